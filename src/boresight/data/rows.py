@@ -1,0 +1,51 @@
+"""Tokenised rows: what the models and the training loop eat, whatever the method.
+
+A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference
+(chosen first), any k for a group of rollouts. Every completion continues the same prompt, which is
+what lets the packed forward compute the prompt once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completion:
+    """Tokens that follow a prompt.
+
+    `ids` is int32 `(length,)`; `mask` is bool `(length,)`, True where the token is scored (assistant
+    text and its end-of-turn token), False on later user turns and template glue.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def scored(self) -> int:
+        """Number of scored tokens."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One prompt and its completions.
+
+    `prompt` is int32 `(length,)`, never empty. `scores` are rewards of the completions and
+    `from_reference` says which were sampled from the reference model; both are empty for offline
+    data that carries neither.
+    """
+
+    id: str
+    prompt: np.ndarray
+    completions: tuple[Completion, ...]
+    truncated: bool = False
+    scores: tuple[float, ...] = ()
+    from_reference: tuple[bool, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens the packed forward computes: the prompt once, then every completion."""
+        return len(self.prompt) + sum(len(c.ids) for c in self.completions)

@@ -1,0 +1,110 @@
+"""What losses eat and return: frozen dataclasses of plain tensors, nothing else.
+
+The annotation of a loss's first argument is one of these types, and it alone chooses the forward
+pass (`train/forward.py`). All log-probabilities are sums over the scored tokens of a completion, in
+nats, float32, shape `(batch,)`; lengths are counts of scored tokens, float32, `(batch,)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """What a loss returns.
+
+    `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`.
+    `weight` is the number of things that mean runs over (pairs, tokens), so that
+    `loss * weight` summed over micro-batches and divided by the summed weights is the loss of the
+    whole batch, however it was cut. `metrics` are detached, each `(batch,)`.
+    """
+
+    loss: Tensor
+    per_example: Tensor
+    weight: float
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLogps:
+    """Demonstrations: one completion per row."""
+
+    policy: Tensor
+    length: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPairLogps:
+    """Preference pairs for methods without a reference model."""
+
+    policy_chosen: Tensor
+    policy_rejected: Tensor
+    chosen_len: Tensor
+    rejected_len: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PairLogps:
+    """Preference pairs under the policy and the frozen reference."""
+
+    policy_chosen: Tensor
+    policy_rejected: Tensor
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+    chosen_len: Tensor
+    rejected_len: Tensor
+
+    @property
+    def chosen_logratio(self) -> Tensor:
+        """log pi(chosen) - log ref(chosen), nats, `(batch,)`."""
+        return self.policy_chosen - self.ref_chosen
+
+    @property
+    def rejected_logratio(self) -> Tensor:
+        """log pi(rejected) - log ref(rejected), nats, `(batch,)`."""
+        return self.policy_rejected - self.ref_rejected
+
+    @property
+    def margin(self) -> Tensor:
+        """h = chosen log-ratio - rejected log-ratio, nats, `(batch,)`. Not multiplied by beta."""
+        return self.chosen_logratio - self.rejected_logratio
+
+
+@dataclass(frozen=True, slots=True)
+class OnlinePairLogps(PairLogps):
+    """Pairs of one policy sample and one reference sample, labelled by a reward.
+
+    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won.
+    """
+
+    chosen_from_ref: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """Scalar rewards of the two answers of a pair, `(batch,)`.
+
+    `score_gap` is the source's chosen score minus rejected score, zero where it has none.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    score_gap: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLogps:
+    """Groups of k sampled completions per prompt, each tensor `(groups, k)`.
+
+    `old` is the log-probability under the policy that sampled (detached), `reward` the verifier's
+    score before any KL term; NaN marks an unscorable completion.
+    """
+
+    policy: Tensor
+    old: Tensor
+    ref: Tensor
+    reward: Tensor
+    length: Tensor

@@ -1,0 +1,27 @@
+"""SFT: supervised fine-tuning on demonstrations by maximum likelihood.
+
+    L = - sum_i log pi(y_i | x_i) / sum_i |y_i|
+
+The mean runs over all scored tokens of the batch, so a long answer weighs more than a short one and
+cutting a batch into micro-batches does not change the loss.
+Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5, step 1.
+"""
+
+from __future__ import annotations
+
+from boresight.methods.base import MethodConfig
+from boresight.methods.inputs import LossOutput, SequenceLogps
+
+
+class Config(MethodConfig):
+    """SFT has no settings of its own."""
+
+
+def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
+    """Token-averaged negative log-likelihood, nats per token."""
+    tokens = x.length.sum()
+    return LossOutput(
+        loss=-x.policy.sum() / tokens,
+        per_example=-x.policy / x.length,
+        weight=float(tokens),
+    )
