@@ -1,0 +1,98 @@
+"""Summed log-probabilities of completions: the one place where hidden states become log-probs.
+
+`completion_logprobs` has two layouts that give the same numbers. `padded` is the plain one: a row
+per completion, an attention mask, full logits. `packed` computes every prompt once, pads nothing and
+never holds full logits. The tests hold the second equal to the first, values and gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.data.rows import Row
+
+Layout = Literal["auto", "packed", "padded"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionLogps:
+    """What a model thinks of the completions of a batch of rows, each tensor `(rows, k)`.
+
+    `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64
+    model). `lengths` count the scored tokens. `entropy` is the entropy of the next-token
+    distribution summed over the scored positions, nats, detached; None unless asked for.
+    """
+
+    sums: Tensor
+    lengths: Tensor
+    entropy: Tensor | None = None
+
+
+def completion_logprobs(
+    model: Any,
+    rows: Sequence[Row],
+    *,
+    layout: Layout = "auto",
+    temperature: float = 1.0,
+    entropy: bool = False,
+) -> CompletionLogps:
+    """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
+
+    All rows carry the same number k of completions. Differentiable with respect to the model's
+    parameters unless gradients are off. `temperature` divides the logits.
+    """
+    return padded_logprobs(model, rows, temperature=temperature, entropy=entropy)
+
+
+def padded_logprobs(
+    model: Any, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+) -> CompletionLogps:
+    """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
+    ids, attended, scored = (torch.from_numpy(a).to(model.device) for a in _pad(rows))
+    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
+    logits = at_least_float32(logits) / temperature
+    logps = logits.log_softmax(-1)
+    taken = logps.gather(-1, ids[:, 1:, None]).squeeze(-1)
+    keep = scored[:, 1:]
+    shape = (len(rows), completions_per_row(rows))
+    spread = None
+    if entropy:
+        with torch.no_grad():
+            spread = -(logps.exp() * logps).sum(-1).masked_fill(~keep, 0).sum(-1).view(shape)
+    return CompletionLogps(
+        sums=taken.masked_fill(~keep, 0).sum(-1).view(shape),
+        lengths=keep.sum(-1).float().view(shape),
+        entropy=spread,
+    )
+
+
+def completions_per_row(rows: Sequence[Row]) -> int:
+    """k, the number of completions that every row of a batch carries."""
+    counts = {len(row.completions) for row in rows}
+    if len(counts) != 1:
+        raise ValueError(f"rows of one batch must carry the same number of completions, got {sorted(counts)}")
+    return counts.pop()
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is where it is float64: half precision is too coarse for a softmax."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _pad(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids (int64), attended and scored positions (bool), each `(rows * k, longest)`."""
+    pairs = [(row.prompt, completion) for row in rows for completion in row.completions]
+    longest = max(len(prompt) + len(c.ids) for prompt, c in pairs)
+    ids = np.zeros((len(pairs), longest), np.int64)
+    attended, scored = np.zeros(ids.shape, bool), np.zeros(ids.shape, bool)
+    for i, (prompt, c) in enumerate(pairs):
+        start, end = len(prompt), len(prompt) + len(c.ids)
+        ids[i, :start], ids[i, start:end] = prompt, c.ids
+        attended[i, :end], scored[i, start:end] = True, c.mask
+    return ids, attended, scored
