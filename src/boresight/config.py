@@ -1,0 +1,245 @@
+"""Recipes: YAML plus dotted overrides, checked into one typed, frozen schema.
+
+    recipe = load("recipes/dpo.yaml", ["method.beta=0.1", "optim.lr=2e-6"])
+
+Every field carries its docstring, which is what `boresight train --help` prints. A wrong key or
+value is a `UserError` that names the file, the field and the way out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from boresight import methods
+from boresight.errors import UserError
+from boresight.methods.base import MethodConfig
+from boresight.models.lora import LoraConfig
+from boresight.suggest import nearest
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections: unknown keys are errors, fields carry their docstrings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelSection(Section):
+    """Which model is trained, and how much of it."""
+
+    name: str = "starter"
+    """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass. Master weights are float32 either way."""
+    chat_template: str | None = None
+    """A built-in template name or a Jinja file, for tokenizers that have no chat template."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters (`lora: {}` takes the default settings); null trains all weights."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+
+
+class DataSection(Section):
+    """What the model is trained and tested on."""
+
+    train: str
+    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id."""
+    eval: str | None = None
+    """Held-out data in the same form; null holds out `eval_rows` of the training data."""
+    eval_rows: int = Field(default=200, ge=0)
+    """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
+    layout: str | None = None
+    """Name of the layout, where detection finds two that fit."""
+    bad_rows: Literal["error", "drop"] = "error"
+    """What to do with a malformed row: stop with its number, or leave it out and count it."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many training rows, drawn with the seed."""
+    max_length: int = Field(default=1024, gt=1)
+    """Longest prompt plus longest completion, in tokens."""
+    truncation: Literal["drop", "cut", "error"] = "drop"
+    """Rows longer than that: leave them out, cut the completion's end (which loses the end-of-turn
+    token), or stop. Every case is counted and said."""
+
+
+class OptimSection(Section):
+    """AdamW and its schedule."""
+
+    lr: float = Field(gt=0)
+    """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after warm-up; cosine and linear end at zero."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the rate rises linearly."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay; not applied to biases and norms."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the first and second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
+
+
+class TrainSection(Section):
+    """How long, in what pieces, and what is written on the way."""
+
+    batch: int = Field(default=32, gt=0)
+    """Rows (pairs, demonstrations, prompts) per optimiser step."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training rows; one when neither this nor `steps` is given."""
+    steps: int | None = Field(default=None, gt=0)
+    """Optimiser steps, instead of epochs."""
+    tokens_per_forward: int = Field(default=4096, gt=0)
+    """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
+    seed: int = 0
+    """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
+    eval_every: int | None = Field(default=None, gt=0)
+    """Steps between evaluations on held-out rows; null makes about eight."""
+    save_every: int | None = Field(default=None, gt=0)
+    """Steps between checkpoints; null writes the final weights only."""
+
+
+class EvaluateSection(Section):
+    """What is measured before and after training, besides the loss on held-out rows."""
+
+    prompts: str | None = None
+    """Prompts to answer side by side; null takes them from the held-out rows."""
+    samples: int = Field(default=16, ge=0)
+    """How many prompts the start model and the trained model both answer."""
+    max_new_tokens: int = Field(default=96, gt=0)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    kl_rows: int = Field(default=16, ge=0)
+    """Held-out rows on which the exact KL to the reference is measured."""
+
+
+class Recipe(Section):
+    """One run, completely."""
+
+    method: SerializeAsAny[MethodConfig]
+    """`name`, and that method's own settings."""
+    model: ModelSection = ModelSection()
+    data: DataSection
+    optim: OptimSection
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+    @model_validator(mode="after")
+    def _options_must_act(self) -> Recipe:
+        if self.train.steps and self.train.epochs:
+            raise ValueError("train.steps and train.epochs are both set; keep one")
+        return self
+
+    @property
+    def method_name(self) -> str:
+        """Name of the method, as in the recipe."""
+        return type(self.method).__module__.rsplit(".", 1)[-1]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        dump = self.model_dump(mode="json")
+        dump["method"] = {"name": self.method_name, **dump["method"]}
+        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe, apply `section.key=value` overrides, and check everything.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, value of the wrong type.
+    """
+    raw = _read_yaml(Path(path))
+    for override in overrides or []:
+        _apply(raw, override)
+    return parse(raw, str(path))
+
+
+def parse(raw: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    section = raw.get("method")
+    if not isinstance(section, dict) or "name" not in section:
+        known = ", ".join(methods.names())
+        raise UserError(f"{source}: method.name is missing; set it to one of {known}.")
+    settings = {k: v for k, v in section.items() if k != "name"}
+    config = _validate(methods.get(section["name"]).Config, settings, source, "method")
+    return _validate(Recipe, {**raw, "method": config}, source)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """`(dotted name, type, default, docstring)` of every field below `model`."""
+    rows = []
+    for name, info in model.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            rows += fields(section, f"{prefix}{name}.")
+            continue
+        kind = getattr(section, "__name__", None) if isinstance(section, type) else str(section)
+        kind = str(kind).replace("typing.", "").replace("boresight.models.lora.", "")
+        default = "required" if info.is_required() else str(info.default)
+        rows.append((prefix + name, kind, default, " ".join((info.description or "").split())))
+    return rows
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such recipe; give the path of a YAML file.")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not valid YAML{where}; fix the syntax there.") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}.")
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
+    *parents, last = key.split(".")
+    at = raw
+    for parent in parents:
+        if at.get(parent) is None:
+            at[parent] = {}
+        at = at[parent]
+        if not isinstance(at, dict):
+            raise UserError(f"{override!r}: {parent} is a value, not a section.")
+    at[last] = yaml.safe_load(value)
+
+
+def _validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{source}: {_sentence(model, problem, prefix)}") from None
+
+
+def _sentence(model: type[BaseModel], problem: Any, prefix: str) -> str:
+    path = [str(part) for part in problem["loc"]]
+    field = ".".join([prefix, *path] if prefix else path)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {field}{nearest(path[-1], _known_keys(model, path[:-1]))}."
+    if problem["type"] == "missing":
+        return f"{field} is missing; set it in the recipe or as {field}=… on the command line."
+    text = problem["msg"].removeprefix("Value error, ")
+    text = text[0].lower() + text[1:]
+    if not field:
+        return f"{text}."
+    return f"{field} is {problem['input']!r}: {text}."
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        info = model.model_fields[part]
+        options = [info.annotation, *getattr(info.annotation, "__args__", ())]
+        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return list(model.model_fields)

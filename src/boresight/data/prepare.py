@@ -1,0 +1,130 @@
+"""From a recipe's data section to tokenised training and held-out rows, with an account of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from boresight.config import Recipe
+from boresight.data.load import Loaded, read
+from boresight.data.rows import Row
+from boresight.data.schema import Example
+from boresight.data.tokenize import tokenize
+from boresight.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Training or held-out data: examples that were kept, their rows in the same order, and counts."""
+
+    examples: Sequence[Example]
+    rows: Sequence[Row]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Both sides."""
+
+    train: Side
+    eval: Side
+
+    def facts(self) -> dict[str, Any]:
+        """What `data.json` of a run holds."""
+        return {"train": self.train.facts, "eval": self.eval.facts}
+
+
+def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prepared:
+    """Read, split and tokenise; says what it read, and counts everything it left out.
+
+    Raises:
+        UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
+    """
+    data = recipe.data
+    loaded = read(data.train, kind=kind, layout=data.layout, bad_rows=data.bad_rows)
+    _say(console, "train", loaded)
+    if data.eval:
+        held = read(data.eval, kind=kind, layout=data.layout, bad_rows=data.bad_rows)
+        _say(console, "held out", held)
+        train, test = list(loaded.examples), list(held.examples)[: data.eval_rows]
+    else:
+        held = loaded
+        train, test = split(loaded.examples, data.eval_rows, recipe.train.seed)
+    if data.limit:
+        chosen = np.random.default_rng((recipe.train.seed, 1)).permutation(len(train))[: data.limit]
+        train = [train[i] for i in sorted(chosen)]
+    sides = Prepared(
+        train=_side(recipe, loaded, train, tokenizer, console, "train"),
+        eval=_side(recipe, held, test, tokenizer, console, "held out"),
+    )
+    if not sides.train.rows:
+        raise UserError(
+            f"{data.train}: no row is left to train on after tokenising; "
+            f"raise data.max_length (now {data.max_length})."
+        )
+    return sides
+
+
+def split(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:
+    """Hold out about `rows` examples, at most a fifth; examples with the same prompt stay together."""
+    rows = min(rows, len(examples) // 5)
+    by_prompt: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        by_prompt.setdefault(_prompt_key(example), []).append(index)
+    groups = list(by_prompt.values())
+    held: set[int] = set()
+    for group in np.random.default_rng((seed, 0)).permutation(len(groups)):
+        if len(held) + len(groups[group]) <= rows:
+            held.update(groups[group])
+        if len(held) == rows:
+            break
+    train = [example for index, example in enumerate(examples) if index not in held]
+    return train, [examples[index] for index in sorted(held)]
+
+
+def prompt_of(example: Example) -> list[Any]:
+    """The messages an answer would follow."""
+    if hasattr(example, "prompt"):
+        return list(example.prompt)
+    return list(example.messages[:-1])
+
+
+def _prompt_key(example: Example) -> str:
+    return repr([(m["role"], m["content"]) for m in prompt_of(example)])
+
+
+def _side(
+    recipe: Recipe, loaded: Loaded, examples: list[Example], tokenizer: Any, console: Console, name: str
+) -> Side:
+    data = recipe.data
+    tokens = tokenize(
+        examples, tokenizer, max_length=data.max_length, truncation=data.truncation, console=console
+    )
+    kept = {row.id for row in tokens.rows}
+    facts = {
+        "path": loaded.source,
+        "layout": loaded.layout,
+        "sha256": loaded.sha256,
+        "rows": len(examples),
+        "kept": len(tokens.rows),
+        "truncated": tokens.truncated,
+        "dropped": len(tokens.dropped),
+        "bad": [asdict(bad) for bad in loaded.bad],
+        "dropped_ids": [id for id, _ in tokens.dropped],
+    }
+    if tokens.truncated or tokens.dropped:
+        console.print(
+            f"{name}: {len(tokens.rows):,} of {len(examples):,} rows kept; {len(tokens.dropped):,} left out, "
+            f"{tokens.truncated:,} cut at max_length {data.max_length} (data.truncation={data.truncation})",
+            style="yellow",
+            highlight=False,
+        )
+    return Side([example for example in examples if example.id in kept], tokens.rows, facts)
+
+
+def _say(console: Console, name: str, loaded: Loaded) -> None:
+    console.print(f"{name}: {loaded.sentence}", highlight=False, markup=False)

@@ -1,0 +1,81 @@
+"""Held-out numbers before and after training, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from boresight.evaluate.stats import Interval, mean_interval, paired_difference, wilson
+from boresight.train.metrics import Gathered
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric before and after; `better` says which direction is good."""
+
+    name: str
+    label: str
+    unit: str
+    better: str
+    before: Interval | None
+    after: Interval | None
+    difference: Interval | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `evaluation.json` holds it."""
+        return asdict(self)
+
+
+LABELS = {
+    "accuracy": ("held-out pairs where the chosen answer leads", "share", "higher"),
+    "margin": ("margin of chosen over rejected", "nats", "higher"),
+    "nll_per_token": ("negative log-likelihood per token", "nats", "lower"),
+}
+
+
+def compare(before: Gathered, after: Gathered) -> list[Measured]:
+    """Every labelled metric of held-out rows, paired by row."""
+    old, new = _by_id(before), _by_id(after)
+    return [measure(name, *LABELS[name], old[name], new[name]) for name in LABELS if name in new]
+
+
+def measure(
+    name: str, label: str, unit: str, better: str, before: dict[str, float], after: dict[str, float]
+) -> Measured:
+    """One metric from values by prompt or row id; only ids present on both sides are paired."""
+    return Measured(
+        name=name,
+        label=label,
+        unit=unit,
+        better=better,
+        before=interval(before, unit),
+        after=interval(after, unit),
+        difference=_difference(before, after),
+    )
+
+
+def interval(values: dict[str, float], unit: str) -> Interval | None:
+    """Mean with a 95 % interval: Wilson for shares, t otherwise. None without values."""
+    if not values:
+        return None
+    numbers = np.array(list(values.values()))
+    if unit == "share":
+        low, high = wilson(float(numbers.sum()), len(numbers))
+        return Interval(float(numbers.mean()), low, high, len(numbers))
+    return mean_interval(numbers)
+
+
+def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:
+    both = [key for key in after if key in before]
+    if len(both) < 2:
+        return None
+    return paired_difference([before[key] for key in both], [after[key] for key in both])
+
+
+def _by_id(gathered: Gathered) -> dict[str, dict[str, float]]:
+    return {
+        name: dict(zip(gathered.ids, values.tolist(), strict=True))
+        for name, values in gathered.rows().items()
+    }

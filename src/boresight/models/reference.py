@@ -1,0 +1,68 @@
+"""The frozen reference model, as the training loop sees it: rows in, log-probabilities out.
+
+For offline data the reference's log-probabilities are computed once, before the first step, by the
+policy itself while it still is the reference (with LoRA: with its adapters off). No second model is
+ever held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boresight.data.batching import micro_batches
+from boresight.data.rows import Row
+from boresight.models.logprobs import completion_logprobs
+from boresight.models.lora import adapters_off
+
+Reference = Callable[[Sequence[Row]], Tensor]
+"""Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
+
+
+def row_key(row: Row) -> bytes:
+    """Digest of everything the reference's log-probabilities of a row depend on, weights apart."""
+    digest = hashlib.sha256()
+    for part in (row.prompt, *(a for c in row.completions for a in (c.ids, c.mask))):
+        digest.update(len(part).to_bytes(4, "little"))
+        digest.update(part.tobytes())
+    return digest.digest()
+
+
+class StoredReference:
+    """Reference log-probabilities of known rows, looked up by content."""
+
+    def __init__(self, table: dict[bytes, Tensor]) -> None:
+        self._table = table
+
+    def __call__(self, rows: Sequence[Row]) -> Tensor:
+        """Look up rows; `(rows, k)`, float32, nats."""
+        return torch.stack([self._table[row_key(row)] for row in rows])
+
+
+@torch.no_grad()
+def store_reference(
+    model: Any,
+    rows: Sequence[Row],
+    tokens_per_forward: int,
+    on_rows: Callable[[int], None] = lambda done: None,
+) -> StoredReference:
+    """Compute the reference's log-probabilities of `rows` with `model` as it is now, adapters off.
+
+    `on_rows` is told how many rows each forward finished.
+    """
+    distinct = {row_key(row): row for row in rows}
+    keys = {id(row): key for key, row in distinct.items()}
+    table: dict[bytes, Tensor] = {}
+    training = model.training
+    model.eval()
+    with adapters_off(model):
+        for group in micro_batches(list(distinct.values()), tokens_per_forward):
+            sums = completion_logprobs(model, group).sums.float().cpu()
+            table |= {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
+            on_rows(len(group))
+    model.train(training)
+    return StoredReference(table)

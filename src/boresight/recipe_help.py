@@ -1,0 +1,34 @@
+"""Every field of a recipe, printed under `boresight train --help`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from boresight import config, methods
+
+
+def print_fields(console: Console | None = None) -> None:
+    """Print the recipe's fields and each method's own settings."""
+    console = console or Console()
+    console.print("\n[bold]Recipe fields[/bold] (set in the YAML file or as field=value)")
+    rows = [row for row in config.fields(config.Recipe) if row[0] != "method"]
+    console.print(_table(rows))
+    for name in methods.names():
+        settings = config.fields(methods.get(name).Config, "method.")
+        console.print(f"\n[bold]method.name: {name}[/bold]" + ("" if settings else "  (no settings)"))
+        if settings:
+            console.print(_table(settings))
+    console.print("\n[bold]model.lora[/bold]")
+    console.print(_table(config.fields(config.LoraConfig, "model.lora.")))
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, kind, default, doc in rows:
+        default = "required" if default == "required" else f"default {default}"
+        table.add_row(name, f"{escape(doc)} [dim]({escape(kind)}; {escape(default)})[/dim]")
+    return table

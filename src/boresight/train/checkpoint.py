@@ -1,0 +1,120 @@
+"""Weights and training state on disk: standard formats, written whole or not at all.
+
+    step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
+    step-40/state.safetensors     optimiser moments and random states
+    step-40/state.json            step and learning-rate sum
+
+Nothing is pickled. A folder appears under its final name only once everything in it is on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from boresight.models.lora import has_adapters
+
+
+def save_model(policy: Any, tokenizer: Any, folder: Path) -> None:
+    """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them."""
+    with _whole(folder) as part:
+        policy.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        if has_adapters(policy):
+            policy.get_base_model().generation_config.save_pretrained(part)
+
+
+def save_state(
+    folder: Path, policy: Any, tokenizer: Any, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Write everything that continuing after `progress["step"]` steps needs."""
+    with _whole(folder) as part:
+        policy.save_pretrained(part / "model")
+        tokenizer.save_pretrained(part / "model")
+        save_file(_optimizer_tensors(optimizer) | _random_states(), part / "state.safetensors")
+        (part / "state.json").write_text(json.dumps(progress))
+
+
+def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put weights, optimiser and random states back; returns the saved progress."""
+    _load_weights(policy, folder / "model")
+    tensors = load_file(folder / "state.safetensors")
+    for index, parameter in enumerate(_parameters(optimizer)):
+        state = {name: tensors[f"{index}.{name}"] for name in ("exp_avg", "exp_avg_sq", "step")}
+        optimizer.state[parameter] = {
+            name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
+        }
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return progress
+
+
+def latest(run: Path) -> Path | None:
+    """The checkpoint folder of a run with the most steps, if it has any."""
+    found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
+    return max(found, key=lambda p: int(p.name[5:]), default=None)
+
+
+def _load_weights(policy: Any, folder: Path) -> None:
+    if has_adapters(policy):
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(policy, load_peft_weights(str(folder), device="cpu"))
+        return
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    policy.load_state_dict(tensors, strict=False)
+    policy.tie_weights()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{index}.{name}": value.detach().cpu().contiguous()
+        for index, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state[parameter].items()
+    }
+
+
+def _random_states() -> dict[str, torch.Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random.cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+class _whole:
+    """Context: a temporary folder that takes its final name when the block succeeds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir(parents=True)
+        return self._part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self._part, ignore_errors=True)
+            return
+        for file in self._part.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        self._part.rename(self._folder)

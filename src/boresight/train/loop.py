@@ -1,0 +1,168 @@
+"""The training loop. It does not know which method it runs.
+
+Rows become the method's input (`forward`), the input becomes a loss, and gradients of
+`loss * weight` are summed over micro-batches and divided once by the summed weight, which is the
+exact gradient of the whole batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from boresight.config import Recipe
+from boresight.data.batching import micro_batches
+from boresight.data.rows import Row
+from boresight.errors import UserError
+from boresight.methods import Method
+from boresight.models.reference import Reference
+from boresight.train import checkpoint, step_zero
+from boresight.train.forward import Kind
+from boresight.train.metrics import Gathered
+from boresight.train.optim import divide_and_clip, learning_rate, make_optimizer
+from boresight.train.track import Tracker, peak_memory_gb
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one step, and what is worth logging about how they came to be."""
+
+    rows: Sequence[Row]
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+class Batches(Protocol):
+    """Where the rows of a step come from: a file's, in a seeded order, or fresh rollouts."""
+
+    steps: int
+
+    def batch(self, step: int) -> Batch:
+        """Rows of step `step`, `0 <= step < steps`."""
+        ...
+
+
+@dataclass(slots=True)
+class Task:
+    """Everything one run needs, assembled."""
+
+    recipe: Recipe
+    method: Method
+    kind: Kind
+    policy: Any
+    tokenizer: Any
+    reference: Reference | None
+    batches: Batches
+    eval_rows: Sequence[Row]
+    run: Path
+    tracker: Tracker
+    probes: Sequence[Callable[[], dict[str, float]]] = ()
+    """Extra held-out measurements, each returning named numbers."""
+
+
+def train(task: Task) -> None:
+    """Run all steps; weights, metrics and checkpoints end up in the run folder."""
+    recipe, steps = task.recipe, task.batches.steps
+    optimizer = make_optimizer(task.policy, recipe.optim)
+    eval_every = recipe.train.eval_every or max(1, steps // 8)
+    rate_sum = 0.0
+    task.policy.train()
+    _evaluate(task, 0, 0.0)
+    for step in range(steps):
+        rate = learning_rate(step, steps, recipe.optim)
+        rate_sum += rate
+        numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": rate_sum}
+        task.tracker.log(step + 1, "train", numbers)
+        last = step + 1 == steps
+        if last or (step + 1) % eval_every == 0:
+            _evaluate(task, step + 1, (step + 1) / steps)
+        if recipe.train.save_every and ((step + 1) % recipe.train.save_every == 0 or last):
+            folder = task.run / "checkpoints" / f"step-{step + 1}"
+            checkpoint.save_state(
+                folder, task.policy, task.tokenizer, optimizer, {"step": step + 1, "lr_sum": rate_sum}
+            )
+    checkpoint.save_model(task.policy, task.tokenizer, task.run / "model")
+
+
+def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
+    """One optimiser step; returns what is logged about it."""
+    started = time.perf_counter()
+    batch = task.batches.batch(step)
+    gathered = accumulate(task, batch.rows, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
+    if not math.isfinite(norm):
+        raise UserError(
+            f"step {step + 1}: the gradient is not finite; lower optim.lr or look for broken rows."
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - started
+    return (
+        gathered.summary()
+        | batch.numbers
+        | {
+            "grad_norm": norm,
+            "clipped": float(clipped),
+            "truncated_share": sum(row.truncated for row in batch.rows) / len(batch.rows),
+            "tokens_per_second": sum(row.tokens for row in batch.rows) / seconds,
+            "seconds": seconds,
+            "peak_memory_gb": peak_memory_gb(),
+        }
+    )
+
+
+def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
+    """Forward and backward over all micro-batches; gradients are sums of `loss * weight`."""
+    cfg = task.recipe.method.at(step / task.batches.steps)
+    gathered = Gathered()
+    for index, group in enumerate(micro_batches(rows, task.recipe.train.tokens_per_forward)):
+        with _precision(task):
+            x = task.kind.build(task.policy, task.reference, group)
+            out = task.method.loss(x, cfg)
+        if step == 0 and index == 0:
+            half = task.recipe.model.dtype != "float32"
+            found = step_zero.check(x, out, task.method.loss, cfg, half_precision=half)
+            if found:
+                task.tracker.say(str(found))
+        (out.loss * out.weight).backward()
+        gathered.add([row.id for row in group], x, out)
+    return gathered
+
+
+@torch.no_grad()
+def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
+    """The method's loss and metrics on `rows`, dropout off, no gradient."""
+    gathered = Gathered()
+    training = task.policy.training
+    task.policy.eval()
+    cfg = task.recipe.method.at(progress)
+    for group in micro_batches(rows, 2 * task.recipe.train.tokens_per_forward):
+        with _precision(task):
+            x = task.kind.build(task.policy, task.reference, group)
+            gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
+    task.policy.train(training)
+    return gathered
+
+
+def _evaluate(task: Task, step: int, progress: float) -> None:
+    """Held-out numbers of this moment, logged."""
+    numbers = evaluate_rows(task, task.eval_rows, progress).summary() if task.eval_rows else {}
+    for probe in task.probes:
+        numbers |= probe()
+    if numbers:
+        task.tracker.log(step, "eval", numbers)
+
+
+def _precision(task: Task) -> contextlib.AbstractContextManager[Any]:
+    if task.recipe.model.dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(task.policy.device.type, dtype=torch.bfloat16)

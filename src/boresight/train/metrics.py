@@ -1,0 +1,102 @@
+"""Per-row numbers that are logged for every method of a kind, and how rows become one number.
+
+Values are collected per row and averaged once, so a metric does not depend on how a batch was cut
+into micro-batches, and a short last batch is not over-weighted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boresight.methods.inputs import LossOutput, PairLogps, PairScores, PolicyPairLogps, SequenceLogps
+
+Rows = dict[str, Tensor]
+
+
+@singledispatch
+def row_metrics(x: Any) -> Rows:
+    """Metrics of an input kind, each `(batch,)`, detached."""
+    raise TypeError(f"no metrics for {type(x).__name__}")
+
+
+@row_metrics.register
+def _(x: SequenceLogps) -> Rows:
+    return {"nll_per_token": -x.policy / x.length, "length": x.length}
+
+
+@row_metrics.register
+def _(x: PolicyPairLogps) -> Rows:
+    gap = x.policy_chosen / x.chosen_len - x.policy_rejected / x.rejected_len
+    return {
+        "margin": gap,
+        "accuracy": _wins(gap),
+        "chosen_len": x.chosen_len,
+        "rejected_len": x.rejected_len,
+    }
+
+
+@row_metrics.register
+def _(x: PairLogps) -> Rows:
+    per_token = (x.chosen_logratio + x.rejected_logratio) / (x.chosen_len + x.rejected_len)
+    return {
+        "margin": x.margin,
+        "accuracy": _wins(x.margin),
+        "chosen_logratio": x.chosen_logratio,
+        "rejected_logratio": x.rejected_logratio,
+        "logratio_per_token": per_token,
+        "chosen_len": x.chosen_len,
+        "rejected_len": x.rejected_len,
+    }
+
+
+@row_metrics.register
+def _(x: PairScores) -> Rows:
+    margin = x.chosen - x.rejected
+    return {"margin": margin, "accuracy": _wins(margin), "reward": (x.chosen + x.rejected) / 2}
+
+
+def _wins(margin: Tensor) -> Tensor:
+    """1 where the chosen answer leads, one half on ties."""
+    return (margin.sign() + 1) / 2
+
+
+class Gathered:
+    """Rows' metrics and the loss, collected over micro-batches."""
+
+    def __init__(self) -> None:
+        self._rows: list[Rows] = []
+        self._loss = 0.0
+        self.weight = 0.0
+        self.ids: list[str] = []
+
+    def add(self, ids: Sequence[str], x: Any, out: LossOutput) -> None:
+        """Take one micro-batch; `ids` name its rows."""
+        self.ids += ids
+        rows = {**row_metrics(x), **out.metrics}
+        self._rows.append({name: value.detach().float().cpu() for name, value in rows.items()})
+        self._loss += float(out.loss.detach()) * out.weight
+        self.weight += out.weight
+
+    def rows(self) -> Rows:
+        """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
+        return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
+
+    def summary(self) -> dict[str, float]:
+        """Means over rows, quantiles of the margin, and the loss as its own method averages it."""
+        rows = self.rows()
+        numbers = {"loss": self._loss / self.weight if self.weight else float("nan")}
+        numbers |= {name: float(value.nanmean()) for name, value in rows.items()}
+        if "margin" in rows:
+            low, mid, high = quantiles(rows["margin"], (0.1, 0.5, 0.9))
+            numbers |= {"margin_p10": low, "margin_p50": mid, "margin_p90": high}
+        return numbers
+
+
+def quantiles(values: Tensor, at: Sequence[float]) -> list[float]:
+    """Quantiles by linear interpolation, ignoring NaN."""
+    return torch.nanquantile(values, torch.tensor(at, dtype=values.dtype)).tolist()

@@ -1,0 +1,122 @@
+"""Where numbers go: `metrics.jsonl`, and a progress line with an estimate of the time left."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
+
+
+class Tracker:
+    """Appends metrics to the run folder and keeps the terminal informed."""
+
+    def __init__(self, run: Path, steps: int, console: Console) -> None:
+        self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._console = console
+        self._steps = steps
+        self._started = self._said = time.monotonic()
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("train", total=steps, numbers="")
+
+    def __enter__(self) -> Tracker:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+        self._file.close()
+
+    def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
+        """Write one line of metrics; values that are not finite are written as null."""
+        line = {"step": step, "split": split} | {name: _rounded(value) for name, value in numbers.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if split == "train":
+            self._show(step, numbers)
+        else:
+            self._console.print(
+                f"  held out after step {step}: {shown(numbers)}", style="cyan", highlight=False
+            )
+
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence above the progress line."""
+        self._console.print(sentence, style=style, markup=False, highlight=False)
+
+    def _show(self, step: int, numbers: dict[str, float]) -> None:
+        self._bar.update(self._task, completed=step, numbers=shown(numbers))
+        now = time.monotonic()
+        if self._console.is_terminal or (now - self._said < 10 and step not in (1, self._steps)):
+            return
+        self._said = now
+        left = (now - self._started) / step * (self._steps - step)
+        self._console.print(
+            f"step {step}/{self._steps}  {shown(numbers)}  about {left:.0f} s left", highlight=False
+        )
+
+
+def shown(numbers: dict[str, float]) -> str:
+    """The few numbers that are worth a line."""
+    return "  ".join(f"{name} {numbers[name]:{style}}" for name, style in SHOWN.items() if name in numbers)
+
+
+def peak_memory_gb() -> float:
+    """Peak memory of this process, GB: device memory on a GPU, resident memory otherwise."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with time left for a count of things; one plain line when not a terminal."""
+    started = time.monotonic()
+    with Progress(
+        TextColumn(what),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+    console.print(f"{what}: {total:,} in {time.monotonic() - started:.1f} s", highlight=False)

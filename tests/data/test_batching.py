@@ -1,0 +1,53 @@
+"""Which rows a step sees."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boresight.data.batching import micro_batches, plan
+from boresight.data.rows import Completion, Row
+
+
+def row(prompt: int, *completions: int) -> Row:
+    ids = [np.zeros(n, np.int32) for n in completions]
+    return Row("r", np.zeros(prompt, np.int32), tuple(Completion(i, i == 0) for i in ids))
+
+
+@given(rows=st.integers(1, 40), batch=st.integers(1, 9), epochs=st.integers(1, 3), seed=st.integers(0, 5))
+def test_every_epoch_sees_every_row_once(rows, batch, epochs, seed):
+    order = plan(rows, batch, epochs=epochs, steps=None, seed=seed)
+    seen = [i for step in range(order.steps) for i in order.indices(step)]
+    assert len(seen) == rows * epochs
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
+
+
+def test_only_the_last_batch_is_short():
+    order = plan(10, 4, epochs=1.5, steps=None, seed=0)
+    assert [len(order.indices(step)) for step in range(order.steps)] == [4, 4, 4, 3]
+    with pytest.raises(IndexError):
+        order.indices(order.steps)
+
+
+def test_epochs_differ_and_seeds_differ():
+    order = plan(50, 50, epochs=2, steps=None, seed=0)
+    assert order.indices(0) != order.indices(1)
+    assert order.indices(0) != plan(50, 50, epochs=1, steps=None, seed=1).indices(0)
+
+
+def test_used_lists_only_rows_that_a_step_sees():
+    order = plan(100, 4, epochs=None, steps=3, seed=0)
+    assert len(order.used()) == 12
+    assert set(order.used()) == {i for step in range(3) for i in order.indices(step)}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20), st.integers(10, 80)
+)
+def test_micro_batches_keep_the_budget_and_every_row(sizes, budget):
+    rows = [row(p, c, c) for p, c in sizes]
+    groups = micro_batches(rows, budget)
+    assert sorted(id(r) for group in groups for r in group) == sorted(id(r) for r in rows)
+    for group in groups:
+        assert len(group) == 1 or sum(r.tokens for r in group) <= budget

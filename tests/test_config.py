@@ -1,0 +1,86 @@
+"""Recipes: every one in the repository parses, and every mistake gets one sentence with the way out."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight import config, methods
+from boresight.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+MINIMAL = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_recipe_in_the_repository_parses(path):
+    assert config.load(path).method_name in methods.names()
+
+
+def test_there_are_recipes():
+    assert len(RECIPES) >= 3
+
+
+def test_overrides_reach_every_level_and_yaml_scientific_notation_is_a_number(recipe_file):
+    recipe = config.load(recipe_file, ["method.beta=0.3", "optim.lr=2e-6", "model.lora.r=4", "data.limit=7"])
+    assert recipe.method.beta == 0.3
+    assert recipe.optim.lr == 2e-6
+    assert recipe.model.lora.r == 4
+    assert recipe.data.limit == 7
+
+
+def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
+    recipe = config.load(recipe_file, ["model.lora={}"])
+    again = tmp_path / "resolved.yaml"
+    again.write_text(recipe.to_yaml())
+    assert config.load(again) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("method.bta=0.1", "unknown key method.bta; did you mean 'beta'?"),
+        ("optim.rl=1", "unknown key optim.rl; did you mean 'lr'?"),
+        ("trian.batch=1", "unknown key trian; did you mean 'train'?"),
+        ("model.lora.rr=1", "unknown key model.lora.rr"),
+        ("method.name=dop", "there is no method 'dop'; did you mean 'dpo'?"),
+        ("optim.lr=fast", "optim.lr is 'fast'"),
+        ("train.batch=0", "train.batch is 0"),
+        ("data.truncation=left", "data.truncation is 'left'"),
+        ("method=dpo", "method.name is missing"),
+        ("lr", "overrides are written section.key=value"),
+        ("optim.lr.x=1", "lr is a value, not a section"),
+    ],
+)
+def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
+    with pytest.raises(UserError, match=None) as caught:
+        config.load(recipe_file, [override])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_and_epochs_together_are_refused(recipe_file):
+    with pytest.raises(UserError, match="both set; keep one"):
+        config.load(recipe_file, ["train.steps=3", "train.epochs=1"])
+
+
+def test_missing_file_and_broken_yaml(tmp_path):
+    with pytest.raises(UserError, match="no such recipe"):
+        config.load(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: 1\nb: [1, 2\nc: 3\n")
+    with pytest.raises(UserError, match=r"broken.yaml: not valid YAML at line \d"):
+        config.load(broken)
+
+
+def test_every_field_is_documented():
+    undocumented = [name for name, _, _, doc in config.fields(config.Recipe) if not doc and name != "method"]
+    assert undocumented == []
