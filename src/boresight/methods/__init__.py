@@ -15,7 +15,7 @@ from typing import Any
 
 from boresight.errors import UserError
 
-NOT_METHODS = {"inputs", "base"}
+NOT_METHODS = {"inputs", "base", "schedule"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict
+
+from boresight.methods.schedule import Schedule
 
 
 class MethodConfig(BaseModel):
     """Base of a method's settings: unknown keys are errors, fields carry their docstrings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def at(self, progress: float) -> Self:
+        """These settings at `progress` (0 to 1) of the run: schedules become their current number.
+
+        Without schedules it returns `self`, so the loop may call it every step for every method.
+        """
+        now = {name: value.at(progress) for name, value in self if isinstance(value, Schedule)}
+        return self.model_copy(update=now) if now else self

@@ -5,12 +5,26 @@
 
 Rafailov et al. 2023 (arXiv 2305.18290), equation 7. Log-probabilities are sums over tokens. At the
 first step the policy is the reference, so h = 0 and the loss is ln 2 whatever beta is.
+
+Every option is off by default, and they combine:
+
+    hinge             max(0, 1 - beta * h)                               SLiC, Zhao et al., arXiv 2305.10425
+    label_smoothing   (1 - e) * L(beta * h) + e * L(-beta * h)           cDPO, Mitchell 2023
+    length_normalised each log-ratio of h divided by its own length      as `sigmoid_norm` in TRL
+    dpop_lambda       h - lambda * max(0, log ref(y_w)/pi(y_w))          DPOP, Pal et al., arXiv 2402.13228
+    sft_weight        L - weight * log pi(y_w|x) / |y_w|                 RPO, Pang et al., arXiv 2404.19733
+
+Left out: f-divergences other than the reverse KL, a reference that follows the policy (TR-DPO), and
+LD-DPO, which needs the log-probability of a prefix rather than of the whole answer.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import LossOutput, PairLogps
@@ -22,8 +36,47 @@ class Config(MethodConfig):
     beta: float = Field(default=0.1, gt=0)
     """Strength of the pull towards the reference, per nat of margin. The paper's default is 0.1."""
 
+    loss_type: Literal["sigmoid", "hinge"] = "sigmoid"
+    """Shape of the loss: the paper's logistic one, or SLiC's hinge, which is flat past beta * h = 1."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of labels assumed to be flipped (cDPO); the best margin becomes finite."""
+
+    length_normalised: bool = False
+    """Compare log-ratios per token. Margins become about |y| times smaller, so raise beta to match."""
+
+    dpop_lambda: float = Field(default=0.0, ge=0)
+    """Penalty per nat by which the chosen answer is less likely than under the reference (DPOP: 5 to 500)."""
+
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of an added per-token likelihood of the chosen answer (RPO uses 1)."""
+
+
+def sigmoid_loss(logit: Tensor) -> Tensor:
+    """Negative log-likelihood of the label under Bradley-Terry, nats."""
+    return -F.logsigmoid(logit)
+
+
+def hinge_loss(logit: Tensor) -> Tensor:
+    """Distance to a logit of one; zero beyond it."""
+    return F.relu(1 - logit)
+
+
+LOSSES = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
+
+
+def chosen_shortfall(x: PairLogps) -> Tensor:
+    """Nats by which the chosen answer has fallen below the reference, `(batch,)`, never negative."""
+    return F.relu(-x.chosen_logratio)
+
 
 def loss(x: PairLogps, cfg: Config) -> LossOutput:
     """DPO loss, mean over pairs, nats."""
-    per_pair = -F.logsigmoid(cfg.beta * x.margin)
-    return LossOutput(loss=per_pair.mean(), per_example=per_pair, weight=float(per_pair.numel()))
+    margin = x.margin_per_token if cfg.length_normalised else x.margin
+    logit = cfg.beta * (margin - cfg.dpop_lambda * chosen_shortfall(x))
+    shape, flipped = LOSSES[cfg.loss_type], cfg.label_smoothing
+    preference = (1 - flipped) * shape(logit) + flipped * shape(-logit)
+    if cfg.sft_weight == 0:
+        return LossOutput.mean_of(preference)
+    nll = -x.policy_chosen / x.chosen_len
+    return LossOutput.mean_of(preference + cfg.sft_weight * nll, preference_loss=preference, sft_nll=nll)

@@ -17,15 +17,27 @@ class LossOutput:
     """What a loss returns.
 
     `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`.
-    `weight` is the number of things that mean runs over (pairs, tokens), so that
-    `loss * weight` summed over micro-batches and divided by the summed weights is the loss of the
-    whole batch, however it was cut. `metrics` are detached, each `(batch,)`.
+    `weight` is the number of things that mean runs over (pairs, tokens, scorable completions), so
+    that `loss * weight` summed over micro-batches and divided by the summed weights is the loss of
+    the whole batch, however it was cut. With nothing to average, loss and weight are 0.
+    `metrics` are detached, each `(batch,)`; NaN marks a row that has no value.
     """
 
     loss: Tensor
     per_example: Tensor
     weight: float
     metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def mean_of(cls, per_example: Tensor, **metrics: Tensor) -> LossOutput:
+        """The plain mean over examples `(batch,)`, each counted once."""
+        count = per_example.numel()
+        return cls(
+            loss=per_example.sum() / max(count, 1),
+            per_example=per_example,
+            weight=float(count),
+            metrics={name: value.detach() for name, value in metrics.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +84,18 @@ class PairLogps:
         """h = chosen log-ratio - rejected log-ratio, nats, `(batch,)`. Not multiplied by beta."""
         return self.chosen_logratio - self.rejected_logratio
 
+    @property
+    def margin_per_token(self) -> Tensor:
+        """Each log-ratio divided by its own length, then subtracted, nats per token, `(batch,)`."""
+        return self.chosen_logratio / self.chosen_len - self.rejected_logratio / self.rejected_len
+
 
 @dataclass(frozen=True, slots=True)
 class OnlinePairLogps(PairLogps):
     """Pairs of one policy sample and one reference sample, labelled by a reward.
 
-    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won.
+    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won. Ties and identical
+    samples state no preference: the rollout drops and counts them, so they never get here.
     """
 
     chosen_from_ref: Tensor
@@ -99,8 +117,9 @@ class PairScores:
 class GroupLogps:
     """Groups of k sampled completions per prompt, each tensor `(groups, k)`.
 
-    `old` is the log-probability under the policy that sampled (detached), `reward` the verifier's
-    score before any KL term; NaN marks an unscorable completion.
+    `old` is the log-probability under the policy that sampled (on-policy: `policy.detach()`),
+    `reward` the verifier's score before any KL term; NaN marks an unscorable completion.
+    `truncated` is bool: True where the token limit cut the completion before its end token.
     """
 
     policy: Tensor
@@ -108,3 +127,4 @@ class GroupLogps:
     ref: Tensor
     reward: Tensor
     length: Tensor
+    truncated: Tensor

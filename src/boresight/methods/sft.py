@@ -4,7 +4,9 @@
 
 The mean runs over all scored tokens of the batch, so a long answer weighs more than a short one and
 cutting a batch into micro-batches does not change the loss.
-Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5, step 1.
+Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5, step 1, which gives no equation.
+
+Left out: label smoothing, and the equal weight per answer that some trainers give.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
     """Token-averaged negative log-likelihood, nats per token."""
     tokens = x.length.sum()
     return LossOutput(
-        loss=-x.policy.sum() / tokens,
-        per_example=-x.policy / x.length,
+        loss=-x.policy.sum() / tokens.clamp(min=1),
+        per_example=-x.policy / x.length.clamp(min=1),
         weight=float(tokens),
     )

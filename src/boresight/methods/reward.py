@@ -1,0 +1,37 @@
+"""Reward model: a scalar score for an answer, fitted to preferences (Bradley-Terry).
+
+    L = - log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2,    m = margin_scale * (s_w - s_l)
+
+The likelihood is Ouyang et al. 2022 (arXiv 2203.02155), equation 1; the margin m, which asks for a
+wider gap where the labels' own scores s are further apart, is Touvron et al. 2023 (Llama 2, arXiv
+2307.09288), equation 2; the centring term is Eisenstein et al. 2023 (arXiv 2312.09244).
+Only differences of rewards are learnt without it, so the absolute level drifts.
+
+Left out: ties, more than two answers to a prompt in one likelihood, and ensembles.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from boresight.methods.base import MethodConfig
+from boresight.methods.dpo import sigmoid_loss
+from boresight.methods.inputs import LossOutput, PairScores
+
+
+class Config(MethodConfig):
+    """Settings of the reward model."""
+
+    margin_scale: float = Field(default=0.0, ge=0)
+    """Margin per unit of the dataset's own score gap; 0 ignores scores, and a pair without them has none."""
+
+    centring: float = Field(default=0.0, ge=0)
+    """Weight of the squared sum of a pair's rewards, which holds their mean near 0 (0.01 is usual)."""
+
+
+def loss(x: PairScores, cfg: Config) -> LossOutput:
+    """Bradley-Terry loss, mean over pairs, nats."""
+    gap = x.chosen - x.rejected
+    likelihood = sigmoid_loss(gap - cfg.margin_scale * x.score_gap)
+    off_centre = (x.chosen + x.rejected) ** 2
+    return LossOutput.mean_of(likelihood + cfg.centring * off_centre, preference_loss=likelihood)

@@ -1,0 +1,103 @@
+"""RLOO: REINFORCE with the other samples of the same prompt as baseline.
+
+    R_i = r_i - beta * (log pi_old(y_i|x) - log ref(y_i|x))          no gradient
+    A_i = R_i - mean_{j != i} R_j = k / (k - 1) * (R_i - mean R)
+    L   = - mean_i A_i * log pi(y_i|x)
+
+Ahmadian et al. 2024 (arXiv 2402.14740), section 2.2; Kool, van Hoof and Welling 2019. A whole
+completion is one action. The KL (estimator k1) is part of the reward and comes before the baseline.
+
+A completion that could not be scored (NaN) is missing: it has no loss and enters nobody's baseline;
+k counts the scorable ones, and one alone has no baseline and no loss. With `clip` the loss is
+PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for several updates on
+one rollout; on-policy, q = 1 and both losses have the same gradient.
+
+Left out: dividing advantages by their deviation, length normalisation, a critic, token-level ratios.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from boresight.methods.base import MethodConfig
+from boresight.methods.inputs import GroupLogps, LossOutput
+
+
+class Config(MethodConfig):
+    """Settings of RLOO."""
+
+    beta: float = Field(default=0.03, ge=0)
+    """Reward lost per nat of KL to the reference. The paper uses 0.03; with a verifier 0.001 is common."""
+
+    clip: float | None = Field(default=None, gt=0, lt=1)
+    """Clip pi/pi_old to 1 -/+ clip, for several updates per rollout. Off: plain REINFORCE."""
+
+    mask_truncated: bool = False
+    """Treat completions cut by the token limit as unscorable: no loss, and not in the baseline."""
+
+    truncation_penalty: float = Field(default=0.0, ge=0)
+    """Reward taken from completions cut by the token limit."""
+
+    @model_validator(mode="after")
+    def _one_truncation_rule(self) -> Self:
+        if self.mask_truncated and self.truncation_penalty > 0:
+            raise ValueError(
+                "truncation_penalty cannot act on masked completions: set it or mask_truncated, not both"
+            )
+        return self
+
+
+def judged_reward(x: GroupLogps, cfg: Config) -> Tensor:
+    """Rewards after the truncation rule, before the KL, `(groups, k)`; NaN where missing."""
+    cost = torch.nan if cfg.mask_truncated else cfg.truncation_penalty
+    return torch.where(x.truncated, x.reward - cost, x.reward)
+
+
+def leave_one_out(reward: Tensor) -> Tensor:
+    """Advantages `(groups, k)`: reward minus the mean of its scorable siblings, NaN where there is none.
+
+    A_i is the mean of r_i - r_j over siblings j, so equal rewards give exactly zero: Adam would blow
+    a rounding error up to a full step.
+    """
+    scorable = ~reward.isnan()
+    siblings = scorable.sum(-1, keepdim=True) - 1
+    differences = reward.unsqueeze(-1) - reward.unsqueeze(-2)
+    return torch.where(scorable, differences.nansum(-1) / siblings, torch.nan)  # 0 / 0 for one alone
+
+
+def all_equal(reward: Tensor) -> Tensor:
+    """True `(groups,)` where no two scorable rewards of the group differ, so there is nothing to learn."""
+    return reward.nan_to_num(-torch.inf).amax(-1) <= reward.nan_to_num(torch.inf).amin(-1)
+
+
+def clipped_gain(policy: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """PPO's pessimistic objective with one ratio per completion, to be maximised."""
+    ratio = torch.exp(policy - old.detach())
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def loss(x: GroupLogps, cfg: Config) -> LossOutput:
+    """RLOO loss, mean over the completions that have an advantage; `per_example` is per group."""
+    reward = judged_reward(x, cfg)
+    kl = (x.old - x.ref).detach()
+    advantage = leave_one_out(reward - cfg.beta * kl)
+    active = ~advantage.isnan()
+    advantage = advantage.nan_to_num(0.0)  # before the product: 0 * NaN would poison the gradient
+    gain = advantage * x.policy if cfg.clip is None else clipped_gain(x.policy, x.old, advantage, cfg.clip)
+    return LossOutput(
+        loss=-gain.sum() / active.sum().clamp(min=1),
+        per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),
+        weight=float(active.sum()),
+        metrics={
+            "reward": x.reward.nanmean(-1),
+            "kl": kl.mean(-1),
+            "advantage": advantage.abs().mean(-1),
+            "zero_variance": all_equal(reward).to(kl),
+            "unscorable": x.reward.isnan().to(kl).mean(-1),
+            "truncated": x.truncated.to(kl).mean(-1),
+        },
+    )
