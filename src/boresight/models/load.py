@@ -1,0 +1,211 @@
+"""Load a model or its tokenizer by name: `starter`, a local folder, or a Hugging Face hub id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from boresight.errors import UserError
+from boresight.models.quiet import quiet_bars
+from boresight.suggest import nearest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+STARTER = "starter"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+HUB_TIMEOUT = 5.0
+"""Seconds until the hub counts as unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's files come from.
+
+    `place` is a folder or a hub id. `cached_only` says that the hub cannot be asked, so its local
+    cache must do. `adapter` is the folder of a PEFT adapter whose base model `place` is.
+    """
+
+    place: str
+    cached_only: bool = False
+    adapter: Path | None = None
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of the model called `name`; an adapter's own where it has one.
+
+    Raises:
+        UserError: no such model, or a tokenizer without character offsets (a "slow" one).
+    """
+    from transformers import AutoTokenizer
+
+    source = locate(name)
+    place, cached_only = source.place, source.cached_only
+    if source.adapter and (source.adapter / "tokenizer_config.json").is_file():
+        place, cached_only = str(source.adapter), True
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=cached_only)
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_load(name, "tokenizer", error) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"model: the tokenizer of {name!r} has no tokenizer.json, which the loss mask needs; "
+            "choose a model that ships one."
+        )
+    return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def load_model(
+    name: str,
+    dtype: str = "float32",
+    device: str | None = None,
+    *,
+    attention: str = "sdpa",
+    merge: bool = True,
+) -> PreTrainedModel:
+    """The causal language model called `name`, in evaluation mode.
+
+    Weights are float32 by default: they are the master weights of training, and an update of 1e-6
+    is lost in bfloat16. Dropout stays as the model's config has it. Only safetensors are read, and
+    no code that comes with a model is run.
+
+    Args:
+        dtype: one of `DTYPES`.
+        device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
+        attention: name of an attention implementation known to transformers.
+        merge: fold a PEFT adapter into its base, so that training starts from, and measures its KL
+            against, the adapted model. False returns a `PeftModel`, whose base is one switch away.
+
+    Raises:
+        UserError: no such model, dtype, or no safetensors in it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if dtype not in DTYPES:
+        raise UserError(f"model.dtype: {dtype!r} is not a dtype{nearest(dtype, DTYPES)}.")
+    source = locate(name)
+    with quiet_bars(source.cached_only):  # a download keeps its bar
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source.place,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                use_safetensors=True,
+                local_files_only=source.cached_only,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise _cannot_load(name, "model", error) from error
+    if source.adapter:
+        model = _with_adapter(model, source.adapter, merge)
+    return cast("PreTrainedModel", model.to(_device(device)).eval())
+
+
+def locate(name: str) -> Source:
+    """Find what `name` stands for, without loading it.
+
+    A folder may be a model, a PEFT adapter, or a run folder that holds either in `model/`. A hub id
+    is looked up once with a short time limit; when the hub cannot be reached, its local cache serves.
+
+    Raises:
+        UserError: nothing of that name; the message says where it was looked for.
+    """
+    if name == STARTER:
+        from boresight.models.starter import starter_path
+
+        return Source(str(starter_path()), cached_only=True)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _locate_folder(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model: there is no folder {name!r}; give `starter`, a folder or a hub id.")
+    return Source(name, cached_only=not _hub_has(name))
+
+
+def _locate_folder(folder: Path) -> Source:
+    for candidate in (folder, folder / "model"):
+        if (candidate / "adapter_config.json").is_file():
+            base = locate(_base_of(candidate))
+            return Source(base.place, base.cached_only, adapter=candidate)
+        if (candidate / "config.json").is_file():
+            return Source(str(candidate), cached_only=True)
+    raise UserError(f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json.")
+
+
+def _base_of(adapter: Path) -> str:
+    """The base model that an adapter names.
+
+    The starter model's cache folder differs between machines, so it is known by the folder's name.
+    """
+    base = json.loads((adapter / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
+    return STARTER if Path(base).name.startswith("starter-") and not Path(base).is_dir() else str(base)
+
+
+def _hub_has(name: str) -> bool:
+    """True: the hub has `name`. False: the hub cannot be asked, but the local cache has it.
+
+    transformers itself retries an unreachable hub for most of a minute per file; one request with a
+    time limit answers the same question.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            HfApi().model_info(name, timeout=HUB_TIMEOUT)
+            return True
+        reason = "HF_HUB_OFFLINE is set"
+    except GatedRepoError as error:
+        raise UserError(
+            f"model: {name!r} asks for access on its hub page; request it there, then run `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"model: {name!r} is neither `starter` nor a folder nor a model on the Hugging Face hub "
+            "(a private one needs `hf auth login`)."
+        ) from error
+    except OfflineModeIsEnabled:
+        reason = "HF_HUB_OFFLINE is set"
+    except Exception:  # the hub client's HTTP library, and so its errors, differ between versions
+        reason = "the Hugging Face hub cannot be reached"
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return False
+    raise UserError(
+        f"model: {name!r} is neither `starter` nor a folder, {reason}, and its cache has no such model; "
+        "use `starter`, a folder, or download it first."
+    )
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.nn.Module:
+    from peft import PeftModel
+
+    try:
+        adapted: Any = PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _cannot_load(str(adapter), "adapter", error) from error
+    return cast("torch.nn.Module", adapted.merge_and_unload() if merge else adapted)
+
+
+def _device(name: str | None) -> torch.device:
+    import torch
+
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UserError(f"device: {name!r} is not a device; use cpu, cuda or cuda:N.") from error
+
+
+def _cannot_load(name: str, what: str, error: Exception) -> UserError:
+    """One sentence from the first line of what the library said."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return UserError(f"model: the {what} of {name!r} cannot be loaded: {first_line}.")
