@@ -1,0 +1,142 @@
+"""Low-rank adapters: attach them, switch them off for the reference, save them, fold them in.
+
+With adapters the frozen reference model costs nothing: it is the same model with adapters off.
+Source: Hu et al. 2021 (arXiv 2106.09685); the implementation is PEFT's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from boresight.errors import UserError
+from boresight.suggest import nearest
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LoraConfig(BaseModel):
+    """Settings of the adapters: W becomes W + (alpha / r) B A, with A `(r, in)` and B `(out, r)`, B zero
+    at the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    r: int = Field(default=16, gt=0)
+    """Rank of the update."""
+    alpha: float = Field(default=32, gt=0)
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the adapters' inputs set to zero in training; always off for the reference."""
+    targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    """Names of the linear layers that get an adapter; `all-linear` is every one but the LM head."""
+
+
+def attach(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
+    """Add fresh adapters and freeze everything else; the model's outputs do not change by it.
+
+    `model` is changed in place and lives on inside the result. Initial weights come from `seed` alone:
+    the global random state is neither used nor moved.
+
+    Raises:
+        UserError: `model` has adapters already, or no layer of it is called like a target.
+    """
+    import torch
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    if has_adapters(model):
+        raise UserError("model.lora: the model has adapters already; merge them before adding new ones.")
+    _check_targets(model, config.targets)
+    settings = PeftLoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # PEFT only divides it by r
+        lora_dropout=config.dropout,
+        target_modules=config.targets,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        adapted: Any = get_peft_model(model, settings)
+    return adapted.train(model.training)  # new layers start in training mode
+
+
+def has_adapters(model: Any) -> bool:
+    """Whether `attach` was called on the model (or it was loaded with its adapter kept apart)."""
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
+
+
+@contextmanager
+def adapters_off(model: Any) -> Iterator[None]:
+    """Inside the block the model is the reference: no adapters, no dropout.
+
+    Afterwards the adapters are back and every module is in the mode it was in. A model without
+    adapters only loses its dropout.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with model.disable_adapter() if has_adapters(model) else nullcontext():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def merge(model: Any) -> PreTrainedModel:
+    """Fold the adapters into the weights, in place; returns the plain model. Without adapters: itself."""
+    return model.merge_and_unload() if has_adapters(model) else model
+
+
+def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Write the adapters alone, or the whole model where it has none, as safetensors.
+
+    The folder appears complete or not at all, and replaces an older one of that name.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        if has_adapters(model):
+            # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
+            model.save_pretrained(temporary, save_embedding_layers=False)
+            (temporary / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
+        else:
+            model.save_pretrained(temporary)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
+    """Every named target must exist: PEFT is content when one of them does."""
+    import torch
+
+    if targets == "all-linear":
+        return
+    head = model.get_output_embeddings()
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    for target in targets:
+        if target not in linear:
+            raise UserError(
+                f"model.lora.targets: no linear layer is called {target!r}{nearest(target, linear)}."
+            )
