@@ -1,0 +1,75 @@
+"""From messages to examples, checked: the three ways in which a source ends."""
+
+from __future__ import annotations
+
+from boresight.data.columns import Record, extras, scores
+from boresight.data.schema import Demonstration, Message, Preference, Prompt
+from boresight.data.turns import check_completion, check_prompt
+
+
+def user(content: str) -> Message:
+    """A user turn."""
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Message:
+    """An assistant turn."""
+    return {"role": "assistant", "content": content}
+
+
+def preference(
+    record: Record,
+    id: str,
+    turns: tuple[list[Message], list[Message], list[Message]],
+    columns: tuple[str, ...],
+    also: tuple[str, ...] = (),
+) -> Preference:
+    """A pair from (prompt, chosen, rejected), whose columns are named in this order where one is wrong.
+
+    A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were
+    read into the turns as well and so do not go to `meta`.
+
+    Raises:
+        BadField: an empty prompt or one that does not end with the user, or an answer that does not
+            begin and end with the assistant.
+    """
+    prompt, chosen, rejected = turns
+    check_completion(chosen, columns[-2])
+    check_completion(rejected, columns[-1])
+    check_prompt(prompt, columns[0])
+    better, worse = scores(record)
+    return Preference(prompt, chosen, rejected, id, better, worse, extras(record, columns + also))
+
+
+def demonstration(
+    record: Record,
+    id: str,
+    messages: list[Message],
+    columns: tuple[str, ...],
+    also: tuple[str, ...] = (),
+) -> Demonstration:
+    """A conversation that ends with the assistant, who speaks after a user.
+
+    Raises:
+        BadField: otherwise; it names the last of `columns`.
+    """
+    check_completion(messages[-1:], columns[-1])
+    first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
+    check_prompt(messages[:first], columns[0])
+    return Demonstration(messages, id, extras(record, columns + also))
+
+
+def prompt(
+    record: Record,
+    id: str,
+    messages: list[Message],
+    columns: tuple[str, ...],
+    also: tuple[str, ...] = (),
+) -> Prompt:
+    """A conversation that waits for the assistant.
+
+    Raises:
+        BadField: it does not end with the user.
+    """
+    check_prompt(messages, columns[0])
+    return Prompt(messages, id, extras(record, columns + also))

@@ -1,0 +1,128 @@
+"""A raw record's columns: is it there, is it text, is it turns, and what is left over."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from boresight.data.turns import BadField, check_text
+
+Record = dict[str, Any]
+
+ID_COLUMNS = ("id", "question_id", "key")
+"""Where a row's id is looked for, in this order; MT-Bench says `question_id`, IFEval says `key`."""
+
+SCORES = ("score_chosen", "score_rejected")
+
+PAIR_COLUMNS = frozenset(
+    ["chosen", "rejected", "chosen_messages", "rejected_messages", "response_j", "response_k"],
+)
+"""A row with any of these is (part of) a preference, never a demonstration or a bare prompt."""
+
+ANSWER_COLUMNS = PAIR_COLUMNS | frozenset(
+    ["completion", "response", "output", "answer", "messages", "conversations", "instances"],
+)
+"""A row with any of these is more than a bare prompt."""
+
+
+def has_text(record: Record, *columns: str) -> bool:
+    """All of these columns are text, be it empty."""
+    return all(isinstance(record.get(c), str) for c in columns)
+
+
+def has_turns(record: Record, *columns: str) -> bool:
+    """All of these columns are lists that begin with a message."""
+    return all(_begins_with_message(record.get(c)) for c in columns)
+
+
+def _begins_with_message(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and is_message(value[0])
+
+
+def is_message(value: Any) -> bool:
+    """`{"role": …}` or ShareGPT's `{"from": …}`."""
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def lacks(record: Record, columns: Iterable[str]) -> bool:
+    """None of these columns is there."""
+    return not any(c in record for c in columns)
+
+
+def text(record: Record, column: str) -> str:
+    """The column's text.
+
+    Raises:
+        BadField: missing, empty or not text.
+    """
+    return check_text(record.get(column), column)
+
+
+def optional_text(record: Record, column: str) -> str:
+    """The column's text, or "" where it is missing or blank.
+
+    Raises:
+        BadField: not text.
+    """
+    value = record.get(column)
+    return "" if value is None or value == "" or _blank(value) else check_text(value, column)
+
+
+def _blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def id_column(record: Record) -> str | None:
+    """The first id column that holds text or a whole number."""
+    for column in ID_COLUMNS:
+        value = record.get(column)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return column
+    return None
+
+
+def scores(record: Record) -> tuple[float | None, float | None]:
+    """`score_chosen` and `score_rejected`, at top level or inside `metadata`.
+
+    Raises:
+        BadField: a score that is not a finite number.
+    """
+    nested = record.get("metadata")
+    inner = nested if isinstance(nested, dict) else {}
+    first, second = (_score(record.get(name, inner.get(name)), name) for name in SCORES)
+    return first, second
+
+
+def _score(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadField(name, f"is {value!r}, not a finite number")
+    return float(value)
+
+
+def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
+    """Everything but the used columns, scores and id; this becomes an example's `meta`.
+
+    Where the only extra column is `meta` (or `meta_json`, as canonical Parquet has it), the file is
+    one that `boresight.data.write` made and the column is the meta itself.
+    """
+    known = {*used, *SCORES, id_column(record)}
+    rest = {column: value for column, value in record.items() if column not in known}
+    if rest.keys() == {"meta"} and isinstance(rest["meta"], dict):
+        return rest["meta"]
+    if rest.keys() == {"meta_json"}:
+        return _from_json(rest["meta_json"])
+    return rest
+
+
+def _from_json(value: Any) -> dict[str, Any]:
+    try:
+        meta = json.loads(value)
+    except (TypeError, ValueError):
+        meta = None
+    if not isinstance(meta, dict):
+        raise BadField("meta_json", "is not a JSON object")
+    return meta

@@ -1,0 +1,149 @@
+"""Messages: read from any spelling, split at message boundaries, and checked for sense.
+
+An implicit prompt is the part that two conversations share, counted in whole messages. Counting in
+characters instead would move a common opening of both answers ("It is …") into the prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from boresight.data.schema import Message
+
+ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+
+
+class BadField(Exception):
+    """A row cannot be read: which field, and a phrase that completes "`field` …"."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(f"`{field}` {message}")
+        self.field = field
+        self.message = message
+
+
+def check_text(value: Any, field: str, where: str = "") -> str:
+    """`value` if it is text that a tokenizer can take; `where` says which part of the field is meant.
+
+    Raises:
+        BadField: missing, not text, empty or only white space, or half of a surrogate pair.
+    """
+    subject = f"{where} " if where else ""
+    if value is None:
+        raise BadField(field, f"{subject}is missing")
+    if not isinstance(value, str):
+        raise BadField(field, f"{subject}is {type(value).__name__}, not text")
+    if not value.strip():
+        raise BadField(field, f"{subject}is empty")
+    return _encodable(value, field, subject)
+
+
+def _encodable(value: str, field: str, subject: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadField(field, f"{subject}holds half of a surrogate pair, which is not text") from None
+    return value
+
+
+def to_messages(value: Any, field: str) -> list[Message]:
+    """Messages from `role`/`content` or ShareGPT's `from`/`value`, with content as text or text parts.
+
+    Roles come out as `system`, `user` or `assistant`. An empty system message stays: with some
+    templates it stands for "no default system prompt".
+
+    Raises:
+        BadField: not a list of messages, an unknown role, or an empty turn.
+    """
+    if value is None:
+        raise BadField(field, "is missing")
+    if not isinstance(value, list):
+        raise BadField(field, f"is {type(value).__name__}, not a list of messages")
+    if not value:
+        raise BadField(field, "is empty")
+    return [_message(turn, field, f"turn {n}") for n, turn in enumerate(value, 1)]
+
+
+def _message(turn: Any, field: str, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise BadField(field, f"{where} is {type(turn).__name__}, not a message")
+    said = turn.get("role", turn.get("from"))
+    role = ROLES.get(said) if isinstance(said, str) else None
+    if role is None:
+        raise BadField(field, f"{where} has the role {said!r}; known roles: {', '.join(ROLES)}")
+    content = _content(turn.get("content", turn.get("value")), field, where)
+    if role == "system" and content == "":
+        return {"role": role, "content": ""}
+    return {"role": role, "content": check_text(content, field, f"{where} ({role})")}
+
+
+def _content(content: Any, field: str, where: str) -> Any:
+    """Text parts joined; anything else as it is, for `check_text` to judge."""
+    if not isinstance(content, list):
+        return content
+    texts = [_part(part) for part in content]
+    if any(text is None for text in texts):
+        raise BadField(field, f"{where} has a part that is not text; only text can be aligned here")
+    return "".join(texts)
+
+
+def _part(part: Any) -> str | None:
+    if not isinstance(part, dict) or part.get("type", "text") != "text":
+        return None
+    text = part.get("text", part.get("value"))
+    return text if isinstance(text, str) else None
+
+
+def split_pair(
+    chosen: list[Message], rejected: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Two conversations as (prompt, rest of chosen, rest of rejected).
+
+    The prompt is the longest run of equal leading messages that leaves each side at least one, so a
+    pair of identical conversations still has its last answer on both sides.
+
+    Raises:
+        BadField: the first difference is not in an assistant turn, so the prompts differ.
+    """
+    shared = 0
+    for one, other in zip(chosen[:-1], rejected[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    rest, other_rest = chosen[shared:], rejected[shared:]
+    roles = {rest[0]["role"], other_rest[0]["role"]}
+    if roles != {"assistant"} and rest[0] != other_rest[0]:
+        raise BadField("rejected", f"has another prompt than `chosen`, from turn {shared + 1} on")
+    return chosen[:shared], rest, other_rest
+
+
+def after_prompt(prompt: list[Message], conversation: list[Message]) -> list[Message]:
+    """What follows the prompt, where a file repeats the prompt's messages in front of the answer."""
+    repeated = len(conversation) > len(prompt) and conversation[: len(prompt)] == prompt
+    return conversation[len(prompt) :] if repeated else conversation
+
+
+def check_prompt(prompt: list[Message], field: str) -> None:
+    """A prompt is not empty and its last turn is the user's.
+
+    Raises:
+        BadField: otherwise.
+    """
+    if not prompt:
+        raise BadField(field, "has no prompt before the answer")
+    if prompt[-1]["role"] != "user":
+        raise BadField(
+            field, f"leaves a prompt that ends with a turn of the {prompt[-1]['role']}, not the user"
+        )
+
+
+def check_completion(messages: list[Message], field: str) -> None:
+    """A completion begins and ends with the assistant's turn.
+
+    Raises:
+        BadField: otherwise.
+    """
+    if messages[-1]["role"] != "assistant":
+        raise BadField(field, f"ends with a turn of the {messages[-1]['role']}, not the assistant")
+    if messages[0]["role"] != "assistant":
+        raise BadField(field, f"begins with a turn of the {messages[0]['role']}, not the assistant")

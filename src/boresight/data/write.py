@@ -1,0 +1,110 @@
+"""Canonical files: what `boresight.data.load.read` reads back as the same examples, and TRL reads too."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from boresight.data.schema import Demonstration, Example, Preference, Prompt
+from boresight.errors import UserError
+
+
+def write(examples: Sequence[Example], path: str | Path) -> None:
+    """Write examples of one kind to `.jsonl`, `.jsonl.gz` or `.parquet`; all of the file or none of it.
+
+    `meta` becomes an object in JSON Lines and a JSON string, `meta_json`, in Parquet, where a column
+    has one type for all rows. Dates and other values that JSON lacks are written as text.
+
+    Raises:
+        UserError: no examples, two kinds of them, or an unknown file type.
+    """
+    path = Path(path)
+    kinds = {type(example) for example in examples}
+    if len(kinds) != 1:
+        found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "no examples"
+        raise UserError(f"{path}: a file holds examples of one kind, not {found}.")
+    writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
+    if writer is None:
+        raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")
+    with _whole(path) as temporary:
+        writer(examples, temporary)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name in the same folder to write to, which becomes `path` if nothing goes wrong."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_record(example: Example) -> dict[str, Any]:
+    """The canonical record, without scores that are not known and without an empty meta."""
+    match example:
+        case Preference(prompt, chosen, rejected, id, better, worse, meta):
+            turns = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+            record = {"id": id, **turns, "score_chosen": better, "score_rejected": worse}
+        case Demonstration(messages, id, meta):
+            record = {"id": id, "messages": messages}
+        case Prompt(prompt, id, meta):
+            record = {"id": id, "prompt": prompt}
+    known = {column: value for column, value in record.items() if value is not None}
+    return {**known, "meta": meta} if meta else known
+
+
+def _lines(examples: Sequence[Example]) -> Iterator[bytes]:
+    for example in examples:
+        yield json.dumps(to_record(example), ensure_ascii=False, default=str).encode() + b"\n"
+
+
+def _jsonl(examples: Sequence[Example], path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.writelines(_lines(examples))
+
+
+def _jsonl_gz(examples: Sequence[Example], path: Path) -> None:
+    # No name and no time in the header, so that equal examples give equal bytes.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
+        stream.writelines(_lines(examples))
+
+
+def _parquet(examples: Sequence[Example], path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
+    turns, text, number = pyarrow.list_(message), pyarrow.string(), pyarrow.float64()
+    columns = {
+        Preference: {
+            "prompt": turns,
+            "chosen": turns,
+            "rejected": turns,
+            "score_chosen": number,
+            "score_rejected": number,
+        },
+        Demonstration: {"messages": turns},
+        Prompt: {"prompt": turns},
+    }[type(examples[0])]
+    schema = pyarrow.schema({"id": text, **columns, "meta_json": text})
+    table = pyarrow.Table.from_pylist([_flat(to_record(example)) for example in examples], schema)
+    pyarrow.parquet.write_table(table, path)
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    meta = record.pop("meta", None)
+    return {**record, "meta_json": json.dumps(meta, ensure_ascii=False, default=str)} if meta else record
+
+
+WRITERS: dict[str, Callable[[Sequence[Example], Path], None]] = {
+    ".jsonl": _jsonl,
+    ".jsonl.gz": _jsonl_gz,
+    ".parquet": _parquet,
+}
