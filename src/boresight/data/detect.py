@@ -8,6 +8,9 @@ from typing import Any
 from boresight.data.sources import Source, every
 from boresight.errors import UserError
 
+SHOWN = 12
+"""Columns that a message lists."""
+
 Rows = Sequence[tuple[int, Any]]
 
 
@@ -55,9 +58,8 @@ def _unknown(name: str, rows: Rows) -> str:
     row, record = rows[0]
     if not isinstance(record, dict):
         return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
-    return (
-        f"{name}: row {row} has the columns {', '.join(record)}, which fit no known layout; {_hint(record)}."
-    )
+    columns = ", ".join(list(record)[:SHOWN]) + (", …" if len(record) > SHOWN else "")
+    return f"{name}: row {row} has the columns {columns}, which fit no known layout; {_hint(record)}."
 
 
 def _hint(record: dict[str, Any]) -> str:

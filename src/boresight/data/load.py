@@ -8,6 +8,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from boresight.data import files, sources
 from boresight.data.columns import id_column
 from boresight.data.convert import CONVERSIONS, KINDS
@@ -109,7 +111,8 @@ def collect(
     examples: list[Example] = []
     bad: list[BadRow] = []
     left_out = 0
-    for outcome in _outcomes(name, source, chain(head, rows), forced=layout is not None):
+    watched = _watched(name, chain(head, rows))
+    for outcome in _outcomes(name, source, watched, forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
@@ -122,6 +125,22 @@ def collect(
     sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical))
     digest = files.sha256(path, split)
     return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence)
+
+
+def _watched(name: str, rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """The rows, with a count on the terminal once there are more than the sample."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    yield from islice(rows, SAMPLE)
+    terminal = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        task = bar.add_task(f"reading {escape(name)}")
+        for count, row in enumerate(rows, SAMPLE + 1):
+            if count % SAMPLE == 0:
+                bar.update(task, description=f"reading {escape(name)}: {count:,} rows")
+            yield row
 
 
 def _without_nulls(record: Any) -> Any:

@@ -1,0 +1,216 @@
+"""`boresight data check FILE`: the layout, the counts, and every bad row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from boresight.data.load import BadRow, Loaded, collect, plural
+from boresight.data.schema import Demonstration, Example, Message, Preference
+
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`count` of `total` examples are so, and why it is worth knowing."""
+
+    label: str
+    count: int
+    total: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What is in a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, answer."""
+
+    loaded: Loaded
+    rows: int
+    counts: list[Count]
+    lengths: dict[str, list[int]]
+
+    @property
+    def bad(self) -> list[BadRow]:
+        """Rows that cannot be read; a check passes when there are none."""
+        return self.loaded.bad
+
+
+def check_file(
+    path: str | Path, layout: str | None = None, *, kind: str | None = None, split: str = "train"
+) -> FileReport:
+    """Read all of a file and count what matters before training on it.
+
+    Raises:
+        UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed.
+            Bad rows are no error here; they are in the report.
+    """
+    loaded = collect(path, layout=layout, kind=kind, split=split)
+    rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
+    return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples))
+
+
+def prompt_of(example: Example) -> list[Message]:
+    """What stands before the answer; for a demonstration, before the last one."""
+    return example.messages[:-1] if isinstance(example, Demonstration) else example.prompt
+
+
+def _all_turns(example: Example) -> list[Message]:
+    if isinstance(example, Preference):
+        return example.prompt + example.chosen + example.rejected
+    return prompt_of(example) if not isinstance(example, Demonstration) else example.messages
+
+
+def _counts(examples: Sequence[Example]) -> list[Count]:
+    pairs = [example for example in examples if isinstance(example, Preference)]
+    return [*_of_all(examples), *(_of_pairs(pairs) if pairs else [])]
+
+
+def _of_all(examples: Sequence[Example]) -> list[Count]:
+    total = len(examples)
+
+    def count(label: str, holds: Callable[[Example], bool], why: str) -> Count:
+        return Count(label, sum(map(holds, examples)), total, why)
+
+    prompts = (tuple((m["role"], m["content"]) for m in prompt_of(example)) for example in examples)
+    return [
+        count("multi-turn", _is_multi_turn, "an answer stands before the last user turn"),
+        count("with a system prompt", _has_system, "some chat templates refuse the system role"),
+        count("one role twice running", _repeats_role, "some chat templates refuse it"),
+        Count("repeated prompts", _repeats(prompts), total, "keep copies out of held-out data"),
+        Count("repeated ids", _repeats(e.id for e in examples), total, "samples are told apart by id"),
+    ]
+
+
+def _is_multi_turn(example: Example) -> bool:
+    return any(message["role"] == "assistant" for message in prompt_of(example))
+
+
+def _has_system(example: Example) -> bool:
+    return any(message["role"] == "system" for message in prompt_of(example))
+
+
+def _repeats_role(example: Example) -> bool:
+    if isinstance(example, Preference):
+        return any(_runs(example.prompt + answer) for answer in (example.chosen, example.rejected))
+    return _runs(_all_turns(example))
+
+
+def _runs(turns: Sequence[Message]) -> bool:
+    return any(one["role"] == other["role"] for one, other in zip(turns, turns[1:], strict=False))
+
+
+def _repeats(values: Iterable[object]) -> int:
+    """How many have come before."""
+    listed = list(values)
+    return len(listed) - len(set(listed))
+
+
+def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
+    total = len(pairs)
+    scored = [p for p in pairs if p.chosen_score is not None and p.rejected_score is not None]
+    identical = sum(p.chosen == p.rejected for p in pairs)
+    repeating = sum(_repeats_prompt(p) for p in pairs)
+    longer = sum(_characters(p.chosen) > _characters(p.rejected) for p in pairs)
+    counts = [
+        Count("identical answers", identical, total, "their margin is 0 whatever the model"),
+        Count("answer opens with the prompt", repeating, total, "the prompt would be trained on"),
+        Count("chosen is longer", longer, total, "far from half, length predicts the label"),
+    ]
+    if scored:
+        equal = sum(p.chosen_score == p.rejected_score for p in scored)
+        inverted = sum((p.chosen_score or 0.0) < (p.rejected_score or 0.0) for p in scored)
+        counts += [
+            Count("equal scores", equal, len(scored), "the label is a coin toss"),
+            Count("rejected scores higher", inverted, len(scored), "the label contradicts the scores"),
+        ]
+    return counts
+
+
+def _repeats_prompt(pair: Preference) -> bool:
+    said = pair.prompt[-1]["content"].strip()
+    return any(answer[0]["content"].lstrip().startswith(said) for answer in (pair.chosen, pair.rejected))
+
+
+def _characters(turns: Sequence[Message]) -> int:
+    return sum(len(message["content"]) for message in turns)
+
+
+def _lengths(examples: Sequence[Example]) -> dict[str, list[int]]:
+    parts: dict[str, list[int]] = {}
+    for example in examples:
+        for part, turns in _parts(example).items():
+            parts.setdefault(part, []).append(_characters(turns))
+    return {part: quantiles(values) for part, values in parts.items()}
+
+
+def _parts(example: Example) -> dict[str, list[Message]]:
+    if isinstance(example, Preference):
+        return {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+    if isinstance(example, Demonstration):
+        return {"prompt": prompt_of(example), "answer": example.messages[-1:]}
+    return {"prompt": example.prompt}
+
+
+def quantiles(values: Sequence[int]) -> list[int]:
+    """Nearest-rank quantiles at `QUANTILES`: always lengths that occur.
+
+    >>> quantiles([10, 30, 20])
+    [10, 10, 20, 30, 30]
+    """
+    ordered = sorted(values)
+    return [ordered[round(q * (len(ordered) - 1))] for q in QUANTILES]
+
+
+def print_report(report: FileReport, console: Console) -> None:
+    """The report as tables; text from the file is printed as it is, never as markup."""
+    loaded = report.loaded
+    console.print(Text(loaded.source, style="bold"))
+    console.print(Text(f"{loaded.sentence}."))
+    console.print(Text(f"layout {loaded.layout}, sha256 {loaded.sha256}", style="dim"))
+    if loaded.examples:
+        console.print(_counts_table(report))
+        console.print(_lengths_table(report))
+    if report.bad:
+        console.print(_bad_table(report))
+    verdict = f"{plural(len(report.bad), 'bad row')} of {report.rows:,}." if report.bad else "No bad rows."
+    console.print(Text(verdict, style="red" if report.bad else "green"))
+
+
+def _table(title: str, *headings: str) -> Table:
+    return Table(*headings, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+
+
+def _counts_table(report: FileReport) -> Table:
+    table = _table("Counts", "")
+    for heading in ("examples", "share"):
+        table.add_column(heading, justify="right")
+    table.add_column("why it matters", style="dim")
+    table.add_row("all", f"{len(report.loaded.examples):,}", "", "")
+    for c in report.counts:
+        table.add_row(c.label, f"{c.count:,}", f"{c.count / c.total:.1%}", c.why)
+    return table
+
+
+def _lengths_table(report: FileReport) -> Table:
+    table = _table("Lengths in characters", "")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for part, values in report.lengths.items():
+        table.add_row(part, *(f"{value:,}" for value in values))
+    return table
+
+
+def _bad_table(report: FileReport) -> Table:
+    table = _table("Bad rows", "row", "field")
+    table.add_column("what is wrong", overflow="fold")
+    for bad in report.bad:
+        table.add_row(f"{bad.row:,}", Text(bad.field), Text(bad.message))
+    return table
