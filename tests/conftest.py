@@ -1,0 +1,31 @@
+"""Where the public data is, for tests marked `real_data`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of public data, from BORESIGHT_DATA or beside the repository; skips where there is none."""
+    folder = Path(os.environ.get("BORESIGHT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no public data at {folder}; set BORESIGHT_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def starter() -> Path:
+    """Folder of the embedded model; skips where its wheel is not installed."""
+    from boresight.errors import UserError
+    from boresight.models.starter import starter_path
+
+    try:
+        return starter_path()
+    except UserError as error:
+        pytest.skip(str(error))
