@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
+from boresight.errors import UserError
+from boresight.models.head import token_logprobs
+from boresight.models.packing import pack
+from boresight.models.plan import PackedPlan, packed_plan, warn_once
 
 Layout = Literal["auto", "packed", "padded"]
 
@@ -45,8 +49,19 @@ def completion_logprobs(
     """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
 
     All rows carry the same number k of completions. Differentiable with respect to the model's
-    parameters unless gradients are off. `temperature` divides the logits.
+    parameters unless gradients are off. `temperature` divides the logits. `auto` takes the packed
+    layout where the model can be served by it, else the padded one, and logs why once.
+
+    Raises:
+        UserError: `packed` was asked for and the model, or the length of a row, does not allow it.
     """
+    if layout != "padded":
+        plan = packed_plan(model, rows)
+        if isinstance(plan, PackedPlan):
+            return packed_logprobs(model, plan, rows, temperature=temperature, entropy=entropy)
+        if layout == "packed":
+            raise UserError(f"layout: this model cannot run packed ({plan}); use layout auto or padded.")
+        warn_once(model, plan)
     return padded_logprobs(model, rows, temperature=temperature, entropy=entropy)
 
 
@@ -69,6 +84,27 @@ def padded_logprobs(
         sums=taken.masked_fill(~keep, 0).sum(-1).view(shape),
         lengths=keep.sum(-1).float().view(shape),
         entropy=spread,
+    )
+
+
+def packed_logprobs(
+    model: Any, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+) -> CompletionLogps:
+    """The fast path: one packed sequence, and a head over the positions that score a token."""
+    batch = pack(rows, completions_per_row(rows), model.device)
+    hidden = plan.hidden(model, batch)[batch.predictors]
+    head = plan.head(model)
+    if head is None:
+        logits = at_least_float32(plan.logits(model, hidden)) / temperature
+        all_logps = logits.log_softmax(-1)
+        taken = all_logps.gather(-1, batch.targets[:, None]).squeeze(-1)
+        spread = -(all_logps.exp() * all_logps).sum(-1).detach() if entropy else None
+    else:
+        taken, spread = token_logprobs(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
+    return CompletionLogps(
+        sums=batch.per_completion(taken),
+        lengths=batch.lengths(),
+        entropy=None if spread is None else batch.per_completion(spread),
     )
 
 

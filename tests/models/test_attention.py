@@ -1,0 +1,199 @@
+"""The packed attention and the chunked head, each against the formula written out with full matrices."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transformers as hf
+from torch.autograd import gradcheck
+
+from boresight.models import head as head_file
+from boresight.models.attention import UnsupportedAttention, install, packed_attention, poisoned_mask
+from boresight.models.flex import flex_packed_attention, may_attend
+from boresight.models.head import Head, token_logprobs
+from boresight.models.packing import pack
+from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
+
+CAUSAL = SimpleNamespace(is_causal=True)
+SCALING = 0.3
+
+
+def packed(rows):
+    return pack(rows, len(rows[0].completions), torch.device("cpu"))
+
+
+def random_qkv(tokens, heads=4, shared=2, width=8, dtype=torch.float64):
+    torch.manual_seed(0)
+    shapes = [(1, heads, tokens, width), (1, shared, tokens, width), (1, shared, tokens, width)]
+    return [torch.randn(s, dtype=dtype, requires_grad=True) for s in shapes]
+
+
+def full_attention(query, key, value, batch, softcap=None):
+    """Softmax over a T x T score matrix, the layout's rule as its mask."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(2, 3) * SCALING
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    at = torch.arange(query.shape[2])
+    seen = may_attend(batch)(0, 0, at[:, None], at[None, :])
+    return (scores.masked_fill(~seen, -math.inf).softmax(-1) @ value).transpose(1, 2)
+
+
+def test_the_rule_of_the_layout_drawn_out():
+    """A prompt of two tokens with completions of two and one, then a prompt of one with one and none."""
+    batch = packed([make_row([1, 2], [3, 4], [5]), make_row([6], [7], [])])
+    at = torch.arange(7)
+    seen = may_attend(batch)(0, 0, at[:, None], at[None, :])
+    assert ["".join("x" if s else "." for s in line) for line in seen] == [
+        "x......",
+        "xx.....",
+        "xxx....",
+        "xxxx...",
+        "xx..x..",
+        ".....x.",
+        ".....xx",
+    ]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
+    assert batch.predictors.tolist() == [1, 2, 1, 5]
+    assert batch.targets.tolist() == [3, 4, 5, 7]
+    assert batch.owner.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("softcap", [None, 0.8])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_packed_attention_equals_full_attention_under_the_mask(k, softcap):
+    batch = packed(random_rows(3, k, seed=k))
+    inputs = random_qkv(batch.ids.shape[1])
+    got, _ = packed_attention(CAUSAL, *inputs, batch, scaling=SCALING, softcap=softcap)
+    expected = full_attention(*inputs, batch, softcap)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn_like(expected)
+    for a, b in zip(*(torch.autograd.grad(x, inputs, upstream) for x in (got, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_backward_of_the_joined_kernels_against_finite_differences():
+    batch = packed([make_row([1, 2, 3], [4, 5], [6]), make_row([7], [8, 9, 1], [])])
+    inputs = random_qkv(batch.ids.shape[1], heads=2, shared=1, width=4)
+
+    def attend(*qkv):
+        return packed_attention(CAUSAL, *qkv, batch, scaling=SCALING)[0]
+
+    assert gradcheck(attend, inputs, fast_mode=False)
+
+
+@pytest.mark.parametrize("softcap", [None, 0.8])
+def test_the_block_mask_of_flex_attention_follows_the_same_rule(softcap):
+    """The kernel that CUDA compiles, here run uncompiled: values only, it has no CPU backward."""
+    batch = packed(random_rows(3, 2, seed=1))
+    inputs = [t.detach() for t in random_qkv(batch.ids.shape[1], dtype=torch.float32)]
+    got = flex_packed_attention(*inputs, batch, SCALING, softcap)
+    torch.testing.assert_close(got, full_attention(*inputs, batch, softcap), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_compiled_flex_attention_on_cuda():
+    batch = pack(random_rows(3, 2, seed=1), 2, torch.device("cuda"))
+    inputs = [
+        t.detach().cuda().requires_grad_()
+        for t in random_qkv(batch.ids.shape[1], width=16, dtype=torch.float32)
+    ]
+    on_cpu = [t.detach().cpu().double().requires_grad_() for t in inputs]
+    got, _ = packed_attention(CAUSAL, *inputs, batch, scaling=SCALING)
+    expected = full_attention(*on_cpu, packed(random_rows(3, 2, seed=1)))
+    torch.testing.assert_close(got.cpu().double(), expected, rtol=1e-3, atol=1e-3)
+    got.square().sum().backward()
+    expected.square().sum().backward()
+    for a, b in zip(inputs, on_cpu, strict=True):
+        torch.testing.assert_close(a.grad.cpu().double(), b.grad, rtol=1e-2, atol=1e-2)
+
+
+def test_what_would_be_left_out_is_refused():
+    batch = packed([make_row([1, 2], [3, 4], [5])])
+    qkv = random_qkv(5)
+    for options in ({"s_aux": torch.zeros(4)}, {"position_bias": torch.zeros(1)}, {"sliding_window": 3}):
+        with pytest.raises(UnsupportedAttention):
+            packed_attention(CAUSAL, *qkv, batch, scaling=SCALING, **options)
+    with pytest.raises(UnsupportedAttention, match="causal"):
+        packed_attention(SimpleNamespace(is_causal=False), *qkv, batch, scaling=SCALING)
+
+
+def test_an_attention_that_overlooks_the_layout_fails_instead_of_mixing_rows():
+    """A model left on plain SDPA, or on eager attention, chokes on the mask of a packed batch."""
+    for implementation in ("sdpa", "eager"):
+        model = build(hf.LlamaConfig(**GROUPED, attn_implementation=implementation))
+        batch = packed(random_rows(2, 2, seed=1))
+        with pytest.raises(RuntimeError, match="size"):
+            model.model(batch.ids, position_ids=batch.positions, attention_mask=poisoned_mask(batch.ids))
+
+
+def test_installing_twice_is_installing_once():
+    model = build(hf.LlamaConfig(**GROUPED))
+    assert install(model) and install(model)
+    assert model.config._attn_implementation == "boresight_sdpa"
+
+
+# The head.
+
+
+def full_logprobs(hidden, targets, head, temperature):
+    logits = hidden @ head.weight.T
+    logits = (logits if head.bias is None else logits + head.bias) * head.scale
+    if head.softcap:
+        logits = head.softcap * torch.tanh(logits / head.softcap)
+    logps = (logits / temperature).log_softmax(-1)
+    return logps.gather(1, targets[:, None]).squeeze(1), -(logps.exp() * logps).sum(-1)
+
+
+HEADS = {
+    "plain": {},
+    "scaled": {"scale": 0.3},
+    "soft-capped": {"softcap": 1.2, "scale": 1.5},
+    "hot": {"temperature": 2.5, "softcap": 2.0},
+}
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
+@pytest.mark.parametrize("biased", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("name", HEADS)
+def test_head_equals_full_logits_and_finite_differences(name, biased, trained, monkeypatch):
+    """600 tokens of vocabulary in tiles of 256: two whole tiles and a part, targets in each."""
+    monkeypatch.setattr(head_file, "TILE_ELEMENTS", 1)
+    options = dict(HEADS[name])
+    temperature = options.pop("temperature", 1.0)
+    torch.manual_seed(0)
+    hidden = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(600, 3, dtype=torch.float64, requires_grad=trained)
+    bias = torch.randn(600, dtype=torch.float64, requires_grad=trained) if biased else None
+    targets = torch.tensor([0, 255, 256, 511, 599])
+
+    def fast(hidden, weight, bias=None):
+        return token_logprobs(hidden, targets, Head(weight, bias, **options), temperature=temperature)[0]
+
+    inputs = [hidden, weight] + ([bias] if biased else [])
+    head = Head(weight, bias, **options)
+    expected, spread = full_logprobs(hidden, targets, head, temperature)
+    got = token_logprobs(hidden, targets, head, temperature=temperature, entropy=True)
+    torch.testing.assert_close(got[0], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(got[1], spread, rtol=1e-12, atol=1e-12)
+    assert gradcheck(fast, inputs, fast_mode=True)
+    wanted = [t for t in inputs if t.requires_grad]
+    upstream = torch.randn(5, dtype=torch.float64)
+    for a, b in zip(*(torch.autograd.grad(x, wanted, upstream) for x in (got[0], expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_huge_logits_neither_overflow_nor_vanish():
+    """Logits of 0 and 1000: log-probabilities 0 and -1000, where a naive exp is infinite."""
+    head = Head(torch.tensor([[0.0], [1000.0]]))
+    logps, _ = token_logprobs(torch.ones(2, 1), torch.tensor([0, 1]), head)
+    assert logps.tolist() == [-1000.0, 0.0]
+
+
+def test_no_scored_token_gives_empty_and_a_backward():
+    hidden = torch.zeros(0, 4, requires_grad=True)
+    logps, _ = token_logprobs(hidden, torch.zeros(0, dtype=torch.long), Head(torch.ones(7, 4)))
+    logps.sum().backward()
+    assert logps.shape == (0,)
