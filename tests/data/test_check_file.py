@@ -1,0 +1,91 @@
+"""The report on a data file: counts worked by hand, and every bad row."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from boresight.data.check_file import check_file, print_report, quantiles
+from boresight.errors import UserError
+
+
+def u(content: str) -> dict:
+    return {"role": "user", "content": content}
+
+
+def a(content: str) -> dict:
+    return {"role": "assistant", "content": content}
+
+
+SYSTEM = {"role": "system", "content": "s"}
+ROWS = [
+    {"id": "1", "prompt": [u("q")], "chosen": [a("longer")], "rejected": [a("short")], "score_chosen": 2},
+    {"id": "1", "prompt": [u("q")], "chosen": [a("same")], "rejected": [a("same")]},
+    {"prompt": [SYSTEM, u("q"), a("x"), u("r")], "chosen": [a("r, yes")], "rejected": [a("no")]},
+    {"prompt": [u("1"), u("2")], "chosen": [a("a")], "rejected": [a("bb")]},
+    {"prompt": [u("q")], "chosen": [a("good")], "rejected": [u("bad")]},
+    {"prompt": [u("[bold]")], "chosen": [{"role": "[red]tool", "content": "x"}], "rejected": [a("bad")]},
+]
+ROWS[0]["score_rejected"] = 2
+ROWS[2] |= {"score_chosen": 1, "score_rejected": 3}
+
+
+def printed(report, width: int = 120) -> str:
+    stream = io.StringIO()
+    print_report(report, Console(file=stream, width=width, force_terminal=False))
+    return stream.getvalue()
+
+
+def test_counts(jsonl):
+    """Four readable rows: one multi-turn with a system prompt, one with two user turns running."""
+    report = check_file(jsonl(*ROWS))
+    assert report.rows == 6
+    assert {c.label: (c.count, c.total) for c in report.counts} == {
+        "multi-turn": (1, 4),
+        "with a system prompt": (1, 4),
+        "one role twice running": (1, 4),
+        "repeated prompts": (1, 4),
+        "repeated ids": (1, 4),
+        "identical answers": (1, 4),
+        "answer opens with the prompt": (1, 4),
+        "chosen is longer": (2, 4),
+        "equal scores": (1, 2),
+        "rejected scores higher": (1, 2),
+    }
+    assert report.lengths["chosen"][0::4] == [1, 6]
+    assert report.lengths["prompt"][0::4] == [1, 4]
+
+
+def test_every_bad_row_is_listed_and_markup_in_data_is_text(jsonl):
+    report = check_file(jsonl(*ROWS))
+    assert [(bad.row, bad.field) for bad in report.bad] == [(5, "rejected"), (6, "chosen")]
+    text = printed(report)
+    assert "ends with a turn of the user, not the assistant" in text
+    assert "'[red]tool'" in text
+    assert "2 bad rows of 6." in text
+
+
+def test_a_file_of_bad_rows_alone_is_reported(jsonl):
+    report = check_file(jsonl(*[{"prompt": "q", "chosen": "", "rejected": "x"}] * 40))
+    assert len(report.bad) == report.rows == 40
+    assert printed(report).count("is empty") == 40
+
+
+def test_demonstrations_and_prompts(jsonl):
+    shown = check_file(jsonl({"messages": [u("qq"), a("abc")]}))
+    assert shown.lengths == {"prompt": [2] * 5, "answer": [3] * 5}
+    assert "No bad rows." in printed(shown)
+    assert check_file(jsonl({"prompt": "qqq"})).lengths == {"prompt": [3] * 5}
+
+
+def test_unreadable_file_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        check_file(tmp_path / "none.jsonl")
+
+
+def test_quantiles_are_lengths_that_occur():
+    """Of 11 values 0, 10, …, 100 the nearest ranks to 0, 10, 50, 90, 100 % are those values."""
+    assert quantiles(range(0, 101, 10)) == [0, 10, 50, 90, 100]
+    assert quantiles([5]) == [5] * 5

@@ -1,0 +1,167 @@
+"""Raw records from every container, and what is said of broken ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from boresight.data.files import records, sha256
+from boresight.errors import UserError
+
+ROWS = [{"prompt": "a\u2028b"}, {"prompt": "é"}, {"prompt": "c"}]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
+NUMBERED = list(enumerate(ROWS, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.jsonl", LINES),
+        ("r.ndjson", LINES),
+        ("r.jsonl.gz", gzip.compress(LINES)),
+        ("compressed_but_does_not_say_so.jsonl", gzip.compress(LINES)),
+        ("bom.jsonl", b"\xef\xbb\xbf" + LINES),
+        ("windows.jsonl", LINES.replace(b"\n", b"\r\n")),
+        ("no_newline_at_the_end.jsonl", LINES.rstrip()),
+        ("r.json", json.dumps(ROWS).encode()),
+        ("r.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode())),
+        ("one_object.json", json.dumps({"version": 1, "data": ROWS}).encode()),
+        ("lines_called.json", LINES),
+    ],
+)
+def test_every_text_container_gives_the_same_records(tmp_path: Path, name: str, content: bytes):
+    """U+2028 inside a string is no line end, whatever `str.splitlines` thinks."""
+    (tmp_path / name).write_bytes(content)
+    assert list(records(tmp_path / name)) == NUMBERED
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "r.parquet.gz"])
+def test_parquet_comes_row_by_row(tmp_path: Path, name: str):
+    import pyarrow
+    import pyarrow.parquet
+
+    plain = tmp_path / "plain.parquet"
+    rows = [{"n": n} for n in range(3000)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), plain)
+    content = plain.read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(records(tmp_path / name)) == list(enumerate(rows, 1))
+
+
+def test_row_is_the_line_where_blank_lines_stand_between(tmp_path: Path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"a": 1}\n\n  \n{"a": 2}\n')
+    assert [row for row, _ in records(path)] == [1, 4]
+
+
+def test_a_json_object_with_one_conversation_is_one_record(tmp_path: Path):
+    record = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(record))
+    assert list(records(path)) == [(1, record)]
+
+
+def test_records_are_streamed(tmp_path: Path):
+    """The first record comes before the broken third line is looked at."""
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a": \n')
+    stream = records(path)
+    assert next(stream) == (1, {"a": 1})
+    assert next(stream) == (2, {"a": 2})
+    with pytest.raises(UserError, match=r"r\.jsonl: line 3 is not JSON"):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.jsonl", b'{"a": 1}\n{"a": 1,}\n', "line 2 is not JSON .*column 9.*; fix or delete the line"),
+        ("r.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', "line 2 is not JSON .byte 8 is not UTF-8"),
+        ("r.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+        ("r.jsonl", b'{"a": 1}{"a": 2}\n', "line 1 is not JSON .Extra data"),
+        ("r.json", b'[\n{"a": 1},\n{"a": oops}\n]', "line 3 is not JSON"),
+        ("r.json", b'[\n{"a": 1},\n{"a": "\xff"}\n]', "line 3 is not JSON"),
+        ("r.json", b'"text"', "holds a single str, not a list of records"),
+        ("r.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists, train, test; put one"),
+        ("r.jsonl.gz", gzip.compress(LINES)[:-12], "gzip file is damaged"),
+        ("r.parquet", b"PAR1 not really", "is not a whole Parquet file"),
+        ("r.csv", b"a,b\n1,2\n", "file type is not one of .jsonl"),
+    ],
+)
+def test_broken_files_are_one_sentence_with_the_place(tmp_path: Path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        list(records(path))
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_suggests_its_neighbour(tmp_path: Path):
+    (tmp_path / "train.jsonl").write_bytes(LINES)
+    with pytest.raises(UserError, match="no such file; did you mean 'train.jsonl'"):
+        records(tmp_path / "trian.jsonl")
+    with pytest.raises(UserError, match="no such file, and no folder"):
+        records("nowhere/trian.jsonl")
+
+
+def test_a_file_has_no_splits(tmp_path: Path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(LINES)
+    with pytest.raises(UserError, match="a file has no split 'test'"):
+        records(path, "test")
+
+
+def test_sha256_is_of_the_bytes_as_they_lie(tmp_path: Path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(LINES)
+    assert sha256(path) == hashlib.sha256(LINES).hexdigest()
+
+
+def test_saved_folder_and_its_splits(tmp_path: Path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": rows, "test": rows.select([2])}).save_to_disk(tmp_path / "two")
+    assert list(records(tmp_path / "one")) == NUMBERED
+    assert list(records(tmp_path / "two", "test")) == [(1, ROWS[2])]
+    with pytest.raises(UserError, match="has no split 'tset'; did you mean 'test'"):
+        records(tmp_path / "two", "tset")
+    assert sha256(tmp_path / "one") == sha256(tmp_path / "one") != sha256(tmp_path / "two")
+
+
+def test_other_folders_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="`datasets` did not save; name one of its files"):
+        records(tmp_path)
+
+
+def test_hub_id_with_config_and_split(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    asked = []
+
+    def load_dataset(path, config, split):
+        asked.append((path, config, split))
+        return ROWS
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert list(records("owner/name:main", "test")) == NUMBERED
+    assert list(records("owner/name")) == NUMBERED
+    assert asked == [("owner/name", "main", "test"), ("owner/name", None, "train")]
+    assert len(sha256("owner/name")) == 64
+
+
+def test_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def unreachable(*_, **__):
+        raise ConnectionError("Couldn't reach the Hub.\nA long story follows")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(UserError, match="^owner/name: neither a file here nor a data set") as error:
+        records("owner/name")
+    assert "Couldn't reach the Hub)." in str(error.value)
+    assert "long story" not in str(error.value)

@@ -1,0 +1,252 @@
+"""`read`: detection, refusals, bad rows, kinds, ids and the sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from boresight.data.load import SAMPLE, BadRow, read
+from boresight.data.schema import Demonstration, Preference, Prompt
+from boresight.errors import UserError
+
+Q, GOOD, BAD = (
+    [{"role": r, "content": c}] for r, c in (("user", "q"), ("assistant", "good"), ("assistant", "bad"))
+)
+PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+
+
+def test_what_was_read_and_its_sentence(jsonl):
+    path = jsonl(PAIR, {**PAIR, "rejected": "good", "id": 12, "topic": "t"})
+    loaded = read(path)
+    assert loaded.examples == [
+        Preference(Q, GOOD, BAD, "row-1"),
+        Preference(Q, GOOD, GOOD, "12", meta={"topic": "t"}),
+    ]
+    assert (loaded.layout, loaded.kind, loaded.source) == ("plain_pairs", "preference", str(path))
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert loaded.identical == 1
+    assert loaded.sentence == (
+        "read 2 preference pairs, plain-string pairs; 1 pair with identical answers kept"
+    )
+
+
+def test_thousands_are_counted_with_commas_and_one_is_singular(jsonl):
+    hh = {"chosen": "\n\nHuman: q\n\nAssistant: x", "rejected": "\n\nHuman: q\n\nAssistant: y"}
+    assert read(jsonl(*[hh] * 1717)).sentence == (
+        "read 1,717 preference pairs, HH-RLHF transcripts, implicit prompt"
+    )
+    assert read(jsonl({"prompt": "q"})).sentence == "read 1 prompt, plain strings"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "message"),
+    [
+        ({"prompt": "q", "chosen": "good"}, "rejected", "is missing"),
+        ({"prompt": "q", "chosen": "good", "rejected": None}, "rejected", "is missing"),
+        ({"prompt": "q", "chosen": "", "rejected": "bad"}, "chosen", "is empty"),
+        ({"prompt": " ", "chosen": "good", "rejected": "bad"}, "prompt", "is empty"),
+        ({"prompt": "q", "chosen": 3, "rejected": "bad"}, "chosen", "is int, not text"),
+        ({}, "prompt", "is missing"),
+        (["q", "good", "bad"], "record", "is list, not an object with columns"),
+    ],
+)
+def test_a_bad_row_stops_the_reading_or_is_counted(jsonl, wrong, field, message):
+    path = jsonl(PAIR, wrong, PAIR)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: row 2: `{field}` {message}; fix the row or set data.bad_rows=drop "
+        "to leave such rows out (they are counted)."
+    )
+    loaded = read(path, bad_rows="drop")
+    assert loaded.bad == [BadRow(2, field, message)]
+    assert [example.id for example in loaded.examples] == ["row-1", "row-3"]
+    assert loaded.sentence.endswith("; 1 bad row left out")
+
+
+def test_last_role_not_assistant(jsonl):
+    path = jsonl({"messages": Q + GOOD}, {"messages": Q + GOOD + Q})
+    with pytest.raises(UserError, match="row 2: `messages` ends with a turn of the user, not the assistant"):
+        read(path)
+
+
+def test_the_row_is_the_line(jsonl):
+    path = jsonl(PAIR)
+    path.write_text("\n\n" + path.read_text() + '{"prompt": "q", "chosen": "x", "rejected": ""}\n')
+    assert read(path, bad_rows="drop").bad[0].row == 4
+    assert read(path, bad_rows="drop").examples[0].id == "row-3"
+
+
+def test_broken_json_is_an_error_under_either_policy(jsonl):
+    path = jsonl(PAIR, PAIR)
+    path.write_text(path.read_text() + '{"prompt": "q", "chosen": "x"')
+    for policy in ("error", "drop"):
+        with pytest.raises(UserError, match="line 3 is not JSON"):
+            read(path, bad_rows=policy)
+
+
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.json"])
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_empty_file(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UserError, match="is empty, there is not one row in it"):
+        read(path)
+
+
+def test_nothing_but_bad_rows_is_an_error_even_when_dropping(jsonl):
+    path = jsonl({**PAIR, "chosen": ""}, {**PAIR, "rejected": ""})
+    with pytest.raises(
+        UserError, match="none of its 2 rows can be used; the first, row 1: `chosen` is empty"
+    ):
+        read(path, bad_rows="drop")
+
+
+def test_column_missing_from_all_rows_names_it_and_the_layout(jsonl):
+    path = jsonl({"prompt": "q", "chosen": "x"}, {"prompt": "q", "chosen": "x"})
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: row 1 has the columns prompt, chosen, which fit no known layout; "
+        "plain_pairs (plain-string pairs) would need `rejected` as well."
+    )
+
+
+def test_strings_with_no_prompt_cannot_be_split(jsonl):
+    with pytest.raises(UserError, match="has these columns, but with other values in them"):
+        read(jsonl({"chosen": "It is warm", "rejected": "It is cold"}))
+
+
+def test_foreign_columns_list_the_layouts(jsonl):
+    with pytest.raises(
+        UserError, match="columns x, y, which fit no known layout; known layouts are alpaca, "
+    ):
+        read(jsonl({"x": 1, "y": 2}))
+
+
+def test_ambiguity_is_refused_with_the_way_out(jsonl):
+    both = {"prompt": "q", "completion": "good", "question": "p", "answer": "bad"}
+    path = jsonl(both)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: row 1 fits 2 layouts, plain_answers (plain-string prompts and answers) and "
+        "question_answer (questions and answers); say which is meant with "
+        "data.layout=plain_answers or data.layout=question_answer."
+    )
+    example = read(path, layout="plain_answers").examples[0]
+    assert example == Demonstration(Q + GOOD, "row-1", {"question": "p", "answer": "bad"})
+
+
+def test_ambiguity_in_a_later_row_is_seen(jsonl):
+    later = {"prompt": "q", "completion": "x", "question": "q", "answer": "y"}
+    with pytest.raises(UserError, match="row 3 fits 2 layouts"):
+        read(jsonl({"prompt": "q", "completion": "x"}, {"prompt": "q", "completion": "x"}, later))
+
+
+@pytest.mark.parametrize("rows_before", [1, SAMPLE + 5])
+def test_mixed_file_names_the_first_row_that_differs(jsonl, rows_before):
+    """Within the sample that the layout is detected from, and beyond it."""
+    path = jsonl(*[PAIR] * rows_before, {"instruction": "q", "output": "x"}, PAIR)
+    for policy in ("error", "drop"):
+        with pytest.raises(UserError, match=rf"row {rows_before + 1} is alpaca .* where .* plain_pairs"):
+            read(path, bad_rows=policy)
+    assert read(path, layout="plain_pairs", bad_rows="drop").bad[0].row == rows_before + 1
+
+
+def test_first_rows_may_be_bad(jsonl):
+    loaded = read(jsonl({"prompt": "q", "chosen": "x"}, PAIR), bad_rows="drop")
+    assert (loaded.layout, len(loaded.bad)) == ("plain_pairs", 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "example"),
+    [
+        (PAIR, "demonstration", Demonstration(Q + GOOD, "row-1")),
+        (PAIR, "prompt", Prompt(Q, "row-1")),
+        ({"messages": Q + GOOD + Q + BAD}, "prompt", Prompt(Q + GOOD + Q, "row-1")),
+        ({"prompt": "q"}, "prompt", Prompt(Q, "row-1")),
+    ],
+)
+def test_kind_asked_for(jsonl, record, kind, example):
+    loaded = read(jsonl(record), kind=kind)
+    assert (loaded.examples, loaded.kind) == ([example], kind)
+
+
+def test_sentence_says_what_a_pair_was_read_as(jsonl):
+    assert read(jsonl(PAIR), kind="demonstration").sentence == (
+        "read 1 demonstration (the chosen answers), plain-string pairs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ({"prompt": "q"}, "demonstration"),
+        ({"prompt": "q"}, "preference"),
+        ({"messages": Q + GOOD}, "preference"),
+    ],
+)
+def test_nothing_is_read_as_more_than_it_is(jsonl, record, kind):
+    with pytest.raises(UserError, match="holds .*s .*, which cannot be read as"):
+        read(jsonl(record), kind=kind)
+
+
+def test_unpaired_feedback_is_no_pair(jsonl):
+    rows = [{"messages": Q + GOOD, "label": True}, {"messages": Q + BAD, "label": False}]
+    path = jsonl(*rows)
+    for kind in (None, "preference"):
+        with pytest.raises(
+            UserError, match="unpaired feedback .* not a preference pair; .* kind=demonstration"
+        ):
+            read(path, kind=kind)
+    loaded = read(path, kind="demonstration")
+    assert [example.messages for example in loaded.examples] == [Q + GOOD]
+    assert loaded.left_out == 1
+    assert loaded.sentence.endswith("; 1 row labelled false left out")
+    with pytest.raises(UserError, match="none of its 1 row can be used; all are labelled false"):
+        read(jsonl(rows[1]), kind="demonstration")
+
+
+def test_limit_is_in_rows_of_the_file(jsonl):
+    path = jsonl(PAIR, {**PAIR, "chosen": ""}, PAIR)
+    assert len(read(path, limit=1).examples) == 1
+    loaded = read(path, limit=2, bad_rows="drop")
+    assert (len(loaded.examples), len(loaded.bad)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "id"), [("a", "a"), (0, "0"), (None, "row-1"), (True, "row-1"), ("", "row-1")]
+)
+def test_ids(jsonl, given, id):
+    assert read(jsonl({**PAIR, "id": given})).examples[0].id == id
+
+
+@pytest.mark.parametrize("column", ["question_id", "key"])
+def test_id_under_another_name(jsonl, column):
+    example = read(jsonl({"prompt": "q", column: 5})).examples[0]
+    assert (example.id, example.meta) == ("5", {})
+
+
+def test_wrong_options_suggest(jsonl):
+    path = jsonl(PAIR)
+    for option, message in (
+        ({"bad_rows": "dorp"}, "did you mean 'drop'"),
+        ({"kind": "preferences"}, "did you mean 'preference'"),
+        ({"layout": "plain_pair"}, "did you mean 'plain_pairs'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(path, **option)
+
+
+def test_reading_needs_no_heavy_import():
+    """`boresight data check` must not wait for torch, datasets or pyarrow."""
+    code = (
+        "import sys, boresight.data.load, boresight.data.check_file, boresight.data.write\n"
+        "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,244 @@
+"""Every layout: a record as the layout has it, and the example it stands for."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from boresight.data.detect import fitting
+from boresight.data.schema import Demonstration, Preference, Prompt
+from boresight.data.sources import every, get, names
+from boresight.data.sources.hh_rlhf import transcript
+from boresight.data.turns import BadField
+from boresight.errors import UserError
+
+
+def u(content: str) -> dict:
+    return {"role": "user", "content": content}
+
+
+def a(content: str) -> dict:
+    return {"role": "assistant", "content": content}
+
+
+def s(content: str) -> dict:
+    return {"role": "system", "content": content}
+
+
+def part(content: str) -> list:
+    return [{"type": "text", "value": content}]
+
+
+Q, GOOD, BAD = [u("q")], [a("good")], [a("bad")]
+HH = "\n\nHuman: q\n\nAssistant:"
+PAIR = Preference(Q, GOOD, BAD, "7")
+SHOWN = Demonstration(Q + GOOD, "7")
+ASKED = Prompt(Q, "7")
+
+LAYOUTS = [
+    ("plain_pairs", {"prompt": "q", "chosen": "good", "rejected": "bad"}, PAIR),
+    ("ultrafeedback", {"prompt": "q", "chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
+    ("ultrafeedback", {"prompt": "q", "chosen": GOOD, "rejected": BAD}, PAIR),
+    ("ultrafeedback", {"prompt": "q", "chosen": Q + GOOD, "rejected": Q + BAD, "messages": Q + GOOD}, PAIR),
+    ("trl_pairs", {"prompt": Q, "chosen": GOOD, "rejected": BAD}, PAIR),
+    ("trl_pairs", {"prompt": Q, "chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
+    ("trl_implicit", {"chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
+    ("hh_rlhf", {"chosen": HH + " good", "rejected": HH + " bad"}, PAIR),
+    ("hh_rlhf", {"prompt": HH, "chosen": " good", "rejected": " bad"}, PAIR),
+    (
+        "sharegpt_pairs",
+        {
+            "conversations": [{"from": "human", "value": "q"}],
+            "chosen": {"from": "gpt", "value": "good"},
+            "rejected": {"from": "gpt", "value": "bad"},
+        },
+        PAIR,
+    ),
+    (
+        "message_pairs",
+        {
+            "chosen_messages": [
+                {"role": "user", "content": part("q"), "loss_weight": 0.0},
+                {"role": "assistant", "content": part("good"), "loss_weight": 1.0},
+            ],
+            "rejected_messages": [
+                {"role": "user", "content": part("q"), "loss_weight": 0.0},
+                {"role": "assistant", "content": part("bad"), "loss_weight": 1.0},
+            ],
+        },
+        PAIR,
+    ),
+    ("alpaca_pairs", {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"}, PAIR),
+    ("stack_exchange", {"question": "q", "response_j": "good", "response_k": "bad"}, PAIR),
+    ("plain_answers", {"prompt": "q", "completion": "good"}, SHOWN),
+    ("plain_answers", {"prompt": "q", "response": "good"}, SHOWN),
+    ("trl_answers", {"prompt": Q, "completion": GOOD}, SHOWN),
+    ("messages", {"messages": Q + GOOD}, SHOWN),
+    (
+        "sharegpt",
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}]},
+        SHOWN,
+    ),
+    ("alpaca", {"instruction": "q", "input": "", "output": "good"}, SHOWN),
+    ("question_answer", {"question": "q", "answer": "good"}, SHOWN),
+    ("seed_tasks", {"instruction": "q", "instances": [{"input": "", "output": "good"}]}, SHOWN),
+    ("unpaired", {"messages": Q + GOOD, "label": True}, Demonstration(Q + GOOD, "7", {"label": True})),
+    (
+        "unpaired",
+        {"prompt": "q", "completion": "good", "label": False},
+        Demonstration(Q + GOOD, "7", {"label": False}),
+    ),
+    (
+        "unpaired",
+        {"prompt": Q, "completion": GOOD, "label": True},
+        Demonstration(Q + GOOD, "7", {"label": True}),
+    ),
+    ("prompts", {"prompt": "q"}, ASKED),
+    ("trl_prompts", {"prompt": Q}, ASKED),
+    ("instructions", {"instruction": "q"}, ASKED),
+    ("mt_bench", {"turns": ["q"]}, ASKED),
+]
+
+
+@pytest.mark.parametrize(("layout", "record", "example"), LAYOUTS)
+def test_layout_is_told_from_all_others_and_read(layout, record, example):
+    assert [source.name for source in fitting(record)] == [layout]
+    assert get(layout).read(copy.deepcopy(record), "7") == example
+
+
+def test_every_layout_has_a_case():
+    assert {layout for layout, _, _ in LAYOUTS} == set(names())
+
+
+@pytest.mark.parametrize(("layout", "record", "example"), LAYOUTS)
+def test_other_columns_go_to_meta(layout, record, example):
+    read = get(layout).read({**record, "topic": "x", "n": [1]}, "7")
+    assert read.meta == {**example.meta, "topic": "x", "n": [1]}
+
+
+@pytest.mark.parametrize(("layout", "record", "example"), LAYOUTS)
+def test_a_column_less_is_a_bad_field_or_another_layout(layout, record, example):
+    """Whatever is taken away, reading answers with `BadField`, never with another exception."""
+    for column in record:
+        less = {c: value for c, value in record.items() if c != column}
+        try:
+            get(layout).read(less, "7")
+        except BadField as error:
+            assert error.message
+
+
+@pytest.mark.parametrize("source", every(), ids=str)
+@pytest.mark.parametrize("junk", [None, 3, "", [], {}, [None], [{}], {"role": 3}, True])
+def test_junk_in_the_columns_is_a_bad_field(source, junk):
+    record = {column: junk for column in source.columns}
+    source.matches(record)
+    with pytest.raises(BadField):
+        source.read(record, "7")
+
+
+def test_unknown_layout_suggests():
+    with pytest.raises(UserError, match="data.layout: there is no layout 'alpacca'; did you mean 'alpaca'"):
+        get("alpacca")
+
+
+# HH-RLHF
+
+
+def test_speaker_names_inside_a_line_or_a_paragraph_are_what_somebody_said():
+    said = transcript("\n\nHuman: Say Human: twice.\n\nAssistant: Human: no.\nHuman: still no.", "chosen")
+    assert said == [u("Say Human: twice."), a("Human: no.\nHuman: still no.")]
+
+
+def test_paragraphs_of_an_answer_stay_together():
+    assert transcript("\n\nHuman: q\n\nAssistant: one\n\ntwo", "chosen") == [u("q"), a("one\n\ntwo")]
+
+
+def test_multi_turn_transcripts_share_all_but_the_last_answer():
+    opening = "\n\nHuman: q\n\nAssistant: It is so.\n\nHuman: Why?\n\nAssistant: It is"
+    pair = get("hh_rlhf").read({"chosen": opening + " known.", "rejected": opening + " not."}, "7")
+    assert pair.prompt == [u("q"), a("It is so."), u("Why?")]
+    assert (pair.chosen, pair.rejected) == ([a("It is known.")], [a("It is not.")])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "field", "message"),
+    [
+        (HH, HH + " bad", "chosen", r"turn 2 \(Assistant\) is empty"),
+        (HH + " good", HH + "  \n", "rejected", r"turn 2 \(Assistant\) is empty"),
+        (HH + " x\n\nHuman: more", HH + " x\n\nHuman: more", "chosen", "ends with a turn of the user"),
+        ("\n\nHuman: q\n\nAssistant: x", "\n\nHuman: p\n\nAssistant: x", "rejected", "another prompt"),
+        (HH + " x\n\nHuman: r\n\nAssistant: y", HH + " z", "rejected", "parts from `chosen` at turn 2"),
+        ("\n\nAssistant: x", "\n\nAssistant: y", "chosen", "no prompt before the answer"),
+        ("So: \n\nHuman: q\n\nAssistant: x", HH + " y", "chosen", "does not begin with 'Human:'"),
+        ("", HH + " y", "chosen", "is empty"),
+    ],
+)
+def test_faulty_transcripts(chosen, rejected, field, message):
+    with pytest.raises(BadField, match=message) as error:
+        get("hh_rlhf").read({"chosen": chosen, "rejected": rejected}, "7")
+    assert error.value.field == field
+
+
+# The others' own ways
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"score_chosen": 9, "score_rejected": 8.5},
+        {"metadata": {"score_chosen": 9, "score_rejected": 8.5}},
+    ],
+)
+def test_scores_at_the_top_or_in_metadata(where):
+    pair = get("plain_pairs").read({"prompt": "q", "chosen": "x", "rejected": "y", **where}, "7")
+    assert (pair.chosen_score, pair.rejected_score) == (9.0, 8.5)
+
+
+@pytest.mark.parametrize("score", ["9", True, float("nan")])
+def test_a_score_must_be_a_finite_number(score):
+    record = {"prompt": "q", "chosen": "x", "rejected": "y", "score_chosen": score}
+    with pytest.raises(BadField, match="`score_chosen` is .*, not a finite number"):
+        get("plain_pairs").read(record, "7")
+
+
+def test_ultrafeedback_prompt_must_be_what_the_user_says():
+    record = {"prompt": "something else", "chosen": Q + GOOD, "rejected": Q + BAD}
+    with pytest.raises(BadField, match="`prompt` is not what the user says"):
+        get("ultrafeedback").read(record, "7")
+
+
+def test_alpaca_input_system_and_history():
+    record = {
+        "instruction": "Add.\n",
+        "input": "1 and 2",
+        "system": "You add.",
+        "history": [["Hi", "Hello"]],
+        "output": "3",
+    }
+    turns = [s("You add."), u("Hi"), a("Hello"), u("Add.\n\n1 and 2"), a("3")]
+    assert get("alpaca").read(record, "7") == Demonstration(turns, "7")
+
+
+def test_sharegpt_system_column_comes_first():
+    record = {
+        "system": "S",
+        "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}],
+    }
+    assert get("sharegpt").read(record, "7").messages[0] == s("S")
+
+
+def test_later_turns_of_mt_bench_are_kept_aside():
+    example = get("mt_bench").read({"turns": ["q", "and then?"]}, "7")
+    assert example == Prompt(Q, "7", {"later_turns": ["and then?"]})
+
+
+def test_several_instances_are_not_quietly_cut_to_one():
+    instances = [{"input": "", "output": "x"}, {"input": "", "output": "y"}]
+    with pytest.raises(BadField, match="holds 2 instances"):
+        get("seed_tasks").read({"instruction": "q", "instances": instances}, "7")
+
+
+def test_demonstration_that_nobody_asked_for():
+    with pytest.raises(BadField, match="no prompt before the answer"):
+        get("messages").read({"messages": GOOD}, "7")
