@@ -19,6 +19,7 @@ from boresight.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.models.lora import LoraConfig
 from boresight.suggest import nearest
+from boresight.train.rewards import RewardConfig
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -49,8 +50,12 @@ class DataSection(Section):
 
     train: str
     """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id."""
+    split: str = "train"
+    """Split of a saved data set or a hub id."""
     eval: str | None = None
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
+    eval_split: str = "test"
+    """Split of the held-out data, where it is a data set."""
     eval_rows: int = Field(default=200, ge=0)
     """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
     layout: str | None = None
@@ -83,6 +88,17 @@ class OptimSection(Section):
     """Added to the root of the second moment."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
+
+
+class RolloutSection(Section):
+    """Answers sampled during training, for the methods that learn from their own (rloo, xpo)."""
+
+    k: int = Field(default=8, gt=1)
+    """Samples per prompt and step (rloo)."""
+    max_new_tokens: int = Field(default=128, gt=0)
+    """Longest sampled answer, in tokens."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature. Only 1.0 samples from the distribution whose gradient is taken."""
 
 
 class TrainSection(Section):
@@ -127,6 +143,9 @@ class Recipe(Section):
     model: ModelSection = ModelSection()
     data: DataSection
     optim: OptimSection
+    reward: list[RewardConfig] = []
+    """Reward functions of the methods that sample, each with `function` and `weight`."""
+    rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
 

@@ -45,10 +45,10 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
         UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
     """
     data = recipe.data
-    loaded = read(data.train, kind=kind, layout=data.layout, bad_rows=data.bad_rows)
+    loaded = read(data.train, kind=kind, split=data.split, layout=data.layout, bad_rows=data.bad_rows)
     _say(console, "train", loaded)
     if data.eval:
-        held = read(data.eval, kind=kind, layout=data.layout, bad_rows=data.bad_rows)
+        held = read(data.eval, kind=kind, split=data.eval_split, layout=data.layout, bad_rows=data.bad_rows)
         _say(console, "held out", held)
         train, test = list(loaded.examples), list(held.examples)[: data.eval_rows]
     else:

@@ -22,6 +22,10 @@ class Completion:
 
     ids: np.ndarray
     mask: np.ndarray
+    truncated: bool = False
+    """The token limit ended it before its end-of-turn token."""
+    sampled_logp: float | None = None
+    """Summed log-probability under the sampler that drew it, nats; None for text from elsewhere."""
 
     @property
     def scored(self) -> int:

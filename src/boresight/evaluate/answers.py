@@ -17,6 +17,7 @@ from boresight.data.schema import Example, Message
 from boresight.evaluate import constraints
 from boresight.evaluate.heldout import Measured, measure
 from boresight.models.sample import SamplingParams, answer
+from boresight.models.stop_tokens import stop_token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def answer_all(
     params = SamplingParams(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
-        stop_token_ids=tuple(_stop_tokens(policy)),
+        stop_token_ids=stop_token_ids(policy),
         seed=0,
     )
     return answer(policy, tokenizer, [question.prompt for question in asked], params, console=console)
@@ -90,8 +91,3 @@ class _Values:
             measure(name, name.replace("_", " "), "share", "higher", sides["before"], sides["after"])
             for name, sides in self._values.items()
         ]
-
-
-def _stop_tokens(policy: Any) -> list[int]:
-    ids = policy.generation_config.eos_token_id
-    return list(ids) if isinstance(ids, (list, tuple)) else [ids]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from boresight.evaluate.stats import Interval, mean_interval, paired_difference, wilson
-from boresight.train.metrics import Gathered
+from boresight.train.metrics import ByRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,15 @@ class Measured:
 LABELS = {
     "accuracy": ("held-out pairs where the chosen answer leads", "share", "higher"),
     "margin": ("margin of chosen over rejected", "nats", "higher"),
+    "reward": ("reward of greedy answers to held-out prompts", "reward", "higher"),
+    "kl_per_token": ("KL to the start model per token", "nats", "lower"),
     "nll_per_token": ("negative log-likelihood per token", "nats", "lower"),
 }
 
 
-def compare(before: Gathered, after: Gathered) -> list[Measured]:
+def compare(before: ByRow, after: ByRow) -> list[Measured]:
     """Every labelled metric of held-out rows, paired by row."""
-    old, new = _by_id(before), _by_id(after)
-    return [measure(name, *LABELS[name], old[name], new[name]) for name in LABELS if name in new]
+    return [measure(name, *LABELS[name], before[name], after[name]) for name in LABELS if name in after]
 
 
 def measure(
@@ -72,10 +73,3 @@ def _difference(before: dict[str, float], after: dict[str, float]) -> Interval |
     if len(both) < 2:
         return None
     return paired_difference([before[key] for key in both], [after[key] for key in both])
-
-
-def _by_id(gathered: Gathered) -> dict[str, dict[str, float]]:
-    return {
-        name: dict(zip(gathered.ids, values.tolist(), strict=True))
-        for name, values in gathered.rows().items()
-    }

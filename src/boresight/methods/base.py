@@ -14,6 +14,11 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @property
+    def wants_reference(self) -> bool:
+        """Whether these settings make use of a reference model, where the method has one."""
+        return True
+
     def at(self, progress: float) -> Self:
         """These settings at `progress` (0 to 1) of the run: schedules become their current number.
 

@@ -42,6 +42,11 @@ class Config(MethodConfig):
     truncation_penalty: float = Field(default=0.0, ge=0)
     """Reward taken from completions cut by the token limit."""
 
+    @property
+    def wants_reference(self) -> bool:
+        """Without a KL term the reference is never looked at."""
+        return self.beta > 0
+
     @model_validator(mode="after")
     def _one_truncation_rule(self) -> Self:
         if self.mask_truncated and self.truncation_penalty > 0:

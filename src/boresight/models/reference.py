@@ -7,6 +7,7 @@ ever held in memory.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
 from boresight.models.logprobs import completion_logprobs
-from boresight.models.lora import adapters_off
+from boresight.models.lora import adapters_off, has_adapters
 
 Reference = Callable[[Sequence[Row]], Tensor]
 """Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
@@ -66,3 +67,27 @@ def store_reference(
             on_rows(len(group))
     model.train(training)
     return StoredReference(table)
+
+
+def live_reference(model: Any, tokens_per_forward: int, temperature: float = 1.0) -> Reference:
+    """The reference for rows that did not exist before: `model` with its adapters off, run when asked."""
+
+    @torch.no_grad()
+    def reference(rows: Sequence[Row]) -> Tensor:
+        place = {id(row): index for index, row in enumerate(rows)}
+        sums: list[Tensor] = [torch.empty(0)] * len(rows)
+        with adapters_off(model):
+            for group in micro_batches(rows, tokens_per_forward):
+                part = completion_logprobs(model, group, temperature=temperature).sums.float()
+                for row, value in zip(group, part, strict=True):
+                    sums[place[id(row)]] = value
+        return torch.stack(sums)
+
+    return reference
+
+
+def frozen_copy(policy: Any) -> Any:
+    """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy."""
+    if has_adapters(policy):
+        return policy
+    return copy.deepcopy(policy).requires_grad_(False).eval()

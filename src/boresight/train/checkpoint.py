@@ -18,16 +18,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from boresight.models import lora
 from boresight.models.lora import has_adapters
 
 
 def save_model(policy: Any, tokenizer: Any, folder: Path) -> None:
     """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them."""
-    with _whole(folder) as part:
-        policy.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        if has_adapters(policy):
-            policy.get_base_model().generation_config.save_pretrained(part)
+    lora.save(policy, folder, tokenizer)
+    if has_adapters(policy) and getattr(policy, "generation_config", None):
+        policy.generation_config.save_pretrained(folder)  # so that it stops where it was taught to
 
 
 def save_state(
@@ -35,8 +34,7 @@ def save_state(
 ) -> None:
     """Write everything that continuing after `progress["step"]` steps needs."""
     with _whole(folder) as part:
-        policy.save_pretrained(part / "model")
-        tokenizer.save_pretrained(part / "model")
+        save_model(policy, tokenizer, part / "model")
         save_file(_optimizer_tensors(optimizer) | _random_states(), part / "state.safetensors")
         (part / "state.json").write_text(json.dumps(progress))
 

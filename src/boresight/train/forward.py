@@ -7,48 +7,108 @@ input needs its dataclass in `methods/inputs.py` and one entry below.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
-from boresight.methods.inputs import PairLogps, PolicyPairLogps, SequenceLogps
+from boresight.methods.inputs import (
+    GroupLogps,
+    OnlinePairLogps,
+    PairLogps,
+    PairScores,
+    PolicyPairLogps,
+    SequenceLogps,
+)
 from boresight.models.logprobs import completion_logprobs
 from boresight.models.reference import Reference
+from boresight.models.reward import completion_scores
+
+Rows = Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What an input type needs: the kind of data, whether a reference, and how it is computed."""
+    """What an input type needs and how it is computed.
+
+    `data` is the kind of data that trains it; `prompt` means that answers are sampled during
+    training, and `samples` says how: a group of the policy's, or a pair with one of the reference's.
+    `head` is the model's: a language model's, or one scalar per sequence.
+    """
 
     data: str
     needs_reference: bool
-    build: Callable[[Any, Reference | None, Sequence[Row]], Any]
+    build: Callable[[Any, Reference | None, Rows, float], Any]
+    head: Literal["lm", "score"] = "lm"
+    samples: Literal["group", "pair"] | None = None
+
+    @property
+    def online(self) -> bool:
+        """Whether answers are sampled during training."""
+        return self.data == "prompt"
 
 
-def _sequence(model: Any, reference: Reference | None, rows: Sequence[Row]) -> SequenceLogps:
-    logps = completion_logprobs(model, rows)
+def _sequence(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> SequenceLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
     return SequenceLogps(policy=logps.sums[:, 0], length=logps.lengths[:, 0])
 
 
-def _policy_pair(model: Any, reference: Reference | None, rows: Sequence[Row]) -> PolicyPairLogps:
-    logps = completion_logprobs(model, rows)
+def _policy_pair(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> PolicyPairLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
     return PolicyPairLogps(*logps.sums.unbind(1), *logps.lengths.unbind(1))
 
 
-def _pair(model: Any, reference: Reference | None, rows: Sequence[Row]) -> PairLogps:
+def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
     assert reference is not None
-    logps = completion_logprobs(model, rows)
+    logps = completion_logprobs(model, rows, temperature=temperature)
     ref = reference(rows).to(logps.sums)
     return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
+
+
+def _online_pair(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> OnlinePairLogps:
+    pair = _pair(model, reference, rows, temperature)
+    won_by_ref = torch.tensor([row.from_reference[0] for row in rows], device=pair.policy_chosen.device)
+    return OnlinePairLogps(
+        **{f.name: getattr(pair, f.name) for f in fields(pair)}, chosen_from_ref=won_by_ref
+    )
+
+
+def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    old = logps.sums.detach()  # one update per rollout: the policy that samples is the one that trains
+    return GroupLogps(
+        policy=logps.sums,
+        old=old,
+        ref=old if reference is None else reference(rows).to(old),
+        reward=torch.tensor([row.scores for row in rows]).to(old),
+        length=logps.lengths,
+        truncated=torch.tensor([[c.truncated for c in row.completions] for row in rows], device=old.device),
+    )
+
+
+def _pair_scores(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> PairScores:
+    chosen, rejected = completion_scores(model, rows).unbind(1)
+    gaps = [row.scores[0] - row.scores[1] if row.scores else 0.0 for row in rows]
+    return PairScores(chosen, rejected, torch.tensor(gaps).to(chosen))
 
 
 KINDS: dict[type[Any], Kind] = {
     SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
     PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
     PairLogps: Kind(data="preference", needs_reference=True, build=_pair),
+    PairScores: Kind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
+    OnlinePairLogps: Kind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
+    GroupLogps: Kind(data="prompt", needs_reference=True, build=_group, samples="group"),
 }
 
 
@@ -59,17 +119,9 @@ def at_reference(x: Any) -> Any:
     value the step-0 check expects, whatever the method. Inputs without a reference come back as
     they are.
     """
-    from dataclasses import replace
-
     if not isinstance(x, PairLogps):
         return x
     return replace(x, policy_chosen=x.ref_chosen, policy_rejected=x.ref_rejected)
-
-
-def batch_size(x: Any) -> int:
-    """Number of examples in an input."""
-    first = next(getattr(x, name) for name in x.__dataclass_fields__)
-    return len(first)
 
 
 def largest_log_ratio(x: Any) -> float | None:

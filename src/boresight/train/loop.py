@@ -25,7 +25,7 @@ from boresight.methods import Method
 from boresight.models.reference import Reference
 from boresight.train import checkpoint, step_zero
 from boresight.train.forward import Kind
-from boresight.train.metrics import Gathered
+from boresight.train.metrics import ByRow, Gathered
 from boresight.train.optim import divide_and_clip, learning_rate, make_optimizer
 from boresight.train.track import Tracker, peak_memory_gb
 
@@ -62,18 +62,30 @@ class Task:
     eval_rows: Sequence[Row]
     run: Path
     tracker: Tracker
-    probes: Sequence[Callable[[], dict[str, float]]] = ()
-    """Extra held-out measurements, each returning named numbers."""
+    probes: Sequence[Callable[[], ByRow]] = ()
+    """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
+
+    @property
+    def temperature(self) -> float:
+        """Log-probabilities are taken at the temperature the rows were sampled at; 1 for given text."""
+        return self.recipe.rollout.temperature if self.kind.online else 1.0
+
+    def build(self, rows: Sequence[Row]) -> Any:
+        """The method's input for `rows`."""
+        return self.kind.build(self.policy, self.reference, rows, self.temperature)
 
 
-def train(task: Task) -> None:
-    """Run all steps; weights, metrics and checkpoints end up in the run folder."""
+def train(task: Task) -> tuple[ByRow, ByRow]:
+    """Run all steps; weights, metrics and checkpoints end up in the run folder.
+
+    Returns the held-out numbers by row, before the first step and after the last.
+    """
     recipe, steps = task.recipe, task.batches.steps
     optimizer = make_optimizer(task.policy, recipe.optim)
     eval_every = recipe.train.eval_every or max(1, steps // 8)
     rate_sum = 0.0
     task.policy.train()
-    _evaluate(task, 0, 0.0)
+    before = after = _evaluate(task, 0, 0.0)
     for step in range(steps):
         rate = learning_rate(step, steps, recipe.optim)
         rate_sum += rate
@@ -81,19 +93,30 @@ def train(task: Task) -> None:
         task.tracker.log(step + 1, "train", numbers)
         last = step + 1 == steps
         if last or (step + 1) % eval_every == 0:
-            _evaluate(task, step + 1, (step + 1) / steps)
+            after = _evaluate(task, step + 1, (step + 1) / steps)
         if recipe.train.save_every and ((step + 1) % recipe.train.save_every == 0 or last):
             folder = task.run / "checkpoints" / f"step-{step + 1}"
             checkpoint.save_state(
                 folder, task.policy, task.tokenizer, optimizer, {"step": step + 1, "lr_sum": rate_sum}
             )
     checkpoint.save_model(task.policy, task.tokenizer, task.run / "model")
+    return before, after
+
+
+def _evaluate(task: Task, step: int, progress: float) -> ByRow:
+    """Log the held-out numbers of this moment; returns them by row."""
+    numbers, by_row = measure(task, progress)
+    if numbers:
+        task.tracker.log(step, "eval", numbers)
+    return by_row
 
 
 def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
+    if not batch.rows:  # every sampled pair was a tie: nothing to learn from
+        return batch.numbers | {"skipped": 1.0}
     gathered = accumulate(task, batch.rows, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -126,7 +149,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     gathered = Gathered()
     for index, group in enumerate(micro_batches(rows, task.recipe.train.tokens_per_forward)):
         with _precision(task):
-            x = task.kind.build(task.policy, task.reference, group)
+            x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
             half = task.recipe.model.dtype != "float32"
@@ -147,19 +170,25 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
     cfg = task.recipe.method.at(progress)
     for group in micro_batches(rows, 2 * task.recipe.train.tokens_per_forward):
         with _precision(task):
-            x = task.kind.build(task.policy, task.reference, group)
+            x = task.build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
     task.policy.train(training)
     return gathered
 
 
-def _evaluate(task: Task, step: int, progress: float) -> None:
-    """Held-out numbers of this moment, logged."""
-    numbers = evaluate_rows(task, task.eval_rows, progress).summary() if task.eval_rows else {}
+def measure(task: Task, progress: float) -> tuple[dict[str, float], ByRow]:
+    """Every held-out number of this moment: as means, and by row."""
+    numbers: dict[str, float] = {}
+    by_row: ByRow = {}
+    if task.eval_rows:
+        gathered = evaluate_rows(task, task.eval_rows, progress)
+        numbers, by_row = gathered.summary(), gathered.by_row()
     for probe in task.probes:
-        numbers |= probe()
-    if numbers:
-        task.tracker.log(step, "eval", numbers)
+        for name, values in probe().items():
+            by_row[name] = values
+            known = [value for value in values.values() if not math.isnan(value)]
+            numbers[name] = math.fsum(known) / len(known) if known else math.nan
+    return numbers, by_row
 
 
 def _precision(task: Task) -> contextlib.AbstractContextManager[Any]:

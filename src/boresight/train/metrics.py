@@ -13,9 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boresight.methods.inputs import LossOutput, PairLogps, PairScores, PolicyPairLogps, SequenceLogps
+from boresight.methods.inputs import (
+    GroupLogps,
+    LossOutput,
+    PairLogps,
+    PairScores,
+    PolicyPairLogps,
+    SequenceLogps,
+)
 
 Rows = dict[str, Tensor]
+ByRow = dict[str, dict[str, float]]
+"""Metric name to row id to value."""
 
 
 @singledispatch
@@ -60,6 +69,11 @@ def _(x: PairScores) -> Rows:
     return {"margin": margin, "accuracy": _wins(margin), "reward": (x.chosen + x.rejected) / 2}
 
 
+@row_metrics.register
+def _(x: GroupLogps) -> Rows:
+    return {"length": x.length.mean(-1), "logp_per_token": (x.policy / x.length).mean(-1)}
+
+
 def _wins(margin: Tensor) -> Tensor:
     """1 where the chosen answer leads, one half on ties."""
     return (margin.sign() + 1) / 2
@@ -85,6 +99,10 @@ class Gathered:
     def rows(self) -> Rows:
         """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
         return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
+
+    def by_row(self) -> ByRow:
+        """Every metric by row id."""
+        return {name: dict(zip(self.ids, v.tolist(), strict=True)) for name, v in self.rows().items()}
 
     def summary(self) -> dict[str, float]:
         """Means over rows, quantiles of the margin, and the loss as its own method averages it."""

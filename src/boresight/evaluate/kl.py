@@ -1,0 +1,53 @@
+"""Exact KL from the policy to the reference, per token, on held-out answers.
+
+    KL(pi || ref) = sum_v pi(v) * (log pi(v) - log ref(v)),  averaged over positions
+
+Both distributions are taken along the same given text (teacher forcing), so there is no sampling
+noise, and zero means zero. The reference's distributions are kept from before training, which is why
+the number of positions is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from boresight.data.rows import Row
+from boresight.models.lora import adapters_off
+
+POSITIONS_PER_ROW = 16
+"""With 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
+
+
+class KLProbe:
+    """Measures KL(pi || ref) of a policy that is the reference now, at every later call."""
+
+    def __init__(self, policy: Any, rows: Sequence[Row]) -> None:
+        self._policy = policy
+        self._rows = rows
+        with adapters_off(policy), torch.no_grad():
+            self._reference = [_log_distributions(policy, row) for row in rows]
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, dict[str, float]]:
+        """`{"kl_per_token": {row id: nats}}`."""
+        training = self._policy.training
+        self._policy.eval()
+        kl = {}
+        for row, reference in zip(self._rows, self._reference, strict=True):
+            policy = _log_distributions(self._policy, row)
+            kl[row.id] = float((policy.exp() * (policy - reference)).sum(-1).mean())
+        self._policy.train(training)
+        return {"kl_per_token": kl}
+
+
+def _log_distributions(model: Any, row: Row) -> Tensor:
+    """Log-probabilities along the start of the first answer, `(positions, vocabulary)`."""
+    answer = row.completions[0].ids[:POSITIONS_PER_ROW]
+    ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()], device=model.device)
+    logits = model(ids[None], logits_to_keep=len(answer) + 1).logits[0, :-1]
+    return F.log_softmax(logits.float(), dim=-1)

@@ -1,0 +1,56 @@
+"""Reward models: a language model with one scalar head, scoring whole conversations.
+
+The model is transformers' sequence classification with one label, so what we save loads there with
+`AutoModelForSequenceClassification`, and any such model from elsewhere loads here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.data.rows import Row
+
+
+def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Any:
+    """Load `name` with a one-label head; a causal model gets a fresh head drawn from `seed`."""
+    from transformers import AutoModelForSequenceClassification
+
+    from boresight.models.load import locate
+
+    source = locate(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source.place,
+            num_labels=1,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=source.cached_only,
+        )
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(place).eval()
+
+
+def completion_scores(model: Any, rows: Sequence[Row]) -> Tensor:
+    """Scalar reward of prompt + completion, `(rows, k)`, float32.
+
+    Reads the hidden state of each completion's last token and applies the head there, so padding
+    plays no part in the score.
+    """
+    sequences = [np.concatenate([row.prompt, c.ids]) for row in rows for c in row.completions]
+    longest = max(map(len, sequences))
+    ids = np.zeros((len(sequences), longest), np.int64)
+    for line, sequence in zip(ids, sequences, strict=True):
+        line[: len(sequence)] = sequence
+    lengths = torch.tensor([len(s) for s in sequences], device=model.device)
+    mask = torch.arange(longest, device=model.device) < lengths[:, None]
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = base.base_model(torch.from_numpy(ids).to(model.device), attention_mask=mask.long())[0]
+    last = hidden[torch.arange(len(sequences), device=model.device), lengths - 1]
+    scores: Tensor = base.score(last).squeeze(-1).float()
+    return scores.view(len(rows), -1)

@@ -1,0 +1,149 @@
+"""What a run needs besides its model, for data that is given and for answers that are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from boresight.config import Recipe
+from boresight.data.batching import Plan, plan
+from boresight.data.prepare import Prepared, Side
+from boresight.data.rows import Row
+from boresight.errors import UserError
+from boresight.evaluate.kl import KLProbe
+from boresight.models.lora import adapters_off
+from boresight.models.reference import Reference, frozen_copy, live_reference, store_reference
+from boresight.models.sample import SamplingParams, sample
+from boresight.models.stop_tokens import stop_token_ids
+from boresight.train.forward import Kind
+from boresight.train.loop import Batch, Batches
+from boresight.train.metrics import ByRow
+from boresight.train.rewards import Judge
+from boresight.train.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts, sampler
+from boresight.train.track import counting
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Batches to train on, rows and probes to measure with, and the reference both compare against."""
+
+    batches: Batches
+    eval_rows: Sequence[Row]
+    reference: Reference | None
+    probes: Sequence[Callable[[], ByRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineBatches:
+    """Rows of a fixed data set in the planned order."""
+
+    rows: Sequence[Row]
+    plan: Plan
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.plan.steps
+
+    def batch(self, step: int) -> Batch:
+        """Rows of step `step`."""
+        return Batch([self.rows[index] for index in self.plan.indices(step)])
+
+    def used(self) -> list[Row]:
+        """Every row that any step will see."""
+        return [self.rows[index] for index in self.plan.used()]
+
+
+def plan_of(recipe: Recipe, rows: int) -> Plan:
+    """Order of `rows` training rows under the recipe."""
+    train = recipe.train
+    return plan(rows, train.batch, epochs=train.epochs, steps=train.steps, seed=train.seed)
+
+
+def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Console) -> Parts:
+    """Given answers: the reference is computed once, now, for every row that will be looked at."""
+    batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
+    reference = None
+    if kind.needs_reference and recipe.method.wants_reference:
+        rows = [*batches.used(), *data.eval.rows]
+        with counting(console, "reference log-probabilities", len(rows)) as on_rows:
+            reference = store_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+    probes = []
+    if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:
+        probes.append(KLProbe(policy, data.eval.rows[: recipe.evaluate.kl_rows]))
+    return Parts(batches, data.eval.rows, reference, probes)
+
+
+def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared) -> Parts:
+    """Sampled answers: a judge, samplers for policy and reference, and held-out reward as the probe.
+
+    Raises:
+        UserError: the recipe names no reward.
+    """
+    if not recipe.reward:
+        raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
+    temperature = recipe.rollout.temperature
+    ends = stop_token_ids(policy)
+    frozen = frozen_copy(policy) if recipe.method.wants_reference else None
+    rollouts = Rollouts(
+        prompts=_prompts(data.train),
+        plan=plan_of(recipe, len(data.train.rows)),
+        draw=sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        judge=Judge(recipe.reward),
+        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+    )
+    reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
+    held_out = _prompts(data.eval)
+    probe = HeldOutReward(policy, rollouts, held_out, recipe.rollout.max_new_tokens, ends)
+    batches = _batches(recipe, kind, rollouts, frozen, ends)
+    return Parts(batches, [], reference, [probe] if held_out else [])
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutReward:
+    """Reward of greedy answers to held-out prompts."""
+
+    policy: Any
+    rollouts: Rollouts
+    prompts: Sequence[OnlinePrompt]
+    max_new_tokens: int
+    stop_token_ids: tuple[int, ...]
+
+    def __call__(self) -> ByRow:
+        """Reward, and whether the answer stopped by itself, by prompt id."""
+        params = SamplingParams(
+            max_new_tokens=self.max_new_tokens, temperature=0.0, stop_token_ids=self.stop_token_ids, seed=0
+        )
+        drawn = sample(self.policy, [p.ids for p in self.prompts], params, 1)
+        scored = self.rollouts.score(self.prompts, drawn)
+        ids = [p.id for p in self.prompts]
+        stopped = [float(group[0].finish == "stop") for group in drawn]
+        return {
+            "reward": dict(zip(ids, (group[0] for group in scored.rewards), strict=True)),
+            "stopped_share": dict(zip(ids, stopped, strict=True)),
+        }
+
+
+def _batches(
+    recipe: Recipe, kind: Kind, rollouts: Rollouts, frozen: Any, ends: tuple[int, ...]
+) -> GroupRollouts | PairRollouts:
+    if kind.samples == "group":
+        return GroupRollouts(rollouts, recipe.rollout.k)
+    from_frozen = sampler(frozen, recipe.rollout, ends, recipe.train.seed)
+
+    def draw_reference(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:
+        with adapters_off(frozen):
+            return from_frozen(prompts, k, step)
+
+    return PairRollouts(rollouts, draw_reference)
+
+
+def _prompts(side: Side) -> list[OnlinePrompt]:
+    return [
+        OnlinePrompt(row.id, row.prompt, example.meta)
+        for row, example in zip(side.rows, side.examples, strict=True)
+    ]

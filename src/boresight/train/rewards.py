@@ -1,0 +1,202 @@
+"""Rewards: Python functions that judge completions in batches, found by name.
+
+    def reward(prompts, completions, rows) -> list[float | None]
+
+`prompts`, `completions` (text) and `rows` (each prompt's own data, such as numbers and target) have one
+entry per completion. None or NaN says that a completion cannot be judged. The function is named by its
+import path, `package.module:function`, or it is one of `BUILTIN`.
+
+A completion is missing (NaN), never zero, when a function raises on it or cannot judge it. With several
+functions it is missing when it is missing for any, since a partial sum does not compare with its siblings'
+whole ones. A `UserError` from a function says that the data lack what it needs; it stops the run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from boresight.errors import UserError
+from boresight.suggest import nearest
+
+Reward = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
+
+BUILTIN = {
+    "countdown": "boresight.data.countdown.rewards:plain",
+    "countdown_correct": "boresight.data.countdown.rewards:correct",
+    "countdown_shaped": "boresight.data.countdown.rewards:shaped",
+    "countdown_compat": "boresight.data.countdown.rewards:compat",
+}
+
+
+class RewardConfig(BaseModel):
+    """One reward function and what it counts for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    function: str
+    """A built-in name, such as `countdown`, or an import path `package.module:function`."""
+    weight: float = 1.0
+    """The total reward is the weighted sum over functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A completion that a reward function raised on, or gave something other than a number."""
+
+    function: str
+    index: int
+    completion: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.function}: {self.error}, on the completion {self.completion[:200]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What a batch earned. Lists have one entry per completion; NaN is missing.
+
+    `total` is the weighted sum, `by_function` the unweighted parts. `failures` are errors; completions that
+    a function declined to judge (None or NaN) are in `missing` too, but are no failures.
+    """
+
+    total: list[float]
+    by_function: dict[str, list[float]]
+    failures: list[Failure]
+
+    @property
+    def missing(self) -> int:
+        """Completions without a total reward."""
+        return sum(map(math.isnan, self.total))
+
+    @property
+    def missing_by_function(self) -> dict[str, int]:
+        """The same for each function."""
+        return {name: sum(map(math.isnan, values)) for name, values in self.by_function.items()}
+
+
+class Judge:
+    """The reward functions of a run, loaded and ready to judge batches."""
+
+    def __init__(self, configs: Sequence[RewardConfig]):
+        """Load every function.
+
+        Raises:
+            UserError: no functions, one named twice, or one that cannot be found.
+        """
+        names = [config.function for config in configs]
+        if not names:
+            raise UserError("reward: no function is given; name one, for instance `countdown`.")
+        if len(set(names)) < len(names):
+            raise UserError("reward: a function is named twice; give each once, with one weight.")
+        self.functions = {name: load_reward(name) for name in names}
+        self.weights = {config.function: config.weight for config in configs}
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    ) -> Rewards:
+        """Judge completions; the three sequences have one entry per completion.
+
+        Raises:
+            UserError: a function returned another number of rewards than there are completions.
+        """
+        if not len(prompts) == len(completions) == len(rows):
+            raise ValueError(f"got {len(prompts)} prompts, {len(completions)} completions, {len(rows)} rows")
+        by_function: dict[str, list[float]] = {}
+        failures: list[Failure] = []
+        for name, function in self.functions.items():
+            by_function[name], failed = _judge(name, function, prompts, completions, rows)
+            failures += failed
+        total = [
+            sum(self.weights[name] * values[i] for name, values in by_function.items())
+            for i in range(len(completions))
+        ]
+        return Rewards(total, by_function, failures)
+
+
+def load_reward(name: str) -> Reward:
+    """The function called `name`: a built-in, or found by its import path.
+
+    Raises:
+        UserError: no such built-in, module or function; the message says which.
+    """
+    path = name if ":" in name else BUILTIN.get(name)
+    if path is None:
+        raise UserError(
+            f"reward.function: {name!r} is not built in, and not written as package.module:function"
+            f"{nearest(name, BUILTIN)}."
+        )
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise UserError(
+            f"reward.function: cannot import {module_name!r} ({type(error).__name__}: {error}); "
+            "check the path, and that it is installed or in the current folder."
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UserError(
+            f"reward.function: {module_name} has no function {attribute!r}{nearest(attribute, known)}."
+        )
+    return function
+
+
+def _judge(
+    name: str,
+    function: Reward,
+    prompts: Sequence[Any],
+    completions: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[list[float], list[Failure]]:
+    """One function's rewards. If the batch raises, each completion is judged alone to find the culprits."""
+    try:
+        return _checked(name, function(prompts, completions, rows), completions)
+    except UserError:
+        raise
+    except Exception:
+        values: list[float] = []
+        failures: list[Failure] = []
+        for i, (prompt, completion, row) in enumerate(zip(prompts, completions, rows, strict=True)):
+            try:
+                value, failed = _checked(name, function([prompt], [completion], [row]), [completion], first=i)
+            except Exception as error:
+                value, failed = [math.nan], [_failure(name, i, completion, error)]
+            values += value
+            failures += failed
+        return values, failures
+
+
+def _checked(
+    name: str, returned: Sequence[float | None], completions: Sequence[str], first: int = 0
+) -> tuple[list[float], list[Failure]]:
+    """Rewards as floats, NaN where missing; anything that is not a finite number is a failure."""
+    returned = list(returned)
+    if len(returned) != len(completions):
+        raise UserError(
+            f"reward {name}: returned {len(returned)} rewards for {len(completions)} completions; "
+            "return one for each."
+        )
+    values: list[float] = []
+    failures: list[Failure] = []
+    for i, (value, completion) in enumerate(zip(returned, completions, strict=True), start=first):
+        try:
+            number = math.nan if value is None else float(value)
+            if math.isinf(number) or isinstance(value, str):
+                raise ValueError(f"the reward is {value!r}, not a finite number")
+        except (TypeError, ValueError) as error:
+            number = math.nan
+            failures.append(_failure(name, i, completion, error))
+        values.append(number)
+    return values, failures
+
+
+def _failure(name: str, index: int, completion: str, error: Exception) -> Failure:
+    return Failure(name, index, completion, f"{type(error).__name__}: {error}")

@@ -1,0 +1,198 @@
+"""Rows that are sampled while training: groups for RLOO, pairs of policy and reference for XPO.
+
+Both are `Batches`: the loop asks for the rows of a step and never learns that they were sampled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from boresight.config import RolloutSection
+from boresight.data.batching import Plan
+from boresight.data.rows import Completion, Row
+from boresight.models.sample import Sample, SamplingParams, sample
+from boresight.train.loop import Batch
+from boresight.train.rewards import Judge, Rewards
+
+
+@dataclass(frozen=True, slots=True)
+class OnlinePrompt:
+    """A tokenised prompt and what its reward needs to know about it."""
+
+    id: str
+    ids: np.ndarray
+    meta: dict[str, Any]
+
+
+Draw = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
+"""Prompts, samples per prompt and seed to samples `[prompt][k]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """What both kinds of online batches share: prompts in order, a sampler, rewards."""
+
+    prompts: Sequence[OnlinePrompt]
+    plan: Plan
+    draw: Draw
+    judge: Judge
+    decode: Callable[[np.ndarray], str]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.plan.steps
+
+    def of_step(self, step: int) -> list[OnlinePrompt]:
+        """Prompts of step `step`."""
+        return [self.prompts[index] for index in self.plan.indices(step)]
+
+    def score(self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]) -> Scored:
+        """Rewards `[prompt][k]`; NaN where a completion could not be scored."""
+        asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
+        texts = [self.decode(s.ids) for group in samples for s in group]
+        earned = self.judge([p.id for p in asked], texts, [p.meta for p in asked])
+        flat = iter(earned.total)
+        return Scored([[next(flat) for _ in group] for group in samples], _reward_numbers(earned))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Rewards `[prompt][k]` and what is logged about them."""
+
+    rewards: list[list[float]]
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRollouts:
+    """k samples of the current policy per prompt."""
+
+    rollouts: Rollouts
+    k: int
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.rollouts.steps
+
+    def batch(self, step: int) -> Batch:
+        """Sample and score the groups of step `step`."""
+        prompts = self.rollouts.of_step(step)
+        samples = self.rollouts.draw([p.ids for p in prompts], self.k, step)
+        scored = self.rollouts.score(prompts, samples)
+        rows = [
+            Row(prompt.id, prompt.ids, tuple(map(completion, group)), scores=tuple(scores))
+            for prompt, group, scores in zip(prompts, samples, scored.rewards, strict=True)
+        ]
+        return Batch(rows, _numbers(samples) | scored.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class PairRollouts:
+    """One sample of the policy and one of the reference per prompt, labelled by their rewards.
+
+    Ties, identical answers and answers that cannot be scored make no pair; each is counted.
+    """
+
+    rollouts: Rollouts
+    draw_reference: Draw
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.rollouts.steps
+
+    def batch(self, step: int) -> Batch:
+        """Sample both sides of step `step`, score and label them."""
+        prompts = self.rollouts.of_step(step)
+        ids = [p.ids for p in prompts]
+        # Two seeds: with the same one the two models would draw the same answer while they agree.
+        ours = [group[0] for group in self.rollouts.draw(ids, 1, 2 * step)]
+        theirs = [group[0] for group in self.draw_reference(ids, 1, 2 * step + 1)]
+        scored = self.rollouts.score(prompts, list(zip(ours, theirs, strict=True)))
+        rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
+        for prompt, mine, other, (reward, ref_reward) in zip(
+            prompts, ours, theirs, scored.rewards, strict=True
+        ):
+            reason = why_no_pair(mine, other, reward, ref_reward)
+            if reason:
+                lost[reason] += 1
+                continue
+            rows.append(_labelled(prompt, mine, other, reward, ref_reward))
+        numbers = _numbers([ours]) | scored.numbers
+        numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
+        numbers["reward"] = _mean([reward for reward, _ in scored.rewards])
+        numbers["reference_reward"] = _mean([reward for _, reward in scored.rewards])
+        return Batch(rows, numbers)
+
+
+def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -> str | None:
+    """Name of the reason two samples make no pair, or None when they do."""
+    if np.array_equal(mine.ids, other.ids):
+        return "identical"
+    if math.isnan(reward) or math.isnan(ref_reward):
+        return "unscorable"
+    return "ties" if reward == ref_reward else None
+
+
+def completion(drawn: Sample) -> Completion:
+    """A sampled completion: every token is scored."""
+    return Completion(
+        ids=drawn.ids,
+        mask=np.ones(len(drawn.ids), bool),
+        truncated=drawn.finish == "length",
+        sampled_logp=float(drawn.logps.sum()),
+    )
+
+
+def sampler(model: Any, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int) -> Draw:
+    """A `Draw` from `model` as it is at the moment of each call."""
+
+    def draw(prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
+        params = SamplingParams(
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            stop_token_ids=stop_token_ids,
+            seed=int(np.random.SeedSequence((seed, step)).generate_state(1)[0]),
+        )
+        return sample(model, prompts, params, k)
+
+    return draw
+
+
+def _labelled(prompt: OnlinePrompt, mine: Sample, other: Sample, reward: float, ref_reward: float) -> Row:
+    policy_won = reward > ref_reward
+    winner, loser = (mine, other) if policy_won else (other, mine)
+    return Row(
+        prompt.id,
+        prompt.ids,
+        (completion(winner), completion(loser)),
+        scores=(max(reward, ref_reward), min(reward, ref_reward)),
+        from_reference=(not policy_won, policy_won),
+    )
+
+
+def _numbers(samples: Sequence[Sequence[Sample]]) -> dict[str, float]:
+    drawn = [s for group in samples for s in group]
+    return {
+        "sampled_len": _mean([float(len(s.ids)) for s in drawn]),
+        "stopped_share": _mean([float(s.finish == "stop") for s in drawn]),
+    }
+
+
+def _reward_numbers(earned: Rewards) -> dict[str, float]:
+    parts = {
+        f"reward_{name.rsplit(':', 1)[-1]}": _mean(values) for name, values in earned.by_function.items()
+    }
+    return parts | {"reward": _mean(earned.total), "reward_failures": float(len(earned.failures))}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
