@@ -34,18 +34,20 @@ class Source:
     adapter: Path | None = None
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str, chat_template: str | None = None) -> PreTrainedTokenizerFast:
     """The tokenizer of the model called `name`; an adapter's own where it has one.
 
+    Args:
+        chat_template: replaces the tokenizer's own: `chatml`, `plain` or a Jinja file.
+
     Raises:
-        UserError: no such model, or a tokenizer without character offsets (a "slow" one).
+        UserError: no such model or template, or a tokenizer without character offsets (a "slow" one).
     """
     from transformers import AutoTokenizer
 
-    source = locate(name)
-    place, cached_only = source.place, source.cached_only
-    if source.adapter and (source.adapter / "tokenizer_config.json").is_file():
-        place, cached_only = str(source.adapter), True
+    from boresight.data.chat import ensure_chat_template
+
+    place, cached_only = _tokenizer_place(name)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=cached_only)
     except (OSError, ValueError, KeyError) as error:
@@ -55,6 +57,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
             f"model: the tokenizer of {name!r} has no tokenizer.json, which the loss mask needs; "
             "choose a model that ships one."
         )
+    if chat_template is not None:
+        ensure_chat_template(tokenizer, chat_template)
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 
@@ -125,6 +129,18 @@ def locate(name: str) -> Source:
     return Source(name, cached_only=not _hub_has(name))
 
 
+def _tokenizer_place(name: str) -> tuple[str, bool]:
+    """Folder or hub id of a tokenizer, and whether only the local cache is asked.
+
+    A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
+    """
+    for folder in (Path(name).expanduser(), Path(name).expanduser() / "model"):
+        if name != STARTER and (folder / "tokenizer.json").is_file():
+            return str(folder), True
+    source = locate(name)
+    return source.place, source.cached_only
+
+
 def _locate_folder(folder: Path) -> Source:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():
@@ -193,7 +209,18 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.n
         adapted: Any = PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _cannot_load(str(adapter), "adapter", error) from error
+    _restore_stop_tokens(model, adapter)
     return cast("torch.nn.Module", adapted.merge_and_unload() if merge else adapted)
+
+
+def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
+    """What stops generation is saved beside an adapter, whose base knows nothing of it."""
+    from transformers import GenerationConfig
+
+    if (adapter / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(adapter)
+        model.config.eos_token_id = model.generation_config.eos_token_id
+        model.config.pad_token_id = model.generation_config.pad_token_id
 
 
 def _device(name: str | None) -> torch.device:

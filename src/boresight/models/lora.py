@@ -110,6 +110,7 @@ def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | No
         if has_adapters(model):
             # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
             model.save_pretrained(temporary, save_embedding_layers=False)
+            model.generation_config.save_pretrained(temporary)  # the stop tokens, which PEFT leaves out
             (temporary / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
         else:
             model.save_pretrained(temporary)

@@ -1,0 +1,144 @@
+"""Tokenise examples in bulk, with an account of what was cut or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from boresight.data.chat import Rendered, assemble, render
+from boresight.data.rows import Completion, Row
+from boresight.data.schema import Example
+from boresight.errors import UserError
+from boresight.models.stop_tokens import EndOfTurn, end_of_turn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Truncation = Literal["drop", "cut", "error"]
+CHUNK = 256
+"""Examples rendered and tokenised at a time: enough for the tokenizer's threads, little to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """Rows in the order of their examples, and what became of the others.
+
+    `total` counts all examples, `truncated` the kept rows that lost the end of a completion, and with
+    it the end-of-turn token. `dropped` gives id and reason of every example that made no row.
+    """
+
+    rows: list[Row]
+    total: int
+    truncated: int
+    dropped: list[tuple[str, str]]
+
+
+def tokenize(
+    examples: Sequence[Example],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    truncation: Truncation = "drop",
+    console: Console | None = None,
+) -> Tokenized:
+    """Turn examples into rows of at most `max_length` tokens: prompt plus longest completion.
+
+    A longer row is left out (`drop`), loses the end of its completions (`cut`) or is an error. Whatever
+    the policy, a row is left out whose prompt leaves no room for an answer, whose messages the
+    template refuses, or whose answer cannot be told from its prompt by tokens.
+
+    Raises:
+        UserError: under `error`, the first row that would be left out or cut; under every policy, no
+            usable chat template, or one that suits no row at all.
+    """
+    end = end_of_turn(tokenizer)
+    rows: list[Row] = []
+    dropped: list[tuple[str, str]] = []
+    refused: UserError | None = None
+    refusals = 0
+    with _progress(console, len(examples)) as advance:
+        for outcome in _encode_all(examples, tokenizer, end, advance):
+            if isinstance(outcome, Row):
+                outcome = _fit(outcome, max_length, truncation)
+            if isinstance(outcome, Row):
+                rows.append(outcome)
+                continue
+            id, error = outcome
+            if truncation == "error":
+                raise error
+            if not isinstance(error, TooLong):
+                refused, refusals = refused or error, refusals + 1
+            dropped.append((id, str(error).removeprefix(f"row {id!r}: ")))
+    if refused and refusals == len(examples):
+        raise refused
+    return Tokenized(rows, len(examples), sum(row.truncated for row in rows), dropped)
+
+
+class TooLong(UserError):
+    """The one reason to leave a row out that is about its size, not its content."""
+
+
+Outcome = Row | tuple[str, UserError]
+"""A row, or the id of an example and why it makes none."""
+
+
+def _encode_all(
+    examples: Sequence[Example], tokenizer: Any, end: EndOfTurn, advance: Callable[[int], None]
+) -> Iterator[Outcome]:
+    rest = iter(examples)
+    while chunk := list(islice(rest, CHUNK)):
+        rendered = [_attempt(example.id, render, tokenizer, example, end) for example in chunk]
+        texts = [text for item in rendered if isinstance(item, Rendered) for text in item.texts]
+        encodings = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
+        for item in rendered:
+            if isinstance(item, Rendered):
+                mine = list(islice(encodings, len(item.texts)))
+                yield _attempt(item.id, assemble, item, mine, end)
+            else:
+                yield item
+        advance(len(chunk))
+
+
+def _attempt(id: str, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What `make` returns, or `id` and the user's error."""
+    try:
+        return make(*arguments)
+    except UserError as error:
+        return id, error
+
+
+def _fit(row: Row, max_length: int, truncation: Truncation) -> Outcome:
+    """The row within `max_length`, by the policy."""
+    room = max_length - len(row.prompt)
+    longest = max((len(c.ids) for c in row.completions), default=0)
+    if room <= 0:
+        return _too_long(row.id, f"the prompt alone has {len(row.prompt):,}", max_length)
+    if longest <= room:
+        return row
+    if truncation == "cut":
+        cut = tuple(Completion(c.ids[:room], c.mask[:room]) for c in row.completions)
+        return replace(row, completions=cut, truncated=True)
+    return _too_long(row.id, f"prompt and longest answer have {len(row.prompt) + longest:,}", max_length)
+
+
+def _too_long(id: str, what: str, max_length: int) -> Outcome:
+    return id, TooLong(
+        f"row {id!r}: too long, {what} tokens where max_length is {max_length:,}; raise data.max_length."
+    )
+
+
+@contextmanager
+def _progress(console: Console | None, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left, gone when done; nothing without a terminal."""
+    if console is None or not console.is_terminal:
+        yield lambda count: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("tokenising"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("tokenising", total=total)
+        yield lambda count: bar.advance(task, count)
