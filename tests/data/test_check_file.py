@@ -58,6 +58,11 @@ def test_counts(jsonl):
     assert report.lengths["prompt"][0::4] == [1, 4]
 
 
+def test_prompts_that_only_begin_alike_do_not_repeat(jsonl):
+    report = check_file(jsonl({"prompt": [u("q"), a("x"), u("r")]}, {"prompt": [u("q"), a("x"), u("s")]}))
+    assert next(c.count for c in report.counts if c.label == "repeated prompts") == 0
+
+
 def test_every_bad_row_is_listed_and_markup_in_data_is_text(jsonl):
     report = check_file(jsonl(*ROWS))
     assert [(bad.row, bad.field) for bad in report.bad] == [(5, "rejected"), (6, "chosen")]

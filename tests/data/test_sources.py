@@ -142,6 +142,18 @@ def test_unknown_layout_suggests():
         get("alpacca")
 
 
+@pytest.mark.parametrize("column", ["meta", "meta_json"])
+def test_a_foreign_meta_column_among_others_is_an_ordinary_one(column):
+    """Only where it stands alone is it the canonical meta; here unwrapping it would lose `topic`."""
+    read = get("prompts").read({"prompt": "q", column: {"a": 1}, "topic": "t"}, "7")
+    assert read.meta == {column: {"a": 1}, "topic": "t"}
+
+
+def test_canonical_meta_that_is_broken():
+    with pytest.raises(BadField, match="`meta_json` is not a JSON object"):
+        get("prompts").read({"prompt": "q", "meta_json": "[1]"}, "7")
+
+
 # HH-RLHF
 
 
