@@ -1,0 +1,32 @@
+"""Countdown: reach a target with every given number once, using + - * / and parentheses.
+
+    from boresight.data.countdown import generate, prompt, score
+
+    problem = generate(1, seed=0)[0]
+    score("<answer> (3 + 4) * 2 </answer>", [2, 3, 4], 14)
+
+`problems` makes, reads and splits them; `solver` solves them exactly; `prompts` words them as the public
+data does; `traces` writes worked solutions; `scorer` grades completions, strictly (`answer`) or as the
+public grader does (`compat`).
+"""
+
+from boresight.data.countdown.problems import Problem, generate, problem, problem_of, read_problems
+from boresight.data.countdown.prompts import prompt
+from boresight.data.countdown.scorer import Score, score
+from boresight.data.countdown.solver import reachable, solve
+from boresight.data.countdown.traces import answer_only, trace
+
+__all__ = [
+    "Problem",
+    "Score",
+    "answer_only",
+    "generate",
+    "problem",
+    "problem_of",
+    "prompt",
+    "reachable",
+    "read_problems",
+    "score",
+    "solve",
+    "trace",
+]
