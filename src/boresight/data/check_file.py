@@ -62,12 +62,6 @@ def prompt_of(example: Example) -> list[Message]:
     return example.messages[:-1] if isinstance(example, Demonstration) else example.prompt
 
 
-def _all_turns(example: Example) -> list[Message]:
-    if isinstance(example, Preference):
-        return example.prompt + example.chosen + example.rejected
-    return prompt_of(example) if not isinstance(example, Demonstration) else example.messages
-
-
 def _counts(examples: Sequence[Example]) -> list[Count]:
     pairs = [example for example in examples if isinstance(example, Preference)]
     return [*_of_all(examples), *(_of_pairs(pairs) if pairs else [])]
@@ -100,7 +94,7 @@ def _has_system(example: Example) -> bool:
 def _repeats_role(example: Example) -> bool:
     if isinstance(example, Preference):
         return any(_runs(example.prompt + answer) for answer in (example.chosen, example.rejected))
-    return _runs(_all_turns(example))
+    return _runs(example.messages if isinstance(example, Demonstration) else example.prompt)
 
 
 def _runs(turns: Sequence[Message]) -> bool:

@@ -81,8 +81,8 @@ def _content(content: Any, field: str, where: str) -> Any:
     """Text parts joined; anything else as it is, for `check_text` to judge."""
     if not isinstance(content, list):
         return content
-    texts = [_part(part) for part in content]
-    if any(text is None for text in texts):
+    texts = [text for part in content if (text := _part(part)) is not None]
+    if len(texts) < len(content):
         raise BadField(field, f"{where} has a part that is not text; only text can be aligned here")
     return "".join(texts)
 

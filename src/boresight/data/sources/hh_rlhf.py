@@ -51,8 +51,8 @@ def read(record: Record, id: str) -> Preference:
 
 def _beside(record: Record, id: str) -> Preference:
     prompt = transcript(OPEN_END.sub("", text(record, "prompt")), "prompt")
-    answers = ([assistant(text(record, column).strip())] for column in COLUMNS)
-    return preference(record, id, (prompt, *answers), ("prompt", *COLUMNS))
+    chosen, rejected = ([assistant(text(record, column).strip())] for column in COLUMNS)
+    return preference(record, id, (prompt, chosen, rejected), ("prompt", *COLUMNS))
 
 
 def transcript(value: str, field: str) -> list[Message]:
