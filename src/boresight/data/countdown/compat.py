@@ -27,7 +27,7 @@ from boresight.data.countdown.answer import CLOSE, OPEN
 
 FORMAT_REWARD = 0.1
 TOLERANCE = 1e-5
-MAX_LENGTH = 400
+MAX_LENGTH = 300
 MAX_BITS = 16_384
 
 _ALLOWED = re.compile(r"^[\d+\-*/().\s]+$")

@@ -18,7 +18,7 @@ Split = Literal["train", "held_out"]
 HELD_OUT_SHARE = 0.1
 """Share of all problems that is held out. A constant: another share would move problems between splits."""
 
-PATIENCE = 100_000
+PATIENCE = 30_000
 """Draws in a row that bring nothing new, after which `generate` gives up."""
 
 LAYOUTS = (("nums", "target"), ("numbers", "target"), ("input", "output"))
