@@ -1,0 +1,125 @@
+"""report.html of a run: one file, no network, opens from disk.
+
+Model answers, prompts and settings are untrusted text. Three walls keep them from becoming code: jinja
+escapes everything it writes, data for scripts is JSON with its angle brackets escaped, and the page's content
+security policy runs only the scripts whose hashes it lists and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from dataclasses import asdict
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from boresight import __version__
+from boresight.report.facts import environment, facts, splits
+from boresight.report.figures import figures
+from boresight.report.headline import headline
+from boresight.report.read_run import RunData, read_run
+from boresight.report.table import metric_rows
+
+
+def write_report(run: Path, console: Any = None) -> Path:
+    """Write `run/report.html` from whatever the run folder holds, and return its path.
+
+    Works for unfinished runs; the page says what is missing. Raises UserError when `run` is no run folder.
+    """
+    path = run / "report.html"
+    data = read_run(run)
+    write_page(path, render(data))
+    if console is not None:
+        console.print(f"report: {path}", markup=False, highlight=False)
+    return path
+
+
+def render(run: RunData) -> str:
+    """The page of one run."""
+    drawn = figures(run)
+    return page(
+        "report.html.j2",
+        title=run.name,
+        run=run,
+        headline=headline(run),
+        facts=facts(run),
+        rows=metric_rows(run.metrics),
+        figures=drawn,
+        splits=splits(run),
+        environment=environment(run),
+        payload={
+            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
+            "columns": ["before training", "after training"],
+            "samples": [asdict(sample) for sample in run.samples],
+        },
+    )
+
+
+def page(template: str, title: str, payload: dict[str, Any], **context: Any) -> str:
+    """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
+
+    `payload` is what report.js draws: `figures`, `columns` and `samples`.
+    """
+    scripts = [get_plotlyjs(), _asset("report.js")] if payload.get("figures") else [_asset("report.js")]
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            title=title,
+            version=__version__,
+            style=Markup(_asset("report.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=_policy(scripts),
+            payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
+            **context,
+        )
+    )
+
+
+def write_page(path: Path, html: str) -> None:
+    """Replace the file at once, so that an open report is never half a page."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(html, encoding="utf-8", errors="replace")
+    os.replace(temporary, path)
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def typeset(text: str) -> str:
+    """Numbers as a printer sets them: a true minus sign, no line break before % or inside an interval."""
+    text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text).replace(" %", "\u00a0%")
+    return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("boresight.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["typeset"] = typeset
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("boresight.report").joinpath("templates", name).read_text(encoding="utf-8")

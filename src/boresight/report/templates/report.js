@@ -1,0 +1,252 @@
+"use strict";
+// Draws the payload that the page carries: curves with plotly, samples as text nodes.
+// Everything a model wrote reaches the page through textContent, never through markup.
+(() => {
+  const payload = JSON.parse(document.getElementById("payload").textContent);
+  const byId = (id) => document.getElementById(id);
+
+  function element(tag, className, ...children) {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    node.append(...children);
+    return node;
+  }
+
+  // Curves ----------------------------------------------------------------------------------------------
+
+  // Figures name their colours ("var:after"); the style sheet knows their values in light and in dark.
+  function coloured(value, style) {
+    if (typeof value === "string" && value.startsWith("var:")) return style.getPropertyValue("--" + value.slice(4)).trim();
+    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((v) => coloured(v, style));
+    if (value && typeof value === "object")
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, style)]));
+    return value;
+  }
+
+  function drawCurves() {
+    const style = getComputedStyle(document.documentElement);
+    const isTouch = matchMedia("(pointer: coarse)").matches;
+    for (const place of document.querySelectorAll(".plot")) {
+      const figure = coloured(payload.figures[Number(place.dataset.figure)], style);
+      figure.layout.font.family = getComputedStyle(document.body).fontFamily;
+      figure.layout.dragmode = isTouch ? false : "zoom"; // on a touch screen a drag scrolls the page
+      Plotly.react(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+    }
+  }
+
+  // Word diff -------------------------------------------------------------------------------------------
+
+  const MOST_CELLS = 4e6; // memory of the table below, in entries
+  const words = (text) => text.match(/\s+|[^\s]+/g) || [];
+
+  // Which words of a and of b belong to their longest common subsequence; null when there are too many words.
+  function common(a, b) {
+    if ((a.length + 1) * (b.length + 1) > MOST_CELLS) return null;
+    const width = b.length + 1;
+    const best = new Uint16Array((a.length + 1) * width);
+    for (let i = a.length - 1; i >= 0; i--)
+      for (let j = b.length - 1; j >= 0; j--)
+        best[i * width + j] = a[i] === b[j]
+          ? best[(i + 1) * width + j + 1] + 1
+          : Math.max(best[(i + 1) * width + j], best[i * width + j + 1]);
+    const inA = new Array(a.length).fill(false), inB = new Array(b.length).fill(false);
+    for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+      if (a[i] === b[j]) inA[i++] = inB[j++] = true;
+      else if (best[(i + 1) * width + j] >= best[i * width + j + 1]) i++;
+      else j++;
+    }
+    return [inA, inB];
+  }
+
+  // Text in pieces, changed runs wrapped in `tag`; spaces between two changed words belong to the run.
+  function marked(tokens, kept, tag) {
+    const changed = tokens.map((t, i) => !kept[i] && t.trim() !== "");
+    tokens.forEach((t, i) => { if (t.trim() === "" && changed[i - 1] && changed[i + 1] && !t.includes("\n")) changed[i] = true; });
+    const pieces = [];
+    for (let i = 0; i < tokens.length; ) {
+      let stop = i + 1;
+      while (stop < tokens.length && changed[stop] === changed[i]) stop++;
+      const text = tokens.slice(i, stop).join("");
+      pieces.push(changed[i] ? element(tag, "", text) : text);
+      i = stop;
+    }
+    return pieces;
+  }
+
+  // Marked pieces of both texts, or null when marking would not help: too long, or next to nothing shared.
+  function wordDiff(before, after) {
+    const a = words(before), b = words(after);
+    const found = common(a, b);
+    if (!found) return null;
+    const shared = found[0].filter((same, i) => same && a[i].trim()).length;
+    const most = Math.max(a.length, b.length) / 2;
+    return shared >= 0.2 * most ? [marked(a, found[0], "del"), marked(b, found[1], "ins")] : null;
+  }
+
+  // Samples ---------------------------------------------------------------------------------------------
+
+  const PAGE = 20;
+  const samples = payload.samples.map((sample) => ({
+    ...sample,
+    text: [...sample.prompt.map((m) => m.content), ...sample.answers].join("\n").toLowerCase(),
+  }));
+  const first = (s) => s.checks[0], last = (s) => s.checks[s.checks.length - 1];
+  const shared = (s) => Object.keys(last(s)).filter((name) => name in first(s));
+  const kinds = [
+    ["All", () => true],
+    ["Fixed", (s) => shared(s).some((name) => !first(s)[name] && last(s)[name])],
+    ["Broken", (s) => shared(s).some((name) => first(s)[name] && !last(s)[name])],
+    ["Still failing", (s) => shared(s).some((name) => !first(s)[name] && !last(s)[name])],
+    ["Unchanged", (s) => s.answers.every((answer) => answer === s.answers[0])],
+    ["Missing", (s) => s.answers.some((answer) => answer === null)],
+  ];
+  const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };
+
+  function promptOf(sample) {
+    const turns = sample.prompt.map((message) => {
+      const text = element("div", "text", message.content);
+      text.dir = "auto";
+      return sample.prompt.length > 1 || message.role !== "user"
+        ? element("div", "turn", element("span", "role", message.role), text)
+        : element("div", "turn", text);
+    });
+    const link = element("a", "link", "#" + sample.id);
+    link.href = "#sample=" + encodeURIComponent(sample.id);
+    link.title = "Link to this sample";
+    return element("div", "prompt", element("div", "turns", ...turns), link);
+  }
+
+  function checksOf(found) {
+    const badges = Object.entries(found).map(([name, met]) => element("span", "check badge " + (met ? "better" : "worse"), name));
+    return badges.length ? element("div", "checks", ...badges) : "";
+  }
+
+  const wordCount = (text) => { const n = (text.match(/\S+/g) || []).length; return n === 1 ? "1 word" : n + " words"; };
+
+  function answerOf(sample, column, pieces) {
+    const answer = sample.answers[column];
+    const text = answer === null ? element("div", "text absent", "no answer") : element("div", "text", ...(pieces || [answer]));
+    text.dir = "auto";
+    const head = element("div", "role", element("span", "", payload.columns[column]), element("span", "", answer === null ? "" : wordCount(answer)));
+    return element("div", "answer", head, text, checksOf(sample.checks[column]));
+  }
+
+  function cardOf(sample) {
+    const [before, after] = [sample.answers[0], sample.answers[sample.answers.length - 1]];
+    const canDiff = state.diff && sample.answers.length === 2 && before !== null && after !== null;
+    const pieces = (canDiff && wordDiff(before, after)) || [];
+    const answers = element("div", "answers", ...sample.answers.map((_, column) => answerOf(sample, column, pieces[column])));
+    answers.style.setProperty("--columns", sample.answers.length);
+    const card = element("article", "sample", promptOf(sample), answers);
+    card.addEventListener("click", () => select(state.shown.indexOf(sample), false));
+    return card;
+  }
+
+  function drawMore() {
+    const next = state.shown.slice(state.drawn, state.drawn + PAGE);
+    byId("samples").append(...next.map(cardOf));
+    state.drawn += next.length;
+    const left = state.shown.length - state.drawn;
+    byId("more").hidden = left === 0;
+    byId("more").textContent = `Show ${Math.min(PAGE, left)} more of ${left.toLocaleString("en")}`;
+  }
+
+  function drawSamples() {
+    const matches = kinds[state.kind][1];
+    state.shown = samples.filter((s) => s.text.includes(state.query) && matches(s));
+    state.drawn = 0;
+    state.current = -1;
+    byId("samples").replaceChildren();
+    byId("count").textContent = state.shown.length === samples.length
+      ? `${samples.length.toLocaleString("en")} prompts`
+      : `${state.shown.length.toLocaleString("en")} of ${samples.length.toLocaleString("en")} prompts`;
+    drawMore();
+  }
+
+  function select(index, scroll = true) {
+    if (index < 0 || index >= state.shown.length) return;
+    while (state.drawn <= index) drawMore();
+    const cards = byId("samples").children;
+    if (state.current >= 0) cards[state.current].classList.remove("current");
+    state.current = index;
+    cards[index].classList.add("current");
+    if (scroll) cards[index].scrollIntoView({ block: "nearest" });
+  }
+
+  function redraw() {
+    const kept = state.current;
+    drawSamples();
+    select(kept, false);
+  }
+
+  function toggleDiff() {
+    state.diff = !state.diff;
+    byId("diff").setAttribute("aria-pressed", state.diff);
+    redraw();
+  }
+
+  function followLink() {
+    const wanted = /^#sample=(.*)$/.exec(location.hash);
+    if (!wanted) return;
+    const id = decodeURIComponent(wanted[1]);
+    const index = state.shown.findIndex((s) => s.id === id);
+    if (index >= 0) { select(index); byId("samples").children[index].scrollIntoView(); }
+  }
+
+  function search(query) {
+    byId("filter").value = query;
+    state.query = query.toLowerCase();
+    drawSamples();
+  }
+
+  function chooseKind(chosen) {
+    state.kind = chosen;
+    [...byId("kinds").children].forEach((chip) => chip.setAttribute("aria-pressed", Number(chip.dataset.kind) === chosen));
+    drawSamples();
+  }
+
+  function setUpSamples() {
+    kinds.forEach(([label, matches], index) => {
+      const count = samples.filter(matches).length;
+      if (index > 0 && count === 0) return;
+      const chip = element("button", "chip", label, element("small", "", count.toLocaleString("en")));
+      chip.type = "button";
+      chip.dataset.kind = index;
+      chip.addEventListener("click", () => chooseKind(index));
+      byId("kinds").append(chip);
+    });
+    byId("filter").addEventListener("input", (event) => search(event.target.value));
+    byId("more").addEventListener("click", drawMore);
+    byId("diff").addEventListener("click", toggleDiff);
+    addEventListener("hashchange", followLink);
+    addEventListener("keydown", onKey);
+    chooseKind(0);
+    followLink();
+  }
+
+  const keys = {
+    j: () => select(state.current + 1),
+    k: () => select(state.current - 1),
+    d: toggleDiff,
+    "/": () => byId("filter").focus(),
+  };
+
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target === byId("filter")) {
+      if (event.key === "Escape") search("");
+      if (event.key === "Escape" || event.key === "Enter") byId("filter").blur();
+      return;
+    }
+    const action = keys[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  if (byId("samples")) setUpSamples();
+  if (payload.figures.length) {
+    drawCurves();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCurves);
+  }
+})();
