@@ -35,6 +35,7 @@ FILES = [
     ("gsm8k/train.jsonl", "question_answer", "demonstration", 7473, 0),
     ("countdown_posttrain/sft_train_2k.jsonl", "plain_answers", "demonstration", 2000, 0),
     ("countdown_posttrain/val_200.jsonl", "prompts", "prompt", 200, 0),
+    ("countdown_posttrain/raw_train.parquet", "countdown", "prompt", 117_000, 0),
 ]
 
 
@@ -52,7 +53,6 @@ def test_file_is_read(public_data: Path, file, layout, kind, count, bad):
         "alpaca_eval/annotations.share.jsonl.gz",
         "alpaca_eval/model_outputs.share.jsonl.gz",
         "countdown_posttrain/metrics.jsonl",
-        "countdown_posttrain/raw_train.parquet",
         "d1_countdown/countdown_cd3_test.jsonl",
         "llamafactory_demo/dataset_info.json",
         "mt_bench/gpt-4.jsonl",

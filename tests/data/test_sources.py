@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
+from boresight.data import countdown
 from boresight.data.detect import fitting
 from boresight.data.schema import Demonstration, Preference, Prompt
 from boresight.data.sources import every, get, names
@@ -35,6 +37,7 @@ HH = "\n\nHuman: q\n\nAssistant:"
 PAIR = Preference(Q, GOOD, BAD, "7")
 SHOWN = Demonstration(Q + GOOD, "7")
 ASKED = Prompt(Q, "7")
+COUNTDOWN = replace(countdown.prompt(countdown.problem([3, 4], 7)), id="7")
 
 LAYOUTS = [
     ("plain_pairs", {"prompt": "q", "chosen": "good", "rejected": "bad"}, PAIR),
@@ -98,6 +101,8 @@ LAYOUTS = [
     ("trl_prompts", {"prompt": Q}, ASKED),
     ("instructions", {"instruction": "q"}, ASKED),
     ("mt_bench", {"turns": ["q"]}, ASKED),
+    ("countdown", {"nums": [3, 4], "target": 7}, COUNTDOWN),
+    ("countdown", {"numbers": [3, 4], "target": 7}, COUNTDOWN),
 ]
 
 
