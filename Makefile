@@ -38,7 +38,8 @@ bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
 	.venv-bench/bin/pip install -q -c constraints.txt "torch==2.13.0"
 	.venv-bench/bin/pip install -q -c constraints.txt -e ".[bench,dev]"
 	.venv-bench/bin/pip install -q --no-deps $(STARTER)
+	.venv-bench/bin/pip install -q --no-deps --target .venv-bench113 trl==1.13.0  # the last one with XPO
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench build
+	rm -rf .venv .venv-bench .venv-bench113 build

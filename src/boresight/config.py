@@ -49,13 +49,10 @@ class DataSection(Section):
     """What the model is trained and tested on."""
 
     train: str
-    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id."""
-    split: str = "train"
-    """Split of a saved data set or a hub id."""
+    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the
+    last two `name@split` chooses a split other than `train`."""
     eval: str | None = None
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
-    eval_split: str = "test"
-    """Split of the held-out data, where it is a data set."""
     eval_rows: int = Field(default=200, ge=0)
     """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
     layout: str | None = None
@@ -98,7 +95,9 @@ class RolloutSection(Section):
     max_new_tokens: int = Field(default=128, gt=0)
     """Longest sampled answer, in tokens."""
     temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature. Only 1.0 samples from the distribution whose gradient is taken."""
+    """Sampling temperature; log-probabilities are taken at the same one."""
+    updates: int = Field(default=1, gt=0)
+    """Optimiser steps per rollout (rloo). More than one is off-policy; set `method.clip` with it."""
 
 
 class TrainSection(Section):
@@ -153,6 +152,11 @@ class Recipe(Section):
     def _options_must_act(self) -> Recipe:
         if self.train.steps and self.train.epochs:
             raise ValueError("train.steps and train.epochs are both set; keep one")
+        clips = getattr(self.method, "clip", None) is not None
+        if clips and self.rollout.updates == 1:
+            raise ValueError(
+                "method.clip cannot act with one update per rollout; set rollout.updates or drop it"
+            )
         return self
 
     @property

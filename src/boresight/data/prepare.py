@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from boresight.config import Recipe
+from boresight.config import DataSection, Recipe
 from boresight.data.load import Loaded, read
 from boresight.data.rows import Row
 from boresight.data.schema import Example
@@ -45,10 +46,10 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
         UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
     """
     data = recipe.data
-    loaded = read(data.train, kind=kind, split=data.split, layout=data.layout, bad_rows=data.bad_rows)
+    loaded = read_data(data.train, kind, data)
     _say(console, "train", loaded)
     if data.eval:
-        held = read(data.eval, kind=kind, split=data.eval_split, layout=data.layout, bad_rows=data.bad_rows)
+        held = read_data(data.eval, kind, data)
         _say(console, "held out", held)
         train, test = list(loaded.examples), list(held.examples)[: data.eval_rows]
     else:
@@ -67,6 +68,14 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
             f"raise data.max_length (now {data.max_length})."
         )
     return sides
+
+
+def read_data(name: str, kind: str, data: DataSection) -> Loaded:
+    """Read a file, folder or hub id, the last two with an optional `@split`."""
+    split = "train"
+    if not Path(name).exists() and "@" in name:
+        name, _, split = name.rpartition("@")
+    return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows)
 
 
 def split(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:

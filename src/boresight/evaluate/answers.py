@@ -15,7 +15,7 @@ from boresight.data.load import read
 from boresight.data.prepare import prompt_of
 from boresight.data.schema import Example, Message
 from boresight.evaluate import constraints
-from boresight.evaluate.heldout import Measured, measure
+from boresight.evaluate.heldout import Measured
 from boresight.models.sample import SamplingParams, answer
 from boresight.models.stop_tokens import stop_token_ids
 
@@ -59,35 +59,21 @@ def write(
     run: Path, asked: Sequence[Question], before: Sequence[str], after: Sequence[str]
 ) -> list[Measured]:
     """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
-    lines, values = [], _Values()
-    for question, old, new in zip(asked, before, after, strict=True):
-        line: dict[str, Any] = {"id": question.id, "prompt": question.prompt, "before": old, "after": new}
-        if constraints.checkable(question.meta):
-            line["before_checks"] = values.add("before", question, old)
-            line["after_checks"] = values.add("after", question, new)
-        lines.append(json.dumps(line, ensure_ascii=False))
-    if lines:
-        (run / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return values.measured()
+    if not asked:
+        return []
+    answered = list(zip(asked, before, after, strict=True))
+    with (run / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for question, old, new in answered:
+            line = {"id": question.id, "prompt": question.prompt, "before": old, "after": new}
+            file.write(json.dumps(line | _checks(question, old, new), ensure_ascii=False) + "\n")
+    checked = [(q.id, q.meta, old, new) for q, old, new in answered if constraints.checkable(q.meta)]
+    return constraints.compare(*zip(*checked, strict=True)) if checked else []
 
 
-class _Values:
-    """Checks collected by name, side and prompt."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, dict[str, dict[str, float]]] = {}
-
-    def add(self, side: str, question: Question, text: str) -> dict[str, bool]:
-        """Check one answer and remember the outcome."""
-        checks = constraints.check_answer(question.meta, text)
-        for name, passed in checks.items():
-            by_side = self._values.setdefault(name, {"before": {}, "after": {}})
-            by_side[side][question.id] = float(passed)
-        return checks
-
-    def measured(self) -> list[Measured]:
-        """One share per check."""
-        return [
-            measure(name, name.replace("_", " "), "share", "higher", sides["before"], sides["after"])
-            for name, sides in self._values.items()
-        ]
+def _checks(question: Question, old: str, new: str) -> dict[str, dict[str, bool]]:
+    if not constraints.checkable(question.meta):
+        return {}
+    return {
+        "before_checks": constraints.check_answer(question.meta, old),
+        "after_checks": constraints.check_answer(question.meta, new),
+    }

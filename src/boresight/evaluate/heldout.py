@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,9 +60,9 @@ def measure(
 
 def interval(values: dict[str, float], unit: str) -> Interval | None:
     """Mean with a 95 % interval: Wilson for shares, t otherwise. None without values."""
-    if not values:
-        return None
-    numbers = np.array(list(values.values()))
+    numbers = np.array([value for value in values.values() if not math.isnan(value)])
+    if len(numbers) < 2:
+        return None  # one value has no interval
     if unit == "share":
         low, high = wilson(float(numbers.sum()), len(numbers))
         return Interval(float(numbers.mean()), low, high, len(numbers))

@@ -132,7 +132,7 @@ def _batches(
     recipe: Recipe, kind: Kind, rollouts: Rollouts, frozen: Any, ends: tuple[int, ...]
 ) -> GroupRollouts | PairRollouts:
     if kind.samples == "group":
-        return GroupRollouts(rollouts, recipe.rollout.k)
+        return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
     from_frozen = sampler(frozen, recipe.rollout, ends, recipe.train.seed)
 
     def draw_reference(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:

@@ -6,6 +6,7 @@ input needs its dataclass in `methods/inputs.py` and one entry below.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -83,7 +84,7 @@ def _online_pair(
 
 def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
-    old = logps.sums.detach()  # one update per rollout: the policy that samples is the one that trains
+    old = _sampled_logps(rows, logps.sums)
     return GroupLogps(
         policy=logps.sums,
         old=old,
@@ -92,6 +93,14 @@ def _group(model: Any, reference: Reference | None, rows: Rows, temperature: flo
         length=logps.lengths,
         truncated=torch.tensor([[c.truncated for c in row.completions] for row in rows], device=old.device),
     )
+
+
+def _sampled_logps(rows: Rows, policy: Tensor) -> Tensor:
+    """Log-probabilities under the policy that sampled, `(rows, k)`; the policy's own for other text."""
+    drawn = torch.tensor(
+        [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
+    )
+    return torch.where(drawn.to(policy).isnan(), policy.detach(), drawn.to(policy))
 
 
 def _pair_scores(

@@ -115,9 +115,10 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
-    if not batch.rows:  # every sampled pair was a tie: nothing to learn from
+    gathered = accumulate(task, batch.rows, step) if batch.rows else Gathered()
+    if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
+        optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}
-    gathered = accumulate(task, batch.rows, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
     trainable = [p for group in optimizer.param_groups for p in group["params"]]

@@ -71,7 +71,11 @@ def _(x: PairScores) -> Rows:
 
 @row_metrics.register
 def _(x: GroupLogps) -> Rows:
-    return {"length": x.length.mean(-1), "logp_per_token": (x.policy / x.length).mean(-1)}
+    return {
+        "length": x.length.mean(-1),
+        "logp_per_token": (x.policy / x.length).mean(-1),
+        "sampler_gap": (x.policy - x.old).abs().amax(-1),
+    }
 
 
 def _wins(margin: Tensor) -> Tensor:

@@ -69,20 +69,28 @@ class Scored:
     numbers: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
 class GroupRollouts:
-    """k samples of the current policy per prompt."""
+    """k samples of the current policy per prompt, used for `updates` steps."""
 
-    rollouts: Rollouts
-    k: int
+    def __init__(self, rollouts: Rollouts, k: int, updates: int = 1) -> None:
+        self.rollouts = rollouts
+        self.k = k
+        self.updates = updates
+        self._current: tuple[int, Batch] | None = None
 
     @property
     def steps(self) -> int:
-        """Number of steps."""
-        return self.rollouts.steps
+        """Number of optimiser steps."""
+        return self.rollouts.steps * self.updates
 
     def batch(self, step: int) -> Batch:
-        """Sample and score the groups of step `step`."""
+        """The groups of step `step`: sampled and scored at the first of its updates."""
+        number = step // self.updates
+        if self._current is None or self._current[0] != number:
+            self._current = (number, self._roll_out(number))
+        return self._current[1]
+
+    def _roll_out(self, step: int) -> Batch:
         prompts = self.rollouts.of_step(step)
         samples = self.rollouts.draw([p.ids for p in prompts], self.k, step)
         scored = self.rollouts.score(prompts, samples)

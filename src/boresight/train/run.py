@@ -135,7 +135,7 @@ def write_json(path: Path, value: Any) -> None:
 def finish(folder: Path, measured: Sequence[heldout.Measured], console: Console) -> Path:
     """Print the table and write the report."""
     from boresight.report.page import write_report
-    from boresight.report.table import evaluation_table
+    from boresight.report.terminal import evaluation_table
 
     console.print(evaluation_table(measured))
     path = write_report(folder, console)

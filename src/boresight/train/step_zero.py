@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight.errors import UserError
-from boresight.methods.inputs import LossOutput
+from boresight.methods.inputs import GroupLogps, LossOutput
 from boresight.train.forward import at_reference, largest_log_ratio
 
 CAUSES = (
@@ -38,12 +38,30 @@ class StepZero:
         )
 
 
-def check(x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool) -> StepZero | None:
-    """Check the first micro-batch; None for inputs without a reference.
+def check_sampler(x: GroupLogps, *, half_precision: bool) -> str:
+    """Before the first update the policy must give samples the log-probability they were drawn with.
+
+    Raises:
+        UserError: sampler and trainer disagree, with the likely causes in order.
+    """
+    gap = float((x.policy - x.old).detach().abs().max())
+    found = f"step 0: sampler and trainer agree to {gap:.1e} nats a completion"
+    if gap > 1e-2 * (100.0 if half_precision else 1.0):
+        raise UserError(
+            f"step 0: sampler and trainer differ by {gap:.2g} nats on a completion; likely: dropout is on "
+            "in training (set model.lora.dropout=0), another temperature, or other tokens than were sampled."
+        )
+    return found
+
+
+def check(x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool) -> StepZero | str | None:
+    """Check the first micro-batch; None where there is nothing to compare with.
 
     Raises:
         UserError: the loss or a log-ratio is off, with the likely causes in order.
     """
+    if isinstance(x, GroupLogps):
+        return check_sampler(x, half_precision=half_precision)
     log_ratio = largest_log_ratio(x)
     if log_ratio is None:
         return None

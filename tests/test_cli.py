@@ -1,0 +1,141 @@
+"""The command line as a user meets it: bad input is one sentence and exit code 2, nothing left behind."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def boresight(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "boresight.cli", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path, model):
+    pairs = [
+        {"prompt": f"say {i}", "chosen": f"the answer {i}", "rejected": f"red green {i}"} for i in range(12)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    raw = {
+        "method": {"name": "dpo"},
+        "model": {"name": str(model)},
+        "data": {"train": str(tmp_path / "pairs.jsonl")},
+        "optim": {"lr": 1e-3},
+        "train": {"batch": 4},
+        "evaluate": {"samples": 2, "max_new_tokens": 4},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def test_help_does_not_import_torch(tmp_path):
+    heavy = "('torch', 'transformers', 'scipy', 'plotly')"
+    code = f"import sys, boresight.cli; sys.exit(any(m in sys.modules for m in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
+    shown = boresight("--help", cwd=tmp_path)
+    assert shown.returncode == 0 and "train" in shown.stdout
+
+
+def test_train_help_shows_every_field_with_its_docstring(tmp_path):
+    shown = boresight("train", "--help", cwd=tmp_path).stdout
+    for words in (
+        "optim.lr",
+        "Peak learning rate",
+        "data.truncation",
+        "method.name: ipo",
+        "method.tau",
+        "model.lora.r",
+    ):
+        assert words in shown
+
+
+def test_a_run_from_recipe_to_report(tmp_path, recipe):
+    done = boresight("train", recipe, "--run", tmp_path / "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "step 0: loss 0.6931, expected 0.6931" in done.stdout
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert {
+        "config.yaml", "data.json", "environment.json", "metrics.jsonl", "evaluation.json", "samples.jsonl",
+        "model", "report.html",
+    } <= names  # fmt: skip
+    again = boresight("train", recipe, "--run", tmp_path / "run", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "already holds a run; give another one with --run" in again.stderr
+
+
+MISTAKES = {
+    "unknown model": (["model.name=nobody/nothing"], "'nobody/nothing' is neither `starter` nor a folder"),
+    "unknown key": (["optim.rl=1"], "unknown key optim.rl; did you mean 'lr'?"),
+    "wrong type": (["train.batch=many"], "train.batch is 'many'"),
+    "missing file": (["data.train=none.jsonl"], "none.jsonl"),
+}
+BAD_DATA = {
+    "missing column": ('{"prompt": "a", "chosen": "b"}\n', "rejected"),
+    "empty completion": ('{"prompt": "a", "chosen": "b", "rejected": ""}\n', "row 1: `rejected` is empty"),
+    "last role": (
+        '{"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]}\n',
+        "row 1",
+    ),
+    "broken json": ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": \n', "line 2"),
+    "empty file": ("", "is empty"),
+}
+
+
+def refused(done, words, run):
+    """One sentence with `words` on stderr, exit code 2, no run folder."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("boresight: ") and words in last
+    assert "Traceback" not in done.stderr
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_the_recipe(tmp_path, recipe, name):
+    settings, words = MISTAKES[name]
+    done = boresight("train", recipe, *settings, "--run", tmp_path / "run", cwd=tmp_path)
+    refused(done, words, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data(tmp_path, recipe, name):
+    text, words = BAD_DATA[name]
+    (tmp_path / "bad.jsonl").write_text(text)
+    done = boresight("train", recipe, "data.train=bad.jsonl", "--run", tmp_path / "run", cwd=tmp_path)
+    refused(done, words, tmp_path / "run")
+
+
+def test_data_check_and_show(tmp_path, recipe, model):
+    with gzip.open(tmp_path / "good.jsonl.gz", "wt") as good:
+        good.write((tmp_path / "pairs.jsonl").read_text())
+    checked = boresight("data", "check", tmp_path / "good.jsonl.gz", cwd=tmp_path)
+    assert checked.returncode == 0 and "12 preference pairs" in checked.stdout
+    shown = boresight("data", "show", tmp_path / "good.jsonl.gz", "--model", model, "--rows", 1, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "the answer 0" in shown.stdout
+    (tmp_path / "bad.jsonl").write_text(BAD_DATA["empty completion"][0])
+    assert boresight("data", "check", tmp_path / "bad.jsonl", cwd=tmp_path).returncode == 1
+
+
+def test_every_python_file_says_what_it_is():
+    source = Path(__file__).parent.parent / "src"
+    for file in source.rglob("*.py"):
+        text = file.read_text().lstrip()
+        assert not text or text.startswith('"""'), file
