@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from boresight.data.countdown import generate, problem, reachable, read_problems, solve
+from boresight.data.countdown import generate, problem, reachable, read_problems, reordered, solve
 from boresight.data.countdown.problems import HELD_OUT_SHARE
 from boresight.errors import UserError
 
@@ -41,6 +41,14 @@ def test_splits_are_disjoint_whatever_the_seeds():
 def test_the_split_ignores_the_order_of_numbers():
     for p in generate(50, seed=0):
         assert problem(p.numbers[::-1], p.target).split == p.split == "train"
+
+
+def test_reorderings_are_the_same_problem_in_different_orders():
+    p = problem([3, 7, 8], 29)
+    orders = reordered(p, 4, seed=0)
+    assert orders[0] == p and len({o.numbers for o in orders}) == 4 == len({o.id for o in orders})
+    assert {key(o) for o in orders} == {key(p)} and {o.split for o in orders} == {p.split}
+    assert len(reordered(p, 99, seed=0)) == 6 and len(reordered(problem([5, 5], 10), 9, seed=0)) == 1
 
 
 def test_a_tenth_is_held_out():

@@ -10,7 +10,7 @@ data does; `traces` writes worked solutions; `scorer` grades completions, strict
 public grader does (`compat`).
 """
 
-from boresight.data.countdown.problems import Problem, generate, problem, problem_of, read_problems
+from boresight.data.countdown.problems import Problem, generate, problem, problem_of, read_problems, reordered
 from boresight.data.countdown.prompts import prompt
 from boresight.data.countdown.scorer import Score, score
 from boresight.data.countdown.solver import reachable, solve
@@ -26,6 +26,7 @@ __all__ = [
     "prompt",
     "reachable",
     "read_problems",
+    "reordered",
     "score",
     "solve",
     "trace",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import blake2b
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +91,16 @@ def generate(
             f"{low} to {high} and targets from {targets[0]} to {targets[1]}; ask for fewer than {count}."
         )
     return list(found.values())
+
+
+def reordered(given: Problem, count: int, *, seed: int) -> list[Problem]:
+    """The problem with its numbers in up to `count` different orders, its own first.
+
+    The split ignores order, so reorderings are more training data and never leak a held-out problem.
+    """
+    others = sorted(set(permutations(given.numbers)) - {given.numbers})
+    random.Random(f"{given.id} {given.target} {seed}").shuffle(others)
+    return [given, *(problem(numbers, given.target) for numbers in others[: count - 1])]
 
 
 def read_problems(path: str | Path) -> list[Problem]:
