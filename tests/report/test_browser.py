@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from boresight.report.compare import write_comparison
 from boresight.report.page import write_report
 from tests.report.fake_run import write_fake_run
 
@@ -171,6 +172,19 @@ def test_markup_that_got_past_the_escaping_would_not_run(chromium, report):
     page.click("#x")
     assert page.evaluate("window.hit === undefined")
     assert any("Content Security Policy" in complaint for complaint in complaints)
+    page.close()
+
+
+def test_a_comparison_of_three_runs(chromium, tmp_path):
+    runs = [write_fake_run(tmp_path / f"run-{seed}", seed=0, steps=24) for seed in range(3)]
+    page, complaints, _ = _open(chromium, write_comparison(runs, tmp_path / "compare.html").as_uri())
+    assert page.locator(".sample").first.locator(".answer").count() == 3
+    page.click(".chip:has-text('Met by none')")
+    assert 0 < page.locator(".sample").count() < 60
+    page.set_viewport_size({"width": 375, "height": 812})
+    page.evaluate(RESIZED)
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert complaints == []
     page.close()
 
 

@@ -47,16 +47,19 @@ def splits(run: RunData) -> list[Split]:
 
 
 def environment(run: RunData) -> list[tuple[str, str]]:
-    """environment.json as name and value, nested objects joined by dots."""
-    return list(_flat(run.environment, ""))
+    """environment.json as name and value, one level."""
+    return [(name.rsplit(".", 1)[-1], value) for name, value in flat(run.environment).items()]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str):
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as dotted keys and texts: {"optim": {"lr": 1e-4}} becomes {"optim.lr": "0.0001"}."""
+    found: dict[str, str] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", "" if value is None else str(value)
+            found[f"{prefix}{name}"] = "none" if value is None else str(value)
+    return found
 
 
 class _Path:
@@ -81,10 +84,18 @@ def _plain(value: Any) -> str | None:
 
 
 def _short(key: Any, value: Any) -> str:
-    """Hashes by their first twelve characters, counts with separators."""
+    """Hashes by their first twelve characters, counts with separators, lists by their first few entries."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, list):
+        return _listed(value)
     return str(value)[:12] if "sha" in str(key) else str(value)
+
+
+def _listed(values: list[Any], most: int = 3) -> str:
+    shown = [" ".join(map(str, v.values())) if isinstance(v, Mapping) else str(v) for v in values[:most]]
+    left = len(values) - most
+    return "; ".join(shown) + (f"; and {left:,} more" if left > 0 else "") or "none"
 
 
 def _peak_memory(run: RunData) -> str | None:

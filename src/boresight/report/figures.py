@@ -182,6 +182,38 @@ def figures(run: RunData) -> list[Figure]:
     return [figure for figure in drawn if figure.data]
 
 
+def overlaid(runs: Sequence[RunData]) -> list[Figure]:
+    """The same charts with one curve a run: its held-out values, or its training values without them."""
+    last = max((run.last_step for run in runs), default=1)
+    charts = dict.fromkeys(chart for run in runs for chart in [*CHARTS, *_unnamed(run)])
+    found = [
+        _overlay(runs, chart, metric, last)
+        for chart in charts
+        for metric in dict.fromkeys(curve.metric for curve in chart.curves)
+    ]
+    return [figure for figure in found if figure.data]
+
+
+def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, last_step: int) -> Figure:
+    data: list[Trace] = []
+    legend: list[dict[str, str]] = []
+    for number, run in enumerate(runs, start=1):
+        colour = run_colour(number)
+        curve = Curve(metric, run.name, colour)
+        traces = _held_out(run, curve, chart) or _trained(run.train, curve)
+        if traces:
+            data += traces
+            legend.append({"label": run.name, "colour": colour, "dash": "solid"})
+    alone = len({curve.metric for curve in chart.curves}) == 1
+    title = chart.title if alone else f"{chart.title}: {metric.replace('_', ' ')}"
+    return Figure(title, chart.unit, "", legend, data, base_layout(chart, last_step))
+
+
+def run_colour(number: int) -> str:
+    """Name of the colour of the number-th run, from 1; six colours, then again."""
+    return f"run-{(number - 1) % 6 + 1}"
+
+
 def _draw(run: RunData, chart: Chart) -> Figure:
     data: list[Trace] = []
     legend: list[dict[str, str]] = []

@@ -59,6 +59,7 @@ def render(run: RunData) -> str:
         payload={
             "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
             "columns": ["before training", "after training"],
+            "outcomes": ["Fixed", "Broken", "Still failing"],
             "samples": [asdict(sample) for sample in run.samples],
         },
     )
@@ -67,7 +68,8 @@ def render(run: RunData) -> str:
 def page(template: str, title: str, payload: dict[str, Any], **context: Any) -> str:
     """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
 
-    `payload` is what report.js draws: `figures`, `columns` and `samples`.
+    `payload` is what report.js draws: `figures`, `samples`, the names of their `columns`, and `outcomes`:
+    what to call a check that only the last of two columns meets, only the first, or neither.
     """
     scripts = [get_plotlyjs(), _asset("report.js")] if payload.get("figures") else [_asset("report.js")]
     return (

@@ -92,12 +92,20 @@
   }));
   const first = (s) => s.checks[0], last = (s) => s.checks[s.checks.length - 1];
   const shared = (s) => Object.keys(last(s)).filter((name) => name in first(s));
+  const metBy = (s, name) => s.checks.filter((checks) => checks[name]).length;
+  const ofTwo = [
+    [payload.outcomes[0], (s) => shared(s).some((name) => !first(s)[name] && last(s)[name])],
+    [payload.outcomes[1], (s) => shared(s).some((name) => first(s)[name] && !last(s)[name])],
+    [payload.outcomes[2], (s) => shared(s).some((name) => !first(s)[name] && !last(s)[name])],
+  ];
+  const ofMany = [
+    ["Met by some", (s) => shared(s).some((name) => metBy(s, name) > 0 && metBy(s, name) < s.checks.length)],
+    ["Met by none", (s) => shared(s).some((name) => metBy(s, name) === 0)],
+  ];
   const kinds = [
     ["All", () => true],
-    ["Fixed", (s) => shared(s).some((name) => !first(s)[name] && last(s)[name])],
-    ["Broken", (s) => shared(s).some((name) => first(s)[name] && !last(s)[name])],
-    ["Still failing", (s) => shared(s).some((name) => !first(s)[name] && !last(s)[name])],
-    ["Unchanged", (s) => s.answers.every((answer) => answer === s.answers[0])],
+    ...(payload.columns.length === 2 ? ofTwo : ofMany),
+    ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
   const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };

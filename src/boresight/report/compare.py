@@ -1,0 +1,133 @@
+"""Several runs on one page: what differs in their set-up, their metrics, their curves, their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from boresight.errors import UserError
+from boresight.evaluate.stats import holm, mcnemar, paired_difference
+from boresight.evaluate.verdict import unit_named, verdict
+from boresight.report.facts import flat
+from boresight.report.figures import overlaid, run_colour
+from boresight.report.page import page, write_page
+from boresight.report.read_run import RunData, read_run
+from boresight.report.table import Cell, Drawing, draw
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that the runs do not share; a run without it has ''."""
+
+    key: str
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class SharedMetric:
+    """One metric after training, a cell a run."""
+
+    label: str
+    cells: list[Cell | None]
+    drawing: Drawing | None
+
+
+def write_comparison(runs: Sequence[Path], path: Path) -> Path:
+    """Write the page that compares two or more run folders to `path`; the first run is the baseline."""
+    if len(runs) < 2:
+        raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")
+    found = [read_run(run) for run in runs]
+    if len({run.name for run in found}) < len(found):
+        found = [replace(run, name=str(run.folder)) for run in found]
+    write_page(path, compare(found))
+    return path
+
+
+def compare(runs: Sequence[RunData]) -> str:
+    """The page as text."""
+    drawn, samples = overlaid(runs), shared_prompts(runs)
+    return page(
+        "compare.html.j2",
+        title=" · ".join(run.name for run in runs),
+        runs=[(run.name, run_colour(number)) for number, run in enumerate(runs, start=1)],
+        notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
+        verdicts=verdicts(runs),
+        metrics=shared_metrics(runs),
+        differences=differences(runs),
+        figures=drawn,
+        has_samples=bool(samples),
+        payload={
+            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
+            "columns": [run.name for run in runs],
+            "outcomes": [f"Met only by {runs[-1].name}", f"Met only by {runs[0].name}", "Met by neither"],
+            "samples": samples,
+        },
+    )
+
+
+def differences(runs: Sequence[RunData]) -> list[Difference]:
+    """Settings, data facts and versions that are not the same in every run."""
+    sources = [
+        flat(run.config) | flat(run.data, "data.") | flat(run.environment, "environment.") for run in runs
+    ]
+    keys = dict.fromkeys(key for source in sources for key in source)
+    rows = [Difference(key, [source.get(key, "") for source in sources]) for key in keys]
+    return [row for row in rows if len(set(row.values)) > 1]
+
+
+def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
+    """Every metric that any run has, with the value after training of each."""
+    first = {metric.name: metric for run in reversed(runs) for metric in run.metrics}
+    order = dict.fromkeys(metric.name for run in runs for metric in run.metrics)
+    found = []
+    for name in order:
+        unit = unit_named(first[name].unit)
+        after = [next((m.after for m in run.metrics if m.name == name), None) for run in runs]
+        cells = [i and Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after]
+        marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
+        found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))
+    return found
+
+
+def verdicts(runs: Sequence[RunData]) -> list[str]:
+    """Each later run against the first, on the prompts both answered: is every check of the prompt met?
+
+    Paired by prompt id. With several comparisons, McNemar p-values are adjusted by Holm's method.
+    """
+    baseline, *others = runs
+    outcomes = [_all_checks_met(run) for run in runs]
+    found = []
+    for run, theirs in zip(others, outcomes[1:], strict=True):
+        if set(outcomes[0]) & set(theirs):
+            said = verdict(paired_difference(outcomes[0], theirs), a=baseline.name, b=run.name, unit="share")
+            found.append((said, mcnemar(outcomes[0], theirs).p))
+    if len(found) < 2:
+        return [said for said, _ in found]
+    adjusted = holm([p for _, p in found])
+    return [
+        f"{said[:-1]}; p = {p:.2g} after Holm's adjustment."
+        for (said, _), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _all_checks_met(run: RunData) -> dict[str, bool]:
+    return {sample.id: all(sample.checks[-1].values()) for sample in run.samples if sample.checks[-1]}
+
+
+def shared_prompts(runs: Sequence[RunData]) -> list[dict]:
+    """Prompts that every run answered, matched by id and text, with each run's answer after training."""
+    by_id = [{sample.id: sample for sample in run.samples} for run in runs]
+    rows = []
+    for sample in runs[0].samples:
+        found = [samples.get(sample.id) for samples in by_id]
+        if all(other is not None and other.prompt == sample.prompt for other in found):
+            rows.append(
+                {
+                    "id": sample.id,
+                    "prompt": sample.prompt,
+                    "answers": [other.answers[-1] for other in found],
+                    "checks": [other.checks[-1] for other in found],
+                }
+            )
+    return rows
