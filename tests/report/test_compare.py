@@ -54,7 +54,7 @@ def test_a_setting_that_one_run_lacks_is_a_difference():
 
 
 def test_verdicts_are_paired_by_prompt_and_adjusted():
-    """b wins 10 of 20 prompts and loses none: exact p = 2/1024, doubled by Holm when there are two comparisons.
+    """b wins 10 of 20 prompts and loses none: exact p = 2/1024, doubled by Holm for two comparisons.
 
     Limits: 11/22 - 1/22 ± 1.96 √((12/22 - (10/22)²)/22) = .4545 ± .2432.
     """
