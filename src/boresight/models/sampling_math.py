@@ -1,0 +1,134 @@
+"""From logits to a token and its log-probability: temperature, top-k, top-p, and one uniform number.
+
+A token is drawn by inverting the distribution function at a uniform number that the caller brings, so
+a draw depends on that number and the distribution alone. The distribution function of a vocabulary is
+searched in two steps, blocks of tokens first: nothing is sorted unless top-k or top-p asks for it, and
+then only as many candidates as the nucleus needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 256
+"""Tokens per block of the two-step search."""
+CANDIDATES = 64
+"""Most likely tokens that top-p looks at first; eight times more whenever they do not suffice."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowSettings:
+    """Sampling settings of n rows; every tensor is `(n,)`.
+
+    `temperature` is positive, 1 for greedy rows. `top_p` is 1 and `top_k` the vocabulary size where
+    off. `truncated` and `greedy` are the rows that each of them concerns; a greedy row is never
+    truncated.
+    """
+
+    temperature: Tensor
+    top_p: Tensor
+    top_k: Tensor
+    greedy: Tensor
+    truncated: Tensor
+    tempered: bool
+
+    @classmethod
+    def of(
+        cls,
+        temperature: list[float],
+        top_p: list[float],
+        top_k: list[int],
+        vocabulary: int,
+        device: torch.device,
+    ) -> RowSettings:
+        """From plain numbers, where temperature 0 means greedy and top-k 0 means off."""
+        heat = torch.tensor(temperature, dtype=torch.float64)
+        greedy = heat == 0
+        nucleus = torch.tensor(top_p, dtype=torch.float64)
+        count = torch.tensor([min(k or vocabulary, vocabulary) for k in top_k])
+        truncated = ((nucleus < 1) | (count < vocabulary)) & ~greedy
+        return cls(
+            temperature=heat.masked_fill(greedy, 1).to(device),
+            top_p=nucleus.to(device),
+            top_k=count.to(device),
+            greedy=greedy.nonzero().squeeze(1).to(device),
+            truncated=truncated.nonzero().squeeze(1).to(device),
+            tempered=bool((heat.masked_fill(greedy, 1) != 1).any()),
+        )
+
+
+def draw(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """One token per row, and its log-probability before any truncation.
+
+    `logits` `(n, V)`, `uniforms` `(n,)` in [0, 1), float64. Returns token ids `(n,)` and the log
+    softmax of logits / temperature at them, nats, float32 (float64 for float64 logits) `(n,)`. Greedy
+    rows take the most likely token, and its log-probability at temperature 1.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if settings.tempered:
+        logits = logits / settings.temperature.to(logits.dtype).unsqueeze(1)
+    p = logits.softmax(-1)
+    tokens = invert(p, uniforms)
+    if len(rows := settings.truncated):
+        tokens[rows] = draw_truncated(p[rows], settings.top_p[rows], settings.top_k[rows], uniforms[rows])
+    if len(rows := settings.greedy):
+        tokens[rows] = logits[rows].argmax(-1)
+    return tokens, p.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
+
+
+def invert(p: Tensor, uniforms: Tensor) -> Tensor:
+    """The first index at which the running sum of `p` `(n, V)` exceeds its share u of the total `(n,)`.
+
+    Never an index of probability zero. `p` need not sum to one.
+    """
+    size = p.shape[1]
+    whole = size - size % BLOCK
+    blocks = p[:, :whole].reshape(len(p), -1, BLOCK).sum(-1)
+    if whole < size:
+        blocks = torch.cat([blocks, p[:, whole:].sum(-1, keepdim=True)], dim=1)
+    block, left = _search(blocks.double(), uniforms)
+    inside = block * BLOCK + torch.arange(BLOCK, device=p.device)
+    within = p.gather(1, inside.clamp(max=size - 1)).masked_fill(inside >= size, 0).double()
+    # What is left over of u, as a share of the block that was found.
+    place, _ = _search(within, left / blocks.double().gather(1, block).squeeze(1))
+    return (block * BLOCK + place).squeeze(1)
+
+
+def draw_truncated(p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw among the `top_k` most likely tokens, and of these from the smallest set that holds `top_p`
+    of their mass (Holtzman et al. 2020, arXiv 1904.09751); `p` `(n, V)`, the others `(n,)`."""
+    vocabulary = p.shape[1]
+    tokens = torch.empty(len(p), dtype=torch.long, device=p.device)
+    todo = torch.arange(len(p), device=p.device)
+    width = max(CANDIDATES, int(top_k.where(top_k < vocabulary, 0).max()))
+    while len(todo):
+        width = min(width, vocabulary)
+        likely, ids = p[todo].topk(width, dim=-1)
+        likely = likely.double()
+        k, share = top_k[todo].unsqueeze(1), top_p[todo].unsqueeze(1)
+        likely.masked_fill_(torch.arange(width, device=p.device) >= k, 0)
+        seen = likely.sum(-1, keepdim=True)
+        needed = share * seen.where(k < vocabulary, p[todo].sum(-1, keepdim=True).double())
+        kept = likely.masked_fill(likely.cumsum(-1) - likely >= needed, 0)
+        enough = ((seen >= needed) | (k <= width)).squeeze(1)
+        rank, _ = _search(kept, uniforms[todo])
+        tokens[todo[enough]] = ids.gather(1, rank).squeeze(1)[enough]
+        todo, width = todo[~enough], width * 8
+    return tokens
+
+
+def _search(mass: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the running sum of `mass` `(n, m)`, float64, first exceeds `share` `(n,)` of its total.
+
+    Returns the index `(n, 1)` and how much mass of the entry itself lies below that point `(n,)`.
+    """
+    running = mass.cumsum(-1)
+    total = running[:, -1:]
+    # Rounding must not carry the point to the end of the sum or beyond it.
+    point = (share.unsqueeze(1) * total).clamp(min=0).minimum(total * (1 - 1e-12))
+    index = torch.searchsorted(running, point, right=True).clamp_(max=mass.shape[1] - 1)
+    below = running.gather(1, index) - mass.gather(1, index)
+    return index, (point - below).squeeze(1)
