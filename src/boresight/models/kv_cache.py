@@ -219,7 +219,7 @@ class RolloutCache(Cache):
         cells[order] = places[order] * width + np.arange(len(places)) - first[places[order]]
         rows = np.zeros(len(self._prompts) * width, np.int64)
         rows[cells] = np.arange(len(places))
-        if len(rows) == len(cells) and (cells == rows).all():
+        if len(rows) == len(cells) and (cells == np.arange(len(cells))).all():
             return width, None, None
         return width, torch.from_numpy(rows).to(self.device), torch.from_numpy(cells).to(self.device)
 

@@ -50,14 +50,13 @@ def draw_plainly(
 
 
 def next_logits(model: Any, sequences: Sequence[np.ndarray]) -> Tensor:
-    """Logits after the last token of every sequence, `(n, V)`."""
-    ids = np.zeros((len(sequences), max(map(len, sequences))), np.int64)
-    attended = np.zeros(ids.shape, bool)
-    for i, sequence in enumerate(sequences):
-        ids[i, : len(sequence)], attended[i, : len(sequence)] = sequence, True
-    logits = model(
-        input_ids=torch.from_numpy(ids).to(model.device),
-        attention_mask=torch.from_numpy(attended).to(model.device),
-        use_cache=False,
-    ).logits
-    return logits[torch.arange(len(ids)), torch.from_numpy(attended.sum(1) - 1).to(logits.device)]
+    """Logits after the last token of every sequence, `(n, V)`.
+
+    Padding is on the right and attention causal, so no token sees any of it and no mask is needed.
+    """
+    lengths = torch.tensor([len(sequence) for sequence in sequences], device=model.device)
+    ids = np.zeros((len(sequences), int(lengths.max())), np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False).logits
+    return logits[torch.arange(len(ids), device=model.device), lengths - 1]
