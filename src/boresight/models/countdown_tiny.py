@@ -46,11 +46,11 @@ CHAT_TEMPLATE = (
 
 def path(seed: int = 0) -> Path:
     """Folder with the untrained model, built on first use; the seed draws its weights."""
-    from boresight.models.starter import _build_once, cache_folder
+    from boresight.models.starter import build_once, cache_folder
 
     folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
     if not folder.is_dir():
-        _build_once(folder, lambda target: build(target, seed))
+        build_once(folder, lambda target: build(target, seed))
     return folder
 
 

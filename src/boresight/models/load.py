@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-STARTER = "starter"
+EMBEDDED = ("starter", "countdown-tiny")
+"""Models that need no network; each lives in a cache folder whose name begins with its own."""
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 HUB_TIMEOUT = 5.0
 """Seconds until the hub counts as unreachable."""
@@ -117,10 +118,8 @@ def locate(name: str) -> Source:
     Raises:
         UserError: nothing of that name; the message says where it was looked for.
     """
-    if name == STARTER:
-        from boresight.models.starter import starter_path
-
-        return Source(str(starter_path()), cached_only=True)
+    if name in EMBEDDED:
+        return Source(str(_embedded(name)), cached_only=True)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _locate_folder(folder)
@@ -135,7 +134,7 @@ def _tokenizer_place(name: str) -> tuple[str, bool]:
     A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
     """
     for folder in (Path(name).expanduser(), Path(name).expanduser() / "model"):
-        if name != STARTER and (folder / "tokenizer.json").is_file():
+        if name not in EMBEDDED and (folder / "tokenizer.json").is_file():
             return str(folder), True
     source = locate(name)
     return source.place, source.cached_only
@@ -154,12 +153,19 @@ def _locate_folder(folder: Path) -> Source:
 def _base_of(adapter: Path) -> str:
     """The base model that an adapter names.
 
-    The starter model's cache folder differs between machines, so it is known by the folder's name.
+    An embedded model's cache folder differs between machines, so it is known by the folder's name.
     """
     base = json.loads((adapter / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not base:
         raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
-    return STARTER if Path(base).name.startswith("starter-") and not Path(base).is_dir() else str(base)
+    gone = not Path(base).is_dir()
+    return next((name for name in EMBEDDED if gone and Path(base).name.startswith(f"{name}-")), str(base))
+
+
+def _embedded(name: str) -> Path:
+    from boresight.models import countdown_tiny, starter
+
+    return {"starter": starter.starter_path, "countdown-tiny": countdown_tiny.path}[name]()
 
 
 def _hub_has(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from boresight.errors import UserError
+from boresight.models.quiet import quiet_bars
 from boresight.suggest import nearest
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def attach(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
         target_modules=config.targets,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
         torch.manual_seed(seed)
         adapted: Any = get_peft_model(model, settings)
     return adapted.train(model.training)  # new layers start in training mode
@@ -107,13 +110,8 @@ def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | No
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        if has_adapters(model):
-            # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
-            model.save_pretrained(temporary, save_embedding_layers=False)
-            model.generation_config.save_pretrained(temporary)  # the stop tokens, which PEFT leaves out
-            (temporary / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
-        else:
-            model.save_pretrained(temporary)
+        with quiet_bars():
+            _write(model, temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)
@@ -122,6 +120,16 @@ def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | No
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(model: Any, folder: Path) -> None:
+    if not has_adapters(model):
+        model.save_pretrained(folder)
+        return
+    # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
+    (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:

@@ -46,7 +46,7 @@ def starter_path() -> Path:
     key = hashlib.sha256(f"{version}:{gguf.stat().st_size}:{CONVERSION}".encode()).hexdigest()[:8]
     folder = cache_folder() / f"starter-{key}"
     if not folder.is_dir():
-        _build_once(folder, lambda target: _convert(gguf, target))
+        build_once(folder, lambda target: _convert(gguf, target))
     return folder
 
 
@@ -66,7 +66,7 @@ def _gguf_file() -> Path:
     return file
 
 
-def _build_once(folder: Path, build: Callable[[Path], None]) -> None:
+def build_once(folder: Path, build: Callable[[Path], None]) -> None:
     """Let `build` fill `folder`, which appears complete or not at all.
 
     Two processes may build at the same time: each fills its own temporary folder, the first rename

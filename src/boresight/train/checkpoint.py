@@ -25,8 +25,6 @@ from boresight.models.lora import has_adapters
 def save_model(policy: Any, tokenizer: Any, folder: Path) -> None:
     """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them."""
     lora.save(policy, folder, tokenizer)
-    if has_adapters(policy) and getattr(policy, "generation_config", None):
-        policy.generation_config.save_pretrained(folder)  # so that it stops where it was taught to
 
 
 def save_state(

@@ -79,8 +79,9 @@ def _(x: GroupLogps) -> Rows:
 
 
 def _wins(margin: Tensor) -> Tensor:
-    """1 where the chosen answer leads, one half on ties."""
-    return (margin.sign() + 1) / 2
+    """1 where the chosen answer leads, one half on ties; rounding (a thousandth of a nat) is a tie."""
+    leads = torch.where(margin.abs() < 1e-3, 0.0, margin.sign())
+    return (leads + 1) / 2
 
 
 class Gathered:

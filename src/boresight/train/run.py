@@ -38,7 +38,7 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
         UserError: `folder` already holds a run, or anything in the recipe or the data is wrong; then
             the folder is not created.
     """
-    console = console or Console()
+    console = console or Console(soft_wrap=True)
     refuse_used_folder(folder)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
@@ -138,9 +138,7 @@ def finish(folder: Path, measured: Sequence[heldout.Measured], console: Console)
     from boresight.report.terminal import evaluation_table
 
     console.print(evaluation_table(measured))
-    path = write_report(folder, console)
-    console.print(f"report: {path.resolve()}", highlight=False, soft_wrap=True)
-    return path
+    return write_report(folder, console)
 
 
 def default_folder(recipe_path: Path) -> Path:
