@@ -54,6 +54,13 @@ def test_missing_outcomes_are_counted():
     assert (with_gaps.raw.n, with_gaps.raw.missing) == (100, 2)
 
 
+def test_refuses_to_extrapolate():
+    """Longer on 97 of 100 prompts: equal length lies at the edge of the data, whatever the fit would say."""
+    ours, theirs = [20] * 97 + [5] * 3, [10] * 100
+    with pytest.raises(UserError, match="the answer is longer on 97% of 100 prompts"):
+        length_controlled_win_rate([1, 0] * 50, ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "ours", "why"),
     [

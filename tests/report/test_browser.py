@@ -13,7 +13,8 @@ pytestmark = pytest.mark.browser
 
 # Plotly resizes its drawings some frames after the window. (The page forbids the eval of wait_for_function.)
 RESIZED = """new Promise(done => {
-  const fits = () => innerWidth >= document.querySelector(".plot .main-svg").clientWidth;
+  const drawings = [...document.querySelectorAll(".plot .main-svg")];
+  const fits = () => drawings.every(drawing => drawing.getBoundingClientRect().right <= innerWidth);
   const check = () => fits() ? done() : requestAnimationFrame(check);
   check();
 })"""
@@ -179,6 +180,7 @@ def test_a_comparison_of_three_runs(chromium, tmp_path):
     runs = [write_fake_run(tmp_path / f"run-{seed}", seed=0, steps=24) for seed in range(3)]
     page, complaints, _ = _open(chromium, write_comparison(runs, tmp_path / "compare.html").as_uri())
     assert page.locator(".sample").first.locator(".answer").count() == 3
+    assert not page.locator("#diff").is_visible(), "a word diff is of two answers"
     page.click(".chip:has-text('Met by none')")
     assert 0 < page.locator(".sample").count() < 60
     page.set_viewport_size({"width": 375, "height": 812})

@@ -15,6 +15,10 @@ import numpy as np
 from boresight.errors import UserError
 from boresight.evaluate.stats import Z95, Array, Interval, Value, share_interval
 
+LEAST_OVERLAP = 0.05
+"""Share of prompts that must lie on either side of equal length. Our own bound, not from the literature: for
+alpaca-7b against GPT-4 turbo, where 2 % do, the model turns a win rate of 2 % into 22 % at equal length."""
+
 
 @dataclass(frozen=True)
 class LengthControlled:
@@ -38,8 +42,8 @@ def length_controlled_win_rate(
     805 prompts. Outcomes in [0, 1]; a tie is 0.5. The covariance is the sandwich estimator (White 1982),
     which stays right for ties and soft outcomes; limits are taken on the logit scale.
 
-    Raises UserError when the data cannot answer: no spread in the length difference, or length decides every
-    outcome, so that no finite fit exists.
+    Raises UserError when the data cannot answer: no spread in the length difference; answers of equal length
+    outside the data (`LEAST_OVERLAP`); or length decides every outcome, so that no finite fit exists.
     """
     y, d, missing = _present_games(outcomes, lengths, opponent_lengths)
     raw = share_interval(y.tolist())
@@ -48,6 +52,7 @@ def length_controlled_win_rate(
         raise UserError(
             "The win rate cannot be controlled for length: the length difference is the same on every prompt."
         )
+    _refuse_extrapolation(d)
     x = np.tanh(d / spread)
     _refuse_separation(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
@@ -104,6 +109,16 @@ def _present_games(outcomes: Sequence[Value], lengths: Sequence[int], opponent_l
         raise UserError(f"There is no win rate: all {y.size} judgements are missing.")
     d = np.asarray(lengths, dtype=np.float64) - np.asarray(opponent_lengths, dtype=np.float64)
     return y[known], d[known], int(y.size - known.sum())
+
+
+def _refuse_extrapolation(d: Array) -> None:
+    shorter, longer = float((d <= 0).mean()), float((d >= 0).mean())
+    if min(shorter, longer) < LEAST_OVERLAP:
+        which = "longer" if longer > shorter else "shorter"
+        raise UserError(
+            "The win rate cannot be controlled for length: "
+            f"the answer is {which} on {max(shorter, longer):.0%} of {d.size} prompts, so a rate at equal length would be a guess; use the split by length."
+        )
 
 
 def _refuse_separation(y: Array, x: Array) -> None:

@@ -141,8 +141,8 @@
 
   function cardOf(sample) {
     const [before, after] = [sample.answers[0], sample.answers[sample.answers.length - 1]];
-    const canDiff = state.diff && sample.answers.length === 2 && before !== null && after !== null;
-    const pieces = (canDiff && wordDiff(before, after)) || [];
+    const isDiffed = canDiff && state.diff && before !== null && after !== null;
+    const pieces = (isDiffed && wordDiff(before, after)) || [];
     const answers = element("div", "answers", ...sample.answers.map((_, column) => answerOf(sample, column, pieces[column])));
     answers.style.setProperty("--columns", sample.answers.length);
     const card = element("article", "sample", promptOf(sample), answers);
@@ -187,7 +187,10 @@
     select(kept, false);
   }
 
+  const canDiff = payload.columns.length === 2;
+
   function toggleDiff() {
+    if (!canDiff) return;
     state.diff = !state.diff;
     byId("diff").setAttribute("aria-pressed", state.diff);
     redraw();
@@ -225,6 +228,7 @@
     });
     byId("filter").addEventListener("input", (event) => search(event.target.value));
     byId("more").addEventListener("click", drawMore);
+    byId("diff").hidden = !canDiff;
     byId("diff").addEventListener("click", toggleDiff);
     addEventListener("hashchange", followLink);
     addEventListener("keydown", onKey);
