@@ -124,6 +124,8 @@ class EvaluateSection(Section):
 
     prompts: str | None = None
     """Prompts to answer side by side; null takes them from the held-out rows."""
+    rewarded: int = Field(default=200, ge=0)
+    """How many of those prompts are answered greedily and judged by `reward` at every evaluation."""
     samples: int = Field(default=16, ge=0)
     """How many prompts the start model and the trained model both answer."""
     max_new_tokens: int = Field(default=96, gt=0)
@@ -143,7 +145,8 @@ class Recipe(Section):
     data: DataSection
     optim: OptimSection
     reward: list[RewardConfig] = []
-    """Reward functions of the methods that sample, each with `function` and `weight`."""
+    """Reward functions, each with `function` and `weight`: what methods that sample learn from, and what
+    any other method is measured by on held-out prompts."""
     rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from boresight.config import DataSection, Recipe
+from boresight.data.generated import PREFIX, read_generated
 from boresight.data.load import Loaded, read
 from boresight.data.rows import Row
-from boresight.data.schema import Example
+from boresight.data.schema import Example, Preference
 from boresight.data.tokenize import tokenize
 from boresight.errors import UserError
 
@@ -71,7 +73,9 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
 
 
 def read_data(name: str, kind: str, data: DataSection) -> Loaded:
-    """Read a file, folder or hub id, the last two with an optional `@split`."""
+    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
+    if name.startswith(PREFIX):
+        return read_generated(name, kind)
     split = "train"
     if not Path(name).exists() and "@" in name:
         name, _, split = name.rpartition("@")
@@ -110,6 +114,7 @@ def _side(
     recipe: Recipe, loaded: Loaded, examples: list[Example], tokenizer: Any, console: Console, name: str
 ) -> Side:
     data = recipe.data
+    examples = _distinct_ids(examples)
     tokens = tokenize(
         examples, tokenizer, max_length=data.max_length, truncation=data.truncation, console=console
     )
@@ -132,7 +137,26 @@ def _side(
             style="yellow",
             highlight=False,
         )
-    return Side([example for example in examples if example.id in kept], tokens.rows, facts)
+    left = [example for example in examples if example.id in kept]
+    return Side(left, [_with_scores(row, e) for row, e in zip(tokens.rows, left, strict=True)], facts)
+
+
+def _distinct_ids(examples: Sequence[Example]) -> list[Example]:
+    """Examples whose ids are told apart: everything measured by row is kept under its id."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for example in examples:
+        seen[example.id] += 1
+        again = seen[example.id]
+        distinct.append(example if again == 1 else replace(example, id=f"{example.id}#{again}"))
+    return distinct
+
+
+def _with_scores(row: Row, example: Example) -> Row:
+    """The row with the source's scores, where it has both."""
+    if not isinstance(example, Preference) or None in (example.chosen_score, example.rejected_score):
+        return row
+    return replace(row, scores=(example.chosen_score, example.rejected_score))
 
 
 def _say(console: Console, name: str, loaded: Loaded) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config import EvaluateSection, Recipe
-from boresight.data.load import read
-from boresight.data.prepare import prompt_of
+from boresight.data.prepare import prompt_of, read_data
 from boresight.data.schema import Example, Message
 from boresight.evaluate import constraints
 from boresight.evaluate.heldout import Measured
@@ -29,15 +28,12 @@ class Question:
     meta: dict[str, Any]
 
 
-def questions(recipe: Recipe, held_out: Sequence[Example]) -> list[Question]:
-    """The prompts to answer: from `evaluate.prompts`, or from the held-out rows."""
-    wanted = recipe.evaluate.samples
-    if not wanted:
-        return []
+def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Question]:
+    """Every prompt that may be asked: those of `evaluate.prompts`, or the held-out rows'."""
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
-        examples = read(recipe.evaluate.prompts, kind="prompt").examples
-    return [Question(example.id, prompt_of(example), example.meta) for example in examples[:wanted]]
+        examples = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
+    return [Question(example.id, prompt_of(example), example.meta) for example in examples]
 
 
 def answer_all(

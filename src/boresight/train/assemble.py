@@ -11,19 +11,18 @@ from rich.console import Console
 
 from boresight.config import Recipe
 from boresight.data.batching import Plan, plan
-from boresight.data.prepare import Prepared, Side
+from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.evaluate.kl import KLProbe
 from boresight.models.lora import adapters_off
 from boresight.models.reference import Reference, frozen_copy, live_reference, store_reference
-from boresight.models.sample import SamplingParams, sample
 from boresight.models.stop_tokens import stop_token_ids
 from boresight.train.forward import Kind
 from boresight.train.loop import Batch, Batches
 from boresight.train.metrics import ByRow
 from boresight.train.rewards import Judge
-from boresight.train.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts, sampler
+from boresight.train.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts, Scorer, sampler
 from boresight.train.track import counting
 
 
@@ -79,7 +78,7 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
 
 
 def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared) -> Parts:
-    """Sampled answers: a judge, samplers for policy and reference, and held-out reward as the probe.
+    """Sampled answers: a judge, and samplers for the policy and the reference.
 
     Raises:
         UserError: the recipe names no reward.
@@ -90,42 +89,16 @@ def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepar
     ends = stop_token_ids(policy)
     frozen = frozen_copy(policy) if recipe.method.wants_reference else None
     rollouts = Rollouts(
-        prompts=_prompts(data.train),
+        prompts=[
+            OnlinePrompt(row.id, row.prompt, example.meta)
+            for row, example in zip(data.train.rows, data.train.examples, strict=True)
+        ],
         plan=plan_of(recipe, len(data.train.rows)),
         draw=sampler(policy, recipe.rollout, ends, recipe.train.seed),
-        judge=Judge(recipe.reward),
-        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+        scorer=Scorer(Judge(recipe.reward), tokenizer),
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
-    held_out = _prompts(data.eval)
-    probe = HeldOutReward(policy, rollouts, held_out, recipe.rollout.max_new_tokens, ends)
-    batches = _batches(recipe, kind, rollouts, frozen, ends)
-    return Parts(batches, [], reference, [probe] if held_out else [])
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutReward:
-    """Reward of greedy answers to held-out prompts."""
-
-    policy: Any
-    rollouts: Rollouts
-    prompts: Sequence[OnlinePrompt]
-    max_new_tokens: int
-    stop_token_ids: tuple[int, ...]
-
-    def __call__(self) -> ByRow:
-        """Reward, and whether the answer stopped by itself, by prompt id."""
-        params = SamplingParams(
-            max_new_tokens=self.max_new_tokens, temperature=0.0, stop_token_ids=self.stop_token_ids, seed=0
-        )
-        drawn = sample(self.policy, [p.ids for p in self.prompts], params, 1)
-        scored = self.rollouts.score(self.prompts, drawn)
-        ids = [p.id for p in self.prompts]
-        stopped = [float(group[0].finish == "stop") for group in drawn]
-        return {
-            "reward": dict(zip(ids, (group[0] for group in scored.rewards), strict=True)),
-            "stopped_share": dict(zip(ids, stopped, strict=True)),
-        }
+    return Parts(_batches(recipe, kind, rollouts, frozen, ends), [], reference, [])
 
 
 def _batches(
@@ -140,10 +113,3 @@ def _batches(
             return from_frozen(prompts, k, step)
 
     return PairRollouts(rollouts, draw_reference)
-
-
-def _prompts(side: Side) -> list[OnlinePrompt]:
-    return [
-        OnlinePrompt(row.id, row.prompt, example.meta)
-        for row, example in zip(side.rows, side.examples, strict=True)
-    ]

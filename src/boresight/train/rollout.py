@@ -34,39 +34,46 @@ Draw = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rollouts:
-    """What both kinds of online batches share: prompts in order, a sampler, rewards."""
+class Scored:
+    """Rewards `[prompt][k]`, NaN where a completion could not be scored, and what is logged of them."""
 
-    prompts: Sequence[OnlinePrompt]
-    plan: Plan
-    draw: Draw
+    rewards: list[list[float]]
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Sampled tokens to text to rewards."""
+
     judge: Judge
-    decode: Callable[[np.ndarray], str]
+    tokenizer: Any
 
-    @property
-    def steps(self) -> int:
-        """Number of steps."""
-        return self.plan.steps
-
-    def of_step(self, step: int) -> list[OnlinePrompt]:
-        """Prompts of step `step`."""
-        return [self.prompts[index] for index in self.plan.indices(step)]
-
-    def score(self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]) -> Scored:
-        """Rewards `[prompt][k]`; NaN where a completion could not be scored."""
+    def __call__(self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]) -> Scored:
+        """Score every sample of every prompt."""
         asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
-        texts = [self.decode(s.ids) for group in samples for s in group]
+        texts = [self.tokenizer.decode(s.ids, skip_special_tokens=True) for group in samples for s in group]
         earned = self.judge([p.id for p in asked], texts, [p.meta for p in asked])
         flat = iter(earned.total)
         return Scored([[next(flat) for _ in group] for group in samples], _reward_numbers(earned))
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Rewards `[prompt][k]` and what is logged about them."""
+class Rollouts:
+    """What both kinds of online batches share: prompts in order, the policy's sampler, the scorer."""
 
-    rewards: list[list[float]]
-    numbers: dict[str, float]
+    prompts: Sequence[OnlinePrompt]
+    plan: Plan
+    draw: Draw
+    scorer: Scorer
+
+    @property
+    def steps(self) -> int:
+        """Number of rollouts."""
+        return self.plan.steps
+
+    def of_step(self, step: int) -> list[OnlinePrompt]:
+        """Prompts of rollout `step`."""
+        return [self.prompts[index] for index in self.plan.indices(step)]
 
 
 class GroupRollouts:
@@ -93,7 +100,7 @@ class GroupRollouts:
     def _roll_out(self, step: int) -> Batch:
         prompts = self.rollouts.of_step(step)
         samples = self.rollouts.draw([p.ids for p in prompts], self.k, step)
-        scored = self.rollouts.score(prompts, samples)
+        scored = self.rollouts.scorer(prompts, samples)
         rows = [
             Row(prompt.id, prompt.ids, tuple(map(completion, group)), scores=tuple(scores))
             for prompt, group, scores in zip(prompts, samples, scored.rewards, strict=True)
@@ -123,7 +130,7 @@ class PairRollouts:
         # Two seeds: with the same one the two models would draw the same answer while they agree.
         ours = [group[0] for group in self.rollouts.draw(ids, 1, 2 * step)]
         theirs = [group[0] for group in self.draw_reference(ids, 1, 2 * step + 1)]
-        scored = self.rollouts.score(prompts, list(zip(ours, theirs, strict=True)))
+        scored = self.rollouts.scorer(prompts, list(zip(ours, theirs, strict=True)))
         rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
         for prompt, mine, other, (reward, ref_reward) in zip(
             prompts, ours, theirs, scored.rewards, strict=True

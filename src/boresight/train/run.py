@@ -19,6 +19,7 @@ from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Prepared, prepare
 from boresight.errors import UserError
 from boresight.evaluate import answers, heldout
+from boresight.evaluate.reward import held_out_reward
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model
@@ -52,6 +53,9 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
         parts = assemble.online(recipe, kind, policy, tokenizer, data)
     else:
         parts = assemble.offline(recipe, kind, policy, data, console)
+    asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
+    probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
+    asked = asked[: recipe.evaluate.samples]
     open_folder(folder, recipe, data.facts())
     with Tracker(folder, parts.batches.steps, console) as tracker:
         task = Task(
@@ -65,9 +69,8 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
             eval_rows=parts.eval_rows,
             run=folder,
             tracker=tracker,
-            probes=parts.probes,
+            probes=probes,
         )
-        asked = answers.questions(recipe, data.eval.examples) if kind.head == "lm" else []
         said_before = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
         before, after = train(task)
         said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)

@@ -1,0 +1,67 @@
+"""Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
+
+    generate:countdown-tiny-solutions     8,000 problems of the tiny model's size, four orders of numbers each
+    generate:countdown-tiny-problems      the same problems as prompts, to sample from
+    generate:countdown-tiny-held-out      500 held-out ones
+    generate:countdown-traces             2,000 problems with 3 or 4 numbers, worked in words
+    generate:countdown-problems           2,000 of them as prompts
+    generate:countdown-held-out           500 held-out ones
+
+Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from boresight.data.countdown import answer_only, generate, prompt, reordered, trace
+from boresight.data.load import NOUNS, Loaded
+from boresight.data.schema import Example
+from boresight.errors import UserError
+from boresight.models.countdown_tiny import PROBLEMS as TINY
+from boresight.suggest import nearest
+
+PREFIX = "generate:"
+
+
+def _tiny_solutions() -> list[Example]:
+    problems = generate(8000, seed=0, **TINY)
+    return [answer_only(q, seed=i) for p in problems for i, q in enumerate(reordered(p, 4, seed=0))]
+
+
+GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
+    "countdown-tiny-solutions": ("demonstration", _tiny_solutions),
+    "countdown-tiny-problems": (
+        "prompt",
+        lambda: [prompt(p, "tiny") for p in generate(8000, seed=0, **TINY)],
+    ),
+    "countdown-tiny-held-out": (
+        "prompt",
+        lambda: [prompt(p, "tiny") for p in generate(500, seed=1, split="held_out", **TINY)],
+    ),
+    "countdown-traces": (
+        "demonstration",
+        lambda: [trace(p, seed=i) for i, p in enumerate(generate(2000, seed=0))],
+    ),
+    "countdown-problems": ("prompt", lambda: [prompt(p) for p in generate(2000, seed=0)]),
+    "countdown-held-out": ("prompt", lambda: [prompt(p) for p in generate(500, seed=1, split="held_out")]),
+}
+
+
+def read_generated(name: str, kind: str | None = None) -> Loaded:
+    """Make the data set `generate:NAME`.
+
+    Raises:
+        UserError: no such name, or it is of another kind than asked for.
+    """
+    short = name.removeprefix(PREFIX)
+    if short not in GENERATORS:
+        raise UserError(f"{name}: nothing of that name is generated{nearest(short, GENERATORS)}.")
+    made, make = GENERATORS[short]
+    if kind not in (None, made):
+        raise UserError(f"{name}: makes {NOUNS[made]}s, and this run needs {NOUNS[str(kind)]}s.")
+    examples = make()
+    digest = hashlib.sha256("\n".join(map(repr, examples)).encode()).hexdigest()
+    sentence = f"made {len(examples):,} {NOUNS[made]}s from a seed"
+    return Loaded(examples, "generated", made, name, digest, [], 0, 0, sentence)

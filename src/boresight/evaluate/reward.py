@@ -1,0 +1,54 @@
+"""Reward of greedy answers to held-out prompts: the curve that says whether sampling and learning pay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.config import Recipe
+from boresight.data.chat import encode_prompt
+from boresight.evaluate.answers import Question
+from boresight.models.sample import SamplingParams, sample
+from boresight.models.stop_tokens import stop_token_ids
+from boresight.train.metrics import ByRow
+from boresight.train.rewards import Judge
+from boresight.train.rollout import OnlinePrompt, Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutReward:
+    """A probe: greedy answers of the policy as it is now, judged."""
+
+    policy: Any
+    prompts: Sequence[OnlinePrompt]
+    scorer: Scorer
+    params: SamplingParams
+
+    def __call__(self) -> ByRow:
+        """Reward, and whether the answer stopped by itself, by prompt id."""
+        drawn = sample(self.policy, [p.ids for p in self.prompts], self.params, 1)
+        scored = self.scorer(self.prompts, drawn)
+        ids = [p.id for p in self.prompts]
+        stopped = [float(group[0].finish == "stop") for group in drawn]
+        return {
+            "reward": dict(zip(ids, (group[0] for group in scored.rewards), strict=True)),
+            "stopped_share": dict(zip(ids, stopped, strict=True)),
+        }
+
+
+def held_out_reward(
+    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question]
+) -> list[HeldOutReward]:
+    """The probe, where the recipe names a reward and there are prompts to ask; else nothing."""
+    asked = asked[: recipe.evaluate.rewarded]
+    if not recipe.reward or not asked:
+        return []
+    params = SamplingParams(
+        max_new_tokens=recipe.evaluate.max_new_tokens,
+        temperature=0.0,
+        stop_token_ids=stop_token_ids(policy),
+        seed=0,
+    )
+    prompts = [OnlinePrompt(q.id, encode_prompt(tokenizer, q.prompt), q.meta) for q in asked]
+    return [HeldOutReward(policy, prompts, Scorer(Judge(recipe.reward), tokenizer), params)]
