@@ -117,7 +117,8 @@ def _refuse_extrapolation(d: Array) -> None:
         which = "longer" if longer > shorter else "shorter"
         raise UserError(
             "The win rate cannot be controlled for length: "
-            f"the answer is {which} on {max(shorter, longer):.0%} of {d.size} prompts, so a rate at equal length would be a guess; use the split by length."
+            f"the answer is {which} on {max(shorter, longer):.0%} of {d.size} prompts, "
+            "so a rate at equal length would be a guess; use the split by length."
         )
 
 

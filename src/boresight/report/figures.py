@@ -1,8 +1,7 @@
 """Curves as plotly figures: plain dictionaries, coloured by name so that a page can be light or dark.
 
 A colour is written `var:NAME` and becomes the value of the style sheet's `--NAME` when the page draws it.
-Each `Chart` below says which metrics it shows and how to read them; a chart appears when the run logged
-any of its metrics, and metrics that no chart names get a plain chart of their own, so nothing is hidden.
+Metrics that no chart of `charts` names get a plain one of their own, so that nothing logged is hidden.
 """
 
 from __future__ import annotations
@@ -13,38 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight.evaluate.stats import wilson
+from boresight.report.charts import CHARTS, NOT_ALONE, Chart, Curve, both
 from boresight.report.read_run import Line, RunData
 
 Trace = dict[str, Any]
 MOST_POINTS = 1500
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One metric of one split."""
-
-    metric: str
-    label: str
-    colour: str
-    split: str = "train"
-    dash: str = "solid"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What one small chart shows. `reading` is one sentence for someone who sees it for the first time."""
-
-    title: str
-    unit: str
-    reading: str
-    curves: tuple[Curve, ...]
-    band: tuple[str, str] | None = None
-    kind: str = "linear"
-    guide: str | None = None
-    """Name of a reference line that `_guides` can compute from the run."""
-    is_share: bool = False
-    told: tuple[str, str] | None = None
-    """A metric whose mean over the run is told in the caption, and the sentence it goes into."""
 
 
 @dataclass(frozen=True)
@@ -57,122 +29,6 @@ class Figure:
     legend: list[dict[str, str]]
     data: list[Trace]
     layout: dict[str, Any]
-
-
-def _both(metric: str, train: str = "training", held_out: str = "held out") -> tuple[Curve, Curve]:
-    return (
-        Curve(metric, train, "after"),
-        Curve(metric, held_out, "held-out", split="eval"),
-    )
-
-
-CHARTS = (
-    Chart(
-        "Loss",
-        "nats",
-        "Falls as the policy fits the training data; watch the held-out line.",
-        _both("loss"),
-        guide="ln2",
-    ),
-    Chart(
-        "Accuracy",
-        "",
-        "How often the chosen answer leads the rejected one.",
-        _both("accuracy"),
-        guide="half",
-        is_share=True,
-    ),
-    Chart(
-        "Margin",
-        "nats",
-        "How far chosen answers lead rejected ones; the band holds the middle 80 % of pairs.",
-        _both("margin"),
-        band=("margin_p10", "margin_p90"),
-        guide="zero",
-    ),
-    Chart(
-        "Log-ratio to the reference",
-        "nats",
-        "Positive: likelier than before training. Both falling means answers of both kinds get rarer.",
-        (
-            Curve("chosen_logratio", "chosen", "chosen"),
-            Curve("rejected_logratio", "rejected", "rejected"),
-            Curve("chosen_logratio", "chosen, held out", "chosen", split="eval", dash="dot"),
-            Curve("rejected_logratio", "rejected, held out", "rejected", split="eval", dash="dot"),
-        ),
-        guide="zero",
-    ),
-    Chart("Reward", "", "Mean reward of the answers.", _both("reward")),
-    Chart(
-        "Distance from the reference",
-        "nats per token",
-        "How far the policy has moved: the price paid for the margin.",
-        (
-            Curve("logratio_per_token", "log-ratio, training", "after"),
-            Curve("kl_per_token", "KL, training", "before"),
-            Curve("kl_per_token", "KL, held out", "held-out", split="eval"),
-        ),
-        guide="zero",
-    ),
-    Chart(
-        "Negative log-likelihood",
-        "nats per token",
-        "How surprised the model is by the answers it learns from.",
-        _both("nll_per_token"),
-    ),
-    Chart(
-        "Gradient norm",
-        "",
-        "Before clipping. Above the line the step is scaled down to it.",
-        (Curve("grad_norm", "norm", "after"),),
-        kind="log",
-        guide="clip",
-        told=("clipped", "{:.0%} of the steps were clipped."),
-    ),
-    Chart(
-        "Learning rate",
-        "",
-        "Its rise over the warm-up and its decay.",
-        (Curve("lr", "rate", "after"),),
-    ),
-    Chart(
-        "Sum of learning rates",
-        "",
-        "Under Adam no weight can have moved further than this.",
-        (Curve("lr_sum", "sum so far", "after"),),
-    ),
-    Chart(
-        "Answer length",
-        "tokens",
-        "Chosen and rejected should be alike, or length is what is learnt.",
-        (
-            Curve("chosen_len", "chosen", "chosen"),
-            Curve("rejected_len", "rejected", "rejected"),
-            Curve("length", "answer", "after"),
-        ),
-        told=("truncated_share", "{:.1%} of the rows were truncated."),
-    ),
-    Chart(
-        "Throughput",
-        "tokens per second",
-        "Trained tokens per second of a step.",
-        (Curve("tokens_per_second", "tokens per second", "after"),),
-    ),
-)
-
-# Shown elsewhere or read with another metric; they get no chart of their own.
-_NOT_ALONE = {
-    "step",
-    "split",
-    "clipped",
-    "truncated_share",
-    "seconds",
-    "margin_p10",
-    "margin_p50",
-    "margin_p90",
-    "n",
-    "peak_memory_gb",
-}
 
 
 def figures(run: RunData) -> list[Figure]:
@@ -367,13 +223,13 @@ def _held_out_rows(run: RunData) -> int:
 
 def _unnamed(run: RunData) -> Iterator[Chart]:
     """A plain chart for each logged metric that no chart above shows."""
-    shown = {curve.metric for chart in CHARTS for curve in chart.curves} | _NOT_ALONE
+    shown = {curve.metric for chart in CHARTS for curve in chart.curves} | NOT_ALONE
     logged = dict.fromkeys(
         name for line in [*run.train, *run.eval] for name, value in line.items() if _is_number(value)
     )
     for name in logged:
         if name not in shown:
-            yield Chart(name.replace("_", " ").capitalize(), "", "", _both(name))
+            yield Chart(name.replace("_", " ").capitalize(), "", "", both(name))
 
 
 def base_layout(chart: Chart, last_step: int) -> dict[str, Any]:
