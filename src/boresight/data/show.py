@@ -117,6 +117,7 @@ def _counts(rows: Sequence[Row]) -> Text:
     prompt = sum(len(row.prompt) for row in rows)
     completions = [c for row in rows for c in row.completions]
     tokens, scored = sum(len(c.ids) for c in completions), sum(c.scored for c in completions)
+    noun = "row" if len(rows) == 1 else "rows"
     return Text(
-        f"{len(rows):,} rows · {prompt:,} prompt tokens · {tokens:,} completion tokens, {scored:,} scored"
+        f"{len(rows):,} {noun} · {prompt:,} prompt tokens · {tokens:,} completion tokens, {scored:,} scored"
     )
