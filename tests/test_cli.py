@@ -4,18 +4,37 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from boresight import cli
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
-def boresight(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "boresight.cli", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
+@dataclass
+class Done:
+    """What a finished command left: exit code and both streams."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def boresight(capsys, tmp_path, monkeypatch):
+    """Run a command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> Done:
+        with pytest.raises(SystemExit) as left:
+            cli.main(list(map(str, arguments)))
+        code = left.value.code
+        return Done(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +64,16 @@ def recipe(tmp_path, model):
     return path
 
 
-def test_help_does_not_import_torch(tmp_path):
+def test_help_does_not_import_torch(boresight):
     heavy = "('torch', 'transformers', 'scipy', 'plotly')"
     code = f"import sys, boresight.cli; sys.exit(any(m in sys.modules for m in {heavy}))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
-    shown = boresight("--help", cwd=tmp_path)
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    shown = boresight("--help")
     assert shown.returncode == 0 and "train" in shown.stdout
 
 
-def test_train_help_shows_every_field_with_its_docstring(tmp_path):
-    shown = boresight("train", "--help", cwd=tmp_path).stdout
+def test_train_help_shows_every_field_with_its_docstring(boresight):
+    shown = boresight("train", "--help").stdout
     for words in (
         "optim.lr",
         "Peak learning rate",
@@ -66,8 +85,8 @@ def test_train_help_shows_every_field_with_its_docstring(tmp_path):
         assert words in shown
 
 
-def test_a_run_from_recipe_to_report(tmp_path, recipe):
-    done = boresight("train", recipe, "--run", tmp_path / "run", cwd=tmp_path)
+def test_a_run_from_recipe_to_report(boresight, tmp_path, recipe):
+    done = boresight("train", recipe, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "step 0: loss 0.6931, expected 0.6931" in done.stdout
     names = {p.name for p in (tmp_path / "run").iterdir()}
@@ -75,7 +94,7 @@ def test_a_run_from_recipe_to_report(tmp_path, recipe):
         "config.yaml", "data.json", "environment.json", "metrics.jsonl", "evaluation.json", "samples.jsonl",
         "model", "report.html",
     } <= names  # fmt: skip
-    again = boresight("train", recipe, "--run", tmp_path / "run", cwd=tmp_path)
+    again = boresight("train", recipe, "--run", tmp_path / "run")
     assert again.returncode == 2
     assert "already holds a run; give another one with --run" in again.stderr
 
@@ -108,30 +127,30 @@ def refused(done, words, run):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_in_the_recipe(tmp_path, recipe, name):
+def test_a_mistake_in_the_recipe(boresight, tmp_path, recipe, name):
     settings, words = MISTAKES[name]
-    done = boresight("train", recipe, *settings, "--run", tmp_path / "run", cwd=tmp_path)
+    done = boresight("train", recipe, *settings, "--run", tmp_path / "run")
     refused(done, words, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", BAD_DATA)
-def test_bad_data(tmp_path, recipe, name):
+def test_bad_data(boresight, tmp_path, recipe, name):
     text, words = BAD_DATA[name]
     (tmp_path / "bad.jsonl").write_text(text)
-    done = boresight("train", recipe, "data.train=bad.jsonl", "--run", tmp_path / "run", cwd=tmp_path)
+    done = boresight("train", recipe, "data.train=bad.jsonl", "--run", tmp_path / "run")
     refused(done, words, tmp_path / "run")
 
 
-def test_data_check_and_show(tmp_path, recipe, model):
+def test_data_check_and_show(boresight, tmp_path, recipe, model):
     with gzip.open(tmp_path / "good.jsonl.gz", "wt") as good:
         good.write((tmp_path / "pairs.jsonl").read_text())
-    checked = boresight("data", "check", tmp_path / "good.jsonl.gz", cwd=tmp_path)
+    checked = boresight("data", "check", tmp_path / "good.jsonl.gz")
     assert checked.returncode == 0 and "12 preference pairs" in checked.stdout
-    shown = boresight("data", "show", tmp_path / "good.jsonl.gz", "--model", model, "--rows", 1, cwd=tmp_path)
+    shown = boresight("data", "show", tmp_path / "good.jsonl.gz", "--model", model, "--rows", 1)
     assert shown.returncode == 0, shown.stderr
     assert "the answer 0" in shown.stdout
     (tmp_path / "bad.jsonl").write_text(BAD_DATA["empty completion"][0])
-    assert boresight("data", "check", tmp_path / "bad.jsonl", cwd=tmp_path).returncode == 1
+    assert boresight("data", "check", tmp_path / "bad.jsonl").returncode == 1
 
 
 def test_every_python_file_says_what_it_is():

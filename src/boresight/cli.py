@@ -106,10 +106,10 @@ def data_show(
     show_rows(tokens.rows, tokenizer, console, rows)
 
 
-def main() -> None:
-    """Entry point: a `UserError` becomes one sentence and exit code 2."""
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a `UserError` becomes one sentence and exit code 2. Always raises `SystemExit`."""
     try:
-        app()
+        app(arguments)
     except UserError as error:
         typer.secho(f"boresight: {error}", fg="red", err=True)
         sys.exit(2)
