@@ -1,0 +1,49 @@
+"""The README is kept true: its tree, its commands, its make targets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from boresight import cli, config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    boresight (.+?)(?:\s+#.*)?$", README, re.M)
+TREE = README.split("## Where things are")[1]
+
+
+def test_every_path_in_the_tree_exists():
+    folder = ROOT
+    for line in TREE.splitlines():
+        found = re.match(r"^(    |      )([\w./-]+)  ", line)
+        if not found:
+            continue
+        indent, name = found.groups()
+        folder = ROOT / "src/boresight" if len(indent) == 6 else ROOT
+        assert (folder / name).exists(), line
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make ([\w-]+)", README, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("train ")])
+def test_recipes_and_overrides_in_the_readme_parse(command):
+    words = command.split()[1:]
+    overrides = [word for word in words[1:] if "=" in word]
+    assert config.load(ROOT / words[0], overrides)
+
+
+def test_every_verb_exists(capsys):
+    for verb in {" ".join(c.split()[: 2 if c.startswith("data") else 1]) for c in COMMANDS}:
+        with pytest.raises(SystemExit) as left:
+            cli.main([*verb.split(), "--help"])
+        assert left.value.code == 0, verb
+    capsys.readouterr()
