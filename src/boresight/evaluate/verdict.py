@@ -85,8 +85,8 @@ def verdict(
     sentence = _main_clause(difference, a, b, style, better)
     if length_controlled is not None:
         sentence += "; " + _length_clause(difference, length_controlled, style)
-    if difference.missing:
-        sentence += f"; {difference.missing:,} prompts are missing"
+    if missing := difference.missing:
+        sentence += f"; {missing:,} prompts are missing" if missing > 1 else "; 1 prompt is missing"
     return sentence + "."
 
 
