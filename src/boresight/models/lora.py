@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+Task = Literal["CAUSAL_LM", "SEQ_CLS"]
+
+
 class LoraConfig(BaseModel):
     """Settings of the adapters: W becomes W + (alpha / r) B A, with A `(r, in)` and B `(out, r)`, B zero
     at the start."""
@@ -42,11 +45,12 @@ class LoraConfig(BaseModel):
     """Names of the linear layers that get an adapter; `all-linear` is every one but the LM head."""
 
 
-def attach(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
+def attach(model: PreTrainedModel, config: LoraConfig, seed: int, *, task: Task = "CAUSAL_LM") -> PeftModel:
     """Add fresh adapters and freeze everything else; the model's outputs do not change by it.
 
     `model` is changed in place and lives on inside the result. Initial weights come from `seed` alone:
-    the global random state is neither used nor moved.
+    the global random state is neither used nor moved. With `SEQ_CLS` the scalar head is trained and saved
+    whole beside the adapters.
 
     Raises:
         UserError: `model` has adapters already, or no layer of it is called like a target.
@@ -63,7 +67,7 @@ def attach(model: PreTrainedModel, config: LoraConfig, seed: int) -> PeftModel:
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # PEFT only divides it by r
         lora_dropout=config.dropout,
         target_modules=config.targets,
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
@@ -128,7 +132,8 @@ def _write(model: Any, folder: Path) -> None:
         return
     # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
     model.save_pretrained(folder, save_embedding_layers=False)
-    model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 
 

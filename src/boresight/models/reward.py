@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
+from boresight.errors import UserError
+from boresight.models.stop_tokens import end_of_turn
 
 
 def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Any:
@@ -34,6 +36,24 @@ def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) ->
         )
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(place).eval()
+
+
+def wire_pad_token(model: Any, tokenizer: Any) -> None:
+    """Give the model and its tokenizer a pad token that no conversation ends with.
+
+    transformers reads a sequence's score at its last token that is not the pad token. Where pad equals
+    the end-of-turn token, as in the starter model, that is one token too early.
+
+    Raises:
+        UserError: the tokenizer has no special token besides the end of turn.
+    """
+    end = end_of_turn(tokenizer).id
+    others = [i for i in (tokenizer.pad_token_id, *tokenizer.added_tokens_decoder) if i not in (None, end)]
+    if not others:
+        raise UserError("model: a reward model needs a pad token besides the end-of-turn token; add one.")
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(others[0])
+    model.config.pad_token_id = others[0]
+    model.get_input_embeddings().padding_idx = None
 
 
 def completion_scores(model: Any, rows: Sequence[Row]) -> Tensor:

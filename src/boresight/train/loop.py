@@ -22,6 +22,7 @@ from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.methods import Method
+from boresight.models import lora
 from boresight.models.reference import Reference
 from boresight.train import checkpoint, step_zero
 from boresight.train.forward import Kind
@@ -99,7 +100,8 @@ def train(task: Task) -> tuple[ByRow, ByRow]:
             checkpoint.save_state(
                 folder, task.policy, task.tokenizer, optimizer, {"step": step + 1, "lr_sum": rate_sum}
             )
-    checkpoint.save_model(task.policy, task.tokenizer, task.run / "model")
+    final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
+    checkpoint.save_model(final, task.tokenizer, task.run / "model")
     return before, after
 
 

@@ -20,9 +20,10 @@ from boresight.data.prepare import Prepared, prepare
 from boresight.errors import UserError
 from boresight.evaluate import answers, heldout
 from boresight.evaluate.reward import held_out_reward
+from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.lora import attach
-from boresight.models.reward import load_reward_model
+from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.stop_tokens import wire_stop_tokens
 from boresight.train import assemble
 from boresight.train.environment import environment
@@ -89,11 +90,13 @@ def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
     """The model to train: fp32 master weights, adapters attached, stop tokens wired."""
     if kind.head == "score":
         policy = load_reward_model(recipe.model.name, device=recipe.model.device, seed=recipe.train.seed)
+        wire_pad_token(policy, tokenizer)
     else:
         policy = load_model(recipe.model.name, device=recipe.model.device)
         wire_stop_tokens(policy, tokenizer)
     if recipe.model.lora is not None:
-        policy = attach(policy, recipe.model.lora, seed=recipe.train.seed)
+        task: lora.Task = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
+        policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
     return policy
 
 

@@ -1,0 +1,87 @@
+"""Reward models: scores do not depend on padding, and what we save is what transformers loads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from boresight import config
+from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
+from boresight.train.run import run
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.train.fixtures import random_rows
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_row_scores_the_same_alone_and_in_a_batch(base):
+    model = load_reward_model(str(base))
+    rows = random_rows(6, 2)
+    together = completion_scores(model, rows)
+    for row, scores in zip(rows, together, strict=True):
+        torch.testing.assert_close(completion_scores(model, [row])[0], scores, rtol=1e-5, atol=1e-6)
+    assert together.shape == (6, 2)
+
+
+def test_pad_is_not_the_token_a_turn_ends_with(base):
+    model, tokenizer = load_reward_model(str(base)), tiny_tokenizer()
+    tokenizer.pad_token = "<|im_end|>"
+    wire_pad_token(model, tokenizer)
+    assert tokenizer.pad_token != "<|im_end|>"
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "dropout": 0.0}])
+def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
+    """Train on pairs where good answers hold 'green'; then score a padded batch with transformers itself."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    pairs = [
+        {"prompt": f"say {i}", "chosen": "green " * (1 + i % 3), "rejected": "red " * (1 + i % 4)}
+        for i in range(24)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    raw = {
+        "method": {"name": "reward"},
+        "model": {"name": str(base), "lora": lora},
+        "data": {"train": str(tmp_path / "pairs.jsonl")},
+        "optim": {"lr": 0.01},
+        "train": {"batch": 8, "steps": 20},
+    }
+    run(config.parse(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
+    numbers = json.loads((tmp_path / "run/evaluation.json").read_text())["metrics"]
+    assert numbers[0]["name"] == "accuracy" and numbers[0]["after"]["value"] == 1.0
+
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run/model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/model")
+    rows = random_rows(5, 1)
+    texts = [np.append(np.concatenate([r.prompt, r.completions[0].ids]), _end(tokenizer)) for r in rows]
+    batch = tokenizer.pad(
+        {"input_ids": [t.tolist() for t in texts]}, return_tensors="pt", padding_side="right"
+    )
+    with torch.no_grad():
+        scored = theirs(**batch).logits.squeeze(-1)
+    ours = [
+        float(completion_scores(theirs, [_ending(row, text)])) for row, text in zip(rows, texts, strict=True)
+    ]
+    assert scored.tolist() == pytest.approx(ours, abs=1e-5)
+
+
+def _end(tokenizer) -> int:
+    return tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def _ending(row, text):
+    from boresight.data.rows import Completion, Row
+
+    answer = text[len(row.prompt) :].astype(np.int32)
+    return Row(row.id, row.prompt, (Completion(answer, np.ones(len(answer), bool)),))
