@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BATCH", "Sample", "SamplingParams", "answer", "sample", "sample_plain"]
 
-MAX_BATCH = 128
+MAX_BATCH = 256
 """Samples decoded at a time, unless told otherwise."""
 
 
