@@ -136,6 +136,15 @@ class EvaluateSection(Section):
     """Held-out rows on which the exact KL to the reference is measured."""
 
 
+class CheckSection(Section):
+    """What may go on in spite of a finding, and what the monitor may do."""
+
+    allow: list[str] = []
+    """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
+    stop: bool = False
+    """End the run early, keeping its weights, when the monitor finds an error."""
+
+
 class Recipe(Section):
     """One run, completely."""
 
@@ -150,6 +159,7 @@ class Recipe(Section):
     rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
+    check: CheckSection = CheckSection()
 
     @model_validator(mode="after")
     def _options_must_act(self) -> Recipe:
