@@ -1,0 +1,140 @@
+"""Sampled rows: where each answer comes from, who wins, and what makes no pair."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from boresight.config import RolloutSection
+from boresight.data.batching import plan
+from boresight.methods import get
+from boresight.models.logprobs import completion_logprobs
+from boresight.models.lora import LoraConfig, adapters_off, attach
+from boresight.models.reference import live_reference
+from boresight.models.sample import Sample
+from boresight.train.assemble import _batches
+from boresight.train.forward import KINDS
+from boresight.train.rewards import Judge, RewardConfig
+from boresight.train.rollout import GroupRollouts, OnlinePrompt, Rollouts, Scorer, sampler, why_no_pair
+from tests.tiny import tiny_model, tiny_tokenizer
+
+SETTINGS = RolloutSection(k=3, max_new_tokens=6)
+
+
+def longer_is_better(prompts, completions, rows):
+    return [float(len(text)) for text in completions]
+
+
+def never_sure(prompts, completions, rows):
+    return [None] * len(completions)
+
+
+def says_green(prompts, completions, rows):
+    return [float("g" in text) for text in completions]
+
+
+def rollouts(policy, reward="longer_is_better", prompts=4):
+    asked = [OnlinePrompt(f"p{i}", np.array([5, 6, 7 + i], np.int32), {}) for i in range(prompts)]
+    return Rollouts(
+        prompts=asked,
+        plan=plan(prompts, prompts, epochs=None, steps=3, seed=0),
+        draw=sampler(policy, SETTINGS, (0,), seed=0),
+        scorer=Scorer(Judge([RewardConfig(function=f"{__name__}:{reward}")]), tiny_tokenizer()),
+    )
+
+
+def test_groups_hold_k_scored_samples_with_their_log_probabilities():
+    policy = tiny_model()
+    batch = GroupRollouts(rollouts(policy), k=3).batch(0)
+    assert [len(row.completions) for row in batch.rows] == [3] * 4
+    ours = completion_logprobs(policy, batch.rows).sums.detach()
+    drawn = torch.tensor([[c.sampled_logp for c in row.completions] for row in batch.rows])
+    torch.testing.assert_close(ours, drawn, rtol=0, atol=1e-4)
+    assert batch.numbers["reward"] == pytest.approx(np.mean([row.scores for row in batch.rows]))
+
+
+def test_several_updates_use_one_rollout_and_steps_differ():
+    groups = GroupRollouts(rollouts(tiny_model()), k=3, updates=2)
+    assert groups.steps == 6
+    first, again, next_one = (groups.batch(step) for step in (0, 1, 2))
+    assert first is again
+    assert [r.id for r in first.rows] != [r.id for r in next_one.rows] or any(
+        not np.array_equal(a.completions[0].ids, b.completions[0].ids)
+        for a, b in zip(first.rows, next_one.rows, strict=True)
+    )
+
+
+def visibly_adapted():
+    """A policy whose adapters change nearly every token it says."""
+    policy = attach(tiny_model(), LoraConfig(r=4, dropout=0.0), seed=0)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 30.0)
+    return policy
+
+
+def test_the_reference_sample_comes_from_the_model_with_its_adapters_off():
+    """Each sample must be likelier under the model that is said to have drawn it: checked for both."""
+    policy = visibly_adapted()
+    source = rollouts(policy, prompts=16)
+    pairs = _batches(_recipe(), KINDS[get("xpo").Input], source, policy, (0,)).batch(0)
+    assert len(pairs.rows) > 8
+    from_policy = completion_logprobs(policy, pairs.rows).sums.detach()
+    with adapters_off(policy):
+        from_ref = completion_logprobs(policy, pairs.rows).sums.detach()
+    for row, mine, theirs in zip(pairs.rows, from_policy, from_ref, strict=True):
+        for side, is_ref in enumerate(row.from_reference):
+            expected = theirs[side] if is_ref else mine[side]
+            assert row.completions[side].sampled_logp == pytest.approx(float(expected), abs=1e-3)
+    assert (from_policy - from_ref).abs().mean() > 1.0  # the two models are visibly different
+    assert all(sum(row.from_reference) == 1 for row in pairs.rows)
+    assert all(row.scores[0] > row.scores[1] for row in pairs.rows)
+
+
+def test_live_reference_is_the_policy_without_its_adapters():
+    policy = visibly_adapted()
+    rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
+    expected = completion_logprobs(tiny_model(), rows).sums.detach()
+    torch.testing.assert_close(live_reference(policy, 40)(rows), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "rewards", "reason"),
+    [
+        ([1, 2], [1, 2], (1.0, 0.0), "identical"),
+        ([1, 2], [1, 3], (0.5, 0.5), "ties"),
+        ([1, 2], [1, 3], (math.nan, 0.5), "unscorable"),
+        ([1, 2], [1, 3], (0.0, 0.5), None),
+    ],
+)
+def test_what_makes_no_pair(mine, other, rewards, reason):
+    def drawn(ids):
+        return Sample(0, np.array(ids, np.int32), np.zeros(len(ids), np.float32), "stop")
+
+    assert why_no_pair(drawn(mine), drawn(other), *rewards) == reason
+
+
+@pytest.mark.parametrize(
+    ("reward", "counted"), [("never_sure", "unscorable_share"), ("says_green", "ties_share")]
+)
+def test_lost_pairs_are_counted(reward, counted):
+    policy = visibly_adapted()
+    batch = _batches(_recipe(), KINDS[get("xpo").Input], rollouts(policy, reward), policy, (0,)).batch(0)
+    lost = sum(batch.numbers[f"{name}_share"] for name in ("identical", "ties", "unscorable"))
+    assert batch.numbers[counted] > 0
+    assert len(batch.rows) == round(4 * (1 - lost))
+
+
+def _recipe():
+    from boresight import config
+
+    return config.parse(
+        {
+            "method": {"name": "xpo"},
+            "data": {"train": "none"},
+            "optim": {"lr": 1e-4},
+            "rollout": {"max_new_tokens": 6},
+        }
+    )
