@@ -190,10 +190,15 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         UserError: missing file, broken YAML, unknown key, value of the wrong type.
     """
+    return parse(read_raw(path, overrides), str(path))
+
+
+def read_raw(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """A recipe of any kind as nested dictionaries, with overrides applied and nothing checked."""
     raw = _read_yaml(Path(path))
     for override in overrides or []:
         _apply(raw, override)
-    return parse(raw, str(path))
+    return raw
 
 
 def parse(raw: dict[str, Any], source: str = "recipe") -> Recipe:
@@ -203,8 +208,8 @@ def parse(raw: dict[str, Any], source: str = "recipe") -> Recipe:
         known = ", ".join(methods.names())
         raise UserError(f"{source}: method.name is missing; set it to one of {known}.")
     settings = {k: v for k, v in section.items() if k != "name"}
-    config = _validate(methods.get(section["name"]).Config, settings, source, "method")
-    return _validate(Recipe, {**raw, "method": config}, source)
+    config = validate(methods.get(section["name"]).Config, settings, source, "method")
+    return validate(Recipe, {**raw, "method": config}, source)
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
@@ -251,7 +256,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     at[last] = yaml.safe_load(value)
 
 
-def _validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:
+def validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:
+    """Check `raw` against a section; a problem is one sentence that names `source` and the field."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -275,6 +281,8 @@ def _sentence(model: type[BaseModel], problem: Any, prefix: str) -> str:
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
+        if part not in model.model_fields:
+            continue  # a key of a mapping, or a place in a list, of sections
         info = model.model_fields[part]
         options = [info.annotation, *getattr(info.annotation, "__args__", ())]
         model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
