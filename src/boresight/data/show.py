@@ -47,7 +47,7 @@ def show_rows(rows: Sequence[Row], tokenizer: Any, console: Console, n: int = 3)
     console.print(_legend(colour))
     for row in rows[:n]:
         console.print()
-        console.print(Rule(Text(f"row {row.id}".translate(VISIBLE), "bold"), align="left", style="dim"))
+        console.print(Rule(Text(row.id.translate(VISIBLE), "bold"), align="left", style="dim"))
         _print_part(console, f"prompt · {len(row.prompt):,} tokens", _prompt_text(row, tokenizer, special))
         for i, completion in enumerate(row.completions):
             heading = f"{_name(i, row)} · {len(completion.ids):,} tokens, {completion.scored:,} scored"
