@@ -1,0 +1,1 @@
+"""The parts of `preference_step.py`: the rows, the two sides, the arithmetic."""

@@ -1,0 +1,116 @@
+"""What is measured: settings, rows, and how much arithmetic a pair needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TokenRow = dict[str, list[int]]
+LORA = {"r": 16, "alpha": 32, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+QWEN = {  # Qwen2.5-0.5B's config.json, shapes only; the weights are random
+    "vocab_size": 151936,
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32768,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table. `rows` names a source of `ROWS`; `precompute` is TRL's own switch."""
+
+    name: str
+    rows: str
+    lora: bool = False
+    precompute: bool = False
+    model: str = "starter"
+    batch: int = 4
+    steps: int = 3
+
+
+BALANCED = Case("balanced, full", "balanced")
+CASES = (
+    BALANCED,
+    Case("balanced, full, TRL precompute", "balanced", precompute=True),
+    Case("balanced, LoRA", "balanced", lora=True),
+    Case("long prompt, full", "long"),
+    Case("long prompt, LoRA", "long", lora=True),
+    Case("HH, full", "hh"),
+    Case("HH, LoRA", "hh", lora=True),
+    Case("UltraFeedback, full", "ultrafeedback"),
+    Case("UltraFeedback, LoRA", "ultrafeedback", lora=True),
+    Case("Qwen2.5-0.5B shape, balanced, full", "balanced", model="qwen", batch=2, steps=2),
+)
+
+
+def rows_of(source: str, count: int, data: Path, tokenizer: Any, vocabulary: int) -> list[TokenRow]:
+    """`count` rows of a source: of fixed lengths, so that padding costs neither side, or real text."""
+    if source == "balanced":
+        return _fixed(count, 240, 105, vocabulary)
+    if source == "long":
+        return _fixed(count, 512, 128, vocabulary)
+    files = {
+        "hh": "hh_rlhf_harmless_test/share.jsonl.gz",
+        "ultrafeedback": "ultrafeedback_1000/train_clean.jsonl",
+    }
+    return _real(data / files[source], count, tokenizer)
+
+
+def operations(config: Any, rows: Sequence[TokenRow], lora: bool) -> float:
+    """Floating-point operations of a step on `rows`, each prompt once, nothing recomputed.
+
+    A product of a (T, a) by a (a, b) matrix is 2Tab; the backward needs two of the same size, or one
+    where the weight is frozen. Adapters (r = 16) are left out, as are everything but products.
+    """
+    config = config.get_text_config()
+    width, inner = config.hidden_size, config.intermediate_size
+    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
+    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
+    layer = width * (2 * queries + 2 * keys) + 3 * width * inner
+    passes = 2 if lora else 3
+    total = 0.0
+    for row in rows:
+        prompt, answers = len(row["prompt_ids"]), [len(row["chosen_ids"]), len(row["rejected_ids"])]
+        tokens = prompt + sum(answers)
+        seen = prompt**2 / 2 + sum(n * prompt + n**2 / 2 for n in answers)
+        attention = 3 * 2 * 2 * queries * seen  # scores and values, both differentiated
+        per_layer = passes * 2 * layer * tokens + attention
+        total += config.num_hidden_layers * per_layer
+        total += passes * 2 * width * config.vocab_size * sum(answers)
+    return total
+
+
+def _fixed(count: int, prompt: int, answer: int, vocabulary: int) -> list[TokenRow]:
+    rng = np.random.default_rng(0)
+    lengths = {"prompt_ids": prompt, "chosen_ids": answer, "rejected_ids": answer}
+    return [
+        {name: rng.integers(10, vocabulary, n).tolist() for name, n in lengths.items()} for _ in range(count)
+    ]
+
+
+def _real(file: Path, count: int, tokenizer: Any, longest: int = 1024) -> list[TokenRow]:
+    """Rows drawn by a fixed seed; broken and overlong ones are passed over, every token is scored."""
+    from boresight.data.load import read
+    from boresight.data.tokenize import tokenize
+
+    examples = read(file, kind="preference", bad_rows="drop").examples
+    drawn = [examples[i] for i in np.random.default_rng(0).permutation(len(examples))[: 3 * count]]
+    rows = tokenize(drawn, tokenizer, max_length=longest).rows[:count]
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return [
+        {
+            name: ids.tolist()
+            for name, ids in zip(names, (row.prompt, *(c.ids for c in row.completions)), strict=True)
+        }
+        for row in rows
+    ]
