@@ -1,0 +1,13 @@
+"""The data of `make demo`: prompts with a checkable constraint, and on-policy pairs ranked by the checks.
+
+`scripts/make_demo_pairs.py` made the files in this folder; `docs/demo-data.md` says how and from what.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PAIRS = FOLDER / "pairs.jsonl.gz"
+HELDOUT_PAIRS = FOLDER / "heldout_pairs.jsonl.gz"
+HELDOUT_PROMPTS = FOLDER / "heldout_prompts.jsonl.gz"
