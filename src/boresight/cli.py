@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from boresight.errors import UserError
+from boresight.train.interrupt import Interrupted
 
 app = typer.Typer(
     help="Align small language models to preferences and verifiers; know beforehand whether a run can work.",
@@ -47,13 +48,70 @@ def train(
     recipe: RecipePath,
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
 ) -> None:
     """Train by a recipe, evaluate before and after, and write the report."""
     from boresight import config
     from boresight.train.run import default_folder
     from boresight.train.run import run as run_recipe
 
-    run_recipe(config.load(recipe, overrides), run or default_folder(recipe))
+    if resume and run is None:
+        raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
+    run_recipe(config.load(recipe, overrides), run or default_folder(recipe), resume=resume)
+
+
+@app.command()
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without reading data.")] = None,
+    overfit: Annotated[int | None, typer.Option(min=4, help="Also learn this many rows by heart.")] = None,
+) -> None:
+    """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
+    from rich.console import Console
+
+    from boresight import config
+    from boresight.check.preflight import preflight
+    from boresight.check.show import print_report
+
+    console, chosen = Console(), config.load(recipe, overrides)
+    found = preflight(chosen, rows=rows)
+    print_report(found, console)
+    failed = bool(found.errors)
+    if overfit:
+        from boresight.check.overfit import overfit as learn_by_heart
+
+        failed |= not learn_by_heart(chosen, overfit, console).passed
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a TRL trainer_state.json.", metavar="RUN")],
+    beta: Annotated[float | None, typer.Option(help="Beta of a TRL run, where its log cannot tell.")] = None,
+) -> None:
+    """Say what became of a finished run, and why: causes in order, with the evidence."""
+    from rich.console import Console
+
+    from boresight.check.explain import explain as explain_run
+    from boresight.check.show import print_explanation
+
+    print_explanation(explain_run(run, beta=beta), Console())
+
+
+@app.command()
+def evaluate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
+) -> None:
+    """Compare systems by win rate: answer, judge, test the judge, and write the page."""
+    from boresight.evaluate.recipe import load
+    from boresight.evaluate.run import run as run_evaluation
+    from boresight.train.run import default_folder
+
+    run_evaluation(load(recipe, overrides), run or default_folder(recipe))
 
 
 @app.command()
@@ -113,6 +171,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         typer.secho(f"boresight: {error}", fg="red", err=True)
         sys.exit(2)
+    except Interrupted as error:
+        typer.secho(f"boresight: {error}", fg="yellow", err=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

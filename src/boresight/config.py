@@ -116,7 +116,9 @@ class TrainSection(Section):
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on held-out rows; null makes about eight."""
     save_every: int | None = Field(default=None, gt=0)
-    """Steps between checkpoints; null writes the final weights only."""
+    """Steps between checkpoints; null writes one only when the run is interrupted."""
+    keep: int = Field(default=1, gt=0)
+    """How many of the newest checkpoints are kept."""
 
 
 class EvaluateSection(Section):

@@ -53,7 +53,7 @@ def test_dpo_starts_at_ln_2_and_learns_its_own_pairs(tmp_path):
     train(task)
     curve, lines = losses(tmp_path)
     assert curve[0] == pytest.approx(0.693147, abs=1e-5)
-    assert lines[0] == {**lines[0], "step": 0, "split": "eval", "margin": 0.0}
+    assert lines[0] == {**lines[0], "step": 1, "split": "train", "margin": 0.0}
     assert [line for line in lines if line["split"] == "train"][-1]["accuracy"] == 1.0
     assert curve[-1] < 0.3
 
@@ -109,5 +109,5 @@ def test_final_weights_load_elsewhere(tmp_path):
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for (name, here), there in zip(task.policy.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(there, here, msg=name)
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-1", "step-2"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-2"]  # train.keep is 1
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.bin"))

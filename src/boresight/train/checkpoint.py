@@ -9,6 +9,7 @@ Nothing is pickled. A folder appears under its final name only once everything i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ def save_state(
     with _whole(folder) as part:
         save_model(policy, tokenizer, part / "model")
         save_file(_optimizer_tensors(optimizer) | _random_states(), part / "state.safetensors")
-        (part / "state.json").write_text(json.dumps(progress))
+        (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
 
 
 def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -53,10 +54,31 @@ def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> d
     return progress
 
 
-def latest(run: Path) -> Path | None:
-    """The checkpoint folder of a run with the most steps, if it has any."""
+def latest_sound(run: Path) -> Path | None:
+    """The newest checkpoint whose files still have the hashes they were saved with."""
     found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
-    return max(found, key=lambda p: int(p.name[5:]), default=None)
+    newest_first = sorted(found, key=lambda p: -int(p.name[5:]))
+    return next((folder for folder in newest_first if _is_sound(folder)), None)
+
+
+def drop_older(run: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints."""
+    found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
+    for folder in sorted(found, key=lambda p: -int(p.name[5:]))[keep:]:
+        shutil.rmtree(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        saved = json.loads((folder / "state.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(saved == _hashes(folder))
 
 
 def _load_weights(policy: Any, folder: Path) -> None:

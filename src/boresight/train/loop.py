@@ -26,6 +26,7 @@ from boresight.models import lora
 from boresight.models.reference import Reference
 from boresight.train import checkpoint, step_zero
 from boresight.train.forward import Kind
+from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
 from boresight.train.optim import divide_and_clip, learning_rate, make_optimizer
 from boresight.train.track import Tracker, peak_memory_gb
@@ -76,38 +77,54 @@ class Task:
         return self.kind.build(self.policy, self.reference, rows, self.temperature)
 
 
-def train(task: Task) -> tuple[ByRow, ByRow]:
+def train(task: Task, resume_from: Path | None = None) -> ByRow:
     """Run all steps; weights, metrics and checkpoints end up in the run folder.
 
-    Returns the held-out numbers by row, before the first step and after the last.
+    Returns the held-out numbers by row after the last step.
+
+    Raises:
+        Interrupted: a signal asked the run to stop; it did so at a checkpoint.
     """
     recipe, steps = task.recipe, task.batches.steps
     optimizer = make_optimizer(task.policy, recipe.optim)
     eval_every = recipe.train.eval_every or max(1, steps // 8)
-    rate_sum = 0.0
+    done = {"step": 0, "lr_sum": 0.0}
+    if resume_from:
+        done = checkpoint.load_state(resume_from, task.policy, optimizer)
+    after: ByRow | None = None
     task.policy.train()
-    before = after = _evaluate(task, 0, 0.0)
-    for step in range(steps):
-        rate = learning_rate(step, steps, recipe.optim)
-        rate_sum += rate
-        numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": rate_sum}
-        task.tracker.log(step + 1, "train", numbers)
-        last = step + 1 == steps
-        if last or (step + 1) % eval_every == 0:
-            after = _evaluate(task, step + 1, (step + 1) / steps)
-        if recipe.train.save_every and ((step + 1) % recipe.train.save_every == 0 or last):
-            folder = task.run / "checkpoints" / f"step-{step + 1}"
-            checkpoint.save_state(
-                folder, task.policy, task.tokenizer, optimizer, {"step": step + 1, "lr_sum": rate_sum}
-            )
+    with listening() as stop:
+        for step in range(int(done["step"]), steps):
+            rate = learning_rate(step, steps, recipe.optim)
+            done = {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
+            numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
+            task.tracker.log(step + 1, "train", numbers)
+            if step + 1 == steps or (step + 1) % eval_every == 0:
+                after = evaluate_now(task, step + 1)
+            if _save_due(recipe, step + 1, stop.made):
+                _save(task, optimizer, done)
+                if stop.made and step + 1 < steps:
+                    raise Interrupted(f"stopped after step {step + 1} of {steps}; go on with --resume.")
     final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
     checkpoint.save_model(final, task.tokenizer, task.run / "model")
-    return before, after
+    return after if after is not None else evaluate_now(task, steps)
 
 
-def _evaluate(task: Task, step: int, progress: float) -> ByRow:
-    """Log the held-out numbers of this moment; returns them by row."""
-    numbers, by_row = measure(task, progress)
+def _save_due(recipe: Recipe, step: int, stopping: bool) -> bool:
+    """Whether a checkpoint is due. Never between two updates on one rollout: it could not be redrawn."""
+    every = recipe.train.save_every
+    return step % recipe.rollout.updates == 0 and (stopping or (every is not None and step % every == 0))
+
+
+def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
+    folder = task.run / "checkpoints" / f"step-{done['step']}"
+    checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
+    checkpoint.drop_older(task.run, task.recipe.train.keep)
+
+
+def evaluate_now(task: Task, step: int) -> ByRow:
+    """Log the held-out numbers after `step` steps; returns them by row."""
+    numbers, by_row = measure(task, step / task.batches.steps)
     if numbers:
         task.tracker.log(step, "eval", numbers)
     return by_row

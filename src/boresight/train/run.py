@@ -28,20 +28,23 @@ from boresight.models.stop_tokens import wire_stop_tokens
 from boresight.train import assemble
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
-from boresight.train.loop import Task, train
+from boresight.train.loop import Task, evaluate_now, train
 from boresight.train.optim import learning_rate_sum
+from boresight.train.resume import find_checkpoint, rewind
 from boresight.train.track import Tracker
 
 
-def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
-    """Train by `recipe` into `folder`; returns the path of the report.
+def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume: bool = False) -> Path:
+    """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
 
     Raises:
         UserError: `folder` already holds a run, or anything in the recipe or the data is wrong; then
             the folder is not created.
+        Interrupted: a signal asked the run to stop; it did so at a checkpoint.
     """
     console = console or Console(soft_wrap=True)
-    refuse_used_folder(folder)
+    if not resume:
+        refuse_used_folder(folder)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
     seed_everything(recipe.train.seed)
@@ -57,7 +60,11 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
     probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
     asked = asked[: recipe.evaluate.samples]
-    open_folder(folder, recipe, data.facts())
+    going_on = find_checkpoint(folder, recipe, data.facts()) if resume else None
+    if going_on:
+        rewind(folder, int(going_on.name.removeprefix("step-")))
+    else:
+        open_folder(folder, recipe, data.facts())
     with Tracker(folder, parts.batches.steps, console) as tracker:
         task = Task(
             recipe=recipe,
@@ -72,18 +79,37 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Path:
             tracker=tracker,
             probes=probes,
         )
-        said_before = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
-        before, after = train(task)
+        start = read_start(folder) if going_on else write_start(task, asked, console)
+        after = train(task, going_on)
         said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
-    measured = heldout.compare(before, after) + answers.write(folder, asked, said_before, said_after)
+    measured = heldout.compare(start["numbers"], after)
+    measured += answers.write(folder, asked, start["answers"], said_after)
     write_json(folder / "evaluation.json", {"metrics": [m.as_dict() for m in measured]})
     return finish(folder, measured, console)
+
+
+def write_start(task: Task, asked: Sequence[answers.Question], console: Console) -> dict[str, Any]:
+    """Measure the start model and keep it: a resumed run cannot measure it again."""
+    start = {
+        "answers": answers.answer_all(task.policy, task.tokenizer, asked, task.recipe.evaluate, console),
+        "numbers": evaluate_now(task, 0),
+    }
+    write_json(task.run / "start.json", start)
+    return start
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """What `write_start` kept."""
+    start: dict[str, Any] = json.loads((folder / "start.json").read_text(encoding="utf-8"))
+    return start
 
 
 def refuse_used_folder(folder: Path) -> None:
     """Raise a `UserError` when `folder` already holds a run."""
     if (folder / "config.yaml").exists() or (folder.is_dir() and any(folder.iterdir())):
-        raise UserError(f"{folder}: the folder already holds a run; give another one with --run.")
+        raise UserError(
+            f"{folder}: the folder already holds a run; give another one with --run, or go on with --resume."
+        )
 
 
 def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
