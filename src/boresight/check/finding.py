@@ -1,0 +1,117 @@
+"""What every check returns: one thing that is wrong, in two sentences and a link.
+
+A check is a public function that takes the facts of its area and returns a `Finding` or None. Checks are
+found, not registered: `run_checks` calls every such function of a module, in the order they are written,
+which is the order of their causes: what explains more comes first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
+SHOWN_ROWS = 5
+PAGE = "docs/check.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found. `why` and `fix` are one sentence each; `rows` are the ids of the first few rows.
+
+    `count` is how many rows, steps or parameters it concerns, 0 where counting makes no sense. `step` is
+    set by the monitor. `numbers` are the evidence, for other programs.
+    """
+
+    name: str
+    severity: Severity
+    why: str
+    fix: str
+    count: int = 0
+    rows: tuple[str, ...] = ()
+    step: int | None = None
+    numbers: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def link(self) -> str:
+        """Where the documentation explains it."""
+        return f"{PAGE}#{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.name}: {self.why} {self.fix}"
+
+    def as_json(self) -> str:
+        """One line for `findings.jsonl`."""
+        return json.dumps(
+            asdict(self) | {"numbers": dict(self.numbers), "link": self.link}, ensure_ascii=False
+        )
+
+
+def from_json(line: str) -> Finding:
+    """A finding back from its line."""
+    raw = json.loads(line)
+    known = {key: raw[key] for key in ("name", "severity", "why", "fix", "count", "step")}
+    return Finding(**known, rows=tuple(raw["rows"]), numbers=tuple(raw["numbers"].items()))
+
+
+def error(name: str, why: str, fix: str, **more: Any) -> Finding:
+    """A finding that stops a run, unless `check.allow` names it: the run cannot do what it is for."""
+    return _make(name, "error", why, fix, **more)
+
+
+def warning(name: str, why: str, fix: str, **more: Any) -> Finding:
+    """A finding that makes results worse or harder to read."""
+    return _make(name, "warning", why, fix, **more)
+
+
+def note(name: str, why: str, fix: str, **more: Any) -> Finding:
+    """A finding worth knowing."""
+    return _make(name, "note", why, fix, **more)
+
+
+def graded(name: str, share: float, at: float, why: str, fix: str, **more: Any) -> Finding:
+    """A warning that becomes an error from share `at` on."""
+    return _make(name, "error" if share >= at else "warning", why, fix, **more)
+
+
+def _make(
+    name: str, severity: Severity, why: str, fix: str, *, ids: Sequence[str] = (), **more: Any
+) -> Finding:
+    if ids:
+        more = {"count": len(ids), "rows": tuple(ids[:SHOWN_ROWS])} | more
+    return Finding(name, severity, why, fix, **more)
+
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first; within a severity, in the order they were found. A name appears once."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.name, finding)
+    return sorted(first.values(), key=lambda finding: ORDER[finding.severity])
+
+
+def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
+    """The checks of a module: public functions written in it that are annotated `-> Finding | None`."""
+    return [
+        function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+        and function.__annotations__.get("return") == "Finding | None"
+    ]
+
+
+def run_checks(module: ModuleType, facts: Any) -> list[Finding]:
+    """What the checks of a module find in `facts`."""
+    return [finding for check in checks_of(module) if (finding := check(facts)) is not None]
+
+
+def percent(share: float) -> str:
+    """A share in words: `12 %`, `0.4 %`."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"

@@ -1,0 +1,127 @@
+"""Will it fit, and how long will it take? Estimates to within a factor of two, from shapes alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from boresight.check.finding import Finding, error, warning
+from boresight.config import Recipe
+
+FLOAT = 4
+LIBRARIES_GB = 0.7
+"""Resident memory of Python with torch and transformers."""
+EFFICIENCY = 0.4
+"""Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run asks of a machine.
+
+    `parameters` and `trained` are counts; `layers`, `hidden`, `intermediate` are the decoder's shape;
+    `row_tokens` is the mean packed row, `rows` how many row visits there are; None where unknown.
+    """
+
+    recipe: Recipe
+    parameters: int
+    trained: int
+    layers: int = 0
+    hidden: int = 0
+    intermediate: int = 0
+    row_tokens: float | None = None
+    rows: int | None = None
+    copies: int = 1
+    """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
+    passes: float = 3.0
+    """Forward-equivalents a token: one forward, twice that for backward, one more for a reference."""
+
+    @property
+    def memory_gb(self) -> float:
+        """Weights, gradients, Adam's two moments and activations."""
+        weights = self.parameters * FLOAT * self.copies + self.trained * FLOAT * 3
+        per_token = self.layers * (16 * self.hidden + 4 * self.intermediate) * FLOAT
+        return LIBRARIES_GB + (weights + per_token * self.recipe.train.tokens_per_forward) / 1e9
+
+    @property
+    def operations(self) -> float | None:
+        """Floating-point operations of the whole run: 2 a parameter, token and pass."""
+        if self.row_tokens is None or self.rows is None:
+            return None
+        return 2.0 * self.parameters * self.row_tokens * self.rows * self.passes
+
+    @cached_property
+    def hours(self) -> float | None:
+        """Estimated duration of training on this machine, hours."""
+        return None if self.operations is None else self.operations / (EFFICIENCY * rate()) / 3600
+
+
+def memory(load: Load) -> Finding | None:
+    """The run needs more memory than there is."""
+    there = available_gb()
+    if load.memory_gb <= there:
+        return None
+    say = error if load.memory_gb > 2 * there else warning
+    return say(
+        "memory",
+        f"Weights, gradients, optimiser and activations need about {load.memory_gb:.1f} GB, {there:.1f} GB "
+        "are free.",
+        "Lower train.tokens_per_forward (it never changes the result), or train adapters (model.lora).",
+        numbers=(("needed_gb", load.memory_gb), ("free_gb", there)),
+    )
+
+
+def duration(load: Load) -> Finding | None:
+    """The run takes days."""
+    if load.hours is None or load.hours < 24:
+        return None
+    return warning(
+        "duration",
+        f"Training will take about {load.hours / 24:.0f} days on this machine, to within a factor of two.",
+        "Use a GPU, a smaller model or fewer rows (data.limit).",
+        numbers=(("hours", load.hours),),
+    )
+
+
+def available_gb() -> float:
+    """Free memory: of the GPU if there is one, else of the machine, within its container's limit."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 1e9
+    free = _meminfo("MemAvailable")
+    limit = _number(Path("/sys/fs/cgroup/memory.max"))
+    used = _number(Path("/sys/fs/cgroup/memory.current")) or 0.0
+    return min(free, limit - used) / 1e9 if limit else free / 1e9
+
+
+def rate() -> float:
+    """Operations per second of a float32 matrix product on the device that would train: the best of three."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = 4096 if device == "cuda" else 512
+    a = torch.rand(side, side, device=device)
+    best = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        float((a @ a)[0, 0])  # reading a value waits for the device
+        best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best
+
+
+def _meminfo(field: str) -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return float("inf")  # not Linux: say nothing rather than something wrong
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(field)), float("inf"))
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None

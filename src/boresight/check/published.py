@@ -1,0 +1,72 @@
+"""Recipes of others that worked on models up to about 1B, and the ladder they suggest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published setting. `beta` is None where the method has none."""
+
+    model: str
+    parameters: int
+    method: str
+    lr: float
+    beta: float | None
+    batch: int
+    source: str
+
+    def __str__(self) -> str:
+        beta = f", beta {self.beta:g}" if self.beta else ""
+        return f"{self.model}: lr {self.lr:g}{beta}, batch {self.batch} ({self.source})"
+
+
+RECIPES = (
+    Published("SmolLM2-135M", 134_500_000, "sft", 1e-3, None, 128, "alignment-handbook config_smol"),
+    Published("SmolLM2-135M", 134_500_000, "dpo", 1e-6, 0.5, 128, "alignment-handbook"),
+    Published("SmolLM2-360M", 361_800_000, "dpo", 1e-6, 0.5, 128, "alignment-handbook"),
+    Published("zephyr-220m", 218_000_000, "dpo", 5e-7, 0.1, 16, "model card"),
+    Published("SmolLM2-1.7B", 1_711_000_000, "dpo", 1e-6, 0.5, 128, "alignment-handbook"),
+    Published("Qwen2.5-0.5B", 494_032_768, "ipo", 5e-6, 0.1, 64, "CS224R 2026 starter, sum reduction"),
+    Published("Qwen2.5-0.5B", 494_032_768, "rloo", 1e-5, 0.001, 128, "CS224R 2026 starter, k = 8"),
+    Published("Qwen2.5-0.5B", 494_032_768, "xpo", 5e-7, 0.1, 64, "TRL example, alpha 1e-5"),
+    Published("Qwen2.5-0.5B", 494_032_768, "sft", 5e-5, None, 64, "CS224R 2026 starter, Countdown"),
+)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Settings to try, in order. From `too_high` on, runs fall apart; `source` says who says so."""
+
+    lrs: tuple[float, ...]
+    betas: tuple[float, ...]
+    batch: str
+    too_high: float
+    source: str
+
+    def __str__(self) -> str:
+        betas = f" × beta {{{', '.join(f'{b:g}' for b in self.betas)}}}" if self.betas else ""
+        return f"lr {{{', '.join(f'{lr:g}' for lr in self.lrs)}}}{betas}, batch {self.batch}"
+
+
+PREFERENCE = Ladder((1e-6, 2e-6, 5e-6), (0.1, 0.5), "64–128", 1e-4, "published runs up to 1B")
+LADDERS = {
+    ("preference", False): PREFERENCE,
+    ("preference", True): Ladder((5e-5, 1e-4, 2e-4), (0.1, 0.5), "32–128", 5e-3, "ten times full training"),
+    ("demonstration", False): Ladder((3e-5, 1e-4, 3e-4), (), "64–128", 1e-2, "published runs up to 1B"),
+    ("demonstration", True): Ladder((1e-4, 2e-4, 5e-4), (), "16–64", 2e-2, "ten times full training"),
+    ("prompt", False): Ladder((1e-6, 5e-6, 1e-5), (0.001, 0.03), "64–128 prompts", 2e-4, "CS224R 2026"),
+    ("prompt", True): Ladder((1e-5, 5e-5, 1e-4), (0.001, 0.03), "64–128 prompts", 5e-3, "ten times full"),
+}
+"""By the kind of data and whether adapters are trained."""
+
+
+def nearest(method: str, parameters: int | None, count: int = 2) -> list[Published]:
+    """Published settings of the method, of other preference methods where it has none, nearest in size."""
+    own = [recipe for recipe in RECIPES if recipe.method == method]
+    pairwise = [recipe for recipe in RECIPES if recipe.method in ("dpo", "ipo")]
+    candidates = own or pairwise
+    size = math.log(parameters or 494_032_768)
+    return sorted(candidates, key=lambda recipe: abs(math.log(recipe.parameters) - size))[:count]

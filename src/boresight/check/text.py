@@ -1,0 +1,137 @@
+"""Small measurements on text that the data checks are made of."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+MARKERS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<start_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "<|assistant|>",
+    "<|endoftext|>",
+)
+DAMAGE = (
+    "\ufffd",
+    "\u00c3\u00a9",
+    "\u00e2\u20ac\u2122",
+    "\u00e2\u20ac\u0153",
+    "\u00c3\u00bc",
+    "\u00c2\u00a0",
+)
+"""The replacement character, and UTF-8 read as Windows-1252: é, ’, “, ü and the hard space."""
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+REFUSALS = ("as an ai", "i'm sorry, but", "i cannot", "i can't assist", "i am unable to", "i'm not able to")
+SCRIPTS = {
+    "Latin": re.compile(r"[A-Za-z\u00c0-\u024f]"),
+    "Cyrillic": re.compile(r"[\u0400-\u04ff]"),
+    "Arabic": re.compile(r"[\u0600-\u06ff]"),
+    "Indic": re.compile(r"[\u0900-\u0dff]"),
+    "Han": re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
+}
+WORD = re.compile(r"\w+")
+
+
+def has_markers(words: str) -> bool:
+    """Whether a chat template was applied to the text already."""
+    return any(marker in words for marker in MARKERS)
+
+
+def is_damaged(words: str) -> bool:
+    """Whether the text was decoded with the wrong encoding somewhere."""
+    return any(sign in words for sign in DAMAGE) or CONTROL.search(words) is not None
+
+
+def distance(a: str, b: str) -> float:
+    """Share of the longer text outside the common start and end: 0 for equal texts, at most 1.
+
+    An upper bound of the normalised edit distance, exact where the texts differ in one place.
+    """
+    longest = max(len(a), len(b))
+    if not longest:
+        return 0.0
+    start = common_prefix(a, b)
+    end = common_prefix(a[start:][::-1], b[start:][::-1])
+    return 1 - (start + end) / longest
+
+
+def common_prefix(a: str, b: str) -> int:
+    """Length of the common start, by bisection over slices, which compare at the speed of memory."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def script(words: str) -> str:
+    """The script that most letters of the start are in; '' where there are few letters."""
+    counts = {name: len(pattern.findall(words[:400])) for name, pattern in SCRIPTS.items()}
+    name = max(counts, key=lambda key: counts[key])
+    return name if counts[name] >= 5 else ""
+
+
+def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
+    """Words an answer shares with its own prompt minus those shared with the next row's: one value a row.
+
+    `rows` are `(id, prompt, answer)`. Words in more than a tenth of the prompts do not count. Rows with
+    the same prompt as the next say nothing and are left out.
+    """
+    prompts = [_words(prompt) for _, prompt, _ in rows]
+    common = Counter(word for prompt in prompts for word in prompt)
+    frequent = {word for word, count in common.items() if count > max(3, len(rows) / 10)}
+    gaps = []
+    for i, (_, _, answer) in enumerate(rows):
+        own, other = prompts[i] - frequent, prompts[(i + 1) % len(rows)] - frequent
+        if not own or not other or own == other:
+            continue
+        words = _words(answer)
+        gaps.append(len(own & words) / len(own) - len(other & words) / len(other))
+    return np.array(gaps or [1.0])
+
+
+def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float, float] | None:
+    """The opening, ending or refusal that tells chosen from rejected best.
+
+    Returns the phrase, its side, its share there and on the other side; None unless one side has it in at
+    least a tenth of the answers and four times as often as the other.
+    """
+    counts = [
+        Counter(phrase for answer in side for phrase in _phrases(answer))
+        for side in zip(*answers, strict=True)
+    ]
+    total = len(answers)
+    best: tuple[float, tuple[str, str, float, float]] | None = None
+    for mine, other, name in ((*counts, "chosen"), (*counts[::-1], "rejected")):
+        for phrase, count in mine.items():
+            share, there = count / total, other[phrase] / total
+            if share >= 0.1 and share > 4 * there and (best is None or share - there > best[0]):
+                best = (share - there, (phrase, name, share, there))
+    return best[1] if best else None
+
+
+def _phrases(answer: str) -> set[str]:
+    """Opening, ending and refusals of one answer."""
+    lower = answer[:200].lower()
+    found = {phrase for phrase in REFUSALS if phrase in lower}
+    head, tail = answer[:80].split(), answer[-80:].split()
+    if len(head) >= 3:
+        found.add(" ".join(head[:3]))
+    if len(tail) >= 4:
+        found.add(" ".join(tail[-3:]))
+    return found
+
+
+def _words(words: str) -> set[str]:
+    return {word for word in WORD.findall(words[:2000].lower()) if len(word) > 2 or word.isdigit()}
