@@ -66,3 +66,17 @@ def test_prompts_needed_is_more_than_were_asked():
 )
 def test_numbers(x, text):
     assert number(x) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "controlled", "ending"),
+    [
+        ((-0.06, -0.13, 0.01), (-0.08, -0.12, -0.04), "; length-controlled -8.0 [-12.0, -4.0]."),
+        ((-0.06, -0.09, -0.03), (-0.08, -0.12, -0.04), "; length-controlled 8.0 [4.0, 12.0]."),
+        ((-0.06, -0.09, -0.03), (0.08, 0.04, 0.12), "-8.0 [-12.0, -4.0]: the other way round."),
+    ],
+)  # fmt: skip
+def test_the_length_clause_runs_in_the_direction_of_the_main_clause(raw, controlled, ending):
+    """Unresolved: b minus a, as the main clause says it. Resolved: in favour of the winner."""
+    said = verdict(Interval(*raw, n=400), unit="share", length_controlled=Interval(*controlled, n=400))
+    assert said.endswith(ending)

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from boresight.errors import UserError
 from boresight.evaluate.judges.base import Judgement, Verdict
 from boresight.evaluate.stats import sign_test, wilson
-from boresight.evaluate.win_rate import System, tournament, win_rate
+from boresight.evaluate.win_rate import System, rate_interval, tournament, win_rate
 from tests.evaluate.judges.fakes import LengthScorer, prompt
 
 
@@ -37,11 +38,15 @@ def systems(outcomes, pad=""):
 
 
 def test_ties_are_half_and_failures_missing():
-    """12 won, 4 tied, 6 lost, 1 failed of 23: (12 + 2) / 22."""
+    """12 won, 4 tied, 6 lost, 1 failed of 23: (12 + 2) / 22.
+
+    Bonett and Price add one to each discordant cell: won 13/24, lost 7/24, difference 0.25 ± 1.96 √((20/24 -
+    0.25²)/24) = 0.25 ± 0.3512; half of that around one half is [0.4494, 0.8006].
+    """
     found = win_rate(*systems([1] * 12 + [0.5] * 4 + [0] * 6 + [None]), Decided())
     assert found.counts == {"won": 12, "tied": 4, "lost": 6, "failed": 1}
     assert found.rate.value == pytest.approx(14 / 22)
-    assert (found.rate.low, found.rate.high) == pytest.approx(wilson(14, 22))
+    assert (found.rate.low, found.rate.high) == pytest.approx((0.4494, 0.8006), abs=1e-4)
     assert (found.rate.n, found.rate.missing) == (22, 1)
     assert found.p == pytest.approx(sign_test(12, 6))
     assert found.failures == {"timeout": 1}
@@ -54,6 +59,22 @@ def test_a_prompt_that_one_system_never_answered_is_missing_not_lost():
     assert win_rate(prompts, reference, shorter, Decided()).counts["failed"] == 1
 
 
+def test_the_interval_without_ties_is_wilsons():
+    found = rate_interval([1.0] * 14 + [0.0] * 8)
+    assert (found.low, found.high) == wilson(14, 22)
+
+
+@pytest.mark.parametrize("shares", [(0.14, 0.6, 0.26), (0.3, 0.3, 0.4), (0.02, 0.9, 0.08)])
+def test_a_nominal_interval_covers_the_win_rate_however_many_ties(shares):
+    """Wilson's, which takes a tie for a coin, would cover 99.8 % of the time with 60 % ties."""
+    won, tied, _ = shares
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(150, shares, size=1500)
+    intervals = [rate_interval([1.0] * w + [0.5] * t + [0.0] * x) for w, t, x in counts]
+    covered = np.mean([i.low <= won + tied / 2 <= i.high for i in intervals])
+    assert 0.93 <= covered <= 0.97
+
+
 def test_no_verdict_when_a_tenth_is_missing():
     found = win_rate(*systems([1] * 17 + [None] * 3), Decided())
     assert found.verdict.startswith("No verdict on new against old: 3 of 20 judgements are missing")
@@ -63,9 +84,8 @@ def test_no_verdict_when_a_tenth_is_missing():
 
 def test_the_verdict_says_lead_interval_and_what_is_not_resolved():
     found = win_rate(*systems([1] * 60 + [0] * 40), Decided())
-    assert found.verdict.startswith(
-        "new wins 60.0 % of prompts (ties half, even is 50 %). new beats old by 10.0 points [0.20, 19.1]"
-    )
+    assert found.verdict == "new beats old by 10.0 points [0.20, 19.1], n = 100."
+    assert found.rate_in_words == "new wins 60.0 % of prompts against old (ties half, even is 50 %)."
     found = win_rate(*systems([1] * 52 + [0] * 48), Decided())
     assert "cannot be told apart" in found.verdict and "needs about" in found.verdict
 

@@ -102,12 +102,13 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
 
 
 def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
-    # Written in the winner's direction, like the main clause.
-    shown = controlled if difference.value >= 0 else controlled.scaled(-1)
+    # Written in the main clause's direction: the winner's, or b minus a where there is no winner.
+    shown = controlled.scaled(-1) if difference.high < 0 else controlled
     clause = f"length-controlled {number(shown.value * style.factor)} {style.limits(shown)}"
     if not shown.excludes_zero:
         return f"{clause}: not resolved, {_needs(shown, style)}"
-    return clause if shown.value > 0 else f"{clause}: the other way round"
+    reversed_by_length = difference.excludes_zero and shown.value < 0
+    return f"{clause}: the other way round" if reversed_by_length else clause
 
 
 def what_would_resolve(difference: Interval, style: Unit) -> str:

@@ -25,7 +25,7 @@ from boresight.evaluate.length import (
     length_matched_split,
 )
 from boresight.evaluate.ranking import Game, Ranking, bradley_terry
-from boresight.evaluate.stats import Interval, holm, share_interval, sign_test
+from boresight.evaluate.stats import Interval, holm, paired_difference, share_interval, sign_test
 from boresight.evaluate.verdict import unit_named, verdict
 
 MOST_MISSING = 0.1
@@ -112,10 +112,15 @@ class WinRate:
                 f"are missing, most often because: {reason}."
             )
         even = None if self.controlled is None else _over_even(self.controlled.at_equal_length)
-        lead = _over_even(self.rate)
-        said = verdict(lead, a=self.reference, b=self.candidate, unit="share", length_controlled=even)
+        return verdict(
+            _over_even(self.rate), self.reference, self.candidate, unit="share", length_controlled=even
+        )
+
+    @property
+    def rate_in_words(self) -> str:
+        """The win rate that the verdict's points are counted from."""
         rate = unit_named("share").value(self.rate.value)
-        return f"{self.candidate} wins {rate} of prompts (ties half, even is 50 %). {said}"
+        return f"{self.candidate} wins {rate} of prompts against {self.reference} (ties half, even is 50 %)."
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, without the prompts."""
@@ -132,6 +137,19 @@ class WinRate:
             "not_length_controlled_because": self.uncontrolled or None,
             "by_length": asdict(self.split),
         }
+
+
+def rate_interval(outcomes: Sequence[float | None]) -> Interval:
+    """The mean of outcomes (1 won, 0.5 tied, 0 lost) with a 95 % interval over prompts.
+
+    Without ties it is Wilson's. A tie varies less than a coin, so with ties it is half of Bonett and Price's
+    interval for the share won minus the share lost (`stats.paired_difference`), laid around one half.
+    """
+    if 0.5 not in outcomes:
+        return share_interval(outcomes)
+    won, lost = ([None if o is None else float(o == side) for o in outcomes] for side in (1, 0))
+    lead = paired_difference(lost, won)
+    return Interval(*(0.5 + x / 2 for x in (lead.value, lead.low, lead.high)), lead.n, lead.missing)
 
 
 def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
@@ -160,7 +178,7 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         reference=reference.name,
         candidate=candidate.name,
         judge=judge.name,
-        rate=share_interval(outcomes),
+        rate=rate_interval(outcomes),
         p=sign_test(outcomes.count(1.0), outcomes.count(0.0)),
         controlled=controlled,
         uncontrolled=refusal,

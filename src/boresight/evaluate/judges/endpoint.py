@@ -7,10 +7,18 @@ nothing is asked twice. Replies are kept as they came and read afterwards: a bet
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from pydantic import Field
+
+from boresight.data.synthesize.budget import Budget, BudgetSection, Price, find_price
+from boresight.data.synthesize.client import Client, Endpoint
+from boresight.data.synthesize.ledger import Ledger
+from boresight.data.synthesize.limits import LimitSection
 from boresight.data.synthesize.request import Reply, Request
+from boresight.data.synthesize.transport import OpenAITransport
 from boresight.evaluate.judges.base import JudgeConfig
 
 STAGE = "judge"
@@ -23,6 +31,16 @@ class EndpointConfig(JudgeConfig):
     """Base URL, usually ending in /v1."""
     model: str
     """Name of the model there."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one attempt."""
+    limits: LimitSection = LimitSection()
+    """How fast requests may go out."""
+    price: Price | None = None
+    """Dollars per million tokens; null looks it up where that is possible."""
+    budget: BudgetSection = BudgetSection()
+    """Ceilings over all evaluations that share the ledger."""
 
 
 class Completer(Protocol):
@@ -31,6 +49,38 @@ class Completer(Protocol):
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, in the order asked."""
         ...
+
+
+class LedgerCompleter:
+    """Asks an endpoint, through a ledger that remembers every reply."""
+
+    def __init__(self, config: EndpointConfig, ledger: Ledger):
+        self.config, self.ledger = config, ledger
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
+
+        Raises:
+            UserError: the endpoint refuses access, or answers nothing at all.
+        """
+        return asyncio.run(self._complete(requests))
+
+    async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
+        if any(request.key not in self.ledger for request in requests):
+            budget = Budget.continued(self.config.budget, self.ledger.spent())
+            async with Client(self.ledger, [self._endpoint()], budget) as client:
+                await client.each(requests, client.ask)
+        return [await self.ledger.ask(request) for request in requests]
+
+    def _endpoint(self) -> Endpoint:
+        config = self.config
+        return Endpoint(
+            model=config.model,
+            transport=OpenAITransport(config.endpoint, config.key_env, config.timeout),
+            limits=config.limits,
+            price=find_price(config.model, config.price),
+            timeout=config.timeout,
+        )
 
 
 def why(reply: Reply) -> str:

@@ -29,6 +29,8 @@ class Config(EndpointConfig):
     """Base URL, usually ending in /v1."""
     model: str = "nvidia/llama-3.1-nemotron-70b-reward"
     """Name of the model there."""
+    key_env: str = "NVIDIA_API_KEY"
+    """Environment variable that holds the key."""
 
 
 def build(config: Config, completer: Completer) -> RewardEndpoint:

@@ -102,9 +102,11 @@
     ["Met by some", (s) => shared(s).some((name) => metBy(s, name) > 0 && metBy(s, name) < s.checks.length)],
     ["Met by none", (s) => shared(s).some((name) => metBy(s, name) === 0)],
   ];
+  // A page that sorts its samples itself gives each one tags, and a label for every tag.
+  const tagged = (payload.kinds || []).map(([label, tag]) => [label, (s) => s.tags.includes(tag)]);
   const kinds = [
     ["All", () => true],
-    ...(payload.columns.length === 2 ? ofTwo : ofMany),
+    ...(tagged.length ? tagged : payload.columns.length === 2 ? ofTwo : ofMany),
     ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
@@ -121,7 +123,8 @@
     const link = element("a", "link", "#" + sample.id);
     link.href = "#sample=" + encodeURIComponent(sample.id);
     link.title = "Link to this sample";
-    return element("div", "prompt", element("div", "turns", ...turns), link);
+    const outcome = sample.outcome ? element("span", "badge outcome " + sample.outcome[1], sample.outcome[0]) : "";
+    return element("div", "prompt", element("div", "turns", ...turns), outcome, link);
   }
 
   function checksOf(found) {
@@ -139,13 +142,22 @@
     return element("div", "answer", head, text, checksOf(sample.checks[column]));
   }
 
+  // What a judge said, folded away until it is asked for.
+  function notesOf(sample) {
+    return (sample.notes || []).map(([title, said]) => {
+      const text = element("div", "text", said);
+      text.dir = "auto";
+      return element("details", "note", element("summary", "", title), text);
+    });
+  }
+
   function cardOf(sample) {
     const [before, after] = [sample.answers[0], sample.answers[sample.answers.length - 1]];
     const isDiffed = canDiff && state.diff && before !== null && after !== null;
     const pieces = (isDiffed && wordDiff(before, after)) || [];
     const answers = element("div", "answers", ...sample.answers.map((_, column) => answerOf(sample, column, pieces[column])));
     answers.style.setProperty("--columns", sample.answers.length);
-    const card = element("article", "sample", promptOf(sample), answers);
+    const card = element("article", "sample", promptOf(sample), answers, ...notesOf(sample));
     card.addEventListener("click", () => select(state.shown.indexOf(sample), false));
     return card;
   }
@@ -196,6 +208,12 @@
     redraw();
   }
 
+  function toggleNotes() {
+    const notes = state.current < 0 ? [] : [...byId("samples").children[state.current].querySelectorAll(".note")];
+    const open = notes.some((note) => !note.open);
+    notes.forEach((note) => { note.open = open; });
+  }
+
   function followLink() {
     const wanted = /^#sample=(.*)$/.exec(location.hash);
     if (!wanted) return;
@@ -240,6 +258,7 @@
     j: () => select(state.current + 1),
     k: () => select(state.current - 1),
     d: toggleDiff,
+    r: toggleNotes,
     "/": () => byId("filter").focus(),
   };
 

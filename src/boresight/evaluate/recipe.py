@@ -1,0 +1,122 @@
+"""Recipes of `boresight evaluate`: which systems answer which prompts, and who judges.
+
+    prompts: held-out.jsonl
+    systems:
+      sft: {model: runs/sft}
+      dpo: {model: runs/dpo}
+    judge: {name: reward_model, model: runs/reward}
+
+The first system is the reference that the others are measured against.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, SerializeAsAny, model_validator
+
+from boresight import config
+from boresight.config import Section
+from boresight.errors import UserError
+from boresight.evaluate import judges
+from boresight.evaluate.judges.base import JudgeConfig
+
+
+class SystemSection(Section):
+    """Where a system's answers come from: a model that generates them, or a file that has them."""
+
+    model: str | None = None
+    """A run folder, a model or adapter folder, a hub id, or `starter`."""
+    answers: str | None = None
+    """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SystemSection:
+        if (self.model is None) == (self.answers is None):
+            raise ValueError("give either model or answers, not both and not neither")
+        return self
+
+
+class GenerateSection(Section):
+    """How models answer; the same for all of them."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Longest answer, in tokens. Answers that reach it are counted."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Smallest set of tokens that holds this share of the mass; 1 keeps all."""
+    top_k: int = Field(default=0, ge=0)
+    """Most tokens to choose from; 0 keeps all."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds sampling."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+
+
+class TrustSection(Section):
+    """What is asked to find out whether the judge can be believed; it costs that many more judgements."""
+
+    controls: int = Field(default=50, ge=0)
+    """Planted cases of each kind; 0 plants none."""
+    repeats: int = Field(default=50, ge=0)
+    """Questions asked a second time; 0 asks none."""
+    people: str | None = None
+    """A CSV of human labels: prompt, answer_a, answer_b, preferred (a, b or tie)."""
+
+
+class WinRateRecipe(Section):
+    """One comparison of two or more systems, completely."""
+
+    prompts: str | None = None
+    """Held-out prompts in any layout that data has; null takes those of the first system's answers."""
+    layout: str | None = None
+    """Name of the layout, where detection finds two."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many prompts, from the top."""
+    systems: dict[str, SystemSection] = Field(min_length=2)
+    """By name; the first is the reference."""
+    generate: GenerateSection = GenerateSection()
+    judge: SerializeAsAny[JudgeConfig]
+    """`name`, and that judge's own settings."""
+    trust: TrustSection = TrustSection()
+    ledger: str = "runs/judgements.sqlite"
+    """Where replies of endpoints are kept; shared by all evaluations, so nothing is asked twice."""
+
+    @model_validator(mode="after")
+    def _prompts_from_somewhere(self) -> WinRateRecipe:
+        if self.prompts is None and next(iter(self.systems.values())).answers is None:
+            raise ValueError("prompts is missing, and the first system has no answers to take them from")
+        return self
+
+    @property
+    def judge_name(self) -> str:
+        """Name of the judge, as in the recipe."""
+        return type(self.judge).__module__.rsplit(".", 1)[-1]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        dump = self.model_dump(mode="json")
+        dump["judge"] = {"name": self.judge_name, **dump["judge"]}
+        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe:
+    """Read a recipe, apply `systems.dpo.model=…` overrides, and check everything.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key or judge, value of the wrong type.
+    """
+    return parse(config.read_raw(path, overrides), str(path))
+
+
+def parse(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe:
+    """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    section = raw.get("judge")
+    if not isinstance(section, dict) or "name" not in section:
+        raise UserError(f"{source}: judge.name is missing; set it to one of {', '.join(judges.names())}.")
+    settings = {key: value for key, value in section.items() if key != "name"}
+    judge = config.validate(judges.get(section["name"]).Config, settings, source, "judge")
+    return config.validate(WinRateRecipe, {**raw, "judge": judge}, source)

@@ -1,0 +1,181 @@
+"""One evaluation from recipe to page: answer, judge, test the judge, write it all down."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.config import DataSection
+from boresight.data.prepare import read_data
+from boresight.data.schema import Prompt
+from boresight.data.synthesize.ledger import Ledger
+from boresight.errors import UserError
+from boresight.evaluate import judges, trust
+from boresight.evaluate.judges.base import Judge
+from boresight.evaluate.judges.endpoint import EndpointConfig, LedgerCompleter
+from boresight.evaluate.recipe import SystemSection, WinRateRecipe
+from boresight.evaluate.systems import generate, matched, prompts_of, read_answers, write_answers
+from boresight.evaluate.trust import Trust
+from boresight.evaluate.win_rate import System, Tournament, tournament
+
+
+def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Path:
+    """Evaluate by `recipe` into `folder`; returns the path of the page.
+
+    A folder that an interrupted evaluation of the same recipe left is continued: answers that were
+    generated and replies that were paid for are used again.
+
+    Raises:
+        UserError: `folder` holds another evaluation, or anything in the recipe or the files is wrong.
+    """
+    from boresight.report.win_rate import write_win_rate_page
+
+    console = console or Console(soft_wrap=True)
+    _open_folder(folder, recipe)
+    prompts = read_prompts(recipe, console)
+    console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
+    with ExitStack() as inside:
+        judge = build_judge(recipe, inside)
+        systems = [_answers(name, s, recipe, prompts, folder, console) for name, s in recipe.systems.items()]
+        console.print(f"judging with {judge.name}", markup=False, highlight=False)
+        found = tournament(prompts, systems, judge)
+        believed = examine(judge, recipe, prompts, systems, found)
+    write_results(folder, found, believed)
+    rates = [pair.rate_in_words for pair in found.pairs]
+    for sentence in [*rates, *found.verdicts, *believed.sentences]:
+        console.print(sentence, markup=False, highlight=False)
+    path = write_win_rate_page(folder / "report.html", found, believed)
+    console.print(f"report: {path}", markup=False, highlight=False)
+    return path
+
+
+def read_prompts(recipe: WinRateRecipe, console: Console) -> list[Prompt]:
+    """The held-out prompts, each once."""
+    if recipe.prompts is None:
+        source = next(iter(recipe.systems.values())).answers or ""
+        found = prompts_of(read_answers(source), source)
+    else:
+        section = DataSection(train=recipe.prompts, layout=recipe.layout, bad_rows="drop")
+        loaded = read_data(recipe.prompts, "prompt", section)
+        console.print(loaded.sentence, markup=False, highlight=False)
+        found = [p for p in loaded.examples if isinstance(p, Prompt)]
+    # A prompt that stands there twice would count as two independent ones.
+    once = {json.dumps(p.prompt): p for p in reversed(found)}
+    prompts = list(reversed(once.values()))[: recipe.limit]
+    repeated = [id for id, count in Counter(p.id for p in prompts).items() if count > 1]
+    if repeated:
+        raise UserError(f"prompts: the id {repeated[0]!r} stands for several prompts; give each its own.")
+    return prompts
+
+
+def build_judge(recipe: WinRateRecipe, inside: ExitStack) -> Judge:
+    """The recipe's judge; one behind an endpoint keeps its ledger open until `inside` closes."""
+    completer = None
+    if isinstance(recipe.judge, EndpointConfig):
+        completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)))
+    judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer)
+    return judge
+
+
+def examine(
+    judge: Judge,
+    recipe: WinRateRecipe,
+    prompts: Sequence[Prompt],
+    systems: Sequence[System],
+    found: Tournament,
+) -> Trust:
+    """Whether the judge can be believed, on the answers of the first two systems."""
+    wanted = recipe.trust
+    a, b = ([s.answers.get(p.id) for p in prompts] for s in (systems[1], systems[0]))
+    return Trust(
+        controls=trust.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else (),
+        itself=trust.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None,
+        order=trust.order_effects([c.judgement for pair in found.pairs for c in pair.comparisons]),
+        people=trust.human_agreement(judge, Path(wanted.people)) if wanted.people else None,
+    )
+
+
+def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
+    """`evaluation.json`, and `comparisons.jsonl` with a line a prompt and pair."""
+    metrics = [
+        {
+            "name": f"win_rate:{pair.candidate}:{pair.reference}",
+            "label": f"win rate of {pair.candidate} over {pair.reference}",
+            "before": None,
+            "after": pair.rate.as_dict(),
+            "difference": None,
+            "unit": "share",
+            "better": "higher",
+        }
+        for pair in found.pairs
+    ]
+    results = {"metrics": metrics, **found.as_dict(), "trust": believed.as_dict()}
+    lines = [
+        {"reference_system": pair.reference, "candidate_system": pair.candidate, **comparison.as_dict()}
+        for pair in found.pairs
+        for comparison in pair.comparisons
+    ]
+    _write(folder / "comparisons.jsonl", "".join(_json(line) + "\n" for line in lines))
+    _write(folder / "evaluation.json", _json(results, indent=1) + "\n")
+
+
+def _open_folder(folder: Path, recipe: WinRateRecipe) -> None:
+    from boresight.train.environment import environment
+
+    config = folder / "config.yaml"
+    if config.exists() and config.read_text(encoding="utf-8") != recipe.to_yaml():
+        raise UserError(f"{folder}: holds an evaluation by another recipe; give another folder with --run.")
+    if folder.is_dir() and any(folder.iterdir()) and not config.exists():
+        raise UserError(f"{folder}: holds something else already; give another folder with --run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(config, recipe.to_yaml())
+    _write(folder / "environment.json", _json(environment(), indent=1) + "\n")
+
+
+def _answers(
+    name: str,
+    section: SystemSection,
+    recipe: WinRateRecipe,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    console: Console,
+) -> System:
+    """A system's answers: from where the recipe says, or as this folder already has them."""
+    if section.answers is not None:
+        return matched(name, prompts, read_answers(section.answers), section.answers)
+    kept = folder / f"answers-{_file_name(name)}.jsonl"
+    if kept.exists():
+        return matched(name, prompts, read_answers(kept), kept)
+    system = generate(name, section.model or "", prompts, recipe.generate, console)
+    write_answers(kept, prompts, system)
+    return system
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    # JSON has no infinity; a limit that is not known is null.
+    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

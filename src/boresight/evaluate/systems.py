@@ -1,0 +1,147 @@
+"""What systems said: generated here, or read from a file or a run folder, and matched to the prompts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight.data.files import records
+from boresight.data.schema import Message, Prompt
+from boresight.data.turns import BadField, to_messages
+from boresight.errors import UserError
+from boresight.evaluate.win_rate import System
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boresight.evaluate.recipe import GenerateSection
+
+ANSWER_FIELDS = ("answer", "output", "completion", "response", "after")
+PROMPT_FIELDS = ("prompt", "instruction", "question")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of an answers file; a prompt or an id may be lacking, not both."""
+
+    id: str | None
+    prompt: list[Message] | None
+    answer: str | None
+
+
+def read_answers(source: str | Path) -> list[Answered]:
+    """Answers from a JSONL, JSON or Parquet file, or from a run folder's `samples.jsonl` (after training).
+
+    Raises:
+        UserError: nothing there, or a row without an answer, or without both prompt and id.
+    """
+    path = Path(source)
+    file = path / "samples.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        what = "the run has no samples.jsonl" if path.is_dir() else "there is no such file or run folder"
+        raise UserError(f"{path}: {what}; give a file of prompts and answers, or a run folder with samples.")
+    return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
+
+
+def prompts_of(answers: Sequence[Answered], source: str | Path) -> list[Prompt]:
+    """The prompts that an answers file answers."""
+    for number, row in enumerate(answers, start=1):
+        if row.prompt is None:
+            raise UserError(
+                f"{source}, row {number}: `prompt` is missing; add it, or set prompts in the recipe."
+            )
+    return [Prompt(row.prompt or [], row.id or f"row-{i}") for i, row in enumerate(answers, start=1)]
+
+
+def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], source: str | Path) -> System:
+    """Answers found for each prompt, by its text, or by id where a row has no prompt.
+
+    A prompt without an answer is missing. Raises UserError when no prompt has one: the files do not belong
+    together.
+    """
+    by_text = {_key(row.prompt): row for row in answers if row.prompt is not None}
+    by_id = {row.id: row for row in answers if row.prompt is None}
+    found = {p.id: by_text.get(_key(p.prompt)) or by_id.get(p.id) for p in prompts}
+    if not any(found.values()):
+        raise UserError(
+            f"{source}: answers none of the {len(prompts):,} prompts; "
+            "its `prompt` (or, without it, its `id`) must be that of the prompts file."
+        )
+    return System(name, {id: row and row.answer for id, row in found.items()})
+
+
+def generate(
+    name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
+) -> System:
+    """Answers of a model to every prompt; says how many reached the limit of tokens."""
+    from boresight.data.chat import encode_prompt, ensure_chat_template
+    from boresight.models.load import load_model, load_tokenizer
+    from boresight.models.sample import SamplingParams, sample
+    from boresight.models.stop_tokens import stop_token_ids, wire_stop_tokens
+
+    tokenizer: Any = load_tokenizer(model)
+    ensure_chat_template(tokenizer)
+    policy = load_model(model, device=settings.device)
+    wire_stop_tokens(policy, tokenizer)
+    params = SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        seed=settings.seed,
+        stop_token_ids=stop_token_ids(policy),
+    )
+    encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
+    drawn = [group[0] for group in sample(policy, encoded, params, console=console)]
+    if cut := sum(s.finish == "length" for s in drawn):
+        limit = settings.max_new_tokens
+        said = f"{name}: {cut:,} of {len(drawn):,} answers reached {limit} tokens and are cut."
+        console.print(said, markup=False, highlight=False)
+    texts = (tokenizer.decode(s.ids, skip_special_tokens=True) for s in drawn)
+    return System(name, dict(zip((p.id for p in prompts), texts, strict=True)))
+
+
+def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
+    """Save what a system said, so that `answers: FILE` finds it again; whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(_lines(prompts, system)), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _lines(prompts: Sequence[Prompt], system: System) -> Iterator[str]:
+    for p in prompts:
+        line = {"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _answered(row: Any, where: str) -> Answered:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: not an object; write one with prompt and answer.")
+    field = next((name for name in ANSWER_FIELDS if name in row), None)
+    if field is None:
+        raise UserError(f"{where}: there is no answer; name the column {' or '.join(ANSWER_FIELDS[:4])}.")
+    answer = row[field]
+    if answer is not None and not isinstance(answer, str):
+        raise UserError(f"{where}: `{field}` is not text; give the answer, or null where there is none.")
+    asked = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
+    if asked is None and row.get("id") is None:
+        raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
+    id = None if row.get("id") is None else str(row["id"])
+    return Answered(id, None if asked is None else _messages(row[asked], asked, where), answer)
+
+
+def _messages(value: Any, field: str, where: str) -> list[Message]:
+    if isinstance(value, str):
+        return [Message(role="user", content=value)]
+    try:
+        return to_messages(value, field)
+    except BadField as error:
+        raise UserError(f"{where}: {error}.") from None
+
+
+def _key(prompt: Sequence[Message] | None) -> str:
+    return json.dumps([[m["role"], m["content"]] for m in prompt or []])

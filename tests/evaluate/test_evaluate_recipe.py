@@ -1,0 +1,54 @@
+"""Recipes of evaluation: checked like those of runs, one sentence a mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight.errors import UserError
+from boresight.evaluate.recipe import load, parse
+
+ROOT = Path(__file__).parents[2]
+
+
+def raw(**changes):
+    return {
+        "prompts": "p.jsonl",
+        "systems": {"old": {"model": "starter"}, "new": {"answers": "new.jsonl"}},
+        "judge": {"name": "checks", "check": "constraint_met"},
+    } | changes
+
+
+def test_the_recipe_that_comes_along_is_sound_and_takes_overrides():
+    found = load(ROOT / "recipes" / "eval-winrate.yaml", ["systems.trained.model=runs/x", "judge.batch=4"])
+    assert found.systems["trained"].model == "runs/x" and found.judge.batch == 4
+    assert found.judge_name == "reward_model"
+
+
+def test_what_is_written_down_is_read_back():
+    found = parse(raw())
+    assert parse(yaml.safe_load(found.to_yaml())) == found
+    assert found.judge.check == "constraint_met"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"judge": {"name": "cheks"}}, "did you mean 'checks'"),
+        ({"judge": {}}, "judge.name is missing; set it to one of checks, countdown, llm"),
+        ({"judge": {"name": "checks", "chek": 1}}, "unknown key judge.chek; did you mean 'check'"),
+        ({"judge": {"name": "llm", "model": "m"}}, "judge.endpoint is missing"),
+        ({"systems": {"a": {"model": "x"}}}, "systems is .*at least 2"),
+        (
+            {"systems": {"a": {"modl": "x"}, "b": {"model": "x"}}},
+            "unknown key systems.a.modl; did you mean 'model'",
+        ),
+        ({"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}}, "not both and not neither"),
+        ({"prompts": None}, "prompts is missing"),
+        ({"prompt": "x"}, "unknown key prompt; did you mean 'prompts'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(changes, message):
+    with pytest.raises(UserError, match=message) as found:
+        parse(raw(**changes))
+    assert "\n" not in str(found.value)
