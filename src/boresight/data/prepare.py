@@ -53,13 +53,12 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
     if data.eval:
         held = read_data(data.eval, kind, data)
         _say(console, "held out", held)
-        train, test = list(loaded.examples), list(held.examples)[: data.eval_rows]
+        train, test = list(loaded.examples), draw(held.examples, data.eval_rows, recipe.train.seed)
     else:
         held = loaded
         train, test = split(loaded.examples, data.eval_rows, recipe.train.seed)
     if data.limit:
-        chosen = np.random.default_rng((recipe.train.seed, 1)).permutation(len(train))[: data.limit]
-        train = [train[i] for i in sorted(chosen)]
+        train = draw(train, data.limit, recipe.train.seed)
     sides = Prepared(
         train=_side(recipe, loaded, train, tokenizer, console, "train"),
         eval=_side(recipe, held, test, tokenizer, console, "held out"),
@@ -97,6 +96,12 @@ def split(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Examp
             break
     train = [example for index, example in enumerate(examples) if index not in held]
     return train, [examples[index] for index in sorted(held)]
+
+
+def draw(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
+    chosen = np.random.default_rng((seed, 1)).permutation(len(examples))[:count]
+    return [examples[i] for i in sorted(chosen)]
 
 
 def prompt_of(example: Example) -> list[Any]:

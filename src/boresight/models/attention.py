@@ -92,6 +92,8 @@ def packed_attention(
         return flex_packed_attention(query, key, value, packed, scaling, softcap), None
     if softcap or dropout or query.is_cuda or query.shape[-1] != value.shape[-1]:
         return _attend_plainly(query, key, value, packed.spans, scaling, dropout, softcap), None
+    if packed.short is not None:
+        return packed.short.attend(query, key, value, scaling), None
     return _PackedFlash.apply(query, key, value, packed.spans, scaling).transpose(1, 2), None
 
 

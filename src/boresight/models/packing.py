@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
+from boresight.models.short_rows import ShortRows, short_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class PackedBatch:
     targets: Tensor
     owner: Tensor
     completions: int
+    short: ShortRows | None = None
+    """How to attend in one block, where all rows are short."""
 
     def per_completion(self, values: Tensor) -> Tensor:
         """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`."""
@@ -86,6 +89,7 @@ def pack(rows: Sequence[Row], completions: int, device: torch.device) -> PackedB
         targets=tensor(np.concatenate(targets)),
         owner=tensor(np.concatenate(owner)),
         completions=completions,
+        short=short_rows([[length(s.prompt), *map(length, s.completions)] for s in spans], device),
     )
 
 
