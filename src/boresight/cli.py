@@ -122,6 +122,50 @@ def report(run: Run) -> None:
     typer.echo(write_report(run))
 
 
+@app.command()
+def synthesize(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the data; default runs/RECIPE.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would ask and cost; send nothing.")] = False,
+    max_usd: Annotated[float | None, typer.Option(help="Most dollars, over all resumptions.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens, likewise.")] = None,
+    max_requests: Annotated[int | None, typer.Option(help="Most requests, likewise.")] = None,
+) -> None:
+    """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to go on."""
+    from rich.console import Console
+
+    from boresight.data.synthesize import command
+
+    ceilings = {"max_usd": max_usd, "max_tokens": max_tokens, "max_requests": max_requests}
+    given = [f"budget.{name}={value}" for name, value in ceilings.items() if value is not None]
+    command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Console())
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or one CSV of system, k and n.", metavar="RUN…")
+    ],
+    out: Annotated[Path, typer.Option(help="Page to write; tables are written beside it.")] = Path(
+        "compare.html"
+    ),
+    bar: Annotated[float | None, typer.Option(help="With a CSV: a share to hold every row against.")] = None,
+) -> None:
+    """Compare runs, or a published table of scores, on one page."""
+    if [run.suffix for run in runs] == [".csv"]:
+        from boresight.report.leaderboard import write_leaderboard
+
+        path, sentences = write_leaderboard(runs[0], out, bar)
+        typer.echo("\n".join(sentences))
+        return typer.echo(path)
+    if bar is not None:
+        raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
+    from boresight.report.compare import write_comparison
+
+    typer.echo(write_comparison(runs, out))
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],

@@ -20,7 +20,8 @@ class SamplingParams:
 
     `temperature` divides the logits; 0 takes the most likely token. `top_k` keeps that many of the most
     likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass.
-    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`.
+    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`. `stream` names the prompt's
+    random numbers in place of its place in the call, so that it draws the same in any company.
 
     Raises:
         UserError: a setting is out of range.
@@ -32,6 +33,7 @@ class SamplingParams:
     top_p: float = 1.0
     top_k: int = 0
     stop_token_ids: tuple[int, ...] = ()
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         bounds = {
@@ -68,7 +70,7 @@ class RunningSample:
     """A completion in the making: `sample_index` of the k of its prompt.
 
     `uniforms` holds the random number of every token that it may draw: a function of (seed, prompt
-    index, sample index) alone.
+    index or stream, sample index) alone.
     """
 
     prompt_index: int
@@ -80,7 +82,8 @@ class RunningSample:
     uniforms: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        stream = np.random.SeedSequence((self.params.seed, self.prompt_index, self.sample_index))
+        named = self.prompt_index if self.params.stream is None else self.params.stream
+        stream = np.random.SeedSequence((self.params.seed, named, self.sample_index))
         self.uniforms = np.random.Generator(np.random.PCG64(stream)).random(self.params.max_new_tokens)
 
     @property

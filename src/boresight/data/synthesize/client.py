@@ -98,9 +98,11 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for transport in {
-            id(d.endpoint.transport): d.endpoint.transport for d in self._doors.values()
-        }.values():
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for transport in {id(t): t for t in (d.endpoint.transport for d in self._doors.values())}.values():
             await transport.close()
 
     @property

@@ -152,6 +152,15 @@ class Ledger:
         )
         return [tuple(row) for row in rows]
 
+    def mean_completion(self, stage: str, model: str) -> float | None:
+        """Mean number of answer tokens of a stage and model, where the server says it."""
+        row = self._db.execute(
+            "SELECT avg(json_extract(body, '$.usage.completion_tokens')) FROM responses"
+            " WHERE stage = ? AND model = ?",
+            (stage, model),
+        ).fetchone()
+        return row[0]
+
     def keys(self) -> Iterator[str]:
         """Keys of all completed responses."""
         for (key,) in self._db.execute("SELECT key FROM responses ORDER BY key"):

@@ -1,0 +1,107 @@
+"""A run's ledger, endpoints and account behind calls that wait: stages are plain functions.
+
+with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
+    replies = session.complete(requests)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from boresight.data.synthesize.budget import Budget, BudgetSection, find_price
+from boresight.data.synthesize.client import STUCK_AFTER, Client, Endpoint
+from boresight.data.synthesize.inprocess import InProcessTransport
+from boresight.data.synthesize.ledger import Ledger
+from boresight.data.synthesize.live import watching
+from boresight.data.synthesize.recipe import EndpointSection
+from boresight.data.synthesize.request import Reply, Request
+from boresight.data.synthesize.transport import OpenAITransport, Transport
+
+T = TypeVar("T")
+
+A_YEAR = 365 * 86400.0
+"""Timeout of a model in this process: its batches take as long as they take."""
+
+
+class Session:
+    """Use it inside `with`. It is a judge's `Completer` too.
+
+    Raises:
+        UserError: the ledger is in use, a key is not set, the package `openai` is not installed.
+    """
+
+    def __init__(
+        self,
+        ledger: Path,
+        endpoints: Iterable[EndpointSection],
+        ceilings: BudgetSection | None = None,
+        *,
+        stuck_after: float = STUCK_AFTER,
+        console: Console | None = None,
+    ):
+        self.console = console
+        self.ledger = Ledger(ledger)
+        self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
+        self.endpoints = [open_endpoint(section) for section in endpoints]
+        self.unpriced = sorted(
+            e.model for e in self.endpoints if e.price is None and isinstance(e.transport, OpenAITransport)
+        )
+        local = any(isinstance(e.transport, InProcessTransport) for e in self.endpoints)
+        patience = A_YEAR if local else stuck_after
+        self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=patience)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self.client.close())
+        self._runner.close()
+        self.ledger.close()
+
+    def each(
+        self, what: str, items: Iterable[T], do: Callable[[T], Awaitable[Any]], total: int | None = None
+    ) -> None:
+        """Run `do` on every item, with a live view called `what`; see `Client.each`."""
+        with watching(self.client, what, total, self.console) as step:
+
+            async def counted(item: T) -> None:
+                await do(item)
+                step()
+
+            self._runner.run(self.client.each(items, counted))
+
+    def read(self, coroutine: Any) -> Any:
+        """The result of something that only asks the ledger."""
+        return self._runner.run(coroutine)
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in the order asked: from the ledger, or bought now."""
+        self.each(requests[0].stage if requests else "", requests, self.client.ask, len(requests))
+        return [self.read(self.ledger.ask(request)) for request in requests]
+
+
+def open_endpoint(section: EndpointSection) -> Endpoint:
+    """An endpoint as its recipe section says."""
+    if section.base_url is None:
+        local = InProcessTransport(section.model, section.limits.max_concurrency)
+        # Nothing is refused here, and a batch should be full from the start.
+        full = section.limits.model_copy(update={"start_concurrency": section.limits.max_concurrency})
+        return Endpoint(section.model, local, full, None, A_YEAR)
+    return Endpoint(
+        section.model,
+        _transport(section),
+        section.limits,
+        find_price(section.model, section.price),
+        section.timeout,
+    )
+
+
+def _transport(section: EndpointSection) -> Transport:
+    assert section.base_url is not None
+    return OpenAITransport(section.base_url, section.key_env, section.timeout, section.structured)

@@ -1,0 +1,29 @@
+"""What was left out, why, and what it looked like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+SHOWN = 5
+LONGEST = 160
+
+
+@dataclass
+class Sieve:
+    """Counts by reason, with the first few examples of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def drop(self, reason: str, example: str, amount: int = 1) -> None:
+        """Count something that is left out."""
+        self.counts[reason] += amount
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < SHOWN:
+            line = " ".join(example.split())
+            shown.append(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…")
+
+    def say(self) -> str:
+        """For instance `12 copies, 3 overlap with held-out data`."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in self.counts.most_common())
