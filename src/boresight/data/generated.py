@@ -1,6 +1,6 @@
 """Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
 
-    generate:countdown-tiny-solutions     8,000 problems of the tiny model's size, four orders of numbers each
+    generate:countdown-tiny-solutions     10,000 problems of the tiny model's size, six orders of numbers each
     generate:countdown-tiny-problems      the same problems as prompts, to sample from
     generate:countdown-tiny-held-out      500 held-out ones
     generate:countdown-traces             2,000 problems with 3 or 4 numbers, worked in words
@@ -26,15 +26,16 @@ PREFIX = "generate:"
 
 
 def _tiny_solutions() -> list[Example]:
-    problems = generate(8000, seed=0, **TINY)
-    return [answer_only(q, seed=i) for p in problems for i, q in enumerate(reordered(p, 4, seed=0))]
+    problems = generate(10_000, seed=0, **TINY)
+    # One seed a problem: six orders of its numbers with one solution, not six solutions to choose from.
+    return [answer_only(q, seed=n) for n, p in enumerate(problems) for q in reordered(p, 6, seed=0)]
 
 
 GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     "countdown-tiny-solutions": ("demonstration", _tiny_solutions),
     "countdown-tiny-problems": (
         "prompt",
-        lambda: [prompt(p, "tiny") for p in generate(8000, seed=0, **TINY)],
+        lambda: [prompt(p, "tiny") for p in generate(10_000, seed=0, **TINY)],
     ),
     "countdown-tiny-held-out": (
         "prompt",
