@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from boresight.check.explain import Explanation
 from boresight.check.finding import Finding
 from boresight.check.forecast import Forecast, curve_in_words
 from boresight.check.preflight import Report
@@ -39,6 +40,17 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         table.add_row(Text(finding.severity, STYLES[finding.severity]), _told(finding))
     console.print(table)
+
+
+def print_explanation(explanation: Explanation, console: Console) -> None:
+    """What became of a run, then its causes in order."""
+    console.print(Text(explanation.name, style="bold"))
+    for sentence in explanation.outcome:
+        console.print(Text(sentence))
+    console.print()
+    print_findings(explanation.findings, console)
+    if not explanation.findings:
+        console.print(Text("Nothing in the log points to a fault.", style="green"))
 
 
 def _told(finding: Finding) -> Text:

@@ -1,0 +1,101 @@
+"""Watch a run: the numbers it logs go in, findings come out at the step they fire.
+
+monitor = Monitor(History(steps=200, eval_rows=400))
+monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from boresight.check import live
+from boresight.check.finding import Finding, checks_of, from_json
+from boresight.check.history import History
+
+FILE = "findings.jsonl"
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+class Monitor:
+    """Runs the live checks over a growing history; each finding is reported once."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.findings: list[Finding] = []
+        self._waiting = {check.__name__: check for check in checks_of(live)}
+
+    def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
+        """Take one line of metrics; returns what it brought to light."""
+        self.history.add(step, split, numbers)
+        fired: list[Finding] = []
+        for name, check in list(self._waiting.items()):
+            finding = check(self.history)
+            if finding is not None:
+                del self._waiting[name]
+                fired.append(replace(finding, step=step))
+        self.findings += fired
+        return fired
+
+    def replay(self, folder: Path) -> None:
+        """Take the lines that a run folder holds already, so that a resumed run is watched as one."""
+        for line in read_lines(folder / "metrics.jsonl"):
+            split = line.get("split")
+            if split in self.history.series and isinstance(line.get("step"), int):
+                numbers = {k: v for k, v in line.items() if k not in ("step", "split")}
+                self.see(line["step"], split, numbers)
+
+
+class Watch:
+    """A monitor at work on a run folder: says its findings and writes them to `findings.jsonl`.
+
+    `stopped_by` is the first error, where the recipe asks to stop at one; the loop looks at it.
+    """
+
+    def __init__(
+        self, folder: Path, history: History, say: Callable[[str, str | None], None], *, stop: bool = False
+    ) -> None:
+        self._file = folder / FILE
+        self._say = say
+        self._stop = stop
+        self._monitor = Monitor(history)
+        self._monitor.replay(folder)
+        self.stopped_by: Finding | None = None
+
+    def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
+        """Take one line of metrics, as `Tracker.log` gets it."""
+        for finding in self._monitor.see(step, split, numbers):
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(finding.as_json() + "\n")
+            told = f"step {step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
+            self._say(told, STYLES[finding.severity])
+            if self._stop and finding.severity == "error":
+                self.stopped_by = self.stopped_by or finding
+
+
+def read_findings(folder: Path) -> list[Finding]:
+    """Findings that a run folder holds; lines that cannot be read are left out."""
+    found = []
+    for line in read_lines(folder / FILE):
+        try:
+            found.append(from_json(json.dumps(line)))
+        except (KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def read_lines(file: Path) -> list[dict]:
+    """JSON objects of a file, one a line; without a file none, without what is broken."""
+    if not file.is_file():
+        return []
+    found = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict):
+            found.append(line)
+    return found
