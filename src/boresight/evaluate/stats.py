@@ -210,6 +210,36 @@ def mcnemar(a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mappi
     return McNemar(only_a, only_b, x.size - only_a - only_b, missing, sign_test(only_b, only_a))
 
 
+@dataclass(frozen=True)
+class Unpaired:
+    """Two shares of which only the totals are known: b minus a, and the score test's z and p."""
+
+    difference: Interval
+    z: float
+    p: float
+
+
+def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float = 0.95) -> Unpaired:
+    """Share k_b / n_b minus share k_a / n_a, as if the two had been asked different prompts.
+
+    For totals alone: where outcomes per prompt are known, `paired_difference` sees more. The interval joins
+    two Wilson intervals (Newcombe 1998, method 10), the test pools both shares. `n` is the smaller sample.
+    """
+    a, b = k_a / n_a, k_b / n_b
+    low_a, high_a = wilson(k_a, n_a, level)
+    low_b, high_b = wilson(k_b, n_b, level)
+    difference = Interval(
+        b - a,
+        b - a - math.hypot(b - low_b, high_a - a),
+        b - a + math.hypot(high_b - b, a - low_a),
+        min(n_a, n_b),
+    )
+    pooled = (k_a + k_b) / (n_a + n_b)
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
+    z = (b - a) / spread if spread else 0.0
+    return Unpaired(difference, z, float(2 * sps.norm.sf(abs(z))))
+
+
 # Several comparisons, and how many prompts to ask for ---------------------------------------------------
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.errors import UserError
-from boresight.evaluate.stats import holm, mcnemar, paired_difference
+from boresight.evaluate.stats import Interval, holm, mcnemar, paired_difference
 from boresight.evaluate.verdict import unit_named, verdict
 from boresight.report.facts import flat
 from boresight.report.figures import overlaid, run_colour
 from boresight.report.page import page, write_page
 from boresight.report.read_run import RunData, read_run
 from boresight.report.table import Cell, Drawing, draw
+from boresight.report.tables import Table, TableRow, write_tables
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,32 @@ class SharedMetric:
 
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Path:
-    """Write the page that compares two or more run folders to `path`; the first run is the baseline."""
+    """Write the page that compares two or more run folders to `path`; the first run is the baseline.
+
+    Beside it stand the metrics as Markdown, CSV and LaTeX.
+    """
     if len(runs) < 2:
         raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")
     found = [read_run(run) for run in runs]
     if len({run.name for run in found}) < len(found):
         found = [replace(run, name=str(run.folder)) for run in found]
     write_page(path, compare(found))
+    write_tables(path, metrics_table(found))
     return path
+
+
+def metrics_table(runs: Sequence[RunData]) -> Table:
+    """Every metric after training, a column a run, for the tables beside the page."""
+    order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
+    rows = [
+        TableRow(metric.label, metric.unit, [_after(run, name) for run in runs])
+        for name, metric in reversed(order.items())
+    ]
+    return Table("metric", [run.name for run in runs], rows)
+
+
+def _after(run: RunData, name: str) -> Interval | None:
+    return next((metric.after for metric in run.metrics if metric.name == name), None)
 
 
 def compare(runs: Sequence[RunData]) -> str:
@@ -83,7 +102,7 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
     found = []
     for name in order:
         unit = unit_named(first[name].unit)
-        after = [next((m.after for m in run.metrics if m.name == name), None) for run in runs]
+        after = [_after(run, name) for run in runs]
         cells = [i and Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after]
         marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
         found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))

@@ -1,0 +1,101 @@
+"""The numbers of a comparison as Markdown, CSV and LaTeX, for papers, pull requests and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.evaluate.stats import Interval
+from boresight.evaluate.verdict import unit_named
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One metric (or one system), with an interval per column; None where it was not measured."""
+
+    label: str
+    unit: str
+    intervals: list[Interval | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns are runs; rows are metrics."""
+
+    head: str
+    columns: list[str]
+    rows: list[TableRow]
+
+
+def write_tables(page: Path, table: Table) -> list[Path]:
+    """Write `page` with the endings .md, .csv and .tex; returns their paths."""
+    written = []
+    for ending, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
+        path = page.with_suffix(ending)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        written.append(path)
+    return written
+
+
+def markdown(table: Table) -> str:
+    """A pipe table; a pipe in a name is escaped, a line break becomes a space."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(re.sub(r"\s+", " ", cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+    rule = "|---|" + "---:|" * len(table.columns) + "\n"
+    return line([table.head, *table.columns]) + rule + "".join(line(cells) for cells in _cells(table))
+
+
+def latex(table: Table) -> str:
+    """A booktabs table; whatever LaTeX reads as a command is escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        escaped = ("".join(LATEX.get(c, c) for c in re.sub(r"\s+", " ", cell)) for cell in cells)
+        return " & ".join(escaped) + r" \\" + "\n"
+
+    head = r"\begin{tabular}{l" + "r" * len(table.columns) + "}\n\\toprule\n"
+    body = "".join(line(cells) for cells in _cells(table))
+    return head + line([table.head, *table.columns]) + "\\midrule\n" + body + "\\bottomrule\n\\end{tabular}\n"
+
+
+def comma_separated(table: Table) -> str:
+    """One number a line, unrounded: what a spreadsheet or a script can go on with."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([table.head, "column", "unit", "value", "low", "high", "n", "missing"])
+    for row in table.rows:
+        for column, i in zip(table.columns, row.intervals, strict=True):
+            if i is not None:
+                writer.writerow(
+                    [_plain(row.label), _plain(column), row.unit, i.value, i.low, i.high, i.n, i.missing]
+                )
+    return stream.getvalue()
+
+
+def _cells(table: Table) -> list[list[str]]:
+    return [[row.label, *(_text(i, row.unit) for i in row.intervals)] for row in table.rows]
+
+
+def _text(interval: Interval | None, unit: str) -> str:
+    if interval is None:
+        return "–"
+    style = unit_named(unit)
+    return f"{style.value(interval.value)} {style.limits(interval)}, n = {interval.n:,}"
+
+
+def _plain(name: str) -> str:
+    """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
+    return f"'{name}" if name[:1] in "=+-@\t\r" else name
