@@ -17,7 +17,35 @@ from boresight.data.batching import micro_batches
 from boresight.data.chat import encode_preference
 from boresight.data.rows import Row
 from boresight.data.schema import Message, Preference
+from boresight.evaluate.heldout import Measured, measure
 from boresight.models.logprobs import completion_logprobs
+from boresight.models.lora import adapters_off, has_adapters
+
+
+LABEL = "log-likelihood of answers under the start model, per token"
+
+
+def under_start_model(
+    policy: Any,
+    tokenizer: Any,
+    ids: Sequence[str],
+    prompts: Sequence[Sequence[Message]],
+    before: Sequence[str],
+    after: Sequence[str],
+) -> list[Measured]:
+    """How likely the start model finds both sides' answers; nothing where it is no longer at hand.
+
+    A policy with adapters still holds its start model. One trained whole does not.
+    """
+    if not ids or not has_adapters(policy):
+        return []
+    with adapters_off(policy):
+        old, new = (logps_per_token(policy, tokenizer, prompts, answers) for answers in (before, after))
+
+    def by_id(values: list[float | None]) -> dict[str, float]:
+        return {id: value for id, value in zip(ids, values, strict=True) if value is not None}
+
+    return [measure("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from boresight.config import Recipe
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Prepared, prepare
 from boresight.errors import UserError
-from boresight.evaluate import answers, heldout
+from boresight.evaluate import answers, heldout, likelihood
 from boresight.evaluate.reward import held_out_reward
 from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
@@ -84,6 +84,8 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
         said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
     measured = heldout.compare(start["numbers"], after)
     measured += answers.write(folder, asked, start["answers"], said_after)
+    ids, prompts = [q.id for q in asked], [q.prompt for q in asked]
+    measured += likelihood.under_start_model(policy, tokenizer, ids, prompts, start["answers"], said_after)
     write_json(folder / "evaluation.json", {"metrics": [m.as_dict() for m in measured]})
     return finish(folder, measured, console)
 
