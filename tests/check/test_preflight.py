@@ -1,0 +1,153 @@
+"""Preflight as a whole: healthy recipes pass, broken ones are stopped by name, looking twice costs once."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from dataclasses import asdict
+
+import pytest
+import yaml
+from rich.console import Console
+
+from boresight import config
+from boresight.check import preflight as module
+from boresight.check.preflight import before_training, names, preflight
+from boresight.errors import UserError
+from tests.check import builders as b
+from tests.tiny import tiny_model, tiny_tokenizer
+
+SIZES = {"135M": 134_515_008, "0.5B": b.QWEN, "tiny": 870_000}
+# Settings that worked for somebody, with how many rows: published recipes and this project's own.
+HEALTHY = {
+    "SmolLM2-135M DPO": ("dpo", "135M", 120_000, "optim.lr=1e-6 method.beta=0.5 train.batch=128"),
+    "zephyr-220m DPO": ("dpo", "135M", 62_000, "optim.lr=5e-7 optim.schedule=linear train.batch=16"),
+    "0.5B DPO": ("dpo", "0.5B", 60_000, "optim.lr=1e-6 train.batch=32"),
+    "0.5B DPO, ladder's top": ("dpo", "0.5B", 60_000, "optim.lr=5e-6 train.batch=64"),
+    "0.5B IPO": ("ipo", "0.5B", 48_000, "optim.lr=5e-6 method.tau=0.1 train.batch=64 optim.warmup=0.05"),
+    "LoRA DPO": ("dpo", "135M", 20_000, "optim.lr=1e-4 model.lora={} train.batch=32"),
+    "SimPO": ("simpo", "0.5B", 60_000, "optim.lr=1e-6 train.batch=128"),
+    "reward model": ("reward", "0.5B", 60_000, "optim.lr=1e-5 train.batch=64"),
+    "smol-smoltalk SFT": ("sft", "135M", 460_000, "optim.lr=1e-3 train.batch=128"),
+    "Countdown SFT": ("sft", "0.5B", 1_000, "optim.lr=5e-5 train.batch=64 train.epochs=6"),
+    "Countdown RLOO": ("rloo", "0.5B", 12_800, "optim.lr=1e-5 method.beta=0.001 train.batch=128"),
+    "tiny Countdown SFT": ("sft", "tiny", 64_000, "optim.lr=2e-3 train.batch=128"),
+    "tiny Countdown RLOO": ("rloo", "tiny", 6_400, "optim.lr=5e-5 train.batch=64"),
+    "XPO": ("xpo", "0.5B", 30_000, "optim.lr=5e-7 method.alpha=1e-5 train.batch=64"),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_no_error_on_healthy_recipes(name):
+    method, size, rows, settings = HEALTHY[name]
+    found = b.found_in_recipe(b.recipe(method, *settings.split()), rows, SIZES[size])
+    assert [str(f) for f in found if f.severity == "error"] == []
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tiny_tokenizer()
+    tiny_model(vocab=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    monkeypatch.setattr("boresight.models.starter.cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def make_recipe(tmp_path, model_folder, cached):
+    """`make_recipe(pairs, "a.b=c")` writes the pairs and gives a recipe that trains on them."""
+
+    def make(pairs, *settings):
+        lines = (json.dumps(asdict(p)).replace("chosen_score", "score_chosen") for p in pairs)
+        lines = (line.replace("rejected_score", "score_rejected") for line in lines)
+        (tmp_path / "pairs.jsonl").write_text("".join(line + "\n" for line in lines))
+        raw = {
+            "method": {"name": "dpo"},
+            "model": {"name": str(model_folder)},
+            "data": {"train": str(tmp_path / "pairs.jsonl"), "max_length": 400},
+            "optim": {"lr": 1e-3},
+            "train": {"batch": 8},
+        }
+        for setting in settings:
+            config._apply(raw, setting)
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
+        return config.parse(raw)
+
+    return make
+
+
+def swapped_pairs():
+    return [b.swapped(p, scores=True) for p in b.pairs(120)]
+
+
+def test_a_healthy_folder_passes_and_counts_its_rows(make_recipe):
+    report = preflight(make_recipe(b.pairs(120)))
+    assert report.errors == []
+    assert (report.rows, report.sampled) == (96, 96)  # a fifth is held out
+    assert report.forecast.steps == 12
+    assert report.load.parameters == sum(
+        p.numel() for p in tiny_model(vocab=len(tiny_tokenizer())).parameters()
+    )
+
+
+def test_an_error_stops_training_and_can_be_allowed_by_name(make_recipe):
+    console = Console(file=io.StringIO())
+    with pytest.raises(
+        UserError, match=r"check: In 100 % of 96 scored pairs.*check.allow=\[labels-swapped\]"
+    ):
+        before_training(make_recipe(swapped_pairs()), console)
+    allowed = before_training(make_recipe(swapped_pairs(), "check.allow=[labels-swapped]"), console)
+    assert allowed[0].name == "labels-swapped" and allowed[0].severity == "warning"
+
+
+def test_allowing_what_does_not_exist_is_refused(make_recipe):
+    with pytest.raises(
+        UserError, match="no finding is called 'labels-swaped'; did you mean 'labels-swapped'"
+    ):
+        preflight(make_recipe(b.pairs(60), "check.allow=[labels-swaped]"))
+
+
+def test_the_same_content_is_looked_at_once(make_recipe, cached, monkeypatch):
+    recipe = make_recipe(swapped_pairs())
+    first = preflight(recipe)
+    monkeypatch.setattr(module.at_hand, "read_examples", lambda recipe: pytest.fail("read again"))
+    assert [f.name for f in preflight(recipe).findings] == [f.name for f in first.findings]
+    assert preflight(recipe.model_copy(update={"train": recipe.train})).rows == first.rows
+    monkeypatch.undo()
+    monkeypatch.setattr("boresight.models.starter.cache_folder", lambda: cached)
+    assert "labels-swapped" not in [f.name for f in preflight(make_recipe(b.pairs(120))).findings]
+
+
+def test_a_cut_recipe_names_the_side(make_recipe):
+    rng = random.Random(1)
+
+    def longer(pair):
+        words = " ".join(rng.choice(b.FILLERS) for _ in range(60))
+        chosen = [{"role": "assistant", "content": pair.chosen[0]["content"] + words}]
+        return b.replace(pair, chosen=chosen)
+
+    report = preflight(make_recipe([longer(p) for p in b.pairs(120)]))
+    assert "chosen-truncated" in [f.name for f in report.findings]
+
+
+def test_without_data_or_model_the_forecast_still_comes(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    recipe = b.recipe(
+        "dpo", "method.beta=0.05", "optim.lr=2e-7", "train.batch=24", model={"name": "Qwen/Qwen2.5-0.5B"}
+    )
+    report = preflight(recipe, rows=5000)
+    assert report.errors[0].name == "learning-rate-budget"
+    assert report.forecast.budget == pytest.approx(2.1e-5, rel=0.02)
+    assert "not-checked" in [f.name for f in report.findings]
+
+
+def test_names_are_those_of_the_checks():
+    assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(names())
+    assert len(names()) == len(set(names()))
