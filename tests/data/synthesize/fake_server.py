@@ -121,7 +121,8 @@ class FakeServer:
         self.under_way = self.most_under_way = 0
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.batch_script: Callable[[list[dict[str, Any]]], tuple[list[Any], list[Any], str]] | None = None
+        self.batch_script: Callable[..., Any] | None = None
+        self.hold_batches = False
         self._change = threading.Condition()
         self._ready = threading.Event()
 

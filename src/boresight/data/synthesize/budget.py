@@ -34,6 +34,11 @@ class Price(Section):
         fresh = usage.prompt - usage.cached
         return (fresh * self.input + usage.cached * cached + usage.completion * self.output) / MILLION
 
+    def halved(self) -> Price:
+        """What the same tokens cost in a batch."""
+        cached = None if self.cached_input is None else self.cached_input / 2
+        return Price(input=self.input / 2, output=self.output / 2, cached_input=cached)
+
 
 class BudgetSection(Section):
     """Ceilings for the whole run, however often it is resumed; null is no ceiling."""

@@ -1,11 +1,12 @@
 """The ledger: every response that was paid for, kept from the moment it arrives.
 
 One SQLite file in WAL mode, one transaction per event, so that a process killed at any instant has lost
-nothing that it had received. Three tables:
+nothing that it had received. Four tables:
 
     responses   key (see `Request.key`), the request, the server's body as it came
     attempts    what was sent, reserved before sending and settled after: the budget's memory
     failures    requests that were given up, asked again by the next run
+    batched     requests in a batch that the server works on, and its id
 
 Values are JSON; nothing is pickled. No key or header ever comes here: requests are stored as
 `Request.identity`, which has neither.
@@ -17,7 +18,7 @@ import fcntl
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS responses (
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, key TEXT, stage TEXT, state TEXT, tokens INTEGER, usd REAL, at REAL);
 CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, stage TEXT, kind TEXT, detail TEXT);
+CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT);
 CREATE INDEX IF NOT EXISTS open_attempts ON attempts (id) WHERE state = 'open';
 """
 
@@ -76,7 +78,9 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             self._lock.close()
             raise UserError(f"{self.path}: not a ledger ({error}); move it away.") from None
-        # Attempts that a dead process left open: the server may have answered them.
+        # Attempts that a dead process left open: those in a batch are still under way and will be
+        # reserved again by whoever asks for them; of the others the server may have answered any.
+        self._db.execute("DELETE FROM attempts WHERE state = 'open' AND key IN (SELECT key FROM batched)")
         self._db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'open'")
 
     def __enter__(self) -> Ledger:
@@ -135,6 +139,23 @@ class Ledger:
         """Note that this run asks no more for `request`, and why; the next run will."""
         row = (request.key, request.stage, kind, detail)
         self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
+
+    def batch(self, keys: Iterable[str], batch: str) -> None:
+        """Note in which batch these requests are."""
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
+        self._db.execute("COMMIT")
+
+    def end_batch(self, batch: str) -> None:
+        """Forget a batch whose results have been handed out."""
+        self._db.execute("DELETE FROM batched WHERE batch = ?", (batch,))
+
+    def batches(self) -> dict[str, list[str]]:
+        """Keys by batch, of those that an earlier process submitted and did not see the end of."""
+        found: dict[str, list[str]] = {}
+        for key, batch in self._db.execute("SELECT key, batch FROM batched"):
+            found.setdefault(batch, []).append(key)
+        return found
 
     def spent(self) -> Spent:
         """Totals over all runs on this ledger."""

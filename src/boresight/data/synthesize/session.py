@@ -13,19 +13,21 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from boresight.data.synthesize.batch import MOST_REQUESTS, BatchTransport
 from boresight.data.synthesize.budget import Budget, BudgetSection, find_price
 from boresight.data.synthesize.client import STUCK_AFTER, Client, Endpoint
 from boresight.data.synthesize.inprocess import InProcessTransport
 from boresight.data.synthesize.ledger import Ledger
+from boresight.data.synthesize.limits import LimitSection
 from boresight.data.synthesize.live import watching
 from boresight.data.synthesize.recipe import EndpointSection
 from boresight.data.synthesize.request import Reply, Request
-from boresight.data.synthesize.transport import OpenAITransport, Transport
+from boresight.data.synthesize.transport import OpenAITransport
 
 T = TypeVar("T")
 
 A_YEAR = 365 * 86400.0
-"""Timeout of a model in this process: its batches take as long as they take."""
+"""Timeout of a model in this process and of a batch: they take as long as they take."""
 
 
 class Session:
@@ -47,12 +49,13 @@ class Session:
         self.console = console
         self.ledger = Ledger(ledger)
         self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
-        self.endpoints = [open_endpoint(section) for section in endpoints]
+        sections = list(endpoints)
+        self.endpoints = [open_endpoint(section, self.ledger) for section in sections]
         self.unpriced = sorted(
-            e.model for e in self.endpoints if e.price is None and isinstance(e.transport, OpenAITransport)
+            e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
         )
-        local = any(isinstance(e.transport, InProcessTransport) for e in self.endpoints)
-        patience = A_YEAR if local else stuck_after
+        slow = any(section.base_url is None or section.batch for section in sections)
+        patience = A_YEAR if slow else stuck_after
         self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=patience)
         self._runner = asyncio.Runner()
 
@@ -86,22 +89,17 @@ class Session:
         return [self.read(self.ledger.ask(request)) for request in requests]
 
 
-def open_endpoint(section: EndpointSection) -> Endpoint:
+def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
     """An endpoint as its recipe section says."""
     if section.base_url is None:
-        local = InProcessTransport(section.model, section.limits.max_concurrency)
         # Nothing is refused here, and a batch should be full from the start.
-        full = section.limits.model_copy(update={"start_concurrency": section.limits.max_concurrency})
-        return Endpoint(section.model, local, full, None, A_YEAR)
-    return Endpoint(
-        section.model,
-        _transport(section),
-        section.limits,
-        find_price(section.model, section.price),
-        section.timeout,
-    )
-
-
-def _transport(section: EndpointSection) -> Transport:
-    assert section.base_url is not None
-    return OpenAITransport(section.base_url, section.key_env, section.timeout, section.structured)
+        most = section.limits.max_concurrency
+        full = LimitSection(max_concurrency=most, start_concurrency=most)
+        return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR)
+    price = find_price(section.model, section.price)
+    if section.batch:
+        full = LimitSection(max_concurrency=MOST_REQUESTS, start_concurrency=MOST_REQUESTS)
+        batched = BatchTransport(section.base_url, ledger, section.key_env, structured=section.structured)
+        return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR)
+    direct = OpenAITransport(section.base_url, section.key_env, section.timeout, section.structured)
+    return Endpoint(section.model, direct, section.limits, price, section.timeout)
