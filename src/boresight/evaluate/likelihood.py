@@ -21,7 +21,6 @@ from boresight.evaluate.heldout import Measured, measure
 from boresight.models.logprobs import completion_logprobs
 from boresight.models.lora import adapters_off, has_adapters
 
-
 LABEL = "log-likelihood of answers under the start model, per token"
 
 
