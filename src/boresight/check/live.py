@@ -58,8 +58,10 @@ def memorising(h: History) -> Finding | None:
 
 def not_learning(h: History) -> Finding | None:
     """After a quarter of the run held-out accuracy cannot be told from chance."""
-    held = h.held_out_share()
-    if held is None or h.progress < QUARTER or held[1] > 0.5 or held[0] >= 0.55 or held[2] < 0.5:
+    held, trained = h.held_out_share(), h.recent("accuracy", 20)
+    if held is None or h.progress < QUARTER or held[0] >= 0.55 or not held[1] <= 0.5 <= held[2]:
+        return None
+    if trained and mean(trained) >= 0.6:  # it learns something: `memorising` will say what
         return None
     rates = h.recent("lr_sum", 1)
     budget = f"; the learning rates sum to {rates[0]:.1e} so far" if rates else ""
@@ -220,7 +222,9 @@ def over_optimisation(h: History) -> Finding | None:
 def overfitting(h: History) -> Finding | None:
     """Training accuracy runs ahead of held-out accuracy."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
-    if held is None or len(trained) < 10 or h.eval_rows < 100 or mean(trained) - held[2] < 0.1:
+    if held is None or len(trained) < 10 or h.eval_rows < 100 or h.progress < QUARTER:
+        return None
+    if mean(trained) - held[2] < 0.1:
         return None
     return note(
         "overfitting",

@@ -7,13 +7,18 @@ monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boresight.check import live
 from boresight.check.finding import Finding, checks_of, from_json
 from boresight.check.history import History
+
+if TYPE_CHECKING:
+    from boresight.config import Recipe
+    from boresight.train.track import Tracker
 
 FILE = "findings.jsonl"
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -51,18 +56,16 @@ class Monitor:
 class Watch:
     """A monitor at work on a run folder: says its findings and writes them to `findings.jsonl`.
 
-    `stopped_by` is the first error, where the recipe asks to stop at one; the loop looks at it.
+    Findings of steps that a resumed run will do again are forgotten.
     """
 
-    def __init__(
-        self, folder: Path, history: History, say: Callable[[str, str | None], None], *, stop: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, history: History, tracker: Tracker, *, stop: bool = False) -> None:
         self._file = folder / FILE
-        self._say = say
+        self._tracker = tracker
         self._stop = stop
         self._monitor = Monitor(history)
         self._monitor.replay(folder)
-        self.stopped_by: Finding | None = None
+        write_findings(folder, [f for f in read_findings(folder) if (f.step or 0) <= history.step])
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
         """Take one line of metrics, as `Tracker.log` gets it."""
@@ -70,9 +73,22 @@ class Watch:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(finding.as_json() + "\n")
             told = f"step {step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
-            self._say(told, STYLES[finding.severity])
+            self._tracker.say(told, STYLES[finding.severity])
             if self._stop and finding.severity == "error":
-                self.stopped_by = self.stopped_by or finding
+                self._tracker.stopping = True
+
+
+def watch(folder: Path, tracker: Tracker, recipe: Recipe, steps: int, eval_rows: int) -> None:
+    """Let a monitor listen to everything that `tracker` logs."""
+    history = History(steps, eval_rows, recipe.method_name)
+    tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
+
+
+def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
+    """Write `findings.jsonl` whole or not at all."""
+    part = folder / f".{FILE}.part"
+    part.write_text("".join(finding.as_json() + "\n" for finding in findings), encoding="utf-8")
+    part.replace(folder / FILE)
 
 
 def read_findings(folder: Path) -> list[Finding]:

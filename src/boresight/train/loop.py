@@ -99,12 +99,14 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
             done = {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
             numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
             task.tracker.log(step + 1, "train", numbers)
-            if step + 1 == steps or (step + 1) % eval_every == 0:
+            if step + 1 == steps or (step + 1) % eval_every == 0 or task.tracker.stopping:
                 after = evaluate_now(task, step + 1)
             if _save_due(recipe, step + 1, stop.made):
                 _save(task, optimizer, done)
                 if stop.made and step + 1 < steps:
                     raise Interrupted(f"stopped after step {step + 1} of {steps}; go on with --resume.")
+            if task.tracker.stopping:
+                break
     final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
     checkpoint.save_model(final, task.tokenizer, task.run / "model")
     return after if after is not None else evaluate_now(task, steps)

@@ -14,6 +14,9 @@ import torch
 from rich.console import Console
 
 from boresight import methods
+from boresight.check.finding import Finding
+from boresight.check.monitor import watch, write_findings
+from boresight.check.preflight import before_training
 from boresight.config import Recipe
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Prepared, prepare
@@ -43,8 +46,10 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
         Interrupted: a signal asked the run to stop; it did so at a checkpoint.
     """
     console = console or Console(soft_wrap=True)
+    checked: list[Finding] = []
     if not resume:
         refuse_used_folder(folder)
+        checked = before_training(recipe, console)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
     seed_everything(recipe.train.seed)
@@ -65,7 +70,9 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
         rewind(folder, int(going_on.name.removeprefix("step-")))
     else:
         open_folder(folder, recipe, data.facts())
+        write_findings(folder, checked)
     with Tracker(folder, parts.batches.steps, console) as tracker:
+        watch(folder, tracker, recipe, parts.batches.steps, len(data.eval.rows))
         task = Task(
             recipe=recipe,
             method=method,

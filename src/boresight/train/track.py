@@ -32,6 +32,10 @@ class Tracker:
     def __init__(self, run: Path, steps: int, console: Console) -> None:
         self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._console = console
+        self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []
+        """Called with step, split and numbers of every line that is logged."""
+        self.stopping = False
+        """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps
         self._started = self._said = time.monotonic()
         self._bar = Progress(
@@ -66,6 +70,8 @@ class Tracker:
             self._console.print(
                 f"  held out after step {step}: {shown(numbers)}", style="cyan", highlight=False
             )
+        for listen in self.listeners:
+            listen(step, split, numbers)
 
     def say(self, sentence: str, style: str | None = None) -> None:
         """Print a sentence above the progress line."""
