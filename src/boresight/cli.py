@@ -166,6 +166,22 @@ def compare(
     typer.echo(write_comparison(runs, out))
 
 
+@app.command()
+def arena(
+    a: Annotated[
+        Path, typer.Argument(help="A run folder with samples, or a file of answers.", metavar="RUN_A")
+    ],
+    b: Annotated[Path, typer.Argument(help="Another one.", metavar="RUN_B")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the order of prompts and sides.")] = 0,
+) -> None:
+    """Vote blind between the answers of two systems in the browser; votes become preference pairs."""
+    from boresight.evaluate.arena.command import arena as serve
+
+    serve(a, b, out, port, seed)
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],

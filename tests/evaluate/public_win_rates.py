@@ -1,10 +1,10 @@
 """Published win rates, percent, of models whose judge annotations lie in the public data folder.
 
 From the leaderboard files of tatsu-lab/alpaca_eval (src/alpaca_eval/leaderboards, Apache-2.0): `win_rate` and
-`n_total`, under the names that the annotations use. They cover 92 of the 124 pairs of judge and model that the
-annotations hold. Left out are
+`n_total`, under the names that the annotations use. They cover 92 of the 124 pairs of judge and model that
+are annotated. Left out are
 
-- models that no leaderboard file at hand has (ghost-7b-alpha, mistral-medium, the FuseChat family and others);
+- models that no leaderboard file at hand has (ghost-7b-alpha, mistral-medium, FuseChat and others);
 - scores published on 256 of the 805 prompts (judge alpaca_eval_gpt4_turbo_fn);
 - two that were annotated again after publication: claude (88.39 with 9 draws; the annotations say 91.55 with
   none) and ultralm-13b-v2.0 (83.60 on 805 prompts; 86.28 on 802).

@@ -65,13 +65,23 @@ def render(run: RunData) -> str:
     )
 
 
-def page(template: str, title: str, payload: dict[str, Any], **context: Any) -> str:
+def page(
+    template: str,
+    title: str,
+    payload: dict[str, Any],
+    *,
+    script: str = "report.js",
+    connects: bool = False,
+    **context: Any,
+) -> str:
     """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
+
+    `connects` lets the page talk to the server that it came from, and to no other.
 
     `payload` is what report.js draws: `figures`, `samples`, the names of their `columns`, and `outcomes`:
     what to call a check that only the last of two columns meets, only the first, or neither.
     """
-    scripts = [get_plotlyjs(), _asset("report.js")] if payload.get("figures") else [_asset("report.js")]
+    scripts = [get_plotlyjs(), _asset(script)] if payload.get("figures") else [_asset(script)]
     return (
         _templates()
         .get_template(template)
@@ -80,7 +90,7 @@ def page(template: str, title: str, payload: dict[str, Any], **context: Any) -> 
             version=__version__,
             style=Markup(_asset("report.css")),
             scripts=[Markup(script) for script in scripts],
-            policy=_policy(scripts),
+            policy=_policy(scripts, connects),
             payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
             **context,
         )
@@ -94,9 +104,10 @@ def write_page(path: Path, html: str) -> None:
     os.replace(temporary, path)
 
 
-def _policy(scripts: list[str]) -> str:
+def _policy(scripts: list[str], connects: bool) -> str:
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    return f"{policy}; connect-src 'self'" if connects else policy
 
 
 def _digest(script: str) -> str:

@@ -1,0 +1,1 @@
+"""A page on which people vote, blind, between the answers of two systems."""
