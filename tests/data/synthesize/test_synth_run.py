@@ -254,3 +254,38 @@ def test_hostile_text_stays_text_in_the_card(tmp_path: Path, prompts: Path) -> N
         make(server, tmp_path / "run", prompts)
     hostile = [line for line in (tmp_path / "run" / "card.md").read_text().splitlines() if "<script>" in line]
     assert hostile and all(line.startswith("    ") for line in hostile)
+
+
+def test_a_judge_of_win_rates_scores_here_too(tmp_path: Path, prompts: Path) -> None:
+    """A Nemotron-style endpoint: the conversation goes in with its answer, `reward:<float>` comes out."""
+
+    def answer(body: dict[str, Any], digest: str) -> str:
+        last = body["messages"][-1]
+        return f"reward:{quality(last['content'])}.5" if last["role"] == "assistant" else echo(body, digest)
+
+    with FakeServer(answer=answer) as server:
+        judge = {"name": "reward_endpoint", "endpoint": server.url, "model": "rm", "key_env": KEY_ENV}
+        pairs = make(server, tmp_path / "run", prompts, judge=judge)
+    assert len(server.seen) == 8 * (3 + 3)
+    assert all(pair.chosen_score == quality(pair.chosen[0]["content"]) + 0.5 for pair in pairs)
+
+
+def test_the_command_line_says_what_it_would_do_and_does_it(
+    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    from boresight.cli import main
+
+    with FakeServer(answer=answer_and_judge) as server:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(raw(server, prompts)))
+        arguments = ["synthesize", str(path), "--run", str(tmp_path / "run")]
+        for extra, code in ((["--dry-run"], 0), ([], 0), (["answers.policy.n=4", "--max-requests", "41"], 2)):
+            with pytest.raises(SystemExit) as ended:
+                main([*arguments, *extra])
+            assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    assert "Nothing was sent." in said.out and "pairs in" in said.out
+    assert "max_requests = 41 is reached" in said.err
+    assert len(server.seen) == 41

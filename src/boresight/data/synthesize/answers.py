@@ -47,15 +47,28 @@ def make_answers(session: Session, recipe: Recipe, prompts: Sequence[Prompt]) ->
     session.each(STAGE, _requests(recipe, prompts), session.client.ask, total)
 
 
-def read_answers(session: Session, recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Answered]:
-    """The answers in the order of the prompts, from the ledger alone."""
-    for prompt in prompts:
+class Answers:
+    """All answers in the order of the prompts, read from the ledger anew at each iteration.
+
+    Nothing is held in memory, however many there are.
+    """
+
+    def __init__(self, session: Session, recipe: Recipe, prompts: Sequence[Prompt]):
+        self._session, self._recipe, self._prompts = session, recipe, prompts
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def __iter__(self) -> Iterator[Answered]:
+        return map(self._to, self._prompts)
+
+    def _to(self, prompt: Prompt) -> Answered:
         answers = [
-            Answer(name, request.model, request.key, session.read(session.ledger.ask(request)), section.side)
-            for name, section in recipe.answers.items()
-            for request in requests_to(recipe, section, prompt)
+            Answer(name, request.model, request.key, self._session.ledger.reply(request), section.side)
+            for name, section in self._recipe.answers.items()
+            for request in requests_to(self._recipe, section, prompt)
         ]
-        yield Answered(prompt, tuple(answers))
+        return Answered(prompt, tuple(answers))
 
 
 def requests_to(recipe: Recipe, section: AnswersSection, prompt: Prompt) -> list[Request]:

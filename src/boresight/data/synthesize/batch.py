@@ -125,10 +125,11 @@ class BatchTransport(OpenAITransport):
         if not batch.startswith(UNSENT):
             return await self._finish(batch, waiting)
         found = await self._find(batch.removeprefix(UNSENT))
-        self.ledger.end_batch(batch)
+        keys = [request.key for request, _ in waiting]
+        self.ledger.unbatch(keys)
         if found is None:
             return await self._submit(waiting)
-        self.ledger.batch([request.key for request, _ in waiting], found)
+        self.ledger.batch(keys, found)
         await self._finish(found, waiting)
 
     async def _find(self, mark: str) -> str | None:
@@ -150,7 +151,7 @@ class BatchTransport(OpenAITransport):
                     results[result["custom_id"]] = result
         for request, promise in waiting:
             _deliver(promise, results.get(request.key), state)
-        self.ledger.end_batch(batch)
+        self.ledger.unbatch(request.key for request, _ in waiting)
 
     async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """An API call of ours; a hiccup of the server must not lose a batch, so it is repeated."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, create_model
 from boresight import config
 from boresight.config import Section
 from boresight.data.schema import Message, Prompt
-from boresight.data.synthesize.answers import Answer, Answered
+from boresight.data.synthesize.answers import Answer, Answered, Answers
 from boresight.data.synthesize.recipe import Recipe
 from boresight.data.synthesize.request import Request
 from boresight.data.synthesize.session import Session
@@ -120,7 +120,7 @@ def judge_name(settings: BaseModel) -> str:
     return RUBRIC if isinstance(settings, RubricConfig) else type(settings).__module__.rsplit(".", 1)[-1]
 
 
-def judge_all(session: Session, recipe: Recipe, answered: Sequence[Answered]) -> Iterator[Judged]:
+def judge_all(session: Session, recipe: Recipe, answered: Answers) -> Iterator[Judged]:
     """Every prompt with its judged answers, in order."""
     if recipe.judge is None:
         return (Judged(a.prompt, tuple(Scored(x, None) for x in a.answers)) for a in answered)
@@ -132,19 +132,28 @@ def judge_all(session: Session, recipe: Recipe, answered: Sequence[Answered]) ->
 # --- judges that score one answer at a time --------------------------------------------------------
 
 
-def _by_scorer(session: Session, settings: BaseModel, answered: Sequence[Answered]) -> Iterator[Judged]:
+def _by_scorer(session: Session, settings: BaseModel, answered: Answers) -> Iterator[Judged]:
     name = judge_name(settings)
     scorer = judges.get(name).build(settings, session)
     if not isinstance(scorer, Scorer):
         raise UserError(f"judge.name: {name} compares pairs; many answers to a prompt need one that scores.")
-    usable = [(a.prompt, answer) for a in answered for answer in a.answers if not answer.reply.failure]
-    scores: dict[int, Scored] = {}
-    for start in range(0, len(usable), CHUNK):
-        part = usable[start : start + CHUNK]
-        found = scorer.score([prompt for prompt, _ in part], [answer.text for _, answer in part])
-        for (_, answer), score in zip(part, found, strict=True):
-            scores[id(answer)] = Scored(answer, score.value, score.failure)
+    waiting: list[Answered] = []
     for a in answered:
+        waiting.append(a)
+        if sum(len(one.answers) for one in waiting) >= CHUNK:
+            yield from _score(scorer, waiting)
+            waiting = []
+    yield from _score(scorer, waiting)
+
+
+def _score(scorer: Scorer, part: Sequence[Answered]) -> Iterator[Judged]:
+    usable = [(a.prompt, answer) for a in part for answer in a.answers if not answer.reply.failure]
+    found = scorer.score([prompt for prompt, _ in usable], [answer.text for _, answer in usable])
+    scores = {
+        id(answer): Scored(answer, score.value, score.failure)
+        for (_, answer), score in zip(usable, found, strict=True)
+    }
+    for a in part:
         yield Judged(a.prompt, tuple(scores.get(id(x)) or _not_judged(x) for x in a.answers))
 
 
@@ -175,14 +184,14 @@ Reply with one JSON object: {{"ratings": [...]}}, one entry per answer in the or
 
 
 def _by_rubric(
-    session: Session, recipe: Recipe, settings: RubricConfig, answered: Sequence[Answered]
+    session: Session, recipe: Recipe, settings: RubricConfig, answered: Answers
 ) -> Iterator[Judged]:
-    requests = [r for a in answered for r in _rubric_requests(recipe, settings, a)]
+    requests = (r for a in answered for r in _rubric_requests(recipe, settings, a))
 
     async def ask(shown: tuple[Request, int]) -> None:
         await _rate(session.client, settings, *shown)
 
-    session.each(STAGE, requests, ask, len(requests))
+    session.each(STAGE, requests, ask, settings.orders * len(answered))
     for a in answered:
         shown = _rubric_requests(recipe, settings, a)
         ratings = [session.read(_rate(session.ledger, settings, *one)) for one in shown]

@@ -146,9 +146,11 @@ class Ledger:
         self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
         self._db.execute("COMMIT")
 
-    def end_batch(self, batch: str) -> None:
-        """Forget a batch whose results have been handed out."""
-        self._db.execute("DELETE FROM batched WHERE batch = ?", (batch,))
+    def unbatch(self, keys: Iterable[str]) -> None:
+        """Forget the batch of requests whose results have been handed out."""
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM batched WHERE key = ?", ((key,) for key in keys))
+        self._db.execute("COMMIT")
 
     def batches(self) -> dict[str, list[str]]:
         """Keys by batch, of those that an earlier process submitted and did not see the end of."""
@@ -200,12 +202,16 @@ class Ledger:
         exchange = {"request": json.loads(request), "body": json.loads(body)}
         return {"key": found, "stage": stage, **exchange, "tokens": tokens, "usd": usd}
 
-    async def ask(self, request: Request) -> Reply:
-        """As `Client.ask`, but from the ledger alone: what is not there is `missing`, with its failure."""
+    def reply(self, request: Request) -> Reply:
+        """What is known of a request: its response, else why it was given up, else `missing`."""
         if (body := self.get(request.key)) is not None:
             return read_body(body)
         row = self._db.execute("SELECT kind, detail FROM failures WHERE key = ?", (request.key,)).fetchone()
         return failed(*row) if row else failed("missing", "was never answered")
+
+    async def ask(self, request: Request) -> Reply:
+        """As `Client.ask`, but from the ledger alone; what asks several times runs on either."""
+        return self.reply(request)
 
 
 def read_body(body: dict[str, Any]) -> Reply:

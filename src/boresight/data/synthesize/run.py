@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.data.schema import Preference
-from boresight.data.synthesize.answers import make_answers, read_answers
+from boresight.data.synthesize.answers import Answers, make_answers
 from boresight.data.synthesize.card import Tally, card
 from boresight.data.synthesize.client import Stopped
 from boresight.data.synthesize.judge import Judged, RubricConfig, Scored, judge_all
@@ -105,7 +105,7 @@ def _stages(session: Session, recipe: Recipe, folder: Path, sieve: Sieve, tally:
         raise UserError(f"prompts: none is left ({sieve.say() or 'there were none'}); give others.")
     write(prompts, folder / "prompts.jsonl")
     make_answers(session, recipe, prompts)
-    answered = list(read_answers(session, recipe, prompts))
+    answered = Answers(session, recipe, prompts)
     judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
     return list(make_pairs(judged, recipe.pairs, sieve))
 
