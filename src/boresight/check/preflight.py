@@ -118,6 +118,9 @@ def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read(key)):
         return kept
+    if "cannot be reached" in missing.why.get("tokenizer", "") and key is None:
+        missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
+        return Looked(rows=recipe.data.limit)
     examples = missing.attempt("data", at_hand.read_examples, recipe)
     if examples is None:
         return Looked(rows=recipe.data.limit)
