@@ -1,0 +1,64 @@
+"""Every finding has its section on docs/check.md, and every section a finding."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from boresight.check import data, first_step, forecast, live, machine, method, model, reward, tokens
+from boresight.check.finding import Finding, checks_of
+
+ROOT = Path(__file__).parents[2]
+CHECKS = ROOT / "src" / "boresight" / "check"
+MAKERS = {"error", "warning", "note", "graded", "say"}
+PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed"}
+AREAS = (data, tokens, reward, model, first_step, method, forecast, machine, live)
+
+
+def written_names() -> set[str]:
+    """First arguments of every call that makes a finding, and the names of all checks."""
+    found = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
+    for file in CHECKS.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MAKERS and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and re.fullmatch(r"[a-z]+(-[a-z]+)*", str(first.value)):
+                    found.add(first.value)
+    return found
+
+
+def sections() -> set[str]:
+    headings = re.findall(r"^### (.+)$", (ROOT / "docs" / "check.md").read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_finding_has_its_section_and_every_section_a_finding():
+    assert written_names() == sections() - PROSE
+
+
+def test_a_finding_links_to_its_section():
+    assert Finding("length-leak", "warning", "", "").link == "docs/check.md#length-leak"
+
+
+@pytest.mark.parametrize("area", AREAS, ids=lambda area: area.__name__.rsplit(".", 1)[-1])
+def test_a_check_is_called_as_its_finding(area):
+    """A name is written twice, as a function and in what it returns; the two must agree."""
+    tree = ast.parse(Path(area.__file__).read_text())
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef) or node.name not in {c.__name__ for c in checks_of(area)}:
+            continue
+        made = {
+            call.args[0].value
+            for call in ast.walk(node)
+            if isinstance(call, ast.Call)
+            and getattr(call.func, "id", "") in MAKERS
+            and call.args
+            and isinstance(call.args[0], ast.Constant)
+        }
+        assert made <= {node.name.replace("_", "-")}, node.name
+
+
+def test_links_inside_the_page_lead_somewhere():
+    page = (ROOT / "docs" / "check.md").read_text()
+    assert set(re.findall(r"\]\(#([a-z-]+)\)", page)) <= sections()
