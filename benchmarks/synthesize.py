@@ -193,15 +193,17 @@ def memory(arguments: argparse.Namespace) -> None:
 
 
 async def _remember(url: str, count: int, step: int, folder: Path) -> None:
-    began = time.monotonic()
+    began, done = time.monotonic(), 0
     with Ledger(folder / "ledger.sqlite") as ledger:
         limits = LimitSection(max_concurrency=CONCURRENCY)
         async with Client(ledger, [Endpoint("m", OpenAITransport(url, KEY_ENV), limits)]) as client:
 
             async def ask(request: Request) -> None:
+                nonlocal done
                 await client.ask(request)
-                if client.progress.answered % step == 0:
-                    print(f"{client.progress.answered:>8}  {resident():.1f}", flush=True)
+                done += 1
+                if done % step == 0:
+                    print(f"{done:>8}  {resident():.1f}", flush=True)
 
             await client.each(requests(url, count), ask)
         print(f"{len(ledger):,} in the ledger after {time.monotonic() - began:.0f} s")

@@ -289,3 +289,32 @@ def test_the_command_line_says_what_it_would_do_and_does_it(
     assert "Nothing was sent." in said.out and "pairs in" in said.out
     assert "max_requests = 41 is reached" in said.err
     assert len(server.seen) == 41
+
+
+def test_leaking_sides_are_flagged_before_training_and_like_lengths_are_not(
+    tmp_path: Path, prompts: Path
+) -> None:
+    """A server whose answers grow with `max_tokens`, as the study's did: 800 against 400."""
+    from boresight.check.data import Examples, length_leak
+
+    def answer(body: dict[str, Any], digest: str) -> str:
+        system, user = (message["content"] for message in body["messages"])
+        return f"{system} {(echo(body, user) + ' ') * (body['max_tokens'] // 200)}"
+
+    def sides(chosen: int, rejected: int) -> dict[str, Any]:
+        return {
+            "good": {"by": "api", "n": 1, "side": "chosen", "max_tokens": chosen, "system": "Be good."},
+            "bad": {"by": "api", "n": 1, "side": "rejected", "max_tokens": rejected, "system": "Be bad."},
+        }
+
+    found = {}
+    with FakeServer(answer=answer) as server:
+        write_prompts(prompts, 60)
+        for rejected in (400, 800):
+            meant = {"leaks": True, "max_length_gap": None}
+            folder = tmp_path / str(rejected)
+            pairs = make(server, folder, prompts, answers=sides(800, rejected), judge=None, pairs=meant)
+            found[rejected] = length_leak(Examples(pairs))
+    assert found[400] is not None and "chosen answer is the longer one" in found[400].why
+    assert found[800] is None
+    assert "**Length gives the label away**" in (tmp_path / "400" / "card.md").read_text()
