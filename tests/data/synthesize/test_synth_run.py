@@ -304,7 +304,7 @@ def test_leaking_sides_are_flagged_before_training_and_like_lengths_are_not(
     def sides(chosen: int, rejected: int) -> dict[str, Any]:
         return {
             "good": {"by": "api", "n": 1, "side": "chosen", "max_tokens": chosen, "system": "Be good."},
-            "bad": {"by": "api", "n": 1, "side": "rejected", "max_tokens": rejected, "system": "Be bad."},
+            "bad": {"by": "api", "n": 1, "side": "rejected", "max_tokens": rejected, "system": "Be poor."},
         }
 
     found = {}
