@@ -1,5 +1,6 @@
 """The report as a person meets it: opened from disk in headless Chromium."""
 
+import json
 import os
 import shutil
 
@@ -178,9 +179,17 @@ def test_markup_that_got_past_the_escaping_would_not_run(chromium, report):
 
 def test_a_comparison_of_three_runs(chromium, tmp_path):
     runs = [write_fake_run(tmp_path / f"run-{seed}", seed=0, steps=24) for seed in range(3)]
+    rows = [json.loads(line) for line in (runs[1] / "samples.jsonl").read_text().splitlines()]
+    changed = (json.dumps(row | {"after": row["after"] + " Indeed."}) + "\n" for row in rows)
+    (runs[1] / "samples.jsonl").write_text("".join(changed))
     page, complaints, _ = _open(chromium, write_comparison(runs, tmp_path / "compare.html").as_uri())
     assert page.locator(".sample").first.locator(".answer").count() == 3
-    assert not page.locator("#diff").is_visible(), "a word diff is of two answers"
+    assert page.locator(".answer:first-child ins, .answer:first-child del").count() == 0
+    assert page.locator(".answer:nth-child(2) ins").first.text_content().endswith("Indeed.")
+    assert page.locator(".answer:nth-child(3) ins").count() == 0, "the third says what the first says"
+    plain = page.locator(".answer .text").all_text_contents()
+    page.keyboard.press("d")
+    assert page.locator(".answer .text").all_text_contents() == plain
     page.click(".chip:has-text('Met by none')")
     assert 0 < page.locator(".sample").count() < 60
     page.set_viewport_size({"width": 375, "height": 812})

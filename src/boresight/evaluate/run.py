@@ -42,7 +42,7 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     prompts = read_prompts(recipe, console)
     console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
     with ExitStack() as inside:
-        judge = build_judge(recipe, inside)
+        judge = build_judge(recipe, inside, console)
         systems = [_answers(name, s, recipe, prompts, folder, console) for name, s in recipe.systems.items()]
         console.print(f"judging with {judge.name}", markup=False, highlight=False)
         found = tournament(prompts, systems, judge)
@@ -75,12 +75,12 @@ def read_prompts(recipe: WinRateRecipe, console: Console) -> list[Prompt]:
     return prompts
 
 
-def build_judge(recipe: WinRateRecipe, inside: ExitStack) -> Judge:
+def build_judge(recipe: WinRateRecipe, inside: ExitStack, console: Console) -> Judge:
     """The recipe's judge; one behind an endpoint keeps its ledger open until `inside` closes."""
     completer = None
     if isinstance(recipe.judge, EndpointConfig):
-        completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)))
-    judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer)
+        completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)), console)
+    judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer, console)
     return judge
 
 

@@ -84,6 +84,13 @@ def test_anything_else_is_no_reward(text):
     assert found.value is None and found.failure.startswith("not a reward")
 
 
+def test_a_reward_that_a_server_calls_cut_is_read_when_it_cannot_have_been():
+    assert reward_endpoint.read_reward(Reply("reward:-25.625", "truncated")).value == -25.625
+    long = "reward:-25." + "6" * reward_endpoint.LONGEST_REPLY
+    assert reward_endpoint.read_reward(Reply(long, "truncated")).value is None
+    assert reward_endpoint.read_reward(Reply("reward:1", "content_filter")).value is None
+
+
 def test_the_answer_goes_out_as_the_assistants_turn_and_a_failed_call_is_missing():
     endpoint = FakeEndpoint(lambda r: Reply(f"reward:-{len(r.messages[-1]['content'])}"), fails={"lost"})
     judge = reward_endpoint.build(reward_endpoint.Config(model="m"), endpoint)

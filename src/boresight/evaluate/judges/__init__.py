@@ -1,7 +1,7 @@
 """Judges: what says which of two answers to a prompt is better. One file per judge.
 
-A judge's file exposes `Config` and `build(config, completer) -> Judge`; nothing is registered. `base` holds
-the interface, `endpoint` how judges that live behind an API are reached.
+A judge's file exposes `Config` and `build(config, completer, console) -> Judge`; nothing is registered.
+`base` holds the interface, `endpoint` how judges that live behind an API are reached.
 """
 
 from __future__ import annotations

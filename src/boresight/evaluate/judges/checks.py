@@ -18,7 +18,7 @@ class Config(JudgeConfig):
     function by its import path `package.module:function`."""
 
 
-def build(config: Config, completer: object = None) -> Checks:
+def build(config: Config, completer: object = None, console: object = None) -> Checks:
     """Find the check. Raises UserError when there is none of that name."""
     return Checks(config)
 

@@ -19,7 +19,7 @@ class Config(JudgeConfig):
     """Worth of a wrong answer of the right form; above 0, it beats one without form."""
 
 
-def build(config: Config, completer: object = None) -> Countdown:
+def build(config: Config, completer: object = None, console: object = None) -> Countdown:
     """A judge that needs nothing but the problems, which prompts carry in their meta."""
     return Countdown(config)
 

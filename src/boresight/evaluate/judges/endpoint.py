@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
@@ -17,9 +17,13 @@ from boresight.data.synthesize.budget import Budget, BudgetSection, Price, find_
 from boresight.data.synthesize.client import Client, Endpoint
 from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.limits import LimitSection
+from boresight.data.synthesize.live import watching
 from boresight.data.synthesize.request import Reply, Request
 from boresight.data.synthesize.transport import OpenAITransport
 from boresight.evaluate.judges.base import JudgeConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STAGE = "judge"
 
@@ -54,8 +58,8 @@ class Completer(Protocol):
 class LedgerCompleter:
     """Asks an endpoint, through a ledger that remembers every reply."""
 
-    def __init__(self, config: EndpointConfig, ledger: Ledger):
-        self.config, self.ledger = config, ledger
+    def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None):
+        self.config, self.ledger, self.console = config, ledger, console
 
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
         """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
@@ -66,11 +70,19 @@ class LedgerCompleter:
         return asyncio.run(self._complete(requests))
 
     async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
-        if any(request.key not in self.ledger for request in requests):
-            budget = Budget.continued(self.config.budget, self.ledger.spent())
-            async with Client(self.ledger, [self._endpoint()], budget) as client:
-                await client.each(requests, client.ask)
-        return [await self.ledger.ask(request) for request in requests]
+        if all(request.key in self.ledger for request in requests):
+            return [await self.ledger.ask(request) for request in requests]  # needs no key and no network
+        replies: dict[str, Reply] = {}
+        budget = Budget.continued(self.config.budget, self.ledger.spent())
+        async with Client(self.ledger, [self._endpoint()], budget) as client:
+            with watching(client, "judging", len(requests), self.console) as step:
+
+                async def ask(request: Request) -> None:
+                    replies[request.key] = await client.ask(request)
+                    step()
+
+                await client.each(requests, ask)
+        return [replies[request.key] for request in requests]
 
     def _endpoint(self) -> Endpoint:
         config = self.config

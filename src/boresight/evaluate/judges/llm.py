@@ -67,7 +67,7 @@ class Config(EndpointConfig):
     """Sampling temperature of the judge."""
 
 
-def build(config: Config, completer: Completer) -> LLMJudge:
+def build(config: Config, completer: Completer, console: object = None) -> LLMJudge:
     """A judge that asks `completer`. Raises UserError when the prompt file is missing or lacks a field."""
     return LLMJudge(config, completer, PROMPT if config.prompt is None else read_prompt(Path(config.prompt)))
 

@@ -33,7 +33,7 @@ class Config(EndpointConfig):
     """Environment variable that holds the key."""
 
 
-def build(config: Config, completer: Completer) -> RewardEndpoint:
+def build(config: Config, completer: Completer, console: object = None) -> RewardEndpoint:
     """A judge that asks `completer`."""
     return RewardEndpoint(config, completer)
 
@@ -61,7 +61,9 @@ class RewardEndpoint(Scorer):
 
 def read_reward(reply: Reply) -> Score:
     """The number after `reward:` when the reply holds that and nothing else."""
-    if reply.failure:
+    # Some servers say that a reward was cut at max_tokens; fewer characters than that cannot have been.
+    is_whole = reply.failure == "truncated" and len(reply.text) < LONGEST_REPLY
+    if reply.failure and not is_whole:
         return Score(None, failure=why(reply))
     found = REWARD.fullmatch(reply.text)
     if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boresight.data.schema import Demonstration, Prompt
@@ -10,6 +10,8 @@ from boresight.errors import UserError
 from boresight.evaluate.judges.base import JudgeConfig, Score, Scorer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from boresight.data.rows import Row
 
 
@@ -26,20 +28,21 @@ class Config(JudgeConfig):
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
 
 
-def build(config: Config, completer: object = None) -> RewardModel:
+def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
     """Load the model. Raises UserError when there is none of that name."""
     from boresight.models.load import load_tokenizer
     from boresight.models.reward import load_reward_model
 
     tokenizer = load_tokenizer(config.model)
-    return RewardModel(load_reward_model(config.model, device=config.device), tokenizer, config)
+    return RewardModel(load_reward_model(config.model, device=config.device), tokenizer, config, console)
 
 
 class RewardModel(Scorer):
     """Scores are the model's logit, on its own scale."""
 
-    def __init__(self, model: Any, tokenizer: Any, config: Config):
+    def __init__(self, model: Any, tokenizer: Any, config: Config, console: Console | None = None):
         super().__init__()
+        self.console = console
         self.name = f"reward model {config.model}"
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
@@ -52,11 +55,20 @@ class RewardModel(Scorer):
             ((i, row) for i, row in enumerate(encoded) if not isinstance(row, str)),
             key=lambda ir: ir[1].tokens,
         )
-        for start in range(0, len(rows), self.config.batch):
+        starts = range(0, len(rows), self.config.batch)
+        for start in self._watched(starts):
             part = rows[start : start + self.config.batch]
             for (i, _), value in zip(part, self._rewards([row for _, row in part]), strict=True):
                 scores[i] = Score(value)
         return [score for score in scores if score is not None]
+
+    def _watched(self, starts: range) -> Iterable[int]:
+        """The batches, with a progress bar where somebody watches."""
+        if self.console is None or not self.console.is_terminal:
+            return starts
+        from rich.progress import track
+
+        return track(starts, "scoring", console=self.console, transient=True)
 
     def _encode(self, prompt: Prompt, text: str) -> Row | str:
         from boresight.data.chat import encode_demonstration

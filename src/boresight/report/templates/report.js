@@ -83,6 +83,12 @@
     return shared >= 0.2 * most ? [marked(a, found[0], "del"), marked(b, found[1], "ins")] : null;
   }
 
+  // Marked pieces of each answer: two against each other, several against the first, which stays plain.
+  function marksOf([first, ...others]) {
+    const found = others.map((other) => (first === null || other === null ? null : wordDiff(first, other)));
+    return others.length === 1 ? found[0] || [] : [undefined, ...found.map((both) => both && both[1])];
+  }
+
   // Samples ---------------------------------------------------------------------------------------------
 
   const PAGE = 20;
@@ -152,9 +158,7 @@
   }
 
   function cardOf(sample) {
-    const [before, after] = [sample.answers[0], sample.answers[sample.answers.length - 1]];
-    const isDiffed = canDiff && state.diff && before !== null && after !== null;
-    const pieces = (isDiffed && wordDiff(before, after)) || [];
+    const pieces = canDiff && state.diff ? marksOf(sample.answers) : [];
     const answers = element("div", "answers", ...sample.answers.map((_, column) => answerOf(sample, column, pieces[column])));
     answers.style.setProperty("--columns", sample.answers.length);
     const card = element("article", "sample", promptOf(sample), answers, ...notesOf(sample));
@@ -199,7 +203,7 @@
     select(kept, false);
   }
 
-  const canDiff = payload.columns.length === 2;
+  const canDiff = payload.columns.length > 1;
 
   function toggleDiff() {
     if (!canDiff) return;
@@ -247,6 +251,7 @@
     byId("filter").addEventListener("input", (event) => search(event.target.value));
     byId("more").addEventListener("click", drawMore);
     byId("diff").hidden = !canDiff;
+    if (payload.columns.length > 2) byId("diff").title = `What differs from ${payload.columns[0]}`;
     byId("diff").addEventListener("click", toggleDiff);
     addEventListener("hashchange", followLink);
     addEventListener("keydown", onKey);
