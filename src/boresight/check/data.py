@@ -17,7 +17,7 @@ from boresight.check import text
 from boresight.check.finding import Finding, error, graded, note, percent, warning
 from boresight.data.schema import Demonstration, Example, Message, Preference
 
-SAMPLE = 2000
+SAMPLE = 1000
 FEWEST = 30
 """With fewer examples than this, shares say nothing and are not judged."""
 

@@ -142,7 +142,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
 
 def over_optimisation_ahead(f: Forecast) -> Finding | None:
     """A budget that goes far past what preference data can support."""
-    if f.margin is None or f.margin.middle < 15:
+    if f.margin is None or f.margin.low < 8:
         return None
     return warning(
         "over-optimisation-ahead",

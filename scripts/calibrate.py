@@ -1,0 +1,76 @@
+"""Add a run's held-out margins to the curves that `boresight check` forecasts from.
+
+    python scripts/calibrate.py runs/dpo-135m --data "UltraFeedback" [--file other.jsonl]
+
+A point is (sum of learning rates so far, held-out margin in nats, held-out accuracy), one an evaluation.
+Points of one model are pooled, so runs at several rates and lengths make one curve. A run is added once:
+adding it again replaces its line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boresight import config
+from boresight.check import calibration
+from boresight.check.gather import make_skeleton, make_tokenizer, size_of
+from boresight.errors import UserError
+from boresight.report.read_run import RunData, read_run
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="A finished run on preference pairs.")],
+    data: Annotated[str, typer.Option(help="What the pairs are, for readers.")] = "",
+    file: Annotated[Path, typer.Option(help="File of curves.")] = calibration.FILE,
+) -> None:
+    """Append the run's points."""
+    try:
+        line = curve_of(read_run(run), data)
+        add(line, file)
+    except UserError as error:
+        typer.secho(f"calibrate: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{len(line['points'])} points of {run.name} are in {file}")
+
+
+def curve_of(run: RunData, data: str) -> dict:
+    """One line of the file. Raises `UserError` when the run has no held-out margins."""
+    recipe = config.parse(dict(run.config), run.name)
+    sums = {0: 0.0} | {int(line["step"]): line.get("lr_sum") for line in run.train}
+    points = [
+        [float(f"{sums[line['step']]:.4g}"), round(float(line["margin"]), 4), line.get("accuracy")]
+        for line in run.eval
+        if line.get("margin") is not None and sums.get(line["step"])
+    ]
+    if not points:
+        raise UserError(
+            f"{run.name}: no held-out margin was logged; give a preference run with held-out rows."
+        )
+    return {
+        "model": recipe.model.name,
+        "parameters": size_of(recipe, make_skeleton(recipe, make_tokenizer(recipe))),
+        "lora": recipe.model.lora is not None,
+        "method": recipe.method_name,
+        "beta": getattr(recipe.method, "beta", None),
+        "data": data or Path(recipe.data.train).name,
+        "source": f"own run {run.name}: lr {recipe.optim.lr:g}, batch {recipe.train.batch}, {run.last_step} "
+        "steps",
+        "points": points,
+    }
+
+
+def add(line: dict, file: Path) -> None:
+    """Write the file with `line` in it, in place of an older line of the same source."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    kept = [old for old in lines if old.strip() and json.loads(old)["source"] != line["source"]]
+    part = file.with_name(f".{file.name}.part")
+    part.write_text("\n".join([*kept, json.dumps(line)]) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+if __name__ == "__main__":
+    typer.run(main)
