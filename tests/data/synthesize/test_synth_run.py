@@ -242,6 +242,24 @@ def test_a_wrong_recipe_is_one_sentence(prompts: Path, changes: dict[str, Any], 
         recipes.parse(raw(server, prompts, **changes))
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"key_env": KEY},
+        {"base_url": f"https://user:{KEY}@host/v1"},
+        {"base_url": f"https://host/v1?key={KEY}"},
+    ],
+)
+def test_a_key_in_the_recipe_is_refused_and_not_quoted(
+    prompts: Path, tmp_path: Path, endpoint: dict[str, str]
+) -> None:
+    with FakeServer() as server, pytest.raises(UserError, match="key_env") as refused:
+        given = raw(server, prompts)
+        given["endpoints"]["api"] |= endpoint
+        recipes.parse(given)
+    assert KEY not in str(refused.value)
+
+
 def test_hostile_text_stays_text_in_the_card(tmp_path: Path, prompts: Path) -> None:
     """An answer that writes Markdown and HTML comes out as an indented block, line by line."""
     attack = "7 words of answer\n# Heading\n<script>alert(1)</script> | x |"

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from boresight.data.synthesize.client import Client
 
+REDRAW_EVERY = 0.2
 PLAIN_EVERY = 10.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between updates on a terminal, and between lines where the output is none."""
 
 
 @contextmanager
@@ -75,14 +76,15 @@ def _bar(console: Console, what: str, total: int | None, meter: Meter) -> Iterat
         TimeRemainingColumn(),
         TextColumn("{task.fields[said]}"),
     ]
-    done = 0
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    done, shown_at = 0, -REDRAW_EVERY
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total, said="")
 
         def step() -> None:
-            nonlocal done
+            nonlocal done, shown_at
             done += 1
-            if progress.live.is_started and (done % 16 == 0 or done == total):
+            if meter.clock() - shown_at > REDRAW_EVERY:
+                shown_at = meter.clock()
                 progress.update(task, completed=done, said=meter.line(done, total))
 
         yield step

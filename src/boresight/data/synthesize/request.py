@@ -36,6 +36,19 @@ TOKENS_PER_MESSAGE = 8
 """Role, separators and the priming of the answer."""
 
 
+LONGEST_DETAIL = 300
+
+
+def one_line(text: str) -> str:
+    """What a server said, fit for a terminal: one line, no control characters, not too long.
+
+    >>> one_line("bad \\x1b[31m gateway")
+    'bad [31m gateway'
+    """
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat if len(flat) <= LONGEST_DETAIL else f"{flat[:LONGEST_DETAIL]}…"
+
+
 class Failure(Exception):
     """One attempt that brought no response.
 
@@ -46,8 +59,8 @@ class Failure(Exception):
     def __init__(
         self, kind: str, detail: str, retry_after: float | None = None, perhaps_billed: bool = False
     ):
-        super().__init__(detail)
-        self.kind, self.detail = kind, detail
+        super().__init__(kind)
+        self.kind, self.detail = kind, one_line(detail)
         self.retry_after, self.perhaps_billed = retry_after, perhaps_billed
 
 
@@ -152,7 +165,7 @@ class Reply:
 
 def _verdict(text: str, finish: str | None, refusal: str | None) -> tuple[str | None, str]:
     if refusal:
-        return "refusal", refusal
+        return "refusal", one_line(str(refusal))
     if finish == "content_filter":
         return "content_filter", "the server's filter held the answer back"
     if finish == "length":
