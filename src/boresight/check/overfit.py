@@ -125,13 +125,13 @@ def learn(start: Start, console: Console) -> Outcome:
 
 def _train(start: Start, folder: Path, console: Console) -> Outcome:
     task = _task(start, folder)
-    optimizer = make_optimizer(task.policy, task.recipe.optim)
-    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    trainable = [p for p in task.policy.parameters() if p.requires_grad]
     begin = evaluate_rows(task, start.rows, 0.0).summary()
-    passing = PASSING if "accuracy" in begin else PASSING_SHARE
-    reached, step = 0.0, 0
     if not trainable:
         return Outcome(0.0, 0, diagnose(start, begin, begin))
+    optimizer = make_optimizer(task.policy, task.recipe.optim)
+    passing = PASSING if "accuracy" in begin else PASSING_SHARE
+    reached, step = 0.0, 0
     while step < MOST_STEPS and reached <= passing:
         task.policy.train()
         gathered = accumulate(task, _batch(start.rows, step), step)
