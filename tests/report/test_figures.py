@@ -6,8 +6,11 @@ import re
 
 import pytest
 
+from boresight.check.finding import Finding
+from boresight.check.monitor import write_findings
 from boresight.evaluate.stats import wilson
 from boresight.report.figures import MOST_POINTS, figures, moving_average, points
+from boresight.report.page import render
 from boresight.report.read_run import RunData, read_run
 from tests.report.fake_run import write_fake_run
 
@@ -123,3 +126,19 @@ def test_moving_average_by_hand():
     assert smooth[0] == pytest.approx(1 / 3)
     ramp = [float(v) for v in range(80)]
     assert moving_average(ramp) is ramp
+
+
+def test_findings_are_marked_at_their_step_and_listed(tmp_path):
+    """The second finding of the list fired at step 50: every chart has a line there, numbered 2."""
+    run = write_fake_run(tmp_path / "run")
+    before = Finding("labels-noisy", "warning", "Some labels are <b>wrong</b>.", "Swap them.")
+    live = Finding("not-learning", "warning", "Nothing is learnt.", "Raise the rate.", step=50)
+    write_findings(run, [before, live])
+    data = read_run(run)
+    for figure in figures(data):
+        marks = [shape for shape in figure.layout["shapes"] if shape.get("yref") == "paper"]
+        assert [mark["x0"] for mark in marks] == [50]
+        assert "2" in [note["text"] for note in figure.layout["annotations"]]
+    page = render(data)
+    assert "What the checks found" in page and "not-learning" in page
+    assert "<b>wrong</b>" not in page

@@ -81,7 +81,9 @@ def _draw(run: RunData, chart: Chart) -> Figure:
             data += traces
             legend.append({"label": curve.label, "colour": curve.colour, "dash": curve.dash})
     layout = base_layout(chart, run.last_step)
-    layout["shapes"], layout["annotations"] = _guide(run, chart, data)
+    guides, labels = _guide(run, chart, data)
+    marks, numbers = _marks(run, data)
+    layout["shapes"], layout["annotations"] = guides + marks, labels + numbers
     return Figure(chart.title, chart.unit, _caption(run, chart), legend, data, layout)
 
 
@@ -202,6 +204,27 @@ def _guide(run: RunData, chart: Chart, data: list[Trace]) -> tuple[list[Trace], 
         "y": math.log10(height) if chart.kind == "log" else height,
     }  # fmt: skip
     return [line], [note] if label else []
+
+
+def _marks(run: RunData, data: list[Trace]) -> tuple[list[Trace], list[Trace]]:
+    """A line at the step of every finding, with its number in the page's list."""
+    lines, numbers = [], []
+    for number, finding in enumerate(run.findings if data else [], start=1):
+        if finding.step is None or finding.severity == "note":
+            continue
+        lines.append(
+            {
+                "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": finding.step, "x1": finding.step,
+                "line": {"color": "var:held-out", "width": 1, "dash": "dot"},
+            }
+        )  # fmt: skip
+        numbers.append(
+            {
+                "text": str(number), "showarrow": False, "font": {"size": 10, "color": "var:held-out"},
+                "x": finding.step, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "top",
+            }
+        )  # fmt: skip
+    return lines, numbers
 
 
 def _caption(run: RunData, chart: Chart) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from boresight.check.finding import Finding, ranked
+from boresight.check.monitor import read_findings
 from boresight.errors import UserError
 from boresight.evaluate.stats import Interval
 
@@ -60,6 +62,8 @@ class RunData:
     metrics: list[Metric] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """What the checks found before and while it ran, worst first."""
 
     @property
     def method(self) -> str:
@@ -119,6 +123,7 @@ def read_run(folder: Path) -> RunData:
         metrics=list(_metrics(evaluation, notes)),
         samples=list(_samples(folder / "samples.jsonl", notes)),
         notes=notes,
+        findings=ranked(read_findings(folder)),
     )
 
 
