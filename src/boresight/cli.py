@@ -36,6 +36,17 @@ class RecipeCommand(TyperCommand):
         print_fields()
 
 
+class EvaluationCommand(TyperCommand):
+    """A command whose help ends with every field of an evaluation's recipe."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Typer's own help, then the fields."""
+        super().format_help(ctx, formatter)
+        from boresight.recipe_help import print_evaluation_fields
+
+        print_evaluation_fields()
+
+
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
@@ -100,7 +111,7 @@ def explain(
     print_explanation(explain_run(run, beta=beta), Console())
 
 
-@app.command()
+@app.command(cls=EvaluationCommand)
 def evaluate(
     recipe: RecipePath,
     overrides: Overrides = None,

@@ -24,6 +24,20 @@ def print_fields(console: Console | None = None) -> None:
     console.print(_table(config.fields(config.LoraConfig, "model.lora.")))
 
 
+def print_evaluation_fields(console: Console | None = None) -> None:
+    """Print the fields of an evaluation's recipe and each judge's own settings."""
+    from boresight.evaluate import judges
+    from boresight.evaluate.recipe import SystemSection, WinRateRecipe
+
+    console = console or Console()
+    console.print("\n[bold]Recipe fields[/bold] (set in the YAML file or as field=value)")
+    rows = [row for row in config.fields(WinRateRecipe) if row[0] not in ("judge", "systems")]
+    console.print(_table(rows + config.fields(SystemSection, "systems.NAME.")))
+    for name in judges.names():
+        console.print(f"\n[bold]judge.name: {name}[/bold]")
+        console.print(_table(config.fields(judges.get(name).Config, "judge.")))
+
+
 def _table(rows: list[tuple[str, str, str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="cyan", no_wrap=True)

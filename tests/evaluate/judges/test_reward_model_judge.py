@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from boresight.data.schema import Prompt
+from boresight.errors import UserError
 from boresight.evaluate.judges import reward_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -46,3 +47,11 @@ def test_an_answer_too_long_is_missing_and_not_cut(folder):
     found = judge.compare(PROMPTS[:2], ["yes", "word " * 60], ["no", "no"])
     assert found[0].preference is not None
     assert found[1].preference is None and found[1].failure == "longer than 40 tokens"
+
+
+def test_a_model_without_a_trained_reward_head_is_refused(tmp_path):
+    """Loading one would draw a fresh head, and every verdict would be noise."""
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="is no reward model with one score; train one"):
+        reward_model.build(reward_model.Config(model=str(tmp_path)))

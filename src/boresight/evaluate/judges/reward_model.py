@@ -29,12 +29,32 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
-    """Load the model. Raises UserError when there is none of that name."""
+    """Load the model.
+
+    Raises:
+        UserError: there is none of that name, or it has no reward head: a fresh one would judge at random.
+    """
     from boresight.models.load import load_tokenizer
     from boresight.models.reward import load_reward_model
 
+    _require_reward_head(config.model)
     tokenizer = load_tokenizer(config.model)
     return RewardModel(load_reward_model(config.model, device=config.device), tokenizer, config, console)
+
+
+def _require_reward_head(name: str) -> None:
+    from transformers import AutoConfig
+
+    from boresight.models.load import locate
+
+    source = locate(name)
+    found = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
+    classifies = any("SequenceClassification" in kind for kind in found.architectures or [])
+    if source.adapter or not classifies or found.num_labels != 1:
+        raise UserError(
+            f"judge.model: {name!r} is no reward model with one score; train one with `method.name: reward`, "
+            "or name a sequence classification model with one label."
+        )
 
 
 class RewardModel(Scorer):
