@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boresight.models.fused import product
+
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time: 4 MB in float32."""
 
@@ -66,7 +68,7 @@ class _Logits:
 
         The derivative is None where it is the constant `self.slope`.
         """
-        raw = hidden @ weight.to(hidden.dtype).T
+        raw = product(hidden, weight.to(hidden.dtype))
         if bias is not None:
             raw += bias
         raw = raw if raw.dtype == torch.float64 else raw.float()
@@ -137,7 +139,7 @@ def _recompute_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor 
         if d_bias is not None:
             d_bias[tile] = pull.sum(0)
         if d_hidden is not None:
-            d_hidden += narrow @ weight[tile].to(hidden.dtype)
+            d_hidden += product(narrow, weight[tile].to(hidden.dtype).T)
     return (None if d_hidden is None else d_hidden.to(hidden.dtype)), d_weight, d_bias
 
 
@@ -171,7 +173,7 @@ class _Running:
             before = torch.zeros_like(at_target) if self.target_slope is None else self.target_slope
             self.target_slope = torch.where(inside, at_target, before)
             p.mul_(derivative)
-        pulled = p.to(self.hidden.dtype) @ weight.to(self.hidden.dtype)
+        pulled = product(p.to(self.hidden.dtype), weight.to(self.hidden.dtype).T)
         self.expected.mul_(shrink.unsqueeze(1)).add_(pulled)
 
     def logsumexp(self) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
 from boresight.models import attention
+from boresight.models.fused import fused_layers
 from boresight.models.head import Head
 from boresight.models.packing import PackedBatch, pack
 
@@ -40,13 +41,14 @@ class PackedPlan:
     def hidden(self, model: Any, packed: PackedBatch) -> Tensor:
         """Last hidden states of every packed token, `(T, width)`."""
         decoder = causal_model(model).base_model
-        out = decoder(
-            input_ids=packed.ids,
-            position_ids=packed.positions,
-            attention_mask=attention.poisoned_mask(packed.ids),
-            use_cache=False,
-            packed=packed,
-        )
+        with fused_layers(decoder):
+            out = decoder(
+                input_ids=packed.ids,
+                position_ids=packed.positions,
+                attention_mask=attention.poisoned_mask(packed.ids),
+                use_cache=False,
+                packed=packed,
+            )
         return out.last_hidden_state[0]
 
     def head(self, model: Any) -> Head | None:

@@ -1,0 +1,92 @@
+"""The stand-ins of layers: the same function, found out by trial, gone after the forward."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers as hf
+from torch import nn
+from torch.autograd import gradcheck
+
+from boresight.models import fused
+from tests.models.tiny_decoders import CONFIGS, GROUPED, build
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_rms_norm_against_its_formula_and_finite_differences(shift):
+    torch.manual_seed(0)
+    x, weight = double(2, 3, 5), double(5)
+    expected = x / (x.square().mean(-1, keepdim=True) + 1e-3).sqrt() * (shift + weight)
+    torch.testing.assert_close(fused.RMSNorm.apply(x, weight, 1e-3, shift), expected)
+    assert gradcheck(lambda x, w: fused.RMSNorm.apply(x, w, 1e-3, shift), (x, weight))
+
+
+def test_swiglu_against_finite_differences():
+    torch.manual_seed(0)
+    gate, up = double(2, 5), double(2, 5)
+    torch.testing.assert_close(fused.SwiGLU.apply(gate, up), F.silu(gate) * up)
+    assert gradcheck(fused.SwiGLU.apply, (gate, up))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_linear_equals_torch_linear(frozen):
+    torch.manual_seed(0)
+    x = torch.randn(1, 40, 32, requires_grad=True)
+    weight = torch.randn(48, 32, requires_grad=not frozen)
+    bias = torch.randn(48, requires_grad=not frozen)
+    wanted = [x] if frozen else [x, weight, bias]
+    got, expected = fused.Linear.apply(x, weight, bias), F.linear(x, weight, bias)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    upstream = torch.randn_like(expected)
+    for a, b in zip(*(torch.autograd.grad(y, wanted, upstream) for y in (got, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "gemma3"])
+def test_layers_are_recognised_and_come_back_even_after_an_error(name):
+    model = build(CONFIGS[name]())
+    expected = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm")]
+    if model.config.get_text_config().to_dict().get("hidden_act") == "silu":  # Gemma's MLP has GELU
+        expected += [layer.mlp for layer in model.model.layers]
+    with pytest.raises(KeyError), fused.fused_layers(model.model):
+        assert expected and all("forward" in vars(module) for module in expected)
+        raise KeyError
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_a_gated_mlp_with_another_activation_stays():
+    model = build(CONFIGS["gemma"]())
+    with fused.fused_layers(model.model):
+        assert "forward" not in vars(model.model.layers[0].mlp)
+
+
+def test_a_norm_of_that_name_which_computes_something_else_stays():
+    class OddRMSNorm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.eps = nn.Parameter(torch.ones(8)), 1e-6
+
+        def forward(self, x):
+            return x / x.abs().mean(-1, keepdim=True) * self.weight
+
+    norm = OddRMSNorm()
+    with fused.fused_layers(norm):
+        assert "forward" not in vars(norm)
+
+
+def test_nothing_is_replaced_in_float64_under_autocast_or_checkpointing():
+    def replaced(model):
+        with fused.fused_layers(model.model):
+            return any("forward" in vars(module) for module in model.modules())
+
+    model = build(hf.LlamaConfig(**GROUPED))
+    assert replaced(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not replaced(model)
+    model.gradient_checkpointing_enable()
+    assert not replaced(model)
+    model.gradient_checkpointing_disable()
+    assert replaced(model) and not replaced(model.double())
