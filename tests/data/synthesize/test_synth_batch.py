@@ -30,7 +30,7 @@ def ask(
     async def go() -> tuple[list[Reply], Spent]:
         with Ledger(book) as ledger:
             transport = BatchTransport(server.url, ledger, KEY_ENV, poll_every=0.02, linger=0.02)
-            limits = LimitSection(max_concurrency=MOST_REQUESTS, start_concurrency=MOST_REQUESTS)
+            limits = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
             endpoint = Endpoint(MODEL, transport, limits, Price(input=1, output=1), 60.0)
             budget = Budget.continued(Budget().ceilings, ledger.spent())
             async with Client(ledger, [endpoint], budget, first_pause=0.01) as client:

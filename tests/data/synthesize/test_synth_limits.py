@@ -96,6 +96,14 @@ def test_concurrency_never_falls_below_one() -> None:
     assert c.allowed == 1
 
 
+def test_a_fixed_concurrency_stays_as_it_is() -> None:
+    limits = Limits(LimitSection(max_concurrency=50, adapt=False))
+    limits.refused(started=0.0, now=1.0, retry_after=None)
+    for seconds in range(1, 40):
+        limits.succeeded(0.0, float(seconds), 10, under_way=50)
+    assert limits.concurrency.allowed == 50
+
+
 def test_limits_wait_for_the_slowest_of_all() -> None:
     """60 a minute: the second request waits 1 s; a Retry-After of 5 s waits longer; no place, for ever."""
     limits = Limits(LimitSection(rpm=60, start_concurrency=2))

@@ -52,7 +52,7 @@ class Gate:
     def succeeded(self, started: float, tokens: int) -> None:
         """The server answered."""
         self.trying_since = None
-        self.limits.concurrency.succeeded(started, self.clock(), tokens, self.under_way)
+        self.limits.succeeded(started, self.clock(), tokens, self.under_way)
 
     def refused(self, started: float, retry_after: float | None) -> None:
         """The server said 429."""

@@ -35,6 +35,8 @@ class LimitSection(Section):
     """Most requests under way; fewer are, for as long as the server refuses or slows down."""
     start_concurrency: int = Field(default=8, gt=0)
     """Requests under way at first."""
+    adapt: bool = True
+    """Cut concurrency when the server refuses or slows down, and let it grow again; false keeps it fixed."""
 
 
 @dataclass
@@ -144,7 +146,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         s = self.settings
-        self.concurrency = Concurrency(min(s.start_concurrency, s.max_concurrency), s.max_concurrency)
+        start = min(s.start_concurrency, s.max_concurrency) if s.adapt else s.max_concurrency
+        self.concurrency = Concurrency(start, s.max_concurrency)
         self.requests = Bucket(s.rpm) if s.rpm else None
         self.tokens = Bucket(s.tpm) if s.tpm else None
 
@@ -169,8 +172,14 @@ class Limits:
         if self.tokens and self.settings.tpm_counts == "used":
             self.tokens.give_back(reserved - actual, now)
 
+    def succeeded(self, started: float, now: float, tokens: int, under_way: int) -> None:
+        """An answer of `tokens` came."""
+        if self.settings.adapt:
+            self.concurrency.succeeded(started, now, tokens, under_way)
+
     def refused(self, started: float, now: float, retry_after: float | None) -> None:
         """429: cut concurrency, and hold everything back for as long as the server asked."""
-        self.concurrency.refused(started, now)
+        if self.settings.adapt:
+            self.concurrency.refused(started, now)
         if retry_after is not None:
             self.paused_until = max(self.paused_until, now + retry_after)

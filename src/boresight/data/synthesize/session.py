@@ -92,13 +92,13 @@ class Session:
 def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
     """An endpoint as its recipe section says."""
     if section.base_url is None:
-        # Nothing is refused here, and a batch should be full from the start.
+        # Nothing is refused here, and fewer at a time would only be slower.
         most = section.limits.max_concurrency
-        full = LimitSection(max_concurrency=most, start_concurrency=most)
+        full = LimitSection(max_concurrency=most, adapt=False)
         return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR)
     price = find_price(section.model, section.price)
     if section.batch:
-        full = LimitSection(max_concurrency=MOST_REQUESTS, start_concurrency=MOST_REQUESTS)
+        full = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
         batched = BatchTransport(section.base_url, ledger, section.key_env, structured=section.structured)
         return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR)
     direct = OpenAITransport(section.base_url, section.key_env, section.timeout, section.structured)
