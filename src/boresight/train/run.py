@@ -17,6 +17,7 @@ from boresight import methods
 from boresight.check.finding import Finding
 from boresight.check.monitor import watch, write_findings
 from boresight.check.preflight import before_training
+from boresight.check.probes import answer_probe
 from boresight.config import Recipe
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Prepared, prepare
@@ -64,6 +65,7 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
         parts = assemble.offline(recipe, kind, policy, data, console)
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
     probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
+    probes += answer_probe(recipe, policy, tokenizer, asked)
     asked = asked[: recipe.evaluate.samples]
     going_on = find_checkpoint(folder, recipe, data.facts()) if resume else None
     if going_on:

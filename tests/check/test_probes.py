@@ -1,0 +1,35 @@
+"""Loops are found by hand-made examples, and the probe asks the policy."""
+
+from boresight.check.probes import answer_probe, loops
+from boresight.evaluate.answers import Question
+from boresight.models.stop_tokens import wire_stop_tokens
+from tests.check import builders as b
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def test_a_loop_is_a_period_that_fills_the_end():
+    assert loops([9, 8, *[5] * 16])  # one token, sixteen times
+    assert loops([1, 2, 3, *[4, 5, 6, 7] * 4])  # four tokens, four times
+    assert loops([0, *list(range(1, 13)) * 3])  # twelve tokens, three times
+    assert not loops([9, 8, *[5] * 12])  # too short to mean anything
+    assert not loops(list(range(40)))
+    assert not loops([*[5] * 20, 1, 2, 3])  # it came out of the loop
+    assert not loops([])
+
+
+def test_the_probe_says_for_each_prompt_whether_its_answer_ended():
+    tokenizer = tiny_tokenizer()
+    policy = tiny_model(vocab=len(tokenizer))
+    wire_stop_tokens(policy, tokenizer)
+    asked = [Question(f"q-{i}", [{"role": "user", "content": f"say {i}"}], {}) for i in range(6)]
+    (probe,) = answer_probe(b.recipe("dpo"), policy, tokenizer, asked)
+    found = probe()
+    assert found["stopped_share"].keys() == {f"q-{i}" for i in range(4)}
+    assert set(found["repetition_share"].values()) <= {0.0, 1.0}
+    assert found == probe()  # greedy
+
+
+def test_no_probe_where_none_is_wanted_or_a_reward_asks_already():
+    asked = [Question("q", [{"role": "user", "content": "x"}], {})]
+    assert answer_probe(b.recipe("dpo", "check.probes=0"), None, None, asked) == []
+    assert answer_probe(b.recipe("rloo", reward=[{"function": "countdown"}]), None, None, asked) == []
