@@ -112,6 +112,7 @@ def test_the_live_line_says_rate_money_and_troubles(tmp_path: Path) -> None:
         client = Client(ledger, [])
         meter = Meter(client, lambda: next(now))
         client.progress.answered, client.budget.usd = 30, 2.0
+        client.budget.reserve(Cost(10, 5.0))  # under way, and not spent yet
         client.progress.failures["rate_limit"] = 4
         line = meter.line(done=30, total=90)
     assert line.startswith("3.0 a second")

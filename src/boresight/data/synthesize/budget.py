@@ -81,6 +81,8 @@ class Budget:
     tokens: int = 0
     usd: float = 0.0
     under_way: int = 0
+    reserved_usd: float = 0.0
+    """The part of `usd` that is set aside for requests under way."""
     on_settled: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
@@ -109,15 +111,22 @@ class Budget:
         """Set the worst case of a request aside, just before it is sent."""
         self.requests += 1
         self.under_way += 1
+        self.reserved_usd += cost.usd
         self._add(cost, 1)
 
     def settle(self, reserved: Cost, actual: Cost) -> None:
         """Replace what was set aside by what it came to, and tell those who wait."""
         self.under_way -= 1
+        self.reserved_usd -= reserved.usd
         self._add(reserved, -1)
         self._add(actual, 1)
         for told in self.on_settled:
             told()
+
+    @property
+    def spent_usd(self) -> float:
+        """What is settled, dollars."""
+        return self.usd - self.reserved_usd
 
     def _add(self, cost: Cost, sign: int) -> None:
         self.tokens += sign * cost.tokens

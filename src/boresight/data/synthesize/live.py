@@ -36,7 +36,7 @@ class Meter:
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic):
         self.client, self.clock = client, clock
-        self.began, self.usd, self.requests = clock(), client.budget.usd, client.progress.answered
+        self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
 
     def line(self, done: int, total: int | None) -> str:
         """For instance `31.4 a second · 32 at once · $0.52 spent, $1.10 at the end · 12 rate_limit`."""
@@ -47,7 +47,7 @@ class Meter:
             f"{self.client.concurrency()} at once",
         ]
         if budget.usd:
-            parts.append(f"${budget.usd:.2f} spent{self._projection(done, total)}")
+            parts.append(f"${budget.spent_usd:.2f} spent{self._projection(done, total)}")
         if progress.cached:
             parts.append(f"{progress.cached:,} from the ledger")
         if progress.given_up:
@@ -61,7 +61,7 @@ class Meter:
     def _projection(self, done: int, total: int | None) -> str:
         if not done or not total or done >= total:
             return ""
-        spent = self.client.budget.usd - self.usd
+        spent = self.client.budget.spent_usd - self.usd
         return f", ${self.usd + spent * total / done:.2f} at the end"
 
 
