@@ -52,6 +52,8 @@ def test_evaluate_writes_a_folder_and_says_the_verdict(boresight, tmp_path):
         (["compare", "a", "b"], "a: there is no such run folder"),
         (["compare", "a", "b", "--bar", "0.1"], "--bar holds the rows of a CSV"),
         (["compare", "none.csv"], "none.csv: there is no such file"),
+        (["compare", STUDY, "--out", "none/x.html"], "there is no folder none"),
+        (["compare", STUDY, "--out", "x.md"], "give it the ending .html"),
         (["arena", "a", "b"], "a: there is no such file or run folder"),
     ],
 )

@@ -10,6 +10,7 @@ from boresight.errors import UserError
 from boresight.evaluate.recipe import parse
 from boresight.evaluate.run import run
 from boresight.evaluate.systems import matched, prompts_of, read_answers
+from boresight.report.page import write_report
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -76,6 +77,25 @@ def test_from_files_to_page(files, tmp_path):
     assert "new beats old" in html or "cannot be told apart" in html
     assert "Calls an answer and itself a tie" in html
     assert "1 prompt is missing" in text
+
+
+def test_what_could_not_be_found_out_about_the_judge_is_said(files, tmp_path):
+    """Human labels carry no Countdown problem, so the verifier can judge none of them."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("prompt,answer_a,answer_b,preferred\nq,x,y,a\n")
+    page, text = said(
+        recipe(files, trust={"controls": 0, "repeats": 0, "people": str(labels)}), tmp_path / "out"
+    )
+    assert f"Not one pair of {labels} could be judged." in text
+    assert "could be judged." in page.read_text()
+
+
+def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, tmp_path):
+    page, _ = said(recipe(files), tmp_path / "out")
+    before = page.read_text()
+    with pytest.raises(UserError, match="holds an evaluation"):
+        write_report(tmp_path / "out")
+    assert page.read_text() == before
 
 
 def test_the_same_recipe_goes_on_and_another_is_refused(files, tmp_path):

@@ -94,11 +94,20 @@ def examine(
     """Whether the judge can be believed, on the answers of the first two systems."""
     wanted = recipe.trust
     a, b = ([s.answers.get(p.id) for p in prompts] for s in (systems[1], systems[0]))
+    controls = trust.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else ()
+    itself = trust.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None
+    people = trust.human_agreement(judge, Path(wanted.people)) if wanted.people else None
+    unknown = {
+        "No planted case could be judged.": wanted.controls and not controls,
+        "No question was answered when it was asked again.": wanted.repeats and itself is None,
+        f"Not one pair of {wanted.people} could be judged.": wanted.people and people is None,
+    }
     return Trust(
-        controls=trust.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else (),
-        itself=trust.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None,
+        controls=controls,
+        itself=itself,
         order=trust.order_effects([c.judgement for pair in found.pairs for c in pair.comparisons]),
-        people=trust.human_agreement(judge, Path(wanted.people)) if wanted.people else None,
+        people=people,
+        notes=tuple(sentence for sentence, holds in unknown.items() if holds),
     )
 
 

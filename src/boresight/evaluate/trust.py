@@ -64,6 +64,8 @@ class Trust:
     itself: Agreement | None = None
     order: OrderEffects | None = None
     people: Agreement | None = None
+    notes: tuple[str, ...] = ()
+    """What was asked for and could not be found out."""
 
     def as_dict(self) -> dict[str, Any]:
         """For evaluation.json."""
@@ -82,7 +84,7 @@ class Trust:
         if self.people is not None:
             kappa = "" if self.people.kappa is None else f", Cohen's kappa {self.people.kappa:.2f}"
             said.append(f"It agrees with people in {_share(self.people.accuracy)}{kappa}.")
-        return said
+        return [*said, *self.notes]
 
 
 def planted_controls(

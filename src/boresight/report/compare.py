@@ -11,7 +11,7 @@ from boresight.evaluate.stats import Interval, holm, mcnemar, paired_difference
 from boresight.evaluate.verdict import unit_named, verdict
 from boresight.report.facts import flat
 from boresight.report.figures import overlaid, run_colour
-from boresight.report.page import page, write_page
+from boresight.report.page import check_page_path, page, write_page
 from boresight.report.read_run import RunData, read_run
 from boresight.report.table import Cell, Drawing, draw
 from boresight.report.tables import Table, TableRow, write_tables
@@ -41,6 +41,7 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Path:
     """
     if len(runs) < 2:
         raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")
+    check_page_path(path)
     found = [read_run(run) for run in runs]
     if len({run.name for run in found}) < len(found):
         found = [replace(run, name=str(run.folder)) for run in found]

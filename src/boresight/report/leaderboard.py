@@ -9,7 +9,7 @@ from pathlib import Path
 from boresight.errors import UserError
 from boresight.evaluate.leaderboard import Entry, Pair, against_bar, pairs, read_leaderboard
 from boresight.evaluate.verdict import unit_named
-from boresight.report.page import page, write_page
+from boresight.report.page import check_page_path, page, write_page
 from boresight.report.table import Cell, Drawing, draw
 from boresight.report.tables import Table, TableRow, write_tables
 
@@ -42,6 +42,7 @@ def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[
 
     `bar` is a threshold as a share, such as 0.10, that every row is held against.
     """
+    check_page_path(path)
     if path.with_suffix(".csv").resolve() == csv.resolve():
         raise UserError(f"{csv}: the tables would be written over it; give another name with --out.")
     entries = read_leaderboard(csv)

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from boresight import __version__
+from boresight.errors import UserError
 from boresight.report.facts import environment, facts, splits
 from boresight.report.figures import figures
 from boresight.report.headline import headline
@@ -36,6 +37,10 @@ def write_report(run: Path, console: Any = None) -> Path:
     Works for unfinished runs; the page says what is missing. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
+    if (run / "comparisons.jsonl").exists():
+        raise UserError(
+            f"{run}: holds an evaluation; run `boresight evaluate --run` on it to write its page."
+        )
     data = read_run(run)
     write_page(path, render(data))
     if console is not None:
@@ -95,6 +100,16 @@ def page(
             **context,
         )
     )
+
+
+def check_page_path(path: Path) -> None:
+    """Raise a `UserError` where a page and the tables beside it could not be written."""
+    if path.suffix != ".html":
+        raise UserError(
+            f"--out: {path} is a page, and tables are written beside it; give it the ending .html."
+        )
+    if not path.parent.is_dir():
+        raise UserError(f"--out: there is no folder {path.parent}; make it first.")
 
 
 def write_page(path: Path, html: str) -> None:

@@ -58,6 +58,7 @@ def render(found: Tournament, believed: Trust) -> str:
         ranking=[] if found.ranking is None else _ranking_rows(found.ranking.strength),
         unranked=found.unranked,
         trust=trust_rows(believed),
+        unknown=believed.notes,
         has_notes=any(c.judgement.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
             "figures": [],
