@@ -60,7 +60,7 @@ def test_findings_survive_the_file(tmp_path):
 
 
 def test_watching_costs_little(tmp_path):
-    """Less than a step of a 30,000-parameter model on eight short rows, a thousandth of a real step's work."""
+    """Less than a step of a 30,000-parameter model on eight short rows: a thousandth of a real one's."""
     task = make_task(tmp_path, "dpo", "train.batch=8", "train.steps=30", "optim.lr=1e-4")
     started = time.perf_counter()
     train(task)
