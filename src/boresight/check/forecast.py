@@ -135,7 +135,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
         f"The learning rates sum to {f.budget:.1e} over {f.steps:,} steps, which buys a margin of about "
         f"{f.margin.middle:.2g} nats ({f.margin.low:.2g} to {f.margin.high:.2g}){accuracy}: "
         f"{curve_in_words(f)}.",
-        f"Reach a sum of {f.wanted:.0e}, {f.wanted / f.budget:.0f} times as much: {ways_to(f, f.wanted)}.",
+        f"Reach a sum of {f.wanted:.0e}, {f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}.",
         numbers=(("budget", f.budget), ("margin", f.margin.middle), ("wanted", f.wanted)),
     )
 
