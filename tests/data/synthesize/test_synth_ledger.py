@@ -100,9 +100,10 @@ def test_cached_prompt_tokens_have_their_own_price() -> None:
 def test_a_budget_never_holds_more_than_its_ceiling() -> None:
     budget = Budget(BudgetSection(max_tokens=100))
     budget.reserve(Cost(60, 0.0))
-    assert budget.exceeded(Cost(41, 0.0)) == "budget.max_tokens = 100" and budget.fits(Cost(40, 0.0))
+    assert budget.exceeded(Cost(41, 0.0)) == "budget.max_tokens = 100"
+    assert budget.exceeded(Cost(40, 0.0)) is None
     budget.settle(Cost(60, 0.0), Cost(10, 0.0))
-    assert budget.fits(Cost(90, 0.0)) and budget.tokens == 10
+    assert budget.exceeded(Cost(90, 0.0)) is None and budget.tokens == 10
 
 
 def test_the_live_line_says_rate_money_and_troubles(tmp_path: Path) -> None:

@@ -90,10 +90,6 @@ class Budget:
         """The account as earlier runs on the same ledger left it."""
         return cls(ceilings, spent.requests, spent.tokens, spent.usd)
 
-    def fits(self, cost: Cost) -> bool:
-        """Whether a request of this worst case may be sent now."""
-        return not self.exceeded(cost)
-
     def exceeded(self, cost: Cost = FREE) -> str | None:
         """The ceiling that one more request of this cost would break, in words."""
         would_be = {

@@ -16,9 +16,9 @@ class Sieve:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def drop(self, reason: str, example: str, amount: int = 1) -> None:
+    def drop(self, reason: str, example: str) -> None:
         """Count something that is left out."""
-        self.counts[reason] += amount
+        self.counts[reason] += 1
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN:
             line = " ".join(example.split())
