@@ -151,3 +151,13 @@ def test_without_data_or_model_the_forecast_still_comes(monkeypatch):
 def test_names_are_those_of_the_checks():
     assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(names())
     assert len(names()) == len(set(names()))
+
+
+def test_a_check_that_breaks_does_not_stop_a_run(make_recipe, monkeypatch):
+    def broken(recipe, tokenizer):
+        raise RuntimeError("out of luck\nand of memory")
+
+    monkeypatch.setattr(module.at_hand, "make_skeleton", broken)
+    (found,) = [f for f in preflight(make_recipe(b.pairs(120))).findings if f.name == "not-checked"]
+    assert found.severity == "note"
+    assert "The model could not be looked at: RuntimeError: out of luck." in found.why

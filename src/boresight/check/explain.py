@@ -136,6 +136,8 @@ def _explain_trl(state: Path, beta: float | None) -> Explanation:
     outcome += (
         [] if facts.beta else ["Beta is not in the log, so margins cannot be told in nats: use --beta."]
     )
+    if history.values("accuracy", "eval"):
+        outcome += [f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."]
     return Explanation(state.parent.name, outcome, in_order(found))
 
 

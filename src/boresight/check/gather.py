@@ -47,7 +47,10 @@ class Missing:
             return get(*arguments)
         except UserError as problem:
             self.why[part] = str(problem)
-            return None
+        except Exception as problem:  # a check that breaks must not stop a run that would work
+            first = (str(problem).strip() or "no message").splitlines()[0]
+            self.why[part] = f"{type(problem).__name__}: {first}"
+        return None
 
 
 def kind_of(recipe: Recipe) -> Kind:
