@@ -180,7 +180,7 @@ def _replayed(run: RunData) -> list[Finding]:
     held = run.data.get("eval")
     rows = held.get("kept") if isinstance(held, Mapping) else 0
     monitor = Monitor(History(run.last_step, int(rows or 0), run.method))
-    for line in sorted([*run.eval, *run.train], key=lambda line: int(line["step"])):
+    for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor.findings
 
@@ -215,5 +215,5 @@ def _outcome(run: RunData) -> Iterator[str]:
         if m.difference and m.after:
             d = m.difference
             resolved = "resolved" if d.excludes_zero else "not resolved"
-            yield f"{m.label}: {m.after.value:.3f}, {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], {resolved}."
+            yield f"{m.label}: {m.after.value:.3g}, {d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}], {resolved}."
     yield from run.notes
