@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,6 @@ class StoredReference:
         return torch.stack([self._table[row_key(row)] for row in rows])
 
 
-@torch.no_grad()
 def store_reference(
     model: Any,
     rows: Sequence[Row],
@@ -55,18 +54,28 @@ def store_reference(
 
     `on_rows` is told how many rows each forward finished.
     """
-    distinct = {row_key(row): row for row in rows}
-    keys = {id(row): key for key, row in distinct.items()}
     table: dict[bytes, Tensor] = {}
-    training = model.training
-    model.eval()
-    with adapters_off(model):
-        for group in micro_batches(list(distinct.values()), tokens_per_forward):
-            sums = completion_logprobs(model, group).sums.float().cpu()
-            table |= {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
-            on_rows(len(group))
-    model.train(training)
+    for part in reference_sums(model, distinct(rows), tokens_per_forward):
+        table |= part
+        on_rows(len(part))
     return StoredReference(table)
+
+
+def distinct(rows: Sequence[Row]) -> dict[bytes, Row]:
+    """Rows by content, each once."""
+    return {row_key(row): row for row in rows}
+
+
+@torch.no_grad()
+def reference_sums(
+    model: Any, rows: Mapping[bytes, Row], tokens_per_forward: int
+) -> Iterator[dict[bytes, Tensor]]:
+    """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first."""
+    keys = {id(row): key for key, row in rows.items()}
+    with adapters_off(model):
+        for group in micro_batches(list(rows.values()), tokens_per_forward):
+            sums = completion_logprobs(model, group).sums.float().cpu()
+            yield {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
 
 
 def live_reference(model: Any, tokens_per_forward: int, temperature: float = 1.0) -> Reference:

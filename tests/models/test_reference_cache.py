@@ -1,0 +1,128 @@
+"""The reference cache: read back what was written, survive crashes and company, distrust what is wrong."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import transformers as hf
+
+from boresight.errors import UserError
+from boresight.models import reference, reference_cache
+from boresight.models.lora import LoraConfig, attach
+from boresight.models.reference import store_reference
+from boresight.models.reference_cache import cached_reference, reference_fingerprint
+from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
+
+ROWS = random_rows(6, 2, seed=1)
+
+
+def llama(seed=0):
+    return build(hf.LlamaConfig(**GROUPED), seed=seed)
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Row ids of every forward that is run to fill or check the cache."""
+    seen = []
+    inner = reference.completion_logprobs
+
+    def counting(model, rows, **options):
+        seen.append([row.id for row in rows])
+        return inner(model, rows, **options)
+
+    monkeypatch.setattr(reference, "completion_logprobs", counting)
+    return seen
+
+
+def test_the_second_run_reads_the_same_numbers_and_computes_only_the_check(tmp_path, forwards):
+    first = cached_reference(llama(), ROWS, 64, folder=tmp_path)(ROWS)
+    filled = sum(map(len, forwards))
+    done = []
+    second = cached_reference(llama(), ROWS, 64, done.append, folder=tmp_path)(ROWS)
+    assert filled == len(ROWS)
+    assert sum(map(len, forwards)) - filled == reference_cache.CHECKED_ROWS
+    assert torch.equal(first, second) and sum(done) == len(ROWS)
+    torch.testing.assert_close(first, store_reference(llama(), ROWS, 64)(ROWS), rtol=1e-5, atol=1e-4)
+
+
+def test_a_crash_while_filling_keeps_every_finished_forward(tmp_path, monkeypatch, forwards):
+    class Crash(BaseException):
+        pass
+
+    finished = []
+
+    def stop_after(done):
+        finished.append(done)
+        if sum(finished) >= 3:
+            raise Crash
+
+    with pytest.raises(Crash):
+        cached_reference(llama(), ROWS, 1, stop_after, folder=tmp_path)
+    before = len(forwards)
+    cached_reference(llama(), ROWS, 1, folder=tmp_path)
+    assert len(forwards) - before == 3 + (len(ROWS) - 3)  # three stored rows checked, three computed
+
+
+def test_writers_at_the_same_time(tmp_path):
+    """Four connections, each with a model of its own, fill one file with the same rows and read alike."""
+    models, start = [llama() for _ in range(4)], threading.Barrier(4)
+
+    def fill(model):
+        start.wait()
+        return cached_reference(model, ROWS, 1, folder=tmp_path)(ROWS)
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(fill, models)
+    (file,) = tmp_path.glob("*.sqlite")
+    assert sqlite3.connect(file).execute("SELECT count(*) FROM logps").fetchone() == (len(ROWS),)
+    for other in others:
+        torch.testing.assert_close(other, first, rtol=1e-5, atol=1e-4)
+
+
+def test_numbers_that_the_model_does_not_give_are_an_error(tmp_path):
+    cached_reference(llama(), ROWS, 64, folder=tmp_path)
+    (file,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE logps SET sums = zeroblob(8)")
+    with pytest.raises(UserError, match="delete the file and run again"):
+        cached_reference(llama(), ROWS, 64, folder=tmp_path)
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path):
+    (tmp_path / f"{reference_fingerprint(llama())}.sqlite").write_text("not a database, " * 100)
+    with pytest.raises(UserError, match="delete the file"):
+        cached_reference(llama(), ROWS, 64, folder=tmp_path)
+
+
+def test_one_changed_weight_or_setting_is_another_reference():
+    model = llama()
+    before = reference_fingerprint(model)
+    assert reference_fingerprint(llama()) == before != reference_fingerprint(llama(seed=1))
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1e-6
+    assert reference_fingerprint(model) != before
+    assert reference_fingerprint(build(hf.LlamaConfig(**GROUPED, rms_norm_eps=1e-5))) != before
+
+
+def test_adapters_and_packed_forwards_do_not_change_the_reference(tmp_path):
+    """A LoRA run, even with trained adapters, shares the file of a full run."""
+    model = llama()
+    before = reference_fingerprint(model)
+    expected = cached_reference(model, ROWS, 64, folder=tmp_path)(ROWS)
+    assert reference_fingerprint(model) == before
+    adapted = attach(llama(), LoraConfig(), seed=0)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight += 1
+    assert torch.equal(cached_reference(adapted, ROWS, 64, folder=tmp_path)(ROWS), expected)
+    assert len(list(tmp_path.glob("*.sqlite"))) == 1
+
+
+def test_the_mask_is_part_of_the_key(tmp_path):
+    whole = make_row([1, 2], [3, 4], [5, 6])
+    half = make_row([1, 2], [3, 4], [5, 6], masks=[[True, False], [True, True]])
+    sums = cached_reference(llama(), [whole, half], 64, folder=tmp_path)([whole, half])
+    assert sums[0, 0] != sums[1, 0]
