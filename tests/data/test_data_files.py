@@ -22,8 +22,8 @@ NUMBERED = list(enumerate(ROWS, 1))
     [
         ("r.jsonl", LINES),
         ("r.ndjson", LINES),
-        ("r.jsonl.gz", gzip.compress(LINES)),
-        ("compressed_but_does_not_say_so.jsonl", gzip.compress(LINES)),
+        ("r.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("compressed_but_does_not_say_so.jsonl", gzip.compress(LINES, mtime=0)),
         ("bom.jsonl", b"\xef\xbb\xbf" + LINES),
         ("windows.jsonl", LINES.replace(b"\n", b"\r\n")),
         ("no_newline_at_the_end.jsonl", LINES.rstrip()),
@@ -48,7 +48,7 @@ def test_parquet_comes_row_by_row(tmp_path: Path, name: str):
     rows = [{"n": n} for n in range(3000)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), plain)
     content = plain.read_bytes()
-    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    (tmp_path / name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
     assert list(records(tmp_path / name)) == list(enumerate(rows, 1))
 
 
@@ -87,7 +87,7 @@ def test_records_are_streamed(tmp_path: Path):
         ("r.json", b'[\n{"a": 1},\n{"a": "\xff"}\n]', "line 3 is not JSON"),
         ("r.json", b'"text"', "holds a single str, not a list of records"),
         ("r.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists, train, test; put one"),
-        ("r.jsonl.gz", gzip.compress(LINES)[:-12], "gzip file is damaged"),
+        ("r.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "gzip file is damaged"),
         ("r.parquet", b"PAR1 not really", "is not a whole Parquet file"),
         ("r.csv", b"a,b\n1,2\n", "file type is not one of .jsonl"),
     ],
