@@ -66,6 +66,15 @@ def test_among_equally_good_answers_the_one_alike_in_length_is_chosen() -> None:
     assert pair(row((long, 1.0), (short, 1.0), (bad, 0.0)))[0] == [(short, bad)]
 
 
+def test_of_equally_good_pairs_the_one_that_balances_length_is_taken() -> None:
+    """The first prompt offers a chosen answer that is longer; from then on they take turns."""
+    good, shorter, longer = words(10, "g"), words(9, "s"), words(11, "l")
+    rows = [row((good, 1.0), (shorter, 0.0)), *[row((good, 1.0), (shorter, 0.0), (longer, 0.0))] * 5]
+    made = list(make_pairs(rows, PairsSection(), Sieve()))
+    found = lengths(made)
+    assert (found.chosen_longer, found.chosen_shorter, found.within_pairs) == (3, 3, 0.5)
+
+
 def test_what_failed_declined_repeated_or_was_not_judged_is_counted_and_in_no_pair() -> None:
     good, bad = words(10, "g"), words(10, "b")
     judged = row((good, 5.0), (bad, 1.0), (good.upper() + "!", 0.0), ("I'm sorry, but I can't help.", 0.0))

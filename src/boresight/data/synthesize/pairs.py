@@ -23,15 +23,21 @@ REFUSAL = re.compile(
 
 
 def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
-    """At most one pair a prompt; with sides, one for each chosen answer."""
+    """At most one pair a prompt; with sides, one for each chosen answer.
+
+    Of equally good pairs, one is taken whose chosen answer is the shorter when it was the longer more often
+    so far, and the other way round: within a pair, too, length should say nothing.
+    """
+    lean = 0
     for row in judged:
         kept = list(_kept(row, settings, sieve))
         sided = any(scored.answer.side for scored in kept)
-        chosen = _by_side(kept) if sided else _by_score(kept, settings, sieve, row)
+        chosen = _by_side(kept) if sided else _by_score(kept, settings, sieve, row, lean)
         for number, (better, worse) in enumerate(chosen):
             if _gap(better, worse) > (settings.max_length_gap or 1.0):
                 sieve.drop("pairs of too different length", better.answer.text)
                 continue
+            lean += _longer(better, worse)
             yield _preference(row, better, worse, number)
 
 
@@ -70,7 +76,7 @@ def _by_side(kept: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
 
 
 def _by_score(
-    kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged
+    kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
 ) -> list[tuple[Scored, Scored]]:
     """Of the best answers and those far enough below, the pair furthest apart that is alike in length."""
     prompt = text_of(row.prompt.prompt)
@@ -88,12 +94,23 @@ def _by_score(
     if not alike:
         sieve.drop("prompts without two answers alike in length", prompt)
         return []
-    return [max(alike, key=lambda pair: (_score(pair[0]) - _score(pair[1]), -_gap(*pair)))]
+
+    def worth(pair: tuple[Scored, Scored]) -> tuple[float, bool, float]:
+        better, worse = pair
+        return _score(better) - _score(worse), _longer(better, worse) * lean < 0, -_gap(better, worse)
+
+    return [max(alike, key=worth)]
 
 
 def _score(scored: Scored) -> float:
     assert scored.score is not None  # `_unfit` has seen to it
     return scored.score
+
+
+def _longer(better: Scored, worse: Scored) -> int:
+    """1 when the better answer has more words, -1 when it has fewer."""
+    a, b = better.answer.words, worse.answer.words
+    return (a > b) - (a < b)
 
 
 def _gap(one: Scored, other: Scored) -> float:
@@ -122,13 +139,22 @@ def _origin(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """What length says about the label. Words; `auc` 0.5 says nothing, 0 and 1 say all."""
+    """What length says about the label. Words; `auc` 0.5 says nothing, 0 and 1 say all.
+
+    `auc` compares every chosen answer with every rejected one, `within_pairs` with its own alone.
+    """
 
     chosen: float
     rejected: float
     chosen_longer: int
+    chosen_shorter: int
     auc: float
     pairs: int
+
+    @property
+    def within_pairs(self) -> float:
+        """Share of pairs whose chosen answer is the longer, ties half."""
+        return (self.chosen_longer + (self.pairs - self.chosen_longer - self.chosen_shorter) / 2) / self.pairs
 
 
 def lengths(pairs: Sequence[Preference]) -> Lengths:
@@ -141,6 +167,7 @@ def lengths(pairs: Sequence[Preference]) -> Lengths:
         float(chosen.mean()),
         float(rejected.mean()),
         int((chosen > rejected).sum()),
+        int((chosen < rejected).sum()),
         auc(chosen, rejected),
         len(pairs),
     )
