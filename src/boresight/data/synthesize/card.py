@@ -141,8 +141,8 @@ def _length(pairs: Sequence[Preference]) -> list[str]:
         "",
         f"Chosen answers have {found.chosen:.1f} words on average, rejected ones {found.rejected:.1f}. The "
         f"chosen one is the longer in {found.chosen_longer:,} of {found.pairs:,} pairs "
-        f"({found.chosen_longer / found.pairs:.1%}, 95 % interval {low:.1%} to {high:.1%}) and the shorter in "
-        f"{found.chosen_shorter:,}. Guessing by length alone has an AUC of {found.auc:.3f}.",
+        f"({found.chosen_longer / found.pairs:.1%}, 95 % interval {low:.1%} to {high:.1%}) and the shorter "
+        f"in {found.chosen_shorter:,}. Guessing by length alone has an AUC of {found.auc:.3f}.",
     ]
     if max(abs(found.auc - 0.5), abs(found.within_pairs - 0.5)) > LEAKY - 0.5:
         lines += ["", "> **Length gives the label away**: lower `pairs.max_length_gap`."]
