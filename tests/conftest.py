@@ -1,4 +1,4 @@
-"""Where the public data is, for tests marked `real_data`."""
+"""Where the public data is, for tests marked `real_data`, and a reference cache that is not the user's."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def starter() -> Path:
         return starter_path()
     except UserError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_reference_cache(tmp_path_factory):
+    """Runs inside tests neither read nor fill the user's cache of reference log-probabilities."""
+    from boresight.models import reference_cache
+
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("reference-cache")
+    patch.setattr(reference_cache, "_default_folder", lambda: folder)
+    yield
+    patch.undo()

@@ -16,7 +16,8 @@ from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.evaluate.kl import KLProbe
 from boresight.models.lora import adapters_off
-from boresight.models.reference import Reference, frozen_copy, live_reference, store_reference
+from boresight.models.reference import Reference, frozen_copy, live_reference
+from boresight.models.reference_cache import cached_reference
 from boresight.models.stop_tokens import stop_token_ids
 from boresight.train.forward import Kind
 from boresight.train.loop import Batch, Batches
@@ -70,7 +71,7 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
     if kind.needs_reference and recipe.method.wants_reference:
         rows = [*batches.used(), *data.eval.rows]
         with counting(console, "reference log-probabilities", len(rows)) as on_rows:
-            reference = store_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+            reference = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
     probes = []
     if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:
         probes.append(KLProbe(policy, data.eval.rows[: recipe.evaluate.kl_rows]))
