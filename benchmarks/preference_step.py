@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, help="steps a process, the first left out")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tokens-per-forward", type=int, default=1024)
+    parser.add_argument("--tokens-per-forward", type=int, default=512)
     parser.add_argument(
         "--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real pairs"
     )
