@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,10 @@ def answer_all(
         stop_token_ids=stop_token_ids(policy),
         seed=0,
     )
-    return answer(policy, tokenizer, [question.prompt for question in asked], params, console=console)
+    started = time.monotonic()
+    answers = answer(policy, tokenizer, [question.prompt for question in asked], params, console=console)
+    console.print(f"answers: {len(asked)} prompts in {time.monotonic() - started:.1f} s", highlight=False)
+    return answers
 
 
 def write(
