@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from boresight.errors import UserError
+from boresight.threads import wait_politely
 from boresight.train.interrupt import Interrupted
 
 app = typer.Typer(
@@ -237,6 +238,7 @@ def data_show(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: a `UserError` becomes one sentence and exit code 2. Always raises `SystemExit`."""
+    wait_politely()
     try:
         app(arguments)
     except UserError as error:

@@ -1,0 +1,18 @@
+"""How long the arithmetic library's threads wait for work before they sleep.
+
+GNU's OpenMP lets idle threads spin for milliseconds by default. Beside any other busy process they then
+burn the core the other thread needs: with one competitor on two cores, 768 x 576 x 1536 products ran at
+25 GF/s by default and at 39 GF/s with a short spin (82 instead of 50 GF per CPU second, 2026-11-23).
+"""
+
+from __future__ import annotations
+
+import os
+
+SPINS = "10000"
+
+
+def wait_politely() -> None:
+    """Shorten the spin unless the user has set it. Acts only before torch is imported."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
