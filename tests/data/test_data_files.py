@@ -28,7 +28,7 @@ NUMBERED = list(enumerate(ROWS, 1))
         ("windows.jsonl", LINES.replace(b"\n", b"\r\n")),
         ("no_newline_at_the_end.jsonl", LINES.rstrip()),
         ("r.json", json.dumps(ROWS).encode()),
-        ("r.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode())),
+        ("r.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode(), mtime=0)),
         ("one_object.json", json.dumps({"version": 1, "data": ROWS}).encode()),
         ("lines_called.json", LINES),
     ],
