@@ -81,6 +81,25 @@ def test_an_adapter_without_a_tokenizer_takes_its_bases(saved, tmp_path):
     assert load_tokenizer(str(tmp_path / "adapter")).is_fast
 
 
+def test_an_adapter_on_an_adapter_keeps_both(saved, tmp_path):
+    """A run that starts from another LoRA run's folder saves its own adapter alone; loading it needs both."""
+    ids = torch.arange(9).reshape(1, 9)
+    for name, base in (("first", saved), ("second", tmp_path / "first")):
+        model = lora.attach(load_model(str(base)), lora.LoraConfig(r=2, dropout=0), seed=len(name))
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_B" in parameter_name:
+                parameter.data.normal_(std=0.3)
+        lora.save(model, tmp_path / name / "model")
+    with torch.no_grad():
+        expected = model(ids).logits
+        assert torch.allclose(load_model(str(tmp_path / "second"))(ids).logits, expected, atol=1e-5)
+        apart = load_model(str(tmp_path / "second"), merge=False)
+        with lora.adapters_off(apart):
+            first = load_model(str(tmp_path / "first"))(ids).logits
+            assert torch.allclose(apart(ids).logits, first, atol=1e-5)
+    assert not torch.allclose(expected, first, atol=1e-3)
+
+
 def test_an_adapter_of_the_starter_model_travels(tmp_path, monkeypatch):
     """Its base was another machine's cache folder; the folder's name says which model that was."""
     monkeypatch.setattr("boresight.models.starter.starter_path", lambda: tmp_path / "here")
@@ -88,7 +107,7 @@ def test_an_adapter_of_the_starter_model_travels(tmp_path, monkeypatch):
         json.dumps({"base_model_name_or_path": "/home/else/.cache/boresight/starter-c7b80d5b"})
     )
     source = locate(str(tmp_path))
-    assert (source.place, source.adapter) == (str(tmp_path / "here"), tmp_path)
+    assert (source.place, source.adapters) == (str(tmp_path / "here"), (tmp_path,))
 
 
 @pytest.mark.parametrize(

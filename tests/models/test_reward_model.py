@@ -9,6 +9,8 @@ import yaml
 from rich.console import Console
 
 from boresight import config
+from boresight.models import lora as lora_of
+from boresight.models.load import load_model
 from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
 from boresight.train.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -38,6 +40,19 @@ def test_pad_is_not_the_token_a_turn_ends_with(base):
     wire_pad_token(model, tokenizer)
     assert tokenizer.pad_token != "<|im_end|>"
     assert model.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_it_starts_from_an_adapted_model(base, tmp_path):
+    adapted = lora_of.attach(load_model(str(base)), lora_of.LoraConfig(r=2, dropout=0), seed=0)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.3)
+    lora_of.save(adapted, tmp_path / "sft/model")
+    started = load_reward_model(str(tmp_path / "sft")).base_model.state_dict()
+    expected = load_model(str(tmp_path / "sft")).base_model.state_dict()
+    plain = load_reward_model(str(base)).base_model.state_dict()
+    assert all(torch.equal(started[name], value) for name, value in expected.items())
+    assert any(not torch.equal(started[name], value) for name, value in plain.items())
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "dropout": 0.0}])

@@ -27,12 +27,13 @@ class Source:
     """Where a model's files come from.
 
     `place` is a folder or a hub id. `cached_only` says that the hub cannot be asked, so its local
-    cache must do. `adapter` is the folder of a PEFT adapter whose base model `place` is.
+    cache must do. `adapters` are the folders of the PEFT adapters on top of it, in order: a run that
+    started from another run's adapter has two.
     """
 
     place: str
     cached_only: bool = False
-    adapter: Path | None = None
+    adapters: tuple[Path, ...] = ()
 
 
 def load_tokenizer(name: str, chat_template: str | None = None) -> PreTrainedTokenizerFast:
@@ -81,8 +82,9 @@ def load_model(
         dtype: one of `DTYPES`.
         device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
         attention: name of an attention implementation known to transformers.
-        merge: fold a PEFT adapter into its base, so that training starts from, and measures its KL
-            against, the adapted model. False returns a `PeftModel`, whose base is one switch away.
+        merge: fold PEFT adapters into their base, so that training starts from, and measures its KL
+            against, the adapted model. False leaves the last one in a `PeftModel`, whose base is one
+            switch away.
 
     Raises:
         UserError: no such model, dtype, or no safetensors in it.
@@ -104,8 +106,8 @@ def load_model(
             )
         except (OSError, ValueError, KeyError) as error:
             raise _cannot_load(name, "model", error) from error
-    if source.adapter:
-        model = _with_adapter(model, source.adapter, merge)
+    for adapter in source.adapters:
+        model = _with_adapter(model, adapter, merge or adapter != source.adapters[-1])
     return cast("PreTrainedModel", model.to(_device(device)).eval())
 
 
@@ -144,7 +146,7 @@ def _locate_folder(folder: Path) -> Source:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():
             base = locate(_base_of(candidate))
-            return Source(base.place, base.cached_only, adapter=candidate)
+            return Source(base.place, base.cached_only, (*base.adapters, candidate))
         if (candidate / "config.json").is_file():
             return Source(str(candidate), cached_only=True)
     raise UserError(f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json.")
@@ -216,7 +218,11 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.n
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _cannot_load(str(adapter), "adapter", error) from error
     _restore_stop_tokens(model, adapter)
-    return cast("torch.nn.Module", adapted.merge_and_unload() if merge else adapted)
+    if not merge:
+        return cast("torch.nn.Module", adapted)
+    merged = adapted.merge_and_unload()
+    merged.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
+    return cast("torch.nn.Module", merged)
 
 
 def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:

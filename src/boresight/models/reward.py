@@ -22,7 +22,7 @@ def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) ->
     """Load `name` with a one-label head; a causal model gets a fresh head drawn from `seed`."""
     from transformers import AutoModelForSequenceClassification
 
-    from boresight.models.load import locate
+    from boresight.models.load import load_model, locate
 
     source = locate(name)
     with torch.random.fork_rng():
@@ -34,6 +34,9 @@ def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) ->
             use_safetensors=True,
             local_files_only=source.cached_only,
         )
+    if source.adapters:  # the place is their base alone
+        adapted: Any = load_model(name, device="cpu")
+        model.base_model.load_state_dict(adapted.base_model.state_dict())
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(place).eval()
 

@@ -50,7 +50,7 @@ def _require_reward_head(name: str) -> None:
     source = locate(name)
     found = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
     classifies = any("SequenceClassification" in kind for kind in found.architectures or [])
-    if source.adapter or not classifies or found.num_labels != 1:
+    if source.adapters or not classifies or found.num_labels != 1:
         raise UserError(
             f"judge.model: {name!r} is no reward model with one score; train one with `method.name: reward`, "
             "or name a sequence classification model with one label."
