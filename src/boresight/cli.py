@@ -175,7 +175,7 @@ def compare(
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
     from boresight.report.compare import write_comparison
 
-    typer.echo(write_comparison(runs, out))
+    typer.echo(write_comparison(runs, out).page)
 
 
 @app.command()

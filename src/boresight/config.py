@@ -55,6 +55,12 @@ class DataSection(Section):
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
     eval_rows: int = Field(default=200, ge=0)
     """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
+    eval_half: Literal["selection", "confirmation"] | None = None
+    """Measure on one half of the held-out prompts only. Halves never share a prompt and depend on nothing
+    but its text: a sweep chooses a setting by one and confirms it on the other."""
+    split_seed: int | None = None
+    """Seeds the held-out split and the draw of rows; null takes `train.seed`. Set it to repeat a run with
+    other seeds on the same rows."""
     layout: str | None = None
     """Name of the layout, where detection finds two that fit."""
     bad_rows: Literal["error", "drop"] = "error"
@@ -113,6 +119,8 @@ class TrainSection(Section):
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
     seed: int = 0
     """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
+    trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
+    """Where the metrics go besides the run folder; each is an extra of the same name to install."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on held-out rows; null makes about eight."""
     save_every: int | None = Field(default=None, gt=0)
@@ -179,13 +187,22 @@ class Recipe(Section):
     @property
     def method_name(self) -> str:
         """Name of the method, as in the recipe."""
-        return type(self.method).__module__.rsplit(".", 1)[-1]
+        return methods.name_of(self.method)
+
+    @property
+    def split_seed(self) -> int:
+        """What seeds the held-out split and the draw of rows."""
+        return self.train.seed if self.data.split_seed is None else self.data.split_seed
 
     def to_yaml(self) -> str:
         """The resolved recipe: every field, defaults included."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved recipe as nested dictionaries, which `parse` reads back."""
         dump = self.model_dump(mode="json")
         dump["method"] = {"name": self.method_name, **dump["method"]}
-        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
+        return dump
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:

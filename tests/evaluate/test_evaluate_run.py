@@ -53,7 +53,7 @@ def recipe(files, **changes):
 
 def said(*arguments):
     console = Console(file=io.StringIO(), width=500)
-    return run(*arguments, console), console.file.getvalue()
+    return run(*arguments, console).page, console.file.getvalue()
 
 
 def test_from_files_to_page(files, tmp_path):

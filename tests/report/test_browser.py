@@ -182,7 +182,7 @@ def test_a_comparison_of_three_runs(chromium, tmp_path):
     rows = [json.loads(line) for line in (runs[1] / "samples.jsonl").read_text().splitlines()]
     changed = (json.dumps(row | {"after": row["after"] + " Indeed."}) + "\n" for row in rows)
     (runs[1] / "samples.jsonl").write_text("".join(changed))
-    page, complaints, _ = _open(chromium, write_comparison(runs, tmp_path / "compare.html").as_uri())
+    page, complaints, _ = _open(chromium, write_comparison(runs, tmp_path / "compare.html").page.as_uri())
     assert page.locator(".sample").first.locator(".answer").count() == 3
     assert page.locator(".answer:first-child ins, .answer:first-child del").count() == 0
     assert page.locator(".answer:nth-child(2) ins").first.text_content().endswith("Indeed.")

@@ -88,7 +88,7 @@ def test_prompts_are_matched_by_id_and_text(runs):
 
 
 def test_the_page_is_one_file_with_planted_markup_as_text(folders, tmp_path):
-    html = write_comparison(folders, tmp_path / "compare.html").read_text()
+    html = write_comparison(folders, tmp_path / "compare.html").page.read_text()
     assert "<script>alert" not in html and "<img src=x" not in html
     assert html.count("<h2>") == 4
     assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
@@ -100,5 +100,5 @@ def test_one_run_is_no_comparison(folders, tmp_path):
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folder(folders, tmp_path):
-    html = write_comparison([folders[0], folders[0]], tmp_path / "compare.html").read_text()
+    html = write_comparison([folders[0], folders[0]], tmp_path / "compare.html").page.read_text()
     assert str(folders[0]) in html

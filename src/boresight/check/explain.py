@@ -21,6 +21,7 @@ from boresight.check.trl import read_trainer_state
 from boresight.config import Recipe, parse
 from boresight.errors import UserError
 from boresight.report.read_run import Metric, RunData, read_run
+from boresight.shown import Shown
 
 CAUSES = (
     "not-finite",
@@ -35,12 +36,18 @@ CAUSES = (
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Shown):
     """`outcome` is what became of the run, a sentence each; `findings` are causes, most likely first."""
 
     name: str
     outcome: list[str]
     findings: list[Finding]
+
+    def show(self, console: Any) -> None:
+        """Print the outcome, then the causes in order."""
+        from boresight.check.show import print_explanation
+
+        print_explanation(self, console)
 
 
 def explain(path: Path, *, beta: float | None = None) -> Explanation:

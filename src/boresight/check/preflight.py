@@ -31,6 +31,7 @@ from boresight.check.model import Wiring
 from boresight.check.tokens import Tokens
 from boresight.config import Recipe
 from boresight.errors import UserError
+from boresight.shown import Shown
 from boresight.suggest import nearest
 from boresight.train.assemble import plan_of
 from boresight.train.rewards import Judge
@@ -40,7 +41,7 @@ AREAS = (data, tokens, reward, model, method, forecast, machine)
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """What preflight found. `rows` is how many training rows there are, None where nobody knows."""
 
     findings: list[Finding]
@@ -54,6 +55,12 @@ class Report:
     def errors(self) -> list[Finding]:
         """Findings that stop a run."""
         return [finding for finding in self.findings if finding.severity == "error"]
+
+    def show(self, console: Console) -> None:
+        """Print forecast, findings and verdict."""
+        from boresight.check.show import print_report
+
+        print_report(self, console)
 
 
 def preflight(recipe: Recipe, *, rows: int | None = None) -> Report:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,38 @@ from boresight.evaluate.judges.endpoint import EndpointConfig, LedgerCompleter
 from boresight.evaluate.recipe import SystemSection, WinRateRecipe
 from boresight.evaluate.systems import generate, matched, prompts_of, read_answers, write_answers
 from boresight.evaluate.trust import Trust
-from boresight.evaluate.win_rate import System, Tournament, tournament
+from boresight.evaluate.win_rate import System, Tournament, WinRate, tournament
+from boresight.shown import Shown
 
 
-def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Path:
-    """Evaluate by `recipe` into `folder`; returns the path of the page.
+@dataclass(frozen=True)
+class Evaluation(Shown):
+    """What an evaluation found. `pairs` compares every two systems; the first system is the reference."""
+
+    folder: Path
+    tournament: Tournament
+    trust: Trust
+
+    @property
+    def pairs(self) -> tuple[WinRate, ...]:
+        """Win rates, by prompt and in sum."""
+        return self.tournament.pairs
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def show(self, console: Console) -> None:
+        """Print rates, verdicts and what is known of the judge."""
+        rates = [pair.rate_in_words for pair in self.pairs]
+        for sentence in [*rates, *self.tournament.verdicts, *self.trust.sentences]:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
+
+
+def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
+    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
     A folder that an interrupted evaluation of the same recipe left is continued: answers that were
     generated and replies that were paid for are used again.
@@ -48,12 +76,10 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
         found = tournament(prompts, systems, judge)
         believed = examine(judge, recipe, prompts, systems, found)
     write_results(folder, found, believed)
-    rates = [pair.rate_in_words for pair in found.pairs]
-    for sentence in [*rates, *found.verdicts, *believed.sentences]:
-        console.print(sentence, markup=False, highlight=False)
-    path = write_win_rate_page(folder / "report.html", found, believed)
-    console.print(f"report: {path}", markup=False, highlight=False)
-    return path
+    evaluation = Evaluation(folder, found, believed)
+    write_win_rate_page(evaluation.page, found, believed)
+    evaluation.show(console)
+    return evaluation
 
 
 def read_prompts(recipe: WinRateRecipe, console: Console) -> list[Prompt]:

@@ -1,12 +1,12 @@
 """One file per method: a docstring with paper and equation, `Config`, and a pure `loss`.
 
 Nothing is registered. `get("dpo")` imports `boresight.methods.dpo`; the annotation of its `loss`
-tells which inputs it eats. Adding a pairwise loss is one file here and one test.
+tells which inputs it eats. Adding a pairwise loss is one file here and one test; a loss of your own project
+is one file there, named by its import path: `get("my_project.my_loss")`.
 """
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 import typing
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight.errors import UserError
+from boresight.user_code import import_user_module
 
 NOT_METHODS = {"inputs", "base", "schedule"}
 
@@ -34,15 +35,32 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Method:
-    """Load the method called `name`.
+    """Load the method called `name`: a file of this folder, or any module by its import path.
 
     Raises:
-        UserError: no such file; the message lists what there is and suggests the nearest.
+        UserError: no such file, with the nearest name; or a module without `Config` and `loss`.
     """
+    if "." in name:
+        return _load(name, name)
     if name not in names():
         from boresight.suggest import nearest
 
-        raise UserError(f"method.name: there is no method {name!r}{nearest(name, names())}.")
-    module = importlib.import_module(f"{__name__}.{name}")
+        raise UserError(
+            f"method.name: there is no method {name!r}{nearest(name, names())}; a loss of your own is named "
+            "by its import path, folder.file."
+        )
+    return _load(name, f"{__name__}.{name}")
+
+
+def name_of(config: Any) -> str:
+    """What `get` knows the method of these settings by."""
+    return type(config).__module__.removeprefix(f"{__name__}.")
+
+
+def _load(name: str, path: str) -> Method:
+    module = import_user_module(path, "method.name")
+    missing = [part for part in ("Config", "loss") if not hasattr(module, part)]
+    if missing:
+        raise UserError(f"method.name: {path} has no {' and no '.join(missing)}; a method's file needs both.")
     kind = typing.get_type_hints(module.loss)["x"]
     return Method(name, module.Config, module.loss, kind)

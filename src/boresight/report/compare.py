@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from boresight.errors import UserError
 from boresight.evaluate.stats import Interval, holm, mcnemar, paired_difference
@@ -14,7 +15,8 @@ from boresight.report.figures import overlaid, run_colour
 from boresight.report.page import check_page_path, page, write_page
 from boresight.report.read_run import RunData, read_run
 from boresight.report.table import Cell, Drawing, draw
-from boresight.report.tables import Table, TableRow, write_tables
+from boresight.report.tables import Table, TableRow, markdown, write_tables
+from boresight.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,26 @@ class SharedMetric:
     drawing: Drawing | None
 
 
-def write_comparison(runs: Sequence[Path], path: Path) -> Path:
+@dataclass(frozen=True)
+class Comparison(Shown):
+    """Runs side by side: what differs in their set-up, what follows of their answers, and the page."""
+
+    runs: list[RunData]
+    verdicts: list[str]
+    differences: list[Difference]
+    page: Path
+
+    def show(self, console: Any) -> None:
+        """Print the verdicts, the metrics and what differs."""
+        for sentence in self.verdicts:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(markdown(metrics_table(self.runs)), markup=False, highlight=False)
+        for d in self.differences:
+            console.print(f"{d.key}: {' | '.join(d.values)}", markup=False, highlight=False)
+        console.print(f"page: {self.page}", markup=False, highlight=False)
+
+
+def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
     """Write the page that compares two or more run folders to `path`; the first run is the baseline.
 
     Beside it stand the metrics as Markdown, CSV and LaTeX.
@@ -47,7 +68,7 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Path:
         found = [replace(run, name=str(run.folder)) for run in found]
     write_page(path, compare(found))
     write_tables(path, metrics_table(found))
-    return path
+    return Comparison(found, verdicts(found), differences(found), path)
 
 
 def metrics_table(runs: Sequence[RunData]) -> Table:

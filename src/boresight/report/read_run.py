@@ -19,6 +19,8 @@ from boresight.check.finding import Finding, ranked
 from boresight.check.monitor import read_findings
 from boresight.errors import UserError
 from boresight.evaluate.stats import Interval
+from boresight.shown import Shown
+from boresight.suggest import nearest
 
 Line = Mapping[str, Any]
 
@@ -47,7 +49,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class RunData:
+class RunData(Shown):
     """What a run folder says. `notes` are sentences about what is missing or could not be read."""
 
     name: str
@@ -75,6 +77,49 @@ class RunData:
     def last_step(self) -> int:
         """The last optimiser step logged, 0 when there is none."""
         return max((int(line["step"]) for line in self.train), default=0)
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def metric(self, name: str) -> Metric:
+        """The entry of `metrics` called `name`, such as `accuracy`. Raises UserError when there is none."""
+        found = {metric.name: metric for metric in self.metrics}
+        if name not in found:
+            raise UserError(f"{self.folder}: nothing measured is called {name!r}{nearest(name, found)}.")
+        return found[name]
+
+    def series(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
+        """A logged number over the run: optimiser steps and values, for plotting.
+
+        Args:
+            name: a key of metrics.jsonl, such as `loss`, `margin` (nats), `grad_norm` or `lr`.
+            split: `train`, or `eval` for held-out rows.
+
+        Raises:
+            UserError: nothing of that name was logged.
+        """
+        lines = {"train": self.train, "eval": self.eval}.get(split)
+        if lines is None:
+            raise UserError(f"split: {split!r} is neither train nor eval.")
+        logged = [line for line in lines if name in line]
+        if not logged:
+            known = dict.fromkeys(key for line in lines for key in line)
+            raise UserError(f"{self.folder}: no {split} step logs {name!r}{nearest(name, known)}.")
+        return [int(line["step"]) for line in logged], [float(line[name]) for line in logged]
+
+    def show(self, console: Any) -> None:
+        """Print what was measured, what was found, and where the report is."""
+        from boresight.check.show import print_findings
+        from boresight.report.terminal import evaluation_table
+
+        console.print(f"{self.name}: {self.method}, {self.last_step:,} steps", markup=False, highlight=False)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
+        console.print(evaluation_table(self.metrics))
+        print_findings([found for found in self.findings if found.severity != "note"], console)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
 
 
 FILES = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from boresight.evaluate.heldout import Measured
 from boresight.evaluate.stats import Interval
+from boresight.report.read_run import Metric
+
+if TYPE_CHECKING:
+    from boresight.evaluate.heldout import Measured
 
 
-def evaluation_table(measured: Sequence[Measured]) -> Table:
+def evaluation_table(measured: Sequence[Measured | Metric]) -> Table:
     """Before, after and paired difference of every metric, each with its 95 % interval and n."""
     table = Table(title="held-out evaluation, 95 % intervals", title_justify="left", box=None, pad_edge=False)
     table.add_column("metric")
@@ -41,7 +45,7 @@ def cell(interval: Interval | None, unit: str, *, signed: bool = False, style: s
     return f"[{style}]{text}[/]" if style else text
 
 
-def _style(m: Measured) -> str:
+def _style(m: Measured | Metric) -> str:
     if m.difference is None or m.difference.low <= 0 <= m.difference.high:
         return ""
     better = (m.difference.value > 0) == (m.better == "higher")

@@ -13,7 +13,6 @@ whole ones. A `UserError` from a function says that the data lack what it needs;
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from boresight.errors import UserError
 from boresight.suggest import nearest
+from boresight.user_code import import_user_module
 
 Reward = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
 
@@ -133,13 +133,7 @@ def load_reward(name: str) -> Reward:
             f"{nearest(name, BUILTIN)}."
         )
     module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        raise UserError(
-            f"reward.function: cannot import {module_name!r} ({type(error).__name__}: {error}); "
-            "check the path, and that it is installed or in the current folder."
-        ) from error
+    module = import_user_module(module_name, "reward.function")
     function = getattr(module, attribute, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

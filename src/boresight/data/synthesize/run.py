@@ -40,11 +40,16 @@ from boresight.evaluate.judges.endpoint import EndpointConfig
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a run made."""
+    """What a run made: `pairs` preference pairs in `folder`, described by `card`."""
 
     folder: Path
     pairs: int
     card: Path
+
+    @property
+    def file(self) -> Path:
+        """The pairs, as `boresight train` reads them."""
+        return self.folder / "pairs.jsonl"
 
 
 def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Made:
@@ -152,4 +157,4 @@ def _replace(path: Path, text: str) -> None:
 
 def summary(made: Made) -> str:
     """One line for the terminal."""
-    return f"{made.pairs:,} pairs in {made.folder / 'pairs.jsonl'}; {made.card} says what they are."
+    return f"{made.pairs:,} pairs in {made.file}; {made.card} says what they are."

@@ -1,0 +1,228 @@
+"""The verbs of the command line as functions: the same recipes, the same folders, and values to go on with.
+
+    run = boresight.train("recipes/dpo.yaml", data={"train": "my_pairs.jsonl"}, method={"beta": 0.3})
+    run.metric("accuracy").after             # Interval(value=…, low=…, high=…, n=…)
+    run.series("margin", "eval")             # steps, nats
+
+A recipe is the path of a YAML file or the same thing as nested dictionaries. Keywords are its sections,
+merged into it key by key: `method={"beta": 0.3}` does what `method.beta=0.3` does on the command line.
+
+Whatever is wrong with what was given raises `boresight.UserError` with one sentence: what, where, how to
+fix it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boresight.check.explain import Explanation
+    from boresight.check.preflight import Report
+    from boresight.data.synthesize.run import Made
+    from boresight.evaluate.run import Evaluation
+    from boresight.report.compare import Comparison
+    from boresight.report.read_run import RunData
+
+Recipe = str | Path | Mapping[str, Any]
+"""A YAML file, or what stands in one."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **sections: Any,
+) -> RunData:
+    """Train by a recipe, evaluate before and after, and write the report.
+
+    Args:
+        recipe: a YAML file, or the same as nested dictionaries.
+        run: folder of the run; by default a new one under `runs/`.
+        resume: go on with the interrupted run in `run`.
+        quiet: print nothing. What is found is in the run either way.
+        sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`.
+
+    Returns:
+        The run: `metrics` (before, after and paired difference with 95 % intervals), `series(name, split)`,
+        `samples`, `findings`, `folder`, `page`. Margins and KL are in nats, learning rates per step.
+
+    Raises:
+        UserError: a mistake in the recipe or the data, a folder that is in use, or an error that
+            `check` finds and `check.allow` does not name. Nothing is written then.
+        Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint and `resume=True` goes on.
+    """
+    from boresight import config
+    from boresight.errors import UserError
+    from boresight.report.read_run import read_run
+    from boresight.train.run import default_folder
+    from boresight.train.run import run as run_recipe
+
+    if resume and run is None:
+        raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
+    chosen = config.parse(*_raw(recipe, sections))
+    folder = Path(run) if run else default_folder(_named(recipe, chosen.method_name))
+    run_recipe(chosen, folder, _console(quiet), resume=resume)
+    return read_run(folder)
+
+
+def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report:
+    """Say why a recipe cannot work, before it is run: data, tokens, model, method, machine, forecast.
+
+    Args:
+        recipe: a YAML file, or the same as nested dictionaries.
+        rows: number of training rows where the data are not at hand; they are not read then.
+        sections: changes to the recipe, a dictionary a section.
+
+    Returns:
+        `findings` (errors first, each with cause, fix and rows), `errors`, and `forecast`: the sum of
+        learning rates, the expected margin in nats with its range, and the loss it makes. `print` shows
+        what the command shows.
+
+    Raises:
+        UserError: a mistake in the recipe. Data or a model that cannot be read become a finding.
+    """
+    from boresight import config
+    from boresight.check.preflight import preflight
+
+    return preflight(config.parse(*_raw(recipe, sections)), rows=rows)
+
+
+def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
+    """Say what became of a finished run, and why: causes in order, with the evidence.
+
+    Args:
+        run: a run folder, or the `trainer_state.json` that transformers and TRL write.
+        beta: of a TRL run, where its log cannot tell; margins are then in nats.
+
+    Returns:
+        `outcome`, a sentence each, and `findings`, the most likely cause first.
+
+    Raises:
+        UserError: no run is there, or its log has no steps.
+    """
+    from boresight.check.explain import explain as explain_run
+
+    return explain_run(Path(run), beta=beta)
+
+
+def evaluate(
+    recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
+) -> Evaluation:
+    """Compare systems by win rate: answer, judge, test the judge, and write the page.
+
+    Args:
+        recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries.
+        run: folder of the results; by default a new one under `runs/`. One that an interrupted evaluation of
+            the same recipe left is continued.
+        quiet: print nothing.
+        sections: changes to the recipe: `systems={"dpo": {"model": "runs/dpo"}}`.
+
+    Returns:
+        `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
+        `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`.
+
+    Raises:
+        UserError: a mistake in the recipe or the files, or not one judgement succeeded.
+    """
+    from boresight.evaluate import recipe as recipes
+    from boresight.evaluate.run import run as run_evaluation
+    from boresight.train.run import default_folder
+
+    chosen = recipes.parse(*_raw(recipe, sections))
+    folder = Path(run) if run else default_folder(_named(recipe, "evaluation"))
+    return run_evaluation(chosen, folder, _console(quiet))
+
+
+def synthesize(
+    recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
+) -> Made:
+    """Make preference pairs: prompts, answers, judge, pairs, card. Call it again to go on.
+
+    Everything that was bought is in the folder's ledger and is not bought again. Set a budget
+    (`budget={"max_usd": 5}`), and look at the price first with `boresight synthesize RECIPE --dry-run`.
+
+    Args:
+        recipe: a YAML file of synthetic data (`recipes/synth-demo.yaml`), or nested dictionaries.
+        run: folder of the data; by default `runs/RECIPE`.
+        quiet: print nothing.
+        sections: changes to the recipe.
+
+    Returns:
+        `folder`, `pairs` (how many), `file` (what `train` reads) and `card`.
+
+    Raises:
+        UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
+    """
+    from boresight.data.synthesize import recipe as recipes
+    from boresight.data.synthesize.run import run as make
+
+    raw, source = _raw(recipe, sections)
+    folder = Path(run) if run else Path("runs") / _named(recipe, "synthetic").stem
+    return make(recipes.parse(raw, source), folder, _console(quiet))
+
+
+def report(run: str | Path) -> RunData:
+    """Write `report.html` of a run folder again, and read the run.
+
+    Raises:
+        UserError: `run` is no run folder.
+    """
+    from boresight.report.page import write_report
+    from boresight.report.read_run import read_run
+
+    write_report(Path(run))
+    return read_run(Path(run))
+
+
+def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
+    """Compare run folders on one page; the first is the baseline.
+
+    Args:
+        runs: two or more run folders.
+        out: the page to write; the metrics are written beside it as Markdown, CSV and LaTeX.
+
+    Returns:
+        `verdicts` (paired by prompt, p-values adjusted by Holm's method), `differences` in set-up, `page`.
+
+    Raises:
+        UserError: fewer than two runs, or a folder that holds none.
+    """
+    from boresight.report.compare import write_comparison
+
+    return write_comparison([Path(run) for run in runs], Path(out))
+
+
+def _raw(recipe: Recipe, sections: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A recipe as dictionaries with `sections` merged in, and what to call it in errors."""
+    from boresight import config
+
+    if isinstance(recipe, Mapping):
+        return _merged(recipe, sections), "recipe"
+    return _merged(config.read_raw(recipe), sections), str(recipe)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, dictionary by dictionary; neither is touched."""
+    merged = copy.deepcopy(dict(base))
+    for key, change in changes.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(change, Mapping)
+        merged[key] = _merged(below, change) if both else copy.deepcopy(change)
+    return merged
+
+
+def _named(recipe: Recipe, otherwise: str) -> Path:
+    return Path(otherwise if isinstance(recipe, Mapping) else recipe)
+
+
+def _console(quiet: bool) -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=True, quiet=quiet)

@@ -1,0 +1,37 @@
+"""Values that print as the command line prints them, and show themselves in a notebook."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 110
+PRE = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.35">{code}</pre>'
+
+
+class Shown(ABC):
+    """A result with one way to be shown: `print(result)` and a notebook's cell both use it."""
+
+    @abstractmethod
+    def show(self, console: Console) -> None:
+        """Print to a rich console."""
+
+    def __str__(self) -> str:
+        return self._recorded().file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+    def _repr_html_(self) -> str:
+        # rich escapes what it exports, so text from data stays text.
+        return self._recorded().export_html(inline_styles=True, code_format=PRE)
+
+    def _recorded(self) -> Console:
+        from rich.console import Console
+
+        console = Console(
+            file=io.StringIO(), record=True, width=WIDTH, force_terminal=False, force_jupyter=False
+        )
+        self.show(console)
+        return console
