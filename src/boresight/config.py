@@ -117,6 +117,9 @@ class TrainSection(Section):
     """Optimiser steps, instead of epochs."""
     tokens_per_forward: int = Field(default=4096, gt=0)
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
+    over them, `auto` spreads what does not fit. One process alone needs neither."""
     seed: int = 0
     """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
