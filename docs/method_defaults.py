@@ -1,4 +1,4 @@
-"""Write the table of settings in docs/methods.md from the methods' own `Config` classes.
+"""Write the table of settings on every page of docs/methods/ from the methods' own `Config` classes.
 
 python docs/method_defaults.py
 """
@@ -11,7 +11,7 @@ import yaml
 
 from boresight import methods
 
-PAGE = Path(__file__).with_name("methods.md")
+PAGES = Path(__file__).with_name("methods")
 START, END = "<!-- settings: written by docs/method_defaults.py -->\n", "<!-- end of settings -->"
 
 
@@ -20,22 +20,25 @@ def shown(default: object) -> str:
     return yaml.safe_dump(default).splitlines()[0]
 
 
-def table() -> str:
-    """One line per setting of every method."""
-    lines = ["| method | setting | default | meaning |", "|---|---|---|---|"]
-    for name in methods.names():
-        for setting, info in methods.get(name).Config.model_fields.items():
-            meaning = " ".join((info.description or "").split()).replace("|", "\\|")
-            lines.append(f"| `{name}` | `{setting}` | `{shown(info.default)}` | {meaning} |")
+def table(name: str) -> str:
+    """One line per setting of the method."""
+    settings = methods.get(name).Config.model_fields
+    if not settings:
+        return "None.\n"
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for setting, info in settings.items():
+        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        lines.append(f"| `{setting}` | `{shown(info.default)}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
-def page() -> str:
-    """docs/methods.md with the table as it is now."""
-    text = PAGE.read_text(encoding="utf-8")
+def page(name: str) -> str:
+    """docs/methods/NAME.md with the table as it is now."""
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
     before, rest = text.split(START)
-    return before + START + table() + END + rest.split(END)[1]
+    return before + START + table(name) + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for method in methods.names():
+        (PAGES / f"{method}.md").write_text(page(method), encoding="utf-8")
