@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -53,12 +54,14 @@ def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prep
     if data.eval:
         held = read_data(data.eval, kind, data)
         _say(console, "held out", held)
-        train, test = list(loaded.examples), draw(held.examples, data.eval_rows, recipe.train.seed)
+        test = draw(half(held.examples, data.eval_half), data.eval_rows, recipe.split_seed)
+        train = list(loaded.examples)
     else:
         held = loaded
-        train, test = split(loaded.examples, data.eval_rows, recipe.train.seed)
+        train, test = split(loaded.examples, data.eval_rows, recipe.split_seed)
+        test = half(test, data.eval_half)
     if data.limit:
-        train = draw(train, data.limit, recipe.train.seed)
+        train = draw(train, data.limit, recipe.split_seed)
     sides = Prepared(
         train=_side(recipe, loaded, train, tokenizer, console, "train"),
         eval=_side(recipe, held, test, tokenizer, console, "held out"),
@@ -102,6 +105,14 @@ def draw(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
     """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
     chosen = np.random.default_rng((seed, 1)).permutation(len(examples))[:count]
     return [examples[i] for i in sorted(chosen)]
+
+
+def half(examples: Sequence[Example], which: str | None) -> list[Example]:
+    """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its text; None: all."""
+    if which is None:
+        return list(examples)
+    odd = which == "confirmation"
+    return [e for e in examples if hashlib.sha256(_prompt_key(e).encode()).digest()[0] % 2 == odd]
 
 
 def prompt_of(example: Example) -> list[Any]:

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Tracker:
         self._console = console
         self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []
         """Called with step, split and numbers of every line that is logged."""
+        self.closing = ExitStack()
+        """What is to be closed with the tracker."""
         self.stopping = False
         """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps
@@ -58,6 +60,7 @@ class Tracker:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
         self._file.close()
+        self.closing.close()
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
         """Write one line of metrics; values that are not finite are written as null."""
