@@ -192,7 +192,7 @@ def test_a_failed_save_leaves_the_older_folder(tmp_path, monkeypatch):
     folder, model = tmp_path / "model", tiny_model(seed=1)
     lora.save(tiny_model(), folder)
 
-    def full_disk(target):
+    def full_disk(target, **settings):
         (target / "config.json").touch()
         raise OSError("no space left on device")
 

@@ -126,3 +126,20 @@ def test_the_mask_is_part_of_the_key(tmp_path):
     half = make_row([1, 2], [3, 4], [5, 6], masks=[[True, False], [True, True]])
     sums = cached_reference(llama(), [whole, half], 64, folder=tmp_path)([whole, half])
     assert sums[0, 0] != sums[1, 0]
+
+
+def test_a_cache_that_another_process_is_setting_up_is_waited_for(tmp_path, monkeypatch):
+    """SQLite refuses a change to the write-ahead log at once while another holds the file; we ask again."""
+    asked = []
+
+    class Busy(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if "journal_mode" in statement and len(asked) < 2:
+                asked.append(statement)
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **settings: connect(path, factory=Busy, **settings))
+    assert len(cached_reference(llama(), ROWS, 64, folder=tmp_path).table) == len(ROWS)
+    assert len(asked) == 2

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from boresight.config import EvaluateSection, Recipe
-from boresight.data.prepare import prompt_of, read_data
+from boresight.data.prepare import half, prompt_of, read_data
 from boresight.data.schema import Example, Message
 from boresight.evaluate import constraints
 from boresight.evaluate.heldout import Measured
 from boresight.models.sample import SamplingParams, answer
 from boresight.models.stop_tokens import stop_token_ids
+from boresight.train import distributed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Questi
     """Every prompt that may be asked: those of `evaluate.prompts`, or the held-out rows'."""
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
-        examples = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
+        found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
+        examples = half(found, recipe.data.eval_half)
     return [Question(example.id, prompt_of(example), example.meta) for example in examples]
 
 
@@ -50,7 +52,12 @@ def answer_all(
         seed=0,
     )
     started = time.monotonic()
-    answers = answer(policy, tokenizer, [question.prompt for question in asked], params, console=console)
+
+    def own(mine: Sequence[int]) -> list[str]:
+        streams = [replace(params, stream=i) for i in mine]
+        return answer(policy, tokenizer, [asked[i].prompt for i in mine], streams, console=console)
+
+    answers = distributed.in_shares(len(asked), own)
     console.print(f"answers: {len(asked)} prompts in {time.monotonic() - started:.1f} s", highlight=False)
     return answers
 

@@ -11,9 +11,10 @@ from boresight.data.chat import encode_prompt
 from boresight.evaluate.answers import Question
 from boresight.models.sample import SamplingParams, sample
 from boresight.models.stop_tokens import stop_token_ids
+from boresight.train import distributed
 from boresight.train.metrics import ByRow
 from boresight.train.rewards import Judge
-from boresight.train.rollout import OnlinePrompt, Scorer
+from boresight.train.rollout import OnlinePrompt, Scorer, packed_up, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class HeldOutReward:
 
     def __call__(self) -> ByRow:
         """Reward, and whether the answer stopped by itself, by prompt id."""
-        drawn = sample(self.policy, [p.ids for p in self.prompts], self.params, 1)
+        drawn = unpacked(distributed.in_shares(len(self.prompts), self._answers))
         scored = self.scorer(self.prompts, drawn)
         ids = [p.id for p in self.prompts]
         stopped = [float(group[0].finish == "stop") for group in drawn]
@@ -35,6 +36,10 @@ class HeldOutReward:
             "reward": dict(zip(ids, (group[0] for group in scored.rewards), strict=True)),
             "stopped_share": dict(zip(ids, stopped, strict=True)),
         }
+
+    def _answers(self, mine: Sequence[int]) -> list[Any]:
+        """Greedy, so that a prompt's answer does not depend on which process gives it."""
+        return packed_up(sample(self.policy, [self.prompts[i].ids for i in mine], self.params, 1))
 
 
 def held_out_reward(

@@ -20,6 +20,7 @@ from boresight.errors import UserError
 from boresight.models.head import token_logprobs
 from boresight.models.packing import pack
 from boresight.models.plan import PackedPlan, packed_plan, warn_once
+from boresight.models.sharding import as_forward
 
 Layout = Literal["auto", "packed", "padded"]
 
@@ -55,6 +56,17 @@ def completion_logprobs(
     Raises:
         UserError: `packed` was asked for and the model, or the length of a row, does not allow it.
     """
+
+    def compute() -> tuple[Tensor, Tensor, Tensor | None]:
+        logps = _logprobs(model, rows, layout, temperature, entropy)
+        return logps.sums, logps.lengths, logps.entropy
+
+    return CompletionLogps(*as_forward(model, compute))
+
+
+def _logprobs(
+    model: Any, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+) -> CompletionLogps:
     if layout != "padded":
         plan = packed_plan(model, rows)
         if isinstance(plan, PackedPlan):

@@ -22,6 +22,7 @@ from boresight.models.quiet import quiet_bars
 from boresight.suggest import nearest
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -105,17 +106,23 @@ def merge(model: Any) -> PreTrainedModel:
     return model.merge_and_unload() if has_adapters(model) else model
 
 
-def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+def save(
+    model: Any,
+    folder: str | Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write the adapters alone, or the whole model where it has none, as safetensors.
 
-    The folder appears complete or not at all, and replaces an older one of that name.
+    The folder appears complete or not at all, and replaces an older one of that name. `weights` by name
+    stand in for the model's own.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with quiet_bars():
-            _write(model, temporary)
+            _write(model, temporary, weights)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)
@@ -126,12 +133,12 @@ def save(model: Any, folder: str | Path, tokenizer: PreTrainedTokenizerBase | No
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(model: Any, folder: Path) -> None:
+def _write(model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
     if not has_adapters(model):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         return
     # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in

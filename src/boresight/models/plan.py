@@ -84,6 +84,11 @@ def packed_plan(model: Any, rows: Sequence[Row]) -> PackedPlan | str:
     return plan
 
 
+def settle(model: Any) -> None:
+    """Find the plan now: later the weights of `model` may be spread over processes."""
+    packed_plan(model, [_probe_row(causal_model(model).config.get_text_config().vocab_size)])
+
+
 def warn_once(model: Any, obstacle: str) -> None:
     """Say that the padded path is taken, once per model and reason."""
     said = _warned.setdefault(causal_model(model), set())

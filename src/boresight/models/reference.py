@@ -37,11 +37,11 @@ class StoredReference:
     """Reference log-probabilities of known rows, looked up by content."""
 
     def __init__(self, table: dict[bytes, Tensor]) -> None:
-        self._table = table
+        self.table = table
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
         """Look up rows; `(rows, k)`, float32, nats."""
-        return torch.stack([self._table[row_key(row)] for row in rows])
+        return torch.stack([self.table[row_key(row)] for row in rows])
 
 
 def store_reference(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -86,13 +87,26 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
+            _log_ahead(database)
             database.execute(
                 "CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, sums BLOB) WITHOUT ROWID"
             )
             yield database
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: the reference cache cannot be used ({error}); delete the file.") from error
+
+
+def _log_ahead(database: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on, waiting for others that are at it: SQLite itself does not wait here."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
 
 
 def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row]) -> dict[bytes, Tensor]:

@@ -16,9 +16,10 @@ from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.evaluate.kl import KLProbe
 from boresight.models.lora import adapters_off
-from boresight.models.reference import Reference, frozen_copy, live_reference
+from boresight.models.reference import Reference, StoredReference, frozen_copy, live_reference
 from boresight.models.reference_cache import cached_reference
 from boresight.models.stop_tokens import stop_token_ids
+from boresight.train import distributed
 from boresight.train.forward import Kind
 from boresight.train.loop import Batch, Batches
 from boresight.train.metrics import ByRow
@@ -69,13 +70,20 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
     batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
-        rows = [*batches.used(), *data.eval.rows]
+        rows = distributed.share([*batches.used(), *data.eval.rows])
         with counting(console, "reference log-probabilities", len(rows)) as on_rows:
-            reference = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+            own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+        reference = _of_all(own)
     probes = []
     if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:
         probes.append(KLProbe(policy, data.eval.rows[: recipe.evaluate.kl_rows]))
     return Parts(batches, data.eval.rows, reference, probes)
+
+
+def _of_all(own: StoredReference) -> StoredReference:
+    """The reference of all rows: every process has looked up or computed its share."""
+    parts = distributed.gather_tensors({key.hex(): sums for key, sums in own.table.items()})
+    return StoredReference({bytes.fromhex(key): sums for part in parts for key, sums in part.items()})
 
 
 def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared) -> Parts:

@@ -23,9 +23,14 @@ from boresight.models import lora
 from boresight.models.lora import has_adapters
 
 
-def save_model(policy: Any, tokenizer: Any, folder: Path) -> None:
-    """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them."""
-    lora.save(policy, folder, tokenizer)
+def save_model(
+    policy: Any, tokenizer: Any, folder: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them.
+
+    `weights` by name stand in for the policy's own, where it holds only a part of them.
+    """
+    lora.save(policy, folder, tokenizer, weights)
 
 
 def save_state(

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from boresight.train import distributed
+
 PACKAGES = ("boresight", "torch", "transformers", "peft", "datasets", "numpy", "safetensors")
 
 
@@ -24,6 +26,7 @@ def environment() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "processes": distributed.world(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),

@@ -1,8 +1,8 @@
 """The training loop. It does not know which method it runs.
 
 Rows become the method's input (`forward`), the input becomes a loss, and gradients of
-`loss * weight` are summed over micro-batches and divided once by the summed weight, which is the
-exact gradient of the whole batch.
+`loss * weight` are summed over micro-batches, and over processes where there are several, and divided
+once by the summed weight, which is the exact gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from boresight.errors import UserError
 from boresight.methods import Method
 from boresight.models import lora
 from boresight.models.reference import Reference
-from boresight.train import checkpoint, step_zero
+from boresight.models.sharding import is_sharded, whole, whole_weights
+from boresight.train import checkpoint, distributed, step_zero
 from boresight.train.forward import Kind
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
 from boresight.train.optim import divide_and_clip, learning_rate, make_optimizer
+from boresight.train.sharded_checkpoint import is_sharded_checkpoint, load_shards, save_shards
 from boresight.train.track import Tracker, peak_memory_gb
 
 
@@ -90,7 +92,10 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
     eval_every = recipe.train.eval_every or max(1, steps // 8)
     done = {"step": 0, "lr_sum": 0.0}
     if resume_from:
-        done = checkpoint.load_state(resume_from, task.policy, optimizer)
+        in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
+        load = load_shards if in_parts else checkpoint.load_state
+        done = load(resume_from, task.policy, optimizer)
+    distributed.check_replicas(task.policy, "at the start")
     after: ByRow | None = None
     task.policy.train()
     with listening() as stop:
@@ -99,17 +104,27 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
             done = {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
             numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
             task.tracker.log(step + 1, "train", numbers)
-            if step + 1 == steps or (step + 1) % eval_every == 0 or task.tracker.stopping:
+            due = step + 1 == steps or (step + 1) % eval_every == 0
+            if due or distributed.anyone(task.tracker.stopping):
                 after = evaluate_now(task, step + 1)
-            if _save_due(recipe, step + 1, stop.made):
+            stopping = distributed.anyone(stop.made)
+            if _save_due(recipe, step + 1, stopping):
                 _save(task, optimizer, done)
-                if stop.made and step + 1 < steps:
+                if stopping and step + 1 < steps:
                     raise Interrupted(f"stopped after step {step + 1} of {steps}; go on with --resume.")
-            if task.tracker.stopping:
+            if distributed.anyone(task.tracker.stopping):
                 break
-    final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
-    checkpoint.save_model(final, task.tokenizer, task.run / "model")
+    save_final(task)
     return after if after is not None else evaluate_now(task, steps)
+
+
+def save_final(task: Task) -> None:
+    """Write the trained model for other tools: adapters, whole weights, or a reward model with all in one."""
+    final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
+    with whole(final):
+        if distributed.is_first():
+            weights = whole_weights(final) if is_sharded(final) else None
+            checkpoint.save_model(final, task.tokenizer, task.run / "model", weights)
 
 
 def _save_due(recipe: Recipe, step: int, stopping: bool) -> bool:
@@ -119,14 +134,20 @@ def _save_due(recipe: Recipe, step: int, stopping: bool) -> bool:
 
 
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
+    distributed.check_replicas(task.policy, f"after step {done['step']}")
     folder = task.run / "checkpoints" / f"step-{done['step']}"
-    checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
-    checkpoint.drop_older(task.run, task.recipe.train.keep)
+    if is_sharded(task.policy):
+        save_shards(folder, task.policy, optimizer, done)
+    elif distributed.is_first():
+        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
+    if distributed.is_first():
+        checkpoint.drop_older(task.run, task.recipe.train.keep)
 
 
 def evaluate_now(task: Task, step: int) -> ByRow:
     """Log the held-out numbers after `step` steps; returns them by row."""
-    numbers, by_row = measure(task, step / task.batches.steps)
+    with whole(task.policy):
+        numbers, by_row = measure(task, step / task.batches.steps)
     if numbers:
         task.tracker.log(step, "eval", numbers)
     return by_row
@@ -136,13 +157,15 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
-    gathered = accumulate(task, batch.rows, step) if batch.rows else Gathered()
+    distributed.reseed(task.recipe.train.seed, step)
+    gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}
     for group in optimizer.param_groups:
         group["lr"] = rate
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    distributed.sum_gradients(trainable)
     norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
     if not math.isfinite(norm):
         raise UserError(
@@ -166,10 +189,10 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
 
 
 def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
-    """Forward and backward over all micro-batches; gradients are sums of `loss * weight`."""
+    """Forward and backward over this process's micro-batches; gradients are sums of `loss * weight`."""
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
-    for index, group in enumerate(micro_batches(rows, task.recipe.train.tokens_per_forward)):
+    for index, (group, counts) in enumerate(_own_groups(task, rows)):
         with _precision(task):
             x = task.build(group)
             out = task.method.loss(x, cfg)
@@ -178,9 +201,25 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
             found = step_zero.check(x, out, task.method.loss, cfg, half_precision=half)
             if found:
                 task.tracker.say(str(found))
-        (out.loss * out.weight).backward()
-        gathered.add([row.id for row in group], x, out)
+        (out.loss * (out.weight if counts else 0.0)).backward()
+        if counts:
+            gathered.add([row.id for row in group], x, out)
     return gathered
+
+
+def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]:
+    """This process's micro-batches, and whether each counts.
+
+    Sharded weights are put together by all processes at once, so those with fewer micro-batches than
+    others run a short row that counts for nothing.
+    """
+    limit = task.recipe.train.tokens_per_forward
+    own = [(group, True) for group in micro_batches(distributed.share(rows), limit)]
+    if not is_sharded(task.policy):
+        return own
+    most = max(len(micro_batches(distributed.share(rows, n), limit)) for n in range(distributed.world()))
+    spare = min(rows, key=lambda row: row.tokens)
+    return own + [([spare], False)] * (most - len(own))
 
 
 @torch.no_grad()
@@ -190,12 +229,12 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
     training = task.policy.training
     task.policy.eval()
     cfg = task.recipe.method.at(progress)
-    for group in micro_batches(rows, 2 * task.recipe.train.tokens_per_forward):
+    for group in micro_batches(distributed.share(rows), 2 * task.recipe.train.tokens_per_forward):
         with _precision(task):
             x = task.build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
     task.policy.train(training)
-    return gathered
+    return gathered.of_all()
 
 
 def measure(task: Task, progress: float) -> tuple[dict[str, float], ByRow]:

@@ -6,6 +6,7 @@ into micro-batches, and a short last batch is not over-weighted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
@@ -21,6 +22,7 @@ from boresight.methods.inputs import (
     PolicyPairLogps,
     SequenceLogps,
 )
+from boresight.train import distributed
 
 Rows = dict[str, Tensor]
 ByRow = dict[str, dict[str, float]]
@@ -100,6 +102,22 @@ class Gathered:
         self._rows.append({name: value.detach().float().cpu() for name, value in rows.items()})
         self._loss += float(out.loss.detach()) * out.weight
         self.weight += out.weight
+
+    def of_all(self) -> Gathered:
+        """The same, with what the other processes have collected."""
+        if distributed.world() == 1:
+            return self
+        whole = Gathered()
+        rows = self.rows() if self._rows else {}
+        numbers = torch.tensor([self._loss, self.weight], dtype=torch.float64)
+        ids = torch.frombuffer(bytearray(json.dumps(self.ids).encode()), dtype=torch.uint8)
+        for part in distributed.gather_tensors({"/numbers": numbers, "/ids": ids} | rows):
+            loss, weight = part.pop("/numbers").tolist()
+            whole._loss += loss
+            whole.weight += weight
+            whole.ids += json.loads(bytes(part.pop("/ids").tolist()))
+            whole._rows += [part] if part else []
+        return whole
 
     def rows(self) -> Rows:
         """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""

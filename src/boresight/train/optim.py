@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from boresight.config import OptimSection
 
@@ -45,6 +46,12 @@ def make_optimizer(model: nn.Module, optim: OptimSection) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 
+def total_norm(grads: Sequence[Tensor]) -> float:
+    """Euclidean norm over all gradients, of which a sharded one is here only in part."""
+    norm = torch.nn.utils.get_total_norm(grads)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
 def divide_and_clip(
     parameters: Iterable[nn.Parameter], weight: float, clip: float | None
 ) -> tuple[float, bool]:
@@ -54,7 +61,7 @@ def divide_and_clip(
     the whole batch. Division and clipping are one pass over the gradients.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(grads)) / weight
+    norm = total_norm(grads) / weight
     clipped = clip is not None and norm > clip
     scale = (clip / norm if clipped and clip is not None else 1.0) / weight
     torch._foreach_mul_(grads, scale)

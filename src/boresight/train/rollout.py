@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from boresight.config import RolloutSection
 from boresight.data.batching import Plan
 from boresight.data.rows import Completion, Row
 from boresight.models.sample import Sample, SamplingParams, sample
+from boresight.models.sharding import whole
+from boresight.train import distributed
 from boresight.train.loop import Batch
-from boresight.train.rewards import Judge, Rewards
+from boresight.train.rewards import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,29 @@ class Scorer:
 
     def __call__(self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]) -> Scored:
         """Score every sample of every prompt."""
+        groups = distributed.in_shares(
+            len(prompts), lambda mine: self._judged([prompts[i] for i in mine], [samples[i] for i in mine])
+        )
+        return Scored([group["total"] for group in groups], _reward_numbers(groups))
+
+    def _judged(
+        self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]
+    ) -> list[dict[str, Any]]:
+        """Of each prompt's samples: the rewards, in `total` and `by_function`, and the number of failures."""
+        if not prompts:
+            return []
         asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
         texts = [self.tokenizer.decode(s.ids, skip_special_tokens=True) for group in samples for s in group]
         earned = self.judge([p.id for p in asked], texts, [p.meta for p in asked])
-        flat = iter(earned.total)
-        return Scored([[next(flat) for _ in group] for group in samples], _reward_numbers(earned))
+        ends = [0, *accumulate(map(len, samples))]
+        return [
+            {
+                "total": earned.total[start:end],
+                "by_function": {name: values[start:end] for name, values in earned.by_function.items()},
+                "failures": sum(start <= failure.index < end for failure in earned.failures),
+            }
+            for start, end in pairwise(ends)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +188,11 @@ def completion(drawn: Sample) -> Completion:
 
 
 def sampler(model: Any, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int) -> Draw:
-    """A `Draw` from `model` as it is at the moment of each call."""
+    """A `Draw` from `model` as it is at the moment of each call.
+
+    Several processes draw a share of the prompts each. A prompt's random numbers are those of its place
+    among all prompts, so what it draws does not depend on how many processes there are.
+    """
 
     def draw(prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
         params = SamplingParams(
@@ -176,9 +201,30 @@ def sampler(model: Any, settings: RolloutSection, stop_token_ids: tuple[int, ...
             stop_token_ids=stop_token_ids,
             seed=int(np.random.SeedSequence((seed, step)).generate_state(1)[0]),
         )
-        return sample(model, prompts, params, k)
+
+        def own(mine: Sequence[int]) -> list[Any]:
+            streams = [replace(params, stream=i) for i in mine]
+            return packed_up(sample(model, [prompts[i] for i in mine], streams, k))
+
+        if distributed.world() == 1:
+            return sample(model, prompts, params, k)
+        with whole(model):
+            return unpacked(distributed.in_shares(len(prompts), own))
 
     return draw
+
+
+def packed_up(samples: Sequence[Sequence[Sample]]) -> list[Any]:
+    """Samples as JSON, one value a prompt."""
+    return [[(s.ids.tolist(), s.logps.tolist(), s.logps.dtype.name, s.finish) for s in g] for g in samples]
+
+
+def unpacked(values: Sequence[Any]) -> list[list[Sample]]:
+    """What `packed_up` made, for all prompts in order."""
+    return [
+        [Sample(i, np.array(ids, np.int32), np.array(logps, dtype), end) for ids, logps, dtype, end in group]
+        for i, group in enumerate(values)
+    ]
 
 
 def _labelled(prompt: OnlinePrompt, mine: Sample, other: Sample, reward: float, ref_reward: float) -> Row:
@@ -201,11 +247,17 @@ def _numbers(samples: Sequence[Sequence[Sample]]) -> dict[str, float]:
     }
 
 
-def _reward_numbers(earned: Rewards) -> dict[str, float]:
+def _reward_numbers(groups: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Means over all samples, of the whole reward and of each function's part."""
+    names = groups[0]["by_function"] if groups else ()
     parts = {
-        f"reward_{name.rsplit(':', 1)[-1]}": _mean(values) for name, values in earned.by_function.items()
+        f"reward_{name.rsplit(':', 1)[-1]}": _mean(
+            [v for group in groups for v in group["by_function"][name]]
+        )
+        for name in names
     }
-    return parts | {"reward": _mean(earned.total), "reward_failures": float(len(earned.failures))}
+    total = _mean([value for group in groups for value in group["total"]])
+    return parts | {"reward": total, "reward_failures": float(sum(group["failures"] for group in groups))}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -28,36 +28,57 @@ from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model, wire_pad_token
+from boresight.models.sharding import fits, shard, whole
 from boresight.models.stop_tokens import wire_stop_tokens
-from boresight.train import assemble
+from boresight.train import assemble, distributed, trackers
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
 from boresight.train.loop import Task, evaluate_now, train
 from boresight.train.optim import learning_rate_sum
 from boresight.train.resume import find_checkpoint, rewind
-from boresight.train.track import Tracker
+from boresight.train.track import Listener, Tracker
 
 
-def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume: bool = False) -> Path:
+def run(
+    recipe: Recipe,
+    folder: Path,
+    console: Console | None = None,
+    *,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> Path:
     """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
+
+    `listeners` get every line of metrics; what they raise ends the run.
+
+    Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
     Raises:
         UserError: `folder` already holds a run, or anything in the recipe or the data is wrong; then
             the folder is not created.
-        Interrupted: a signal asked the run to stop; it did so at a checkpoint.
+        Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
-    console = console or Console(soft_wrap=True)
-    checked: list[Finding] = []
-    if not resume:
-        refuse_used_folder(folder)
-        checked = before_training(recipe, console)
+    with distributed.joined():
+        if console is None or not distributed.is_first():
+            console = Console(soft_wrap=True, quiet=not distributed.is_first())
+        folder = Path(distributed.from_first(str(folder)))
+        with distributed.noticing_losses(folder):
+            return _run(recipe, folder, console, resume, listeners)
+
+
+def _run(
+    recipe: Recipe, folder: Path, console: Console, resume: bool, listeners: Sequence[Listener]
+) -> Path:
+    checked = [] if resume or not distributed.is_first() else look_first(recipe, folder, console)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
     seed_everything(recipe.train.seed)
-    tokenizer = load_tokenizer(recipe.model.name)
-    ensure_chat_template(tokenizer, recipe.model.chat_template)
-    data = prepare(recipe, kind.data, tokenizer, console)
-    policy = load_policy(recipe, kind, tokenizer)
+    with distributed.taking_turns():
+        tokenizer = load_tokenizer(recipe.model.name)
+        ensure_chat_template(tokenizer, recipe.model.chat_template)
+        data = prepare(recipe, kind.data, tokenizer, console)
+        policy = load_policy(recipe, kind, tokenizer)
+    sharded = wants_shards(recipe, kind, policy)
     describe(recipe, policy, data, console)
     if kind.online:
         parts = assemble.online(recipe, kind, policy, tokenizer, data)
@@ -67,14 +88,11 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
     probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
     probes += answer_probe(recipe, policy, tokenizer, asked)
     asked = asked[: recipe.evaluate.samples]
-    going_on = find_checkpoint(folder, recipe, data.facts()) if resume else None
-    if going_on:
-        rewind(folder, int(going_on.name.removeprefix("step-")))
-    else:
-        open_folder(folder, recipe, data.facts())
-        write_findings(folder, checked)
-    with Tracker(folder, parts.batches.steps, console) as tracker:
-        watch(folder, tracker, recipe, parts.batches.steps, len(data.eval.rows))
+    if sharded:
+        shard(policy)
+    going_on = distributed.path_from_first(lambda: open_folder(folder, recipe, data, checked, resume))
+    with _tracker(folder, recipe, parts.batches.steps, len(data.eval.rows), console) as tracker:
+        tracker.listeners += listeners
         task = Task(
             recipe=recipe,
             method=method,
@@ -90,22 +108,28 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None, *, resume:
         )
         start = read_start(folder) if going_on else write_start(task, asked, console)
         after = train(task, going_on)
-        said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
+        with whole(policy):
+            said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
+            ids, prompts = [q.id for q in asked], [q.prompt for q in asked]
+            likely = likelihood.under_start_model(
+                policy, tokenizer, ids, prompts, start["answers"], said_after
+            )
+    if not distributed.is_first():
+        return folder / "report.html"
     measured = heldout.compare(start["numbers"], after)
-    measured += answers.write(folder, asked, start["answers"], said_after)
-    ids, prompts = [q.id for q in asked], [q.prompt for q in asked]
-    measured += likelihood.under_start_model(policy, tokenizer, ids, prompts, start["answers"], said_after)
+    write_json(folder / "end.json", {"numbers": after})
+    measured += answers.write(folder, asked, start["answers"], said_after) + likely
     write_json(folder / "evaluation.json", {"metrics": [m.as_dict() for m in measured]})
     return finish(folder, measured, console)
 
 
 def write_start(task: Task, asked: Sequence[answers.Question], console: Console) -> dict[str, Any]:
     """Measure the start model and keep it: a resumed run cannot measure it again."""
-    start = {
-        "answers": answers.answer_all(task.policy, task.tokenizer, asked, task.recipe.evaluate, console),
-        "numbers": evaluate_now(task, 0),
-    }
-    write_json(task.run / "start.json", start)
+    with whole(task.policy):
+        said = answers.answer_all(task.policy, task.tokenizer, asked, task.recipe.evaluate, console)
+    start = {"answers": said, "numbers": evaluate_now(task, 0)}
+    if distributed.is_first():
+        write_json(task.run / "start.json", start)
     return start
 
 
@@ -113,6 +137,24 @@ def read_start(folder: Path) -> dict[str, Any]:
     """What `write_start` kept."""
     start: dict[str, Any] = json.loads((folder / "start.json").read_text(encoding="utf-8"))
     return start
+
+
+def _tracker(
+    folder: Path, recipe: Recipe, steps: int, eval_rows: int, console: Console
+) -> Tracker | distributed.Silent:
+    if not distributed.is_first():
+        return distributed.Silent()
+    tracker = Tracker(folder, steps, console)
+    watch(folder, tracker, recipe, steps, eval_rows)
+    trackers.connect(tracker, recipe, folder, steps)
+    return tracker
+
+
+def look_first(recipe: Recipe, folder: Path, console: Console) -> list[Finding]:
+    """What stops a fresh run before anything is loaded raises a `UserError`; returns other findings."""
+    refuse_used_folder(folder)
+    trackers.refuse_missing(recipe.train.trackers)
+    return before_training(recipe, console)
 
 
 def refuse_used_folder(folder: Path) -> None:
@@ -135,6 +177,20 @@ def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
         task: lora.Task = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
         policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
     return policy
+
+
+def wants_shards(recipe: Recipe, kind: Kind, policy: Any) -> bool:
+    """Whether the weights are to be spread over the processes of this run.
+
+    Raises:
+        UserError: a reward model is to be spread, which it cannot.
+    """
+    parallel = recipe.train.parallel
+    if distributed.world() == 1 or parallel == "ddp":
+        return False
+    if kind.head == "score" and parallel == "fsdp":
+        raise UserError("train.parallel: fsdp cannot train a reward model; set train.parallel=ddp.")
+    return parallel == "fsdp" or (kind.head == "lm" and distributed.from_first(not fits(policy)))
 
 
 def seed_everything(seed: int) -> None:
@@ -160,12 +216,21 @@ def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> N
     )
 
 
-def open_folder(folder: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
-    """Create the run folder with what is known before training."""
+def open_folder(
+    folder: Path, recipe: Recipe, data: Prepared, checked: Sequence[Finding], resume: bool
+) -> Path | None:
+    """The checkpoint to go on from; or None, and a run folder with what is known before training."""
+    facts = data.facts()
+    if resume:
+        found = find_checkpoint(folder, recipe, facts)
+        rewind(folder, int(found.name.removeprefix("step-")))
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     write_json(folder / "data.json", facts)
     write_json(folder / "environment.json", environment())
+    write_findings(folder, checked)
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -25,6 +25,9 @@ from rich.progress import (
 
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
 
+Listener = Callable[[int, str, dict[str, float]], None]
+"""Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
+
 
 class Tracker:
     """Appends metrics to the run folder and keeps the terminal informed."""
@@ -32,8 +35,8 @@ class Tracker:
     def __init__(self, run: Path, steps: int, console: Console) -> None:
         self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._console = console
-        self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []
-        """Called with step, split and numbers of every line that is logged."""
+        self.listeners: list[Listener] = []
+        """Called with every line that is logged."""
         self.closing = ExitStack()
         """What is to be closed with the tracker."""
         self.stopping = False

@@ -1,0 +1,101 @@
+"""A model whose weights are spread over processes (FSDP2, `fully_shard`), for models that no device holds.
+
+Each process keeps a part of every weight, of its gradient and of the optimiser's moments. The weights of a
+layer are put together for its forward and its backward and let go after each; gradients are summed over
+processes as they are cut up again. So all processes must run equally many forwards and backwards, unless
+the model is `whole`, as for sampling and evaluation, where each may run what it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boresight.models.plan import causal_model, settle
+
+Outputs = tuple[Any, ...]
+"""Tensors, or None."""
+
+
+def fits(policy: Any) -> bool:
+    """Whether weights, gradients and Adam's moments leave a third of the device to activations.
+
+    On a CPU always: its memory is shared by the processes of the machine anyway.
+    """
+    if policy.device.type != "cuda":
+        return True
+    held = [(p.numel() * p.element_size(), p.requires_grad) for p in policy.parameters()]
+    needed = sum(size * (4 if trained else 1) for size, trained in held)
+    return needed < 2 / 3 * torch.cuda.mem_get_info(policy.device)[1]
+
+
+def shard(policy: Any) -> None:
+    """Spread the weights of `policy`, the same in every process, layer by layer; in place."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    settle(policy)  # the layout is found by trying, which needs all the weights
+    base = causal_model(policy)
+    classes = set(base._no_split_modules or ())
+    layers = [module for module in base.modules() if type(module).__name__ in classes]
+    for module in [*layers, base]:
+        # The root too: a forward without a backward would leave it whole, and stale after the next update.
+        fully_shard(module, reshard_after_forward=True)
+        module.set_gradient_divide_factor(1.0)  # sums, as everywhere: the loop divides by the weight
+        module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
+    base.as_forward = _call
+    register_fsdp_forward_method(base, "as_forward")
+
+
+def _call(compute: Callable[[], Outputs]) -> Outputs:
+    """FSDP hangs its backward on the outputs, which must not be views."""
+    return tuple(None if output is None else output.clone() for output in compute())
+
+
+def is_sharded(model: Any) -> bool:
+    """Whether `shard` was called on the model."""
+    return hasattr(causal_model(model), "as_forward")
+
+
+def as_forward(model: Any, compute: Callable[[], Outputs]) -> Outputs:
+    """`compute()`, which calls parts of `model`, as one forward of it.
+
+    What goes around the model, such as our own head, would otherwise meet weights in parts.
+    """
+    base = causal_model(model)
+    return base.as_forward(compute) if is_sharded(model) else compute()
+
+
+@contextmanager
+def whole(model: Any) -> Iterator[None]:
+    """Inside the block every process holds all weights, and forwards need no other process.
+
+    To be entered by all processes together. Nothing to do for a model that is not sharded.
+    """
+    if not is_sharded(model):
+        yield
+        return
+    base = causal_model(model)
+    base.set_reshard_after_forward(False)
+    for part in _parts(base):
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in _parts(base):
+            part.reshard()
+        base.set_reshard_after_forward(True)
+
+
+def whole_weights(model: Any) -> dict[str, Tensor]:
+    """Every weight of a `whole` model by name, on the CPU: what saving takes for a state dictionary."""
+    return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+
+
+def _parts(base: nn.Module) -> list[Any]:
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in base.modules() if isinstance(module, FSDPModule)]
