@@ -269,6 +269,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
+    put(raw, key, yaml.safe_load(value))
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
     *parents, last = key.split(".")
     at = raw
     for parent in parents:
@@ -276,8 +281,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             at[parent] = {}
         at = at[parent]
         if not isinstance(at, dict):
-            raise UserError(f"{override!r}: {parent} is a value, not a section.")
-    at[last] = yaml.safe_load(value)
+            raise UserError(f"{key}={value}: {parent} is a value, not a section.")
+    at[last] = value
 
 
 def validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:

@@ -50,13 +50,18 @@ def write_tables(page: Path, table: Table) -> list[Path]:
 
 
 def markdown(table: Table) -> str:
-    """A pipe table; a pipe in a name is escaped, a line break becomes a space."""
+    """The table with pipes."""
+    return pipe_table([table.head, *table.columns], _cells(table))
+
+
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a pipe in a cell is escaped, a line break becomes a space."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(re.sub(r"\s+", " ", cell).replace("|", "\\|") for cell in cells) + " |\n"
 
-    rule = "|---|" + "---:|" * len(table.columns) + "\n"
-    return line([table.head, *table.columns]) + rule + "".join(line(cells) for cells in _cells(table))
+    rule = "|---|" + "---:|" * (len(head) - 1) + "\n"
+    return line(head) + rule + "".join(line(cells) for cells in rows)
 
 
 def latex(table: Table) -> str:
@@ -80,7 +85,7 @@ def comma_separated(table: Table) -> str:
         for column, i in zip(table.columns, row.intervals, strict=True):
             if i is not None:
                 writer.writerow(
-                    [_plain(row.label), _plain(column), row.unit, i.value, i.low, i.high, i.n, i.missing]
+                    [plain(row.label), plain(column), row.unit, i.value, i.low, i.high, i.n, i.missing]
                 )
     return stream.getvalue()
 
@@ -96,6 +101,6 @@ def _text(interval: Interval | None, unit: str) -> str:
     return f"{style.value(interval.value)} {style.limits(interval)}, n = {interval.n:,}"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
     return f"'{name}" if name[:1] in "=+-@\t\r" else name
