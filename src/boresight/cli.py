@@ -194,6 +194,24 @@ def arena(
     serve(a, b, out, port, seed)
 
 
+@app.command()
+def sweep(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+) -> None:
+    """Try many settings, then train the best again and say whether they beat the default beyond luck.
+
+    Run it again to go on; run it on another machine that sees the folder to help.
+    """
+    from rich.console import Console
+
+    from boresight.sweep import command
+
+    command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
