@@ -212,6 +212,57 @@ def sweep(
     command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
 
 
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
+    merged: Annotated[
+        bool, typer.Option("--merged/--adapter", help="Whole weights, or the LoRA adapter alone.")
+    ] = True,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of merged weights.")] = "float32",
+) -> None:
+    """Write a run's model for transformers, vLLM and llama.cpp, with a model card."""
+    from rich.console import Console
+
+    from boresight.export.command import export as export_run
+
+    export_run(run, to, "merged" if merged else "adapter", dtype, Console(soft_wrap=True))
+
+
+@app.command()
+def chat(
+    run: Annotated[str, typer.Argument(help="A run folder, a model folder or a model.", metavar="RUN")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
+    system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Talk to a run's model; /before asks its start model the same thing."""
+    from boresight.chat import Settings
+    from boresight.chat import chat as talk
+
+    talk(run, Settings(max_new_tokens, temperature, seed, system, device))
+
+
+@app.command()
+def sweep(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+) -> None:
+    """Try many settings, then train the best again and say whether they beat the default beyond luck.
+
+    Run it again to go on; run it on another machine that sees the folder to help.
+    """
+    from rich.console import Console
+
+    from boresight.sweep import command
+
+    command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],

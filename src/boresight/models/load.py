@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -160,8 +161,12 @@ def _base_of(adapter: Path) -> str:
     base = json.loads((adapter / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not base:
         raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
-    gone = not Path(base).is_dir()
-    return next((name for name in EMBEDDED if gone and Path(base).name.startswith(f"{name}-")), str(base))
+    return str(base) if Path(base).is_dir() else embedded_in(base) or str(base)
+
+
+def embedded_in(base: str) -> str | None:
+    """Which embedded model has a cache folder of that name, on this machine or another."""
+    return next((name for name in EMBEDDED if Path(base).name.startswith(f"{name}-")), None)
 
 
 def _embedded(name: str) -> Path:
@@ -214,7 +219,9 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.n
     from peft import PeftModel
 
     try:
-        adapted: Any = PeftModel.from_pretrained(model, str(adapter))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
+            adapted: Any = PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _cannot_load(str(adapter), "adapter", error) from error
     _restore_stop_tokens(model, adapter)

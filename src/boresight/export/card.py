@@ -1,0 +1,169 @@
+"""The model card: what a run's own files say, and how to load the folder. Nothing that was not measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+
+from boresight.models.load import embedded_in
+from boresight.report.facts import environment, facts
+from boresight.report.read_run import RunData, read_run
+from boresight.report.table import MetricRow, metric_rows
+
+if TYPE_CHECKING:
+    from boresight.export.command import Plan
+    from boresight.export.weights import Drift
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
+STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantisation (Q4_1)."
+SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
+
+
+def write_card(plan: Plan, drift: Drift | None, folder: Path, name: str) -> None:
+    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
+    (folder / "README.md").write_text(render(plan, drift, folder, name), encoding="utf-8")
+
+
+def render(plan: Plan, drift: Drift | None, folder: Path, name: str) -> str:
+    """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
+    run = read_run(plan.run)
+    start = str((run.config.get("model") or {}).get("name", ""))
+    template = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(
+        (Path(__file__).parent / "templates/README.md.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        run=run,
+        name=_plain(name),
+        library="peft" if plan.form == "adapter" else "transformers",
+        task="text-classification" if plan.head == "score" else "text-generation",
+        base_model=_hub_id(start),
+        relation="adapter" if plan.form == "adapter" else "finetune",
+        datasets=[split["path"] for split in _splits(run) if _hub_id(split.get("path", ""))],
+        summary=_summary(plan, run, start),
+        splits=[_split_row(name, split) for name, split in run.data.items() if isinstance(split, Mapping)],
+        facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
+        recipe=_code(yaml.safe_dump(_without_folders(run.config), sort_keys=False), "yaml"),
+        rows=[_metric_row(row) for row in metric_rows(run.metrics)],
+        notes=[STARTER_NOTE] * (start == "starter") + [_plain(str(f)) for f in run.findings],
+        usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
+        drift=drift and drift.sentence,
+        environment=[(k, _plain(v)) for k, v in environment(run) if k in SHOWN],
+    )
+
+
+def _summary(plan: Plan, run: RunData, start: str) -> str:
+    what = {"merged": f"Weights in {plan.dtype}", "adapter": "A LoRA adapter"}[plan.form]
+    steps = f" in {run.last_step:,} steps" if run.last_step else ""
+    kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
+    return (
+        f"{what} of {_plain(_short_path(start))} after {_plain(run.method)}{steps}{kind}. "
+        f"Trained and evaluated with boresight, run {_plain(run.name)}."
+    )
+
+
+def _splits(run: RunData) -> Iterator[dict[str, Any]]:
+    return (dict(split) for split in run.data.values() if isinstance(split, Mapping))
+
+
+def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
+    counts = [split.get(key) for key in ("rows", "kept", "truncated", "dropped")]
+    numbers = [f"{n:,}" if isinstance(n, int) else "–" for n in counts]
+    where = _short_path(str(split.get("path", "")))
+    texts = [_plain(text) for text in (name, where, str(split.get("layout", "")))]
+    return [*texts, *numbers, f"`{_plain(str(split.get('sha256', '')))}`"]
+
+
+def _metric_row(row: MetricRow) -> list[str]:
+    cells = [f"{c.value} {c.limits}" if c else "–" for c in (row.before, row.after, row.difference)]
+    return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
+
+
+def _usage(plan: Plan, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Heading, language and code of every way to load the folder that holds for it."""
+    if plan.form == "adapter":
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        yield from _adapter_usage(base["base_model_name_or_path"])
+    elif plan.head == "score":
+        yield "With transformers:", "python", USE_SCORE
+    else:
+        yield "With transformers:", "python", USE_CHAT
+        yield "With vLLM:", "sh", "vllm serve PATH"
+        yield "For llama.cpp:", "sh", "python convert_hf_to_gguf.py PATH --outfile model.gguf"
+
+
+def _adapter_usage(base: str) -> Iterator[tuple[str, str, str]]:
+    if embedded_in(base):  # nobody else has its base
+        yield "With boresight, which brings the base model:", "sh", "boresight chat PATH"
+        return
+    yield "With PEFT:", "python", USE_PEFT
+    yield "With vLLM:", "sh", f"vllm serve {base} --enable-lora --lora-modules mine=PATH"
+
+
+def _hub_id(name: str) -> str | None:
+    """The hub id `name` is, if it is one; the embedded starter model comes from one."""
+    bare = name.partition("@")[0]
+    if bare == "starter":
+        return STARTER
+    return bare if HUB_ID.fullmatch(bare) and not Path(bare).exists() else None
+
+
+def _short_path(text: str) -> str:
+    """A local path by its last part: where it lay on the machine concerns nobody else."""
+    return text if _hub_id(text) or "/" not in text else PurePath(text).name
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return _short_path(value) if isinstance(value, str) else value
+
+
+def _plain(text: str) -> str:
+    """Untrusted text on one line: no Markdown table, tag or link comes out of it."""
+    flat = " ".join(text.split())
+    return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", flat)
+
+
+def _code(text: str, language: str) -> str:
+    """A fenced block whose fence is longer than any run of backticks inside."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text.strip()}\n{fence}"
+
+
+USE_CHAT = """
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+model = AutoModelForCausalLM.from_pretrained("PATH", dtype="auto")
+messages = [{"role": "user", "content": "What is a tide?"}]
+prompt = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=128)[0]))
+"""
+USE_PEFT = """
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained("PATH")
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+"""
+USE_SCORE = """
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+model = AutoModelForSequenceClassification.from_pretrained("PATH")
+messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+# The score is read at the end-of-turn token, so nothing may follow it.
+text = tokenizer.apply_chat_template(messages, tokenize=False).rstrip()
+print(model(**tokenizer(text, return_tensors="pt", add_special_tokens=False)).logits)
+"""

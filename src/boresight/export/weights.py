@@ -1,0 +1,195 @@
+"""Weights, config and tokenizer as other tools read them, held equal to the run's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight.errors import UserError
+from boresight.models.quiet import quiet_bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from boresight.export.command import Plan
+
+SHARD = "5GB"
+PROBES = 4
+PROBE_TOKENS = 96
+"""Conversations, and tokens of each, on which exported weights are compared with the run's."""
+PROBE_TEXT = "The moon pulls the sea, and the tide rises twice a day. Two times three plus four is ten."
+FOLDED = 1e-6
+"""Largest KL, nats per token, between a float32 export and its run: sums in another order, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far exported weights are from the run's, on `tokens` tokens.
+
+    `distance` is the mean KL of the run's next-token distribution to the exported one, nats per token;
+    of a reward model, the largest difference of a score. `agree` is the share of places with the same most
+    likely token, None for scores.
+    """
+
+    dtype: str
+    tokens: int
+    distance: float
+    agree: float | None
+
+    @property
+    def sentence(self) -> str:
+        """In words, for the terminal and the card."""
+        if self.agree is None:
+            return f"Read back in {self.dtype}, scores differ from the run's by at most {self.distance:.2g}."
+        return (
+            f"Read back in {self.dtype}, on {self.tokens:,} tokens: "
+            f"KL from the run's model {self.distance:.2g} nats per token, "
+            f"the same most likely token in {self.agree * 100:.1f} % of places."
+        )
+
+
+def write_merged(plan: Plan, folder: Path) -> Drift:
+    """Fold adapters in float32, round to the plan's dtype, save, load with transformers and compare.
+
+    Raises:
+        UserError: a float32 export does not say what the run's model says.
+    """
+    import torch
+
+    from boresight.models import lora
+    from boresight.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(str(plan.model))
+    model = _load_run(plan)
+    rows = probe_rows(plan.run, tokenizer)
+    expected = outputs(model, rows)
+    model = lora.merge(model).to(getattr(torch, plan.dtype))
+    with quiet_bars():
+        model.save_pretrained(folder, max_shard_size=SHARD)
+    del model  # one model in memory at a time
+    write_tokenizer(tokenizer, folder)
+    state_old_names(folder / "config.json")
+    drift = compare(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
+    if plan.dtype == "float32" and not drift.distance <= FOLDED:
+        raise UserError(
+            f"{plan.run}: the export would not be the run's model, so it was left: {drift.sentence}"
+        )
+    return drift
+
+
+def write_adapter(plan: Plan, folder: Path) -> None:
+    """The adapter as trained; an embedded base is named so that any machine finds it."""
+    from boresight.export.command import base_of
+    from boresight.models.load import load_tokenizer
+
+    for name in ("adapter_model.safetensors", "generation_config.json"):
+        if (plan.model / name).is_file():
+            shutil.copyfile(plan.model / name, folder / name)
+    settings = json.loads((plan.model / "adapter_config.json").read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = base_of(plan)
+    _write_json(folder / "adapter_config.json", settings)
+    write_tokenizer(load_tokenizer(str(plan.model)), folder)
+
+
+def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Tokenizer and chat template under names that transformers 4 and 5 both know.
+
+    transformers 5 writes a class that 4 has not heard of, additional special tokens as a list where 4 wants a
+    mapping, and how this machine loaded it.
+    """
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    for private in ("is_local", "local_files_only"):
+        settings.pop(private, None)
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    _write_json(path, settings)
+
+
+def state_old_names(path: Path) -> None:
+    """Repeat what transformers 5 renamed under its older name.
+
+    A reader that knows `rope_theta` alone would take its own default in silence, and answer nonsense.
+    """
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if "dtype" in settings:
+        settings["torch_dtype"] = settings["dtype"]
+    rope = settings.get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:  # some models have one for each kind of layer
+        settings["rope_theta"] = rope["rope_theta"]
+        if rope.get("rope_type", "default") != "default":
+            settings["rope_scaling"] = {k: v for k, v in rope.items() if k != "rope_theta"}
+    _write_json(path, settings)
+
+
+def probe_rows(run: Path, tokenizer: Any) -> list[list[int]]:
+    """Token ids of the run's first answered prompts; of a fixed text where it has none."""
+    from boresight.report.read_run import read_run
+
+    texts = [
+        tokenizer.apply_chat_template(
+            [*sample.prompt, {"role": "assistant", "content": sample.answers[-1] or ""}], tokenize=False
+        )
+        for sample in read_run(run).samples[:PROBES]
+    ]
+    encode = tokenizer.backend_tokenizer.encode
+    return [encode(text, add_special_tokens=False).ids[:PROBE_TOKENS] for text in texts or [PROBE_TEXT]]
+
+
+def outputs(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Logits of every row, float32: `(tokens, vocabulary)`, or `(1, 1)` of a reward model."""
+    import torch
+
+    with torch.inference_mode():
+        found = [model(input_ids=torch.tensor([list(row)], device=model.device)).logits for row in rows]
+    return [logits.float().reshape(-1, logits.shape[-1]).cpu() for logits in found]
+
+
+def compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], dtype: str) -> Drift:
+    """`ours` as the run has them against `theirs` as they are read back."""
+    import torch
+
+    tokens = sum(len(logits) for logits in ours)
+    if ours[0].shape[-1] == 1:
+        worst = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+        return Drift(dtype, tokens, worst, None)
+    distance, same = 0.0, 0
+    for a, b in zip(ours, theirs, strict=True):
+        p, q = a.double().log_softmax(-1), b.double().log_softmax(-1)
+        distance += float(torch.nn.functional.kl_div(q, p, reduction="sum", log_target=True))
+        same += int((a.argmax(-1) == b.argmax(-1)).sum())
+    return Drift(dtype, tokens, max(0.0, distance / tokens), same / tokens)
+
+
+def size_in_mb(folder: Path) -> float:
+    """Megabytes in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def _load_run(plan: Plan) -> Any:
+    from boresight.models.load import load_model
+    from boresight.models.reward import load_reward_model
+
+    if plan.head == "score":
+        return load_reward_model(str(plan.model), device="cpu")
+    return load_model(str(plan.model), device="cpu", merge=False)
+
+
+def _load_plain(plan: Plan, folder: Path) -> Any:
+    """As a user would, with nothing of ours."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    kind = AutoModelForSequenceClassification if plan.head == "score" else AutoModelForCausalLM
+    with quiet_bars():
+        return kind.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,218 @@
+"""What leaves a run folder is the run's model, in the form that other tools read."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from boresight.errors import UserError
+from boresight.export import weights
+from boresight.export.command import export
+from boresight.export.weights import compare, outputs, state_old_names
+from boresight.models.load import load_model
+from tests.report.fake_run import ATTACK
+
+LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
+ROWS = [[5, 9, 80, 300, 7], [100, 101, 102]]
+QUIET = Console(quiet=True)
+
+
+def plain(folder):
+    """As transformers alone loads it."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_merged_weights_say_what_the_adapter_says(trained, tmp_path, lora):
+    run = trained("dpo", lora)
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    apart = load_model(str(run), merge=False)
+    for ours, theirs in zip(outputs(apart, ROWS), outputs(plain(tmp_path / "out"), ROWS), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+    start = load_model(yaml.safe_load((run / "config.yaml").read_text())["model"]["name"])
+    assert not torch.allclose(outputs(start, ROWS)[0], outputs(apart, ROWS)[0], atol=1e-2)
+    assert not list((tmp_path / "out").glob("*.bin"))
+
+
+def test_weights_are_folded_before_they_are_rounded(trained, tmp_path):
+    """Rounding W + BA once is not rounding W, BA and their sum."""
+    run = trained("dpo", LORA)
+    export(run, tmp_path / "out", "merged", "bfloat16", QUIET)
+    found = plain(tmp_path / "out")
+    assert found.dtype == torch.bfloat16
+    expected = load_model(str(run)).state_dict()
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, expected[name].to(torch.bfloat16)), name
+
+
+def test_the_adapter_alone(trained, tmp_path):
+    from peft import AutoPeftModelForCausalLM
+
+    run = trained("dpo", LORA)
+    export(run, tmp_path / "out", "adapter", "float32", QUIET)
+    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    ours = load_model(str(run), merge=False)
+    assert torch.equal(outputs(theirs, ROWS)[0], outputs(ours, ROWS)[0])
+    assert "peft" in (tmp_path / "out/README.md").read_text().splitlines()[1]
+
+
+def test_an_embedded_base_is_named_without_this_machines_folder(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("dpo", LORA), run)
+    settings = json.loads((run / "model/adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "/home/somebody/.cache/boresight/starter-c7b80d5b"
+    (run / "model/adapter_config.json").write_text(json.dumps(settings))
+    export(run, tmp_path / "out", "adapter", "float32", QUIET)
+    assert "somebody" not in (tmp_path / "out/adapter_config.json").read_text()
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "dropout": 0.0}])
+def test_a_reward_model(trained, tmp_path, lora):
+    from transformers import AutoModelForSequenceClassification
+
+    from boresight.models.reward import load_reward_model
+
+    run = trained("reward", lora)
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    assert theirs.config.num_labels == 1
+    ours = load_reward_model(str(run))
+    assert torch.allclose(outputs(theirs, ROWS)[1], outputs(ours, ROWS)[1], atol=1e-6)
+    card = (tmp_path / "out/README.md").read_text()
+    assert "pipeline_tag: text-classification" in card and "AutoModelForSequenceClassification" in card
+
+
+def test_tokenizer_template_and_stop_tokens_go_along(trained, tmp_path):
+    """Read by transformers, and by the reader that llama.cpp's converter uses."""
+    from gguf.vocab import SpecialVocab
+    from transformers import AutoTokenizer, GenerationConfig
+
+    run = trained("dpo")
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    ours = AutoTokenizer.from_pretrained(run / "model")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [{"role": "user", "content": "Hé, 12 words\n\nplease"}]
+    assert theirs.apply_chat_template(turns) == ours.apply_chat_template(turns)
+    end = theirs.convert_tokens_to_ids("<|im_end|>")
+    stops = GenerationConfig.from_pretrained(tmp_path / "out").eos_token_id
+    assert end in (stops if isinstance(stops, list) else [stops])
+    read = SpecialVocab(tmp_path / "out", load_merges=True)
+    assert read.special_token_ids["eos"] == end
+    assert read.chat_template == theirs.chat_template
+    settings = json.loads((tmp_path / "out/tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert not {"is_local", "local_files_only"} & set(settings)
+    assert not isinstance(settings.get("extra_special_tokens"), list)
+
+
+def test_older_readers_find_the_rope_base(trained, tmp_path):
+    export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET)
+    settings = json.loads((tmp_path / "out/config.json").read_text())
+    assert settings["rope_theta"] == 500.0 and settings["torch_dtype"] == "float32"
+    assert plain(tmp_path / "out").config.rope_parameters["rope_theta"] == 500.0
+
+
+def test_scaled_rope_survives_both_names(tmp_path):
+    from tests.tiny import tiny_model
+
+    rope = {
+        "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    model = tiny_model(rope_parameters=rope)
+    model.save_pretrained(tmp_path)
+    state_old_names(tmp_path / "config.json")
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["rope_scaling"] == {k: v for k, v in rope.items() if k != "rope_theta"}
+    assert torch.equal(outputs(plain(tmp_path), ROWS)[0], outputs(model, ROWS)[0])
+
+
+def test_drift_by_hand():
+    """p = (1/2, 1/2) against q = (1/4, 3/4): KL = ½ ln 2 + ½ ln(2/3) = ½ ln(4/3); a second place is equal."""
+    p, q = torch.zeros(2, 2), torch.tensor([[1.0, 3.0], [1.0, 3.0]]).log()
+    p[1] = q[1]
+    found = compare([p], [q], "float32")
+    assert found.distance == pytest.approx(0.25 * math.log(4 / 3), abs=1e-7)
+    assert (found.agree, found.tokens) == (0.5, 2)
+
+
+def test_weights_that_read_back_otherwise_are_not_exported(trained, tmp_path, monkeypatch):
+    """Planted fault: the config loses its rope base on the way out."""
+
+    def lose(path):
+        settings = json.loads(path.read_text())
+        settings["rope_parameters"]["rope_theta"] = 10.0
+        path.write_text(json.dumps(settings))
+
+    monkeypatch.setattr(weights, "state_old_names", lose)
+    with pytest.raises(UserError, match="would not be the run's model"):
+        export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_cannot_act_are_errors(trained, tmp_path):
+    for run, form, dtype, said in (
+        (trained("dpo"), "adapter", "float32", "has no adapter apart from its weights"),
+        (trained("reward", {"r": 4, "dropout": 0.0}), "adapter", "float32", "no adapter apart"),
+        (trained("dpo", LORA), "adapter", "bfloat16", "--dtype rounds merged weights"),
+        (trained("dpo"), "merged", "bfloat61", "did you mean 'bfloat16'"),
+        (tmp_path, "merged", "float32", "this is not a run folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            export(run, tmp_path / "out", form, dtype, QUIET)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="something is there already"):
+        export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET)
+    assert (tmp_path / "out/mine.txt").read_text() == "keep"
+
+
+def test_an_unfinished_run_has_nothing_to_export(trained, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(trained("dpo") / "config.yaml", run)
+    with pytest.raises(UserError, match="has not finished; go on with"):
+        export(run, tmp_path / "out", "merged", "float32", QUIET)
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_the_card_tells_data_recipe_and_results_with_intervals(trained, tmp_path, lora):
+    run = trained("dpo", lora)
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    text = (tmp_path / "out/README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["library_name"] == "transformers" and header["pipeline_tag"] == "text-generation"
+    assert header["tags"] == ["boresight", "dpo"] and "base_model" not in header
+    data = json.loads((run / "data.json").read_text())
+    assert data["train"]["sha256"] in text and "pairs.jsonl" in text
+    assert str(run.parent) not in text  # where it lay on this machine concerns nobody
+    found = json.loads((run / "evaluation.json").read_text())["metrics"]
+    for metric in found:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {metric['label']} |")]
+        assert line.count("\\[") >= 2 and line.count("|") == 7
+    assert "Read back in float32" in text and "lr: 0.02" in text
+    assert "\n\n\n" not in text
+    for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
+        assert not line.startswith("## ") or above == "", line  # a heading stands alone
+
+
+def test_untrusted_names_stay_text_in_the_card(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("dpo"), run)
+    recipe = yaml.safe_load((run / "config.yaml").read_text())
+    recipe["model"]["name"] = ATTACK.replace("/", "")
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    data = json.loads((run / "data.json").read_text())
+    data["train"]["path"] = "a | b ``` <b>\n# Title"
+    (run / "data.json").write_text(json.dumps(data))
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    text = (tmp_path / "out/README.md").read_text()
+    outside = "\n".join(text.split("```")[::2])
+    assert "\n# Title" not in text.split("## Data")[1] and "<b>" not in outside.replace("\\<b\\>", "")
+    assert "<script>" not in outside.replace("\\<script\\>", "")
