@@ -59,17 +59,23 @@ Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 def train(
     recipe: RecipePath,
     overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-TIME.")] = None,
+    run: Annotated[
+        Path | None,
+        # torchrun takes --run for an abbreviation of an option of its own, even after our verb.
+        typer.Option("--run", "--run-folder", help="Folder of the run; default runs/RECIPE-TIME."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
 ) -> None:
     """Train by a recipe, evaluate before and after, and write the report."""
     from boresight import config
+    from boresight.train.distributed import joined
     from boresight.train.run import default_folder
     from boresight.train.run import run as run_recipe
 
-    if resume and run is None:
-        raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
-    run_recipe(config.load(recipe, overrides), run or default_folder(recipe), resume=resume)
+    with joined():
+        if resume and run is None:
+            raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
+        run_recipe(config.load(recipe, overrides), run or default_folder(recipe), resume=resume)
 
 
 @app.command()
@@ -192,24 +198,6 @@ def arena(
     from boresight.evaluate.arena.command import arena as serve
 
     serve(a, b, out, port, seed)
-
-
-@app.command()
-def sweep(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-) -> None:
-    """Try many settings, then train the best again and say whether they beat the default beyond luck.
-
-    Run it again to go on; run it on another machine that sees the folder to help.
-    """
-    from rich.console import Console
-
-    from boresight.sweep import command
-
-    command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
 
 
 @app.command()
