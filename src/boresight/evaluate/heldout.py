@@ -71,6 +71,6 @@ def interval(values: dict[str, float], unit: str) -> Interval | None:
 
 def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:
     both = [key for key in after if key in before]
-    if len(both) < 2:
+    if sum(not math.isnan(before[key] + after[key]) for key in both) < 2:
         return None
     return paired_difference([before[key] for key in both], [after[key] for key in both])
