@@ -62,3 +62,21 @@ def test_no_half_is_trained_on(recipe):
     sides = [ids(recipe(0, which))[1] for which in ("selection", "confirmation")]
     assert sorted(sides[0] + sides[1]) == sorted(everything) and all(sides)
     assert not set(train) & set(everything)
+
+
+def test_the_last_data_is_not_tokenised_again_until_anything_of_it_changes(recipe, tmp_path, monkeypatch):
+    from boresight.data import prepare as module
+
+    calls = []
+    tokenize = module.tokenize
+    monkeypatch.setattr(module, "tokenize", lambda *a, **k: calls.append(1) or tokenize(*a, **k))
+    first = ids(recipe(0))
+    count = len(calls)
+    assert ids(recipe(1)) == first and len(calls) == count  # another seed of the run, the same split
+    ids(recipe(0, "selection"))
+    assert len(calls) > count
+    count = len(calls)
+    with (tmp_path / "pairs.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": "one more", "chosen": "yes", "rejected": "no"}) + "\n")
+    ids(recipe(0, "selection"))
+    assert len(calls) > count

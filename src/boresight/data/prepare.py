@@ -42,12 +42,39 @@ class Prepared:
         return {"train": self.train.facts, "eval": self.eval.facts}
 
 
+_last: dict[str, Prepared] = {}
+"""What this process prepared last: a sweep's trials differ in other things than their data."""
+
+
 def prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prepared:
     """Read, split and tokenise; says what it read, and counts everything it left out.
+
+    The same data, settings and tokenizer as last time in this process are not read and tokenised again.
 
     Raises:
         UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
     """
+    key = _content(recipe, kind, tokenizer)
+    if key in _last:
+        console.print("data: the same as in the last run of this process, tokenised already")
+        return _last[key]
+    _last.clear()
+    _last[key] = _prepare(recipe, kind, tokenizer, console)
+    return _last[key]
+
+
+def _content(recipe: Recipe, kind: str, tokenizer: Any) -> str:
+    """What the rows depend on: the data section, its files' sizes and times, the tokenizer, the split."""
+    named = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
+    files = [file for path in named for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    fast = getattr(tokenizer, "backend_tokenizer", None)  # a slow one has none, and is told by its name
+    text = fast.to_str() if fast is not None else repr(tokenizer)
+    digest = hashlib.sha256(f"{text}{tokenizer.chat_template}".encode()).hexdigest()
+    return repr((kind, recipe.data, recipe.split_seed, recipe.model.name, stats, digest))
+
+
+def _prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Prepared:
     data = recipe.data
     loaded = read_data(data.train, kind, data)
     _say(console, "train", loaded)
