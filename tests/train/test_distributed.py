@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from boresight.train.loop import train
 from boresight.train.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.train.fixtures import make_task, random_rows
-from tests.train.pair import Died, Pair
+from tests.train.pair import Died, Pair, free_port
 from tests.train.test_loop import LM_METHODS
 from tests.train.test_rollout import rollouts
 
@@ -128,8 +130,21 @@ RAGGED = ("train.batch=5", "train.steps=4", "train.tokens_per_forward=40", "trai
 """Five rows a step of seven: shares of three and two, unequal micro-batches, epochs that end inside steps."""
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("method", LM_METHODS)
+def cases(names, quick):
+    """Each name with whole weights and with LoRA; those that are not quick in the slow suite."""
+    return [
+        pytest.param(
+            name, lora, id=f"{name} {kind}", marks=[] if f"{name} {kind}" in quick else pytest.mark.slow
+        )
+        for name in names
+        for kind, lora in (("full", False), ("lora", True))
+    ]
+
+
+QUICK = ["dpo full", "dpo lora", "rloo full", "sft lora", "xpo full"]
+
+
+@pytest.mark.parametrize(("method", "lora"), cases(LM_METHODS, QUICK))
 def test_two_processes_log_and_learn_what_one_does(tmp_path, pair, method, lora):
     """Losses, metrics and gradient norms to 1e-5; weights to 1e-9 in float64, where only order rounds."""
     alone, lines = trained(tmp_path / "one", method, RAGGED, lora=lora)
@@ -251,8 +266,7 @@ def test_each_process_fills_its_share_of_the_reference_cache(tmp_path, pair):
 # ------------------------------------------------------------------------------------- weights in parts
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("method", ["dpo", "rloo"])
+@pytest.mark.parametrize(("method", "lora"), cases(["dpo", "rloo"], ["dpo full", "rloo lora"]))
 def test_spread_weights_learn_what_whole_ones_do(tmp_path, pair, method, lora):
     """FSDP: each process holds half of every weight, and runs idle micro-batches where the other has more."""
     alone, lines = trained(tmp_path / "one", method, RAGGED, lora=lora)
@@ -278,19 +292,13 @@ ARRANGEMENTS = [
 ]
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("spread", "alone"),
-        ("spread", "spread"),
-        ("whole", "spread"),
-        ("spread", "whole"),
-        ("alone", "spread"),
-    ],
+    ("arrangements", "lora"), cases(ARRANGEMENTS, ["spread to alone full", "alone to spread lora"])
 )
-def test_a_checkpoint_loads_however_the_weights_are_held(tmp_path, pair, before, after, lora):
+def test_a_checkpoint_loads_however_the_weights_are_held(tmp_path, pair, arrangements, lora):
     """Two of four steps in one arrangement, the rest in another: the weights of four steps in one process."""
+
+    before, after = arrangements.split(" to ")
 
     def go(folder, arrangement, steps, resume=None):
         settings = (*RAGGED[:1], f"train.steps={steps}", *RAGGED[2:], "train.save_every=2")
@@ -379,7 +387,44 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, paralle
     assert json.loads((tmp_path / "two/environment.json").read_text())["processes"] == 2
 
 
-@pytest.mark.parametrize("number", [1, 0])
+def recipe_of_rollouts(folder, **settings):
+    """RLOO on prompts, rewarded for length, all weights trained against a KL to the start model."""
+    raw = yaml.safe_load(recipe_of(folder))
+    prompts = [{"prompt": f"say {i}"} for i in range(12)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    raw |= {
+        "method": {"name": "rloo", "beta": 0.1},
+        "model": {"name": str(folder / "base")},
+        "data": {"train": str(folder / "prompts.jsonl"), "eval_rows": 2},
+        "optim": {"lr": 1e-3},
+        "reward": [{"function": "tests.train.test_rollout:longer_is_better"}],
+        "rollout": {"k": 3, "max_new_tokens": 6},
+        "train": {"batch": 3, "steps": 3} | settings,
+    }
+    return yaml.safe_dump(raw)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_a_run_that_samples_leaves_the_same_folder(tmp_path, pair, parallel):
+    """Three prompts a step over two processes, sampled, rewarded and learned from as in one."""
+    text = recipe_of_rollouts(tmp_path, parallel=parallel)
+    run_recipe(text, tmp_path / "one")
+    pair.run(run_recipe, text, tmp_path / "two")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert any(line.get("reward") for line in logged(tmp_path / "two"))
+
+
+def test_an_error_that_all_meet_is_said_once(tmp_path, pair):
+    """The folder is used: the first process says so and the second, which waits for it, leaves quietly."""
+    text = recipe_of(tmp_path)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/config.yaml").write_text("")
+    told = pair.end(run_recipe, text, tmp_path / "used")
+    assert sorted(failed.error for failed in told) == ["SystemExit", "UserError"]
+    assert "already holds a run" in next(failed.message for failed in told if failed.error == "UserError")
+
+
+@pytest.mark.parametrize("number", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_run_with_one_sentence_and_a_good_checkpoint(tmp_path, pair, number):
     """Killed before step 6 of 6; one process goes on with what is left, to the end of an unkilled run."""
     text = recipe_of(tmp_path)
@@ -395,11 +440,71 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_a_good_checkpoint(t
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_an_error_that_all_meet_is_said_once(tmp_path, pair):
-    """The folder is used: the first process says so and the second, which waits for it, leaves quietly."""
-    text = recipe_of(tmp_path)
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used/config.yaml").write_text("")
-    told = pair.end(run_recipe, text, tmp_path / "used")
-    assert sorted(failed.error for failed in told) == ["SystemExit", "UserError"]
-    assert "already holds a run" in next(failed.message for failed in told if failed.error == "UserError")
+# ------------------------------------------------------------------------- the command line, by torchrun
+
+
+def test_torchrun_lets_our_options_through():
+    """It looks for its own options behind our verb as well, and finds one in `--run`."""
+    from torch.distributed.run import parse_args
+
+    ours = ["boresight", "train", "recipe.yaml", "optim.lr=1e-6", "--run-folder", "runs/mine", "--resume"]
+    assert parse_args(["-m", *ours]).training_script_args == ours[1:]
+    with pytest.raises(SystemExit):
+        parse_args(["-m", *ours[:-3], "--run", "runs/mine"])
+
+
+def torchrun(folder, *arguments):
+    """`torchrun --nproc-per-node 2 -m boresight train` in `folder`, under way."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
+    return subprocess.Popen(
+        [*command, str(free_port()), "-m", "boresight", "train", "recipe.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def workers(launcher):
+    """Process ids of the two."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(launcher.pid)], capture_output=True, text=True, check=True
+    )
+    return [int(line) for line in listed.stdout.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_torchrun_kill_and_go_on_is_the_unkilled_run(tmp_path, pair, parallel):
+    """SIGKILL as soon as a checkpoint lies there; two processes go on, to the digits of an unkilled run."""
+    text = recipe_of(tmp_path, train={"parallel": parallel, "steps": 60})
+    (tmp_path / "recipe.yaml").write_text(text)
+    killed = torchrun(tmp_path, "--run-folder", "cut")
+    while not list(tmp_path.glob("cut/checkpoints/step-*")) and killed.poll() is None:
+        os.sched_yield()
+    os.kill(workers(killed)[-1], signal.SIGKILL)
+    told, _ = killed.communicate(timeout=120)
+    assert killed.returncode != 0
+    assert told.count("boresight: another process of this run has died; cut/checkpoints/step-") == 1
+    assert not (tmp_path / "cut/evaluation.json").exists()
+    resumed = torchrun(tmp_path, "--run-folder", "cut", "--resume")
+    told, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, told
+    pair.run(run_recipe, text, tmp_path / "whole")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "cut")
+    for name in ("evaluation.json", "samples.jsonl"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
+
+
+@pytest.mark.slow
+def test_torchrun_hands_on_a_signal_and_the_run_stops_at_a_checkpoint(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(recipe_of(tmp_path, train={"steps": 5000}))
+    running = torchrun(tmp_path, "--run-folder", "cut")
+    while not list(tmp_path.glob("cut/checkpoints/step-*")) and running.poll() is None:
+        os.sched_yield()
+    running.terminate()
+    told, _ = running.communicate(timeout=120)
+    assert told.count("go on with --resume.") == 1
+    last = checkpoint.latest_sound(tmp_path / "cut")
+    assert last is not None and f"boresight: stopped after {last.name.replace('-', ' ')} of 5000;" in told

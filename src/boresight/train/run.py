@@ -63,12 +63,12 @@ def run(
             console = Console(soft_wrap=True, quiet=not distributed.is_first())
         folder = Path(distributed.from_first(str(folder)))
         with distributed.noticing_losses(folder):
-            return _run(recipe, folder, console, resume, listeners)
+            report = _run(recipe, folder, console, resume, listeners)
+            distributed.wait()  # so that the folder is whole when any process goes on
+    return report
 
 
-def _run(
-    recipe: Recipe, folder: Path, console: Console, resume: bool, listeners: Sequence[Listener]
-) -> Path:
+def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners: Sequence[Listener]) -> Path:
     checked = [] if resume or not distributed.is_first() else look_first(recipe, folder, console)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
