@@ -7,7 +7,8 @@ import pytest
 from scipy import stats as sps
 
 from boresight.errors import UserError
-from boresight.evaluate.seeds import difference_over_seeds, over_seeds
+from boresight.evaluate.seeds import DIFFERENCE, SHARE, difference_over_seeds, over_seeds
+from boresight.evaluate.stats import paired_difference
 
 
 def test_two_seeds_two_prompts_by_hand():
@@ -64,3 +65,26 @@ def test_intervals_cover_when_seeds_matter_and_when_not(seed_sd):
     assert covered >= 0.93 * 400
     if seed_sd:
         assert pooled < 0.9 * 400
+
+
+def test_prompts_that_all_agree_are_not_certainty():
+    """Two seeds, three prompts, always right. With one prompt at 0 and one at 1 added, prompts' means are
+    1, 1, 1, 0, 1: variance 0.2, over 5 prompts 0.04; seeds do not differ. Mean 0.8, t(4) = 2.7764, so the
+    lower limit is 0.8 - 2.7764 * 0.2 = 0.2447, and the upper one is cut at 1.
+    """
+    right = [{"a": 1, "b": 1, "c": 1}] * 2
+    found = over_seeds(right, bounds=SHARE)
+    assert found.mean.value == 1 and found.mean.n == 3 and found.seed_sd == 0
+    assert (found.mean.low, found.mean.high) == pytest.approx((0.2447, 1.0), abs=1e-4)
+    same = difference_over_seeds(right, right, bounds=DIFFERENCE)
+    assert same.mean.value == 0 and same.mean.low == -same.mean.high < 0 and same.p == 1
+
+
+def test_one_seed_of_shares_is_bonett_and_price_with_t_for_z():
+    """As evaluate.stats has it for one pair of systems: three prompts up, none down, of ten."""
+    a, b = {str(i): 0.0 for i in range(10)}, {str(i): float(i < 3) for i in range(10)}
+    ours, theirs = difference_over_seeds([a], [b], bounds=DIFFERENCE).mean, paired_difference(a, b)
+    centre = (ours.low + ours.high) / 2
+    assert centre == pytest.approx((theirs.low + theirs.high) / 2)
+    widened = sps.t.ppf(0.975, 11) / 1.959964 * math.sqrt(12 / 11)
+    assert ours.high - centre == pytest.approx((theirs.high - centre) * widened, rel=1e-6)

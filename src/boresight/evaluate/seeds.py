@@ -32,7 +32,16 @@ class OverSeeds:
     p: float
 
 
-def over_seeds(values: Sequence[Mapping[str, Value]], level: float = 0.95) -> OverSeeds:
+Bounds = tuple[float, float]
+SHARE: Bounds = (0.0, 1.0)
+"""Bounds of outcomes such as right or wrong."""
+DIFFERENCE: Bounds = (-1.0, 1.0)
+"""Bounds of the difference of two such outcomes."""
+
+
+def over_seeds(
+    values: Sequence[Mapping[str, Value]], level: float = 0.95, bounds: Bounds | None = None
+) -> OverSeeds:
     """The mean of a value per prompt, measured once for every seed on the same prompts.
 
     With s²(seeds) the variance of the S seeds' means and s²(prompts) that of the n prompts' means,
@@ -44,37 +53,48 @@ def over_seeds(values: Sequence[Mapping[str, Value]], level: float = 0.95) -> Ov
     effects, Searle, Casella & McCulloch 1992, §4.3). A prompt that lacks a value for any seed is missing.
     With one seed the interval is over prompts alone.
 
+    With `bounds`, limits and p are those of the data with one prompt at either bound added (Bonett & Price
+    2012 for differences, Agresti & Caffo 2000 for shares), so that prompts which all agree do not read as
+    certainty.
+
     Raises:
         UserError: no prompt has a value for every seed.
     """
     table, missing = _table(values)
     seeds, n = table.shape
-    by_seed, by_prompt = table.mean(axis=1), table.mean(axis=0)
+    mean = float(table.mean())
+    spread = float(table.mean(axis=1).std(ddof=1)) if seeds > 1 else math.nan
+    if bounds is not None:
+        table = np.hstack([table, np.tile(bounds, (seeds, 1))])
+    low, high = bounds or (-math.inf, math.inf)
+    centre = float(table.mean())
     parts = [
         (float(means.var(ddof=1)) / means.size, means.size - 1)
-        for means in (by_seed, by_prompt)
+        for means in (table.mean(axis=1), table.mean(axis=0))
         if means.size > 1
     ]
-    mean, variance = float(table.mean()), sum(part for part, _ in parts)
+    variance = sum(part for part, _ in parts)
     if not parts:
         return OverSeeds(Interval(mean, -math.inf, math.inf, n, missing), seeds, math.nan, 0.0, 1.0)
     if variance == 0:
         return OverSeeds(Interval(mean, mean, mean, n, missing), seeds, 0.0, 0.0, float(mean == 0))
-    freedom = variance**2 / sum(part**2 / (size) for part, size in parts)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
     error = math.sqrt(variance)
     reach = float(sps.t.ppf((1 + level) / 2, freedom)) * error
-    spread = float(by_seed.std(ddof=1)) if seeds > 1 else math.nan
     return OverSeeds(
-        mean=Interval(mean, mean - reach, mean + reach, n, missing),
+        mean=Interval(mean, max(low, centre - reach), min(high, centre + reach), n, missing),
         seeds=seeds,
         seed_sd=spread,
         seed_share=parts[0][0] / variance if seeds > 1 else 0.0,
-        p=float(2 * sps.t.sf(abs(mean) / error, freedom)),
+        p=float(2 * sps.t.sf(abs(centre) / error, freedom)),
     )
 
 
 def difference_over_seeds(
-    a: Sequence[Mapping[str, Value]], b: Sequence[Mapping[str, Value]], level: float = 0.95
+    a: Sequence[Mapping[str, Value]],
+    b: Sequence[Mapping[str, Value]],
+    level: float = 0.95,
+    bounds: Bounds | None = None,
 ) -> OverSeeds:
     """b minus a, paired by seed (in the order given) and by prompt; see `over_seeds`.
 
@@ -87,7 +107,7 @@ def difference_over_seeds(
     for x, y in zip(a, b, strict=True):
         prompts = dict.fromkeys([*x, *y])
         differences.append({key: _minus(y.get(key), x.get(key)) for key in prompts})
-    return over_seeds(differences, level)
+    return over_seeds(differences, level, bounds)
 
 
 def _table(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ from boresight.evaluate.seeds import OverSeeds
 from boresight.evaluate.verdict import unit_named
 from boresight.report.charts import Chart
 from boresight.report.figures import Figure, base_layout, run_colour
+from boresight.report.headline import signed
 from boresight.report.page import page, write_page
 from boresight.report.table import Cell, Drawing, draw
 from boresight.sweep import table
@@ -86,9 +87,15 @@ def render(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], sai
 
 
 def _lost(found: Sequence[Line]) -> list[str]:
-    """A sentence on each setting that failed."""
-    failed = [line for line in found if line.states.get("failed")]
-    return [f"Setting {line.number} failed: {line.why}." for line in failed]
+    """A sentence for each reason that settings failed for."""
+    by_reason: dict[str, list[str]] = {}
+    for line in found:
+        if line.states.get("failed"):
+            by_reason.setdefault(line.why.rstrip("."), []).append(str(line.number))
+    return [
+        f"{'Setting' if len(numbers) == 1 else 'Settings'} {', '.join(numbers)} failed: {why}."
+        for why, numbers in by_reason.items()
+    ]
 
 
 def _settings(sweep: Sweep, found: Sequence[Line]) -> list[SettingLine]:
@@ -117,9 +124,7 @@ def _confirmed(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]
         badge = ""
         if c.gain is not None:
             badge = BADGES[c.p < 0.05] if c.beats(sweep.recipe.better) or c.p >= 0.05 else "worse"
-        difference = c.gain and Cell(unit.difference(c.gain.mean.value), unit.limits(c.gain.mean))
-        if c.gain and difference and c.gain.mean.value < 0:
-            difference = replace(difference, value=f"-{difference.value}")
+        difference = c.gain and Cell(signed(c.gain.mean.value, unit), unit.limits(c.gain.mean))
         spread = unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else "–"
         p = f"{c.p:.2g}" if c.gain else ""
         lines.append(ConfirmedLine(c.name, cell, drawings.get(c.name), difference, spread, p, badge))
@@ -158,7 +163,13 @@ def against_keys(sweep: Sweep, found: Sequence[Line]) -> list[Figure]:
             and max(x for x, _ in dots) >= 10 * min(x for x, _ in dots)
         )
         kind = "log" if wide else "linear" if numeric else "category"
-        layout["xaxis"] |= {"type": kind, "range": None, "autorange": True, "tickformat": None}
+        layout["xaxis"] |= {
+            "type": kind,
+            "range": None,
+            "autorange": True,
+            "tickformat": None,
+            "exponentformat": "e",
+        }
         layout["hovermode"] = "closest"
         xs = [x if numeric else str(x) for x, _ in dots]
         trace = {

@@ -103,4 +103,4 @@ def _text(interval: Interval | None, unit: str) -> str:
 
 def plain(name: str) -> str:
     """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
-    return f"'{name}" if name[:1] in "=+-@\t\r" else name
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.evaluate.seeds import OverSeeds, difference_over_seeds, over_seeds
+from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
 from boresight.evaluate.stats import Value, holm
 from boresight.evaluate.verdict import unit_named
 from boresight.sweep.recipe import confirm_seeds
@@ -72,10 +72,12 @@ def confirmed(sweep: Sweep) -> list[Confirmed]:
     if not chosen or not seeds:
         return []
     rows = {number: [found[seed] for seed in seeds] for number, found in values.items()}
-    gains = {number: difference_over_seeds(rows[None], rows[number]) for number in chosen}
+    share, difference = _bounds(sweep)
+    means = {number: over_seeds(rows[number], bounds=share) for number in rows}
+    gains = {n: difference_over_seeds(rows[None], rows[n], bounds=difference) for n in chosen}
     adjusted = dict(zip(chosen, holm([gains[number].p for number in chosen]), strict=True))
-    default = Confirmed(None, sweep.words(None), over_seeds(rows[None]))
-    found = [Confirmed(n, sweep.words(n), over_seeds(rows[n]), gains[n], adjusted[n]) for n in chosen]
+    default = Confirmed(None, sweep.words(None), means[None])
+    found = [Confirmed(n, sweep.words(n), means[n], gains[n], adjusted[n]) for n in chosen]
     sign = -1 if sweep.recipe.better == "higher" else 1
     return [default, *sorted(found, key=lambda c: sign * c.mean.mean.value)]
 
@@ -141,7 +143,12 @@ def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
         for trial in [Trial(number, seed)]
         if (outcome := sweep.outcome(trial)) and outcome.state == "finished"
     ]
-    return over_seeds(found) if found else None
+    return over_seeds(found, bounds=_bounds(sweep)[0]) if found else None
+
+
+def _bounds(sweep: Sweep) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Bounds of the metric and of its differences, where it has any."""
+    return (SHARE, DIFFERENCE) if sweep.recipe.unit == "share" else (None, None)
 
 
 def _measured(sweep: Sweep, number: int | None) -> dict[int, dict[str, Value]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from boresight.evaluate.seeds import OverSeeds
 from boresight.evaluate.verdict import number, unit_named
+from boresight.report.headline import signed
 from boresight.report.tables import pipe_table, plain
 from boresight.sweep.confirm import Confirmed, measured_over_seeds, ranking
 from boresight.sweep.space import short, value_words
@@ -79,6 +80,12 @@ def value_with_limits(mean: OverSeeds | None, unit: str) -> str:
     return f"{style.value(mean.mean.value)} {style.limits(mean.mean)}, n = {mean.mean.n:,}"
 
 
+def difference_with_limits(gain: OverSeeds | None, unit: str) -> str:
+    """A signed difference with its interval, or a dash."""
+    style = unit_named(unit)
+    return f"{signed(gain.mean.value, style)} {style.limits(gain.mean)}" if gain else "–"
+
+
 def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], said: Sequence[str]) -> str:
     """The verdict, the confirmation and all settings as Markdown."""
     metric, unit = sweep.recipe.metric, sweep.recipe.unit
@@ -100,7 +107,7 @@ def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], s
             [
                 c.name,
                 value_with_limits(c.mean, unit),
-                value_with_limits(c.gain, unit),
+                difference_with_limits(c.gain, unit),
                 f"{c.p:.2g}" if c.gain else "",
             ]
             for c in tested
