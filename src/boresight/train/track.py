@@ -25,6 +25,9 @@ from rich.progress import (
 
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
 
+PLAIN_EVERY = 15.0
+"""Seconds between lines about a count, where there is no terminal for a bar."""
+
 Listener = Callable[[int, str, dict[str, float]], None]
 """Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
 
@@ -116,8 +119,19 @@ def _rounded(value: Any) -> Any:
 
 @contextmanager
 def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with time left for a count of things; one plain line when not a terminal."""
-    started = time.monotonic()
+    """A progress bar with time left for a count of things; plain lines when not a terminal."""
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done += count
+        bar.advance(task, count)
+        now = time.monotonic()
+        if not console.is_terminal and now - said > PLAIN_EVERY and done < total:
+            said, left = now, (now - started) / done * (total - done)
+            console.print(f"{what}: {done:,}/{total:,}  about {left:.0f} s left", highlight=False)
+
     with Progress(
         TextColumn(what),
         BarColumn(bar_width=24),
@@ -130,5 +144,5 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         transient=True,
     ) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+        yield advance
     console.print(f"{what}: {total:,} in {time.monotonic() - started:.1f} s", highlight=False)
