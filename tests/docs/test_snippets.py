@@ -34,6 +34,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PARSED = {
     "chat": "reads what somebody types; tests/test_chat.py types",
     "arena": "serves until it is closed; tests/evaluate/arena drives it",
+    "sweep": "trains many runs; tests/sweep sweeps",
     "--resume": "goes on with an interrupted run; tests/train/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
