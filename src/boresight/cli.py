@@ -48,6 +48,17 @@ class EvaluationCommand(TyperCommand):
         print_evaluation_fields()
 
 
+class SweepCommand(TyperCommand):
+    """A command whose help ends with every field of a sweep's recipe."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Typer's own help, then the fields."""
+        super().format_help(ctx, formatter)
+        from boresight.recipe_help import print_sweep_fields
+
+        print_sweep_fields()
+
+
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
@@ -233,7 +244,7 @@ def chat(
     talk(run, Settings(max_new_tokens, temperature, seed, system, device))
 
 
-@app.command()
+@app.command(cls=SweepCommand)
 def sweep(
     recipe: RecipePath,
     overrides: Overrides = None,

@@ -38,6 +38,20 @@ def print_evaluation_fields(console: Console | None = None) -> None:
         console.print(_table(config.fields(judges.get(name).Config, "judge.")))
 
 
+def print_sweep_fields(console: Console | None = None) -> None:
+    """Print the fields of a sweep's recipe."""
+    from boresight.sweep.recipe import PruneSection, SweepRecipe
+    from boresight.sweep.space import Range
+
+    console = console or Console()
+    console.print(
+        "\n[bold]Sweep fields[/bold] (set in the YAML file or as field=value; others go to the recipe)"
+    )
+    rows = [row for row in config.fields(SweepRecipe) if row[0] != "prune"]
+    rows += config.fields(PruneSection, "prune.") + config.fields(Range, "space.KEY.")
+    console.print(_table(rows))
+
+
 def _table(rows: list[tuple[str, str, str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="cyan", no_wrap=True)

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from boresight import cli
 from boresight.errors import UserError
 from boresight.sweep.recipe import load, parse
 from boresight.sweep.space import flat, grid, words
@@ -73,3 +74,11 @@ def test_a_missing_swept_recipe_names_the_file(written, tmp_path):
     (tmp_path / "base.yaml").unlink()
     with pytest.raises(UserError, match=r"base\.yaml: there is no such recipe"):
         load(path)
+
+
+def test_help_shows_every_field_of_a_sweep(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "--help"])
+    shown = capsys.readouterr().out
+    for words_of_help in ("confirm.top", "prune.rule", "space.KEY.log", "What decides: a held-out number"):
+        assert words_of_help in shown

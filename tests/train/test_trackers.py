@@ -63,6 +63,8 @@ def test_rewards_are_beta_times_nats():
         "train/rewards/chosen": pytest.approx(0.15),
         "train/rewards/rejected": pytest.approx(-0.05),
     }
+    logps = trackers.usual("train", {"chosen_logps": -40.0, "rejected_logps": -50.0}, dpo.Config())
+    assert logps == {"train/logps/chosen": -40.0, "train/logps/rejected": -50.0}
     assert trackers.usual("eval", {"margin": 2.0}, ipo.Config(tau=0.5)) == {"eval/rewards/margins": 1.0}
     assert trackers.usual("eval", {"margin": 2.0, "accuracy": 1.0}, reward.Config()) == {
         "eval/margin": 2.0,

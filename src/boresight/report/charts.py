@@ -148,6 +148,8 @@ NOT_ALONE = {
     "margin_p10",
     "margin_p50",
     "margin_p90",
+    "chosen_logps",
+    "rejected_logps",
     "n",
     "peak_memory_gb",
 }

@@ -46,6 +46,8 @@ def _(x: PolicyPairLogps) -> Rows:
     return {
         "margin": gap,
         "accuracy": _wins(gap),
+        "chosen_logps": x.policy_chosen,
+        "rejected_logps": x.policy_rejected,
         "chosen_len": x.chosen_len,
         "rejected_len": x.rejected_len,
     }
@@ -57,6 +59,8 @@ def _(x: PairLogps) -> Rows:
     return {
         "margin": x.margin,
         "accuracy": _wins(x.margin),
+        "chosen_logps": x.policy_chosen,
+        "rejected_logps": x.policy_rejected,
         "chosen_logratio": x.chosen_logratio,
         "rejected_logratio": x.rejected_logratio,
         "logratio_per_token": per_token,
