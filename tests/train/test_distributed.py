@@ -18,11 +18,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from boresight import config
-from boresight.models.lora import LoraConfig, attach
+from boresight.models.lora import LoraConfig, adapters_off, attach
 from boresight.models.reference import distinct
 from boresight.models.reference_cache import cached_reference
 from boresight.models.sharding import shard, whole
-from boresight.train import checkpoint, distributed
+from boresight.train import checkpoint, distributed, replicas
 from boresight.train.loop import train
 from boresight.train.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -63,7 +63,7 @@ def exchange():
     else:
         parameters[0].grad = torch.tensor([10.0, 20.0])
         parameters[1].grad = torch.tensor([0.5, math.inf])
-    distributed.sum_gradients(parameters)
+    replicas.sum_gradients(parameters)
     squares = distributed.in_shares(5, lambda mine: [[i * i, math.nan] for i in mine])
     one = distributed.in_shares(1, lambda mine: [f"by {distributed.rank()}" for _ in mine])
     return {
@@ -183,7 +183,7 @@ def test_unlike_weights_are_refused_in_one_sentence(tmp_path, pair):
 
 
 def dropout_masks():
-    distributed.reseed(0, step=3)
+    replicas.reseed(0, step=3)
     return torch.rand(4).tolist()
 
 
@@ -217,14 +217,18 @@ def test_rollouts_do_not_depend_on_the_number_of_processes(pair):
 
 
 def rolled_out_pairs():
-    from boresight.methods import get
-    from boresight.train.assemble import _batches
-    from boresight.train.forward import KINDS
-    from tests.train.test_rollout import _recipe, visibly_adapted
+    from boresight.train.rollout import PairRollouts, sampler
+    from tests.train.test_rollout import SETTINGS, visibly_adapted
 
     torch.manual_seed(0)
     policy = visibly_adapted()
-    batch = _batches(_recipe(), KINDS[get("xpo").Input], rollouts(policy, prompts=7), policy, (0,)).batch(0)
+    draw = sampler(policy, SETTINGS, (0,), seed=0)
+
+    def draw_reference(prompts, k, step):
+        with adapters_off(policy):
+            return draw(prompts, k, step)
+
+    batch = PairRollouts(rollouts(policy, prompts=7), draw_reference).batch(0)
     answers = [[c.ids.tolist() for c in row.completions] for row in batch.rows]
     return [row.id for row in batch.rows], answers, [row.from_reference for row in batch.rows], batch.numbers
 
@@ -385,6 +389,22 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, paralle
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in (tmp_path / "one").iterdir()}
     assert json.loads((tmp_path / "two/environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_trained_by_two_processes_as_by_one(tmp_path, pair):
+    text = recipe_of(tmp_path, method={"name": "reward"})
+    run_recipe(text, tmp_path / "one")
+    pair.run(run_recipe, text, tmp_path / "two")
+    assert_same_lines(logged(tmp_path / "one"), logged(tmp_path / "two"))
+    told = pair.end(
+        run_recipe,
+        recipe_of(tmp_path, method={"name": "reward"}, train={"parallel": "fsdp"}),
+        tmp_path / "no",
+    )
+    said = [failed.message for failed in told if failed.error == "UserError"]
+    assert said == ["train.parallel: fsdp cannot train a reward model; set train.parallel=ddp."]
+    assert not (tmp_path / "no").exists()
 
 
 def recipe_of_rollouts(folder, **settings):

@@ -139,7 +139,7 @@ def _write(model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) ->
         return
     # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
     model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
-    if model.generation_config is not None:
+    if getattr(model, "generation_config", None) is not None:  # a reward model has none
         model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 

@@ -2,10 +2,9 @@
 
     torchrun --nproc-per-node 2 -m boresight train RECIPE
 
-Every process knows the whole batch of a step, takes its share of it, and adds its gradients to
-everybody's (`sum_gradients`); the sums are divided once, by the weight of the whole batch, so the update
-is the one that a single process makes. Numbers, samples and rewards travel as JSON or safetensors over
-the processor's network, gradients over the accelerator's. The first process alone writes the run folder.
+Every process knows the whole batch of a step, takes its share of it (`share`, `in_shares`), and adds its
+gradients to everybody's (`replicas.py`). Numbers, samples and rewards travel as JSON or safetensors over the
+processor's network, gradients over the accelerator's. The first process alone writes the run folder.
 
 Alone, every function here is the identity, and nothing of `torch.distributed` is touched.
 """
@@ -20,12 +19,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from boresight.data.rows import Row
 from boresight.errors import UserError
@@ -37,8 +35,6 @@ V = TypeVar("V")
 PATIENCE = timedelta(hours=2)
 """How long a process waits for one that is still alive, which may be reading data or writing a checkpoint.
 A dead one is noticed at once, by its closed connection."""
-BUCKET = 16 << 20
-"""Gradient elements that are summed in one message: 64 MB in float32."""
 
 _store: Any = None
 
@@ -68,7 +64,7 @@ def joined() -> Iterator[None]:
     An error that every process meets is raised by the first to meet it. The others exit in silence,
     so one sentence is printed and not one a process.
     """
-    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if dist.is_initialized() or not _started_together():
         yield
         return
     _join()
@@ -79,6 +75,12 @@ def joined() -> Iterator[None]:
         if _speaks_first():
             raise
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
+
+
+def _started_together() -> bool:
+    """Whether torchrun, or something like it, has started this process as one of several."""
+    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    return told <= os.environ.keys() and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def _join() -> None:
@@ -208,78 +210,6 @@ def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[
     for number, part in enumerate(gather(list(work(range(rank(), count, world()))))):
         results[number :: world()] = part
     return results
-
-
-# -------------------------------------------------------------------------------------------- training
-
-
-def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace every gradient by its sum over processes, one bucket a message.
-
-    A parameter that has no gradient anywhere keeps none: to the optimiser that is not a zero.
-    Sharded parameters are left alone, since their backward has summed them.
-    """
-    if world() == 1 or any(is_sharded(p) for p in parameters):
-        return
-    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
-    dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
-    used = [p for p, has in zip(parameters, has_gradient.tolist(), strict=True) if has]
-    for parameter in used:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    for bucket in _buckets([p.grad for p in used if p.grad is not None]):
-        flat = torch.cat([grad.reshape(-1) for grad in bucket])
-        dist.all_reduce(flat)
-        parts = flat.split([grad.numel() for grad in bucket])
-        torch._foreach_copy_(bucket, [p.view_as(grad) for p, grad in zip(parts, bucket, strict=True)])
-
-
-def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Gradients of one precision, in order, up to `BUCKET` elements at a time."""
-    bucket: list[Tensor] = []
-    for grad in grads:
-        full = sum(g.numel() for g in bucket) + grad.numel() > BUCKET
-        if bucket and (full or bucket[0].dtype != grad.dtype):
-            yield bucket
-            bucket = []
-        bucket.append(grad)
-    if bucket:
-        yield bucket
-
-
-def is_sharded(parameter: Tensor) -> bool:
-    """Whether each process holds a part of the parameter only."""
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(parameter, DTensor)
-
-
-def reseed(seed: int, step: int) -> None:
-    """Dropout of one step: other masks in every process, and nothing to save for a resumed run."""
-    if world() > 1:
-        torch.manual_seed(int(np.random.SeedSequence((seed, step, rank())).generate_state(1)[0]))
-
-
-def check_replicas(policy: nn.Module, when: str) -> None:
-    """Compare the weights of all processes, bit by bit through an integer sum.
-
-    Raises:
-        UserError: two processes hold different ones, which would train different models as one.
-    """
-    if world() == 1 or any(is_sharded(p) for p in policy.parameters()):
-        return
-    total = sum(int(_bits(p.detach()).sum(dtype=torch.int64)) for p in policy.parameters()) % (1 << 63)
-    sums = gather(total)
-    if len(set(sums)) > 1:
-        odd = next(number for number, other in enumerate(sums) if other != sums[0])
-        raise UserError(
-            f"process {odd} holds other weights than process 0 {when}; start all of them from the same "
-            "files, on machines with the same software."
-        )
-
-
-def _bits(values: Tensor) -> Tensor:
-    return values.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
 
 
 class Silent:

@@ -25,7 +25,7 @@ from boresight.methods import Method
 from boresight.models import lora
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.train import checkpoint, distributed, step_zero
+from boresight.train import checkpoint, distributed, replicas, step_zero
 from boresight.train.forward import Kind
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
@@ -95,7 +95,7 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
         load = load_shards if in_parts else checkpoint.load_state
         done = load(resume_from, task.policy, optimizer)
-    distributed.check_replicas(task.policy, "at the start")
+    replicas.check_replicas(task.policy, "at the start")
     after: ByRow | None = None
     task.policy.train()
     with listening() as stop:
@@ -134,7 +134,7 @@ def _save_due(recipe: Recipe, step: int, stopping: bool) -> bool:
 
 
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
-    distributed.check_replicas(task.policy, f"after step {done['step']}")
+    replicas.check_replicas(task.policy, f"after step {done['step']}")
     folder = task.run / "checkpoints" / f"step-{done['step']}"
     if is_sharded(task.policy):
         save_shards(folder, task.policy, optimizer, done)
@@ -157,7 +157,7 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
-    distributed.reseed(task.recipe.train.seed, step)
+    replicas.reseed(task.recipe.train.seed, step)
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
@@ -165,7 +165,7 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     for group in optimizer.param_groups:
         group["lr"] = rate
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
-    distributed.sum_gradients(trainable)
+    replicas.sum_gradients(trainable)
     norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
     if not math.isfinite(norm):
         raise UserError(

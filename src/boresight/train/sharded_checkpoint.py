@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -54,7 +55,10 @@ def save_shards(
     everyones = {name: digest for some in distributed.gather(hashes) for name, digest in some.items()}
     if distributed.is_first():
         state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
-        (part / "state.json").write_text(json.dumps(state))
+        with (part / "state.json").open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # the shards' writer has done so with its own
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
