@@ -11,6 +11,7 @@ Alone, every function here is the identity, and nothing of `torch.distributed` i
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,7 @@ def joined() -> Iterator[None]:
     _join()
     try:
         yield
+        gc.collect()  # a sharded model lies in cycles, and would keep the group's threads alive
         dist.destroy_process_group()
     except BaseException as error:
         if _speaks_first():
