@@ -100,6 +100,12 @@ def test_an_adapter_on_an_adapter_keeps_both(saved, tmp_path):
     assert not torch.allclose(expected, first, atol=1e-3)
 
 
+def test_a_model_with_adapters_folded_in_can_be_trained_whole(saved, tmp_path):
+    """PEFT freezes the base when it loads an adapter; after merging, nothing would be left to train."""
+    lora.save(lora.attach(load_model(str(saved)), lora.LoraConfig(r=2), seed=0), tmp_path / "adapter")
+    assert all(p.requires_grad for p in load_model(str(tmp_path / "adapter")).parameters())
+
+
 def test_an_adapter_of_the_starter_model_travels(tmp_path, monkeypatch):
     """Its base was another machine's cache folder; the folder's name says which model that was."""
     monkeypatch.setattr("boresight.models.starter.starter_path", lambda: tmp_path / "here")

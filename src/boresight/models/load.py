@@ -227,7 +227,7 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.n
     _restore_stop_tokens(model, adapter)
     if not merge:
         return cast("torch.nn.Module", adapted)
-    merged = adapted.merge_and_unload()
+    merged = adapted.merge_and_unload().requires_grad_(True)  # PEFT froze it; what trains it may train all
     merged.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
     return cast("torch.nn.Module", merged)
 
