@@ -104,6 +104,24 @@ class RolloutSection(Section):
     """Sampling temperature; log-probabilities are taken at the same one."""
     updates: int = Field(default=1, gt=0)
     """Optimiser steps per rollout (rloo). More than one is off-policy; set `method.clip` with it."""
+    backend: Literal["local", "vllm"] = "local"
+    """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
+    base_url: str | None = None
+    """Address of that server, such as `http://127.0.0.1:8000`."""
+    key_env: str = "VLLM_API_KEY"
+    """Environment variable with the server's key, where it asks for one."""
+    shared_folder: str | None = None
+    """Folder that this process and the server both see, for adapters; null takes a temporary one."""
+    importance_cap: float = Field(default=2.0, ge=1)
+    """Most that a completion weighs for being likelier under the policy than under the server (rloo)."""
+    importance_bound: float = Field(default=0.1, gt=0)
+    """Mean |log policy - log server| per token, nats, above which the run stops: that is no rounding."""
+
+    @model_validator(mode="after")
+    def _server_and_address(self) -> RolloutSection:
+        if (self.backend == "vllm") != (self.base_url is not None):
+            raise ValueError("rollout.backend: vllm and rollout.base_url go together; set both or neither")
+        return self
 
 
 class TrainSection(Section):

@@ -25,7 +25,9 @@ class Completion:
     truncated: bool = False
     """The token limit ended it before its end-of-turn token."""
     sampled_logp: float | None = None
-    """Summed log-probability under the sampler that drew it, nats; None for text from elsewhere."""
+    """Summed log-probability under the policy that drew it, nats; None for text from elsewhere."""
+    importance: float = 1.0
+    """Policy over sampler, of the whole completion and truncated, where another program sampled it."""
 
     @property
     def scored(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -120,6 +121,7 @@ class GroupLogps:
     `old` is the log-probability under the policy that sampled (on-policy: `policy.detach()`),
     `reward` the verifier's score before any KL term; NaN marks an unscorable completion.
     `truncated` is bool: True where the token limit cut the completion before its end token.
+    `importance` is pi_old over the sampler's probability, truncated; 1 where the policy itself sampled.
     """
 
     policy: Tensor
@@ -128,3 +130,8 @@ class GroupLogps:
     reward: Tensor
     length: Tensor
     truncated: Tensor
+    importance: Tensor = None  # type: ignore[assignment]  # ones, unless given
+
+    def __post_init__(self) -> None:
+        if self.importance is None:
+            object.__setattr__(self, "importance", torch.ones_like(self.old))

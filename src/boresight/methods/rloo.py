@@ -10,7 +10,8 @@ completion is one action. The KL (estimator k1) is part of the reward and comes 
 A completion that could not be scored (NaN) is missing: it has no loss and enters nobody's baseline;
 k counts the scorable ones, and one alone has no baseline and no loss. With `clip` the loss is
 PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for several updates on
-one rollout; on-policy, q = 1 and both losses have the same gradient.
+one rollout; on-policy, q = 1 and both losses have the same gradient. Where another program sampled,
+each completion's term is multiplied by its truncated importance min(pi_old / sampler, cap).
 
 Left out: dividing advantages by their deviation, length normalisation, a critic, token-level ratios.
 """
@@ -93,6 +94,7 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     active = ~advantage.isnan()
     advantage = advantage.nan_to_num(0.0)  # before the product: 0 * NaN would poison the gradient
     gain = advantage * x.policy if cfg.clip is None else clipped_gain(x.policy, x.old, advantage, cfg.clip)
+    gain = gain * x.importance
     return LossOutput(
         loss=-gain.sum() / active.sum().clamp(min=1),
         per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),

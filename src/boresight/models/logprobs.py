@@ -18,7 +18,7 @@ from torch import Tensor
 from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.models.head import token_logprobs
-from boresight.models.packing import pack
+from boresight.models.packing import PackedBatch, pack
 from boresight.models.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.sharding import as_forward
 
@@ -81,12 +81,7 @@ def padded_logprobs(
     model: Any, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
 ) -> CompletionLogps:
     """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
-    ids, attended, scored = (torch.from_numpy(a).to(model.device) for a in _pad(rows))
-    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
-    logits = at_least_float32(logits) / temperature
-    logps = logits.log_softmax(-1)
-    taken = logps.gather(-1, ids[:, 1:, None]).squeeze(-1)
-    keep = scored[:, 1:]
+    taken, keep, logps = _padded_tokens(model, rows, temperature)
     shape = (len(rows), completions_per_row(rows))
     spread = None
     if entropy:
@@ -99,10 +94,30 @@ def padded_logprobs(
     )
 
 
+def _padded_tokens(model: Any, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
+    ids, attended, scored = (torch.from_numpy(a).to(model.device) for a in _pad(rows))
+    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
+    logps = (at_least_float32(logits) / temperature).log_softmax(-1)
+    return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps
+
+
 def packed_logprobs(
     model: Any, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
 ) -> CompletionLogps:
     """The fast path: one packed sequence, and a head over the positions that score a token."""
+    batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
+    return CompletionLogps(
+        sums=batch.per_completion(taken),
+        lengths=batch.lengths(),
+        entropy=None if spread is None else batch.per_completion(spread),
+    )
+
+
+def _packed_tokens(
+    model: Any, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
+) -> tuple[PackedBatch, Tensor, Tensor | None]:
+    """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
     batch = pack(rows, completions_per_row(rows), model.device)
     hidden = plan.hidden(model, batch)[batch.predictors]
     head = plan.head(model)
@@ -113,11 +128,23 @@ def packed_logprobs(
         spread = -(all_logps.exp() * all_logps).sum(-1).detach() if entropy else None
     else:
         taken, spread = token_logprobs(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
-    return CompletionLogps(
-        sums=batch.per_completion(taken),
-        lengths=batch.lengths(),
-        entropy=None if spread is None else batch.per_completion(spread),
-    )
+    return batch, taken, spread
+
+
+@torch.no_grad()
+def completion_token_logprobs(
+    model: Any, rows: Sequence[Row], *, temperature: float = 1.0
+) -> list[tuple[Tensor, ...]]:
+    """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
+    plan = packed_plan(model, rows)
+    if isinstance(plan, PackedPlan):
+        batch, taken, _ = _packed_tokens(model, plan, rows, temperature)
+        parts = taken.split(batch.lengths().long().flatten().tolist())
+    else:
+        taken, keep, _ = _padded_tokens(model, rows, temperature)
+        parts = tuple(line[kept] for line, kept in zip(taken, keep, strict=True))
+    k = completions_per_row(rows)
+    return [tuple(parts[i : i + k]) for i in range(0, len(parts), k)]
 
 
 def completions_per_row(rows: Sequence[Row]) -> int:

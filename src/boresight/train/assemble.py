@@ -21,11 +21,22 @@ from boresight.models.reference_cache import cached_reference
 from boresight.models.stop_tokens import stop_token_ids
 from boresight.train import distributed
 from boresight.train.forward import Kind
+from boresight.train.importance import ImportanceGate
 from boresight.train.loop import Batch, Batches
 from boresight.train.metrics import ByRow
 from boresight.train.rewards import Judge
-from boresight.train.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts, Scorer, sampler
+from boresight.train.rollout import (
+    Draw,
+    GroupRollouts,
+    OnlinePrompt,
+    PairRollouts,
+    Rollouts,
+    Scorer,
+    as_sampled,
+    sampler,
+)
 from boresight.train.track import counting
+from boresight.train.vllm import VllmRollouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +108,38 @@ def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepar
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
     frozen = frozen_copy(policy) if recipe.method.wants_reference else None
+    served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
+    gate = ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward)
     rollouts = Rollouts(
         prompts=[
             OnlinePrompt(row.id, row.prompt, example.meta)
             for row, example in zip(data.train.rows, data.train.examples, strict=True)
         ],
         plan=plan_of(recipe, len(data.train.rows)),
-        draw=sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        draw=served.draw if served else sampler(policy, recipe.rollout, ends, recipe.train.seed),
         scorer=Scorer(Judge(recipe.reward), tokenizer),
+        complete=gate if served else as_sampled,
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
-    return Parts(_batches(recipe, kind, rollouts, frozen, ends), [], reference, [])
+    batches = _batches(recipe, kind, rollouts, frozen, ends, served.draw_reference if served else None)
+    return Parts(batches, [], reference, [])
 
 
 def _batches(
-    recipe: Recipe, kind: Kind, rollouts: Rollouts, frozen: Any, ends: tuple[int, ...]
+    recipe: Recipe,
+    kind: Kind,
+    rollouts: Rollouts,
+    frozen: Any,
+    ends: tuple[int, ...],
+    draw_reference: Draw | None = None,
 ) -> GroupRollouts | PairRollouts:
+    """Groups, or pairs whose other side `frozen` draws with its adapters off, unless another sampler does."""
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
     from_frozen = sampler(frozen, recipe.rollout, ends, recipe.train.seed)
 
-    def draw_reference(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:
+    def draw_here(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:
         with adapters_off(frozen):
             return from_frozen(prompts, k, step)
 
-    return PairRollouts(rollouts, draw_reference)
+    return PairRollouts(rollouts, draw_reference or draw_here)

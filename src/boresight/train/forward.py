@@ -92,6 +92,7 @@ def _group(model: Any, reference: Reference | None, rows: Rows, temperature: flo
         reward=torch.tensor([row.scores for row in rows]).to(old),
         length=logps.lengths,
         truncated=torch.tensor([[c.truncated for c in row.completions] for row in rows], device=old.device),
+        importance=torch.tensor([[c.importance for c in row.completions] for row in rows]).to(old),
     )
 
 

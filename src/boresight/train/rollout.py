@@ -32,6 +32,10 @@ class OnlinePrompt:
     meta: dict[str, Any]
 
 
+Complete = Callable[
+    [Sequence[np.ndarray], Sequence[Sequence[Sample]]], tuple[list[tuple[Completion, ...]], dict[str, float]]
+]
+"""Prompts and samples `[prompt][k]` to completions to learn from, and what is logged of that."""
 Draw = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
 """Prompts, samples per prompt and seed to samples `[prompt][k]`."""
 
@@ -78,6 +82,13 @@ class Scorer:
         ]
 
 
+def as_sampled(
+    prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
+) -> tuple[list[tuple[Completion, ...]], dict[str, float]]:
+    """The policy itself sampled: its log-probabilities are the sampler's."""
+    return [tuple(map(completion, group)) for group in samples], {}
+
+
 @dataclass(frozen=True, slots=True)
 class Rollouts:
     """What both kinds of online batches share: prompts in order, the policy's sampler, the scorer."""
@@ -86,6 +97,7 @@ class Rollouts:
     plan: Plan
     draw: Draw
     scorer: Scorer
+    complete: Complete = as_sampled
 
     @property
     def steps(self) -> int:
@@ -120,13 +132,15 @@ class GroupRollouts:
 
     def _roll_out(self, step: int) -> Batch:
         prompts = self.rollouts.of_step(step)
-        samples = self.rollouts.draw([p.ids for p in prompts], self.k, step)
+        ids = [p.ids for p in prompts]
+        samples = self.rollouts.draw(ids, self.k, step)
+        completions, numbers = self.rollouts.complete(ids, samples)
         scored = self.rollouts.scorer(prompts, samples)
         rows = [
-            Row(prompt.id, prompt.ids, tuple(map(completion, group)), scores=tuple(scores))
-            for prompt, group, scores in zip(prompts, samples, scored.rewards, strict=True)
+            Row(prompt.id, prompt.ids, group, scores=tuple(scores))
+            for prompt, group, scores in zip(prompts, completions, scored.rewards, strict=True)
         ]
-        return Batch(rows, _numbers(samples) | scored.numbers)
+        return Batch(rows, _numbers(samples) | scored.numbers | numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,7 @@ class PairRollouts:
         ids = [p.ids for p in prompts]
         # Two seeds: with the same one the two models would draw the same answer while they agree.
         ours = [group[0] for group in self.rollouts.draw(ids, 1, 2 * step)]
+        _, off_policy = self.rollouts.complete(ids, [[mine] for mine in ours])
         theirs = [group[0] for group in self.draw_reference(ids, 1, 2 * step + 1)]
         scored = self.rollouts.scorer(prompts, list(zip(ours, theirs, strict=True)))
         rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
@@ -161,7 +176,7 @@ class PairRollouts:
                 lost[reason] += 1
                 continue
             rows.append(_labelled(prompt, mine, other, reward, ref_reward))
-        numbers = _numbers([ours]) | scored.numbers
+        numbers = _numbers([ours]) | scored.numbers | off_policy
         numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
         numbers["reward"] = _mean([reward for reward, _ in scored.rewards])
         numbers["reference_reward"] = _mean([reward for _, reward in scored.rewards])
