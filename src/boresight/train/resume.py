@@ -7,6 +7,7 @@ the step. The reference is computed anew from the start model, before the checkp
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def find_checkpoint(folder: Path, recipe: Recipe, facts: dict[str, Any]) -> Path
         raise UserError(f"{folder}: there is no run to resume; leave --resume out to start one.")
     if (folder / "evaluation.json").is_file():
         raise UserError(f"{folder}: this run is finished; give another folder with --run.")
+    found = checkpoint.latest_sound(folder)
+    if found is None:  # the files below may then be missing or torn
+        raise UserError(
+            f"{folder}: the run has no checkpoint (train.save_every); start again in another folder."
+        )
     _same(
         folder,
         "recipe",
@@ -35,16 +41,13 @@ def find_checkpoint(folder: Path, recipe: Recipe, facts: dict[str, Any]) -> Path
         yaml.safe_load(recipe.to_yaml()),
     )
     _same(folder, "data", json.loads((folder / "data.json").read_text()), json.loads(json.dumps(facts)))
-    found = checkpoint.latest_sound(folder)
-    if found is None:
-        raise UserError(
-            f"{folder}: the run has no checkpoint (train.save_every); start again in another folder."
-        )
     return found
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Drop logged lines after `step`: they will be logged again."""
+    """Drop logged lines after `step`, which will be logged again, and half-written checkpoints."""
+    for part in (folder / "checkpoints").glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     kept = [line for line in lines if _step_of(line) <= step]
