@@ -60,5 +60,5 @@ def blocks(page: Path) -> Iterator[Block]:
 def commands(block: Block) -> list[list[str]]:
     """The words of every command of a block: continued lines are joined, remarks and output left out."""
     joined = block.text.replace("\\\n", " ")
-    lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
+    lines = (re.sub(r"^\s*(\$ )?([A-Z_]+=\S+ )*", "", line) for line in joined.splitlines())
     return [shlex.split(line, comments=True) for line in lines if line.split(" ")[0] in PROGRAMMES]

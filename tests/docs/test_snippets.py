@@ -39,7 +39,7 @@ PARSED = {
 }
 """Words of commands that are only parsed, whatever the page says."""
 
-NOT_RUN = {"synthetic-data.md": 1}
+NOT_RUN = {"synthetic-data.md": 1, "vllm.md": 1}
 """Blocks that a page excuses from being run, with a reason in its source. A new one is a decision."""
 
 

@@ -102,7 +102,7 @@ def furnish(folder: Path) -> None:
 def make_run(place: str) -> None:
     """A finished run, for pages that speak of one without saying how it was made."""
     recipe = {"method": {"name": "dpo"}, "optim": {"lr": 1e-3}, "data": {"train": "my_pairs.jsonl"}}
-    recipe["model"] = {"name": "path/to/model"}
+    recipe["model"] = {"name": "path/to/model", "lora": {"r": 2}}
     for change in SMALL_RUN:
         config._apply(recipe, change)
     boresight.train(recipe, run=place, quiet=True)
