@@ -9,6 +9,7 @@ from boresight import config
 from boresight.data.synthesize import recipe as synthesize_recipe
 from boresight.errors import UserError
 from boresight.evaluate import recipe as evaluate_recipe
+from boresight.sweep import recipe as sweep_recipe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
@@ -22,11 +23,18 @@ def recipe_file(tmp_path):
     return path
 
 
-READERS = {"train": config.load, "evaluate": evaluate_recipe.load, "synthesize": synthesize_recipe.load}
+READERS = {
+    "train": config.load,
+    "evaluate": evaluate_recipe.load,
+    "synthesize": synthesize_recipe.load,
+    "sweep": sweep_recipe.load,
+}
 
 
 def verb_of(path: Path) -> str:
-    """Which verb a recipe is for, as its file's name says."""
+    """Which verb a recipe is for, as its folder or its file's name says."""
+    if path.parent.name == "sweeps":
+        return "sweep"
     return {"eval": "evaluate", "synth": "synthesize"}.get(path.stem.split("-")[0], "train")
 
 
