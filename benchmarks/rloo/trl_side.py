@@ -1,6 +1,6 @@
 """TRL's RLOO on the prompts of a job file; runs in `.venv-bench`, prints one line of JSON.
 
-One optimiser step per generation, all completions in one batch, fp32, full fine-tuning with a reference
+All completions are generated at once and make one optimiser step, fp32, full fine-tuning with a reference
 model, no checkpointing: what `boresight_side` does.
 """
 
@@ -19,6 +19,9 @@ from datasets import Dataset
 from reward import different_words
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import RLOOConfig, RLOOTrainer
+
+PART = 16
+"""Completions of a forward; all 64 at once did not fit into 24 GiB beside their logits."""
 
 
 class Timer(TrainerCallback):
@@ -71,7 +74,8 @@ def judge(completions: list[list[dict[str, str]]], **_: Any) -> list[float]:
 def settings(job: dict[str, Any], out: str) -> RLOOConfig:
     return RLOOConfig(
         output_dir=out,
-        per_device_train_batch_size=len(job["prompts"]) // job["steps"] * job["k"],
+        per_device_train_batch_size=PART,
+        gradient_accumulation_steps=len(job["prompts"]) // job["steps"] * job["k"] // PART,
         num_generations=job["k"],
         max_completion_length=job["max_new_tokens"],
         max_steps=job["steps"],
