@@ -150,7 +150,8 @@ class GatedMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
         gated, raised = product(x, gate), product(x, up)
-        ctx.save_for_backward(x, gate, up, down, gated, raised)
+        trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        ctx.save_for_backward(x if trained else None, gate, up, down, gated, raised)
         return product(F.silu(gated).mul_(raised), down)
 
     @staticmethod
