@@ -29,34 +29,27 @@ app.add_typer(data_app, name="data")
 class RecipeCommand(TyperCommand):
     """A command whose help ends with every field a recipe can have."""
 
+    fields = "print_fields"
+    """The function of `recipe_help` that prints them, by name: that module is imported when help is asked."""
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Typer's own help, then the recipe fields."""
         super().format_help(ctx, formatter)
-        from boresight.recipe_help import print_fields
+        from boresight import recipe_help
 
-        print_fields()
-
-
-class EvaluationCommand(TyperCommand):
-    """A command whose help ends with every field of an evaluation's recipe."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Typer's own help, then the fields."""
-        super().format_help(ctx, formatter)
-        from boresight.recipe_help import print_evaluation_fields
-
-        print_evaluation_fields()
+        getattr(recipe_help, self.fields)()
 
 
-class SweepCommand(TyperCommand):
-    """A command whose help ends with every field of a sweep's recipe."""
+class EvaluationCommand(RecipeCommand):
+    """The same for an evaluation's recipe."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Typer's own help, then the fields."""
-        super().format_help(ctx, formatter)
-        from boresight.recipe_help import print_sweep_fields
+    fields = "print_evaluation_fields"
 
-        print_sweep_fields()
+
+class SweepCommand(RecipeCommand):
+    """The same for a sweep's recipe."""
+
+    fields = "print_sweep_fields"
 
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
