@@ -8,7 +8,6 @@ completion that is None (its generation failed) is missing and counted, never wr
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from boresight.data.countdown.problems import Problem, problem_of, read_rows
 from boresight.data.countdown.scorer import Mode, Score, score
 from boresight.errors import UserError
 from boresight.evaluate.stats import Interval, cluster_bootstrap, paired_difference, pass_at_k, share_interval
+from boresight.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,8 @@ class CountdownResult:
 
     def write(self, path: str | Path) -> None:
         """Save the problems with completions and scores as JSONL; the file appears whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         lines = (json.dumps(result.as_dict(), ensure_ascii=False) + "\n" for result in self.problems)
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(Path(path), "".join(lines))
 
 
 def evaluate_completions(

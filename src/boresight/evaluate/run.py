@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from boresight.evaluate.systems import generate, matched, prompts_of, read_answe
 from boresight.evaluate.trust import Trust
 from boresight.evaluate.win_rate import System, Tournament, WinRate, tournament
 from boresight.shown import Shown
+from boresight.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
         for pair in found.pairs
         for comparison in pair.comparisons
     ]
-    _write(folder / "comparisons.jsonl", "".join(_json(line) + "\n" for line in lines))
-    _write(folder / "evaluation.json", _json(results, indent=1) + "\n")
+    write_whole(folder / "comparisons.jsonl", "".join(_json(line) + "\n" for line in lines))
+    write_whole(folder / "evaluation.json", _json(results, indent=1) + "\n")
 
 
 def _open_folder(folder: Path, recipe: WinRateRecipe) -> None:
@@ -170,8 +170,8 @@ def _open_folder(folder: Path, recipe: WinRateRecipe) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not config.exists():
         raise UserError(f"{folder}: holds something else already; give another folder with --run.")
     folder.mkdir(parents=True, exist_ok=True)
-    _write(config, recipe.to_yaml())
-    _write(folder / "environment.json", _json(environment(), indent=1) + "\n")
+    write_whole(config, recipe.to_yaml())
+    write_whole(folder / "environment.json", _json(environment(), indent=1) + "\n")
 
 
 def _answers(
@@ -208,9 +208,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

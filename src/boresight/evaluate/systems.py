@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from boresight.data.schema import Message, Prompt
 from boresight.data.turns import BadField, to_messages
 from boresight.errors import UserError
 from boresight.evaluate.win_rate import System
+from boresight.whole_file import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,9 +107,7 @@ def generate(
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
     """Save what a system said, so that `answers: FILE` finds it again; whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(_lines(prompts, system)), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, "".join(_lines(prompts, system)))
 
 
 def _lines(prompts: Sequence[Prompt], system: System) -> Iterator[str]:

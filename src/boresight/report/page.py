@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from dataclasses import asdict
 from functools import cache
@@ -29,6 +28,7 @@ from boresight.report.figures import figures
 from boresight.report.headline import headline
 from boresight.report.read_run import RunData, read_run
 from boresight.report.table import metric_rows
+from boresight.whole_file import write_whole
 
 
 def write_report(run: Path, console: Any = None) -> Path:
@@ -114,9 +114,7 @@ def check_page_path(path: Path) -> None:
 
 def write_page(path: Path, html: str) -> None:
     """Replace the file at once, so that an open report is never half a page."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(html, encoding="utf-8", errors="replace")
-    os.replace(temporary, path)
+    write_whole(path, html, errors="replace")
 
 
 def _policy(scripts: list[str], connects: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from boresight.sweep.prune import read_curve
 from boresight.sweep.space import short, value_words
 from boresight.sweep.storage import Sweep
 from boresight.sweep.table import Line
+from boresight.whole_file import write_whole
 
 BADGES = {True: "better", False: "not-resolved"}
 
@@ -56,8 +56,8 @@ def write_sweep_page(sweep: Sweep) -> tuple[Path, list[str]]:
     said = [*verdict(sweep, tested), *_lost(found)]
     path = sweep.folder / "report.html"
     write_page(path, render(sweep, found, tested, said))
-    _write(sweep.folder / "table.md", table.markdown(sweep, found, tested, said))
-    _write(sweep.folder / "trials.csv", table.comma_separated(sweep, found))
+    write_whole(sweep.folder / "table.md", table.markdown(sweep, found, tested, said))
+    write_whole(sweep.folder / "trials.csv", table.comma_separated(sweep, found))
     return path, said
 
 
@@ -204,9 +204,3 @@ def curves(sweep: Sweep, found: Sequence[Line], most: int = 6) -> list[Figure]:
     chart = Chart("Held-out curve", "", "", (), is_share=sweep.recipe.unit == "share")
     reading = f"Held-out {sweep.recipe.metric} by training rows seen; the best settings and pruned ones."
     return [Figure("Learning curves", "", reading, legend, data, base_layout(chart, last))]
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

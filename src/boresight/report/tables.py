@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from boresight.evaluate.stats import Interval
 from boresight.evaluate.verdict import unit_named
+from boresight.whole_file import write_whole
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -42,9 +42,7 @@ def write_tables(page: Path, table: Table) -> list[Path]:
     written = []
     for ending, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
         path = page.with_suffix(ending)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, text)
         written.append(path)
     return written
 

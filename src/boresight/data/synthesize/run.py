@@ -36,6 +36,7 @@ from boresight.data.synthesize.sieve import Sieve
 from boresight.data.write import write
 from boresight.errors import UserError
 from boresight.evaluate.judges.endpoint import EndpointConfig
+from boresight.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Made:
         UserError: unreadable prompts, or not one pair.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "config.yaml", recipe.to_yaml())
+    write_whole(folder / "config.yaml", recipe.to_yaml())
     endpoints = used_endpoints(recipe)
     with Session(
         folder / "ledger.sqlite", endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
@@ -77,7 +78,7 @@ def run(recipe: Recipe, folder: Path, console: Console | None = None) -> Made:
         over = session.client.over_budget
         costs, spent = session.ledger.costs(), session.ledger.spent()
         text = card(recipe, tally, pairs, sieve, costs, spent, session.unpriced, over)
-        _replace(folder / "card.md", text)
+        write_whole(folder / "card.md", text)
         if sieve.counts:
             say(f"left out: {sieve.say()}", highlight=False, markup=False)
         if over:
@@ -146,13 +147,6 @@ def _nothing(folder: Path, session: Session, sieve: Sieve) -> str:
     why = session.client.over_budget
     reason = f"{why} is reached" if why else sieve.say() or "no answers"
     return f"{folder}: not one pair came out ({reason}); the ledger is kept, change the recipe and run again."
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write all of a text file or none of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def summary(made: Made) -> str:
