@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
+SIDES = Path(__file__).parent / "preference"
 TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 Result = dict[str, Any]
 
@@ -40,8 +41,7 @@ Result = dict[str, Any]
 def main() -> None:
     args = arguments()
     console = Console(soft_wrap=True)
-    if not TRL_PYTHON.is_file():
-        sys.exit("TRL 1.16.0 is not there yet: run `make bench-setup`, which builds .venv-bench.")
+    require_trl()
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for case in chosen(args):
@@ -54,6 +54,12 @@ def main() -> None:
         first = measured[0]
         summary = {name: first[name] for name in ("speed_ratio", "memory_ratio")}
         args.json.write_text(json.dumps(summary | facts(args) | {"rows": measured}, indent=2) + "\n")
+
+
+def require_trl() -> None:
+    """End with a sentence where TRL's environment is missing."""
+    if not TRL_PYTHON.is_file():
+        sys.exit("TRL 1.16.0 is not there yet: run `make bench-setup`, which builds .venv-bench.")
 
 
 def arguments() -> argparse.Namespace:
@@ -96,8 +102,8 @@ def measure(case: Case, args: argparse.Namespace, folder: Path, console: Console
     file.write_text(json.dumps(job))
     ours, theirs = [], []
     for _ in range(args.repeats):
-        ours.append(run(Path(sys.executable), "boresight_side", file))
-        theirs.append(run(TRL_PYTHON, "trl_side", file))
+        ours.append(run(Path(sys.executable), SIDES / "boresight_side.py", file))
+        theirs.append(run(TRL_PYTHON, SIDES / "trl_side.py", file))
         console.print(f"  boresight {seconds(ours[-1:]):.1f} s a step, TRL {seconds(theirs[-1:]):.1f} s")
     return compare(case, config, rows, ours, theirs)
 
@@ -125,12 +131,11 @@ def make_qwen(folder: str) -> None:
     Qwen2ForCausalLM(Qwen2Config(**QWEN)).save_pretrained(folder)
 
 
-def run(python: Path, side: str, job: Path) -> Result:
+def run(python: Path, program: Path, job: Path) -> Result:
     """One process of one side; its last line of output is the result."""
-    program = ROOT / "benchmarks" / "preference" / f"{side}.py"
-    done = subprocess.run([str(python), str(program), str(job)], capture_output=True, text=True)
+    done = subprocess.run([python, program, job], cwd=program.parent, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+        sys.exit(f"{program.stem} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

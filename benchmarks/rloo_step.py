@@ -14,32 +14,30 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from preference_step import ROOT, TRL_PYTHON, facts
+from preference_step import TRL_PYTHON, Result, facts, require_trl, run, seconds
 from rich.console import Console
 from rich.table import Table
 from rollout import PROMPTS
 
-Result = dict[str, Any]
+SIDES = Path(__file__).parent / "rloo"
 
 
 def main() -> None:
     args = arguments()
     console = Console(soft_wrap=True)
-    if not TRL_PYTHON.is_file():
-        sys.exit("TRL 1.16.0 is not there yet: run `make bench-setup`, which builds .venv-bench.")
+    require_trl()
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(args.repeats):
             file = Path(folder) / "job.json"
             file.write_text(json.dumps(job_of(args, seed=repeat)))
-            ours.append(run(Path(sys.executable), "boresight_side", file))
-            theirs.append(run(TRL_PYTHON, "trl_side", file))
+            ours.append(run(Path(sys.executable), SIDES / "boresight_side.py", file))
+            theirs.append(run(TRL_PYTHON, SIDES / "trl_side.py", file))
             console.print(f"boresight {seconds(ours[-1:]):.1f} s a step, TRL {seconds(theirs[-1:]):.1f} s")
     result = compare(ours, theirs)
     print_table(result, console)
@@ -74,20 +72,6 @@ def job_of(args: argparse.Namespace, seed: int) -> dict[str, Any]:
         "tokens_per_forward": args.tokens_per_forward,
         "seed": seed,
     }
-
-
-def run(python: Path, side: str, job: Path) -> Result:
-    """One process of one side; its last line of output is the result."""
-    folder = ROOT / "benchmarks" / "rloo"
-    done = subprocess.run([python, f"{side}.py", job], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def seconds(results: list[Result]) -> float:
-    """Median seconds of a step, the first of every process left out."""
-    return statistics.median(s for r in results for s in r["seconds"][1:])
 
 
 def tokens(results: list[Result]) -> float:
