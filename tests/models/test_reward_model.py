@@ -1,6 +1,7 @@
 """Reward models: scores do not depend on padding, and what we save is what transformers loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,29 @@ def test_a_row_scores_the_same_alone_and_in_a_batch(base):
     for row, scores in zip(rows, together, strict=True):
         torch.testing.assert_close(completion_scores(model, [row])[0], scores, rtol=1e-5, atol=1e-6)
     assert together.shape == (6, 2)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt_neox"])
+def test_packed_scores_and_gradients_are_the_padded_ones(family, tmp_path):
+    """The same function in float64; one completion is empty, so that its score is the prompt's.
+
+    Gradients are compared with the largest entry of each: norms round to float32 inside float64 models.
+    """
+    tiny_model(family).save_pretrained(tmp_path)
+    model = load_reward_model(str(tmp_path)).double()
+    rows = random_rows(5, 3)
+    empty = replace(rows[0].completions[1], ids=rows[0].prompt[:0], mask=rows[0].completions[1].mask[:0])
+    rows[0] = replace(rows[0], completions=(rows[0].completions[0], empty, rows[0].completions[2]))
+    weights = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    found = []
+    for layout in ("padded", "packed"):
+        model.zero_grad()
+        scores = completion_scores(model, rows, layout=layout)
+        (scores * weights).sum().backward()
+        found.append((scores.detach(), {n: p.grad for n, p in model.named_parameters()}))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-6, atol=1e-7)
+    for name, grad in found[0][1].items():
+        assert (found[1][1][name] - grad).abs().max() <= 1e-6 * grad.abs().max(), name
 
 
 def test_pad_is_not_the_token_a_turn_ends_with(base):

@@ -32,7 +32,10 @@ _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class PackedPlan:
-    """How a model runs packed: logits = cap(scale * lm_head(hidden)), rows no longer than `window`."""
+    """How a model runs packed: rows no longer than `window`, and logits = cap(scale * lm_head(hidden)).
+
+    A reward model has no logits; its plan says the window alone.
+    """
 
     scale: float = 1.0
     softcap: float | None = None
@@ -118,15 +121,13 @@ def _find(base: Any) -> PackedPlan | str:
 def _try_out(base: Any, config: Any) -> PackedPlan | str:
     """Run a probe row plain and packed."""
     row = _probe_row(config.vocab_size)
-    plain = [
-        base(input_ids=_ids(base, row.prompt, c.ids), output_hidden_states=False, use_cache=False).logits[0]
-        for c in row.completions
-    ]
-    states = [
-        base.base_model(input_ids=_ids(base, row.prompt, c.ids), use_cache=False).last_hidden_state[0]
-        for c in row.completions
-    ]
-    plan = _matching_logits(base, config, states[0], plain[0])
+    sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
+    states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
+    if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
+        plan: PackedPlan | None = PackedPlan(window=_window(config))
+    else:
+        logits = base(input_ids=sequences[0], use_cache=False).logits[0]
+        plan = _matching_logits(base, config, states[0], logits)
     if plan is None:
         return "its logits are not a known function of its hidden states"
     batch = pack([row, row], len(row.completions), base.device)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from boresight.data.rows import Row
 from boresight.errors import UserError
+from boresight.models.logprobs import Layout, completions_per_row
+from boresight.models.packing import length, pack
+from boresight.models.plan import PackedPlan, causal_model, packed_plan, warn_once
 from boresight.models.stop_tokens import end_of_turn
 
 
@@ -59,12 +62,38 @@ def wire_pad_token(model: Any, tokenizer: Any) -> None:
     model.get_input_embeddings().padding_idx = None
 
 
-def completion_scores(model: Any, rows: Sequence[Row]) -> Tensor:
+def completion_scores(model: Any, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
     """Scalar reward of prompt + completion, `(rows, k)`, float32.
 
     Reads the hidden state of each completion's last token and applies the head there, so padding
-    plays no part in the score.
+    plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
     """
+    plan = packed_plan(model, rows) if layout != "padded" else "asked for"
+    if isinstance(plan, PackedPlan):
+        last = _last_states_packed(model, plan, rows)
+    elif layout == "packed":
+        raise UserError(f"layout: this model cannot run packed ({plan}); use layout auto or padded.")
+    else:
+        if layout == "auto":
+            warn_once(model, plan)
+        last = _last_states_padded(model, rows)
+    scores: Tensor = causal_model(model).score(last).squeeze(-1).float()
+    return scores.view(len(rows), -1)
+
+
+def _last_states_packed(model: Any, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:
+    """Hidden state of every completion's last token, `(rows * k, width)`."""
+    batch = pack(rows, completions_per_row(rows), model.device)
+    last = [
+        (place if length(place) else span.prompt).stop - 1
+        for span in batch.spans
+        for place in span.completions
+    ]
+    return plan.hidden(model, batch)[torch.tensor(last, device=model.device)]
+
+
+def _last_states_padded(model: Any, rows: Sequence[Row]) -> Tensor:
+    """The same, one right-padded row per completion."""
     sequences = [np.concatenate([row.prompt, c.ids]) for row in rows for c in row.completions]
     longest = max(map(len, sequences))
     ids = np.zeros((len(sequences), longest), np.int64)
@@ -72,8 +101,7 @@ def completion_scores(model: Any, rows: Sequence[Row]) -> Tensor:
         line[: len(sequence)] = sequence
     lengths = torch.tensor([len(s) for s in sequences], device=model.device)
     mask = torch.arange(longest, device=model.device) < lengths[:, None]
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = base.base_model(torch.from_numpy(ids).to(model.device), attention_mask=mask.long())[0]
-    last = hidden[torch.arange(len(sequences), device=model.device), lengths - 1]
-    scores: Tensor = base.score(last).squeeze(-1).float()
-    return scores.view(len(rows), -1)
+    hidden = causal_model(model).base_model(
+        torch.from_numpy(ids).to(model.device), attention_mask=mask.long(), use_cache=False
+    )[0]
+    return hidden[torch.arange(len(sequences), device=model.device), lengths - 1]

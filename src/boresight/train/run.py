@@ -25,6 +25,7 @@ from boresight.errors import UserError
 from boresight.evaluate import answers, heldout, likelihood
 from boresight.evaluate.reward import held_out_reward
 from boresight.models import lora
+from boresight.models.allocator import keep_freed_memory
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model, wire_pad_token
@@ -58,6 +59,7 @@ def run(
             the folder is not created.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
+    keep_freed_memory()
     with distributed.joined():
         if console is None or not distributed.is_first():
             console = Console(soft_wrap=True, quiet=not distributed.is_first())
