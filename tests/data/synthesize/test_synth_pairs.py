@@ -75,6 +75,25 @@ def test_of_equally_good_pairs_the_one_that_balances_length_is_taken() -> None:
     assert (found.chosen_longer, found.chosen_shorter, found.within_pairs) == (3, 3, 0.5)
 
 
+def test_further_pairs_are_made_of_the_answers_that_are_left() -> None:
+    """Scores 5, 4, 2, 1 give 5 against 1 and 4 against 2; a third pair finds nobody."""
+    a, b, c, d = (words(10, letter) for letter in "abcd")
+    judged = row((c, 2.0), (a, 5.0), (d, 1.0), (b, 4.0))
+    assert pair(judged, per_prompt=2) == ([(a, d), (b, c)], {})
+    assert pair(judged, per_prompt=3) == ([(a, d), (b, c)], {})
+    assert pair(judged, per_prompt=2, margin=2.5) == ([(a, d)], {})
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=9), st.integers(1, 5))
+def test_no_answer_is_in_two_pairs_and_every_pair_prefers_the_better(scores: list[float], most: int) -> None:
+    judged = row(*((words(10 + i, f"w{i}x"), score) for i, score in enumerate(scores)))
+    made = list(make_pairs([judged], PairsSection(per_prompt=most, max_length_gap=None), Sieve()))
+    texts = [side[0]["content"] for p in made for side in (p.chosen, p.rejected)]
+    assert len(set(texts)) == len(texts) and len(made) <= most
+    assert all(p.chosen_score > p.rejected_score for p in made)
+    assert len({p.id for p in made}) == len(made)
+
+
 def test_what_failed_declined_repeated_or_was_not_judged_is_counted_and_in_no_pair() -> None:
     good, bad = words(10, "g"), words(10, "b")
     judged = row((good, 5.0), (bad, 1.0), (good.upper() + "!", 0.0), ("I'm sorry, but I can't help.", 0.0))

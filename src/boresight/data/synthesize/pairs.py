@@ -13,6 +13,9 @@ from boresight.data.synthesize.near import fingerprint, text_of
 from boresight.data.synthesize.recipe import PairsSection
 from boresight.data.synthesize.sieve import Sieve
 
+Pair = tuple[Scored, Scored]
+"""The better answer and the worse one."""
+
 REFUSAL = re.compile(
     r"\s*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?,?\s*(but\s+)?"
     r"(as an ai[^,.]*,\s*)?i\s?((['’]m| am) (not able|unable) to|can['’]?t|cannot)"
@@ -23,7 +26,7 @@ REFUSAL = re.compile(
 
 
 def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
-    """At most one pair a prompt; with sides, one for each chosen answer.
+    """At most `per_prompt` pairs a prompt; with sides, one for each chosen answer.
 
     Of equally good pairs, one is taken whose chosen answer is the shorter when it was the longer more often
     so far, and the other way round: within a pair, too, length should say nothing.
@@ -32,11 +35,8 @@ def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -
     for row in judged:
         kept = list(_kept(row, settings, sieve))
         sided = any(scored.answer.side for scored in kept)
-        chosen = _by_side(kept) if sided else _by_score(kept, settings, sieve, row, lean)
-        for number, (better, worse) in enumerate(chosen):
-            if _gap(better, worse) > (settings.max_length_gap or 1.0):
-                sieve.drop("pairs of too different length", better.answer.text)
-                continue
+        found = _by_side(kept, settings, sieve) if sided else _by_score(kept, settings, sieve, row, lean)
+        for number, (better, worse) in enumerate(found):
             lean += _longer(better, worse)
             yield _preference(row, better, worse, number)
 
@@ -69,37 +69,53 @@ def _unfit(scored: Scored, settings: PairsSection, seen: set[str]) -> str | None
     return None
 
 
-def _by_side(kept: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> Iterator[Pair]:
     chosen = [s for s in kept if s.answer.side == "chosen"]
     rejected = [s for s in kept if s.answer.side == "rejected"]
-    return list(zip(chosen, rejected, strict=False))
+    for better, worse in zip(chosen, rejected, strict=False):
+        if _alike(better, worse, settings):
+            yield better, worse
+        else:
+            sieve.drop("pairs of too different length", better.answer.text)
 
 
 def _by_score(
     kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
-) -> list[tuple[Scored, Scored]]:
-    """Of the best answers and those far enough below, the pair furthest apart that is alike in length."""
-    prompt = text_of(row.prompt.prompt)
+) -> list[Pair]:
+    """The best pair, then the best of what is left. Only a prompt without any pair is counted as left out."""
+    left, pairs = list(kept), []
+    while len(pairs) < settings.per_prompt:
+        found = _best_pair(left, settings, lean)
+        if isinstance(found, str):
+            if not pairs:
+                sieve.drop(found, text_of(row.prompt.prompt))
+            break
+        pairs.append(found)
+        lean += _longer(*found)
+        left = [scored for scored in left if scored is not found[0] and scored is not found[1]]
+    return pairs
+
+
+def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> Pair | str:
+    """Of the best answers and those far enough below, the pair furthest apart that is alike in length; or
+    why there is none."""
     if len(kept) < 2:
-        sieve.drop("prompts with fewer than two usable answers", prompt)
-        return []
+        return "prompts with fewer than two usable answers"
     best = max(_score(s) for s in kept)
     lower = [s for s in kept if best - _score(s) > settings.margin]
     if not lower:
         tie = all(_score(s) == best for s in kept)
-        sieve.drop("prompts whose answers tie" if tie else "prompts with too small a margin", prompt)
-        return []
+        return "prompts whose answers tie" if tie else "prompts with too small a margin"
     options = [(b, w) for b in kept if _score(b) == best for w in lower]
-    alike = [pair for pair in options if _gap(*pair) <= (settings.max_length_gap or 1.0)]
+    alike = [pair for pair in options if _alike(*pair, settings)]
     if not alike:
-        sieve.drop("prompts without two answers alike in length", prompt)
-        return []
+        return "prompts without two answers alike in length"
 
-    def worth(pair: tuple[Scored, Scored]) -> tuple[float, bool, float]:
+    def worth(pair: Pair) -> tuple[float, bool, float]:
         better, worse = pair
         return _score(better) - _score(worse), _longer(better, worse) * lean < 0, -_gap(better, worse)
 
-    return [max(alike, key=worth)]
+    return max(alike, key=worth)
 
 
 def _score(scored: Scored) -> float:
@@ -111,6 +127,10 @@ def _longer(better: Scored, worse: Scored) -> int:
     """1 when the better answer has more words, -1 when it has fewer."""
     a, b = better.answer.words, worse.answer.words
     return (a > b) - (a < b)
+
+
+def _alike(one: Scored, other: Scored, settings: PairsSection) -> bool:
+    return _gap(one, other) <= (settings.max_length_gap or 1.0)
 
 
 def _gap(one: Scored, other: Scored) -> float:

@@ -122,6 +122,8 @@ class AnswersSection(Decoding):
 class PairsSection(Section):
     """Which answers become a pair."""
 
+    per_prompt: int = Field(default=1, gt=0)
+    """Most pairs of one prompt, the best first; no answer is in two of them."""
     margin: float = Field(default=0.0, ge=0)
     """The scores must differ by more than this; equal scores are never a pair."""
     max_length_gap: float | None = Field(default=0.3, gt=0, le=1)
