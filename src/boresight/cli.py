@@ -255,6 +255,30 @@ def sweep(
     command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
 
 
+@app.command()
+def study(
+    scale: Annotated[
+        str, typer.Option(help="`cpu`: embedded models and data. `gpu`: the study's own.")
+    ] = "cpu",
+    plan: Annotated[Path | None, typer.Option(help="A plan of your own instead.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/study-SCALE.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
+    ] = False,
+) -> None:
+    """Run a whole comparison, published settings against tuned ones, and write one report.
+
+    Run it again to go on: finished arms are kept.
+    """
+    from rich.console import Console
+
+    from boresight.study import command
+
+    if command.study(scale, plan, run, arm or [], listed, Console(soft_wrap=True)):
+        raise typer.Exit(1)
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],

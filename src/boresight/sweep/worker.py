@@ -7,7 +7,6 @@ Any number of workers may share a folder, on any machines that see it. None of t
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import time
@@ -104,19 +103,14 @@ def ended(sweep: Sweep, trial: Trial, claim: Claim, started: float) -> Outcome:
 
 def run_trial(sweep: Sweep, trial: Trial, claim: Claim) -> float | None:
     """Run, or go on with, the trial's run; returns its held-out mean."""
-    from boresight.train.checkpoint import latest_sound
-    from boresight.train.run import run
+    from boresight.train.run import run_to_end
 
     if trial.setting is not None:
         search.draw(sweep, trial.setting)
     recipe, folder = sweep.recipe_of(trial), sweep.run_folder(trial)
-    if not (folder / "evaluation.json").exists():
-        going_on = (folder / "start.json").exists() and latest_sound(folder) is not None
-        if not going_on:
-            shutil.rmtree(folder, ignore_errors=True)
-        with (sweep.trial_folder(trial) / "output.txt").open("a", encoding="utf-8") as file:
-            console = Console(file=file, width=120, soft_wrap=True)
-            run(recipe, folder, console, resume=going_on, listeners=[Overseer(sweep, trial, claim, recipe)])
+    with (sweep.trial_folder(trial) / "output.txt").open("a", encoding="utf-8") as file:
+        console = Console(file=file, width=120, soft_wrap=True)
+        run_to_end(recipe, folder, console, [Overseer(sweep, trial, claim, recipe)])
     values = sweep.by_prompt(trial)
     if not values:
         raise UserError(

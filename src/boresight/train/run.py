@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits, shard, whole
 from boresight.models.stop_tokens import wire_stop_tokens
 from boresight.train import assemble, distributed, trackers
+from boresight.train.checkpoint import latest_sound
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
 from boresight.train.loop import Task, evaluate_now, train
@@ -68,6 +70,19 @@ def run(
             report = _run(recipe, folder, console, resume, listeners)
             distributed.wait()  # so that the folder is whole when any process goes on
     return report
+
+
+def run_to_end(recipe: Recipe, folder: Path, console: Console, listeners: Sequence[Listener] = ()) -> None:
+    """Run, go on with, or leave alone what `folder` holds, so that a finished run is there afterwards.
+
+    A run that was killed before its first checkpoint is started again.
+    """
+    if (folder / "evaluation.json").exists():
+        return
+    going_on = (folder / "start.json").exists() and latest_sound(folder) is not None
+    if not going_on:
+        shutil.rmtree(folder, ignore_errors=True)
+    run(recipe, folder, console, resume=going_on, listeners=listeners)
 
 
 def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners: Sequence[Listener]) -> Path:
