@@ -52,3 +52,22 @@ def test_a_mistake_is_one_sentence(changes, message):
     with pytest.raises(UserError, match=message) as found:
         parse(raw(**changes))
     assert "\n" not in str(found.value)
+
+
+KEY = "sk-planted-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        {"key_env": KEY},
+        {"endpoint": f"https://user:{KEY}@host/v1"},
+        {"endpoint": f"https://host/v1?key={KEY}"},
+    ],
+)
+@pytest.mark.parametrize("name", ["llm", "reward_endpoint"])
+def test_a_key_in_the_judge_is_refused_and_not_quoted(name, judge):
+    given = {"name": name, "endpoint": "https://host/v1", "model": "m", **judge}
+    with pytest.raises(UserError, match="key_env") as found:
+        parse(raw(judge=given))
+    assert KEY not in str(found.value) and "\n" not in str(found.value)

@@ -19,6 +19,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from boresight import config
 from boresight.config import Section
+from boresight.data.synthesize.transport import refuse_secrets
 from boresight.errors import UserError
 from boresight.evaluate import judges
 from boresight.evaluate.judges.base import JudgeConfig
@@ -117,6 +118,7 @@ def parse(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe:
     section = raw.get("judge")
     if not isinstance(section, dict) or "name" not in section:
         raise UserError(f"{source}: judge.name is missing; set it to one of {', '.join(judges.names())}.")
+    refuse_secrets(section, f"{source}: judge", "endpoint")
     settings = {key: value for key, value in section.items() if key != "name"}
     judge = config.validate(judges.get(section["name"]).Config, settings, source, "judge")
     return config.validate(WinRateRecipe, {**raw, "judge": judge}, source)

@@ -260,6 +260,13 @@ def test_a_key_in_the_recipe_is_refused_and_not_quoted(
     assert KEY not in str(refused.value)
 
 
+def test_a_key_in_the_judge_of_a_recipe_is_refused_and_not_quoted(prompts: Path) -> None:
+    judge = {"name": "reward_endpoint", "endpoint": "http://host/v1", "key_env": KEY}
+    with FakeServer() as server, pytest.raises(UserError, match=r"judge\.key_env") as refused:
+        recipes.parse(raw(server, prompts, judge=judge))
+    assert KEY not in str(refused.value)
+
+
 def test_hostile_text_stays_text_in_the_card(tmp_path: Path, prompts: Path) -> None:
     """An answer that writes Markdown and HTML comes out as an indented block, line by line."""
     attack = "7 words of answer\n# Heading\n<script>alert(1)</script> | x |"

@@ -5,10 +5,8 @@ recipe = load("recipes/synth-onpolicy.yaml", ["answers.policy.n=8"])
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, model_validator
@@ -18,9 +16,9 @@ from boresight.config import Section
 from boresight.data.synthesize.budget import BudgetSection, Price
 from boresight.data.synthesize.inprocess import IN_PROCESS
 from boresight.data.synthesize.limits import LimitSection
+from boresight.data.synthesize.transport import refuse_secrets
 from boresight.errors import UserError
 
-VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Side = Literal["chosen", "rejected"]
 
 
@@ -217,18 +215,8 @@ def _refuse_secrets(raw: dict[str, Any], source: str) -> None:
     """A recipe is written into the run folder, so it must hold no key; nor may the error quote one."""
     sections = raw.get("endpoints") if isinstance(raw.get("endpoints"), dict) else {}
     for name, section in sections.items():
-        given = section if isinstance(section, dict) else {}
-        if not VARIABLE.fullmatch(str(given.get("key_env", "A"))):
-            raise UserError(
-                f"{source}: endpoints.{name}.key_env must be the name of an environment variable, in "
-                "capitals, and not the key itself."
-            )
-        url = urlsplit(str(given.get("base_url") or "http://host"))
-        if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query:
-            raise UserError(
-                f"{source}: endpoints.{name}.base_url must look like https://host/v1, without user, password "
-                "or query; keys go into the variable that key_env names."
-            )
+        refuse_secrets(section, f"{source}: endpoints.{name}", "base_url")
+    refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
 
 
 def _require_names(recipe: Recipe, source: str) -> None:

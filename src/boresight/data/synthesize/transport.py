@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from boresight.data.synthesize.request import Failure, Request
 from boresight.errors import UserError
 
 REDACTED = "[key removed]"
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 OPENAI_PARAMS = frozenset(
     {"temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty"}
 )
@@ -100,6 +103,28 @@ def import_openai() -> Any:
             "endpoint: talking to an API needs the package openai; run `pip install 'boresight[api]'`."
         ) from None
     return openai
+
+
+def refuse_secrets(section: Any, where: str, url_field: str) -> None:
+    """Refuse a recipe's section of an endpoint that holds a key: recipes are written into run folders.
+
+    Called before anything else checks the section, so that no other error quotes the key.
+
+    Raises:
+        UserError: `key_env` is no name of a variable, or the address holds a user, a password or a query.
+    """
+    given = section if isinstance(section, dict) else {}
+    if not VARIABLE.fullmatch(str(given.get("key_env", "A"))):
+        raise UserError(
+            f"{where}.key_env must be the name of an environment variable, in capitals, and not the key "
+            "itself."
+        )
+    url = urlsplit(str(given.get(url_field) or "http://host"))
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query:
+        raise UserError(
+            f"{where}.{url_field} must look like https://host/v1, without user, password or query; keys go "
+            "into the variable that key_env names."
+        )
 
 
 def read_key(variable: str) -> str:
