@@ -83,6 +83,7 @@ def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
         config.load(recipe_file, [override])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith("?.")
 
 
 def test_steps_and_epochs_together_are_refused(recipe_file):

@@ -64,6 +64,18 @@ def test_no_half_is_trained_on(recipe):
     assert not set(train) & set(everything)
 
 
+def test_rows_of_a_separate_held_out_file_that_are_not_measured_are_counted(recipe, tmp_path):
+    """60 pairs and `eval_rows: 12`; with 60 of 60 there is nothing to say."""
+    said = io.StringIO()
+    data = {"train": str(tmp_path / "pairs.jsonl"), "eval": str(tmp_path / "pairs.jsonl")}
+    whole = recipe(0).to_dict()
+    for rows in (12, 60):
+        changed = config.parse({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
+        prepare(changed, "preference", tiny_tokenizer(), Console(file=said, width=200))
+    assert said.getvalue().count("data.eval_rows is the limit") == 1
+    assert "held out: 12 of 60 rows are measured" in said.getvalue()
+
+
 def test_the_last_data_is_not_tokenised_again_until_anything_of_it_changes(recipe, tmp_path, monkeypatch):
     from boresight.data import prepare as module
 

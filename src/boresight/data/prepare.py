@@ -81,7 +81,13 @@ def _prepare(recipe: Recipe, kind: str, tokenizer: Any, console: Console) -> Pre
     if data.eval:
         held = read_data(data.eval, kind, data)
         _say(console, "held out", held)
-        test = draw(half(held.examples, data.eval_half), data.eval_rows, recipe.split_seed)
+        there = half(held.examples, data.eval_half)
+        test = draw(there, data.eval_rows, recipe.split_seed)
+        if len(test) < len(there):
+            console.print(
+                f"held out: {len(test):,} of {len(there):,} rows are measured; data.eval_rows is the limit.",
+                highlight=False,
+            )
         train = list(loaded.examples)
     else:
         held = loaded
