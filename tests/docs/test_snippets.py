@@ -35,6 +35,7 @@ PARSED = {
     "chat": "reads what somebody types; tests/test_chat.py types",
     "arena": "serves until it is closed; tests/evaluate/arena drives it",
     "sweep": "trains many runs; tests/sweep sweeps",
+    "study": "trains many runs; tests/study carries a small plan out",
     "--resume": "goes on with an interrupted run; tests/train/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
