@@ -109,11 +109,13 @@ class FakeServer:
         retry_after: str = "0.05",
         key: str | None = None,
         down: bool = False,
+        modern: bool = False,
     ):
         self.faults, self.answer, self.latency = faults, answer, latency
         self.requests = Limit(rpm) if rpm else None
         self.tokens = Limit(tpm) if tpm else None
         self.retry_after, self.key, self.down = retry_after, key, down
+        self.modern = modern
         self.seen: list[Seen] = []
         self.headers: list[dict[str, str]] = []
         self.answered: Counter[str] = Counter()
@@ -190,6 +192,8 @@ class FakeServer:
         payload = completion(body, self.answer(body, digest))
         used = payload["usage"]["total_tokens"]
         fault = "500" if self.down else self._over_limit(used, now) or self.faults(digest, attempt)
+        if self.modern and "max_tokens" in body:
+            fault = "other limit"
         self.seen.append(Seen(now, digest, attempt, fault or "ok", used))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -302,6 +306,16 @@ async def _bad_request(server: FakeServer, writer: asyncio.StreamWriter, payload
     return True
 
 
+async def _other_limit(server: FakeServer, writer: asyncio.StreamWriter, payload: dict[str, Any]) -> bool:
+    """What OpenAI's reasoning models say."""
+    said = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. "
+        "Use 'max_completion_tokens' instead."
+    )
+    await _respond(writer, 400, _error(said, "unsupported_parameter"))
+    return True
+
+
 async def _refusal(server: FakeServer, writer: asyncio.StreamWriter, payload: dict[str, Any]) -> bool:
     payload["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot."}
     return await _good(server, writer, payload)
@@ -328,6 +342,7 @@ MISBEHAVE: dict[Fault, Callable[..., Any]] = {
     "garbage": _garbage,
     "half": _half,
     "quota": _no_quota,
+    "other limit": _other_limit,
     "400": _bad_request,
     "refusal": _refusal,
     "filter": _filter,

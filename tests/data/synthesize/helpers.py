@@ -14,7 +14,7 @@ from boresight.data.synthesize.client import Client, Endpoint
 from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.limits import LimitSection
 from boresight.data.synthesize.request import Reply, Request
-from boresight.data.synthesize.transport import OpenAITransport, request_body
+from boresight.data.synthesize.transport import OpenAITransport, TokenLimit, request_body
 
 KEY_ENV, KEY = "BORESIGHT_TEST_KEY", "sk-planted-0123456789abcdef"
 MODEL = "m"
@@ -50,6 +50,7 @@ def run(
     price: Price | None = None,
     limits: LimitSection | None = None,
     timeout: float = 10.0,
+    token_limit: TokenLimit = "max_tokens",
     **settings: Any,
 ) -> tuple[list[Reply], Client]:
     """Ask everything, then read the replies from the ledger in order."""
@@ -58,7 +59,11 @@ def run(
     async def all_of_it() -> tuple[list[Reply], Client]:
         with Ledger(ledger) as book:
             endpoint = Endpoint(
-                MODEL, OpenAITransport(url, KEY_ENV, timeout), limits or LimitSection(), price, timeout
+                MODEL,
+                OpenAITransport(url, KEY_ENV, timeout, token_limit=token_limit),
+                limits or LimitSection(),
+                price,
+                timeout,
             )
             budget = Budget.continued(ceilings or BudgetSection(), book.spent())
             async with Client(book, [endpoint], budget, **settings) as client:

@@ -59,6 +59,26 @@ def test_bad_luck_is_counted_and_tried_again(book: Path, fault: str, kind: str) 
     assert client.progress.failures == {kind: 6}
 
 
+def test_a_server_that_wants_max_completion_tokens_gets_it_from_the_first_refusal_on(book: Path) -> None:
+    """Four go out at first and are refused; the ledger knows the request by one name, whatever is sent."""
+    limits = LimitSection(start_concurrency=4, adapt=False, max_concurrency=4)
+    with FakeServer(modern=True, latency=lambda n: 0.02) as server:
+        asked = requests(server.url, 20)
+        replies, client = run(server.url, book, asked, limits=limits)
+        again, cached = run(server.url, book, asked, limits=limits)
+    assert all(reply.failure is None and reply.text for reply in replies) and again == replies
+    assert client.progress.failures == {"token_limit": 4}
+    assert server.outcomes() == {"other limit": 4, "ok": 20}
+    assert "max_completion_tokens" in client.progress.first_failure["token_limit"]
+    assert (cached.progress.answered, cached.progress.cached) == (0, 20)
+
+
+def test_a_limit_named_beforehand_is_never_refused(book: Path) -> None:
+    with FakeServer(modern=True) as server:
+        replies, client = run(server.url, book, requests(server.url, 6), token_limit="max_completion_tokens")
+    assert all(reply.failure is None for reply in replies) and not client.progress.failures
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"), [("refusal", "refusal"), ("filter", "content_filter"), ("length", "truncated")]
 )

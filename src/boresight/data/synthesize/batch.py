@@ -17,6 +17,7 @@ from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.request import RETRIED, Failure, Request
 from boresight.data.synthesize.transport import (
     OpenAITransport,
+    TokenLimit,
     classify_status,
     parse_body,
     request_body,
@@ -46,10 +47,11 @@ class BatchTransport(OpenAITransport):
         key_env: str = "OPENAI_API_KEY",
         *,
         structured: Literal["schema", "object", "prompt"] = "schema",
+        token_limit: TokenLimit = "max_tokens",
         poll_every: float = POLL_EVERY,
         linger: float = LINGER,
     ):
-        super().__init__(base_url, key_env, structured=structured)
+        super().__init__(base_url, key_env, structured=structured, token_limit=token_limit)
         self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
         self._waiting: list[Waiting] = []
         self._collector: asyncio.Task[None] | None = None
@@ -82,7 +84,7 @@ class BatchTransport(OpenAITransport):
             waiting = [one for one in waiting if one[0].key not in there]
             if mine:
                 self._start(self._resume(batch, mine), mine)
-        for part in _parts(waiting, self.structured):
+        for part in _parts(waiting, self._line):
             self._start(self._submit(part), part)
 
     def _start(self, work: Awaitable[None], waiting: Sequence[Waiting]) -> None:
@@ -101,7 +103,7 @@ class BatchTransport(OpenAITransport):
         task.add_done_callback(self._tasks.discard)
 
     async def _submit(self, waiting: Sequence[Waiting]) -> None:
-        lines = (_line(request, self.structured) for request, _ in waiting)
+        lines = (self._line(request) for request, _ in waiting)
         mark = secrets.token_hex(8)
         file = await self._call(
             lambda: self._client.files.create(file=("batch.jsonl", b"".join(lines)), purpose="batch")
@@ -150,8 +152,27 @@ class BatchTransport(OpenAITransport):
                     result = json.loads(line)
                     results[result["custom_id"]] = result
         for request, promise in waiting:
-            _deliver(promise, results.get(request.key), state)
+            self._deliver(promise, results.get(request.key), state)
         self.ledger.unbatch(request.key for request, _ in waiting)
+
+    def _deliver(
+        self, promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Any
+    ) -> None:
+        if promise.done():
+            return
+        try:
+            promise.set_result(_body(result, batch))
+        except Failure as failure:
+            promise.set_exception(self._noted(failure))
+
+    def _line(self, request: Request) -> bytes:
+        line = {
+            "custom_id": request.key,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": request_body(request, self.structured, self.token_limit),
+        }
+        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """An API call of ours; a hiccup of the server must not lose a batch, so it is repeated."""
@@ -165,37 +186,18 @@ class BatchTransport(OpenAITransport):
                 await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
 
 
-def _line(request: Request, structured: str) -> bytes:
-    line = {
-        "custom_id": request.key,
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": request_body(request, structured),
-    }
-    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
-
-
-def _parts(waiting: Sequence[Waiting], structured: str) -> list[list[Waiting]]:
+def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list[list[Waiting]]:
     """Cut into batches that the server takes."""
     parts: list[list[Waiting]] = []
     size = MOST_BYTES
     for one in waiting:
-        length = len(_line(one[0], structured))
+        length = len(line(one[0]))
         if size + length > MOST_BYTES or len(parts[-1]) >= MOST_REQUESTS:
             parts.append([])
             size = 0
         parts[-1].append(one)
         size += length
     return parts
-
-
-def _deliver(promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Any) -> None:
-    if promise.done():
-        return
-    try:
-        promise.set_result(_body(result, batch))
-    except Failure as failure:
-        promise.set_exception(failure)
 
 
 def _body(result: dict[str, Any] | None, batch: Any) -> dict[str, Any]:

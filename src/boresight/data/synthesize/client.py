@@ -59,6 +59,9 @@ class Progress:
     failures: Counter[str] = field(default_factory=Counter)
     """Failed attempts by kind."""
     first_failure: dict[str, str] = field(default_factory=dict)
+    """What was said at the first failure of each kind."""
+    told: set[str] = field(default_factory=set)
+    """Kinds whose first failure the terminal has shown."""
     unusable: Counter[str] = field(default_factory=Counter)
     """Answers that came and cannot be used (truncated, refused), by kind."""
     tokens: int = 0

@@ -27,8 +27,20 @@ def watching(
         return
     meter = Meter(client)
     view = _bar if console.is_terminal else _lines
-    with view(console, what, total, meter) as show:
-        yield show
+    try:
+        with view(console, what, total, meter) as show:
+            yield show
+    finally:
+        _tell(client, console)
+
+
+def _tell(client: Client, console: Console) -> None:
+    """What an endpoint said at the first failure of each kind, once a run."""
+    progress = client.progress
+    for kind, detail in progress.first_failure.items():
+        if kind not in progress.told:
+            console.print(f"first {kind}: {detail}", highlight=False, markup=False)
+            progress.told.add(kind)
 
 
 class Meter:

@@ -16,7 +16,7 @@ from boresight.config import Section
 from boresight.data.synthesize.budget import BudgetSection, Price
 from boresight.data.synthesize.inprocess import IN_PROCESS
 from boresight.data.synthesize.limits import LimitSection
-from boresight.data.synthesize.transport import refuse_secrets
+from boresight.data.synthesize.transport import TokenLimit, refuse_secrets
 from boresight.errors import UserError
 
 Side = Literal["chosen", "rejected"]
@@ -33,6 +33,8 @@ class EndpointSection(Section):
     """Environment variable that holds the key. Any non-empty value does for servers that ask for none."""
     structured: Literal["schema", "object", "prompt"] = "schema"
     """How it takes a JSON schema: as `response_format`, as JSON mode, or in words only."""
+    token_limit: TokenLimit = "max_tokens"
+    """Under which name it takes the longest answer. One that refuses the first name gets the second."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one attempt; a model in this process has no such limit."""
     batch: bool = False

@@ -20,14 +20,15 @@ FAILURES = (
     "content_filter",
     "server",
     "auth",
+    "token_limit",
     "bad_request",
     "budget",
     "missing",
 )
-"""Why a request has no usable text. `bad_request` is a 4xx that no repetition helps, `budget` was never
-sent, `missing` is not in the ledger when it is only read."""
+"""Why a request has no usable text. `token_limit` wants the limit by its other name, `bad_request` is a 4xx
+that no repetition helps, `budget` was never sent, `missing` is not in the ledger when it is only read."""
 
-RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json"})
+RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
 """Failures of one attempt that another attempt may not have."""
 
 BYTES_PER_TOKEN = 3.0

@@ -99,7 +99,8 @@ def used_endpoints(recipe: Recipe) -> list[EndpointSection]:
         judge = recipe.judge
         if (judge.endpoint, judge.model) not in {(e.base_url, e.model) for e in used}:
             shared = {
-                name: getattr(judge, name) for name in ("model", "key_env", "timeout", "price", "limits")
+                name: getattr(judge, name)
+                for name in ("model", "key_env", "token_limit", "timeout", "price", "limits")
             }
             used.append(EndpointSection(base_url=judge.endpoint, **shared))
     return used

@@ -99,7 +99,15 @@ def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
     price = find_price(section.model, section.price)
     if section.batch:
         full = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
-        batched = BatchTransport(section.base_url, ledger, section.key_env, structured=section.structured)
+        batched = BatchTransport(
+            section.base_url,
+            ledger,
+            section.key_env,
+            structured=section.structured,
+            token_limit=section.token_limit,
+        )
         return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR)
-    direct = OpenAITransport(section.base_url, section.key_env, section.timeout, section.structured)
+    direct = OpenAITransport(
+        section.base_url, section.key_env, section.timeout, section.structured, section.token_limit
+    )
     return Endpoint(section.model, direct, section.limits, price, section.timeout)

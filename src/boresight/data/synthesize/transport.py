@@ -19,9 +19,21 @@ from boresight.data.synthesize.request import Failure, Request
 from boresight.errors import UserError
 
 REDACTED = "[key removed]"
+OTHER_NAME = "max_completion_tokens"
+TokenLimit = Literal["max_tokens", "max_completion_tokens"]
+"""What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 OPENAI_PARAMS = frozenset(
-    {"temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty"}
+    {
+        "temperature",
+        "top_p",
+        "max_tokens",
+        OTHER_NAME,
+        "seed",
+        "stop",
+        "presence_penalty",
+        "frequency_penalty",
+    }
 )
 """Sampling parameters that the SDK knows by name; others (`top_k`, `min_p`) travel in the extra body."""
 
@@ -49,6 +61,8 @@ class OpenAITransport:
         timeout: seconds for one attempt.
         structured: how the server takes a JSON schema: `schema` (response_format json_schema),
             `object` (JSON mode), or `prompt` (it is only told in words).
+        token_limit: under which name it takes the longest answer; one that asks for the other gets it from
+            then on.
 
     Raises:
         UserError: the package is not installed, or the variable is not set.
@@ -60,8 +74,10 @@ class OpenAITransport:
         key_env: str = "OPENAI_API_KEY",
         timeout: float = 120.0,
         structured: Literal["schema", "object", "prompt"] = "schema",
+        token_limit: TokenLimit = "max_tokens",
     ):
         openai = import_openai()
+        self.token_limit = token_limit
         self.base_url, self.key_env, self.timeout, self.structured = base_url, key_env, timeout, structured
         self._key = read_key(key_env)
         self._openai = openai
@@ -73,7 +89,7 @@ class OpenAITransport:
         """See `Transport.send`."""
         create = self._client.chat.completions.with_raw_response.create
         try:
-            response = await create(**sdk_arguments(request, self.structured))
+            response = await create(**sdk_arguments(request, self.structured, self.token_limit))
         except self._openai.APIError as error:
             raise self._failure(error) from None
         return parse_body(self._clean(response.content.decode("utf-8", "replace")))
@@ -87,10 +103,16 @@ class OpenAITransport:
         return text.replace(self._key, REDACTED)
 
     def _failure(self, error: Any) -> Failure:
-        failure = classify(self._openai, error)
+        failure = self._noted(classify(self._openai, error))
         failure.detail = self._clean(failure.detail)
         if failure.kind == "auth":
             failure.detail = f"${self.key_env}: {failure.detail}"
+        return failure
+
+    def _noted(self, failure: Failure) -> Failure:
+        """Remember what an endpoint asked for; the client sends the request again."""
+        if failure.kind == "token_limit":
+            self.token_limit = OTHER_NAME
         return failure
 
 
@@ -137,16 +159,18 @@ def read_key(variable: str) -> str:
     return key
 
 
-def sdk_arguments(request: Request, structured: str) -> dict[str, Any]:
+def sdk_arguments(request: Request, structured: str, token_limit: TokenLimit) -> dict[str, Any]:
     """Arguments of the SDK's `create` for a request."""
-    body = request_body(request, structured)
+    body = request_body(request, structured, token_limit)
     extra = {name: body.pop(name) for name in request.params if name in body and name not in OPENAI_PARAMS}
     return {**body, "extra_body": extra} if extra else body
 
 
-def request_body(request: Request, structured: str) -> dict[str, Any]:
+def request_body(request: Request, structured: str, token_limit: TokenLimit = "max_tokens") -> dict[str, Any]:
     """The JSON body of a request, as `/chat/completions` takes it."""
     body: dict[str, Any] = {"model": request.model, "messages": list(request.messages), **request.params}
+    if "max_tokens" in body:
+        body[token_limit] = body.pop("max_tokens")
     if "seed" in body:
         body["seed"] += request.sample  # or every sample of a prompt would be the same
     if request.schema is not None and structured == "schema":
@@ -194,6 +218,8 @@ def classify_status(status: int, headers: Mapping[str, str], body: Any, message:
         return Failure("server", detail, retry_after(headers))
     if code == "content_filter":
         return Failure("content_filter", detail)
+    if status == 400 and OTHER_NAME in message and re.search(r"\bmax_tokens\b", message):
+        return Failure("token_limit", f"it takes {OTHER_NAME}, and gets that from now on; {detail}")
     return Failure("bad_request", detail)
 
 

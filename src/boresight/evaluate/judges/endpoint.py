@@ -19,7 +19,7 @@ from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.limits import LimitSection
 from boresight.data.synthesize.live import watching
 from boresight.data.synthesize.request import Reply, Request
-from boresight.data.synthesize.transport import OpenAITransport
+from boresight.data.synthesize.transport import OpenAITransport, TokenLimit
 from boresight.evaluate.judges.base import JudgeConfig
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class EndpointConfig(JudgeConfig):
     """Name of the model there."""
     key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
+    token_limit: TokenLimit = "max_tokens"
+    """Under which name it takes the longest reply. One that refuses the first name gets the second."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one attempt."""
     limits: LimitSection = LimitSection()
@@ -88,7 +90,9 @@ class LedgerCompleter:
         config = self.config
         return Endpoint(
             model=config.model,
-            transport=OpenAITransport(config.endpoint, config.key_env, config.timeout),
+            transport=OpenAITransport(
+                config.endpoint, config.key_env, config.timeout, token_limit=config.token_limit
+            ),
             limits=config.limits,
             price=find_price(config.model, config.price),
             timeout=config.timeout,
