@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import escape
 
-from boresight.report.figures import moving_average, points
+from boresight.report.figures import points
 from boresight.report.read_run import read_run
 from boresight.study.plan import Figure, Job, Plan, jobs
 from boresight.study.storage import Study
@@ -111,7 +111,7 @@ def colours_of(plan: Plan, arms: Sequence[str]) -> dict[str, str]:
 
 
 def plot(figure: Figure, curves: Sequence[Curve]) -> str:
-    """Axes, guide and curves: each seed faint, their mean strong."""
+    """Axes, guide and curves: what was logged faint, the mean over seeds and neighbouring steps strong."""
     lines = [line for curve in curves for line in curve.lines]
     guide = figure.guide
     heights = [y for line in lines for y in line.y] + ([guide.at] if guide else [])
@@ -129,10 +129,11 @@ def plot(figure: Figure, curves: Sequence[Curve]) -> str:
         parts.append(_rule(down(guide.at), "var(--guide)", 'stroke-dasharray="5 4"'))
         parts.append(_text(WIDTH - RIGHT, down(guide.at) - 4, guide.label, "end"))
     for curve in curves:
-        if len(curve.lines) > 1:
-            parts += [_path(line.x, line.y, curve.colour, across, down, 0.28) for line in curve.lines]
         x, y = mean_line(curve.lines)
-        parts.append(_path(x, moving_average(y), curve.colour, across, down))
+        smooth = smoothed(y)
+        if len(curve.lines) > 1 or smooth != y:
+            parts += [_path(line.x, line.y, curve.colour, across, down, 0.28) for line in curve.lines]
+        parts.append(_path(x, smooth, curve.colour, across, down))
     return "".join(parts)
 
 
@@ -141,6 +142,18 @@ def mean_line(lines: Sequence[Line]) -> tuple[list[int], list[float]]:
     tables = [dict(zip(line.x, line.y, strict=True)) for line in lines]
     steps = [step for step in tables[0] if all(step in table for table in tables)]
     return steps, [sum(table[step] for table in tables) / len(tables) for step in steps]
+
+
+def smoothed(y: Sequence[float]) -> list[float]:
+    """Means over about a sixth of the points around each; a dozen points or fewer stay as they are.
+
+    Small batches are noisy, and a trend of a hundredth of a nat is what these figures are about.
+    """
+    if len(y) <= 12:
+        return list(y)
+    reach = len(y) // 12
+    windows = (y[max(0, i - reach) : i + reach + 1] for i in range(len(y)))
+    return [sum(window) / len(window) for window in windows]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

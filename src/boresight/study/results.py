@@ -136,7 +136,10 @@ def headline(found: Sequence[Compared]) -> str:
     lead = f"The tuned recipes win {better} of {len(done)} comparisons with the published ones"
     if worse:
         return f"{lead} and lose {worse}."
-    return f"{lead}." if better == len(done) else f"{lead}; the other {len(done) - better} are not resolved."
+    open_ones = len(done) - better
+    return (
+        f"{lead}; {open_ones} {'is' if open_ones == 1 else 'are'} not resolved." if open_ones else f"{lead}."
+    )
 
 
 def _difference(measured: Measured, of: str, to: str, metric: str) -> OverSeeds | None:
