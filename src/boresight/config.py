@@ -135,6 +135,9 @@ class TrainSection(Section):
     """Optimiser steps, instead of epochs."""
     tokens_per_forward: int = Field(default=4096, gt=0)
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
+    activations: Literal["auto", "keep", "recompute"] = "auto"
+    """`keep` them for the backward, or `recompute` them there: a third more arithmetic, a fraction of the
+    memory, the same result (activation checkpointing). `auto` keeps what an estimate says will fit."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
     over them, `auto` spreads what does not fit. One process alone needs neither."""

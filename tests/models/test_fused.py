@@ -86,7 +86,7 @@ def test_nothing_is_replaced_in_float64_under_autocast_or_checkpointing():
     assert replaced(model)
     with torch.autocast("cpu", torch.bfloat16):
         assert not replaced(model)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     assert not replaced(model)
-    model.gradient_checkpointing_disable()
+    model.activation_checkpointing_disable()
     assert replaced(model) and not replaced(model.double())

@@ -158,7 +158,7 @@ def test_gradient_checkpointing_recomputes_the_same_packed_attention():
     model = llama(torch.float64)
     model.train()  # transformers checkpoints in train mode only; this model has no dropout
     _, expected = sums_and_gradients(model, random_rows(3, 2, seed=5), "packed")
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     _, got = sums_and_gradients(model, random_rows(3, 2, seed=5), "packed")
     for name, gradient in expected.items():
         torch.testing.assert_close(got[name], gradient, rtol=1e-12, atol=1e-12)

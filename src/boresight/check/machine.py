@@ -40,10 +40,23 @@ class Load:
 
     @property
     def memory_gb(self) -> float:
-        """Weights, gradients, Adam's two moments and activations."""
-        weights = self.parameters * FLOAT * self.copies + self.trained * FLOAT * 3
-        per_token = self.layers * (16 * self.hidden + 4 * self.intermediate) * FLOAT
-        return LIBRARIES_GB + (weights + per_token * self.recipe.train.tokens_per_forward) / 1e9
+        """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
+        or the only way."""
+        weights = self.parameters * FLOAT * self.copies / 1e9
+        rest = LIBRARIES_GB + weights + training_state_gb(self.trained)
+        kept, recomputed = (
+            activation_gb(
+                self.recipe.train.tokens_per_forward,
+                layers=self.layers,
+                hidden=self.hidden,
+                intermediate=self.intermediate,
+                recompute=recompute,
+            )
+            for recompute in (False, True)
+        )
+        mode = self.recipe.train.activations
+        again = mode == "recompute" or (mode == "auto" and rest + kept > available_gb())
+        return rest + (recomputed if again else kept)
 
     @property
     def operations(self) -> float | None:
@@ -56,6 +69,22 @@ class Load:
     def hours(self) -> float | None:
         """Estimated duration of training on this machine, hours."""
         return None if self.operations is None else self.operations / (EFFICIENCY * rate()) / 3600
+
+
+def training_state_gb(trained: int) -> float:
+    """Gradients and Adam's two moments of `trained` parameters, GB."""
+    return 3 * trained * FLOAT / 1e9
+
+
+def activation_gb(tokens: int, *, layers: int, hidden: int, intermediate: int, recompute: bool) -> float:
+    """What a forward of `tokens` tokens leaves for its backward, GB.
+
+    Of every layer about 16 vectors of the hidden and 4 of the MLP's width, a token; when they are computed
+    again, every layer's input, and one layer's own at a time.
+    """
+    layer = 16 * hidden + 4 * intermediate
+    per_token = layers * hidden + layer if recompute else layers * layer
+    return tokens * per_token * FLOAT / 1e9
 
 
 def memory(load: Load) -> Finding | None:

@@ -72,7 +72,7 @@ def _applies(decoder: nn.Module) -> bool:
         first.device.type == "cpu"
         and first.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and not getattr(decoder, "gradient_checkpointing", False)
+        and not (getattr(decoder, "gradient_checkpointing", False) and torch.is_grad_enabled())
     )
 
 

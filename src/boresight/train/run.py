@@ -32,7 +32,7 @@ from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits, shard, whole
 from boresight.models.stop_tokens import wire_stop_tokens
-from boresight.train import assemble, distributed, trackers
+from boresight.train import activations, assemble, distributed, trackers
 from boresight.train.checkpoint import latest_sound
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
@@ -97,6 +97,8 @@ def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners
         policy = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
     describe(recipe, policy, data, console)
+    longest = max((row.tokens for row in data.train.rows), default=0)
+    console.print(str(activations.settle(recipe, policy, longest)), highlight=False)
     if kind.online:
         parts = assemble.online(recipe, kind, policy, tokenizer, data)
     else:
