@@ -9,6 +9,7 @@ from boresight import config
 from boresight.data.synthesize import recipe as synthesize_recipe
 from boresight.errors import UserError
 from boresight.evaluate import recipe as evaluate_recipe
+from boresight.study import plan as study_plan
 from boresight.sweep import recipe as sweep_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,7 @@ READERS = {
     "evaluate": evaluate_recipe.load,
     "synthesize": synthesize_recipe.load,
     "sweep": sweep_recipe.load,
+    "study": study_plan.load,
 }
 
 
@@ -35,7 +37,7 @@ def verb_of(path: Path) -> str:
     """Which verb a recipe is for, as its folder or its file's name says."""
     if path.parent.name == "sweeps":
         return "sweep"
-    return {"eval": "evaluate", "synth": "synthesize"}.get(path.stem.split("-")[0], "train")
+    return {"eval": "evaluate", "synth": "synthesize", "plan": "study"}.get(path.stem.split("-")[0], "train")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -15,8 +15,9 @@ from boresight.check.preflight import preflight
 from boresight.errors import UserError
 
 STUDY = Path(__file__).parents[2] / "recipes" / "study"
-PUBLISHED = sorted(p.stem for p in STUDY.glob("*.yaml") if not p.stem.endswith("-tuned"))
-TUNED = sorted(p.stem for p in STUDY.glob("*-tuned.yaml"))
+RECIPES = {path.stem for path in STUDY.glob("*.yaml") if not path.stem.startswith("plan-")}
+PUBLISHED = sorted(name for name in RECIPES if not name.endswith("-tuned"))
+TUNED = sorted(RECIPES.difference(PUBLISHED))
 
 DIAGNOSIS = {
     "dpo-5k": "learning-rate-budget",
