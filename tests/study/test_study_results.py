@@ -71,6 +71,21 @@ def test_p_values_are_adjusted_over_all_comparisons():
     assert sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
 
 
+def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
+    """Its own interval excludes 0; among twenty lines, a p of 0.01 is 0.2."""
+    of = {0: {str(n): 0.0 for n in range(30)}}
+    few = {0: {str(n): float(n % 5 == 0) for n in range(30)}}
+    measured = {"x": {"accuracy": of}, "y": {"accuracy": few}, "z": {"accuracy": of}}
+    wanted = [Comparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "y" + 19 * "z"]
+    found = compared(measured, wanted)
+    assert found[0].direction == "better" and found[0].difference.p < 0.05 < found[0].p
+    assert found[0].verdict == "better, alone"
+    assert headline(found) == (
+        "The tuned recipes win 0 of 20 comparisons with the published ones; "
+        "1 more by its own interval alone; 19 are not resolved."
+    )
+
+
 def test_lower_is_better_where_the_metric_says_so():
     of = {0: {str(n): 1.0 + n / 100 for n in range(20)}}
     to = {0: {str(n): 0.5 + n / 90 for n in range(20)}}

@@ -6,7 +6,7 @@ independently; seeds of one arm are kept apart until the interval is made.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,9 @@ ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
 Measured = Mapping[str, Mapping[str, BySeed]]
 """Arm, metric, seed, prompt to value."""
+
+FAMILY_ERROR = 0.05
+"""Chance of one false verdict or more among all comparisons of a study."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, `not resolved`, or `not measured`."""
+        """`direction`; `, alone` is added where the number of comparisons undoes it (Holm, 5 %)."""
+        survives = self.p <= FAMILY_ERROR or self.direction not in ("better", "worse")
+        return self.direction if survives else f"{self.direction}, alone"
+
+    @property
+    def direction(self) -> str:
+        """`better`, `worse`, `not resolved`, or `not measured`, by this comparison's own 95 % interval."""
         if self.difference is None:
             return "not measured"
         if not self.difference.mean.excludes_zero:
@@ -116,30 +125,29 @@ def sentence(c: Compared, titles: Mapping[str, str]) -> str:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
     limits, over = unit.limits(c.shown), _over(c.difference)
     if c.metric == "win_rate":
-        said = {"better": "beats", "worse": "loses to", "not resolved": "and"}[c.verdict]
-        tail = " cannot be told apart" if c.verdict == "not resolved" else ""
+        said = {"better": "beats", "worse": "loses to", "not resolved": "and"}[c.direction]
+        tail = " cannot be told apart" if c.direction == "not resolved" else ""
         return f"{b} {said} {a}{tail}: win rate {unit.value(c.shown.value)} {limits}, {over}."
     size = f"{_signed(c.shown.value, unit)} {limits}"
-    said = {"better": "is better than", "worse": "is worse than", "not resolved": "and"}[c.verdict]
-    tail = " cannot be told apart" if c.verdict == "not resolved" else ""
+    said = {"better": "is better than", "worse": "is worse than", "not resolved": "and"}[c.direction]
+    tail = " cannot be told apart" if c.direction == "not resolved" else ""
     return f"{b} {said} {a}{tail}: {label} {size}, {over}."
 
 
 def headline(found: Sequence[Compared]) -> str:
     """How the headline comparisons ended, in one sentence."""
-    counted = [c for c in found if c.headline]
-    done = [c for c in counted if c.difference]
+    done = [c for c in found if c.headline and c.difference]
     if not done:
         return "Nothing has been compared yet."
-    better = sum(c.verdict == "better" for c in done)
-    worse = sum(c.verdict == "worse" for c in done)
-    lead = f"The tuned recipes win {better} of {len(done)} comparisons with the published ones"
-    if worse:
-        return f"{lead} and lose {worse}."
-    open_ones = len(done) - better
-    return (
-        f"{lead}; {open_ones} {'is' if open_ones == 1 else 'are'} not resolved." if open_ones else f"{lead}."
-    )
+    ends = Counter(c.verdict for c in done)
+    parts = [f"The tuned recipes win {ends['better']} of {len(done)} comparisons with the published ones"]
+    if alone := ends["better, alone"]:
+        parts.append(f"{alone} more by {'its' if alone == 1 else 'their'} own interval alone")
+    if lost := ends["worse"] + ends["worse, alone"]:
+        parts.append(f"{lost} {'is' if lost == 1 else 'are'} lost")
+    if unresolved := ends["not resolved"]:
+        parts.append(f"{unresolved} {'is' if unresolved == 1 else 'are'} not resolved")
+    return "; ".join(parts) + "."
 
 
 def _difference(measured: Measured, of: str, to: str, metric: str) -> OverSeeds | None:
