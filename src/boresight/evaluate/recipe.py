@@ -84,7 +84,8 @@ class WinRateRecipe(Section):
     """`name`, and that judge's own settings."""
     trust: TrustSection = TrustSection()
     ledger: str = "runs/judgements.sqlite"
-    """Where replies of endpoints are kept; shared by all evaluations, so nothing is asked twice."""
+    """Where replies of endpoints and scores of reward models are kept, for all evaluations together, so that
+    nothing is asked twice."""
 
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> WinRateRecipe:

@@ -18,8 +18,9 @@ from boresight.data.schema import Prompt
 from boresight.data.synthesize.ledger import Ledger
 from boresight.errors import UserError
 from boresight.evaluate import judges, trust
+from boresight.evaluate.judges import reward_model
 from boresight.evaluate.judges.base import Judge
-from boresight.evaluate.judges.endpoint import EndpointConfig, LedgerCompleter
+from boresight.evaluate.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
 from boresight.evaluate.recipe import SystemSection, WinRateRecipe
 from boresight.evaluate.systems import generate, matched, prompts_of, read_answers, write_answers
 from boresight.evaluate.trust import Trust
@@ -102,10 +103,12 @@ def read_prompts(recipe: WinRateRecipe, console: Console) -> list[Prompt]:
 
 
 def build_judge(recipe: WinRateRecipe, inside: ExitStack, console: Console) -> Judge:
-    """The recipe's judge; one behind an endpoint keeps its ledger open until `inside` closes."""
-    completer = None
+    """The recipe's judge; one that models score for keeps its ledger open until `inside` closes."""
+    completer: LedgerCompleter | Kept | None = None
     if isinstance(recipe.judge, EndpointConfig):
         completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)), console)
+    elif isinstance(recipe.judge, reward_model.Config):
+        completer = Kept(inside.enter_context(Ledger(recipe.ledger)))
     judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer, console)
     return judge
 

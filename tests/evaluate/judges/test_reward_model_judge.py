@@ -5,8 +5,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from boresight.data.schema import Prompt
+from boresight.data.synthesize.ledger import Ledger
 from boresight.errors import UserError
 from boresight.evaluate.judges import reward_model
+from boresight.evaluate.judges.endpoint import Kept
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -47,6 +49,24 @@ def test_an_answer_too_long_is_missing_and_not_cut(folder):
     found = judge.compare(PROMPTS[:2], ["yes", "word " * 60], ["no", "no"])
     assert found[0].preference is not None
     assert found[1].preference is None and found[1].failure == "longer than 40 tokens"
+
+
+def test_scores_are_kept_under_the_weights_and_recalled(folder, tmp_path):
+    """With its forward planted to fail, the judge still knows what it scored; other weights know nothing."""
+    config = reward_model.Config(model=str(folder), batch=3, device="cpu")
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        first = reward_model.build(config, Kept(ledger))
+        scores = first.score(PROMPTS, ANSWERS)
+        assert (len(ledger), ledger.spent().requests) == (4, 0)
+        again = reward_model.build(config, Kept(ledger))
+        again.model.forward = None
+        assert again.score(PROMPTS, ANSWERS) == scores
+        first.score(PROMPTS, [*ANSWERS[:3], "another"])
+        assert len(ledger) == 5
+        other = reward_model.build(config, Kept(ledger))
+        with torch.no_grad():
+            other.model.score.weight += 1
+        assert all(a.value != b.value for a, b in zip(other.score(PROMPTS, ANSWERS), scores, strict=True))
 
 
 def test_a_model_without_a_trained_reward_head_is_refused(tmp_path):

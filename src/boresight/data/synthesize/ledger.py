@@ -123,6 +123,16 @@ class Ledger:
         self._db.execute("DELETE FROM failures WHERE key = ?", (request.key,))
         self._db.execute("COMMIT")
 
+    def keep(self, computed: Iterable[tuple[Request, dict[str, Any]]]) -> None:
+        """Keep what was computed here and cost nothing: no attempt is counted."""
+        rows = (
+            (r.key, r.stage, r.model, r.identity, json.dumps(body), 0, 0.0, time.time())
+            for r, body in computed
+        )
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
     def fail(self, ticket: int, kind: str, perhaps_billed: bool) -> None:
         """Settle an attempt that failed: free, or lost at the amount reserved."""
         if perhaps_billed:

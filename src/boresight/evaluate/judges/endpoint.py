@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
@@ -55,6 +56,13 @@ class Completer(Protocol):
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, in the order asked."""
         ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A ledger for a judge that computes its scores here and asks nobody."""
+
+    ledger: Ledger
 
 
 class LedgerCompleter:

@@ -1,18 +1,28 @@
-"""A local reward model: any sequence classification model with one label, scoring whole conversations."""
+"""A local reward model: any sequence classification model with one label, scoring whole conversations.
+
+Scores are kept in the ledger, under the conversation and the weights of the model, as they are computed: an
+evaluation that is started again goes on where it stopped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from boresight.data.schema import Demonstration, Prompt
+from boresight.data.schema import Demonstration, Message, Prompt
+from boresight.data.synthesize.inprocess import IN_PROCESS
+from boresight.data.synthesize.request import Request
 from boresight.errors import UserError
 from boresight.evaluate.judges.base import JudgeConfig, Score, Scorer
+from boresight.evaluate.judges.endpoint import STAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from boresight.data.rows import Row
+    from boresight.data.synthesize.ledger import Ledger
 
 
 class Config(JudgeConfig):
@@ -29,7 +39,7 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
-    """Load the model.
+    """Load the model; a completer that has a ledger lends it.
 
     Raises:
         UserError: there is none of that name, or it has no reward head: a fresh one would judge at random.
@@ -39,7 +49,8 @@ def build(config: Config, completer: object = None, console: Console | None = No
 
     _require_reward_head(config.model)
     tokenizer = load_tokenizer(config.model)
-    return RewardModel(load_reward_model(config.model, device=config.device), tokenizer, config, console)
+    model = load_reward_model(config.model, device=config.device)
+    return RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
 
 
 def _require_reward_head(name: str) -> None:
@@ -60,27 +71,68 @@ def _require_reward_head(name: str) -> None:
 class RewardModel(Scorer):
     """Scores are the model's logit, on its own scale."""
 
-    def __init__(self, model: Any, tokenizer: Any, config: Config, console: Console | None = None):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        config: Config,
+        console: Console | None = None,
+        ledger: Ledger | None = None,
+    ):
         super().__init__()
-        self.console = console
+        self.console, self.ledger = console, ledger
         self.name = f"reward model {config.model}"
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
         """The reward of each conversation; one too long or unencodable is a failure, never cut."""
-        encoded = [self._encode(p, text) for p, text in zip(prompts, answers, strict=True)]
-        scores = [Score(None, failure=row) if isinstance(row, str) else None for row in encoded]
+        asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
+        scores = [self._recalled(request) for request in asked]
         # Alike lengths go together, so that padding is small.
-        rows = sorted(
-            ((i, row) for i, row in enumerate(encoded) if not isinstance(row, str)),
-            key=lambda ir: ir[1].tokens,
-        )
-        starts = range(0, len(rows), self.config.batch)
-        for start in self._watched(starts):
+        rows = sorted(self._encoded(prompts, answers, scores), key=lambda ir: ir[1].tokens)
+        for start in self._watched(range(0, len(rows), self.config.batch)):
             part = rows[start : start + self.config.batch]
-            for (i, _), value in zip(part, self._rewards([row for _, row in part]), strict=True):
+            values = self._rewards([row for _, row in part])
+            for (i, _), value in zip(part, values, strict=True):
                 scores[i] = Score(value)
+            if self.ledger is not None:
+                kept = zip(part, values, strict=True)
+                self.ledger.keep((asked[i], {"score": value}) for (i, _), value in kept)
         return [score for score in scores if score is not None]
+
+    def _encoded(
+        self, prompts: Sequence[Prompt], answers: Sequence[str], scores: list[Score | None]
+    ) -> Iterator[tuple[int, Row]]:
+        """Place and row of every conversation without a score; those that have no row become failures."""
+        for i, (prompt, text) in enumerate(zip(prompts, answers, strict=True)):
+            if scores[i] is None:
+                row = self._encode(prompt, text)
+                if isinstance(row, str):
+                    scores[i] = Score(None, failure=row)
+                else:
+                    yield i, row
+
+    @cached_property
+    def _weights(self) -> str:
+        """A digest of the weights: a folder that was trained on is another judge."""
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:32]
+
+    def _request(self, prompt: Prompt, text: str, repeat: int) -> Request:
+        turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
+        name = f"{self.config.model}@{self._weights}"
+        return Request(
+            IN_PROCESS, name, turns, {"max_length": self.config.max_length}, sample=repeat, stage=STAGE
+        )
+
+    def _recalled(self, request: Request) -> Score | None:
+        body = None if self.ledger is None else self.ledger.get(request.key)
+        return None if body is None else Score(body["score"])
 
     def _watched(self, starts: range) -> Iterable[int]:
         """The batches, with a progress bar where somebody watches."""
