@@ -21,6 +21,8 @@ from tests.data.synthesize.fake_batches import Lines, good_line  # noqa: E402
 from tests.data.synthesize.fake_server import FakeServer, completion, echo  # noqa: E402
 from tests.data.synthesize.helpers import KEY_ENV, MODEL, digest_of, requests  # noqa: E402
 
+REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
 
 def ask(
     server: FakeServer, book: Path, asked: list[Request], give_up_after: float | None = None
@@ -76,6 +78,24 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(tmp_path: Path) 
     assert all(reply.failure is None for reply in replies)
     assert set(server.answered.values()) == {1}
     assert len(server.batches) >= 2
+    assert spent.lost_tokens == 0
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_it_in_the_second_batch(tmp_path: Path) -> None:
+    """The first batch comes back as 400s and costs nothing; every line of the second has the other name."""
+
+    def script(server: FakeServer, lines: Lines) -> tuple[Lines, Lines, str]:
+        said = {"code": "unsupported_parameter", "message": REFUSED}
+        refused = {"response": {"status_code": 400, "body": {"error": said}}, "error": None}
+        old = [line for line in lines if "max_tokens" in line["body"]]
+        good = [good_line(server, line) for line in lines if "max_completion_tokens" in line["body"]]
+        return good, [{"custom_id": line["custom_id"], **refused} for line in old], "completed"
+
+    with FakeServer() as server:
+        server.batch_script = script
+        replies, spent = ask(server, tmp_path / "l.sqlite", requests(server.url, 12))
+    assert all(reply.failure is None and reply.text for reply in replies)
+    assert len(server.batches) == 2 and set(server.answered.values()) == {1}
     assert spent.lost_tokens == 0
 
 
