@@ -3,8 +3,8 @@
     python scripts/calibrate.py runs/dpo-135m --data "UltraFeedback" [--file other.jsonl]
 
 A point is (sum of learning rates so far, held-out margin in nats, held-out accuracy), one an evaluation.
-Points of one model are pooled, so runs at several rates and lengths make one curve. A run is added once:
-adding it again replaces its line.
+Points of one model on the same data are pooled, so runs at several rates and lengths make one curve, which
+`check.like` picks by the name given to `--data`. A run is added once: adding it again replaces its line.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def curve_of(run: RunData, data: str) -> dict:
     """One line of the file. Raises `UserError` when the run has no held-out margins."""
     recipe = config.parse(dict(run.config), run.name)
     sums = {0: 0.0} | {int(line["step"]): line.get("lr_sum") for line in run.train}
+    measured = {int(line["step"]): line for line in run.eval if line.get("margin") is not None}
     points = [
-        [float(f"{sums[line['step']]:.4g}"), round(float(line["margin"]), 4), line.get("accuracy")]
-        for line in run.eval
-        if line.get("margin") is not None and sums.get(line["step"])
+        [float(f"{sums[step]:.4g}"), round(float(line["margin"]), 4), line.get("accuracy")]
+        for step, line in measured.items()
+        if sums.get(step)
     ]
     if not points:
         raise UserError(
@@ -58,7 +59,7 @@ def curve_of(run: RunData, data: str) -> dict:
         "beta": getattr(recipe.method, "beta", None),
         "data": data or Path(recipe.data.train).name,
         "source": f"own run {run.name}: lr {recipe.optim.lr:g}, batch {recipe.train.batch}, {run.last_step} "
-        "steps",
+        f"steps, seed {recipe.train.seed}",
         "points": points,
     }
 

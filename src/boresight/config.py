@@ -179,6 +179,9 @@ class CheckSection(Section):
     """End the run early, keeping its weights, when the monitor finds an error."""
     probes: int = Field(default=4, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
+    like: str | None = None
+    """Pairs that yours are like: the forecast uses only the curves measured on them, such as `UltraFeedback`,
+    `HH-RLHF harmless`, `demo`, or your own by `scripts/calibrate.py`. Without it, it uses all."""
 
 
 class Recipe(Section):

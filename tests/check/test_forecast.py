@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from boresight.check.bf16 import movable_share, share_of_normal, smallest_that_stays
 from boresight.check.calibration import Curve, choose, curves, expect
 from boresight.check.forecast import forecast, sigmoid_loss
+from boresight.errors import UserError
 from tests.check import builders as b
 
 PUBLIC = curves()[0]
@@ -33,9 +34,20 @@ def test_more_budget_never_buys_less(budget, factor):
     assert PUBLIC.margin(budget * factor) >= PUBLIC.margin(budget)
 
 
-@given(st.floats(0.05, 20))
-def test_the_budget_of_a_margin_buys_it(margin):
-    assert PUBLIC.margin(PUBLIC.budget(margin)) == pytest.approx(margin, rel=0.01)
+@given(st.floats(0.05, 10), st.booleans())
+def test_the_budget_of_a_margin_buys_it(margin, lora):
+    family = choose(b.QWEN, lora)
+    assert family.margin(family.budget(margin)) == pytest.approx(margin, rel=0.01)
+
+
+def test_outside_its_points_a_curve_goes_on_by_rule():
+    """Half the first budget buys half its margin; past the end the slope of 2 in logarithms is cut to 1."""
+    steep = Curve("m", 10**8, False, "x", "own", ((1e-4, 1.0, 0.6), (2e-4, 4.0, 0.7)))
+    assert steep.margin(5e-5) == pytest.approx(0.5)
+    assert steep.margin(4e-4) == pytest.approx(8.0)
+    assert steep.accuracy(5e-5) == pytest.approx(0.55)
+    flat = Curve("m", 10**8, False, "x", "own", ((1e-4, 1.0, None), (2e-4, 1.0, None)))
+    assert flat.margin(8e-4) == pytest.approx(2.0)  # four times the budget: its root
 
 
 def test_losses_at_a_margin():
@@ -53,13 +65,26 @@ def test_no_curve_for_models_of_another_scale_or_unknown_size():
     assert forecast(b.recipe("rloo", reward=[{"function": "countdown"}]), 100, b.QWEN).loss is None
 
 
-def test_lora_borrows_the_full_curve_until_it_has_its_own():
-    borrowed = expect(1e-3, b.QWEN, True)
-    assert borrowed.middle == pytest.approx(PUBLIC.margin(1e-4))
-    assert borrowed.high / borrowed.low == pytest.approx(25)
-    own = Curve("mine", 100_000_000, True, "own", ((1e-3, 2.0, 0.6), (1e-2, 6.0, 0.7)))
-    curve, scale, _ = choose(b.QWEN, True, [PUBLIC, own])
-    assert (curve.model, scale) == ("mine", 1.0)
+def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
+    """1 and 4 nats at 1e-3: their geometric mean is 2; the range goes half a factor further, 0.67 to 6."""
+    slow = Curve("a", 100_000_000, True, "chat", "own", ((1e-3, 1.0, 0.6), (1e-2, 3.0, 0.7)))
+    fast = Curve("b", 200_000_000, True, "rules", "own", ((1e-3, 4.0, 0.8), (1e-2, 9.0, 0.9)))
+    far = Curve("c", 70_000_000_000, True, "chat", "own", ((1e-3, 9.0, 0.6),))
+    found = choose(150_000_000, True, known=[slow, fast, far, PUBLIC]).expect(1e-3)
+    assert (found.low, found.middle, found.high) == pytest.approx((1 / 1.5, 2.0, 6.0))
+    assert found.accuracy == pytest.approx(0.7)
+    only = choose(150_000_000, True, like="rules", known=[slow, fast, PUBLIC]).expect(1e-3)
+    assert (only.middle, only.source) == (pytest.approx(4.0), "b on rules")
+    with pytest.raises(UserError, match="check.like: no curve of 'rule'; did you mean 'rules'"):
+        choose(150_000_000, True, like="rule", known=[slow, fast])
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_every_measured_point_lies_in_the_range_of_its_forecast(lora):
+    for curve in (c for c in curves() if c.lora == lora):
+        for budget, margin, _ in curve.points:
+            found = expect(budget, curve.parameters, lora)
+            assert margin <= 0 or found.low <= margin <= found.high, curve.data
 
 
 def test_bfloat16_by_hand():

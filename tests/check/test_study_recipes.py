@@ -75,39 +75,39 @@ def test_tuned_recipes_have_neither_errors_nor_warnings(name):
     assert [str(f) for f in without_machine(checked(name)) if f.severity != "note"] == []
 
 
-def test_the_5k_run_will_look_flat_between_0_691_and_0_684():
-    """The schedule is not stated: a cosine ends at 0.690, a constant rate at 0.685, no bug assumed."""
+def test_the_5k_run_will_look_flat():
+    """The schedule is not stated: a cosine ends at 0.690, a constant rate at 0.687, no bug assumed."""
     cosine = checked("dpo-5k").forecast
     constant = checked("dpo-5k", "optim.schedule=constant", "optim.warmup=0").forecast
     assert cosine.budget == pytest.approx(2.1e-5, rel=0.01)
     assert constant.budget == pytest.approx(4.2e-5, rel=0.01)
-    assert 0.690 <= cosine.loss[2] <= 0.691 and 0.684 <= constant.loss[2] <= 0.686
+    assert 0.690 <= cosine.loss[2] <= 0.691 and 0.686 <= constant.loss[2] <= 0.688
     assert cosine.flat and constant.flat
     why = checked("dpo-5k").findings[0].why
     assert "you will see a flat curve, the loss going from 0.693 to 0.690" in why
-    assert "20 times as much" in checked("dpo-5k").findings[0].fix
+    assert "28 times as much" in checked("dpo-5k").findings[0].fix
 
 
 def test_ipo_will_look_flat_near_2500():
-    """The loss is (h - 50)^2: a tenth of a nat takes ten off 2500."""
+    """The loss is (h - 50)^2: a tenth of a nat takes ten off 2500, half a nat fifty."""
     f = checked("ipo").forecast
     assert f.loss[0] == 2500
-    assert 2480 < f.loss[3] < f.loss[1] < 2500
+    assert 2440 < f.loss[3] < f.loss[1] < 2500
 
 
 def test_the_best_run_is_the_one_with_the_largest_budget():
-    """20,000 pairs sum to 8.4e-5, about one nat; it is the only preference run that beat SFT."""
+    """20,000 pairs sum to 8.4e-5, half a nat; it is the only preference run that beat SFT."""
     margins = {
         name: checked(name).forecast.margin.middle for name in ("dpo-20k", "dpo-5k", "ipo", "synthetic")
     }
     assert max(margins, key=margins.get) == "dpo-20k"
-    assert 0.8 < margins["dpo-20k"] < 2
+    assert 0.4 < margins["dpo-20k"] < 1
 
 
-def test_the_figure_hides_three_nats():
+def test_the_figure_hides_two_nats():
     f = checked("dpo-figure").forecast
-    assert 2.5 < f.margin.middle < 5
-    assert f.loss[2] == pytest.approx(sigmoid_loss(f.margin.middle, 0.01)) == pytest.approx(0.678, abs=0.001)
+    assert 2 < f.margin.middle < 3
+    assert f.loss[2] == pytest.approx(sigmoid_loss(f.margin.middle, 0.01)) == pytest.approx(0.6816, abs=0.001)
 
 
 def test_pure_bf16_would_have_moved_a_quarter_of_a_percent():

@@ -156,12 +156,13 @@ def _trl_budget(history: History) -> list[Finding]:
     held = history.held_out_share()
     if not budget or not budget[0] or "margin" not in history.series["train"]:
         return []
-    curve, _, _ = calibration.choose(218_000_000, False)
-    margin = curve.margin(budget[0])
+    family = calibration.choose(218_000_000, False)
+    assert family is not None
+    margin = family.margin(budget[0])
     if margin >= 1 or (held and held[1] > 0.55):
         return []
     seen = f"; held-out accuracy is {held[0]:.2f} [{held[1]:.2f}, {held[2]:.2f}]" if held else ""
-    wanted = curve.budget(forecast.GOOD_MARGIN)
+    wanted = family.budget(forecast.GOOD_MARGIN)
     return [
         graded(
             "learning-rate-budget",

@@ -41,16 +41,18 @@ class Forecast:
 
     @property
     def flat(self) -> bool:
-        """Whether the loss curve will look flat: it moves by less than a tenth of the way to zero."""
-        return self.loss is not None and self.loss[0] - self.loss[3] < 0.1 * abs(self.loss[0])
+        """Whether the loss curve will look flat: it is expected to move by less than a twentieth."""
+        return self.loss is not None and abs(self.loss[0] - self.loss[2]) < 0.05 * abs(self.loss[0])
 
     @property
     def wanted(self) -> float | None:
         """The sum of learning rates that should buy `GOOD_MARGIN`; None where no curve applies."""
         if self.margin is None or self.parameters is None:
             return None
-        curve, scale, _ = calibration.choose(self.parameters, self.recipe.model.lora is not None)
-        return curve.budget(GOOD_MARGIN) * scale
+        family = calibration.choose(
+            self.parameters, self.recipe.model.lora is not None, self.recipe.check.like
+        )
+        return family.budget(GOOD_MARGIN) if family else None
 
 
 def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
@@ -59,7 +61,7 @@ def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
     budget = learning_rate_sum(steps, recipe.optim)
     kind = KINDS[methods.get(recipe.method_name).Input]
     curve = LOSSES.get(recipe.method_name)
-    margin = calibration.expect(budget, parameters, lora) if curve else None
+    margin = calibration.expect(budget, parameters, lora, recipe.check.like) if curve else None
     loss = None
     cfg = recipe.method.at(0.0)
     if curve and margin and (ends := [curve(h, cfg) for h in (0.0, margin.low, margin.middle, margin.high)]):
@@ -142,7 +144,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
 
 def over_optimisation_ahead(f: Forecast) -> Finding | None:
     """A budget that goes far past what preference data can support."""
-    if f.margin is None or f.margin.low < 8:
+    if f.margin is None or f.margin.middle < 20:
         return None
     return warning(
         "over-optimisation-ahead",
