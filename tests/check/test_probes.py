@@ -1,5 +1,7 @@
 """Loops are found by hand-made examples, and the probe asks the policy."""
 
+import json
+
 from boresight.check.probes import answer_probe, loops
 from boresight.evaluate.answers import Question
 from boresight.models.stop_tokens import wire_stop_tokens
@@ -17,19 +19,24 @@ def test_a_loop_is_a_period_that_fills_the_end():
     assert not loops([])
 
 
-def test_the_probe_says_for_each_prompt_whether_its_answer_ended():
+def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):
     tokenizer = tiny_tokenizer()
     policy = tiny_model(vocab=len(tokenizer))
     wire_stop_tokens(policy, tokenizer)
     asked = [Question(f"q-{i}", [{"role": "user", "content": f"say {i}"}], {}) for i in range(6)]
-    (probe,) = answer_probe(b.recipe("dpo"), policy, tokenizer, asked)
-    found = probe()
+    (probe,) = answer_probe(b.recipe("dpo"), policy, tokenizer, asked, tmp_path)
+    found = probe(0)
     assert found["stopped_share"].keys() == {f"q-{i}" for i in range(4)}
     assert set(found["repetition_share"].values()) <= {0.0, 1.0}
-    assert found == probe()  # greedy
+    assert found == probe(5)  # greedy
+    kept = [json.loads(line) for line in (tmp_path / "probes.jsonl").read_text().splitlines()]
+    assert [(k["step"], k["id"]) for k in kept] == [(s, f"q-{i}") for s in (0, 5) for i in range(4)]
+    assert kept[0]["answer"] == kept[4]["answer"] and kept[0]["finish"] in ("stop", "length")
 
 
-def test_no_probe_where_none_is_wanted_or_a_reward_asks_already():
+def test_no_probe_where_none_is_wanted_or_a_reward_asks_already(tmp_path):
     asked = [Question("q", [{"role": "user", "content": "x"}], {})]
-    assert answer_probe(b.recipe("dpo", "check.probes=0"), None, None, asked) == []
-    assert answer_probe(b.recipe("rloo", reward=[{"function": "countdown"}]), None, None, asked) == []
+    assert answer_probe(b.recipe("dpo", "check.probes=0"), None, None, asked, tmp_path) == []
+    assert (
+        answer_probe(b.recipe("rloo", reward=[{"function": "countdown"}]), None, None, asked, tmp_path) == []
+    )

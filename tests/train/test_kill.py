@@ -110,15 +110,10 @@ def check(base, tmp_path, cases, kills):
                 assert_same_run(home / "whole", cut)
 
 
-def test_a_kill(base, tmp_path):
-    check(base, tmp_path, SOME[:1], kills=1)
-
-
-@pytest.mark.slow
 def test_five_kills(base, tmp_path):
     check(base, tmp_path, SOME, kills=1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fifty_kills(base, tmp_path):
     check(base, tmp_path, ALL, kills=-(-50 // len(ALL)))

@@ -20,6 +20,18 @@ from tests.train.fixtures import make_task
 from tests.train.test_loop import LM_METHODS
 
 
+def test_a_run_cut_after_its_last_checkpoint_logs_its_last_evaluation_once(tmp_path):
+    """It had been evaluated and saved; what is left is the model folder and the report."""
+    settings = ("train.batch=3", "train.steps=4", "train.save_every=2", "train.eval_every=2")
+    task = make_task(tmp_path, "dpo", *settings)
+    train(task)
+    before = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    again = make_task(tmp_path, "dpo", *settings)
+    found = train(again, tmp_path / "checkpoints" / "step-4")
+    after = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert after == before and found["margin"]
+
+
 class Halt(Exception):
     """Stands in for a kill: nothing after it runs."""
 

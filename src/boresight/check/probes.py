@@ -1,9 +1,15 @@
-"""A few held-out prompts, answered at every evaluation: do answers still end, and do they go in circles?"""
+"""A few held-out prompts, answered at every evaluation: do answers still end, and do they go in circles?
+
+What was said is kept in `probes.jsonl` of the run folder, a line an answer, so that a report can show how
+answers changed on the way.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +17,12 @@ import numpy as np
 from boresight.config import Recipe
 from boresight.data.chat import encode_prompt
 from boresight.evaluate.answers import Question
-from boresight.models.sample import SamplingParams, sample
+from boresight.models.sample import Sample, SamplingParams, sample
 from boresight.models.stop_tokens import stop_token_ids
+from boresight.train import distributed
 from boresight.train.metrics import ByRow
 
+FILE = "probes.jsonl"
 LONGEST = 64
 """Tokens of an answer: enough to see a loop, few enough to cost little."""
 LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
@@ -25,20 +33,33 @@ class AnswerProbe:
     """Greedy answers of the policy as it is now to fixed prompts."""
 
     policy: Any
+    tokenizer: Any
     prompts: dict[str, np.ndarray]
     params: SamplingParams
+    folder: Path
 
-    def __call__(self) -> ByRow:
-        """By prompt id: 1 where the answer stopped by itself, 1 where it ends in a loop."""
+    def __call__(self, step: int) -> ByRow:
+        """Keep what is said. By prompt id: 1 where it stopped by itself, 1 where it ends in a loop."""
         drawn = [group[0] for group in sample(self.policy, list(self.prompts.values()), self.params, 1)]
         pairs = list(zip(self.prompts, drawn, strict=True))
+        if distributed.is_first():
+            self._keep(step, pairs)
         return {
             "stopped_share": {id: float(s.finish == "stop") for id, s in pairs},
             "repetition_share": {id: float(loops(s.ids.tolist())) for id, s in pairs},
         }
 
+    def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
+        with (self.folder / FILE).open("a", encoding="utf-8") as file:
+            for id, drawn in answers:
+                text = self.tokenizer.decode(drawn.ids, skip_special_tokens=True).strip()
+                line = {"step": step, "id": id, "answer": text, "finish": drawn.finish}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-def answer_probe(recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question]) -> list[AnswerProbe]:
+
+def answer_probe(
+    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question], folder: Path
+) -> list[AnswerProbe]:
     """The probe on `check.probes` prompts; nothing where a held-out reward asks prompts already."""
     asked = asked[: recipe.check.probes]
     if recipe.reward or not asked:
@@ -49,7 +70,8 @@ def answer_probe(recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Qu
         stop_token_ids=stop_token_ids(policy),
         seed=0,
     )
-    return [AnswerProbe(policy, {q.id: encode_prompt(tokenizer, q.prompt) for q in asked}, params)]
+    prompts = {q.id: encode_prompt(tokenizer, q.prompt) for q in asked}
+    return [AnswerProbe(policy, tokenizer, prompts, params, folder)]
 
 
 def loops(ids: Sequence[int]) -> bool:

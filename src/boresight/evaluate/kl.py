@@ -33,7 +33,7 @@ class KLProbe:
             self._reference = [_log_distributions(policy, row) for row in rows]
 
     @torch.no_grad()
-    def __call__(self) -> dict[str, dict[str, float]]:
+    def __call__(self, step: int = 0) -> dict[str, dict[str, float]]:
         """`{"kl_per_token": {row id: nats}}`."""
         training = self._policy.training
         self._policy.eval()

@@ -26,7 +26,7 @@ class HeldOutReward:
     scorer: Scorer
     params: SamplingParams
 
-    def __call__(self) -> ByRow:
+    def __call__(self, step: int = 0) -> ByRow:
         """Reward, and whether the answer stopped by itself, by prompt id."""
         drawn = unpacked(distributed.in_shares(len(self.prompts), self._answers))
         scored = self.scorer(self.prompts, drawn)

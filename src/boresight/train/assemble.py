@@ -46,7 +46,7 @@ class Parts:
     batches: Batches
     eval_rows: Sequence[Row]
     reference: Reference | None
-    probes: Sequence[Callable[[], ByRow]]
+    probes: Sequence[Callable[[int], ByRow]]
 
 
 @dataclass(frozen=True, slots=True)

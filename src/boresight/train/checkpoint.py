@@ -61,16 +61,25 @@ def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> d
 
 def latest_sound(run: Path) -> Path | None:
     """The newest checkpoint whose files still have the hashes they were saved with."""
-    found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
-    newest_first = sorted(found, key=lambda p: -int(p.name[5:]))
-    return next((folder for folder in newest_first if _is_sound(folder)), None)
+    return next((folder for folder in newest_first(run) if _is_sound(folder)), None)
 
 
-def drop_older(run: Path, keep: int) -> None:
-    """Delete all but the `keep` newest checkpoints."""
+def newest_first(run: Path) -> list[Path]:
+    """Every checkpoint that stands under its final name."""
     found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
-    for folder in sorted(found, key=lambda p: -int(p.name[5:]))[keep:]:
-        shutil.rmtree(folder)
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """The number of steps after which a checkpoint was written."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def drop_older(run: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the `keep` newest checkpoints and that of step `best`."""
+    for folder in newest_first(run)[keep:]:
+        if step_of(folder) != best:
+            shutil.rmtree(folder)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -134,10 +143,14 @@ class _whole:
         if kind is not None:
             shutil.rmtree(self._part, ignore_errors=True)
             return
-        for file in self._part.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
+        try:
+            for file in self._part.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+        except OSError:  # a disk may notice only now that it is full
+            shutil.rmtree(self._part, ignore_errors=True)
+            raise
         if self._folder.exists():
             shutil.rmtree(self._folder)
         self._part.rename(self._folder)

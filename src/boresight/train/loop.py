@@ -25,7 +25,7 @@ from boresight.methods import Method
 from boresight.models import lora
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.train import checkpoint, distributed, replicas, step_zero
+from boresight.train import best, checkpoint, distributed, replicas, step_zero
 from boresight.train.forward import Kind
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
@@ -66,7 +66,7 @@ class Task:
     eval_rows: Sequence[Row]
     run: Path
     tracker: Tracker
-    probes: Sequence[Callable[[], ByRow]] = ()
+    probes: Sequence[Callable[[int], ByRow]] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
 
     @property
@@ -90,32 +90,39 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
     recipe, steps = task.recipe, task.batches.steps
     optimizer = make_optimizer(task.policy, recipe.optim)
     eval_every = recipe.train.eval_every or max(1, steps // 8)
-    done = {"step": 0, "lr_sum": 0.0}
+    done: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
     if resume_from:
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
         load = load_shards if in_parts else checkpoint.load_state
         done = load(resume_from, task.policy, optimizer)
+        _drop_older(task, done)  # a run killed right after a checkpoint has not done so
     replicas.check_replicas(task.policy, "at the start")
     after: ByRow | None = None
     task.policy.train()
     with listening() as stop:
         for step in range(int(done["step"]), steps):
             rate = learning_rate(step, steps, recipe.optim)
-            done = {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
+            done |= {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
             numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
             task.tracker.log(step + 1, "train", numbers)
             due = step + 1 == steps or (step + 1) % eval_every == 0
             if due or distributed.anyone(task.tracker.stopping):
-                after = evaluate_now(task, step + 1)
+                held_out, after = evaluate_now(task, step + 1)
+                done |= best.found(recipe, held_out, done)
             stopping = distributed.anyone(stop.made)
-            if _save_due(recipe, step + 1, stopping):
+            if _save_due(recipe, step + 1, stopping or done.get("best_step") == step + 1):
                 _save(task, optimizer, done)
                 if stopping and step + 1 < steps:
                     raise Interrupted(f"stopped after step {step + 1} of {steps}; go on with --resume.")
             if distributed.anyone(task.tracker.stopping):
                 break
     save_final(task)
-    return after if after is not None else evaluate_now(task, steps)
+    if "best_step" in done:
+        task.tracker.say(best.told(recipe, done))
+    if after is None:  # cut between its last checkpoint and its end: this evaluation is in the log already
+        with whole(task.policy):
+            after = measure(task, steps)[1]
+    return after
 
 
 def save_final(task: Task) -> None:
@@ -127,10 +134,10 @@ def save_final(task: Task) -> None:
             checkpoint.save_model(final, task.tokenizer, task.run / "model", weights)
 
 
-def _save_due(recipe: Recipe, step: int, stopping: bool) -> bool:
+def _save_due(recipe: Recipe, step: int, wanted: bool) -> bool:
     """Whether a checkpoint is due. Never between two updates on one rollout: it could not be redrawn."""
     every = recipe.train.save_every
-    return step % recipe.rollout.updates == 0 and (stopping or (every is not None and step % every == 0))
+    return step % recipe.rollout.updates == 0 and (wanted or (every is not None and step % every == 0))
 
 
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
@@ -140,17 +147,22 @@ def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) ->
         save_shards(folder, task.policy, optimizer, done)
     elif distributed.is_first():
         checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
+    _drop_older(task, done)
+
+
+def _drop_older(task: Task, done: dict[str, Any]) -> None:
     if distributed.is_first():
-        checkpoint.drop_older(task.run, task.recipe.train.keep)
+        checkpoint.drop_older(task.run, task.recipe.train.keep, done.get("best_step"))
 
 
-def evaluate_now(task: Task, step: int) -> ByRow:
-    """Log the held-out numbers after `step` steps; returns them by row."""
+def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
+    """Log the held-out numbers after `step` steps; returns them as means and by row."""
     with whole(task.policy):
-        numbers, by_row = measure(task, step / task.batches.steps)
+        numbers, by_row = measure(task, step)
     if numbers:
         task.tracker.log(step, "eval", numbers)
-    return by_row
+    best.refuse_unmeasured(task.recipe, numbers)
+    return numbers, by_row
 
 
 def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
@@ -237,15 +249,15 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
     return gathered.of_all()
 
 
-def measure(task: Task, progress: float) -> tuple[dict[str, float], ByRow]:
+def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     """Every held-out number of this moment: as means, and by row."""
     numbers: dict[str, float] = {}
     by_row: ByRow = {}
     if task.eval_rows:
-        gathered = evaluate_rows(task, task.eval_rows, progress)
+        gathered = evaluate_rows(task, task.eval_rows, step / task.batches.steps)
         numbers, by_row = gathered.summary(), gathered.by_row()
     for probe in task.probes:
-        for name, values in probe().items():
+        for name, values in probe(step).items():
             by_row[name] = values
             known = [value for value in values.values() if not math.isnan(value)]
             numbers[name] = math.fsum(known) / len(known) if known else math.nan

@@ -45,15 +45,18 @@ def find_checkpoint(folder: Path, recipe: Recipe, facts: dict[str, Any]) -> Path
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Drop logged lines after `step`, which will be logged again, and half-written checkpoints."""
+    """Drop logged lines after `step`, which will be logged again, and half-written or damaged checkpoints."""
     for part in (folder / "checkpoints").glob(".*.part"):
         shutil.rmtree(part, ignore_errors=True)
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if _step_of(line) <= step]
-    part = path.with_suffix(".part")
-    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    part.replace(path)
+    for newer in checkpoint.newest_first(folder):
+        if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
+            shutil.rmtree(newer)
+    for path in (folder / "metrics.jsonl", folder / "probes.jsonl"):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        part = path.with_suffix(".part")
+        part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        part.replace(path)
 
 
 def _step_of(line: str) -> float:

@@ -32,7 +32,7 @@ from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits, shard, whole
 from boresight.models.stop_tokens import wire_stop_tokens
-from boresight.train import activations, assemble, distributed, trackers
+from boresight.train import activations, assemble, distributed, full_disk, trackers
 from boresight.train.checkpoint import latest_sound
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
@@ -58,7 +58,7 @@ def run(
 
     Raises:
         UserError: `folder` already holds a run, or anything in the recipe or the data is wrong; then
-            the folder is not created.
+            the folder is not created. The disk takes no more; then the message says what is whole.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -66,7 +66,7 @@ def run(
         if console is None or not distributed.is_first():
             console = Console(soft_wrap=True, quiet=not distributed.is_first())
         folder = Path(distributed.from_first(str(folder)))
-        with distributed.noticing_losses(folder):
+        with distributed.noticing_losses(folder), full_disk.told(folder):
             report = _run(recipe, folder, console, resume, listeners)
             distributed.wait()  # so that the folder is whole when any process goes on
     return report
@@ -105,7 +105,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners
         parts = assemble.offline(recipe, kind, policy, data, console)
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
     probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
-    probes += answer_probe(recipe, policy, tokenizer, asked)
+    probes += answer_probe(recipe, policy, tokenizer, asked, folder)
     asked = asked[: recipe.evaluate.samples]
     if sharded:
         shard(policy)
@@ -146,7 +146,7 @@ def write_start(task: Task, asked: Sequence[answers.Question], console: Console)
     """Measure the start model and keep it: a resumed run cannot measure it again."""
     with whole(task.policy):
         said = answers.answer_all(task.policy, task.tokenizer, asked, task.recipe.evaluate, console)
-    start = {"answers": said, "numbers": evaluate_now(task, 0)}
+    start = {"answers": said, "numbers": evaluate_now(task, 0)[1]}
     if distributed.is_first():
         write_json(task.run / "start.json", start)
     return start
