@@ -49,8 +49,18 @@ def write_fake_run(folder: Path, seed: int = 0, steps: int = 200, hostile: bool 
     _write_json(folder / "data.json", _data(hostile))
     _write_lines(folder / "metrics.jsonl", _metric_lines(rng, steps))
     _write_lines(folder / "samples.jsonl", samples)
+    _write_lines(folder / "probes.jsonl", _probe_lines(samples[:4], steps, hostile))
     _write_json(folder / "evaluation.json", {"metrics": _evaluation(rng, samples, hostile)})
     return folder
+
+
+def _probe_lines(samples: list[dict[str, Any]], steps: int, hostile: bool) -> list[dict[str, Any]]:
+    said = f"Half way there. {ATTACK}" if hostile else "Half way there."
+    return [
+        {"step": step, "id": sample["id"], "answer": said, "finish": "length"}
+        for step in (0, steps // 2, steps)
+        for sample in samples
+    ]
 
 
 def _recipe(seed: int) -> dict[str, Any]:

@@ -87,6 +87,28 @@ def test_planted_scripts_are_text(page):
     assert page.locator("img, iframe, .sample script").count() == 0
 
 
+def test_what_was_said_on_the_way_is_folded_below_the_answers(page):
+    """Of three evaluations the first and the last stand above whole; the one between is cut at 64 tokens."""
+    page.click(".chip:has-text('Followed')")
+    assert page.locator(".sample").count() == 4
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    note = page.locator(".sample.current .note[open]")
+    assert note.locator("summary").all_inner_texts() == ["after step 100"]
+    assert note.locator(".text").inner_text().startswith("Half way there. </script>")
+    assert note.locator(".text").inner_text().endswith(" …")
+
+
+def test_filter_by_length(page):
+    longer, shorter = (page.locator(f".chip:has-text('{name}') small") for name in ("Longer", "Shorter"))
+    assert 0 < int(shorter.inner_text()) <= 60
+    page.click(".chip:has-text('Shorter')")
+    for sample in page.locator(".sample").all():
+        before, after = sample.locator(".answer .role").all_inner_texts()
+        assert int(after.split()[-2]) <= int(before.split()[-2])
+    assert longer.count() <= 1
+
+
 def test_filter_by_text_and_by_outcome(page):
     assert _count(page) == "60 prompts"
     page.fill("#filter", "OWLS")

@@ -169,6 +169,11 @@ def shared_prompts(runs: Sequence[RunData]) -> list[dict]:
                     "prompt": sample.prompt,
                     "answers": [other.answers[-1] for other in found],
                     "checks": [other.checks[-1] for other in found],
+                    "notes": [
+                        (f"{run.name} after step {step:,}", said)
+                        for run, other in zip(runs, found, strict=True)
+                        for step, said in other.between
+                    ],
                 }
             )
     return rows

@@ -26,7 +26,7 @@ from boresight.errors import UserError
 from boresight.report.facts import environment, facts, splits
 from boresight.report.figures import figures
 from boresight.report.headline import headline
-from boresight.report.read_run import RunData, read_run
+from boresight.report.read_run import RunData, Sample, read_run
 from boresight.report.table import metric_rows
 from boresight.whole_file import write_whole
 
@@ -65,9 +65,15 @@ def render(run: RunData) -> str:
             "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
             "columns": ["before training", "after training"],
             "outcomes": ["Fixed", "Broken", "Still failing"],
-            "samples": [asdict(sample) for sample in run.samples],
+            "samples": [_as_card(sample) for sample in run.samples],
         },
     )
+
+
+def _as_card(sample: Sample) -> dict[str, Any]:
+    """A sample as report.js draws it; what was said on the way is folded away below the answers."""
+    between = [(f"after step {step:,}", said) for step, said in sample.between]
+    return asdict(sample) | {"notes": between, "between": None}
 
 
 def page(

@@ -46,6 +46,8 @@ class Sample:
     prompt: list[dict[str, str]]
     answers: list[str | None]
     checks: list[dict[str, bool]]
+    between: list[tuple[int, str]] = field(default_factory=list)
+    """Steps on the way and what was said then, for prompts that were followed."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def read_run(folder: Path) -> RunData:
         train=[line for line in steps if line.get("split") == "train"],
         eval=[line for line in steps if line.get("split") == "eval"],
         metrics=list(_metrics(evaluation, notes)),
-        samples=list(_samples(folder / "samples.jsonl", notes)),
+        samples=list(_samples(folder, notes)),
         notes=notes,
         findings=ranked(read_findings(folder)),
     )
@@ -253,14 +255,29 @@ def _float(value: Any, otherwise: float) -> float:
     return otherwise if value is None else float(value)
 
 
-def _samples(path: Path, notes: list[str]) -> Iterator[Sample]:
-    for index, line in enumerate(_json_lines(path, notes)):
+def _samples(folder: Path, notes: list[str]) -> Iterator[Sample]:
+    followed = _between(folder / "probes.jsonl", notes)
+    for index, line in enumerate(_json_lines(folder / "samples.jsonl", notes)):
+        id = str(line.get("id", index))
         yield Sample(
-            id=str(line.get("id", index)),
+            id=id,
             prompt=_messages(line.get("prompt")),
             answers=[_answer(line.get("before")), _answer(line.get("after"))],
             checks=[_checks(line.get("before_checks")), _checks(line.get("after_checks"))],
+            between=followed.get(id, []),
         )
+
+
+def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
+    """What was said by prompt between the first evaluation and the last, which are shown whole."""
+    lines = [line for line in _json_lines(path, notes) if isinstance(line.get("step"), int)]
+    last = max((line["step"] for line in lines), default=0)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for line in lines:
+        if 0 < line["step"] < last:
+            cut = " …" if line.get("finish") == "length" else ""
+            found.setdefault(str(line.get("id")), []).append((line["step"], f"{line.get('answer')}{cut}"))
+    return found
 
 
 def _messages(prompt: Any) -> list[dict[str, str]]:

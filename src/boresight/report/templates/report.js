@@ -108,12 +108,18 @@
     ["Met by some", (s) => shared(s).some((name) => metBy(s, name) > 0 && metBy(s, name) < s.checks.length)],
     ["Met by none", (s) => shared(s).some((name) => metBy(s, name) === 0)],
   ];
+  const length = (answer) => (answer === null ? NaN : answer.length), LONGER_BY = 1.1;
+  const ofLength = [
+    ["Longer", (s) => length(s.answers[1]) > LONGER_BY * length(s.answers[0])],
+    ["Shorter", (s) => length(s.answers[0]) > LONGER_BY * length(s.answers[1])],
+  ];
   // A page that sorts its samples itself gives each one tags, and a label for every tag.
   const tagged = (payload.kinds || []).map(([label, tag]) => [label, (s) => s.tags.includes(tag)]);
   const kinds = [
     ["All", () => true],
-    ...(tagged.length ? tagged : payload.columns.length === 2 ? ofTwo : ofMany),
+    ...(tagged.length ? tagged : payload.columns.length === 2 ? [...ofTwo, ...ofLength] : ofMany),
     ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
+    ["Followed", (s) => !tagged.length && s.notes && s.notes.length > 0],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
   const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };
@@ -148,7 +154,7 @@
     return element("div", "answer", head, text, checksOf(sample.checks[column]));
   }
 
-  // What a judge said, folded away until it is asked for.
+  // What a judge said, or the policy on the way, folded away until it is asked for.
   function notesOf(sample) {
     return (sample.notes || []).map(([title, said]) => {
       const text = element("div", "text", said);
