@@ -75,3 +75,11 @@ def test_marks_lie_where_their_numbers_are():
 def test_an_infinite_limit_reaches_the_edge():
     drawing = draw({"after": Interval(3.0, -math.inf, math.inf, 1)}, unit_named("nats"))
     assert (drawing.marks[0].low, drawing.marks[0].high) == (0, 100)
+
+
+def test_differences_are_drawn_around_no_difference():
+    """From -.06 to .097 on a scale of ±.1: -.06 is a fifth of the width from the left end, .097 at 98.5 %."""
+    drawn = draw({"after": Interval(0.019, -0.06, 0.097, 53)}, unit_named("share"), null=0.0)
+    (mark,) = drawn.marks
+    assert (drawn.left, drawn.right, drawn.null) == ("-10.0", "10.0", 50.0)
+    assert (mark.low, mark.at, mark.high) == pytest.approx((20.0, 59.5, 98.5))

@@ -39,6 +39,8 @@ class Drawing:
     right: str
     says: str
     """The same in words, for screen readers."""
+    null: float | None = None
+    """Where no difference lies, in percent of the width."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,16 @@ def _counts(metric: Metric) -> str:
     return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")
 
 
-def draw(intervals: dict[str, Interval | None], unit: Unit) -> Drawing | None:
-    """Where the marks of several intervals lie on a scale that holds them all."""
+def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None = None) -> Drawing | None:
+    """Where the marks of several intervals lie on a scale that holds them all, with `null` in its middle."""
     found = {role: interval for role, interval in intervals.items() if interval}
     ends = [x for i in found.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
     if not ends:
         return None
-    low, high = _scale(min(ends), max(ends), is_share=unit.factor == 100)
+    if null is None:
+        low, high = _scale(min(ends), max(ends), is_share=unit.factor == 100)
+    else:
+        low, high = _around(null, max(abs(x - null) for x in ends))
 
     def place(x: float) -> float:
         return round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
@@ -107,7 +112,15 @@ def draw(intervals: dict[str, Interval | None], unit: Unit) -> Drawing | None:
         left=number(low * unit.factor),
         right=number(high * unit.factor),
         says="; ".join(f"{role} {unit.value(i.value)} {unit.limits(i)}" for role, i in found.items()),
+        null=None if null is None else 50.0,
     )
+
+
+def _around(null: float, reach: float) -> tuple[float, float]:
+    """Equally far to both sides, rounded, so that a line in the middle parts more from less."""
+    step = 10 ** math.floor(math.log10(max(reach, 1e-9)))
+    half = math.ceil(reach / step) * step
+    return null - half, null + half
 
 
 def _scale(low: float, high: float, is_share: bool) -> tuple[float, float]:

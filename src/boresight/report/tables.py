@@ -53,13 +53,19 @@ def markdown(table: Table) -> str:
 
 
 def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a pipe in a cell is escaped, a line break becomes a space."""
+    """A Markdown table, figures on the right; a pipe in a cell is escaped, a line break becomes a space."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(re.sub(r"\s+", " ", cell).replace("|", "\\|") for cell in cells) + " |\n"
 
-    rule = "|---|" + "---:|" * (len(head) - 1) + "\n"
+    columns = [[row[i] for row in rows] for i in range(1, len(head))]
+    rule = "|---|" + "".join("---:|" if _figures(column) else "---|" for column in columns) + "\n"
     return line(head) + rule + "".join(line(cells) for cells in rows)
+
+
+def _figures(cells: Sequence[str]) -> bool:
+    """Whether each cell of a column begins with a digit or a sign, or holds nothing but a dash."""
+    return all(re.match(r"[+\-−]?\d|[–-]?$", cell) for cell in cells)
 
 
 def latex(table: Table) -> str:
