@@ -1,0 +1,1 @@
+"""The TRL side and the scorer of `benchmarks/trl_defaults.py`."""
