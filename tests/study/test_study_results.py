@@ -30,7 +30,7 @@ def test_a_win_rate_counts_ties_one_half():
 
 def test_a_win_rate_looks_at_who_is_better_not_by_how_much():
     """Rewards of 0.1 against 0 and of 0 against 5 are a win and a loss: one half."""
-    found = difference({0: {"a": 0.0, "b": 5.0}}, {0: {"a": 0.1, "b": 0.0}}, "win_rate")
+    found = difference([({0: {"a": 0.0, "b": 5.0}}, {0: {"a": 0.1, "b": 0.0}})], "win_rate")
     assert found.mean.value == 0
 
 
@@ -38,14 +38,37 @@ def test_seeds_and_prompts_are_paired():
     """Only seed 0 is shared; of its prompts only a and b: differences 1 and 0, mean one half."""
     of = {0: {"a": 0.0, "b": 1.0, "c": 1.0}, 1: {"a": 0.0}}
     to = {0: {"a": 1.0, "b": 1.0}, 2: {"a": 1.0}}
-    found = difference(of, to, "accuracy")
+    found = difference([(of, to)], "accuracy")
     assert (found.mean.value, found.mean.n, found.mean.missing, found.seeds) == (0.5, 2, 1, 1)
     assert found == difference_over_seeds([of[0]], [to[0]], bounds=(-1.0, 1.0))
 
 
+def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
+    """Prompt a: gains 1 and 0, mean one half; b: 0 and -1, mean minus one half; c is missing in one pair.
+
+    By wins, the same; of three prompts two have all values.
+    """
+    measured = {
+        "x": {"good": {0: {"a": 0.0, "b": 1.0, "c": 0.0}}},
+        "y": {"good": {0: {"a": 1.0, "b": 1.0, "c": 1.0}}},
+        "z": {"good": {0: {"a": 0.0, "b": 0.0}}},
+    }
+    wanted = Comparison(title="all", of=["x", "x"], to=["y", "z"], metrics=["good", "win_rate"])
+    by_good, by_wins = compared(measured, [wanted])
+    assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
+    assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
+    assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
+    assert "Y; Z (taken together) and X cannot be told apart" in sentence(by_good, dict(x="X", y="Y", z="Z"))
+
+
+def test_arms_are_compared_in_pairs():
+    with pytest.raises(ValueError, match="of names 2 arms and to 1"):
+        Comparison(title="t", of=["x", "y"], to="z")
+
+
 def test_an_arm_without_values_has_no_mean_and_no_difference():
     assert mean_of({}, "accuracy") is None
-    assert difference({}, {0: {"a": 1.0}}, "accuracy") is None
+    assert difference([({}, {0: {"a": 1.0}})], "accuracy") is None
     (found,) = compared({}, [Comparison(title="t", of="x", to="y", metrics=["accuracy"])])
     assert (found.verdict, found.shown) == ("not measured", None)
     assert "not measured" in sentence(found, {"x": "X", "y": "Y"})

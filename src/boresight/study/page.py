@@ -329,7 +329,8 @@ def comma_separated(study: Study, found: Found, results: Sequence[Compared]) -> 
     for c in results:
         if c.difference and c.shown:
             numbers = _numbers(c.shown, c.metric, c.difference.seeds)
-            writer.writerow(["comparison", plain(f"{c.to} against {c.of}"), c.metric, *numbers, c.p])
+            name = plain(f"{' + '.join(c.to)} against {' + '.join(c.of)}")
+            writer.writerow(["comparison", name, c.metric, *numbers, c.p])
     return stream.getvalue()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from boresight import config
 from boresight.config import Recipe, Section
@@ -59,14 +59,26 @@ class Group(Section):
 
 
 class Comparison(Section):
-    """Arm `to` minus arm `of`, paired by seed and prompt."""
+    """Arm `to` minus arm `of`, paired by seed and prompt; or several such pairs of arms taken together."""
 
     title: str
-    of: str
-    to: str
+    of: list[str] = Field(min_length=1)
+    to: list[str] = Field(min_length=1)
+    """One arm each, or as many as `of` has: the first against the first, and so on, their mean by prompt."""
     metrics: list[str] = ["accuracy", "win_rate"]
     headline: bool = True
     """Whether it counts in the sentence at the top."""
+
+    @field_validator("of", "to", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _in_pairs(self) -> Comparison:
+        if len(self.of) != len(self.to):
+            raise ValueError(f"of names {len(self.of)} arms and to {len(self.to)}; both need as many")
+        return self
 
 
 class Guide(Section):
@@ -144,7 +156,7 @@ class Plan(Section):
         for name, group in self.groups.items():
             found += [(f"groups.{name}.metrics", metric, METRICS) for metric in group.metrics]
         for c in self.comparisons:
-            found += [("comparisons", arm, self.arms) for arm in (c.of, c.to)]
+            found += [("comparisons", arm, self.arms) for arm in (*c.of, *c.to)]
             found += [("comparisons", metric, METRICS) for metric in c.metrics]
         for name, figure in self.figures.items():
             found += [(f"figures.{name}.arms", arm, self.arms) for arm in figure.arms]

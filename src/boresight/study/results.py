@@ -6,12 +6,15 @@ independently; seeds of one arm are kept apart until the interval is made.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from boresight.errors import UserError
-from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
+from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, over_seeds
 from boresight.evaluate.stats import Interval, Value, holm
 from boresight.evaluate.verdict import number, unit_named
 from boresight.study.metrics import METRICS
@@ -30,12 +33,13 @@ FAMILY_ERROR = 0.05
 class Compared:
     """One comparison by one metric. `difference` is `to` minus `of`; None where it could not be made.
 
-    `p` is adjusted by Holm's method over all comparisons of the study.
+    Several pairs of arms are taken together where `of` and `to` name several. `p` is adjusted by Holm's
+    method over all comparisons of the study.
     """
 
     title: str
-    of: str
-    to: str
+    of: Sequence[str]
+    to: Sequence[str]
     metric: str
     difference: OverSeeds | None
     headline: bool = True
@@ -85,31 +89,48 @@ def mean_of(values: BySeed, metric: str) -> OverSeeds | None:
     return over_seeds(known, bounds=SHARE if METRICS[metric].unit == "share" else None)
 
 
-def difference(of: BySeed, to: BySeed, metric: str) -> OverSeeds | None:
-    """`to` minus `of`, paired by the seeds and prompts that both have; None where they share none.
+def difference(pairs: Sequence[tuple[BySeed, BySeed]], metric: str) -> OverSeeds | None:
+    """The second minus the first, paired by the seeds and prompts that all have; None where there are none.
+
+    Several pairs of arms are averaged by prompt first: their answers to one prompt are not independent.
 
     For `win_rate` the values are rewards, and the difference is that of wins and losses: the share of
-    prompts on which `to` is better minus the share on which it is worse. The win rate with ties one half
-    is one half of it, plus one half.
+    prompts on which the second is better minus the share on which it is worse. The win rate with ties one
+    half is one half of it, plus one half.
     """
-    seeds = [seed for seed in of if seed in to and set(of[seed]) & set(to[seed])]
-    if not seeds:
+    seeds = [s for s in pairs[0][0] if all(s in of and s in to for of, to in pairs)]
+    differences = [_mean_by_prompt([_minus(of[s], to[s], metric) for of, to in pairs]) for s in seeds]
+    differences = [by for by in differences if by]
+    if not differences:
         return None
-    before, after = [of[s] for s in seeds], [to[s] for s in seeds]
-    if metric == "win_rate":
-        after = [_signs(a, b) for a, b in zip(before, after, strict=True)]
-        before = [dict.fromkeys(signs, 0.0) for signs in after]
-    bounds = DIFFERENCE if METRICS[metric].unit == "share" else None
+    share = metric == "win_rate" or METRICS[metric].unit == "share"
     try:
-        return difference_over_seeds(before, after, bounds=bounds)
+        return over_seeds(differences, bounds=DIFFERENCE if share else None)
     except UserError:  # no prompt has all values
         return None
+
+
+def _minus(of: ByPrompt, to: ByPrompt, metric: str) -> dict[str, float]:
+    """`to` minus `of` by prompt; for `win_rate` its sign. NaN where either lacks the prompt."""
+    found = {}
+    for prompt in dict.fromkeys([*of, *to]):
+        a, b = of.get(prompt), to.get(prompt)
+        gap = math.nan if a is None or b is None else float(b) - float(a)
+        found[prompt] = float(np.sign(gap)) if metric == "win_rate" else gap
+    return found
+
+
+def _mean_by_prompt(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over what has values for all; NaN for the rest. Empty where no prompt has all values."""
+    prompts = dict.fromkeys(prompt for by in each for prompt in by)
+    means = {prompt: math.fsum(by.get(prompt, math.nan) for by in each) / len(each) for prompt in prompts}
+    return means if any(not math.isnan(mean) for mean in means.values()) else {}
 
 
 def compared(measured: Measured, wanted: Sequence[Comparison]) -> list[Compared]:
     """Every comparison by every metric it names, with p-values adjusted over all of them."""
     found = [
-        Compared(c.title, c.of, c.to, metric, _difference(measured, c.of, c.to, metric), c.headline)
+        Compared(c.title, c.of, c.to, metric, _difference(measured, c, metric), c.headline)
         for c in wanted
         for metric in c.metrics
     ]
@@ -120,7 +141,7 @@ def compared(measured: Measured, wanted: Sequence[Comparison]) -> list[Compared]
 def sentence(c: Compared, titles: Mapping[str, str]) -> str:
     """A comparison in words, with its interval."""
     label, unit = METRICS[c.metric].label, unit_named(METRICS[c.metric].unit)
-    a, b = titles[c.of], titles[c.to]
+    a, b = _together(c.of, titles), _together(c.to, titles)
     if c.shown is None or c.difference is None:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
     limits, over = unit.limits(c.shown), _over(c.difference)
@@ -132,6 +153,11 @@ def sentence(c: Compared, titles: Mapping[str, str]) -> str:
     said = {"better": "is better than", "worse": "is worse than", "not resolved": "and"}[c.direction]
     tail = " cannot be told apart" if c.direction == "not resolved" else ""
     return f"{b} {said} {a}{tail}: {label} {size}, {over}."
+
+
+def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
+    names = list(dict.fromkeys(titles[arm] for arm in arms))
+    return names[0] if len(names) == 1 else "; ".join(names) + " (taken together)"
 
 
 def headline(found: Sequence[Compared]) -> str:
@@ -150,16 +176,10 @@ def headline(found: Sequence[Compared]) -> str:
     return "; ".join(parts) + "."
 
 
-def _difference(measured: Measured, of: str, to: str, metric: str) -> OverSeeds | None:
+def _difference(measured: Measured, c: Comparison, metric: str) -> OverSeeds | None:
     source = "good" if metric == "win_rate" else metric
-    values = [measured.get(arm, {}).get(source, {}) for arm in (of, to)]
-    return difference(values[0], values[1], metric)
-
-
-def _signs(a: ByPrompt, b: ByPrompt) -> dict[str, float]:
-    """1 where b is better, -1 where a is, 0 on ties; prompts that either lacks are left out."""
-    both = [p for p in a if p in b and a[p] is not None and b[p] is not None]
-    return {p: float((b[p] > a[p]) - (b[p] < a[p])) for p in both}  # type: ignore[operator]
+    of, to = ([measured.get(arm, {}).get(source, {}) for arm in arms] for arms in (c.of, c.to))
+    return difference(list(zip(of, to, strict=True)), metric)
 
 
 def _rate(balance: float) -> float:
