@@ -44,8 +44,9 @@ def train(
 
     Args:
         recipe: a YAML file, or the same as nested dictionaries.
-        run: folder of the run; by default a new one under `runs/`.
-        resume: go on with the interrupted run in `run`.
+        run: folder of the run; by default a new one under `runs/`. A run there that was cut short goes on
+            from its last checkpoint.
+        resume: insist on that: without a run in `run` it is an error.
         quiet: print nothing. What is found is in the run either way.
         sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`.
 
@@ -54,9 +55,11 @@ def train(
         `samples`, `findings`, `folder`, `page`. Margins and KL are in nats, learning rates per step.
 
     Raises:
-        UserError: a mistake in the recipe or the data, a folder that is in use, or an error that
-            `check` finds and `check.allow` does not name. Nothing is written then.
-        Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint and `resume=True` goes on.
+        UserError: a mistake in the recipe or the data, an error that `check` finds and `check.allow` does
+            not name, or a folder whose run is finished, of another recipe or under way. Nothing is written
+            then.
+        Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder
+            as `run` goes on.
     """
     from boresight import config
     from boresight.errors import UserError

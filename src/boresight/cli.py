@@ -68,9 +68,12 @@ def train(
         # torchrun takes --run for an abbreviation of an option of its own, even after our verb.
         typer.Option("--run", "--run-folder", help="Folder of the run; default runs/RECIPE-TIME."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="The run in --run must be there.")] = False,
 ) -> None:
-    """Train by a recipe, evaluate before and after, and write the report."""
+    """Train by a recipe, evaluate before and after, and write the report.
+
+    A run in --run that was cut short goes on from its last checkpoint.
+    """
     from boresight import config
     from boresight.train.distributed import joined
     from boresight.train.run import default_folder

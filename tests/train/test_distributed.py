@@ -441,7 +441,9 @@ def test_an_error_that_all_meet_is_said_once(tmp_path, pair):
     (tmp_path / "used/config.yaml").write_text("")
     told = pair.end(run_recipe, text, tmp_path / "used")
     assert sorted(failed.error for failed in told) == ["SystemExit", "UserError"]
-    assert "already holds a run" in next(failed.message for failed in told if failed.error == "UserError")
+    assert "ended before its first checkpoint" in next(
+        failed.message for failed in told if failed.error == "UserError"
+    )
 
 
 @pytest.mark.parametrize("number", [1, pytest.param(0, marks=pytest.mark.slow)])
@@ -456,7 +458,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_a_good_checkpoint(t
     assert left.message.startswith("another process of this run has died; ")
     assert left.message.endswith("checkpoints/step-4 is good: go on with --resume.")
     assert not list((tmp_path / "cut/checkpoints").glob(".*"))
-    run_recipe(text, tmp_path / "cut", resume=True)
+    run_recipe(text, tmp_path / "cut")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -508,7 +510,7 @@ def test_torchrun_kill_and_go_on_is_the_unkilled_run(tmp_path, pair, parallel):
     assert killed.returncode != 0
     assert told.count("boresight: another process of this run has died; cut/checkpoints/step-") == 1
     assert not (tmp_path / "cut/evaluation.json").exists()
-    resumed = torchrun(tmp_path, "--run-folder", "cut", "--resume")
+    resumed = torchrun(tmp_path, "--run-folder", "cut")
     told, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, told
     pair.run(run_recipe, text, tmp_path / "whole")
@@ -525,6 +527,6 @@ def test_torchrun_hands_on_a_signal_and_the_run_stops_at_a_checkpoint(tmp_path):
         os.sched_yield()
     running.terminate()
     told, _ = running.communicate(timeout=120)
-    assert told.count("go on with --resume.") == 1
+    assert told.count("go on with --resume --run-folder cut.") == 1
     last = checkpoint.latest_sound(tmp_path / "cut")
     assert last is not None and f"boresight: stopped after {last.name.replace('-', ' ')} of 5000;" in told

@@ -1,8 +1,11 @@
 """Resuming is a theorem: 2k steps equal k steps, an interruption and a resumption, to the bit."""
 
+import io
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,10 +14,10 @@ from rich.console import Console
 
 from boresight import config
 from boresight.errors import UserError
-from boresight.train import checkpoint
+from boresight.train import checkpoint, loop
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.loop import train
-from boresight.train.run import run
+from boresight.train.run import run, run_to_end
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.train.fixtures import make_task
 from tests.train.test_loop import LM_METHODS
@@ -141,26 +144,94 @@ def parsed(text, **optim):
     return config.parse(raw)
 
 
+def cut_short(recipe, folder, monkeypatch, *, before):
+    """Begin a run that dies before step number `before`, counted from 0."""
+    step = loop._step
+
+    def dying(task, optimizer, number, rate):
+        if number == before:
+            raise Halt
+        return step(task, optimizer, number, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", dying)
+        with pytest.raises(Halt):
+            run(recipe, folder, Console(quiet=True))
+
+
 def test_a_run_folder_resumes_to_the_same_evaluation_with_dropout(tmp_path, recipe, monkeypatch):
     """Dropout draws from the random state, so equality shows that the state was saved and restored."""
     quiet = Console(quiet=True)
     run(parsed(recipe), tmp_path / "whole", quiet)
-    from boresight.train import loop
-
-    step = loop._step
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            loop, "_step", lambda task, o, n, r: step(task, o, n, r) if n < 3 else (_ for _ in ()).throw(Halt)
-        )
-        with pytest.raises(Halt):
-            run(parsed(recipe), tmp_path / "cut", quiet)
-    with pytest.raises(UserError, match="cannot resume, the recipe differs in optim.lr"):
-        run(parsed(recipe, lr=0.02), tmp_path / "cut", quiet, resume=True)
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=3)
+    for resume in (True, False):
+        with pytest.raises(UserError, match=r"the recipe differs in optim.lr \(0.01 there, 0.02 here\)"):
+            run(parsed(recipe, lr=0.02), tmp_path / "cut", quiet, resume=resume)
     run(parsed(recipe), tmp_path / "cut", quiet, resume=True)
     assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
     for name in ("evaluation.json", "samples.jsonl"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
-    with pytest.raises(UserError, match="this run is finished"):
-        run(parsed(recipe), tmp_path / "cut", quiet, resume=True)
+    for resume in (True, False):
+        with pytest.raises(UserError, match="this run is finished"):
+            run(parsed(recipe), tmp_path / "cut", quiet, resume=resume)
     with pytest.raises(UserError, match="there is no run to resume"):
         run(parsed(recipe), tmp_path / "nowhere", quiet, resume=True)
+
+
+def test_starting_again_in_the_same_folder_goes_on_and_says_so(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    said = io.StringIO()
+    run(parsed(recipe), tmp_path / "cut", Console(file=said, width=500))
+    assert f"{tmp_path / 'cut'}: going on with the run there after step 2." in said.getvalue().splitlines()
+    run(parsed(recipe), tmp_path / "whole", Console(quiet=True))
+    assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
+
+
+def test_other_data_under_the_same_name_is_named_and_the_run_stays_as_it_is(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    before = (tmp_path / "cut/metrics.jsonl").read_text()
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"prompt": "one more", "completion": "row"}\n')
+    with pytest.raises(UserError, match=r"the data differs in .*train.rows \(8 there, 9 here\)"):
+        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert (tmp_path / "cut/metrics.jsonl").read_text() == before
+
+
+def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=0)
+    with pytest.raises(UserError, match="ended before its first checkpoint .*delete the folder and start"):
+        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    for name, text in (("notes.txt", "mine"), ("config.yaml", "systems: {a: {model: b}}")):
+        other = tmp_path / name.partition(".")[0]
+        other.mkdir()
+        (other / name).write_text(text)
+        with pytest.raises(UserError, match="something that is no run is there"):
+            run(parsed(recipe), other, Console(quiet=True))
+        assert [path.name for path in other.iterdir()] == [name]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from boresight.train.alone import Alone
+with Alone(Path(sys.argv[1])) as alone:
+    alone.take()
+    print("taken", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, recipe, monkeypatch):
+    """Going on would rewind its log. The lock ends with the process, however that ends."""
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "cut")], **pipes)
+    assert holder.stdout.readline() == b"taken\n"
+    for call in (run, run_to_end):
+        with pytest.raises(UserError, match="another process is training here"):
+            call(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert len(train_lines(tmp_path / "cut")) == 2
+    holder.kill()
+    holder.communicate()
+    run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert len(train_lines(tmp_path / "cut")) == 4

@@ -110,7 +110,7 @@ def run_trial(sweep: Sweep, trial: Trial, claim: Claim) -> float | None:
     recipe, folder = sweep.recipe_of(trial), sweep.run_folder(trial)
     with (sweep.trial_folder(trial) / "output.txt").open("a", encoding="utf-8") as file:
         console = Console(file=file, width=120, soft_wrap=True)
-        run_to_end(recipe, folder, console, [Overseer(sweep, trial, claim, recipe)])
+        run_to_end(recipe, folder, console, [Overseer(sweep, trial, claim, recipe)], claimed=True)
     values = sweep.by_prompt(trial)
     if not values:
         raise UserError(

@@ -113,7 +113,7 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
             if _save_due(recipe, step + 1, stopping or done.get("best_step") == step + 1):
                 _save(task, optimizer, done)
                 if stopping and step + 1 < steps:
-                    raise Interrupted(f"stopped after step {step + 1} of {steps}; go on with --resume.")
+                    raise Interrupted(f"stopped after step {step + 1} of {steps}; {_how_to_go_on(task.run)}.")
             if distributed.anyone(task.tracker.stopping):
                 break
     save_final(task)
@@ -123,6 +123,11 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
         with whole(task.policy):
             after = measure(task, steps)[1]
     return after
+
+
+def _how_to_go_on(run: Path) -> str:
+    """In words; torchrun keeps `--run` for itself."""
+    return f"go on with --resume {'--run' if distributed.world() == 1 else '--run-folder'} {run}"
 
 
 def save_final(task: Task) -> None:

@@ -16,32 +16,63 @@ import yaml
 from boresight.config import Recipe
 from boresight.errors import UserError
 from boresight.train import checkpoint
+from boresight.train.alone import Alone
+
+LONGEST_VALUES = 80
+"""Characters of two differing values that an error still shows."""
 
 
-def find_checkpoint(folder: Path, recipe: Recipe, facts: dict[str, Any]) -> Path:
-    """The checkpoint to go on from.
+def find_checkpoint(folder: Path, recipe: Recipe, alone: Alone, *, resume: bool) -> Path | None:
+    """The checkpoint that a run in `folder` goes on from; None where a new one begins.
+
+    With `resume` a run must be there. Without, it goes on where one was cut short. The folder is locked
+    before it is looked at.
 
     Raises:
-        UserError: no run there, a finished one, one without a sound checkpoint, or one made with
-            another recipe or other data; the message names what differs.
+        UserError: no run to resume, a finished one, one without a sound checkpoint, one made with another
+            recipe, whose difference is named, one that another process is at, or something that is no run.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: there is no run to resume; leave --resume out to start one.")
+    old = _recipe_there(folder)
+    if old is None:
+        _refuse_what_is_no_run(folder, resume)
+        return None
     if (folder / "evaluation.json").is_file():
         raise UserError(f"{folder}: this run is finished; give another folder with --run.")
+    alone.take()
     found = checkpoint.latest_sound(folder)
     if found is None:  # the files below may then be missing or torn
         raise UserError(
-            f"{folder}: the run has no checkpoint (train.save_every); start again in another folder."
+            f"{folder}: the run there ended before its first checkpoint (train.save_every); delete the "
+            "folder and start again, or give another one with --run."
         )
-    _same(
-        folder,
-        "recipe",
-        yaml.safe_load((folder / "config.yaml").read_text()),
-        yaml.safe_load(recipe.to_yaml()),
-    )
-    _same(folder, "data", json.loads((folder / "data.json").read_text()), json.loads(json.dumps(facts)))
+    _same(folder, "recipe", old, yaml.safe_load(recipe.to_yaml()))
     return found
+
+
+def refuse_other_data(folder: Path, facts: dict[str, Any]) -> None:
+    """Raise a `UserError` that names the difference when the run in `folder` had other data."""
+    old = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    _same(folder, "data", old, json.loads(json.dumps(facts)))
+
+
+def _recipe_there(folder: Path) -> Any:
+    """The recipe of the run in `folder`, whatever a kill has left of it; None where there is no run."""
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return None
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    # Evaluations and made data keep a recipe under this name too; theirs names no method.
+    return None if raw and "method" not in raw else raw
+
+
+def _refuse_what_is_no_run(folder: Path, resume: bool) -> None:
+    if resume:
+        raise UserError(f"{folder}: there is no run to resume; leave --resume out to start one.")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder}: something that is no run is there; give another folder with --run.")
 
 
 def rewind(folder: Path, step: int) -> None:
@@ -67,12 +98,22 @@ def _step_of(line: str) -> float:
 
 
 def _same(folder: Path, what: str, old: Any, new: Any) -> None:
-    differing = sorted(key for key, a, b in _walk(old, new) if a != b)
+    differing = sorted(_told(key, a, b) for key, a, b in _walk(old, new) if a != b)
     if differing:
         raise UserError(
-            f"{folder}: cannot resume, the {what} differs in {', '.join(differing[:4])}; "
+            f"{folder}: cannot go on with the run there, the {what} differs in {', '.join(differing[:4])}; "
             "put it back, or start a new run with --run."
         )
+
+
+def _told(key: str, old: Any, new: Any) -> str:
+    """`optim.lr (0.01 there, 0.02 here)`; without the values where they are long."""
+    values = f" ({_short(old)} there, {_short(new)} here)"
+    return key + values if len(values) <= LONGEST_VALUES else key
+
+
+def _short(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _walk(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,13 @@ from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits, shard, whole
 from boresight.models.stop_tokens import wire_stop_tokens
 from boresight.train import activations, assemble, distributed, full_disk, trackers
-from boresight.train.checkpoint import latest_sound
+from boresight.train.alone import Alone
+from boresight.train.checkpoint import latest_sound, step_of
 from boresight.train.environment import environment
 from boresight.train.forward import KINDS, Kind
 from boresight.train.loop import Task, evaluate_now, train
 from boresight.train.optim import learning_rate_sum
-from boresight.train.resume import find_checkpoint, rewind
+from boresight.train.resume import find_checkpoint, refuse_other_data, rewind
 from boresight.train.track import Listener, Tracker
 
 
@@ -49,15 +51,19 @@ def run(
     *,
     resume: bool = False,
     listeners: Sequence[Listener] = (),
+    claimed: bool = False,
 ) -> Path:
     """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
 
-    `listeners` get every line of metrics; what they raise ends the run.
+    A run that was cut short goes on from its checkpoint, with `resume` or without; with it, there must be
+    one. `listeners` get every line of metrics; what they raise ends the run. Of `claimed` folders the caller
+    knows that no other process is in them.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
     Raises:
-        UserError: `folder` already holds a run, or anything in the recipe or the data is wrong; then
+        UserError: `folder` holds a run that cannot go on: a finished one, one of another recipe or other
+            data, one without a checkpoint, one under way. Anything in the recipe or the data is wrong; then
             the folder is not created. The disk takes no more; then the message says what is whole.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
@@ -66,27 +72,44 @@ def run(
         if console is None or not distributed.is_first():
             console = Console(soft_wrap=True, quiet=not distributed.is_first())
         folder = Path(distributed.from_first(str(folder)))
-        with distributed.noticing_losses(folder), full_disk.told(folder):
-            report = _run(recipe, folder, console, resume, listeners)
+        with distributed.noticing_losses(folder), full_disk.told(folder), Alone(folder, claimed) as alone:
+            report = _run(recipe, folder, console, resume, listeners, alone)
             distributed.wait()  # so that the folder is whole when any process goes on
     return report
 
 
-def run_to_end(recipe: Recipe, folder: Path, console: Console, listeners: Sequence[Listener] = ()) -> None:
+def run_to_end(
+    recipe: Recipe,
+    folder: Path,
+    console: Console,
+    listeners: Sequence[Listener] = (),
+    *,
+    claimed: bool = False,
+) -> None:
     """Run, go on with, or leave alone what `folder` holds, so that a finished run is there afterwards.
 
-    A run that was killed before its first checkpoint is started again.
+    A run that was killed before its first checkpoint is started again. Of `claimed` folders as `run` says.
     """
     if (folder / "evaluation.json").exists():
         return
     going_on = (folder / "start.json").exists() and latest_sound(folder) is not None
-    if not going_on:
-        shutil.rmtree(folder, ignore_errors=True)
-    run(recipe, folder, console, resume=going_on, listeners=listeners)
+    if not going_on and folder.exists():
+        with Alone(folder, claimed or not (folder / "config.yaml").exists()) as alone:
+            alone.take()  # what another process is writing is not taken away
+            shutil.rmtree(folder, ignore_errors=True)
+    run(recipe, folder, console, resume=going_on, listeners=listeners, claimed=claimed)
 
 
-def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners: Sequence[Listener]) -> Path:
-    checked = [] if resume or not distributed.is_first() else look_first(recipe, folder, console)
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    console: Console,
+    resume: bool,
+    listeners: Sequence[Listener],
+    alone: Alone,
+) -> Path:
+    going_on = distributed.path_from_first(lambda: find_checkpoint(folder, recipe, alone, resume=resume))
+    checked = [] if going_on or not distributed.is_first() else look_first(recipe, console)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
     seed_everything(recipe.train.seed)
@@ -104,12 +127,16 @@ def _run(recipe: Recipe, folder: Path, console: Console, resume: bool, listeners
     else:
         parts = assemble.offline(recipe, kind, policy, data, console)
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
-    probes = [*parts.probes, *held_out_reward(recipe, policy, tokenizer, asked)]
-    probes += answer_probe(recipe, policy, tokenizer, asked, folder)
+    probes = [
+        *parts.probes,
+        *held_out_reward(recipe, policy, tokenizer, asked),
+        *answer_probe(recipe, policy, tokenizer, asked, folder),
+    ]
     asked = asked[: recipe.evaluate.samples]
     if sharded:
         shard(policy)
-    going_on = distributed.path_from_first(lambda: open_folder(folder, recipe, data, checked, resume))
+    begin = partial(open_folder, folder, recipe, data, checked, going_on, console, alone)
+    distributed.path_from_first(begin)
     with _tracker(folder, recipe, parts.batches.steps, len(data.eval.rows), console) as tracker:
         tracker.listeners += listeners
         task = Task(
@@ -169,19 +196,10 @@ def _tracker(
     return tracker
 
 
-def look_first(recipe: Recipe, folder: Path, console: Console) -> list[Finding]:
+def look_first(recipe: Recipe, console: Console) -> list[Finding]:
     """What stops a fresh run before anything is loaded raises a `UserError`; returns other findings."""
-    refuse_used_folder(folder)
     trackers.refuse_missing(recipe.train.trackers)
     return before_training(recipe, console)
-
-
-def refuse_used_folder(folder: Path) -> None:
-    """Raise a `UserError` when `folder` already holds a run."""
-    if (folder / "config.yaml").exists() or (folder.is_dir() and any(folder.iterdir())):
-        raise UserError(
-            f"{folder}: the folder already holds a run; give another one with --run, or go on with --resume."
-        )
 
 
 def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
@@ -236,16 +254,30 @@ def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> N
 
 
 def open_folder(
-    folder: Path, recipe: Recipe, data: Prepared, checked: Sequence[Finding], resume: bool
+    folder: Path,
+    recipe: Recipe,
+    data: Prepared,
+    checked: Sequence[Finding],
+    going_on: Path | None,
+    console: Console,
+    alone: Alone,
 ) -> Path | None:
-    """The checkpoint to go on from; or None, and a run folder with what is known before training."""
+    """Make a run folder with what is known before training; or rewind the one there to the checkpoint
+    that it goes on from."""
     facts = data.facts()
-    if resume:
-        found = find_checkpoint(folder, recipe, facts)
-        rewind(folder, int(found.name.removeprefix("step-")))
-        return found
+    if going_on:
+        refuse_other_data(folder, facts)
+        step = step_of(going_on)
+        rewind(folder, step)
+        console.print(f"{folder}: going on with the run there after step {step}.", highlight=False)
+        return going_on
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    try:
+        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
+            file.write(recipe.to_yaml())
+    except FileExistsError:
+        raise UserError(f"{folder}: another run has begun there; give another folder with --run.") from None
+    alone.take()
     write_json(folder / "data.json", facts)
     write_json(folder / "environment.json", environment())
     write_findings(folder, checked)
