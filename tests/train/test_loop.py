@@ -1,12 +1,17 @@
 """The loop: exact accumulation for every method, a trajectory that stays what it was, and learning."""
 
 import json
+import math
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from boresight import methods
+from boresight.check.monitor import read_findings, watch
 from boresight.errors import UserError
 from boresight.train.forward import KINDS
 from boresight.train.loop import accumulate, train
@@ -97,8 +102,30 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
     task = make_task(tmp_path, "sft", "train.batch=4", "train.steps=2")
     with torch.no_grad():
         task.policy.model.norm.weight[0] = float("nan")
-    with pytest.raises(UserError, match="step 1: the gradient is not finite"):
+    with pytest.raises(UserError, match=r"step 1: the gradient is not finite; .*there is no checkpoint yet"):
         train(task)
+
+
+def test_nan_in_the_middle_is_found_by_the_monitor_and_leaves_the_last_checkpoint(tmp_path):
+    """The third step's loss becomes NaN: nothing of it is in the checkpoint of the second."""
+    settings = ("train.batch=4", "train.steps=4", "train.save_every=1")
+    task = make_task(tmp_path, "dpo", *settings)
+    watch(tmp_path, task.tracker, task.recipe, 4, eval_rows=4)
+    build, steps = task.kind.build, count()
+
+    def poisoned(model, reference, rows, temperature):
+        x = build(model, reference, rows, temperature)
+        if torch.is_grad_enabled() and next(steps) == 2:
+            x = replace(x, policy_chosen=x.policy_chosen * torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+        return x
+
+    task.kind = replace(task.kind, build=poisoned)
+    with pytest.raises(UserError, match=r"step 3: .*not finite \(rows row-\d+\); .*step-2 is good"):
+        train(task)
+    found = [(f.name, f.step) for f in read_findings(tmp_path) if f.severity == "error"]
+    assert found == [("not-finite", 3)]
+    weights = load_file(tmp_path / "checkpoints/step-2/model/model.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_final_weights_load_elsewhere(tmp_path):

@@ -185,9 +185,8 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     replicas.sum_gradients(trainable)
     norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
     if not math.isfinite(norm):
-        raise UserError(
-            f"step {step + 1}: the gradient is not finite; lower optim.lr or look for broken rows."
-        )
+        task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
+        raise UserError(_not_finite(task, gathered, step + 1))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - started
@@ -203,6 +202,19 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
             "peak_memory_gb": peak_memory_gb(),
         }
     )
+
+
+def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
+    """What to look at and where the last good weights are, when a step would have broken them."""
+    measured = ("margin", "nll_per_token", "logp_per_token")
+    by_row = gathered.by_row()
+    broken = [
+        id for name in measured for id, value in by_row.get(name, {}).items() if not math.isfinite(value)
+    ]
+    rows = f" (rows {', '.join(broken[:5])})" if 0 < len(broken) < len(gathered.ids) else ""
+    good = checkpoint.latest_sound(task.run)
+    kept = f"{good} is good" if good else "there is no checkpoint yet (train.save_every)"
+    return f"step {step}: the gradient is not finite{rows}; lower optim.lr or look for broken rows; {kept}."
 
 
 def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
