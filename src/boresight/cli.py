@@ -68,7 +68,9 @@ def train(
         # torchrun takes --run for an abbreviation of an option of its own, even after our verb.
         typer.Option("--run", "--run-folder", help="Folder of the run; default runs/RECIPE-TIME."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, which must be there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="There must be a run in --run to go on with.")
+    ] = False,
 ) -> None:
     """Train by a recipe, evaluate before and after, and write the report.
 

@@ -3,18 +3,21 @@
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from rich.console import Console
+from safetensors.torch import load, save
 
 from boresight import config
 from boresight.errors import UserError
-from boresight.train import checkpoint, loop
+from boresight.train import checkpoint, loop, random_state
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.loop import train
 from boresight.train.run import run, run_to_end
@@ -112,6 +115,20 @@ def test_a_signal_saves_and_stops_after_the_step(tmp_path):
     with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume"):
         train(task)
     assert checkpoint.latest_sound(tmp_path).name == "step-2"
+
+
+def test_every_generator_goes_on_where_it_was():
+    """The first normal number of two is drawn, so that both libraries hold the second back."""
+
+    def draw():
+        drawn = [random.gauss(0, 1), random.random(), np.random.normal(), np.random.random()]
+        return [*drawn, torch.rand(1).item()]
+
+    draw()
+    kept = random_state.states()
+    expected = draw()
+    random_state.restore(load(save(kept)))
+    assert draw() == expected
 
 
 def test_handlers_are_put_back():

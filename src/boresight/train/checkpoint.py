@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from boresight.models import lora
 from boresight.models.lora import has_adapters
+from boresight.train import random_state
 
 
 def save_model(
@@ -39,7 +40,7 @@ def save_state(
     """Write everything that continuing after `progress["step"]` steps needs."""
     with _whole(folder) as part:
         save_model(policy, tokenizer, part / "model")
-        save_file(_optimizer_tensors(optimizer) | _random_states(), part / "state.safetensors")
+        save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
         (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
 
 
@@ -52,9 +53,7 @@ def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> d
         optimizer.state[parameter] = {
             name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
         }
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    random_state.restore(tensors)
     progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
     return progress
 
@@ -118,13 +117,6 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
         for index, parameter in enumerate(_parameters(optimizer))
         for name, value in optimizer.state[parameter].items()
     }
-
-
-def _random_states() -> dict[str, torch.Tensor]:
-    states = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["random.cuda"] = torch.cuda.get_rng_state()
-    return states
 
 
 class _whole:

@@ -1,0 +1,48 @@
+"""The state of every generator that a run may draw from, as tensors: torch's, Python's and numpy's.
+
+Nothing of ours draws from the last two without a seed of its own; rewards and losses of users may.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def states() -> dict[str, Tensor]:
+    """What `restore` puts back."""
+    version, words, spare = random.getstate()
+    legacy = np.random.get_state(legacy=False)
+    own = legacy["state"]
+    found = {
+        "random.cpu": torch.get_rng_state(),
+        "random.python": torch.tensor([version, *words]),
+        "random.python_spare": _spare(spare is not None, spare or 0.0),
+        "random.numpy": torch.tensor([*own["key"].tolist(), own["pos"]]),
+        "random.numpy_spare": _spare(legacy["has_gauss"], legacy["gauss"]),
+    }
+    if torch.cuda.is_available():
+        found["random.cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def restore(tensors: Mapping[str, Tensor]) -> None:
+    """Put the generators back to where `states` found them."""
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    version, *words = tensors["random.python"].tolist()
+    has, spare = tensors["random.python_spare"].tolist()
+    random.setstate((version, tuple(words), spare if has else None))
+    *key, position = tensors["random.numpy"].tolist()
+    has, spare = tensors["random.numpy_spare"].tolist()
+    np.random.set_state(("MT19937", np.array(key, np.uint32), position, int(has), spare))
+
+
+def _spare(has: bool | int, value: float) -> Tensor:
+    """The second of two normal numbers, which both libraries draw at once and keep."""
+    return torch.tensor([float(has), value], dtype=torch.float64)
