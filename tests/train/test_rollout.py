@@ -8,6 +8,7 @@ import torch
 
 from boresight.config import RolloutSection
 from boresight.data.batching import plan
+from boresight.errors import UserError
 from boresight.methods import get
 from boresight.models.logprobs import completion_logprobs
 from boresight.models.lora import LoraConfig, adapters_off, attach
@@ -15,9 +16,11 @@ from boresight.models.reference import live_reference
 from boresight.models.sample import Sample
 from boresight.train.assemble import _batches
 from boresight.train.forward import KINDS
+from boresight.train.loop import accumulate
 from boresight.train.rewards import Judge, RewardConfig
 from boresight.train.rollout import GroupRollouts, OnlinePrompt, Rollouts, Scorer, sampler, why_no_pair
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.train.fixtures import make_task
 
 SETTINGS = RolloutSection(k=3, max_new_tokens=6)
 
@@ -34,12 +37,12 @@ def says_green(prompts, completions, rows):
     return [float("g" in text) for text in completions]
 
 
-def rollouts(policy, reward="longer_is_better", prompts=4):
+def rollouts(policy, reward="longer_is_better", prompts=4, settings=SETTINGS):
     asked = [OnlinePrompt(f"p{i}", np.array([5, 6, 7 + i], np.int32), {}) for i in range(prompts)]
     return Rollouts(
         prompts=asked,
         plan=plan(prompts, prompts, epochs=None, steps=3, seed=0),
-        draw=sampler(policy, SETTINGS, (0,), seed=0),
+        draw=sampler(policy, settings, (0,), seed=0),
         scorer=Scorer(Judge([RewardConfig(function=f"{__name__}:{reward}")]), tiny_tokenizer()),
     )
 
@@ -138,3 +141,24 @@ def _recipe():
             "rollout": {"max_new_tokens": 6},
         }
     )
+
+
+@pytest.mark.parametrize(("method", "at"), [("xpo", 1.0), ("xpo", 0.5), ("rloo", 0.5)])
+def test_a_sampler_that_is_not_the_trainers_stops_at_step_0(tmp_path, method, at):
+    """Planted fault: answers are drawn at a temperature of 0.5 and learnt from at 1."""
+    policy = attach(tiny_model(initializer_range=0.2), LoraConfig(r=4, dropout=0.0), seed=0)
+    task = make_task(tmp_path, method, policy=policy)
+    settings = SETTINGS.model_copy(update={"temperature": at})
+    source = rollouts(policy, prompts=16, settings=settings)
+    recipe = _recipe().model_copy(update={"rollout": settings})
+    task.batches = _batches(recipe, task.kind, source, policy, (0,))
+    task.reference = live_reference(policy, 10_000)
+    said = []
+    task.tracker.say = said.append
+    rows = task.batches.batch(0).rows
+    if at == 1.0:
+        accumulate(task, rows, 0)
+        assert "sampler and trainer agree" in said[0]
+        return
+    with pytest.raises(UserError, match="sampler and trainer differ by .* likely: dropout is on"):
+        accumulate(task, rows, 0)

@@ -227,13 +227,22 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
             half = task.recipe.model.dtype != "float32"
-            found = step_zero.check(x, out, task.method.loss, cfg, half_precision=half)
+            drawn = _drawn_here(task, group)
+            found = step_zero.check(x, out, task.method.loss, cfg, half_precision=half, drawn=drawn)
             if found:
-                task.tracker.say(str(found))
+                task.tracker.say(found)
         (out.loss * (out.weight if counts else 0.0)).backward()
         if counts:
             gathered.add([row.id for row in group], x, out)
     return gathered
+
+
+def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
+    """Log-probabilities that pairs were drawn with; None where a server or somebody else drew them."""
+    drawn = [[c.sampled_logp for c in row.completions] for row in rows]
+    if task.kind.samples != "pair" or task.recipe.rollout.backend != "local":
+        return None
+    return None if any(None in pair for pair in drawn) else torch.tensor(drawn)
 
 
 def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from boresight.errors import UserError
 from boresight.methods.inputs import GroupLogps, LossOutput
 from boresight.train.forward import at_reference, largest_log_ratio
@@ -38,13 +41,13 @@ class StepZero:
         )
 
 
-def check_sampler(x: GroupLogps, *, half_precision: bool) -> str:
+def check_sampler(policy: Tensor, drawn: Tensor, *, half_precision: bool) -> str:
     """Before the first update the policy must give samples the log-probability they were drawn with.
 
     Raises:
         UserError: sampler and trainer disagree, with the likely causes in order.
     """
-    gap = float((x.policy - x.old).detach().abs().max())
+    gap = float((policy.detach() - drawn.to(policy)).abs().max())
     found = f"step 0: sampler and trainer agree to {gap:.1e} nats a completion"
     if gap > 1e-2 * (100.0 if half_precision else 1.0):
         raise UserError(
@@ -54,14 +57,19 @@ def check_sampler(x: GroupLogps, *, half_precision: bool) -> str:
     return found
 
 
-def check(x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool) -> StepZero | str | None:
+def check(
+    x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool, drawn: Tensor | None = None
+) -> str | None:
     """Check the first micro-batch; None where there is nothing to compare with.
+
+    `drawn` are the log-probabilities `(rows, 2)` that sampled pairs were drawn with, by this process: before
+    the first update by one and the same model, whichever side a sample is on.
 
     Raises:
         UserError: the loss or a log-ratio is off, with the likely causes in order.
     """
     if isinstance(x, GroupLogps):
-        return check_sampler(x, half_precision=half_precision)
+        return check_sampler(x.policy, x.old, half_precision=half_precision)
     log_ratio = largest_log_ratio(x)
     if log_ratio is None:
         return None
@@ -73,4 +81,7 @@ def check(x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool)
         raise UserError(
             f"{found}: the policy is not the reference before training; likely: {'; '.join(CAUSES)}."
         )
-    return found
+    if drawn is None:
+        return str(found)
+    policy = torch.stack([x.policy_chosen, x.policy_rejected], dim=1)
+    return f"{found}\n{check_sampler(policy, drawn, half_precision=half_precision)}"
