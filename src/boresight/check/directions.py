@@ -19,8 +19,9 @@ def directions(method: Method, cfg: Any) -> dict[str, float]:
     """Gradients of the loss by log-probability, at probe inputs.
 
     `better`: of the chosen answer over the rejected one (of the better-rewarded sample); must be negative.
-    `strayed`: of a sample further from the reference than its equally rewarded sibling; must be
-    positive, and is given only where the method has a KL weight. Empty for inputs without a probe.
+    `strayed`: of a sample further from the reference over its equally rewarded sibling; must be positive,
+    and is given only where the method has a KL weight. It is 0 where every sample is pushed alike, as by a
+    log-ratio that stands in the loss itself. Empty for inputs without a probe.
     """
     probe = PROBES.get(method.Input)
     return probe(method.loss, cfg) if probe else {}
@@ -60,7 +61,8 @@ def _group(loss: Loss, cfg: Any) -> dict[str, float]:
 
 
 def _slope(loss: Loss, cfg: Any, rewards: tuple[float, float], drift: float) -> float:
-    """Gradient of the first of two samples, which is `drift` nats likelier than under the reference."""
+    """Gradient of the first of two samples, `drift` nats likelier than under the reference, over the
+    second."""
     policy = torch.tensor([[-20.0, -20.0]], requires_grad=True)
     x = GroupLogps(
         policy=policy,
@@ -72,7 +74,7 @@ def _slope(loss: Loss, cfg: Any, rewards: tuple[float, float], drift: float) -> 
     )
     loss(x, cfg).loss.backward()
     assert policy.grad is not None
-    return float(policy.grad[0, 0])
+    return float(policy.grad[0, 0] - policy.grad[0, 1])
 
 
 def _leaf(value: float) -> Tensor:

@@ -11,6 +11,8 @@ from boresight.config import Recipe
 from boresight.methods import Method
 from boresight.methods.xpo import LARGEST_SHARE
 
+ROUNDING = 1e-9
+"""Gradients below it are zero but for rounding."""
 LARGEST_TARGET = 20.0
 """Nats: margins beyond it are over-optimised in every run we know of."""
 
@@ -64,7 +66,7 @@ def gradient_direction(setting: Setting) -> Finding | None:
 def kl_sign(setting: Setting) -> Finding | None:
     """The KL term rewards distance from the reference."""
     slope = setting.directions.get("strayed")
-    if slope is None or slope >= 0:
+    if slope is None or slope > -ROUNDING:
         return None
     return error(
         "kl-sign",
@@ -78,13 +80,13 @@ def kl_sign(setting: Setting) -> Finding | None:
 def kl_without_effect(setting: Setting) -> Finding | None:
     """A KL weight that changes no gradient."""
     slope = setting.directions.get("strayed")
-    if slope is None or slope != 0 or getattr(setting.cfg, "beta", 0) == 0:
+    if slope is None or abs(slope) > ROUNDING:
         return None
     return error(
         "kl-without-effect",
-        f"The KL weight of {setting.name} changes no gradient: on samples of the policy itself, the "
-        "log-ratio as a "
-        "plain loss term has an expected gradient of zero.",
+        f"The KL weight of {setting.name} pushes a sample that has moved away from the reference no more "
+        "than one that has not, as a log-ratio that is a plain term of the loss does: on the policy's own "
+        "samples that comes to nothing.",
         "Put the KL into the reward, before the baseline.",
     )
 
