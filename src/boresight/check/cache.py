@@ -10,6 +10,10 @@ from pathlib import Path
 from boresight.check.finding import Finding, from_json
 from boresight.config import Recipe
 from boresight.data.files import sha256
+from boresight.user_code import user_file
+
+NOT_LOOKED_AT = ("optim", "check", "evaluate")
+"""Sections of a recipe on which nothing in data or tokens depends."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,23 @@ class Looked:
 
 
 def key(recipe: Recipe) -> str | None:
-    """Digest of the data's bytes, the recipe, the tokenizer's files and these checks; None for data that is
-    not in local files."""
+    """Digest of the data's bytes, the recipe, the files it names besides (tokenizer, template, rewards) and
+    these checks; None for data that is not in local files."""
     files = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
     if not all(file.is_file() for file in files):
         return None
-    digest = hashlib.sha256(recipe.model_dump_json(exclude={"optim", "check", "evaluate"}).encode())
-    for file in [*files, *sorted(Path(__file__).parent.glob("*.py")), *_tokenizer_files(recipe)]:
+    looked_at = {name: part for name, part in recipe.to_dict().items() if name not in NOT_LOOKED_AT}
+    digest = hashlib.sha256(json.dumps(looked_at, sort_keys=True).encode())
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    for file in [*files, *own, *_tokenizer_files(recipe), *_reward_files(recipe)]:
         digest.update(sha256(file).encode())
     return digest.hexdigest()
+
+
+def _reward_files(recipe: Recipe) -> list[Path]:
+    """Sources of rewards that are named by their import path."""
+    modules = {reward.function.partition(":")[0] for reward in recipe.reward if ":" in reward.function}
+    return [file for name in sorted(modules) if (file := user_file(name)) is not None]
 
 
 def read(key: str) -> Looked | None:
@@ -64,8 +76,10 @@ def write(key: str, looked: Looked) -> None:
 
 def _tokenizer_files(recipe: Recipe) -> list[Path]:
     folder = Path(recipe.model.name).expanduser()
+    template = Path(recipe.model.chat_template or "").expanduser()
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-    return [f for place in (folder, folder / "model") for name in names if (f := place / name).is_file()]
+    found = [place / name for place in (folder, folder / "model") for name in names]
+    return [file for file in [*found, template] if file.is_file()]
 
 
 def _file(key: str) -> Path:

@@ -18,7 +18,7 @@ from boresight.check.published import RECIPES
 from boresight.check.tokens import Tokens
 from boresight.config import Recipe
 from boresight.data.chat import ensure_chat_template
-from boresight.data.prepare import half, read_data, split
+from boresight.data.prepare import draw, half, read_data, split
 from boresight.data.tokenize import tokenize
 from boresight.errors import UserError
 from boresight.models.load import load_tokenizer, locate
@@ -64,10 +64,12 @@ def read_examples(recipe: Recipe) -> Examples:
     kind = kind_of(recipe).data
     examples = list(read_data(data.train, kind, data).examples)
     if data.eval:
-        held = half(read_data(data.eval, kind, data).examples, data.eval_half)[: data.eval_rows]
-        return Examples(examples[: data.limit], held)
-    train, held = split(examples, data.eval_rows, recipe.split_seed)
-    return Examples(train[: data.limit], half(held, data.eval_half))
+        there = half(read_data(data.eval, kind, data).examples, data.eval_half)
+        train, held = examples, draw(there, data.eval_rows, recipe.split_seed)
+    else:
+        train, held = split(examples, data.eval_rows, recipe.split_seed)
+        held = half(held, data.eval_half)
+    return Examples(draw(train, data.limit or len(train), recipe.split_seed), held)
 
 
 def make_tokens(recipe: Recipe, examples: Examples, tokenizer: Any) -> Tokens:
