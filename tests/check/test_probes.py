@@ -28,6 +28,7 @@ def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):
     found = probe(0)
     assert found["stopped_share"].keys() == {f"q-{i}" for i in range(4)}
     assert set(found["repetition_share"].values()) <= {0.0, 1.0}
+    assert all(1 <= tokens <= 64 for tokens in found["answer_len"].values())
     assert found == probe(5)  # greedy
     kept = [json.loads(line) for line in (tmp_path / "probes.jsonl").read_text().splitlines()]
     assert [(k["step"], k["id"]) for k in kept] == [(s, f"q-{i}") for s in (0, 5) for i in range(4)]

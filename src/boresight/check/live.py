@@ -106,7 +106,7 @@ def zero_variance_groups(h: History) -> Finding | None:
 
 def rewards_missing(h: History) -> Finding | None:
     """Many answers cannot be scored."""
-    recent = h.recent("unscorable", 10)
+    recent = h.recent("unscorable", 10) or h.recent("unscorable_share", 10)
     if len(recent) < 5 or mean(recent) < 0.1:
         return None
     return warning(
@@ -235,19 +235,13 @@ def overfitting(h: History) -> Finding | None:
 
 
 def length_drift(h: History) -> Finding | None:
-    """Sampled answers have become much longer or shorter."""
-    early, late = h.first("sampled_len"), h.recent("sampled_len", 10)
-    if len(h.values("sampled_len")) < 20 or mean(early) == 0:
-        return None
-    ratio = mean(late) / mean(early)
-    if 0.5 < ratio < 2:
-        return None
-    return warning(
-        "length-drift",
-        f"Sampled answers have {mean(late):.0f} tokens, {mean(early):.0f} at the start: length is being "
-        "rewarded.",
-        "Check the reward for a preference for length, or set a truncation rule.",
-    )
+    """Sampled answers, or those to the probe prompts, have become much longer or shorter."""
+    sampled, asked = h.values("sampled_len"), h.values("answer_len", "eval")
+    if len(sampled) >= 20 and _drifted(mean(sampled[:10]), mean(sampled[-10:])):
+        return _length_drift("Sampled answers", mean(sampled[:10]), mean(sampled[-10:]))
+    if len(asked) >= 3 and all(_drifted(asked[0], now) for now in asked[-2:]):
+        return _length_drift("Answers to held-out prompts", asked[0], asked[-1])
+    return None
 
 
 def stops_failing(h: History) -> Finding | None:
@@ -302,6 +296,18 @@ def clip_saturation(h: History) -> Finding | None:
         "does not "
         "slow learning, but it hides spikes.",
         "Raise optim.clip above the median norm.",
+    )
+
+
+def _drifted(before: float, now: float) -> bool:
+    return before > 0 and not 0.5 < now / before < 2
+
+
+def _length_drift(whose: str, before: float, now: float) -> Finding:
+    return warning(
+        "length-drift",
+        f"{whose} have {now:.0f} tokens, {before:.0f} at the start: length is what is being learnt.",
+        "Look for it in the data (length-leak) or in the reward; a truncation rule bounds it.",
     )
 
 

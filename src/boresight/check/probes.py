@@ -1,4 +1,4 @@
-"""A few held-out prompts, answered at every evaluation: do answers still end, and do they go in circles?
+"""A few held-out prompts, answered at every evaluation: do answers still end, go in circles, get longer?
 
 What was said is kept in `probes.jsonl` of the run folder, a line an answer, so that a report can show how
 answers changed on the way.
@@ -7,7 +7,7 @@ answers changed on the way.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,12 @@ class AnswerProbe:
     folder: Path
 
     def __call__(self, step: int) -> ByRow:
-        """Keep what is said. By prompt id: 1 where it stopped by itself, 1 where it ends in a loop."""
+        """Keep what is said, and measure it as `measured` does."""
         drawn = [group[0] for group in sample(self.policy, list(self.prompts.values()), self.params, 1)]
         pairs = list(zip(self.prompts, drawn, strict=True))
         if distributed.is_first():
             self._keep(step, pairs)
-        return {
-            "stopped_share": {id: float(s.finish == "stop") for id, s in pairs},
-            "repetition_share": {id: float(loops(s.ids.tolist())) for id, s in pairs},
-        }
+        return measured(pairs)
 
     def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
         with (self.folder / FILE).open("a", encoding="utf-8") as file:
@@ -72,6 +69,16 @@ def answer_probe(
     )
     prompts = {q.id: encode_prompt(tokenizer, q.prompt) for q in asked}
     return [AnswerProbe(policy, tokenizer, prompts, params, folder)]
+
+
+def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
+    """Of answers by prompt id: 1 where it stopped by itself, 1 where it ends in a loop, length in tokens."""
+    answers = list(answers)
+    return {
+        "stopped_share": {id: float(s.finish == "stop") for id, s in answers},
+        "repetition_share": {id: float(loops(s.ids.tolist())) for id, s in answers},
+        "answer_len": {id: float(len(s.ids)) for id, s in answers},
+    }
 
 
 def loops(ids: Sequence[int]) -> bool:

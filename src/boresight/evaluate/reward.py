@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from boresight.check.probes import measured
 from boresight.config import Recipe
 from boresight.data.chat import encode_prompt
 from boresight.evaluate.answers import Question
@@ -27,15 +28,12 @@ class HeldOutReward:
     params: SamplingParams
 
     def __call__(self, step: int = 0) -> ByRow:
-        """Reward, and whether the answer stopped by itself, by prompt id."""
+        """Reward, whether the answer stopped by itself or ends in a loop, and its length, by prompt id."""
         drawn = unpacked(distributed.in_shares(len(self.prompts), self._answers))
         scored = self.scorer(self.prompts, drawn)
         ids = [p.id for p in self.prompts]
-        stopped = [float(group[0].finish == "stop") for group in drawn]
-        return {
-            "reward": dict(zip(ids, (group[0] for group in scored.rewards), strict=True)),
-            "stopped_share": dict(zip(ids, stopped, strict=True)),
-        }
+        rewards = {id: group[0] for id, group in zip(ids, scored.rewards, strict=True)}
+        return {"reward": rewards} | measured(zip(ids, (group[0] for group in drawn), strict=True))
 
     def _answers(self, mine: Sequence[int]) -> list[Any]:
         """Greedy, so that a prompt's answer does not depend on which process gives it."""
