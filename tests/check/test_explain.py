@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from boresight.check.explain import explain
+from boresight.check.explain import explain, got_worse, not_resolved
 from boresight.check.trl import derived_beta, read_trainer_state
 from boresight.errors import UserError
+from boresight.evaluate.stats import Interval
+from boresight.report.read_run import Metric
 from tests.check import builders as b
 from tests.report.fake_run import write_fake_run
 
@@ -116,3 +118,17 @@ def test_what_is_no_run_is_said(tmp_path):
         explain(tmp_path)
     with pytest.raises(UserError, match="no such run folder"):
         explain(tmp_path / "nowhere")
+
+
+def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
+    """-0.10 [-0.15, -0.05] is resolved and bad; +0.01 [-0.04, 0.06] is neither."""
+
+    def accuracy(value, low, high):
+        difference = Interval(value, low, high, 400)
+        return Metric("accuracy", "accuracy", None, None, difference, unit="share")
+
+    worse, unknown = accuracy(-0.1, -0.15, -0.05), accuracy(0.01, -0.04, 0.06)
+    assert got_worse(worse).why == "Accuracy got worse, by -0.100 [-0.150, -0.050] on 400."
+    assert not_resolved(worse) is None and got_worse(unknown) is None
+    assert not_resolved(unknown).severity == "note"
+    assert got_worse(accuracy(0.1, 0.05, 0.15)) is None
