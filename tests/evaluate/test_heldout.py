@@ -16,6 +16,12 @@ def test_prompts_with_both_values_are_paired_and_the_others_counted():
     )
     assert found.difference.value == pytest.approx(1.5)
     assert (found.difference.n, found.difference.missing) == (2, 1)
+    assert (found.before.n, found.before.missing, found.after.n, found.after.missing) == (2, 1, 3, 0)
+
+
+def test_a_missing_share_is_counted_beside_it():
+    found = measure("accuracy", "accuracy", "share", "higher", {"a": 1, "b": 0, "c": NAN}, {})
+    assert (found.before.value, found.before.n, found.before.missing) == (0.5, 2, 1)
 
 
 def test_a_run_whose_rewards_are_all_missing_still_ends_with_a_report():

@@ -6,9 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from boresight.evaluate.stats import Interval, mean_interval, paired_difference, wilson
+from boresight.evaluate.stats import Interval, mean_interval, paired_difference, share_interval
 from boresight.train.metrics import ByRow
 
 
@@ -59,14 +57,11 @@ def measure(
 
 
 def interval(values: dict[str, float], unit: str) -> Interval | None:
-    """Mean with a 95 % interval: Wilson for shares, t otherwise. None without values."""
-    numbers = np.array([value for value in values.values() if not math.isnan(value)])
-    if len(numbers) < 2:
+    """Mean with a 95 % interval: Wilson for shares, t otherwise; NaN is missing. None without values."""
+    given = list(values.values())
+    if sum(not math.isnan(value) for value in given) < 2:
         return None  # one value has no interval
-    if unit == "share":
-        low, high = wilson(float(numbers.sum()), len(numbers))
-        return Interval(float(numbers.mean()), low, high, len(numbers))
-    return mean_interval(numbers)
+    return share_interval(given) if unit == "share" else mean_interval(given)
 
 
 def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:

@@ -27,7 +27,7 @@ def evaluation_table(measured: Sequence[Measured | Metric]) -> Table:
             cell(m.before, m.unit),
             cell(m.after, m.unit),
             cell(m.difference, m.unit, signed=True, style=_style(m)),
-            f"{size.n:,}" if size else "",
+            f"{size.n:,}" + (f" ({size.missing:,} missing)" if size.missing else "") if size else "",
         )
     return table
 
