@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
-from pathlib import Path
 from types import ModuleType
 
 from boresight.errors import UserError
@@ -17,7 +16,9 @@ def import_user_module(name: str, field: str) -> ModuleType:
     Raises:
         UserError: there is no such module, or it raises while it is imported.
     """
-    _look_here_too()
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # last, so that a file here never stands in for a package; a command has no ''
     try:
         return importlib.import_module(name)
     except Exception as error:  # a user's module may raise anything while it is imported
@@ -25,20 +26,3 @@ def import_user_module(name: str, field: str) -> ModuleType:
             f"{field}: cannot import {name!r} ({type(error).__name__}: {error}); "
             "check the path, and that it is installed or in the current folder."
         ) from error
-
-
-def user_file(name: str) -> Path | None:
-    """The source of module `name`, for which only packages around it are imported; None without one."""
-    _look_here_too()
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(found.origin) if found and found.origin and Path(found.origin).is_file() else None
-
-
-def _look_here_too() -> None:
-    """Let modules of the current folder be found."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # last, so that a file here never stands in for a package; a command has no ''

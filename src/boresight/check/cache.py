@@ -10,7 +10,7 @@ from pathlib import Path
 from boresight.check.finding import Finding, from_json
 from boresight.config import Recipe
 from boresight.data.files import sha256
-from boresight.user_code import user_file
+from boresight.train.rewards import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
 """Sections of a recipe on which nothing in data or tokens depends."""
@@ -32,23 +32,24 @@ class Looked:
 
 
 def key(recipe: Recipe) -> str | None:
-    """Digest of the data's bytes, the recipe, the files it names besides (tokenizer, template, rewards) and
-    these checks; None for data that is not in local files."""
-    files = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
-    if not all(file.is_file() for file in files):
+    """Digest of the data's bytes, the recipe, tokenizer and template files, and these checks; None for data
+    that is not in local files, and for rewards that may be other ones next time: a user's function, a model.
+    """
+    files = local_files(recipe)
+    if not files or not all(reward.function in BUILTIN for reward in recipe.reward):
         return None
     looked_at = {name: part for name, part in recipe.to_dict().items() if name not in NOT_LOOKED_AT}
     digest = hashlib.sha256(json.dumps(looked_at, sort_keys=True).encode())
     own = sorted(Path(__file__).parent.glob("*.py"))
-    for file in [*files, *own, *_tokenizer_files(recipe), *_reward_files(recipe)]:
+    for file in [*files, *own, *_tokenizer_files(recipe)]:
         digest.update(sha256(file).encode())
     return digest.hexdigest()
 
 
-def _reward_files(recipe: Recipe) -> list[Path]:
-    """Sources of rewards that are named by their import path."""
-    modules = {reward.function.partition(":")[0] for reward in recipe.reward if ":" in reward.function}
-    return [file for name in sorted(modules) if (file := user_file(name)) is not None]
+def local_files(recipe: Recipe) -> list[Path]:
+    """The files of the data; none where any part of them is no local file."""
+    files = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
+    return files if all(file.is_file() for file in files) else []
 
 
 def read(key: str) -> Looked | None:

@@ -125,7 +125,7 @@ def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read(key)):
         return kept
-    if "cannot be reached" in missing.why.get("tokenizer", "") and key is None:
+    if "cannot be reached" in missing.why.get("tokenizer", "") and not cache.local_files(recipe):
         missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
         return Looked(rows=recipe.data.limit)
     examples = missing.attempt("data", at_hand.read_examples, recipe)
