@@ -195,7 +195,7 @@ class Recipe(Section):
     data: DataSection
     optim: OptimSection
     reward: list[RewardConfig] = []
-    """Reward functions, each with `function` and `weight`: what methods that sample learn from, and what
+    """Rewards, each with `function` (or `judge`) and `weight`: what methods that sample learn from, and what
     any other method is measured by on held-out prompts."""
     rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()

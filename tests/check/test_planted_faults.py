@@ -261,10 +261,11 @@ PROMPTS = [
 
 
 def judged(function):
-    """A judge that scores with `function(prompt, completion)`."""
+    """A judge that scores with `function(prompt, completion)`, both as text."""
 
     def judge(prompts, completions, rows):
-        total = [function(p, c) for p, c in zip(prompts, completions, strict=True)]
+        texts = ["".join(m["content"] for m in turns) for turns in prompts]
+        total = [function(p, c) for p, c in zip(texts, completions, strict=True)]
         return Rewards(total, {"mine": total}, [])
 
     return b.found_in_rewards(judge, PROMPTS)

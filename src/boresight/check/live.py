@@ -114,7 +114,7 @@ def rewards_missing(h: History) -> Finding | None:
         f"{percent(mean(recent))} of the sampled answers could not be scored in the last {len(recent)} "
         "steps; they are "
         "left out, not counted as wrong.",
-        "Look at the reward function's failures.",
+        "Look at reward-failures.jsonl in the run folder, or at what the reward declines to judge.",
     )
 
 

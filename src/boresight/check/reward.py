@@ -14,7 +14,7 @@ from functools import cached_property
 
 from boresight.check.data import prompt_of, said
 from boresight.check.finding import Finding, error, warning
-from boresight.data.schema import Example
+from boresight.data.schema import Example, Message
 from boresight.train.rewards import Judge, Rewards
 
 PROMPTS = 4
@@ -37,13 +37,13 @@ class Reward:
     def tried(self) -> Rewards:
         """Rewards of every made-up answer to every prompt, as the trainer would ask for them."""
         asked = [(example, answer) for example in self.some for answer in _answers(example)]
-        return self._ask([(e, said(prompt_of(e)), answer) for e, answer in asked])
+        return self._ask([(e, prompt_of(e), answer) for e, answer in asked])
 
     def empty(self, with_prompt: bool) -> list[float]:
         """Rewards of empty answers, with the prompts or with nothing in their place."""
-        return self._ask([(e, said(prompt_of(e)) if with_prompt else "", "") for e in self.some]).total
+        return self._ask([(e, prompt_of(e) if with_prompt else [], "") for e in self.some]).total
 
-    def _ask(self, asked: Sequence[tuple[Example, str, str]]) -> Rewards:
+    def _ask(self, asked: Sequence[tuple[Example, list[Message], str]]) -> Rewards:
         prompts = [prompt for _, prompt, _ in asked]
         return self.judge(prompts, [answer for *_, answer in asked], [e.meta for e, *_ in asked])
 

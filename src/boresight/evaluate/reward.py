@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+
 from boresight.check.probes import measured
 from boresight.config import Recipe
 from boresight.data.chat import encode_prompt
 from boresight.evaluate.answers import Question
 from boresight.models.sample import SamplingParams, sample
 from boresight.models.stop_tokens import stop_token_ids
-from boresight.train import distributed
+from boresight.train import distributed, reward_failures
 from boresight.train.metrics import ByRow
 from boresight.train.rewards import Judge
 from boresight.train.rollout import OnlinePrompt, Scorer, packed_up, unpacked
@@ -26,11 +28,15 @@ class HeldOutReward:
     prompts: Sequence[OnlinePrompt]
     scorer: Scorer
     params: SamplingParams
+    console: Console
 
     def __call__(self, step: int = 0) -> ByRow:
         """Reward, whether the answer stopped by itself or ends in a loop, and its length, by prompt id."""
         drawn = unpacked(distributed.in_shares(len(self.prompts), self._answers))
         scored = self.scorer(self.prompts, drawn)
+        if scored.failures:
+            said = f"held out after step {step}: {reward_failures.told(scored.failures)}"
+            self.console.print(said, style="yellow", markup=False, highlight=False)
         ids = [p.id for p in self.prompts]
         rewards = {id: group[0] for id, group in zip(ids, scored.rewards, strict=True)}
         return {"reward": rewards} | measured(zip(ids, (group[0] for group in drawn), strict=True))
@@ -41,11 +47,16 @@ class HeldOutReward:
 
 
 def held_out_reward(
-    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question]
+    recipe: Recipe,
+    policy: Any,
+    tokenizer: Any,
+    asked: Sequence[Question],
+    judge: Judge | None,
+    console: Console,
 ) -> list[HeldOutReward]:
     """The probe, where the recipe names a reward and there are prompts to ask; else nothing."""
     asked = asked[: recipe.evaluate.rewarded]
-    if not recipe.reward or not asked:
+    if judge is None or not asked:
         return []
     params = SamplingParams(
         max_new_tokens=recipe.evaluate.max_new_tokens,
@@ -53,5 +64,5 @@ def held_out_reward(
         stop_token_ids=stop_token_ids(policy),
         seed=0,
     )
-    prompts = [OnlinePrompt(q.id, encode_prompt(tokenizer, q.prompt), q.meta) for q in asked]
-    return [HeldOutReward(policy, prompts, Scorer(Judge(recipe.reward), tokenizer), params)]
+    prompts = [OnlinePrompt(q.id, encode_prompt(tokenizer, q.prompt), q.meta, q.prompt) for q in asked]
+    return [HeldOutReward(policy, prompts, Scorer(judge, tokenizer), params, console)]

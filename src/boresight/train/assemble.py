@@ -11,7 +11,7 @@ from rich.console import Console
 
 from boresight.config import Recipe
 from boresight.data.batching import Plan, plan
-from boresight.data.prepare import Prepared
+from boresight.data.prepare import Prepared, prompt_of
 from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.evaluate.kl import KLProbe
@@ -97,13 +97,20 @@ def _of_all(own: StoredReference) -> StoredReference:
     return StoredReference({bytes.fromhex(key): sums for part in parts for key, sums in part.items()})
 
 
-def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared) -> Parts:
+def judge_of(recipe: Recipe) -> Judge | None:
+    """The rewards of a recipe, loaded; None where it names none."""
+    return Judge(recipe.reward) if recipe.reward else None
+
+
+def online(
+    recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, judge: Judge | None
+) -> Parts:
     """Sampled answers: a judge, and samplers for the policy and the reference.
 
     Raises:
         UserError: the recipe names no reward.
     """
-    if not recipe.reward:
+    if judge is None:
         raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
@@ -112,12 +119,12 @@ def online(recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepar
     gate = ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward)
     rollouts = Rollouts(
         prompts=[
-            OnlinePrompt(row.id, row.prompt, example.meta)
+            OnlinePrompt(row.id, row.prompt, example.meta, prompt_of(example))
             for row, example in zip(data.train.rows, data.train.examples, strict=True)
         ],
         plan=plan_of(recipe, len(data.train.rows)),
         draw=served.draw if served else sampler(policy, recipe.rollout, ends, recipe.train.seed),
-        scorer=Scorer(Judge(recipe.reward), tokenizer),
+        scorer=Scorer(judge, tokenizer),
         complete=gate if served else as_sampled,
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None

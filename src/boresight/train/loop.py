@@ -25,7 +25,7 @@ from boresight.methods import Method
 from boresight.models import lora
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.train import best, checkpoint, distributed, replicas, step_zero
+from boresight.train import best, checkpoint, distributed, replicas, reward_failures, step_zero
 from boresight.train.forward import Kind
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
@@ -40,6 +40,8 @@ class Batch:
 
     rows: Sequence[Row]
     numbers: dict[str, float] = field(default_factory=dict)
+    failures: Sequence[dict[str, Any]] = ()
+    """Completions that a reward failed on; they are missing from the rows' scores."""
 
 
 class Batches(Protocol):
@@ -174,6 +176,8 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
+    if batch.failures and step % task.recipe.rollout.updates == 0 and distributed.is_first():
+        task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
     replicas.reseed(task.recipe.train.seed, step)
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from

@@ -15,7 +15,7 @@ import yaml
 
 from boresight.config import Recipe
 from boresight.errors import UserError
-from boresight.train import checkpoint
+from boresight.train import checkpoint, reward_failures
 from boresight.train.alone import Alone
 
 LONGEST_VALUES = 80
@@ -82,8 +82,10 @@ def rewind(folder: Path, step: int) -> None:
     for newer in checkpoint.newest_first(folder):
         if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
             shutil.rmtree(newer)
-    for path in (folder / "metrics.jsonl", folder / "probes.jsonl"):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for path in (folder / "metrics.jsonl", folder / "probes.jsonl", folder / reward_failures.FILE):
+        if not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         part = path.with_suffix(".part")
         part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

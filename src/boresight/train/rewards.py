@@ -2,9 +2,10 @@
 
     def reward(prompts, completions, rows) -> list[float | None]
 
-`prompts`, `completions` (text) and `rows` (each prompt's own data, such as numbers and target) have one
-entry per completion. None or NaN says that a completion cannot be judged. The function is named by its
-import path, `package.module:function`, or it is one of `BUILTIN`.
+`prompts` (conversations: lists of messages with `role` and `content`), `completions` (text) and `rows`
+(each prompt's own data, such as numbers and target) have one entry per completion. None or NaN says that a
+completion cannot be judged. The function is named by its import path, `package.module:function`, or it is
+one of `BUILTIN`. In place of a function stands a judge that scores answers one by one: a reward model, say.
 
 A completion is missing (NaN), never zero, when a function raises on it or cannot judge it. With several
 functions it is missing when it is missing for any, since a partial sum does not compare with its siblings'
@@ -16,15 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from boresight.errors import UserError
 from boresight.suggest import nearest
 from boresight.user_code import import_user_module
 
-Reward = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
+Rows = Sequence[Mapping[str, Any]]
+Reward = Callable[[Sequence[Any], Sequence[str], Rows], Sequence[float | None]]
 
 BUILTIN = {
     "countdown": "boresight.data.countdown.rewards:plain",
@@ -35,14 +38,31 @@ BUILTIN = {
 
 
 class RewardConfig(BaseModel):
-    """One reward function and what it counts for."""
+    """One reward, a function or a judge, and what it counts for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    function: str
+    function: str | None = None
     """A built-in name, such as `countdown`, or an import path `package.module:function`."""
+    judge: dict[str, Any] | None = None
+    """A judge that scores answers one by one, as of evaluations: `{name: reward_model, model: runs/rm}`."""
     weight: float = 1.0
-    """The total reward is the weighted sum over functions."""
+    """The total reward is the weighted sum over functions and judges."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.function is None) == (self.judge is None):
+            raise ValueError("give either function or judge, not both and not neither")
+        if self.judge is not None:
+            from boresight.train.reward_judge import settings_of
+
+            settings_of(self.judge)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The function's name, or the judge's."""
+        return self.function or str((self.judge or {})["name"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +110,15 @@ class Judge:
         Raises:
             UserError: no functions, one named twice, or one that cannot be found.
         """
-        names = [config.function for config in configs]
+        names = [config.name for config in configs]
         if not names:
             raise UserError("reward: no function is given; name one, for instance `countdown`.")
         if len(set(names)) < len(names):
             raise UserError("reward: a function is named twice; give each once, with one weight.")
-        self.functions = {name: load_reward(name) for name in names}
-        self.weights = {config.function: config.weight for config in configs}
+        self.parts = {config.name: _part(config) for config in configs}
+        self.weights = {config.name: config.weight for config in configs}
 
-    def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> Rewards:
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> Rewards:
         """Judge completions; the three sequences have one entry per completion.
 
         Raises:
@@ -110,14 +128,26 @@ class Judge:
             raise ValueError(f"got {len(prompts)} prompts, {len(completions)} completions, {len(rows)} rows")
         by_function: dict[str, list[float]] = {}
         failures: list[Failure] = []
-        for name, function in self.functions.items():
-            by_function[name], failed = _judge(name, function, prompts, completions, rows)
+        for name, part in self.parts.items():
+            by_function[name], failed = part(prompts, completions, rows)
             failures += failed
         total = [
             sum(self.weights[name] * values[i] for name, values in by_function.items())
             for i in range(len(completions))
         ]
         return Rewards(total, by_function, failures)
+
+
+Part = Callable[[Sequence[Any], Sequence[str], Rows], tuple[list[float], list[Failure]]]
+"""Prompts, completions and rows to rewards, NaN where missing, and what failed."""
+
+
+def _part(config: RewardConfig) -> Part:
+    if config.judge is not None:
+        from boresight.train.reward_judge import JudgeReward
+
+        return JudgeReward(config.judge)
+    return partial(_judge, config.name, load_reward(config.name))
 
 
 def load_reward(name: str) -> Reward:
@@ -148,7 +178,7 @@ def _judge(
     function: Reward,
     prompts: Sequence[Any],
     completions: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Rows,
 ) -> tuple[list[float], list[Failure]]:
     """One function's rewards. If the batch raises, each completion is judged alone to find the culprits."""
     try:

@@ -16,6 +16,7 @@ import numpy as np
 from boresight.config import RolloutSection
 from boresight.data.batching import Plan
 from boresight.data.rows import Completion, Row
+from boresight.data.schema import Message
 from boresight.models.sample import Sample, SamplingParams, sample
 from boresight.models.sharding import whole
 from boresight.train import distributed
@@ -25,11 +26,12 @@ from boresight.train.rewards import Judge
 
 @dataclass(frozen=True, slots=True)
 class OnlinePrompt:
-    """A tokenised prompt and what its reward needs to know about it."""
+    """A prompt as its reward sees it, `messages` and `meta`, and as the model does, `ids`."""
 
     id: str
     ids: np.ndarray
     meta: dict[str, Any]
+    messages: Sequence[Message] = ()
 
 
 Complete = Callable[
@@ -42,10 +44,14 @@ Draw = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Rewards `[prompt][k]`, NaN where a completion could not be scored, and what is logged of them."""
+    """Rewards `[prompt][k]`, NaN where a completion could not be scored, and what is logged of them.
+
+    A failure names `id` of the prompt, `function`, `completion` and `error`.
+    """
 
     rewards: list[list[float]]
     numbers: dict[str, float]
+    failures: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +66,33 @@ class Scorer:
         groups = distributed.in_shares(
             len(prompts), lambda mine: self._judged([prompts[i] for i in mine], [samples[i] for i in mine])
         )
-        return Scored([group["total"] for group in groups], _reward_numbers(groups))
+        failures = [failure for group in groups for failure in group["failures"]]
+        return Scored([group["total"] for group in groups], _reward_numbers(groups), failures)
 
     def _judged(
         self, prompts: Sequence[OnlinePrompt], samples: Sequence[Sequence[Sample]]
     ) -> list[dict[str, Any]]:
-        """Of each prompt's samples: the rewards, in `total` and `by_function`, and the number of failures."""
+        """Of each prompt's samples: the rewards, in `total` and `by_function`, and the failures."""
         if not prompts:
             return []
         asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
         texts = [self.tokenizer.decode(s.ids, skip_special_tokens=True) for group in samples for s in group]
-        earned = self.judge([p.id for p in asked], texts, [p.meta for p in asked])
+        earned = self.judge([p.messages for p in asked], texts, [p.meta for p in asked])
         ends = [0, *accumulate(map(len, samples))]
         return [
             {
                 "total": earned.total[start:end],
                 "by_function": {name: values[start:end] for name, values in earned.by_function.items()},
-                "failures": sum(start <= failure.index < end for failure in earned.failures),
+                "failures": [
+                    {
+                        "id": asked[f.index].id,
+                        "function": f.function,
+                        "error": f.error,
+                        "completion": f.completion,
+                    }
+                    for f in earned.failures
+                    if start <= f.index < end
+                ],
             }
             for start, end in pairwise(ends)
         ]
@@ -140,7 +156,7 @@ class GroupRollouts:
             Row(prompt.id, prompt.ids, group, scores=tuple(scores))
             for prompt, group, scores in zip(prompts, completions, scored.rewards, strict=True)
         ]
-        return Batch(rows, _numbers(samples) | scored.numbers | numbers)
+        return Batch(rows, _numbers(samples) | scored.numbers | numbers, scored.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +196,7 @@ class PairRollouts:
         numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
         numbers["reward"] = _mean([reward for reward, _ in scored.rewards])
         numbers["reference_reward"] = _mean([reward for _, reward in scored.rewards])
-        return Batch(rows, numbers)
+        return Batch(rows, numbers, scored.failures)
 
 
 def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -> str | None:
@@ -272,7 +288,8 @@ def _reward_numbers(groups: Sequence[dict[str, Any]]) -> dict[str, float]:
         for name in names
     }
     total = _mean([value for group in groups for value in group["total"]])
-    return parts | {"reward": total, "reward_failures": float(sum(group["failures"] for group in groups))}
+    failed = sum(len(group["failures"]) for group in groups)
+    return parts | {"reward": total, "reward_failures": float(failed)}
 
 
 def _mean(values: Sequence[float]) -> float:

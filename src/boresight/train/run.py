@@ -122,14 +122,15 @@ def _run(
     describe(recipe, policy, data, console)
     longest = max((row.tokens for row in data.train.rows), default=0)
     console.print(str(activations.settle(recipe, policy, longest)), highlight=False)
+    judge = assemble.judge_of(recipe)
     if kind.online:
-        parts = assemble.online(recipe, kind, policy, tokenizer, data)
+        parts = assemble.online(recipe, kind, policy, tokenizer, data, judge)
     else:
         parts = assemble.offline(recipe, kind, policy, data, console)
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
     probes = [
         *parts.probes,
-        *held_out_reward(recipe, policy, tokenizer, asked),
+        *held_out_reward(recipe, policy, tokenizer, asked, judge, console),
         *answer_probe(recipe, policy, tokenizer, asked, folder),
     ]
     asked = asked[: recipe.evaluate.samples]
