@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from boresight.check.explain import Explanation
     from boresight.check.preflight import Report
     from boresight.data.synthesize.run import Made
+    from boresight.evaluate.countdown_run import CountdownEvaluation
     from boresight.evaluate.run import Evaluation
     from boresight.report.compare import Comparison
     from boresight.report.read_run import RunData
@@ -117,8 +118,8 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
 
 def evaluate(
     recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
-) -> Evaluation:
-    """Compare systems by win rate: answer, judge, test the judge, and write the page.
+) -> Evaluation | CountdownEvaluation:
+    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down.
 
     Args:
         recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries.
@@ -129,13 +130,14 @@ def evaluate(
 
     Returns:
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
-        `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`.
+        `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`. Of a
+        recipe with a `countdown` section: `results` and `metrics` by system, and `folder`.
 
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.
     """
     from boresight.evaluate import recipe as recipes
-    from boresight.evaluate.run import run as run_evaluation
+    from boresight.evaluate.run import run_any as run_evaluation
     from boresight.train.run import default_folder
 
     chosen = recipes.parse(*_raw(recipe, sections))

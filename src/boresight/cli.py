@@ -133,9 +133,9 @@ def evaluate(
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> None:
-    """Compare systems by win rate: answer, judge, test the judge, and write the page."""
+    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
     from boresight.evaluate.recipe import load
-    from boresight.evaluate.run import run as run_evaluation
+    from boresight.evaluate.run import run_any as run_evaluation
     from boresight.train.run import default_folder
 
     run_evaluation(load(recipe, overrides), run or default_folder(recipe))

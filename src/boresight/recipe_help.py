@@ -27,12 +27,14 @@ def print_fields(console: Console | None = None) -> None:
 def print_evaluation_fields(console: Console | None = None) -> None:
     """Print the fields of an evaluation's recipe and each judge's own settings."""
     from boresight.evaluate import judges
-    from boresight.evaluate.recipe import SystemSection, WinRateRecipe
+    from boresight.evaluate.recipe import CountdownSection, SystemSection, WinRateRecipe
 
     console = console or Console()
     console.print("\n[bold]Recipe fields[/bold] (set in the YAML file or as field=value)")
     rows = [row for row in config.fields(WinRateRecipe) if row[0] not in ("judge", "systems")]
     console.print(_table(rows + config.fields(SystemSection, "systems.NAME.")))
+    console.print("\n[bold]countdown[/bold] (in place of judge: how many problems are solved)")
+    console.print(_table(config.fields(CountdownSection, "countdown.")))
     for name in judges.names():
         console.print(f"\n[bold]judge.name: {name}[/bold]")
         console.print(_table(config.fields(judges.get(name).Config, "judge.")))

@@ -26,7 +26,7 @@ from boresight.config import Recipe
 from boresight.data import sources
 from boresight.data.detect import fitting
 from boresight.data.synthesize.recipe import Recipe as SynthesisRecipe
-from boresight.evaluate.recipe import WinRateRecipe
+from boresight.evaluate.recipe import CountdownRecipe, WinRateRecipe
 from tests.docs.snippets import ROOT, Block, blocks, commands
 from tests.docs.workplace import furnish, make_run, standing_in
 
@@ -84,7 +84,7 @@ class Reader:
         if block.title:
             return self.keep(block)
         raw = yaml.safe_load(block.text)
-        kinds = (Recipe, WinRateRecipe, SynthesisRecipe)
+        kinds = (Recipe, WinRateRecipe, CountdownRecipe, SynthesisRecipe)
         unknown = min((unknown_keys(kind, raw) for kind in kinds), key=len)
         assert not unknown, f"{block.place}: no recipe has {unknown}"
 

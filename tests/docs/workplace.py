@@ -44,6 +44,7 @@ SMALL_RUN = [
     "check.allow=[learning-rate-budget,reward-constant,not-exploring]",
 ]
 SMALL_EVALUATION = ["limit=4", "generate.max_new_tokens=4", "trust.controls=2", "trust.repeats=2"]
+SMALL_COUNTDOWN = ["limit=4", "generate.max_new_tokens=4", "countdown.samples=2", "countdown.pass_at=[1,2]"]
 SMALL_SYNTHESIS = ["prompts.limit=2", "pairs.min_words=1", "pairs.max_length_gap=null"]
 
 
@@ -131,11 +132,14 @@ def small_run(raw: dict[str, Any]) -> list[str]:
 
 def small_evaluation(raw: dict[str, Any]) -> list[str]:
     """Prompts that are here, a tiny model, and a judge that can tell its answers apart."""
-    if raw.get("prompts") and not Path(raw["prompts"]).exists():
+    given = str(raw.get("prompts") or "generate:")
+    if not given.startswith("generate:") and not Path(given).exists():
         raw["prompts"] = "held-out.jsonl"
     for system in raw["systems"].values():
         if "model" in system:
             system["model"] = "path/to/model"
+    if "countdown" in raw:
+        return SMALL_COUNTDOWN
     if raw["judge"]["name"] == "reward_model":
         raw["judge"] = {"name": "checks", "check": f"{__name__}:length"}
     return SMALL_EVALUATION

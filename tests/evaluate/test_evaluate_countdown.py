@@ -62,10 +62,10 @@ def test_differences_are_paired_by_problem():
     before = evaluate_completions(problems, [[NONE]] * 15 + solved[15:])
     after = evaluate_completions(problems[::-1], solved[::-1])
     accuracy, form = compare(before, after)
-    assert accuracy["name"] == "accuracy" and accuracy["difference"]["value"] == 0.5
-    assert accuracy["before"]["value"] == 0.5 and accuracy["after"]["value"] == 1
-    assert accuracy["difference"]["low"] > 0.2 and form["difference"]["n"] == 30
-    json.dumps(compare(before, after))
+    assert accuracy.name == "accuracy" and accuracy.difference.value == 0.5
+    assert accuracy.before.value == 0.5 and accuracy.after.value == 1
+    assert accuracy.difference.low > 0.2 and form.difference.n == 30
+    json.dumps(accuracy.as_dict())
 
 
 def test_files_made_elsewhere(tmp_path):

@@ -16,6 +16,7 @@ from typing import Any
 from boresight.data.countdown.problems import Problem, problem_of, read_rows
 from boresight.data.countdown.scorer import Mode, Score, score
 from boresight.errors import UserError
+from boresight.evaluate.heldout import Measured
 from boresight.evaluate.stats import Interval, cluster_bootstrap, paired_difference, pass_at_k, share_interval
 from boresight.whole_file import write_whole
 
@@ -136,12 +137,12 @@ def evaluate_file(
     Raises:
         UserError: a row that lacks a problem or a completion; the message names the row and the field.
     """
-    problems: dict[tuple[tuple[int, ...], int], Problem] = {}
-    completions: dict[tuple[tuple[int, ...], int], list[str | None]] = {}
+    problems: dict[str, Problem] = {}
+    completions: dict[str, list[str | None]] = {}
     for number, row in enumerate(read_rows(path), start=1):
         where = f"{path}, row {number}"
         problem = problem_of(row, where, f"row-{number}")
-        key = (tuple(sorted(problem.numbers)), problem.target)
+        key = _key(problem)
         problems.setdefault(key, problem)
         completions.setdefault(key, []).extend(_completions_of(row, where))
     result = evaluate_completions(list(problems.values()), list(completions.values()), ks, mode)
@@ -150,33 +151,44 @@ def evaluate_file(
     return result
 
 
-def compare(before: CountdownResult, after: CountdownResult) -> list[dict[str, Any]]:
-    """The `metrics` of evaluation.json: accuracy, format rate and pass@k before, after, and the difference.
+def compare(before: CountdownResult | None, after: CountdownResult) -> list[Measured]:
+    """Accuracy, format rate and pass@k before, after, and the difference; only after, without a before.
 
-    Differences are paired by problem id, over each problem's mean.
+    Differences are paired by problem, whatever the order of its numbers, over each problem's mean.
+
+    Raises:
+        UserError: the two have no problem in common.
     """
-    metrics = [
-        _compared("accuracy", "Countdown accuracy", before, after, lambda r: _mean(r.correct)),
-        _compared("format_rate", "Answers of the right form", before, after, lambda r: _mean(r.formatted)),
-    ]
-    for k in sorted(before.pass_at.keys() & after.pass_at.keys() - {1}):
-        metrics.append(_compared(f"pass_at_{k}", f"pass@{k}", before, after, _pass_at(k)))
-    return metrics
+    rates: dict[str, tuple[str, Measure]] = {
+        "accuracy": ("Countdown accuracy", lambda r: _mean(r.correct)),
+        "format_rate": ("answers of the right form", lambda r: _mean(r.formatted)),
+    }
+    for k in sorted(after.pass_at.keys() - {1}):
+        rates[f"pass_at_{k}"] = (f"pass@{k}", _pass_at(k))
+    return [_compared(name, label, before, after, value) for name, (label, value) in rates.items()]
 
 
 def _compared(
-    name: str, label: str, before: CountdownResult, after: CountdownResult, value: Measure
-) -> dict[str, Any]:
-    by_id = [{r.problem.id: value(r) for r in side.problems} for side in (before, after)]
-    return {
-        "name": name,
-        "label": label,
-        "before": before.rate(name).as_dict(),
-        "after": after.rate(name).as_dict(),
-        "difference": paired_difference(*by_id).as_dict(),
-        "unit": "share",
-        "better": "higher",
-    }
+    name: str, label: str, before: CountdownResult | None, after: CountdownResult, value: Measure
+) -> Measured:
+    difference = None
+    if before is not None:
+        sides = ({_key(r.problem): value(r) for r in side.problems} for side in (before, after))
+        difference = paired_difference(*sides)
+    return Measured(
+        name=name,
+        label=label,
+        unit="share",
+        better="higher",
+        before=None if before is None else before.rate(name),
+        after=after.rate(name),
+        difference=difference,
+    )
+
+
+def _key(problem: Problem) -> str:
+    """The same for every order of a problem's numbers."""
+    return f"{sorted(problem.numbers)} {problem.target}"
 
 
 def _score_problem(problem: Problem, completions: Sequence[str | None], mode: Mode) -> ProblemResult:

@@ -6,19 +6,21 @@
       dpo: {model: runs/dpo}
     judge: {name: reward_model, model: runs/reward}
 
-The first system is the reference that the others are measured against.
+The first system is the reference that the others are measured against. With a section `countdown` in place
+of `judge`, the systems solve Countdown problems and are measured by how many.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from boresight import config
 from boresight.config import Section
+from boresight.data.countdown.scorer import Mode
 from boresight.data.synthesize.transport import refuse_secrets
 from boresight.errors import UserError
 from boresight.evaluate import judges
@@ -31,7 +33,8 @@ class SystemSection(Section):
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
     answers: str | None = None
-    """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`."""
+    """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`; for Countdown, a file of
+    problems with `completion` or `completions`."""
 
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
@@ -68,8 +71,8 @@ class TrustSection(Section):
     """A CSV of human labels: prompt, answer_a, answer_b, preferred (a, b or tie)."""
 
 
-class WinRateRecipe(Section):
-    """One comparison of two or more systems, completely."""
+class Asked(Section):
+    """What every evaluation has: prompts and systems that answer them."""
 
     prompts: str | None = None
     """Held-out prompts in any layout that data has; null takes those of the first system's answers."""
@@ -77,9 +80,57 @@ class WinRateRecipe(Section):
     """Name of the layout, where detection finds two."""
     limit: int | None = Field(default=None, gt=0)
     """Use at most this many prompts, from the top."""
-    systems: dict[str, SystemSection] = Field(min_length=2)
+    systems: dict[str, SystemSection] = Field(min_length=1)
     """By name; the first is the reference."""
     generate: GenerateSection = GenerateSection()
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class CountdownSection(Section):
+    """How often systems try every problem, and how a try is graded."""
+
+    samples: int = Field(default=1, gt=0)
+    """Completions of every problem; more than one need `generate.temperature` above 0."""
+    pass_at: list[int] = [1]
+    """For each k the chance that one of k completions is right, unbiased; at most `samples`."""
+    mode: Mode = "strict"
+    """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
+
+    @field_validator("pass_at")
+    @classmethod
+    def _once_each(cls, ks: list[int]) -> list[int]:
+        if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
+            raise ValueError("give each k once, from 1")
+        return sorted(ks)
+
+
+class CountdownRecipe(Asked):
+    """One measurement of how many Countdown problems systems solve, completely."""
+
+    countdown: CountdownSection
+
+    @model_validator(mode="after")
+    def _drawn_as_asked(self) -> Self:
+        drawn = any(system.model for system in self.systems.values())
+        if drawn and self.prompts is None:
+            raise ValueError("prompts is missing, and a model has nothing to solve")
+        if drawn and self.countdown.samples > 1 and self.generate.temperature == 0:
+            raise ValueError(
+                "countdown.samples above 1 need generate.temperature above 0: greedy ones are alike"
+            )
+        if drawn and max(self.countdown.pass_at) > self.countdown.samples:
+            raise ValueError("countdown.pass_at asks for more than countdown.samples; raise that")
+        return self
+
+
+class WinRateRecipe(Asked):
+    """One comparison of two or more systems, completely."""
+
+    systems: dict[str, SystemSection] = Field(min_length=2)
+    """By name; the first is the reference."""
     judge: SerializeAsAny[JudgeConfig]
     """`name`, and that judge's own settings."""
     trust: TrustSection = TrustSection()
@@ -105,7 +156,7 @@ class WinRateRecipe(Section):
         return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe:
+def load(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe | CountdownRecipe:
     """Read a recipe, apply `systems.dpo.model=…` overrides, and check everything.
 
     Raises:
@@ -114,11 +165,16 @@ def load(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe:
     return parse(config.read_raw(path, overrides), str(path))
 
 
-def parse(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe:
+def parse(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
     """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    if "countdown" in raw:
+        return config.validate(CountdownRecipe, raw, source)
     section = raw.get("judge")
     if not isinstance(section, dict) or "name" not in section:
-        raise UserError(f"{source}: judge.name is missing; set it to one of {', '.join(judges.names())}.")
+        known = ", ".join(judges.names())
+        raise UserError(
+            f"{source}: judge.name is missing; set it to one of {known} (or give a countdown section)."
+        )
     refuse_secrets(section, f"{source}: judge", "endpoint")
     settings = {key: value for key, value in section.items() if key != "name"}
     judge = config.validate(judges.get(section["name"]).Config, settings, source, "judge")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,12 +21,15 @@ from boresight.evaluate import judges, trust
 from boresight.evaluate.judges import reward_model
 from boresight.evaluate.judges.base import Judge
 from boresight.evaluate.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
-from boresight.evaluate.recipe import SystemSection, WinRateRecipe
+from boresight.evaluate.recipe import Asked, CountdownRecipe, SystemSection, WinRateRecipe
 from boresight.evaluate.systems import generate, matched, prompts_of, read_answers, write_answers
 from boresight.evaluate.trust import Trust
 from boresight.evaluate.win_rate import System, Tournament, WinRate, tournament
 from boresight.shown import Shown
 from boresight.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from boresight.evaluate.countdown_run import CountdownEvaluation
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,17 @@ class Evaluation(Shown):
         console.print(f"report: {self.page}", markup=False, highlight=False)
 
 
+def run_any(
+    recipe: WinRateRecipe | CountdownRecipe, folder: Path, console: Console | None = None
+) -> Evaluation | CountdownEvaluation:
+    """Evaluate by a recipe of either kind into `folder`."""
+    if isinstance(recipe, WinRateRecipe):
+        return run(recipe, folder, console)
+    from boresight.evaluate import countdown_run
+
+    return countdown_run.run(recipe, folder, console or Console(soft_wrap=True))
+
+
 def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
     """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
@@ -67,7 +81,7 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     from boresight.report.win_rate import write_win_rate_page
 
     console = console or Console(soft_wrap=True)
-    _open_folder(folder, recipe)
+    open_folder(folder, recipe)
     prompts = read_prompts(recipe, console)
     console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
     with ExitStack() as inside:
@@ -83,7 +97,7 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     return evaluation
 
 
-def read_prompts(recipe: WinRateRecipe, console: Console) -> list[Prompt]:
+def read_prompts(recipe: Asked, console: Console) -> list[Prompt]:
     """The held-out prompts, each once."""
     if recipe.prompts is None:
         source = next(iter(recipe.systems.values())).answers or ""
@@ -160,11 +174,16 @@ def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
         for pair in found.pairs
         for comparison in pair.comparisons
     ]
-    write_whole(folder / "comparisons.jsonl", "".join(_json(line) + "\n" for line in lines))
-    write_whole(folder / "evaluation.json", _json(results, indent=1) + "\n")
+    write_whole(folder / "comparisons.jsonl", "".join(as_json(line) + "\n" for line in lines))
+    write_whole(folder / "evaluation.json", as_json(results, indent=1) + "\n")
 
 
-def _open_folder(folder: Path, recipe: WinRateRecipe) -> None:
+def open_folder(folder: Path, recipe: Asked) -> None:
+    """Make the folder of an evaluation, or go on in one that the same recipe left.
+
+    Raises:
+        UserError: it holds anything else.
+    """
     from boresight.train.environment import environment
 
     config = folder / "config.yaml"
@@ -174,7 +193,7 @@ def _open_folder(folder: Path, recipe: WinRateRecipe) -> None:
         raise UserError(f"{folder}: holds something else already; give another folder with --run.")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(config, recipe.to_yaml())
-    write_whole(folder / "environment.json", _json(environment(), indent=1) + "\n")
+    write_whole(folder / "environment.json", as_json(environment(), indent=1) + "\n")
 
 
 def _answers(
@@ -188,7 +207,7 @@ def _answers(
     """A system's answers: from where the recipe says, or as this folder already has them."""
     if section.answers is not None:
         return matched(name, prompts, read_answers(section.answers), section.answers)
-    kept = folder / f"answers-{_file_name(name)}.jsonl"
+    kept = folder / f"answers-{file_name(name)}.jsonl"
     if kept.exists():
         return matched(name, prompts, read_answers(kept), kept)
     system = generate(name, section.model or "", prompts, recipe.generate, console)
@@ -196,12 +215,13 @@ def _answers(
     return system
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """A system's name as part of a file's."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    # JSON has no infinity; a limit that is not known is null.
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON, which has no infinity: a limit that is not known is null."""
     return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
 
 

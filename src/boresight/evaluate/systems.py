@@ -77,7 +77,15 @@ def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], s
 def generate(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """Answers of a model to every prompt; says how many reached the limit of tokens."""
+    """An answer of a model to every prompt; says how many reached the limit of tokens."""
+    said = draw_answers(name, model, prompts, settings, 1, console)
+    return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
+
+
+def draw_answers(
+    name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
+) -> list[list[str]]:
+    """`k` answers of a model to every prompt; says how many reached the limit of tokens."""
     from boresight.data.chat import encode_prompt, ensure_chat_template
     from boresight.models.load import load_model, load_tokenizer
     from boresight.models.sample import SamplingParams, sample
@@ -96,13 +104,12 @@ def generate(
         stop_token_ids=stop_token_ids(policy),
     )
     encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
-    drawn = [group[0] for group in sample(policy, encoded, params, console=console)]
-    if cut := sum(s.finish == "length" for s in drawn):
+    drawn = sample(policy, encoded, params, k, console=console)
+    if cut := sum(s.finish == "length" for group in drawn for s in group):
         limit = settings.max_new_tokens
-        said = f"{name}: {cut:,} of {len(drawn):,} answers reached {limit} tokens and are cut."
+        said = f"{name}: {cut:,} of {k * len(drawn):,} answers reached {limit} tokens and are cut."
         console.print(said, markup=False, highlight=False)
-    texts = (tokenizer.decode(s.ids, skip_special_tokens=True) for s in drawn)
-    return System(name, dict(zip((p.id for p in prompts), texts, strict=True)))
+    return [[tokenizer.decode(s.ids, skip_special_tokens=True) for s in group] for group in drawn]
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
