@@ -10,7 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boresight.methods.dpo import Config, chosen_shortfall, hinge_loss, loss, sigmoid_loss
+from boresight.methods.dpo import (
+    Config,
+    chosen_nll,
+    chosen_shortfall,
+    hinge_loss,
+    loss,
+    sigmoid_loss,
+    smoothed,
+)
 
 nats = st.floats(-400, 0, allow_nan=False)
 LN2 = math.log(2)
@@ -51,6 +59,18 @@ def test_dpop_takes_lambda_times_the_shortfall_from_the_margin(pair):
     assert loss(x, Config(dpop_lambda=3.0)).loss.item() == pytest.approx(
         math.log1p(math.exp(-0.2)), abs=1e-12
     )
+
+
+def test_smoothing_mixes_the_losses_of_both_labels():
+    """A tenth flipped, hinge at 0.5: 0.9 * 0.5 + 0.1 * 1.5 = 0.6; none flipped: the loss itself."""
+    logit = torch.tensor(0.5, dtype=torch.float64)
+    assert smoothed(hinge_loss, logit, 0.1).item() == pytest.approx(0.6)
+    assert smoothed(sigmoid_loss, logit, 0.0).item() == sigmoid_loss(logit).item()
+
+
+def test_likelihood_of_the_chosen_answer_is_per_token_of_its_own(pair):
+    """12 nats over 10 tokens; the rejected answer plays no part."""
+    assert chosen_nll(pair()).item() == chosen_nll(pair(lost=-99.0, lost_len=3.0)).item() == 1.2
 
 
 def test_added_sft_term_is_logged_apart(pair):

@@ -20,6 +20,7 @@ LD-DPO, which needs the log-probability of a prefix rather than of the whole ans
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -62,7 +63,20 @@ def hinge_loss(logit: Tensor) -> Tensor:
     return F.relu(1 - logit)
 
 
-LOSSES = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
+Shape = Callable[[Tensor], Tensor]
+"""From logits to losses, `(batch,)` both."""
+
+LOSSES: dict[str, Shape] = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
+
+
+def smoothed(shape: Shape, logit: Tensor, flipped: float) -> Tensor:
+    """The expected loss where the share `flipped` of labels is the wrong way round (cDPO)."""
+    return (1 - flipped) * shape(logit) + flipped * shape(-logit)
+
+
+def chosen_nll(x: PairLogps) -> Tensor:
+    """Negative log-likelihood of the chosen answer, nats per token of its own (RPO)."""
+    return -x.policy_chosen / x.chosen_len
 
 
 def chosen_shortfall(x: PairLogps) -> Tensor:
@@ -74,9 +88,8 @@ def loss(x: PairLogps, cfg: Config) -> LossOutput:
     """DPO loss, mean over pairs, nats."""
     margin = x.margin_per_token if cfg.length_normalised else x.margin
     logit = cfg.beta * (margin - cfg.dpop_lambda * chosen_shortfall(x))
-    shape, flipped = LOSSES[cfg.loss_type], cfg.label_smoothing
-    preference = (1 - flipped) * shape(logit) + flipped * shape(-logit)
+    preference = smoothed(LOSSES[cfg.loss_type], logit, cfg.label_smoothing)
     if cfg.sft_weight == 0:
         return LossOutput.mean_of(preference)
-    nll = -x.policy_chosen / x.chosen_len
+    nll = chosen_nll(x)
     return LossOutput.mean_of(preference + cfg.sft_weight * nll, preference_loss=preference, sft_nll=nll)
