@@ -36,6 +36,7 @@ FILES = [
     ("countdown_posttrain/sft_train_2k.jsonl", "plain_answers", "demonstration", 2000, 0),
     ("countdown_posttrain/val_200.jsonl", "prompts", "prompt", 200, 0),
     ("countdown_posttrain/raw_train.parquet", "countdown", "prompt", 117_000, 0),
+    ("d1_countdown/countdown_cd3_test.jsonl", "countdown_text", "prompt", 256, 0),
 ]
 
 
@@ -53,7 +54,6 @@ def test_file_is_read(public_data: Path, file, layout, kind, count, bad):
         "alpaca_eval/annotations.share.jsonl.gz",
         "alpaca_eval/model_outputs.share.jsonl.gz",
         "countdown_posttrain/metrics.jsonl",
-        "d1_countdown/countdown_cd3_test.jsonl",
         "llamafactory_demo/dataset_info.json",
         "mt_bench/gpt-4.jsonl",
         "mt_bench/judge_prompts.jsonl",

@@ -103,6 +103,7 @@ LAYOUTS = [
     ("mt_bench", {"turns": ["q"]}, ASKED),
     ("countdown", {"nums": [3, 4], "target": 7}, COUNTDOWN),
     ("countdown", {"numbers": [3, 4], "target": 7}, COUNTDOWN),
+    ("countdown_text", {"input": "3,4", "output": "7"}, COUNTDOWN),
 ]
 
 
