@@ -1,21 +1,19 @@
 """Published win rates, percent, of models whose judge annotations lie in the public data folder.
 
-From the leaderboard files of tatsu-lab/alpaca_eval (src/alpaca_eval/leaderboards, Apache-2.0): `win_rate` and
-`n_total`, under the names that the annotations use. They cover 92 of the 124 pairs of judge and model that
-are annotated. Left out are
-
-- models that no leaderboard file at hand has (ghost-7b-alpha, mistral-medium, FuseChat and others);
-- scores published on 256 of the 805 prompts (judge alpaca_eval_gpt4_turbo_fn);
-- two that were annotated again after publication: claude (88.39 with 9 draws; the annotations say 91.55 with
-  none) and ultralm-13b-v2.0 (83.60 on 805 prompts; 86.28 on 802).
+From the leaderboard files of tatsu-lab/alpaca_eval (Apache-2.0): `win_rate` and `n_total` in
+src/alpaca_eval/leaderboards, and `win_rate` in docs/data_AlpacaEval (commit ba9b14f) and
+docs/data_AlpacaEval_2 (6df1460, 474386e), under the names that the annotations use. They cover 118 of the 124
+pairs of judge and model that are annotated; `UNPUBLISHED` names the others, each with its reason.
 """
 
 GPT4 = {
     "LMCocktail-10.7B-v1": (92.21669, 803),
+    "Mistral-7B+RAHF-DUAL+LoRA": (94.90683, 805),
     "Yi-34B-Chat": (94.08468, 803),
     "alpaca-7b": (26.45963, 805),
     "alpaca-farm-ppo-human": (41.24224, 805),
     "causallm-14b": (88.26087, 805),
+    "claude": (91.55280, 805),
     "claude-2": (91.35572, 804),
     "claude2-alpaca-13b": (78.92768, 802),
     "cohere": (90.62112, 805),
@@ -24,17 +22,22 @@ GPT4 = {
     "evo-7b": (79.20299, 803),
     "evo-v2-7b": (89.35243, 803),
     "falcon-40b-instruct": (45.71429, 805),
+    "ghost-7b-alpha": (70.44025, 795),
     "gpt-3.5-turbo-0301": (89.36567, 804),
+    "gpt-3.5-turbo-1106": (86.25622, 804),
     "gpt35_turbo_instruct": (81.71036, 801),
     "gpt4": (95.27950, 805),
+    "gpt4_0314": (94.78261, 805),
     "gpt4_1106_preview": (97.69900, 804),
     "guanaco-65b": (71.80124, 805),
     "llama-2-13b-chat-hf": (81.09453, 804),
     "llama-2-70b-chat-hf": (92.66169, 804),
     "llama-2-7b-chat-hf": (71.36646, 805),
     "llama-2-chat-7b-evol70k-neft": (82.08955, 804),
+    "llama7B_freelb_lr5e-5_AdvLr0_InitAdvMax10_AdvStep1_Projl2_MaxNorm0_yuxinRun": (61.64384, 803),
     "minichat-1.5-3b": (78.55362, 802),
     "minichat-3b": (48.81841, 804),
+    "mistral-medium": (96.83230, 805),
     "oasst-rlhf-llama-33b": (66.52174, 805),
     "pairrm-tulu-2-13b": (91.05590, 805),
     "pairrm-tulu-2-70b": (95.39801, 804),
@@ -48,14 +51,20 @@ GPT4 = {
     "tulu-2-dpo-13b": (88.12189, 804),
     "tulu-2-dpo-70b": (95.03106, 805),
     "tulu-2-dpo-7b": (84.22360, 805),
+    "ultralm-13b-v2.0": (86.28429, 802),
     "ultralm-13b-v2.0-best-of-16": (92.29814, 805),
     "vicuna-13b": (70.43478, 805),
     "wizardlm-13b": (75.31095, 804),
     "zephyr-7b-alpha": (85.75871, 804),
 }
-"""Judge alpaca_eval_gpt4, against text_davinci_003."""
+"""Judge alpaca_eval_gpt4, against text_davinci_003. The long name is that of `alpaca-7b-neft`."""
 
 WEIGHTED_GPT4_TURBO = {
+    "FuseChat-Gemma-2-9B-Instruct": (70.49714, 805),
+    "FuseChat-Llama-3.1-8B-Instruct": (63.33158, 805),
+    "FuseChat-Llama-3.2-1B-Instruct": (29.92193, 805),
+    "FuseChat-Llama-3.2-3B-Instruct": (51.29668, 805),
+    "FuseChat-Qwen-2.5-7B-Instruct": (64.64070, 805),
     "Mixtral-8x7B-Instruct-v0.1_concise": (13.74404, 805),
     "OpenHermes-2.5-Mistral-7B": (10.34042, 805),
     "Qwen-14B-Chat": (7.50233, 805),
@@ -107,15 +116,48 @@ WEIGHTED_GPT4_TURBO = {
 
 COT_GPT4_TURBO = {
     "Mistral-7B-Instruct-v0.2": (15.52795, 805),
+    "Mixtral-8x7B-Instruct-v0.1": (19.93789, 805),
+    "alpaca-7b": (2.42236, 805),
+    "claude-2.1": (12.91925, 805),
+    "cohere": (17.26708, 805),
+    "gemini-pro": (17.03980, 804),
+    "gpt-3.5-turbo-0301": (6.64596, 805),
     "gpt4": (20.0, 805),
     "gpt4_1106_preview": (50.0, 805),
     "llama-2-70b-chat-hf": (15.15528, 805),
     "tulu-2-dpo-70b": (16.95652, 805),
+    "vicuna-33b-v1.3": (13.35404, 805),
 }
 """Judge alpaca_eval_cot_gpt4_turbo_fn, against gpt4_1106_preview."""
+
+GPT4_TURBO = {
+    "Ein-70B-v0.1": (24.84472, 805),
+    "Mistral-7B-ReMax-v0.1": (94.39601, 803),
+    "Mixtral-8x7B-Instruct-v0.1": (22.79503, 805),
+    "cohere": (19.25466, 805),
+    "gemini-pro": (20.37267, 805),
+    "gpt-3.5-turbo-0301": (8.01242, 805),
+}
+"""Judge alpaca_eval_gpt4_turbo_fn, against gpt4_1106_preview. Two stand on leaderboards of other judges:
+Ein-70B-v0.1 on weighted_alpaca_eval_gpt4_turbo's, and Mistral-7B-ReMax-v0.1 on alpaca_eval_gpt4's, against
+text_davinci_003."""
 
 PUBLISHED = {
     "alpaca_eval_gpt4": GPT4,
     "weighted_alpaca_eval_gpt4_turbo": WEIGHTED_GPT4_TURBO,
     "alpaca_eval_cot_gpt4_turbo_fn": COT_GPT4_TURBO,
+    "alpaca_eval_gpt4_turbo_fn": GPT4_TURBO,
 }
+
+UNPUBLISHED = {
+    ("alpaca_eval_gpt4", "mistral-orpo-beta"): "scored there by weighted_alpaca_eval_gpt4_turbo alone",
+    (
+        "alpaca_eval_gpt4_turbo_fn",
+        "Mistral-7B-Instruct-v0.2",
+    ): "its rows are the cot judge's",
+    ("alpaca_eval_gpt4_turbo_fn", "Samba-CoE-v0.1"): "scored there by weighted_alpaca_eval_gpt4_turbo alone",
+    ("alpaca_eval_gpt4_turbo_fn", "Samba-CoE-v0.2"): "scored there by weighted_alpaca_eval_gpt4_turbo alone",
+    ("bedrock_claude", "bedrock_claude"): "a judge without a leaderboard",
+    ("weighted_alpaca_eval_gpt4_turbo", "text_davinci_003"): "on no leaderboard of this judge",
+}
+"""Annotated pairs of judge and model without a published score to compare with, and why."""
