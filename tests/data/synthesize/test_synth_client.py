@@ -13,8 +13,10 @@ from boresight.data.synthesize.budget import BudgetSection, Price  # noqa: E402
 from boresight.data.synthesize.client import Stopped  # noqa: E402
 from boresight.data.synthesize.ledger import Ledger  # noqa: E402
 from boresight.data.synthesize.limits import LimitSection  # noqa: E402
+from boresight.data.synthesize.recipe import EndpointSection  # noqa: E402
+from boresight.data.synthesize.session import Session  # noqa: E402
 from tests.data.synthesize.fake_server import FakeServer, some  # noqa: E402
-from tests.data.synthesize.helpers import KEY, KEY_ENV, requests, run  # noqa: E402
+from tests.data.synthesize.helpers import KEY, KEY_ENV, MODEL, requests, run  # noqa: E402
 
 
 @pytest.fixture
@@ -57,6 +59,18 @@ def test_bad_luck_is_counted_and_tried_again(book: Path, fault: str, kind: str) 
         replies, client = run(server.url, book, requests(server.url, 6), timeout=0.4)
     assert all(reply.failure is None for reply in replies)
     assert client.progress.failures == {kind: 6}
+
+
+def test_what_failed_is_sent_again_among_the_others_and_not_after_them(book: Path) -> None:
+    """A fifth fails once; four at a time, their second attempts lie between the others' first."""
+    limits = LimitSection(start_concurrency=4, max_concurrency=4, adapt=False)
+    with FakeServer(faults=some({"500": 0.2}), latency=lambda n: 0.002) as server:
+        replies, _ = run(server.url, book, requests(server.url, 300), limits=limits)
+    attempts = [seen.attempt for seen in server.seen]
+    last_first = max(place for place, attempt in enumerate(attempts) if attempt == 1)
+    among = attempts[:last_first].count(2)
+    assert all(reply.failure is None for reply in replies)
+    assert attempts.count(2) >= 30 and among >= 0.8 * attempts.count(2)
 
 
 def test_a_server_that_wants_max_completion_tokens_gets_it_from_the_first_refusal_on(book: Path) -> None:
@@ -150,6 +164,19 @@ def test_an_endpoint_that_only_stalls_stops_the_run_and_keeps_what_was_there(boo
             run(server.url, book, asked, stuck_after=0.4, timeout=5.0)
     with Ledger(book) as ledger:
         assert len(ledger) == 5
+
+
+def test_an_api_that_stalls_beside_a_model_in_this_process_stops_the_run_too(book: Path) -> None:
+    """Only the model, and a batch, may take as long as they take."""
+    here, faults = EndpointSection(model="starter"), some({"stall": 1.0}, attempts=99)
+    with FakeServer(faults=faults) as server:
+        there = EndpointSection(model=MODEL, base_url=server.url, key_env=KEY_ENV, timeout=1.0)
+        with (
+            Session(book, [here, there], stuck_after=0.4) as session,
+            pytest.raises(Stopped, match="answered nothing for 0.4 s"),
+        ):
+            session.complete(requests(server.url, 3))
+    assert [e.slow for e in session.endpoints] == [True, False]
 
 
 def test_retry_after_holds_everything_back(book: Path) -> None:

@@ -54,9 +54,7 @@ class Session:
         self.unpriced = sorted(
             e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
         )
-        slow = any(section.base_url is None or section.batch for section in sections)
-        patience = A_YEAR if slow else stuck_after
-        self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=patience)
+        self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=stuck_after)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Session:
@@ -95,7 +93,7 @@ def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
         # Nothing is refused here, and fewer at a time would only be slower.
         most = section.limits.max_concurrency
         full = LimitSection(max_concurrency=most, adapt=False)
-        return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR)
+        return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR, True)
     price = find_price(section.model, section.price)
     if section.batch:
         full = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
@@ -106,7 +104,7 @@ def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
             structured=section.structured,
             token_limit=section.token_limit,
         )
-        return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR)
+        return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR, True)
     direct = OpenAITransport(
         section.base_url, section.key_env, section.timeout, section.structured, section.token_limit
     )
