@@ -210,6 +210,54 @@ def test_a_dry_run_sends_nothing_and_knows_what_is_there(tmp_path: Path, prompts
     low, high = (sum(e.tokens[i] for e in before) for i in (0, 1))
     assert spent <= high and low <= high
     assert before[0].usd is not None and before[0].usd[0] <= before[0].usd[1]
+    assert (judge.requests, judge.cached) == (32, 16)
+
+
+def dry(server: FakeServer, folder: Path, source: Path, /, **changes: Any) -> list[tuple[str, int, int]]:
+    """Stage, requests, and how many of them are there."""
+    found = estimate(recipes.parse(raw(server, source, **changes)), folder)
+    return [(e.stage, e.requests, e.cached) for e in found]
+
+
+def test_a_dry_run_of_a_finished_run_finds_everything_there_new_prompts_too(
+    tmp_path: Path, prompts: Path
+) -> None:
+    """Two requests bring one prompt each and one that is too near; the third, a round later, the last."""
+
+    def answer(body: dict[str, Any], digest: str) -> str:
+        if "new ones" not in body["messages"][-1]["content"]:
+            return answer_and_judge(body, digest)
+        fresh = echo(body, digest)
+        return json.dumps({"prompts": [fresh, f"{fresh} again"]})
+
+    changes = {"prompts": {"source": str(prompts), "new": {"by": "api", "count": 3, "per_request": 2}}}
+    with FakeServer(answer=answer) as server:
+        before = dry(server, tmp_path / "run", prompts, **changes)
+        make(server, tmp_path / "run", prompts, **changes)
+        sent = len(server.seen)
+        after = dry(server, tmp_path / "run", prompts, **changes)
+    assert before == [("prompts", 2, 0), ("answers", 9, 0), ("judge", 6, 0)]
+    assert after == [("prompts", 3, 3), ("answers", 9, 9), ("judge", 6, 6)] and sent == 18
+
+
+def test_a_dry_run_counts_a_judge_with_its_own_endpoint_and_halves_the_price_of_batches(
+    tmp_path: Path, prompts: Path
+) -> None:
+    """A reward endpoint is asked once an answer."""
+
+    def answer(body: dict[str, Any], digest: str) -> str:
+        last = body["messages"][-1]
+        return f"reward:{quality(last['content'])}" if last["role"] == "assistant" else echo(body, digest)
+
+    with FakeServer(answer=answer) as server:
+        judge = {"name": "reward_endpoint", "endpoint": server.url, "model": "rm", "key_env": KEY_ENV}
+        assert dry(server, tmp_path / "run", prompts, judge=judge)[1] == ("judge", 24, 0)
+        make(server, tmp_path / "run", prompts, judge=judge)
+        assert dry(server, tmp_path / "run", prompts, judge=judge)[1] == ("judge", 24, 24)
+        one_by_one, batched = (raw(server, prompts) for _ in range(2))
+        batched["endpoints"]["api"]["batch"] = True
+        full, half = (estimate(recipes.parse(r), tmp_path / "none")[0] for r in (one_by_one, batched))
+    assert half.usd == pytest.approx([x / 2 for x in full.usd or ()]) and half.minutes is None
 
 
 def test_sides_made_differently_must_be_meant_and_are_marked(tmp_path: Path, prompts: Path) -> None:
@@ -230,6 +278,7 @@ def test_sides_made_differently_must_be_meant_and_are_marked(tmp_path: Path, pro
     ("changes", "message"),
     [
         ({"judge": {"name": "rubrik", "by": "api"}}, "did you mean 'rubric'"),
+        ({"judge": {"name": "llm", "endpoint": "http://a/v1", "model": "m"}}, "llm compares pairs"),
         ({"judge": {"name": "rubric", "by": "apj"}}, "judge.by is 'apj', which is no endpoint; known: api"),
         ({"judge": None}, "judge is missing"),
         ({"answers": {"a": {"by": "api", "k": 3}}}, "unknown key answers.a.k"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from boresight.data.schema import Message, Prompt
+from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.recipe import AnswersSection, Recipe, Side
 from boresight.data.synthesize.request import Reply, Request
 from boresight.data.synthesize.session import Session
@@ -53,8 +54,8 @@ class Answers:
     Nothing is held in memory, however many there are.
     """
 
-    def __init__(self, session: Session, recipe: Recipe, prompts: Sequence[Prompt]):
-        self._session, self._recipe, self._prompts = session, recipe, prompts
+    def __init__(self, ledger: Ledger, recipe: Recipe, prompts: Sequence[Prompt]):
+        self._ledger, self._recipe, self._prompts = ledger, recipe, prompts
 
     def __len__(self) -> int:
         return len(self._prompts)
@@ -64,7 +65,7 @@ class Answers:
 
     def _to(self, prompt: Prompt) -> Answered:
         answers = [
-            Answer(name, request.model, request.key, self._session.ledger.reply(request), section.side)
+            Answer(name, request.model, request.key, self._ledger.reply(request), section.side)
             for name, section in self._recipe.answers.items()
             for request in requests_to(self._recipe, section, prompt)
         ]

@@ -6,7 +6,9 @@ the ledger has seen from the same stage and model, or an eighth of `max_tokens`;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +23,12 @@ from boresight.data.synthesize import prompts as prompting
 from boresight.data.synthesize.budget import Price, find_price
 from boresight.data.synthesize.judge import RubricConfig
 from boresight.data.synthesize.ledger import Ledger
-from boresight.data.synthesize.recipe import EndpointSection, Recipe
+from boresight.data.synthesize.recipe import EndpointSection, NewPrompts, Recipe
 from boresight.data.synthesize.request import BYTES_PER_TOKEN, Request, Usage
 from boresight.data.synthesize.sieve import Sieve
+from boresight.data.synthesize.structured import first_round
+from boresight.evaluate.judges.endpoint import EndpointConfig
+from boresight.evaluate.judges.reward_endpoint import LONGEST_REPLY
 
 UNSEEN = 1 / 8
 """Share of `max_tokens` that an answer takes at the low end, when none has been seen."""
@@ -43,7 +48,9 @@ class Estimate:
 
     @property
     def minutes(self) -> float | None:
-        """At the endpoint's own limits; None where it has none."""
+        """At the endpoint's own limits; None where it has none, or takes batches."""
+        if self.endpoint.batch:
+            return None
         limits, left = self.endpoint.limits, self.requests - self.cached
         bounds = [left / limits.rpm] if limits.rpm else []
         bounds += (
@@ -57,7 +64,7 @@ class Planned:
     """A request that is known, or one that stands for those whose text does not exist yet."""
 
     stage: str
-    by: str
+    endpoint: EndpointSection
     prompt_tokens: int
     max_tokens: int
     key: str | None = None
@@ -69,65 +76,110 @@ def estimate(recipe: Recipe, folder: Path, sieve: Sieve | None = None) -> list[E
     Raises:
         UserError: the prompts cannot be read, or another process works in the folder.
     """
-    planned = list(_plan(recipe, sieve or Sieve()))
     path = folder / "ledger.sqlite"
-    if not path.exists():
-        return _sum(recipe, planned, None)
-    with Ledger(path) as ledger:
-        return _sum(recipe, planned, ledger)
+    with Ledger(path) if path.exists() else nullcontext() as ledger:
+        return _sum(list(_plan(recipe, sieve or Sieve(), ledger)), ledger)
 
 
-def _plan(recipe: Recipe, sieve: Sieve) -> Iterator[Planned]:
+def _plan(recipe: Recipe, sieve: Sieve, ledger: Ledger | None) -> Iterator[Planned]:
     found = prompting.read_prompts(recipe.prompts, recipe.seed)
+    unwritten = 0
     if new := recipe.prompts.new:
-        for i in range(-(-new.count // new.per_request)):
-            yield _known(prompting.request_for(recipe, new, found, i), new.by)
-        size = sum(len(prompting.text_of(p.prompt).encode()) for p in found) / max(len(found), 1)
-        yield from _later(recipe, new.count, int(size / BYTES_PER_TOKEN))
-        return
-    kept = prompting.filter_prompts(found, recipe.prompts, sieve)
-    for prompt in kept:
-        for section in recipe.answers.values():
-            for request in answering.requests_to(recipe, section, prompt):
-                yield _known(request, section.by)
+        seeds = found
+        asked, found = _written(recipe, new, seeds, sieve, ledger)
+        unwritten = new.count - len(found)
+        asked += [prompting.request_for(recipe, new, seeds, 0)] * (
+            math.ceil(new.count / new.per_request) - len(asked)
+        )
+        yield from (_known(request, recipe.endpoints[new.by]) for request in asked)
+        size = sum(len(prompting.text_of(p.prompt).encode()) for p in seeds) / max(len(seeds), 1)
+    for prompt in prompting.filter_prompts(found, recipe.prompts, sieve):
+        yield from _about(recipe, prompt, ledger)
+    for _ in range(unwritten):
+        yield from _later(recipe, int(size / BYTES_PER_TOKEN))
+
+
+def _written(
+    recipe: Recipe, new: NewPrompts, seeds: list[Prompt], sieve: Sieve, ledger: Ledger | None
+) -> tuple[list[Request], list[Prompt]]:
+    """Requests for new prompts, and the prompts that are written already."""
+    asked: list[Request] = []
+    if ledger is None:
+        return asked, []
+
+    def there(requests: Sequence[Request]) -> bool:
+        rounds = [first_round(request, prompting.PromptList) for request in requests]
+        asked.extend(rounds)
+        return all(request.key in ledger for request in rounds)
+
+    return asked, prompting.new_prompts(ledger, recipe, new, seeds, sieve, there)
+
+
+def _about(recipe: Recipe, prompt: Prompt, ledger: Ledger | None) -> Iterator[Planned]:
+    """Answers to a prompt, and what the judge will be asked about them."""
+    requests = [
+        (request, section.by)
+        for section in recipe.answers.values()
+        for request in answering.requests_to(recipe, section, prompt)
+    ]
+    yield from (_known(request, recipe.endpoints[by]) for request, by in requests)
+    if ledger and all(request.key in ledger for request, _ in requests):
+        [answered] = answering.Answers(ledger, recipe, [prompt])
+        if (judge := _judge(recipe)) is not None:
+            yield from (_known(r, judge) for r in judging.requests_about(recipe, answered))
+    else:
         yield from _judging(recipe, _tokens(prompt))
 
 
-def _later(recipe: Recipe, count: int, prompt_tokens: int) -> Iterator[Planned]:
-    """Answers to prompts that are not written yet."""
-    for _ in range(count):
-        for section in recipe.answers.values():
-            for _ in range(section.n):
-                yield Planned(answering.STAGE, section.by, prompt_tokens, section.max_tokens)
-        yield from _judging(recipe, prompt_tokens)
+def _later(recipe: Recipe, prompt_tokens: int) -> Iterator[Planned]:
+    """What one prompt that is not written yet will lead to."""
+    for section in recipe.answers.values():
+        for _ in range(section.n):
+            endpoint = recipe.endpoints[section.by]
+            yield Planned(answering.STAGE, endpoint, prompt_tokens, section.max_tokens)
+    yield from _judging(recipe, prompt_tokens)
 
 
 def _judging(recipe: Recipe, prompt_tokens: int) -> Iterator[Planned]:
-    """What the rubric will be asked about one prompt: all its answers, in every order."""
-    if isinstance(recipe.judge, RubricConfig):
+    """What the judge will be asked about the answers to one prompt, while they are not there."""
+    judge = _judge(recipe)
+    if judge is None:
+        return
+    if isinstance(recipe.judge, RubricConfig):  # all answers at once, in every order
         longest = sum(section.n * section.max_tokens for section in recipe.answers.values())
         instructions = int(len(judging.INSTRUCTIONS) / BYTES_PER_TOKEN)
         shown = prompt_tokens + instructions + longest
         for _ in range(recipe.judge.orders):
-            yield Planned(judging.STAGE, recipe.judge.by, shown, recipe.judge.max_tokens)
+            yield Planned(judging.STAGE, judge, shown, recipe.judge.max_tokens)
+        return
+    for section in recipe.answers.values():
+        for _ in range(section.n):
+            yield Planned(judging.STAGE, judge, prompt_tokens + section.max_tokens, LONGEST_REPLY)
 
 
-def _known(request: Request, by: str) -> Planned:
-    return Planned(request.stage, by, request.prompt_tokens, request.max_tokens, request.key)
+def _judge(recipe: Recipe) -> EndpointSection | None:
+    """The endpoint that judges; None for judges that compute here."""
+    if isinstance(recipe.judge, RubricConfig):
+        return recipe.endpoints[recipe.judge.by]
+    return judging.endpoint_of(recipe.judge) if isinstance(recipe.judge, EndpointConfig) else None
+
+
+def _known(request: Request, endpoint: EndpointSection) -> Planned:
+    return Planned(request.stage, endpoint, request.prompt_tokens, request.max_tokens, request.key)
 
 
 def _tokens(prompt: Prompt) -> int:
     return int(len(prompting.text_of(prompt.prompt).encode()) / BYTES_PER_TOKEN)
 
 
-def _sum(recipe: Recipe, planned: list[Planned], ledger: Ledger | None) -> list[Estimate]:
-    by_stage: dict[tuple[str, str], list[Planned]] = {}
+def _sum(planned: list[Planned], ledger: Ledger | None) -> list[Estimate]:
+    by_stage: dict[tuple[str, str, str], list[Planned]] = {}
     for one in planned:
-        by_stage.setdefault((one.stage, one.by), []).append(one)
+        by_stage.setdefault((one.stage, one.endpoint.url, one.endpoint.model), []).append(one)
     order = [prompting.STAGE, answering.STAGE, judging.STAGE]
     return [
-        _estimate(stage, recipe.endpoints[by], asked, ledger)
-        for (stage, by), asked in sorted(by_stage.items(), key=lambda item: order.index(item[0][0]))
+        _estimate(stage, asked[0].endpoint, asked, ledger)
+        for (stage, *_), asked in sorted(by_stage.items(), key=lambda item: order.index(item[0][0]))
     ]
 
 
@@ -138,6 +190,8 @@ def _estimate(stage: str, endpoint: EndpointSection, asked: list[Planned], ledge
     each = [min(p.max_tokens, seen if seen is not None else p.max_tokens * UNSEEN) for p in left]
     low = Usage(high.prompt, int(sum(each)))
     price = find_price(endpoint.model, endpoint.price) if endpoint.base_url else Price(input=0, output=0)
+    if price and endpoint.batch:
+        price = price.halved()
     usd = (price.of(low), price.of(high)) if price else None
     return Estimate(stage, endpoint, len(asked), len(asked) - len(left), (low.total, high.total), usd)
 
@@ -148,7 +202,8 @@ def print_estimate(estimates: list[Estimate], recipe: Recipe, sieve: Sieve, cons
     for heading in ("requests", "there", "1,000 tokens", "dollars", "minutes"):
         table.add_column(heading, justify="right")
     for e in estimates:
-        minutes = "no limit" if e.minutes is None else f"≥ {e.minutes:.1f}"
+        no_limit = "a day at most" if e.endpoint.batch else "no limit"
+        minutes = no_limit if e.minutes is None else f"≥ {e.minutes:.1f}"
         tokens = f"{e.tokens[0] / 1000:,.0f} to {e.tokens[1] / 1000:,.0f}"
         table.add_row(
             e.stage,

@@ -18,19 +18,28 @@ from boresight import config
 from boresight.config import Section
 from boresight.data.schema import Message, Prompt
 from boresight.data.synthesize.answers import Answer, Answered, Answers
-from boresight.data.synthesize.recipe import Recipe
-from boresight.data.synthesize.request import Request
+from boresight.data.synthesize.recipe import EndpointSection, Recipe
+from boresight.data.synthesize.request import Reply, Request, failed
 from boresight.data.synthesize.session import Session
-from boresight.data.synthesize.structured import Asker, Parsed, ask_for
+from boresight.data.synthesize.structured import Asker, Parsed, ask_for, first_round, recalled
 from boresight.errors import UserError
 from boresight.evaluate import judges
 from boresight.evaluate.judges.base import Scorer
+from boresight.evaluate.judges.endpoint import EndpointConfig
 from boresight.suggest import nearest
 
 STAGE = "judge"
 RUBRIC = "rubric"
+PAIRWISE = "llm"
+"""A judge of pairs: many answers to a prompt need one that scores."""
 CHUNK = 512
 """Answers that a scorer sees at a time."""
+
+
+def endpoint_of(judge: EndpointConfig) -> EndpointSection:
+    """The endpoint that a judge brings along."""
+    names = ("model", "key_env", "token_limit", "timeout", "price", "limits")
+    return EndpointSection(base_url=judge.endpoint, **{name: getattr(judge, name) for name in names})
 
 
 class Axis(Section):
@@ -106,9 +115,14 @@ class Judged:
 def judge_config(raw: Any, source: str) -> BaseModel:
     """A recipe's judge section, checked by that judge's own settings."""
     known = sorted([RUBRIC, *judges.names()])
+    known.remove(PAIRWISE)
     if not isinstance(raw, dict) or "name" not in raw:
         raise UserError(f"{source}: judge.name is missing; set it to one of {', '.join(known)}.")
     settings = {key: value for key, value in raw.items() if key != "name"}
+    if raw["name"] == PAIRWISE:
+        raise UserError(
+            f"{source}: judge.name: {PAIRWISE} compares pairs; use {RUBRIC}, which rates answers."
+        )
     if raw["name"] not in known:
         raise UserError(f"{source}: there is no judge {raw['name']!r}{nearest(raw['name'], known)}.")
     shape = RubricConfig if raw["name"] == RUBRIC else judges.get(raw["name"]).Config
@@ -135,8 +149,7 @@ def judge_all(session: Session, recipe: Recipe, answered: Answers) -> Iterator[J
 def _by_scorer(session: Session, settings: BaseModel, answered: Answers) -> Iterator[Judged]:
     name = judge_name(settings)
     scorer = judges.get(name).build(settings, session)
-    if not isinstance(scorer, Scorer):
-        raise UserError(f"judge.name: {name} compares pairs; many answers to a prompt need one that scores.")
+    assert isinstance(scorer, Scorer)  # `judge_config` has seen to it
     waiting: list[Answered] = []
     for a in answered:
         waiting.append(a)
@@ -159,6 +172,31 @@ def _score(scorer: Scorer, part: Sequence[Answered]) -> Iterator[Judged]:
 
 def _not_judged(answer: Answer) -> Scored:
     return Scored(answer, None, answer.reply.failure or "")
+
+
+class _Recorder:
+    """Takes a judge's requests down and answers none."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        self.asked += requests
+        return [failed("missing", "was not asked")] * len(requests)
+
+
+def requests_about(recipe: Recipe, a: Answered) -> list[Request]:
+    """What a judge behind an endpoint will be asked about these answers, if every reply is well-formed."""
+    if isinstance(recipe.judge, RubricConfig):
+        names = tuple(axis.name for axis in recipe.judge.axes)
+        shown = _rubric_requests(recipe, recipe.judge, a)
+        return [first_round(r, _shape(names, recipe.judge.scale, count)) for r, count in shown]
+    if not isinstance(recipe.judge, EndpointConfig):
+        return []
+    recorder = _Recorder()
+    scorer = judges.get(judge_name(recipe.judge)).build(recipe.judge, recorder)
+    list(_score(scorer, [a]))
+    return recorder.asked
 
 
 # --- the rubric ------------------------------------------------------------------------------------
@@ -194,7 +232,7 @@ def _by_rubric(
     session.each(STAGE, requests, ask, settings.orders * len(answered))
     for a in answered:
         shown = _rubric_requests(recipe, settings, a)
-        ratings = [session.read(_rate(session.ledger, settings, *one)) for one in shown]
+        ratings = [recalled(_rate(session.ledger, settings, *one)) for one in shown]
         yield _judged(a, settings, ratings)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from boresight.data.load import read
 from boresight.data.schema import Message, Prompt
+from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.near import (
     HeldOut,
     NearDuplicates,
@@ -24,7 +25,7 @@ from boresight.data.synthesize.recipe import NewPrompts, PromptsSection, Recipe
 from boresight.data.synthesize.request import Request
 from boresight.data.synthesize.session import Session
 from boresight.data.synthesize.sieve import Sieve
-from boresight.data.synthesize.structured import Parsed, ask_for
+from boresight.data.synthesize.structured import ask_for, recalled
 
 STAGE = "prompts"
 DEMO = "demo"
@@ -66,7 +67,14 @@ def make_prompts(session: Session, recipe: Recipe, sieve: Sieve) -> list[Prompt]
     """All of stage 1."""
     found = read_prompts(recipe.prompts, recipe.seed)
     if recipe.prompts.new is not None:
-        found = _new_prompts(session, recipe, recipe.prompts.new, found, sieve)
+
+        def buy(requests: Sequence[Request]) -> bool:
+            if session.client.over_budget:
+                return False
+            session.each(STAGE, requests, lambda r: ask_for(session.client, r, PromptList), len(requests))
+            return True
+
+        found = new_prompts(session.ledger, recipe, recipe.prompts.new, found, sieve, buy)
     return filter_prompts(found, recipe.prompts, sieve)
 
 
@@ -95,22 +103,31 @@ def _held_out_texts(files: Sequence[str]) -> Iterator[str]:
                 yield text_of(example.prompt)
 
 
-def _new_prompts(
-    session: Session, recipe: Recipe, new: NewPrompts, seeds: Sequence[Prompt], sieve: Sieve
+def new_prompts(
+    ledger: Ledger,
+    recipe: Recipe,
+    new: NewPrompts,
+    seeds: Sequence[Prompt],
+    sieve: Sieve,
+    have: Callable[[Sequence[Request]], bool],
 ) -> list[Prompt]:
-    """Ask in rounds until there are enough; which are kept depends on the replies alone."""
+    """Ask in rounds until there are enough; which are kept depends on the replies alone.
+
+    `have` brings the replies to the requests of a round into the ledger; False ends the asking.
+    """
     variety = Variety([text_of(seed.prompt) for seed in seeds], new.max_overlap)
     accepted: list[Prompt] = []
     asked = 0
     for _ in range(ROUNDS):
-        if len(accepted) >= new.count or session.client.over_budget:
+        if len(accepted) >= new.count:
             break
         more = math.ceil((new.count - len(accepted)) / new.per_request)
         requests = [request_for(recipe, new, seeds, i) for i in range(asked, asked + more)]
         asked += more
-        session.each(STAGE, requests, lambda r: ask_for(session.client, r, PromptList), len(requests))
+        if not have(requests):
+            break
         for request in requests:
-            reply: Parsed[PromptList] = session.read(ask_for(session.ledger, request, PromptList))
+            reply = recalled(ask_for(ledger, request, PromptList))
             if reply.value is None:
                 sieve.drop(f"requests for prompts that failed ({reply.failure})", reply.detail)
                 continue

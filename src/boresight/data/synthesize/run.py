@@ -27,7 +27,7 @@ from boresight.data.schema import Preference
 from boresight.data.synthesize.answers import Answers, make_answers
 from boresight.data.synthesize.card import Tally, card
 from boresight.data.synthesize.client import Stopped
-from boresight.data.synthesize.judge import Judged, RubricConfig, Scored, judge_all
+from boresight.data.synthesize.judge import Judged, RubricConfig, Scored, endpoint_of, judge_all
 from boresight.data.synthesize.pairs import make_pairs
 from boresight.data.synthesize.prompts import make_prompts
 from boresight.data.synthesize.recipe import EndpointSection, Recipe
@@ -96,13 +96,9 @@ def used_endpoints(recipe: Recipe) -> list[EndpointSection]:
     names += [recipe.judge.by] if isinstance(recipe.judge, RubricConfig) else []
     used = [recipe.endpoints[name] for name in dict.fromkeys(names)]
     if isinstance(recipe.judge, EndpointConfig):
-        judge = recipe.judge
-        if (judge.endpoint, judge.model) not in {(e.base_url, e.model) for e in used}:
-            shared = {
-                name: getattr(judge, name)
-                for name in ("model", "key_env", "token_limit", "timeout", "price", "limits")
-            }
-            used.append(EndpointSection(base_url=judge.endpoint, **shared))
+        its = endpoint_of(recipe.judge)
+        if (its.base_url, its.model) not in {(e.base_url, e.model) for e in used}:
+            used.append(its)
     return used
 
 
@@ -112,7 +108,7 @@ def _stages(session: Session, recipe: Recipe, folder: Path, sieve: Sieve, tally:
         raise UserError(f"prompts: none is left ({sieve.say() or 'there were none'}); give others.")
     write(prompts, folder / "prompts.jsonl")
     make_answers(session, recipe, prompts)
-    answered = Answers(session, recipe, prompts)
+    answered = Answers(session.ledger, recipe, prompts)
     judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
     return list(make_pairs(judged, recipe.pairs, sieve))
 

@@ -77,10 +77,6 @@ class Session:
 
             self._runner.run(self.client.each(items, counted))
 
-    def read(self, coroutine: Any) -> Any:
-        """The result of a coroutine that asks the ledger alone, such as `ask_for(session.ledger, …)`."""
-        return self._runner.run(coroutine)
-
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, in the order asked: from the ledger, or bought now."""
         self.each(requests[0].stage if requests else "", requests, self.client.ask, len(requests))

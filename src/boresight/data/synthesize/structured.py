@@ -7,7 +7,7 @@ wrong. Every round is a request of its own in the ledger, so a better reader rep
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from boresight.data.synthesize.request import Reply, Request
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 ROUNDS = 3
 """Times a shape is asked for, the first included."""
@@ -45,8 +46,7 @@ class Parsed(Generic[M]):
 
 async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = ROUNDS) -> Parsed[M]:
     """Ask until the answer validates as `shape`, at most `rounds` times."""
-    schema = strict_schema(shape)
-    request = replace(request, schema=schema)
+    request = first_round(request, shape)
     error = ""
     for number in range(1, rounds + 1):
         reply = await asker.ask(request)
@@ -59,9 +59,23 @@ async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = 
             error = f"{'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
         except ValueError as problem:
             error = str(problem)
-        objection = OBJECTION.format(error=error, schema=json.dumps(schema))
+        objection = OBJECTION.format(error=error, schema=json.dumps(request.schema))
         request = request.followed_by(reply.text, objection)
     return Parsed(None, rounds, "invalid_json", error)
+
+
+def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that asks the ledger alone, such as `ask_for(ledger, …)`: it never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise RuntimeError("a coroutine that asks the ledger alone has nothing to wait for")
+
+
+def first_round(request: Request, shape: type[BaseModel]) -> Request:
+    """The request as it goes out first, and stands in the ledger: with the schema of `shape`."""
+    return replace(request, schema=strict_schema(shape))
 
 
 def extract_json(text: str) -> Any:
