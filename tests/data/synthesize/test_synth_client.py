@@ -228,6 +228,16 @@ def test_what_may_have_been_billed_stays_on_the_account(book: Path) -> None:
     assert spent.tokens == spent.lost_tokens + used
 
 
+def test_a_server_that_is_not_there_costs_nothing(book: Path) -> None:
+    with FakeServer() as server:
+        url = server.url
+    replies, client = run(url, book, requests(url, 2), attempts=2)
+    assert [reply.failure for reply in replies] == ["server"] * 2 and "no connection" in replies[0].detail
+    with Ledger(book) as ledger:
+        spent = ledger.spent()
+    assert (spent.requests, spent.tokens, spent.lost_tokens, client.budget.tokens) == (4, 0, 0, 0)
+
+
 def test_a_server_that_slows_down_without_refusing_gets_less_at_a_time(book: Path) -> None:
     """Above 8 at a time every call takes longer in proportion, as on a GPU server without a limit."""
     with FakeServer(latency=lambda n: 0.004 * max(1, n / 8) ** 2) as server:

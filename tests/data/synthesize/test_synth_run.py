@@ -87,6 +87,9 @@ def test_from_prompts_to_pairs_that_training_reads(tmp_path: Path, prompts: Path
     assert f"{len(pairs)} preference pairs" in card
     assert "changed places for 0 of 8 prompts" in card
     assert "AUC" in card and "| judge | m | 16 |" in card
+    assert f"8 prompts from {prompts}." in card.replace("\\_", "_")
+    assert "(m; instruction\\_following, truthfulness, honesty, helpfulness, 1 to 5; both orders)" in card
+    assert card.count("\n### ") == min(5, len(pairs))
 
 
 def test_the_same_command_again_buys_nothing_and_writes_the_same(tmp_path: Path, prompts: Path) -> None:
@@ -184,6 +187,46 @@ def test_new_prompts_in_the_style_of_seeds(tmp_path: Path, prompts: Path) -> Non
     assert copy not in "".join(lines)
     card = (tmp_path / "run" / "card.md").read_text()
     assert "new prompts too near to others" in card
+    assert "6 new prompts of 6 wanted, by m (" in card and "on the topics tea, rain." in card
+
+
+@pytest.mark.parametrize(
+    "rubric",
+    [
+        "helpsteer2",
+        [{"name": "clear", "question": "Is it clear?"}, {"name": "kind", "question": "Is it kind?"}],
+    ],
+)
+def test_other_rubrics_rate_on_their_own_axes(tmp_path: Path, prompts: Path, rubric: Any) -> None:
+    """The judge gives the first axis the answer's quality and every other one 1; weight 0 counts nothing."""
+    judge = recipes.parse(
+        {
+            "endpoints": {"api": {}},
+            "answers": {"a": {"by": "api"}},
+            "judge": {"name": "rubric", "by": "api", "rubric": rubric},
+        }
+    ).judge
+    first, *others = names = [axis.name for axis in judge.axes]  # type: ignore[union-attr]
+    counted = [axis.name for axis in judge.axes if axis.weight]  # type: ignore[union-attr]
+
+    def answer(body: dict[str, Any], digest: str) -> str:
+        text = body["messages"][-1]["content"]
+        if not text.startswith("Rate "):
+            return echo(body, digest)
+        assert all(f"- {name}: " in text for name in names)
+        shown = re.findall(r"<answer-\d+>\n(.*?)\n</answer-\d+>", text, re.DOTALL)
+        ratings = [{"reason": "so", first: quality(a)} | dict.fromkeys(others, 1) for a in shown]
+        return json.dumps({"ratings": ratings})
+
+    with FakeServer(answer=answer) as server:
+        pairs = make(
+            server, tmp_path / "run", prompts, judge={"name": "rubric", "by": "api", "rubric": rubric}
+        )
+    assert len(names) == (5 if rubric == "helpsteer2" else 2)
+    for pair in pairs:
+        best = quality(pair.chosen[0]["content"])
+        assert pair.meta["chosen_from"]["axes"] == {first: best} | dict.fromkeys(others, 1)
+        assert pair.chosen_score == pytest.approx((best + len(counted) - 1) / len(counted))
 
 
 def test_held_out_prompts_are_left_out_before_anything_is_bought(tmp_path: Path, prompts: Path) -> None:
@@ -360,7 +403,7 @@ def test_the_command_line_says_what_it_would_do_and_does_it(
                 main([*arguments, *extra])
             assert (ended.value.code or 0) == code
     said = capsys.readouterr()
-    assert "Nothing was sent." in said.out and "pairs in" in said.out
+    assert "8 prompts" in said.out and "Nothing was sent." in said.out and "pairs in" in said.out
     assert "max_requests = 41 is reached" in said.err
     assert len(server.seen) == 41
 

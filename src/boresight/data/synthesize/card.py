@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from boresight.data.schema import Message, Preference
-from boresight.data.synthesize.judge import Judged, judge_name
+from boresight.data.synthesize.judge import Judged, RubricConfig, judge_name
 from boresight.data.synthesize.ledger import Spent
 from boresight.data.synthesize.pairs import lengths
-from boresight.data.synthesize.recipe import Recipe
+from boresight.data.synthesize.recipe import Decoding, Recipe
 from boresight.data.synthesize.sieve import Sieve
 
 EXAMPLES = 5
@@ -58,6 +58,7 @@ def card(
     """The card as Markdown."""
     sections = [
         ["# Data card", *_summary(recipe, pairs, incomplete)],
+        ["## Who asked", *_prompts(recipe, tally)],
         ["## Who answered", *_answers(recipe, tally)],
         ["## Who judged", *_judge(recipe, tally)],
         ["## Length", *_length(pairs)],
@@ -85,14 +86,30 @@ def _summary(recipe: Recipe, pairs: Sequence[Preference], incomplete: str | None
     return lines
 
 
+def _prompts(recipe: Recipe, tally: Tally) -> list[str]:
+    source, new = _inline(recipe.prompts.source), recipe.prompts.new
+    if new is None:
+        return ["", f"{tally.prompts:,} prompts from {source}."]
+    topics = f", on the topics {_inline(', '.join(new.topics))}" if new.topics else ""
+    by = _inline(recipe.endpoints[new.by].model)
+    return [
+        "",
+        f"{tally.prompts:,} new prompts of {new.count:,} wanted, by {by} ({_settings(new)}), in the style of "
+        f"{source}, {new.shots} shown at a time{topics}.",
+    ]
+
+
+def _settings(decoding: Decoding) -> str:
+    return ", ".join(f"{key} {value}" for key, value in decoding.params().items())
+
+
 def _answers(recipe: Recipe, tally: Tally) -> list[str]:
     lines = ["", "| source | model | settings | answers | failed |", "|---|---|---|---|---|"]
     for name, section in recipe.answers.items():
-        settings = ", ".join(f"{key} {value}" for key, value in section.params().items())
         side = f", taken as {section.side}" if section.side else ""
         failed = {kind: n for (source, kind), n in tally.failures.items() if source == name}
         lines.append(
-            f"| {name} | {_inline(recipe.endpoints[section.by].model)} | {settings}{side} | "
+            f"| {name} | {_inline(recipe.endpoints[section.by].model)} | {_settings(section)}{side} | "
             f"{tally.answers[name]:,} | {_kinds(failed)} |"
         )
     return lines
@@ -106,7 +123,8 @@ def _judge(recipe: Recipe, tally: Tally) -> list[str]:
     if recipe.judge is None:
         return ["", "Nobody: the sides were given by how the answers were made."]
     total = sum(tally.answers.values())
-    lines = ["", f"`{judge_name(recipe.judge)}` scored {tally.judged:,} of {total:,} answers."]
+    name = f"`{judge_name(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
+    lines = ["", f"{name} scored {tally.judged:,} of {total:,} answers."]
     if tally.both_orders:
         from boresight.evaluate.stats import wilson
 
@@ -122,6 +140,17 @@ def _judge(recipe: Recipe, tally: Tally) -> list[str]:
     elif tally.scores:
         lines.append(_quantiles(tally.scores))
     return lines
+
+
+def _judge_settings(recipe: Recipe) -> str:
+    """Which model judged by what, or which check."""
+    judge = recipe.judge
+    if isinstance(judge, RubricConfig):
+        axes = ", ".join(axis.name if axis.weight else f"{axis.name} (weight 0)" for axis in judge.axes)
+        orders = "both orders" if judge.orders == 2 else "one order"
+        return f"{recipe.endpoints[judge.by].model}; {axes}, 1 to {judge.scale}; {orders}"
+    found = (getattr(judge, name, None) for name in ("model", "check", "mode"))
+    return ", ".join(str(value) for value in found if value)
 
 
 def _quantiles(scores: Counter[float]) -> str:

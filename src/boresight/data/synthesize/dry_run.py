@@ -214,6 +214,9 @@ def print_estimate(estimates: list[Estimate], recipe: Recipe, sieve: Sieve, cons
             _dollars(e),
             minutes,
         )
+    answered = sum(e.requests for e in estimates if e.stage == answering.STAGE)
+    rows = answered // sum(section.n for section in recipe.answers.values())
+    console.print(f"{rows:,} prompts", highlight=False)
     console.print(table)
     if sieve.counts:
         console.print(f"left out before anything is bought: {sieve.say()}", highlight=False, markup=False)

@@ -23,6 +23,8 @@ OTHER_NAME = "max_completion_tokens"
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
+"""Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made: nobody can bill that."""
 OPENAI_PARAMS = frozenset(
     {
         "temperature",
@@ -196,20 +198,22 @@ def parse_body(text: str) -> dict[str, Any]:
 
 def classify(openai: Any, error: Any) -> Failure:
     """One of the SDK's exceptions as a typed failure."""
+    unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):
-        return Failure("timeout", "no answer in time", perhaps_billed=True)
+        return Failure("timeout", "no answer in time", perhaps_billed=not unheard)
     if isinstance(error, openai.APIStatusError):
         return classify_status(error.status_code, error.response.headers, error.body, error.message)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__
-        return Failure("server", f"connection lost ({cause or error})", perhaps_billed=True)
+        what = "no connection" if unheard else "connection lost"
+        return Failure("server", f"{what} ({cause or error})", perhaps_billed=not unheard)
     return Failure("invalid_json", str(error), perhaps_billed=True)
 
 
 def classify_status(status: int, headers: Mapping[str, str], body: Any, message: str) -> Failure:
     """An HTTP status that is no success, as a typed failure."""
     code = str(body.get("code") or "") if isinstance(body, dict) else ""
-    detail = f"HTTP {status}: {message}"
+    detail = f"HTTP {status}: {message.removeprefix(f'Error code: {status} - ')}"
     if status in (401, 403) or code == "insufficient_quota":
         return Failure("auth", detail)
     if status == 429:
