@@ -142,11 +142,14 @@ def evaluate(
 
 
 @app.command()
-def report(run: Run) -> None:
-    """Write report.html of a run folder again."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN…")],
+) -> None:
+    """Write report.html of each run folder again, and its tables."""
     from boresight.report.page import write_report
 
-    typer.echo(write_report(run))
+    for run in runs:
+        typer.echo(write_report(run))
 
 
 @app.command()
@@ -188,9 +191,11 @@ def compare(
         return typer.echo(path)
     if bar is not None:
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
+    from rich.console import Console
+
     from boresight.report.compare import write_comparison
 
-    typer.echo(write_comparison(runs, out).page)
+    write_comparison(runs, out).show(Console(soft_wrap=True))
 
 
 @app.command()

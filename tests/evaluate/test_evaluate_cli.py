@@ -39,8 +39,10 @@ def test_evaluate_writes_a_folder_and_says_the_verdict(boresight, tmp_path):
     code, out, _ = boresight("evaluate", "eval.yaml", "trust.controls=4", "--run", "out")
     assert code == 0
     assert "new wins 75.0 % of prompts against old" in out and "new beats old" in out
+    assert "| new over old | 75.0 % [" in (tmp_path / "out" / "report.md").read_text()
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "config.yaml", "environment.json", "evaluation.json", "comparisons.jsonl", "report.html",
+        "report.md", "report.csv", "report.tex",
     }  # fmt: skip
 
 

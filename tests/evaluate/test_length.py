@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boresight.errors import UserError
-from boresight.evaluate.length import length_controlled_win_rate, length_matched_split
+from boresight.evaluate.length import _fit_logistic, length_controlled_win_rate, length_matched_split
 
 
 def _games(rng, n, theta, phi, longer_by=0):
@@ -74,6 +74,15 @@ def test_refuses_to_extrapolate():
 def test_refuses_in_words(outcomes, ours, why):
     with pytest.raises(UserError, match=why):
         length_controlled_win_rate(outcomes, ours, [10] * 4)
+
+
+def test_refuses_a_fit_that_has_not_converged():
+    """One Newton step from zero moves by more than the tolerance; a few more arrive."""
+    design = np.stack([np.ones(8), np.repeat([0.76, -0.76], 4)], axis=1)
+    y = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=float)
+    assert _fit_logistic(design, y)[0] == pytest.approx([math.log(3) / 2, math.log(3) / 2 / 0.76])
+    with pytest.raises(UserError, match="did not converge in 1 steps over 8 prompts"):
+        _fit_logistic(design, y, steps=1)
 
 
 def test_split_by_length():

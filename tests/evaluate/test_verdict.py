@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.evaluate.stats import Interval
-from boresight.evaluate.verdict import number, prompts_needed, verdict
+from boresight.evaluate.verdict import after_holm, number, prompts_needed, verdict
 
 
 def test_resolved_but_not_at_equal_length():
@@ -52,6 +52,20 @@ def test_resolved_but_not_at_equal_length():
 )
 def test_sentences(difference, options, sentence):
     assert verdict(difference, **options) == sentence
+
+
+@pytest.mark.parametrize(
+    ("p", "resolved", "ending"),
+    [
+        (0.053, True, "p = 0.053 after Holm's adjustment: not resolved among so many comparisons."),
+        (0.004, True, "p = 0.004 after Holm's adjustment."),
+        (0.5, False, "p = 0.5 after Holm's adjustment."),
+    ],
+)
+def test_a_lead_that_holms_adjustment_takes_back_is_said_to_be_none(p, resolved, ending):
+    assert after_holm("C beats A by 10.1 points [1.6, 18.2], n = 109.", p, resolved).endswith(
+        f"n = 109; {ending}"
+    )
 
 
 def test_prompts_needed_is_more_than_were_asked():

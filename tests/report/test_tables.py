@@ -39,6 +39,12 @@ def test_numbers_survive_unrounded_and_formulas_do_not():
     assert rows[3][1] == "'=cmd()" and len(rows) == 4
 
 
+def test_a_difference_has_its_sign_and_is_in_points():
+    row = TableRow("met", "share", [Interval(0.5, 0.4, 0.6, 100), Interval(0.041, 0.01, 0.072, 100)])
+    said = markdown(Table("metric", ["after", "difference"], [row], differences=("difference",)))
+    assert said.endswith("| met | 50.0 % [40.0, 60.0], n = 100 | +4.1 points [1.0, 7.2], n = 100 |\n")
+
+
 def test_three_files_beside_the_page(tmp_path):
     written = write_tables(tmp_path / "compare.html", TABLE)
     assert [p.name for p in written] == ["compare.md", "compare.csv", "compare.tex"]

@@ -9,7 +9,7 @@ from boresight.data.schema import Prompt
 from boresight.evaluate.judges.base import Judgement, Verdict
 from boresight.evaluate.trust import Trust, order_effects, planted_controls
 from boresight.evaluate.win_rate import System, tournament
-from boresight.report.win_rate import headline, render, write_win_rate_page
+from boresight.report.win_rate import _pair_kinds, headline, render, samples, write_win_rate_page
 from tests.report.fake_run import ATTACK
 
 
@@ -61,6 +61,11 @@ def test_a_tournament_shows_every_pair_and_one_scale():
     html = render(found, trust)
     assert "3 systems compared" in html and "One scale" in html
     assert all(f"{x} over {y}" in html for x, y in (("b", "a"), ("c", "a"), ("c", "b")))
+    labels = [label for label, _ in _pair_kinds(found.pairs)]
+    assert len(labels) == 9 and labels[-3:] == ["Tied in a pair", "Flipped in a pair", "Failed in a pair"]
+    tags = [row["tags"] for row in samples(found.pairs, ["a", "b", "c"])]
+    assert all(said.startswith("No verdict") and "Holm" not in said for said in found.verdicts)
+    assert sum("flipped" in found for found in tags) == sum("failed" in found for found in tags) == 10
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,16 @@ def verdict(
     return sentence + "."
 
 
+def after_holm(sentence: str, p: float, resolved: bool) -> str:
+    """A verdict among several, with its p-value adjusted by Holm; says so where that takes a lead back.
+
+    >>> after_holm("B beats A.", 0.053, resolved=True)
+    "B beats A; p = 0.053 after Holm's adjustment: not resolved among so many comparisons."
+    """
+    undone = ": not resolved among so many comparisons" if resolved and p >= 0.05 else ""
+    return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."
+
+
 def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str) -> str:
     flip = -1 if better == "lower" else 1
     gain = difference.scaled(flip)

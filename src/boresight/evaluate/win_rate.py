@@ -26,7 +26,7 @@ from boresight.evaluate.length import (
 )
 from boresight.evaluate.ranking import Game, Ranking, bradley_terry
 from boresight.evaluate.stats import Interval, holm, paired_difference, share_interval, sign_test
-from boresight.evaluate.verdict import unit_named, verdict
+from boresight.evaluate.verdict import after_holm, unit_named, verdict
 
 MOST_MISSING = 0.1
 """Above this share of missing judgements no verdict is given: what is missing is rarely missing at random."""
@@ -102,10 +102,15 @@ class WinRate:
         return dict(Counter(kinds).most_common())
 
     @property
+    def has_verdict(self) -> bool:
+        """Whether enough judgements are there to speak of winners."""
+        return self.rate.missing <= MOST_MISSING * len(self.comparisons)
+
+    @property
     def verdict(self) -> str:
         """One sentence to act on; none of winners when too many judgements are missing."""
         n, missing = len(self.comparisons), self.rate.missing
-        if missing > MOST_MISSING * n:
+        if not self.has_verdict:
             reason = next(iter(self.failures))
             return (
                 f"No verdict on {self.candidate} against {self.reference}: {missing:,} of {n:,} judgements "
@@ -203,7 +208,12 @@ class Tournament:
         if len(self.pairs) == 1:
             return [self.pairs[0].verdict]
         both = zip(self.pairs, self.adjusted_p, strict=True)
-        return [f"{pair.verdict[:-1]}; p = {p:.2g} after Holm's adjustment." for pair, p in both]
+        return [
+            after_holm(pair.verdict, p, _over_even(pair.rate).excludes_zero)
+            if pair.has_verdict
+            else pair.verdict
+            for pair, p in both
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, without the prompts."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from boresight.errors import UserError
 from boresight.evaluate.stats import Interval, holm, mcnemar, paired_difference
-from boresight.evaluate.verdict import unit_named, verdict
+from boresight.evaluate.verdict import after_holm, unit_named, verdict
 from boresight.report.facts import flat
 from boresight.report.figures import overlaid, run_colour
 from boresight.report.page import check_page_path, page, write_page
@@ -141,15 +141,13 @@ def verdicts(runs: Sequence[RunData]) -> list[str]:
     found = []
     for run, theirs in zip(others, outcomes[1:], strict=True):
         if set(outcomes[0]) & set(theirs):
-            said = verdict(paired_difference(outcomes[0], theirs), a=baseline.name, b=run.name, unit="share")
-            found.append((said, mcnemar(outcomes[0], theirs).p))
+            difference = paired_difference(outcomes[0], theirs)
+            said = verdict(difference, a=baseline.name, b=run.name, unit="share")
+            found.append((said, mcnemar(outcomes[0], theirs).p, difference.excludes_zero))
     if len(found) < 2:
-        return [said for said, _ in found]
-    adjusted = holm([p for _, p in found])
-    return [
-        f"{said[:-1]}; p = {p:.2g} after Holm's adjustment."
-        for (said, _), p in zip(found, adjusted, strict=True)
-    ]
+        return [said for said, *_ in found]
+    adjusted = holm([p for _, p, _ in found])
+    return [after_holm(said, p, resolved) for (said, _, resolved), p in zip(found, adjusted, strict=True)]
 
 
 def _all_checks_met(run: RunData) -> dict[str, bool]:

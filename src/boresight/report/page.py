@@ -28,24 +28,34 @@ from boresight.report.figures import figures
 from boresight.report.headline import headline
 from boresight.report.read_run import RunData, Sample, read_run
 from boresight.report.table import metric_rows
+from boresight.report.tables import Table, TableRow, write_tables
 from boresight.whole_file import write_whole
 
 
 def write_report(run: Path, console: Any = None) -> Path:
     """Write `run/report.html` from whatever the run folder holds, and return its path.
 
-    Works for unfinished runs; the page says what is missing. Raises UserError when `run` is no run folder.
+    Works for unfinished runs; the page says what is missing. What was measured stands beside the page as
+    Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
     if (run / "comparisons.jsonl").exists():
         raise UserError(
-            f"{run}: holds an evaluation; run `boresight evaluate --run` on it to write its page."
+            f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
         )
     data = read_run(run)
     write_page(path, render(data))
+    if data.metrics:
+        write_tables(path, metrics_table(data))
     if console is not None:
         console.print(f"report: {path}", markup=False, highlight=False)
     return path
+
+
+def metrics_table(run: RunData) -> Table:
+    """What the page's table of metrics says, for other places."""
+    rows = [TableRow(m.label, m.unit, [m.before, m.after, m.difference]) for m in run.metrics]
+    return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
 
 
 def render(run: RunData) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from boresight.evaluate.stats import Interval
 from boresight.evaluate.verdict import unit_named
+from boresight.report.headline import difference_text
 from boresight.whole_file import write_whole
 
 LATEX = {
@@ -35,6 +36,8 @@ class Table:
     head: str
     columns: list[str]
     rows: list[TableRow]
+    differences: tuple[str, ...] = ()
+    """Columns that hold a difference of two values, which is written with its sign, of shares in points."""
 
 
 def write_tables(page: Path, table: Table) -> list[Path]:
@@ -95,13 +98,19 @@ def comma_separated(table: Table) -> str:
 
 
 def _cells(table: Table) -> list[list[str]]:
-    return [[row.label, *(_text(i, row.unit) for i in row.intervals)] for row in table.rows]
+    differs = [column in table.differences for column in table.columns]
+    return [
+        [row.label, *(_text(i, row.unit, d) for i, d in zip(row.intervals, differs, strict=True))]
+        for row in table.rows
+    ]
 
 
-def _text(interval: Interval | None, unit: str) -> str:
+def _text(interval: Interval | None, unit: str, differs: bool) -> str:
     if interval is None:
         return "–"
     style = unit_named(unit)
+    if differs:
+        return f"{difference_text(interval, style)}, n = {interval.n:,}"
     return f"{style.value(interval.value)} {style.limits(interval)}, n = {interval.n:,}"
 
 

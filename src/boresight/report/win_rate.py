@@ -13,6 +13,7 @@ from boresight.evaluate.verdict import number, unit_named
 from boresight.evaluate.win_rate import Comparison, Tournament, WinRate
 from boresight.report.page import page, write_page
 from boresight.report.table import Cell, Drawing, Mark, draw
+from boresight.report.tables import Table, TableRow, write_tables
 
 SHARE = unit_named("share")
 LONGER_BY = 1.1
@@ -36,9 +37,23 @@ class FactRow:
 
 
 def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
-    """Write the page to `path`, and return it."""
+    """Write the page to `path`, the win rates beside it as Markdown, CSV and LaTeX, and return the path."""
     write_page(path, render(found, believed))
+    write_tables(path, rates_table(found))
     return path
+
+
+def rates_table(found: Tournament) -> Table:
+    """A line a pair: the win rate, and the one at equal length where there is one."""
+    rows = [
+        TableRow(
+            f"{pair.candidate} over {pair.reference}",
+            "share",
+            [pair.rate, pair.controlled and pair.controlled.at_equal_length],
+        )
+        for pair in found.pairs
+    ]
+    return Table("win rate", ["all prompts", "at equal length"], rows)
 
 
 def render(found: Tournament, believed: Trust) -> str:
@@ -72,7 +87,7 @@ def render(found: Tournament, believed: Trust) -> str:
 
 def headline(pair: WinRate) -> str:
     """Who won, in a few words."""
-    if pair.verdict.startswith("No verdict"):
+    if not pair.has_verdict:
         return "No verdict: too many judgements are missing"
     if pair.rate.low <= 0.5 <= pair.rate.high:
         return f"{pair.candidate} and {pair.reference} cannot be told apart"
@@ -134,7 +149,7 @@ def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, An
             row["answers"][names.index(pair.reference)] = comparison.reference
             row["answers"][names.index(pair.candidate)] = comparison.candidate
             row["notes"] += _notes(pair, comparison)
-            row["tags"] += _tags(comparison) if len(pairs) == 1 else [_tag(pair, comparison)]
+            row["tags"] += _tags(comparison) + ([_tag(pair, comparison)] if len(pairs) > 1 else [])
             if len(pairs) == 1:
                 row["outcome"] = [comparison.outcome, BADGES[comparison.outcome]]
     return list(rows.values())
@@ -183,12 +198,14 @@ def _pair_tag(pair: WinRate, winner: str) -> str:
 
 
 def _pair_kinds(pairs: Sequence[WinRate]) -> list[tuple[str, str]]:
-    """With several pairs, samples are sorted by who beat whom."""
-    return [
+    """With several pairs, samples are sorted by who beat whom, and by what happened in any pair."""
+    in_any = [(f"{label} in a pair", tag) for label, tag in KINDS if tag in ("tied", "flipped", "failed")]
+    won = [
         (f"{winner} over {loser}", _pair_tag(pair, winner))
         for pair in pairs
         for winner, loser in ((pair.candidate, pair.reference), (pair.reference, pair.candidate))
     ]
+    return won + in_any
 
 
 def _ranking_rows(strength: dict[str, Interval]) -> list[FactRow]:

@@ -41,7 +41,7 @@ def test_prompts_that_decide_nothing_are_left_out_and_counted():
     found = make_duels(prompts, (a, b))
     assert (len(found.duels), found.identical, found.missing) == (1, 1, 2)
     assert found.sentence == (
-        "1 prompts to vote on; 1 with equal answers are left out; 2 without both answers are left out."
+        "1 prompt to vote on; 1 with equal answers is left out; 2 with an answer missing are left out."
     )
 
 

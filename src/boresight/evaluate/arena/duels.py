@@ -34,11 +34,10 @@ class Duels:
     @property
     def sentence(self) -> str:
         """What there is to vote on."""
-        said = f"{len(self.duels):,} prompts to vote on"
-        if self.identical:
-            said += f"; {self.identical:,} with equal answers are left out"
-        if self.missing:
-            said += f"; {self.missing:,} without both answers are left out"
+        said = f"{len(self.duels):,} {'prompt' if len(self.duels) == 1 else 'prompts'} to vote on"
+        for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
+            if count:
+                said += f"; {count:,} with {what} {'is' if count == 1 else 'are'} left out"
         return said + "."
 
 

@@ -70,6 +70,7 @@ class LedgerCompleter:
 
     def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None):
         self.config, self.ledger, self.console = config, ledger, console
+        self._told: set[str] = set()
 
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
         """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
@@ -85,6 +86,7 @@ class LedgerCompleter:
         replies: dict[str, Reply] = {}
         budget = Budget.continued(self.config.budget, self.ledger.spent())
         async with Client(self.ledger, [self._endpoint()], budget) as client:
+            client.progress.told = self._told  # the first failure of a kind is shown once, not once a call
             with watching(client, "judging", len(requests), self.console) as step:
 
                 async def ask(request: Request) -> None:
