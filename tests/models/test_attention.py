@@ -7,12 +7,13 @@ import pytest
 import torch
 import transformers as hf
 from torch.autograd import gradcheck
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from boresight.models import head as head_file
 from boresight.models.attention import UnsupportedAttention, install, packed_attention, poisoned_mask
-from boresight.models.flex import flex_packed_attention, may_attend
+from boresight.models.flex import block_mask, flex_packed_attention, may_attend, visible_pairs
 from boresight.models.head import Head, token_logprobs
-from boresight.models.packing import pack
+from boresight.models.packing import pack, whole_blocks
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
 CAUSAL = SimpleNamespace(is_causal=True)
@@ -91,6 +92,76 @@ def test_the_block_mask_of_flex_attention_follows_the_same_rule(softcap):
     inputs = [t.detach() for t in random_qkv(batch.ids.shape[1], dtype=torch.float32)]
     got = flex_packed_attention(*inputs, batch, SCALING, softcap)
     torch.testing.assert_close(got, full_attention(*inputs, batch, softcap), rtol=1e-5, atol=1e-5)
+
+
+def long_rows(k, seed):
+    """Rows that reach over several blocks of 128 tokens, and some that share one."""
+    return random_rows(6, k, seed, longest_prompt=700, longest_completion=400) + random_rows(9, k, seed)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_block_mask_is_the_one_torch_makes_from_the_rule(k, fill):
+    """Counted from where the rows lie, without a table of all pairs, and the same in every entry."""
+    batch = pack(long_rows(k, seed=k), k, torch.device("cpu"), fill=fill)
+    tokens = batch.ids.shape[1]
+    expected = create_block_mask(may_attend(batch), None, None, tokens, tokens, device="cpu")
+    got = block_mask(batch)
+    assert got.seq_lengths == expected.seq_lengths and expected.full_kv_num_blocks.sum() > 0
+    for name in ("num_blocks", "indices"):
+        for side in ("kv", "full_kv", "q", "full_q"):
+            assert torch.equal(getattr(got, f"{side}_{name}"), getattr(expected, f"{side}_{name}"))
+
+
+def test_visible_pairs_by_hand():
+    """A prompt of 100 with completions of 50 and 20 covers 170 tokens, two blocks of 128.
+
+    In block 0 lie the prompt, 100 * 101 / 2 = 5050 pairs, and 28 tokens of the first completion, each with
+    the prompt and its own: 28 * 100 + 28 * 29 / 2 = 3206. From block 1 the other 22 see the prompt and 28
+    in block 0: 22 * 128 = 2816, and the 20 of the second completion the prompt: 2000. In block 1 they see
+    themselves: 22 * 23 / 2 + 20 * 21 / 2 = 463.
+    """
+    batch = packed([make_row([1] * 100, [2] * 50, [3] * 20)])
+    assert visible_pairs(batch).tolist() == [[5050 + 3206, 0], [2816 + 2000, 463]]
+
+
+@pytest.mark.parametrize("softcap", [None, 0.8], ids=["joined kernels", "written out"])
+def test_tokens_that_fill_up_a_block_change_nothing(softcap):
+    rows = random_rows(3, 2, seed=2)
+    bare, filled = (pack(rows, 2, torch.device("cpu"), fill=fill) for fill in (False, True))
+    tokens, room = bare.ids.shape[1], filled.ids.shape[1]
+    assert room == 256 and filled.spans == bare.spans and torch.equal(filled.predictors, bare.predictors)
+    inputs = random_qkv(room)
+    cut = [t[:, :, :tokens].detach().requires_grad_() for t in inputs]
+    expected, _ = packed_attention(CAUSAL, *cut, bare, scaling=SCALING, softcap=softcap)
+    got, _ = packed_attention(CAUSAL, *inputs, filled, scaling=SCALING, softcap=softcap)
+    torch.testing.assert_close(got[:, :tokens], expected, rtol=1e-12, atol=1e-12)
+    assert got.isfinite().all()
+    grads = torch.autograd.grad(got[:, :tokens].square().sum(), inputs)
+    for a, b in zip(grads, torch.autograd.grad(expected.square().sum(), cut), strict=True):
+        torch.testing.assert_close(a[:, :, :tokens], b, rtol=1e-10, atol=1e-12)
+        assert a[:, :, tokens:].abs().max() == 0
+
+
+def test_whole_blocks():
+    assert [whole_blocks(n) for n in (1, 128, 256, 257, 1000)] == [256, 256, 256, 384, 1024]
+
+
+def test_one_graph_of_flex_attention_serves_every_length():
+    """Traced as on CUDA, with dynamic shapes, and counted; what is traced is not compiled here."""
+    traced = []
+
+    def count(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    kernel = torch.compile(flex_attention, dynamic=True, backend=count)
+    for seed in range(6):
+        batch = pack(long_rows(2, seed), 2, torch.device("cpu"), fill=True)
+        inputs = [t.detach() for t in random_qkv(batch.ids.shape[1], width=16, dtype=torch.float32)]
+        with torch.no_grad():
+            kernel(*inputs, block_mask=block_mask(batch), scale=SCALING, enable_gqa=True)
+    assert len(traced) == 1
 
 
 @pytest.mark.gpu

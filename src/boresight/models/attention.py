@@ -91,10 +91,10 @@ def packed_attention(
 
         return flex_packed_attention(query, key, value, packed, scaling, softcap), None
     if softcap or dropout or query.is_cuda or query.shape[-1] != value.shape[-1]:
-        return _attend_plainly(query, key, value, packed.spans, scaling, dropout, softcap), None
+        return _attend_plainly(query, key, value, packed.segments, scaling, dropout, softcap), None
     if packed.short is not None:
         return packed.short.attend(query, key, value, scaling), None
-    return _PackedFlash.apply(query, key, value, packed.spans, scaling).transpose(1, 2), None
+    return _PackedFlash.apply(query, key, value, packed.segments, scaling).transpose(1, 2), None
 
 
 class _PackedFlash(torch.autograd.Function):
@@ -109,7 +109,7 @@ class _PackedFlash(torch.autograd.Function):
         _, heads, tokens, width = query.shape
         # Token-major memory, as the flash kernel itself returns it: what the output projection reads.
         out = query.new_empty(1, tokens, heads, width).transpose(1, 2)
-        joint = torch.empty(1, heads, tokens, dtype=at_least_float32(query.dtype))
+        joint = query.new_empty(1, heads, tokens, dtype=at_least_float32(query.dtype))
 
         def attend(queries: slice, over: slice, causal: bool) -> tuple[Tensor, Tensor]:
             return _forward(

@@ -16,6 +16,10 @@ from torch import Tensor
 
 from boresight.data.rows import Row
 from boresight.models.short_rows import ShortRows, short_rows
+from boresight.models.transfer import to_device
+
+BLOCK = 128
+"""Tokens of a block of FlexAttention's mask, its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,13 @@ class PackedBatch:
     completions: int
     short: ShortRows | None = None
     """How to attend in one block, where all rows are short."""
+    filler: Span | None = None
+    """Tokens after the last row that belong to no row and predict nothing."""
+
+    @property
+    def segments(self) -> tuple[Span, ...]:
+        """The rows, and the filler as one more: what attention has to cover."""
+        return self.spans if self.filler is None else (*self.spans, self.filler)
 
     def per_completion(self, values: Tensor) -> Tensor:
         """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`."""
@@ -64,11 +75,20 @@ class PackedBatch:
         return self.per_completion(torch.ones_like(self.owner, dtype=torch.float32))
 
 
-def pack(rows: Sequence[Row], completions: int, device: torch.device) -> PackedBatch:
-    """Lay `rows`, each with the same number of completions, end to end."""
+def pack(
+    rows: Sequence[Row], completions: int, device: torch.device, *, fill: bool | None = None
+) -> PackedBatch:
+    """Lay `rows`, each with the same number of completions, end to end.
+
+    `fill` up to whole blocks, or not; None does so on CUDA.
+    """
     spans = _spans(rows)
-    ids = np.concatenate([part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))])
-    positions = np.concatenate([_positions(span) for span in spans])
+    filler = _filler(spans) if fill or (fill is None and device.type == "cuda") else None
+    parts = [part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))]
+    positions = [_positions(span) for span in spans]
+    if filler is not None:
+        parts.append(np.zeros(length(filler.prompt), np.int32))
+        positions.append(_positions(filler))
     predictors, targets, owner = [], [], []
     for i, (row, span) in enumerate(zip(rows, spans, strict=True)):
         for j, (completion, place) in enumerate(zip(row.completions, span.completions, strict=True)):
@@ -79,23 +99,35 @@ def pack(rows: Sequence[Row], completions: int, device: torch.device) -> PackedB
             owner.append(np.full(completion.scored, i * completions + j))
 
     def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.astype(np.int64)).to(device)
+        return to_device(values.astype(np.int64), device)
 
+    segments = [[length(s.prompt), *map(length, s.completions)] for s in spans]
     return PackedBatch(
-        ids=tensor(ids)[None],
-        positions=tensor(positions)[None],
+        ids=tensor(np.concatenate(parts))[None],
+        positions=tensor(np.concatenate(positions))[None],
         spans=spans,
         predictors=tensor(np.concatenate(predictors)),
         targets=tensor(np.concatenate(targets)),
         owner=tensor(np.concatenate(owner)),
         completions=completions,
-        short=short_rows([[length(s.prompt), *map(length, s.completions)] for s in spans], device),
+        short=short_rows(segments, device) if device.type == "cpu" and not filler else None,
+        filler=filler,
     )
+
+
+def whole_blocks(tokens: int) -> int:
+    """Tokens rounded up to whole blocks, at least two: a single one would be compiled for apart."""
+    return max(2, -(-tokens // BLOCK)) * BLOCK
 
 
 def length(s: slice) -> int:
     """Tokens in a slice of the packed sequence."""
     return int(s.stop - s.start)
+
+
+def _filler(spans: Sequence[Span]) -> Span | None:
+    end = spans[-1].end
+    return Span(slice(end, whole_blocks(end)), ()) if end < whole_blocks(end) else None
 
 
 def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:
