@@ -25,6 +25,7 @@ from boresight.check.preflight import wiring
 from boresight.config import Recipe
 from boresight.data.rows import Row
 from boresight.errors import UserError
+from boresight.models.modes import arithmetic
 from boresight.models.reference import Reference, store_reference
 from boresight.train.forward import Kind
 from boresight.train.loop import Task, accumulate, evaluate_rows
@@ -85,7 +86,8 @@ def overfit(recipe: Recipe, count: int, console: Console) -> Outcome:
     made = make_tokens(recipe, read_examples(recipe), tokenizer)
     rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
     policy = load_policy(recipe, kind, tokenizer)
-    reference = store_reference(policy, rows, 4096) if kind.needs_reference else None
+    with arithmetic(policy, recipe.model.dtype):
+        reference = store_reference(policy, rows, 4096) if kind.needs_reference else None
     console.print(
         f"learning {len(rows)} rows by heart, at most {MOST_STEPS} steps of {BATCH}", highlight=False
     )
@@ -113,7 +115,8 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
 def learn(start: Start, console: Console) -> Outcome:
     """Train on the rows until they are learnt or the steps are used up, and diagnose."""
     if start.reference is not None:
-        found = run_checks(first_step, FirstStep(start.policy, start.reference, start.rows[:8]))
+        with arithmetic(start.policy, start.recipe.model.dtype):
+            found = run_checks(first_step, FirstStep(start.policy, start.reference, start.rows[:8]))
         if found:
             return Outcome(0.0, 0, found)
     with tempfile.TemporaryDirectory() as folder:

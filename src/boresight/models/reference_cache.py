@@ -1,9 +1,9 @@
 """Reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
 
 The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
-file per reference model; SQLite's write-ahead log lets several runs fill it at once, and every forward
-is committed when it is done, so that a crash loses one forward at most. Stored numbers are trusted only
-after a few of them have been computed again.
+file per reference model, and another one for what it gives under autocast; SQLite's write-ahead log lets
+several runs fill it at once, and every forward is committed when it is done, so that a crash loses one
+forward at most. Stored numbers are trusted only after a few of them have been computed again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def cached_reference(
         UserError: the file is broken, or holds other numbers than the model gives now.
     """
     wanted = distinct(rows)
-    path = (folder or _default_folder()) / f"{reference_fingerprint(model)}.sqlite"
+    path = (folder or _default_folder()) / f"{reference_fingerprint(model)}{_precision(model)}.sqlite"
     with _database(path) as database:
         table = _read(database, wanted)
         _check(model, {key: wanted[key] for key in table}, table, tokens_per_forward, path)
@@ -80,6 +80,14 @@ def reference_fingerprint(model: Any) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def _precision(model: Any) -> str:
+    """What the arithmetic adds to the name of the file: half precision gives other numbers."""
+    device = model.device.type
+    if not torch.is_autocast_enabled(device):
+        return ""
+    return f"-{str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
 
 
 @contextmanager

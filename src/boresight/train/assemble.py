@@ -16,6 +16,7 @@ from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.evaluate.kl import KLProbe
 from boresight.models.lora import adapters_off
+from boresight.models.modes import arithmetic
 from boresight.models.reference import Reference, StoredReference, frozen_copy, live_reference
 from boresight.models.reference_cache import cached_reference
 from boresight.models.stop_tokens import stop_token_ids
@@ -82,7 +83,8 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
         rows = distributed.share([*batches.used(), *data.eval.rows])
-        with counting(console, "reference log-probabilities", len(rows)) as on_rows:
+        alike = arithmetic(policy, recipe.model.dtype)
+        with alike, counting(console, "reference log-probabilities", len(rows)) as on_rows:
             own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
         reference = _of_all(own)
     probes = []

@@ -7,7 +7,6 @@ once by the summed weight, which is the exact gradient of the whole batch.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from boresight.data.rows import Row
 from boresight.errors import UserError
 from boresight.methods import Method
 from boresight.models import lora
+from boresight.models.modes import arithmetic
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.train import best, checkpoint, distributed, replicas, reward_failures, step_zero
@@ -226,7 +226,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
-        with _precision(task):
+        with arithmetic(task.policy, task.recipe.model.dtype):
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
@@ -272,7 +272,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
     task.policy.eval()
     cfg = task.recipe.method.at(progress)
     for group in micro_batches(distributed.share(rows), 2 * task.recipe.train.tokens_per_forward):
-        with _precision(task):
+        with arithmetic(task.policy, task.recipe.model.dtype):
             x = task.build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
     task.policy.train(training)
@@ -292,9 +292,3 @@ def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
             known = [value for value in values.values() if not math.isnan(value)]
             numbers[name] = math.fsum(known) / len(known) if known else math.nan
     return numbers, by_row
-
-
-def _precision(task: Task) -> contextlib.AbstractContextManager[Any]:
-    if task.recipe.model.dtype == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(task.policy.device.type, dtype=torch.bfloat16)
