@@ -49,9 +49,10 @@ def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> d
     _load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     for index, parameter in enumerate(_parameters(optimizer)):
-        state = {name: tensors[f"{index}.{name}"] for name in ("exp_avg", "exp_avg_sq", "step")}
+        # The step count too: fused AdamW on a GPU reads it there.
         optimizer.state[parameter] = {
-            name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
+            name: tensors[f"{index}.{name}"].to(parameter.device)
+            for name in ("exp_avg", "exp_avg_sq", "step")
         }
     random_state.restore(tensors)
     progress: dict[str, Any] = json.loads((folder / "state.json").read_text())

@@ -84,7 +84,8 @@ def load_shards(folder: Path, policy: nn.Module, optimizer: torch.optim.Optimize
     for index, parameter in _numbered(optimizer):
         if str(index) in steps:
             state = {name: moments[f"{index}.{name}"] for name in MOMENTS}
-            optimizer.state[parameter] = state | {"step": torch.tensor(float(steps[str(index)]))}
+            step = torch.tensor(float(steps[str(index)]), device=parameter.device)
+            optimizer.state[parameter] = state | {"step": step}
     return progress
 
 
