@@ -97,7 +97,8 @@ def test_output_shapes(name, options, batches):
     assert out.loss.requires_grad
     assert out.loss.isfinite()
     assert out.per_example.shape == (8,)
-    assert isinstance(out.weight, float)
+    assert isinstance(out.weight, float) or out.weight.shape == ()
+    assert not getattr(out.weight, "requires_grad", False)
     for metric in out.metrics.values():
         assert metric.shape == (8,)
         assert not metric.requires_grad

@@ -18,7 +18,8 @@ class LossOutput:
     """What a loss returns.
 
     `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`.
-    `weight` is the number of things that mean runs over (pairs, tokens, scorable completions), so
+    `weight` is the number of things that mean runs over (pairs, tokens, scorable completions), as a
+    number or, so that a GPU need not be waited for in the middle of a step, a scalar tensor. So
     that `loss * weight` summed over micro-batches and divided by the summed weights is the loss of
     the whole batch, however it was cut. With nothing to average, loss and weight are 0.
     `metrics` are detached, each `(batch,)`; NaN marks a row that has no value.
@@ -26,7 +27,7 @@ class LossOutput:
 
     loss: Tensor
     per_example: Tensor
-    weight: float
+    weight: float | Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod

@@ -98,7 +98,7 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     return LossOutput(
         loss=-gain.sum() / active.sum().clamp(min=1),
         per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),
-        weight=float(active.sum()),
+        weight=active.sum().to(gain),
         metrics={
             "reward": x.reward.nanmean(-1),
             "kl": kl.mean(-1),

@@ -25,5 +25,5 @@ def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
     return LossOutput(
         loss=-x.policy.sum() / tokens.clamp(min=1),
         per_example=-x.policy / x.length.clamp(min=1),
-        weight=float(tokens),
+        weight=tokens,
     )

@@ -1,7 +1,7 @@
 """From hidden states to log-probabilities of given tokens, without ever holding full logits.
 
-The vocabulary is walked in tiles that stay in the processor's cache. With l the logits of a position,
-t its token and p = softmax(l),
+The vocabulary is walked in tiles that stay in a processor's cache, or that are large enough to fill a
+GPU. With l the logits of a position, t its token and p = softmax(l),
 
     log p_t = l_t - logsumexp(l)          d log p_t / d l = onehot(t) - p
 
@@ -23,7 +23,10 @@ from torch import Tensor
 from boresight.models.fused import product
 
 TILE_ELEMENTS = 1 << 20
-"""Logits held at a time: 4 MB in float32."""
+"""Logits held at a time on a CPU: 4 MB in float32."""
+CUDA_TILE_ELEMENTS = 1 << 26
+"""The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
+thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,8 @@ class _Running:
 
 
 def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
-    width = max(256, TILE_ELEMENTS // max(1, len(hidden)))
+    elements = CUDA_TILE_ELEMENTS if hidden.is_cuda else TILE_ELEMENTS
+    width = max(256, elements // max(1, len(hidden)))
     return (slice(start, min(start + width, len(weight))) for start in range(0, len(weight), width))
 
 

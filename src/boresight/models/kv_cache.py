@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from boresight.models.transfer import to_device
+
 TOKEN_STEP = 16
 
 Moves = list[tuple[int, int]]
@@ -195,10 +197,12 @@ class RolloutCache(Cache):
         if self._grid is None:
             self._grid = self._lay_grid(np.array(places))
         width, cell_row, row_cell = self._grid
+        counts = np.array([self._row_length, [self._prompt_length[i] for i in places]])
+        lengths, prompt_lengths = to_device(counts, self.device)
         self.step = DecodeStep(
             rows=torch.arange(len(places), device=self.device),
-            lengths=torch.tensor(self._row_length, device=self.device),
-            prompt_lengths=torch.tensor([self._prompt_length[i] for i in places], device=self.device),
+            lengths=lengths,
+            prompt_lengths=prompt_lengths,
             tokens=max(self._row_length) + 1,
             prompt_tokens=max(self._prompt_length),
             prompts=len(self._prompts),
@@ -221,11 +225,11 @@ class RolloutCache(Cache):
         rows[cells] = np.arange(len(places))
         if len(rows) == len(cells) and (cells == np.arange(len(cells))).all():
             return width, None, None
-        return width, torch.from_numpy(rows).to(self.device), torch.from_numpy(cells).to(self.device)
+        return width, to_device(rows, self.device), to_device(cells, self.device)
 
     def _apply(self, moves: Moves, tables: Sequence[KeyValues]) -> None:
         if moves:
-            steps = torch.tensor(moves, device=self.device)
+            steps = to_device(torch.tensor(moves), self.device)
             for table in tables:
                 if table.keys.numel():  # rows that ended with their first token own nothing yet
                     table.move(steps)

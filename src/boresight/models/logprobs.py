@@ -21,6 +21,7 @@ from boresight.models.head import token_logprobs
 from boresight.models.packing import PackedBatch, pack
 from boresight.models.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.sharding import as_forward
+from boresight.models.transfer import to_device
 
 Layout = Literal["auto", "packed", "padded"]
 
@@ -96,7 +97,7 @@ def padded_logprobs(
 
 def _padded_tokens(model: Any, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
-    ids, attended, scored = (torch.from_numpy(a).to(model.device) for a in _pad(rows))
+    ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
     logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
     logps = (at_least_float32(logits) / temperature).log_softmax(-1)
     return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps

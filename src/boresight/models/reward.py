@@ -19,6 +19,7 @@ from boresight.models.logprobs import Layout, completions_per_row
 from boresight.models.packing import length, pack
 from boresight.models.plan import PackedPlan, causal_model, packed_plan, warn_once
 from boresight.models.stop_tokens import end_of_turn
+from boresight.models.transfer import to_device
 
 
 def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Any:
@@ -89,7 +90,7 @@ def _last_states_packed(model: Any, plan: PackedPlan, rows: Sequence[Row]) -> Te
         for span in batch.spans
         for place in span.completions
     ]
-    return plan.hidden(model, batch)[torch.tensor(last, device=model.device)]
+    return plan.hidden(model, batch)[to_device(torch.tensor(last), model.device)]
 
 
 def _last_states_padded(model: Any, rows: Sequence[Row]) -> Tensor:
@@ -99,9 +100,9 @@ def _last_states_padded(model: Any, rows: Sequence[Row]) -> Tensor:
     ids = np.zeros((len(sequences), longest), np.int64)
     for line, sequence in zip(ids, sequences, strict=True):
         line[: len(sequence)] = sequence
-    lengths = torch.tensor([len(s) for s in sequences], device=model.device)
+    lengths = to_device(torch.tensor([len(s) for s in sequences]), model.device)
     mask = torch.arange(longest, device=model.device) < lengths[:, None]
     hidden = causal_model(model).base_model(
-        torch.from_numpy(ids).to(model.device), attention_mask=mask.long(), use_cache=False
+        to_device(ids, model.device), attention_mask=mask.long(), use_cache=False
     )[0]
     return hidden[torch.arange(len(sequences), device=model.device), lengths - 1]

@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicCache
 from boresight.models.kv_cache import RolloutCache
 from boresight.models.sampling_math import RowSettings
 from boresight.models.sequence import RunningSample, extend, settings_of
+from boresight.models.transfer import to_device
 
 PREFILL_PROMPTS = 16
 PREFILL_TOKENS = 2048
@@ -122,7 +123,7 @@ class Rollout:
         return self.settings
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.model.device)
+        return to_device(values, self.model.device)
 
 
 def prefill_batches(prompts: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:

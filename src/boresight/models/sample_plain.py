@@ -15,6 +15,7 @@ from torch import Tensor
 
 from boresight.models.modes import evaluation_mode
 from boresight.models.sequence import RunningSample, Sample, SamplingParams, extend, requests, settings_of
+from boresight.models.transfer import to_device
 
 
 def sample_plain(
@@ -54,9 +55,9 @@ def next_logits(model: Any, sequences: Sequence[np.ndarray]) -> Tensor:
 
     Padding is on the right and attention causal, so no token sees any of it and no mask is needed.
     """
-    lengths = torch.tensor([len(sequence) for sequence in sequences], device=model.device)
+    lengths = to_device(torch.tensor([len(sequence) for sequence in sequences]), model.device)
     ids = np.zeros((len(sequences), int(lengths.max())), np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
-    logits = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False).logits
+    logits = model(input_ids=to_device(ids, model.device), use_cache=False).logits
     return logits[torch.arange(len(ids), device=model.device), lengths - 1]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from boresight.errors import UserError
 from boresight.models.sampling_math import RowSettings, draw
+from boresight.models.transfer import to_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,8 @@ def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch
 def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettings) -> None:
     """Draw the next token of every sample from its row of `logits` `(n, V)`."""
     uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
-    tokens, logps = draw(logits, settings, uniforms.to(logits.device))
-    for r, token, logp in zip(running, tokens.tolist(), logps.tolist(), strict=True):
-        r.ids.append(token)
+    tokens, logps = draw(logits, settings, to_device(uniforms, logits.device))
+    drawn = torch.stack([tokens.double(), logps.double()]).tolist()  # one wait for the device, not two
+    for r, token, logp in zip(running, *drawn, strict=True):
+        r.ids.append(int(token))
         r.logps.append(logp)

@@ -26,6 +26,7 @@ from boresight.methods.inputs import (
 from boresight.models.logprobs import completion_logprobs
 from boresight.models.reference import Reference
 from boresight.models.reward import completion_scores
+from boresight.models.transfer import like, to_device
 
 Rows = Sequence[Row]
 
@@ -68,7 +69,7 @@ def _policy_pair(
 def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
     assert reference is not None
     logps = completion_logprobs(model, rows, temperature=temperature)
-    ref = reference(rows).to(logps.sums)
+    ref = like(reference(rows), logps.sums)
     return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
 
 
@@ -76,23 +77,26 @@ def _online_pair(
     model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
 ) -> OnlinePairLogps:
     pair = _pair(model, reference, rows, temperature)
-    won_by_ref = torch.tensor([row.from_reference[0] for row in rows], device=pair.policy_chosen.device)
+    won_by_ref = torch.tensor([row.from_reference[0] for row in rows])
     return OnlinePairLogps(
-        **{f.name: getattr(pair, f.name) for f in fields(pair)}, chosen_from_ref=won_by_ref
+        **{f.name: getattr(pair, f.name) for f in fields(pair)},
+        chosen_from_ref=to_device(won_by_ref, pair.policy_chosen.device),
     )
 
 
 def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
     old = _sampled_logps(rows, logps.sums)
+    truncated = torch.tensor([[c.truncated for c in row.completions] for row in rows])
+    importance = torch.tensor([[c.importance for c in row.completions] for row in rows])
     return GroupLogps(
         policy=logps.sums,
         old=old,
-        ref=old if reference is None else reference(rows).to(old),
-        reward=torch.tensor([row.scores for row in rows]).to(old),
+        ref=old if reference is None else like(reference(rows), old),
+        reward=like(torch.tensor([row.scores for row in rows]), old),
         length=logps.lengths,
-        truncated=torch.tensor([[c.truncated for c in row.completions] for row in rows], device=old.device),
-        importance=torch.tensor([[c.importance for c in row.completions] for row in rows]).to(old),
+        truncated=to_device(truncated, old.device),
+        importance=like(importance, old),
     )
 
 
@@ -101,7 +105,8 @@ def _sampled_logps(rows: Rows, policy: Tensor) -> Tensor:
     drawn = torch.tensor(
         [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
     )
-    return torch.where(drawn.to(policy).isnan(), policy.detach(), drawn.to(policy))
+    drawn = like(drawn, policy)
+    return torch.where(drawn.isnan(), policy.detach(), drawn)
 
 
 def _pair_scores(
@@ -109,7 +114,7 @@ def _pair_scores(
 ) -> PairScores:
     chosen, rejected = completion_scores(model, rows).unbind(1)
     gaps = [row.scores[0] - row.scores[1] if row.scores else 0.0 for row in rows]
-    return PairScores(chosen, rejected, torch.tensor(gaps).to(chosen))
+    return PairScores(chosen, rejected, like(torch.tensor(gaps), chosen))
 
 
 KINDS: dict[type[Any], Kind] = {

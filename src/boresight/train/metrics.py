@@ -91,40 +91,68 @@ def _wins(margin: Tensor) -> Tensor:
 
 
 class Gathered:
-    """Rows' metrics and the loss, collected over micro-batches."""
+    """Rows' metrics and the loss, collected over micro-batches.
+
+    What is added stays on its device until somebody looks, and then comes in one piece: every look in
+    between would make the host wait for the device, and the device afterwards for the host.
+    """
 
     def __init__(self) -> None:
+        self._added: list[tuple[Rows, Tensor, Tensor]] = []
         self._rows: list[Rows] = []
         self._loss = 0.0
-        self.weight = 0.0
+        self._weight = 0.0
         self.ids: list[str] = []
 
     def add(self, ids: Sequence[str], x: Any, out: LossOutput) -> None:
         """Take one micro-batch; `ids` name its rows."""
         self.ids += ids
         rows = {**row_metrics(x), **out.metrics}
-        self._rows.append({name: value.detach().float().cpu() for name, value in rows.items()})
-        self._loss += float(out.loss.detach()) * out.weight
-        self.weight += out.weight
+        loss, weight = out.loss.detach(), out.weight
+        if not isinstance(weight, Tensor):
+            weight = torch.full_like(loss, weight, dtype=torch.float64)
+        self._added.append(({name: value.detach().float() for name, value in rows.items()}, loss, weight))
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of all micro-batches."""
+        self._look()
+        return self._weight
+
+    def _look(self) -> None:
+        """Take over what was added since the last time."""
+        if not self._added:
+            return
+        tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
+        flat = torch.cat([t.detach().double().reshape(-1) for t in tensors]).cpu()
+        parts = iter(flat.split([t.numel() for t in tensors]))
+        for names, _, _ in self._added:
+            self._rows.append({name: next(parts).float() for name in names})
+            loss, weight = float(next(parts)), float(next(parts))
+            self._loss += loss * weight
+            self._weight += weight
+        self._added.clear()
 
     def of_all(self) -> Gathered:
         """The same, with what the other processes have collected."""
         if distributed.world() == 1:
             return self
+        self._look()
         whole = Gathered()
         rows = self.rows() if self._rows else {}
-        numbers = torch.tensor([self._loss, self.weight], dtype=torch.float64)
+        numbers = torch.tensor([self._loss, self._weight], dtype=torch.float64)
         ids = torch.frombuffer(bytearray(json.dumps(self.ids).encode()), dtype=torch.uint8)
         for part in distributed.gather_tensors({"/numbers": numbers, "/ids": ids} | rows):
             loss, weight = part.pop("/numbers").tolist()
             whole._loss += loss
-            whole.weight += weight
+            whole._weight += weight
             whole.ids += json.loads(bytes(part.pop("/ids").tolist()))
             whole._rows += [part] if part else []
         return whole
 
     def rows(self) -> Rows:
         """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
+        self._look()
         return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
 
     def by_row(self) -> ByRow:
@@ -134,7 +162,7 @@ class Gathered:
     def summary(self) -> dict[str, float]:
         """Means over rows, quantiles of the margin, and the loss as its own method averages it."""
         rows = self.rows()
-        numbers = {"loss": self._loss / self.weight if self.weight else float("nan")}
+        numbers = {"loss": self._loss / self._weight if self._weight else float("nan")}
         numbers |= {name: float(value.nanmean()) for name, value in rows.items()}
         if "margin" in rows:
             low, mid, high = quantiles(rows["margin"], (0.1, 0.5, 0.9))
