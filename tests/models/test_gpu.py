@@ -1,0 +1,137 @@
+"""What a GPU computes: packed against padded, sampled against trained, in float32 and bfloat16.
+
+Without a GPU the same tests run on the CPU, where they show that they are right themselves.
+`make test-gpu` runs them where they matter.
+"""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from boresight.models.logprobs import completion_logprobs
+from boresight.models.modes import arithmetic
+from boresight.models.plan import PackedPlan, packed_plan
+from boresight.models.reference_cache import cached_reference
+from boresight.models.sample import SamplingParams, sample
+from tests.devices import WIDE, on_each_device
+from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
+
+PRECISIONS = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+CLOSE = {"cpu": (1e-5, 1e-4), "cuda": (1e-4, 1e-3)}
+"""Largest relative error of values and of gradients; a GPU's exponentials and sums are coarser."""
+ROWS = random_rows(12, 2, seed=3, longest_prompt=60, longest_completion=40)
+
+
+def model_on(device, kind=hf.LlamaConfig, **settings):
+    return build(kind(**GROUPED | WIDE | settings)).to(device)
+
+
+def sums_and_gradients(model, rows, layout, dtype="float32"):
+    """Log-probabilities, and the gradient of their sum of squares by the number of tokens."""
+    model.zero_grad(set_to_none=True)
+    with arithmetic(model, dtype):
+        logps = completion_logprobs(model, rows, layout=layout)
+    (logps.sums / logps.lengths.clamp(min=1)).square().sum().backward()
+    return logps.sums.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}
+
+
+def relative(a, b):
+    """Largest difference, as a share of the largest value."""
+    return float((a - b).detach().abs().max() / b.detach().abs().max())
+
+
+@on_each_device
+@pytest.mark.parametrize("kind", [hf.LlamaConfig, hf.Qwen2Config, hf.GPTNeoXConfig])
+def test_packed_rows_give_what_padded_ones_give(kind, device):
+    """float32: values and every gradient, as shares of the largest entry."""
+    settings = {"num_key_value_heads": None} if kind is hf.GPTNeoXConfig else {}
+    model = model_on(device, kind, **settings)
+    assert isinstance(packed_plan(model, ROWS), PackedPlan), packed_plan(model, ROWS)
+    fast, fast_grads = sums_and_gradients(model, ROWS, "packed")
+    plain, plain_grads = sums_and_gradients(model, ROWS, "padded")
+    values, gradients = CLOSE[device]
+    assert relative(fast, plain) < values
+    for name, gradient in plain_grads.items():
+        assert relative(fast_grads[name], gradient) < gradients, name
+
+
+@on_each_device
+def test_packed_rows_in_bfloat16_err_no_more_than_padded_ones(device):
+    """Both round to eight bits; against float32 the packed error may be twice the padded one."""
+    model = model_on(device)
+    exact, exact_grads = sums_and_gradients(model, ROWS, "padded")
+    plain, plain_grads = sums_and_gradients(model, ROWS, "padded", "bfloat16")
+    fast, fast_grads = sums_and_gradients(model, ROWS, "packed", "bfloat16")
+    assert relative(fast, exact) < 2 * relative(plain, exact) + 0.005
+    for name, gradient in exact_grads.items():
+        allowed = 2 * relative(plain_grads[name], gradient) + 0.02
+        assert relative(fast_grads[name], gradient) < allowed, name
+
+
+@on_each_device
+def test_a_row_alone_gives_what_it_gives_in_company(device):
+    model = model_on(device)
+    together, _ = sums_and_gradients(model, ROWS, "packed")
+    for i in (0, 7):
+        alone, _ = sums_and_gradients(model, [ROWS[i]], "packed")
+        torch.testing.assert_close(alone[0], together[i], rtol=1e-4, atol=1e-4)
+
+
+@on_each_device
+@pytest.mark.parametrize("trained", [True, False], ids=["full", "frozen head"])
+def test_a_vocabulary_of_many_tiles(device, trained, monkeypatch):
+    """Head tiles smaller than the vocabulary, whatever their size is on this device."""
+    from boresight.models import head
+
+    monkeypatch.setattr(head, "TILE_ELEMENTS", 1)  # widths of 256
+    monkeypatch.setattr(head, "CUDA_TILE_ELEMENTS", 1)
+    model = model_on(device, vocab_size=1000)
+    model.lm_head.weight.requires_grad_(trained)
+    fast = completion_logprobs(model, ROWS, layout="packed").sums
+    plain = completion_logprobs(model, ROWS, layout="padded").sums
+    values, gradients = CLOSE[device]
+    assert relative(fast, plain) < values
+    for ours, theirs in zip(
+        torch.autograd.grad(fast.sum(), model.model.norm.weight),
+        torch.autograd.grad(plain.sum(), model.model.norm.weight),
+        strict=True,
+    ):
+        assert relative(ours, theirs) < gradients
+
+
+@on_each_device
+def test_a_training_forward_gives_samples_the_probability_they_were_drawn_with(device):
+    """Prompts of several lengths, two samples each, more than fit at once: rows end and others enter."""
+    model = model_on(device)
+    prompts = [np.arange(3, 3 + n, dtype=np.int32) for n in (2, 9, 17, 30)]
+    params = SamplingParams(max_new_tokens=12, seed=0, stop_token_ids=(5, 6))
+    groups = sample(model, prompts, params, 2, max_batch=3)
+    rows = [make_row(p, *(s.ids for s in group)) for p, group in zip(prompts, groups, strict=True)]
+    drawn = torch.tensor([[s.logps.sum() for s in group] for group in groups])
+    trained = completion_logprobs(model, rows, layout="packed").sums.cpu().float()
+    torch.testing.assert_close(trained, drawn, rtol=1e-4, atol=1e-3)
+
+
+@on_each_device
+@PRECISIONS
+def test_the_stored_reference_is_what_the_policy_gives_at_first(device, dtype, tmp_path):
+    """Computed alike, policy and reference differ by nothing that is not a difference between models."""
+    model = model_on(device)
+    with arithmetic(model, dtype):
+        stored = cached_reference(model, ROWS, 400, folder=tmp_path)(ROWS)
+        now = completion_logprobs(model, ROWS).sums.detach().float().cpu()
+    torch.testing.assert_close(now, stored, rtol=0, atol=1e-3 if dtype == "float32" else 0.1)
+
+
+@pytest.mark.gpu
+def test_batches_of_any_length_share_one_compiled_kernel():
+    from torch._dynamo.utils import counters
+
+    model = model_on("cuda")
+    for seed in (1, 2):  # the first lengths may compile
+        sums_and_gradients(model, random_rows(12, 2, seed, 60, 40), "packed")
+    before = counters["stats"]["unique_graphs"]
+    for seed in range(3, 9):
+        sums_and_gradients(model, random_rows(5 * seed, 2, seed, 60, 40), "packed")
+    assert counters["stats"]["unique_graphs"] == before
