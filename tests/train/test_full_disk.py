@@ -6,6 +6,7 @@ The system refuses for real: files may not grow beyond a limit (RLIMIT_FSIZE).
 import contextlib
 import errno
 import json
+import os
 import resource
 import shutil
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from boresight import config
 from boresight.errors import UserError
 from boresight.train import full_disk
+from boresight.train import run as train_run
 from boresight.train.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -77,7 +79,7 @@ def test_a_later_one_leaves_the_checkpoint_and_resuming_is_exact(tmp_path, recip
         (cut / name).unlink()
     with (
         files_end_at(too_small(tmp_path)),
-        pytest.raises(UserError, match="go on with --resume: .*step-2 is"),
+        pytest.raises(UserError, match="make room and go on with --resume: .*step-2 is"),
     ):
         run(recipe, cut, QUIET, resume=True)
     assert [p.name for p in (cut / "checkpoints").iterdir()] == ["step-2"]
@@ -93,3 +95,14 @@ def test_the_system_s_errors_become_sentences_and_others_pass(tmp_path, number):
         raise OSError(number, "told by the system", "/mnt/x")
     with pytest.raises(FileNotFoundError), full_disk.told(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "no such file", "/mnt/x")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path, recipe, monkeypatch):
+    """A file in the path, whoever asks; and a folder that the system says may not be written."""
+    monkeypatch.setattr(train_run, "load_policy", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(UserError, match=r"rows.jsonl/run: .*rows.jsonl may not be written"):
+        run(recipe, tmp_path / "rows.jsonl/run", QUIET)
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    with pytest.raises(UserError, match=f"{tmp_path}/new/run: {tmp_path} may not be written; make it"):
+        run(recipe, tmp_path / "new/run", QUIET)
+    assert not (tmp_path / "new").exists()

@@ -15,10 +15,14 @@ REASONS = {
     errno.ENOSPC: "no space is left on the disk",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file would become larger than this system allows",
+    errno.ENOTDIR: "a part of its path is a file",
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "it may not be written",
     errno.EPERM: "it may not be written",
 }
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
@@ -31,7 +35,8 @@ def told(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         where = getattr(error, "filename", None) or folder
-        raise UserError(f"{where}: {reason}; {_what_next(folder)}") from error
+        remedy = "make room" if _number(error) in FULL else "make it writable"
+        raise UserError(f"{where}: {reason}; {remedy} {_what_next(folder)}") from error
 
 
 def _number(error: Exception) -> int:
@@ -45,5 +50,5 @@ def _number(error: Exception) -> int:
 def _what_next(folder: Path) -> str:
     sound = latest_sound(folder)
     if sound is None:
-        return "make room or give another folder with --run, and start again: there is no checkpoint yet."
-    return f"make room, then go on with --resume: {sound} is whole."
+        return "or give another folder with --run, and start again: there is no checkpoint yet."
+    return f"and go on with --resume: {sound} is whole."

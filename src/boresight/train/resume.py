@@ -7,6 +7,7 @@ the step. The reference is computed anew from the start model, before the checkp
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,16 @@ def _recipe_there(folder: Path) -> Any:
 
 
 def _refuse_what_is_no_run(folder: Path, resume: bool) -> None:
+    """Raise a `UserError` unless a new run may begin in `folder`."""
     if resume:
         raise UserError(f"{folder}: there is no run to resume; leave --resume out to start one.")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder}: something that is no run is there; give another folder with --run.")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # before anything is computed
+        raise UserError(
+            f"{folder}: {there} may not be written; make it writable, or give another folder with --run."
+        )
 
 
 def rewind(folder: Path, step: int) -> None:
