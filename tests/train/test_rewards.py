@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+import yaml
 
 from boresight.errors import UserError
 from boresight.train.rewards import BUILTIN, Judge, RewardConfig, load_reward
@@ -102,3 +104,22 @@ def test_no_function_or_the_same_twice_is_an_error():
         Judge([])
     with pytest.raises(UserError, match="named twice"):
         Judge([RewardConfig(function="countdown"), RewardConfig(function="countdown", weight=2)])
+
+
+def test_a_function_of_weight_0_is_measured_and_pays_nothing():
+    configs = [RewardConfig(function="countdown"), RewardConfig(function="countdown_correct", weight=0)]
+    rows = [{"numbers": [2, 3], "target": 5}] * 2
+    earned = Judge(configs)(["", ""], ["<answer>2 + 3</answer>", "<answer>2 * 3</answer>"], rows)
+    assert earned.total == pytest.approx([1.0, 0.1])
+    assert earned.by_function["countdown_correct"] == [1.0, 0.0]
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.rglob("*rloo*.yaml")), ids=lambda file: file.stem)
+def test_recipes_that_pay_for_form_measure_correctness_beside_it(file):
+    """Or the monitor could not tell a policy that only learns the form."""
+    rewards = yaml.safe_load(file.read_text()).get("reward") or []
+    named = {reward["function"] for reward in rewards}
+    assert not named & {"countdown", "countdown_shaped"} or "countdown_correct" in named
