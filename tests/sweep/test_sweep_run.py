@@ -175,6 +175,24 @@ def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
 
 
 @needs_optuna
+def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
+    """Two processes ask and tell one study; every setting is drawn once and every result is heard."""
+    from boresight.sweep.search import _study, _tell
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    space = {"optim.lr": {"low": 1e-6, "high": 1e-3, "log": True}}
+    recipe = parse(raw | SEARCH | {"trials": 4, "space": space})
+    run(recipe, tmp_path / "s", workers=2, console=Console(quiet=True))
+    sweep = join(tmp_path / "s")
+    assert {o.state for o in outcomes(sweep)} == {"finished"}
+    assert len({sweep.setting(number)["optim.lr"] for number in range(4)}) == 4
+    study = _study(sweep, 4)
+    _tell(study, sweep)
+    heard = sorted(trial.value for trial in study.trials if trial.value is not None)
+    assert heard == sorted(o.value for o in outcomes(sweep))
+
+
+@needs_optuna
 def test_a_setting_outlives_the_worker_that_drew_it(raw, tmp_path):
     """The setting is kept before the trial begins, so whoever takes over runs the same one."""
     from boresight.sweep.search import draw

@@ -23,19 +23,19 @@ from boresight import config
 from boresight.errors import UserError
 from boresight.train.run import run
 
-ANEW = ("there is no run to resume", "the run has no checkpoint")
-"""What is said of a run that was killed before its first checkpoint: it starts again."""
+ANEW = "ended before its first checkpoint"
+"""What is said of a run that was killed so early: it is deleted and starts again."""
 
 
 def go_on(recipe: dict, folder: Path) -> None:
     """As somebody would who finds a run that has stopped."""
     parsed, quiet = config.parse(recipe), Console(quiet=True)
     try:
-        run(parsed, folder, quiet, resume=True)
+        run(parsed, folder, quiet)
     except UserError as error:
-        if not any(words in str(error) for words in ANEW):
+        if ANEW not in str(error):
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
         run(parsed, folder, quiet)
 
 

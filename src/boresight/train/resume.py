@@ -37,9 +37,12 @@ def find_checkpoint(folder: Path, recipe: Recipe, alone: Alone, *, resume: bool)
     if old is None:
         _refuse_what_is_no_run(folder, resume)
         return None
-    if (folder / "evaluation.json").is_file():
-        raise UserError(f"{folder}: this run is finished; give another folder with --run.")
     alone.take()
+    if (folder / "evaluation.json").is_file():
+        report = (
+            "" if (folder / "report.html").is_file() else f" (`boresight report {folder}` writes its page)"
+        )
+        raise UserError(f"{folder}: this run is finished{report}; give another folder with --run.")
     found = checkpoint.latest_sound(folder)
     if found is None:  # the files below may then be missing or torn
         raise UserError(
