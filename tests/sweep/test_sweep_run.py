@@ -175,6 +175,7 @@ def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
 
 
 @needs_optuna
+@pytest.mark.slow
 def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
     """Two processes ask and tell one study; every setting is drawn once and every result is heard."""
     from boresight.sweep.search import _study, _tell
