@@ -6,12 +6,14 @@ import json
 import pytest
 from rich.console import Console
 
+from boresight.data.schema import Prompt
 from boresight.errors import UserError
-from boresight.evaluate.recipe import load, parse
+from boresight.evaluate.recipe import GenerateSection, SystemSection, load, parse
 from boresight.evaluate.run import run
-from boresight.evaluate.systems import matched, prompts_of, read_answers
+from boresight.evaluate.systems import ask_server, generate, matched, prompts_of, read_answers
 from boresight.report.page import write_report
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.train.fake_vllm import FakeVllm
 
 
 def jsonl(path, rows):
@@ -170,3 +172,25 @@ def test_a_run_folder_answers_with_what_it_said_after_training(tmp_path):
     rows = read_answers(tmp_path)
     prompts = prompts_of(rows, tmp_path)
     assert matched("run", prompts, rows, tmp_path).answers == {"a": "y"}
+
+
+def test_a_server_answers_what_the_model_itself_answers(tmp_path):
+    """Greedy, over HTTP: the prompts are rendered and tokenised here, the stop token is the template's."""
+    tiny_model(initializer_range=0.2).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    prompts = [Prompt([{"role": "user", "content": f"say {i}"}], f"p{i}") for i in range(3)]
+    settings, quiet = GenerateSection(max_new_tokens=6), Console(quiet=True)
+    with FakeVllm(tmp_path / "model") as server:
+        section = SystemSection(model=str(tmp_path / "model"), base_url=server.url)
+        told = ask_server("a", section, prompts, settings, quiet)
+        assert {body["temperature"] for body in server.asked} == {0.0}
+    assert told == generate("a", str(tmp_path / "model"), prompts, settings, quiet)
+    with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
+        ask_server("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, quiet)
+    with pytest.raises(UserError, match="base_url answers for a model"):
+        parse(
+            {
+                "systems": {n: {"answers": "x", "base_url": "http://x"} for n in "ab"},
+                "judge": {"name": "countdown"},
+            }
+        )

@@ -36,10 +36,18 @@ class SystemSection(Section):
     """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`; for Countdown, a file of
     problems with `completion` or `completions`."""
 
+    base_url: str | None = None
+    """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
+    chat template are used, and must be what is served there."""
+    key_env: str = "VLLM_API_KEY"
+    """Environment variable with that server's key, where it asks for one."""
+
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
         if (self.model is None) == (self.answers is None):
             raise ValueError("give either model or answers, not both and not neither")
+        if self.base_url is not None and self.model is None:
+            raise ValueError("base_url answers for a model; name it beside, and leave answers out")
         return self
 
 

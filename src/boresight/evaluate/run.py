@@ -22,7 +22,7 @@ from boresight.evaluate.judges import reward_model
 from boresight.evaluate.judges.base import Judge
 from boresight.evaluate.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
 from boresight.evaluate.recipe import Asked, CountdownRecipe, SystemSection, WinRateRecipe
-from boresight.evaluate.systems import generate, matched, prompts_of, read_answers, write_answers
+from boresight.evaluate.systems import ask_server, generate, matched, prompts_of, read_answers, write_answers
 from boresight.evaluate.trust import Trust
 from boresight.evaluate.win_rate import System, Tournament, WinRate, tournament
 from boresight.shown import Shown
@@ -210,7 +210,10 @@ def _answers(
     kept = folder / f"answers-{file_name(name)}.jsonl"
     if kept.exists():
         return matched(name, prompts, read_answers(kept), kept)
-    system = generate(name, section.model or "", prompts, recipe.generate, console)
+    if section.base_url is not None:
+        system = ask_server(name, section, prompts, recipe.generate, console)
+    else:
+        system = generate(name, section.model or "", prompts, recipe.generate, console)
     write_answers(kept, prompts, system)
     return system
 

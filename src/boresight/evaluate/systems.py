@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from boresight.evaluate.win_rate import System
 from boresight.whole_file import write_whole
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
-    from boresight.evaluate.recipe import GenerateSection
+    from boresight.evaluate.recipe import GenerateSection, SystemSection
+    from boresight.models.sequence import Sample, SamplingParams
 
 ANSWER_FIELDS = ("answer", "output", "completion", "response", "after")
 PROMPT_FIELDS = ("prompt", "instruction", "question")
@@ -78,38 +81,86 @@ def generate(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
     """An answer of a model to every prompt; says how many reached the limit of tokens."""
-    said = draw_answers(name, model, prompts, settings, 1, console)
-    return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
+    return _system(name, prompts, draw_answers(name, model, prompts, settings, 1, console))
 
 
 def draw_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
 ) -> list[list[str]]:
     """`k` answers of a model to every prompt; says how many reached the limit of tokens."""
-    from boresight.data.chat import encode_prompt, ensure_chat_template
-    from boresight.models.load import load_model, load_tokenizer
-    from boresight.models.sample import SamplingParams, sample
+    from boresight.models.load import load_model
+    from boresight.models.sample import sample
     from boresight.models.stop_tokens import stop_token_ids, wire_stop_tokens
 
-    tokenizer: Any = load_tokenizer(model)
-    ensure_chat_template(tokenizer)
+    tokenizer = _tokenizer(model)
     policy = load_model(model, device=settings.device)
     wire_stop_tokens(policy, tokenizer)
-    params = SamplingParams(
+    params = _params(settings, stop_token_ids(policy))
+    drawn = sample(policy, _encoded(tokenizer, prompts), params, k, console=console)
+    return _texts(name, tokenizer, drawn, settings, console)
+
+
+def ask_server(
+    name: str, section: SystemSection, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
+) -> System:
+    """The same from a `vllm serve`, which is sent token ids: nothing is rendered or tokenised there."""
+    from boresight.models.stop_tokens import end_of_turn
+    from boresight.models.vllm import VllmServer
+
+    tokenizer = _tokenizer(section.model or "")
+    key = os.environ.get(section.key_env)
+    server = VllmServer(section.base_url or "", key, section=f"systems.{name}")
+    stops = dict.fromkeys([end_of_turn(tokenizer).id, tokenizer.eos_token_id])
+    params = _params(settings, tuple(stop for stop in stops if stop is not None))
+    drawn = server.sample(server.base_model(), _encoded(tokenizer, prompts), params, 1)
+    return _system(name, prompts, _texts(name, tokenizer, drawn, settings, console))
+
+
+def _tokenizer(model: str) -> Any:
+    from boresight.data.chat import ensure_chat_template
+    from boresight.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    ensure_chat_template(tokenizer)
+    return tokenizer
+
+
+def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...]) -> SamplingParams:
+    from boresight.models.sequence import SamplingParams
+
+    return SamplingParams(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
         seed=settings.seed,
-        stop_token_ids=stop_token_ids(policy),
+        stop_token_ids=stop_token_ids,
     )
-    encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
-    drawn = sample(policy, encoded, params, k, console=console)
-    if cut := sum(s.finish == "length" for group in drawn for s in group):
-        limit = settings.max_new_tokens
-        said = f"{name}: {cut:,} of {k * len(drawn):,} answers reached {limit} tokens and are cut."
-        console.print(said, markup=False, highlight=False)
+
+
+def _encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+    from boresight.data.chat import encode_prompt
+
+    return [encode_prompt(tokenizer, p.prompt) for p in prompts]
+
+
+def _texts(
+    name: str,
+    tokenizer: Any,
+    drawn: Sequence[Sequence[Sample]],
+    settings: GenerateSection,
+    console: Console,
+) -> list[list[str]]:
+    """Samples as text, `[prompt][sample]`; says how many were cut."""
+    finishes = [s.finish for group in drawn for s in group]
+    if cut := finishes.count("length"):
+        said = f"{name}: {cut:,} of {len(finishes):,} answers reached {settings.max_new_tokens} tokens "
+        console.print(f"{said}and are cut.", markup=False, highlight=False)
     return [[tokenizer.decode(s.ids, skip_special_tokens=True) for s in group] for group in drawn]
+
+
+def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str]]) -> System:
+    return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:

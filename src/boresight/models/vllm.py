@@ -35,15 +35,19 @@ TIMEOUT = 1800.0
 
 
 class VllmServer:
-    """One server. The key is sent with every request and appears in no message.
+    """One server. The key is sent with every request and appears in no message; `section` is where the
+    recipe names the server.
 
     Raises (all methods):
         UserError: the server cannot be reached, refuses, or answers otherwise than vLLM does.
     """
 
-    def __init__(self, base_url: str, key: str | None = None, *, pause: float = PAUSE) -> None:
+    def __init__(
+        self, base_url: str, key: str | None = None, *, section: str = "rollout", pause: float = PAUSE
+    ) -> None:
+        self._section = section
         if not base_url.startswith(("http://", "https://")):
-            raise UserError(f"rollout.base_url: {base_url!r} does not begin with http:// or https://.")
+            raise UserError(f"{section}.base_url: {base_url!r} does not begin with http:// or https://.")
         self.url = base_url.rstrip("/").removesuffix("/v1")
         self._key = key
         self._pause = pause
@@ -75,9 +79,9 @@ class VllmServer:
             choices = sorted(answer["choices"], key=lambda choice: choice["index"])
             if len(choices) != k:
                 raise UserError(
-                    f"rollout.base_url: asked for {k} completions, the server sent {len(choices)}."
+                    f"{self._section}.base_url: asked for {k} completions, the server sent {len(choices)}."
                 )
-            return [read_choice(choice, index, params) for choice in choices]
+            return [read_choice(choice, index, params, self._section) for choice in choices]
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             return list(pool.map(one, range(len(prompts))))
@@ -93,8 +97,8 @@ class VllmServer:
             except (OSError, ValueError) as error:
                 if attempt + 1 == ATTEMPTS:
                     raise UserError(
-                        f"rollout.base_url: {self.url} cannot be reached ({error}); "
-                        "start `vllm serve` there, then go on with --resume."
+                        f"{self._section}.base_url: {self.url} cannot be reached ({error}); "
+                        "start `vllm serve` there, then go on."
                     ) from None
             time.sleep(self._pause * 2**attempt)
 
@@ -109,9 +113,9 @@ class VllmServer:
 
     def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
         if status in (401, 403):
-            return f"rollout.key_env: {self.url} refuses access; set the variable to the server's key."
+            return f"{self._section}.key_env: {self.url} refuses access; set the variable to its key."
         flat = " ".join(said.split()).replace(self._key or "\0", "[key removed]")[:300]
-        return f"rollout.base_url: {self.url}{path} answered {status} ({flat}); {hint}."
+        return f"{self._section}.base_url: {self.url}{path} answered {status} ({flat}); {hint}."
 
 
 def completion_request(
@@ -139,18 +143,20 @@ def completion_request(
     }
 
 
-def read_choice(choice: dict[str, Any], prompt_index: int, params: SamplingParams) -> Sample:
+def read_choice(
+    choice: dict[str, Any], prompt_index: int, params: SamplingParams, section: str = "rollout"
+) -> Sample:
     """One completion as a `Sample`, its stop token included."""
     ids, logps = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
     if not ids or logps is None or len(ids) != len(logps) or None in logps:
         raise UserError(
-            "rollout.base_url: the answer lacks token_ids or their log-probabilities; "
+            f"{section}.base_url: the answer lacks token_ids or their log-probabilities; "
             "take a vLLM that knows return_token_ids."
         )
     stopped = ids[-1] in params.stop_token_ids
     if choice["finish_reason"] == "stop" and not stopped:
         raise UserError(
-            f"rollout.base_url: the server stopped at token {ids[-1]}, which ends no turn here; "
+            f"{section}.base_url: the server stopped at token {ids[-1]}, which ends no turn here; "
             "serve the model with the generation config that it is trained with."
         )
     return Sample(

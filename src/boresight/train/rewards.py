@@ -47,8 +47,7 @@ class RewardConfig(BaseModel):
     judge: dict[str, Any] | None = None
     """A judge that scores answers one by one, as of evaluations: `{name: reward_model, model: runs/rm}`."""
     weight: float = 1.0
-    """The total reward is the weighted sum over functions and judges. With 0 one is measured and pays nothing.
-    """
+    """The total is the weighted sum over functions and judges. With 0 one is measured and pays nothing."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
