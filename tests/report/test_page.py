@@ -99,3 +99,4 @@ def test_a_report_of_no_run_writes_nothing(tmp_path):
 
 def test_numbers_are_typeset_and_words_are_not():
     assert typeset("fell by -3.5 % [-6.0, -1.0] on GPT-4") == "fell by −3.5\u00a0% [−6.0,\u00a0−1.0] on GPT-4"
+    assert typeset("[1.0, 7.2], n = 800") == "[1.0,\u00a07.2], n\u00a0=\u00a0800"

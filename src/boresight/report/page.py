@@ -144,8 +144,9 @@ def _digest(script: str) -> str:
 
 
 def typeset(text: str) -> str:
-    """Numbers as a printer sets them: a true minus sign, no line break before % or inside an interval."""
-    text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text).replace(" %", "\u00a0%")
+    """Numbers as a printer sets them: a true minus sign, no line break before % or inside interval and n."""
+    text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
+    text = text.replace(" %", "\u00a0%").replace(", n = ", ", n\u00a0=\u00a0")
     return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
 
 

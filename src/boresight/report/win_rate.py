@@ -16,6 +16,8 @@ from boresight.report.table import Cell, Drawing, Mark, draw
 from boresight.report.tables import Table, TableRow, write_tables
 
 SHARE = unit_named("share")
+EVEN = 50.0
+"""Where neither is better, in percent of the scale."""
 LONGER_BY = 1.1
 """Answers within a tenth of each other count as equally long."""
 
@@ -100,9 +102,9 @@ def parts_of(pair: WinRate) -> list[FactRow]:
     ours = f"Where {pair.candidate}'s answer is"
     rows = [
         *brief(pair),
-        _row(f"{ours} shorter", pair.split.shorter),
-        _row(f"{ours} as long", pair.split.similar),
-        _row(f"{ours} longer", pair.split.longer),
+        _row(f"{ours} shorter", pair.split.shorter, null=EVEN),
+        _row(f"{ours} as long", pair.split.similar, null=EVEN),
+        _row(f"{ours} longer", pair.split.longer, null=EVEN),
     ]
     return [row for row in rows if row is not None]
 
@@ -112,32 +114,35 @@ def brief(pair: WinRate) -> list[FactRow]:
     counts = ", ".join(f"{n:,} {name}" for name, n in pair.counts.items() if n or name != "failed")
     label = f"{pair.candidate} over {pair.reference}"
     controlled = pair.controlled and pair.controlled.at_equal_length
-    rows = [_row(label, pair.rate, counts), _row("At equal length", controlled)]
+    rows = [_row(label, pair.rate, counts, EVEN), _row("At equal length", controlled, null=EVEN)]
     return [row for row in rows if row is not None]
 
 
 def trust_rows(believed: Trust) -> list[FactRow]:
     """Every control and agreement that was measured."""
-    found: list[tuple[str, Interval | None]] = [(c.expected, c.share) for c in believed.controls]
+    found: list[tuple[str, Interval | None, float | None]]
+    found = [(c.expected, c.share, None) for c in believed.controls]
     if believed.itself:
-        found.append(("says the same when asked again", believed.itself.accuracy))
+        found.append(("says the same when asked again", believed.itself.accuracy, None))
     if believed.order:
-        found.append(("changes its winner with the order of the answers", believed.order.flips))
-        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot))
+        found.append(("changes its winner with the order of the answers", believed.order.flips, None))
+        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot, EVEN))
     if believed.people:
-        found.append(("agrees with people", believed.people.accuracy))
-    rows = (_row(label[0].upper() + label[1:], interval) for label, interval in found)
+        found.append(("agrees with people", believed.people.accuracy, None))
+    rows = (_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found)
     return [row for row in rows if row is not None]
 
 
-def _row(label: str, interval: Interval | None, detail: str = "") -> FactRow | None:
-    """A share, drawn on a scale from 0 to 100 %."""
+def _row(
+    label: str, interval: Interval | None, detail: str = "", null: float | None = None
+) -> FactRow | None:
+    """A share, drawn on a scale from 0 to 100 %, with a line at `null`."""
     if interval is None:
         return None
     missing = f", {interval.missing:,} missing" if interval.missing else ""
     cell = Cell(SHARE.value(interval.value), f"{SHARE.limits(interval)}, n = {interval.n:,}{missing}")
     at = Mark("after", 100 * interval.value, 100 * interval.low, 100 * interval.high)
-    return FactRow(label, cell, Drawing([at], "0", "100", f"{cell.value} {cell.limits}"), detail)
+    return FactRow(label, cell, Drawing([at], "0", "100", f"{cell.value} {cell.limits}", null), detail)
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -334,6 +334,16 @@ def test_a_wrong_recipe_is_one_sentence(prompts: Path, changes: dict[str, Any], 
         recipes.parse(raw(server, prompts, **changes))
 
 
+def test_one_model_at_one_address_has_one_set_of_settings(prompts: Path) -> None:
+    with FakeServer() as server:
+        given = raw(server, prompts, judge={"name": "rubric", "by": "cheap"})
+        given["endpoints"]["cheap"] = {**given["endpoints"]["api"], "batch": True}
+        with pytest.raises(UserError, match=r"endpoints\.api and endpoints\.cheap are one model"):
+            recipes.parse(given)
+        given["endpoints"]["cheap"] = given["endpoints"]["api"]
+        recipes.parse(given)
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [

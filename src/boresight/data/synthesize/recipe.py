@@ -222,7 +222,7 @@ def _refuse_secrets(raw: dict[str, Any], source: str) -> None:
 
 
 def _require_names(recipe: Recipe, source: str) -> None:
-    """Every `by` is the name of an endpoint."""
+    """Every `by` is the name of an endpoint, and a model at an address has one set of settings."""
     named = {f"answers.{name}.by": answers.by for name, answers in recipe.answers.items()}
     if recipe.prompts.new:
         named["prompts.new.by"] = recipe.prompts.new.by
@@ -232,3 +232,12 @@ def _require_names(recipe: Recipe, source: str) -> None:
         if name not in recipe.endpoints:
             known = ", ".join(recipe.endpoints)
             raise UserError(f"{source}: {field} is {name!r}, which is no endpoint; known: {known}.")
+    first: dict[tuple[str, str], str] = {}
+    for name in dict.fromkeys(named.values()):
+        endpoint = recipe.endpoints[name]
+        other = first.setdefault((endpoint.url, endpoint.model), name)
+        if recipe.endpoints[other] != endpoint:  # they share limits, budget and ledger
+            raise UserError(
+                f"{source}: endpoints.{other} and endpoints.{name} are one model at one address with "
+                "different settings; keep one of them."
+            )
