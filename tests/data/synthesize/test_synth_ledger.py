@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from boresight.data.synthesize.budget import Budget, BudgetSection, Cost, Price, worst_case
+from boresight.data.synthesize.budget import Budget, BudgetSection, Cost, Price, find_price, worst_case
 from boresight.data.synthesize.client import Client
 from boresight.data.synthesize.ledger import Ledger
 from boresight.data.synthesize.live import Meter, watching
@@ -95,6 +98,25 @@ def test_cached_prompt_tokens_have_their_own_price() -> None:
     usage = Usage(prompt=100, completion=10, cached=40)
     assert Price(input=4, output=8, cached_input=1).of(usage) == pytest.approx(360e-6)
     assert Price(input=4, output=8, cached_input=1).halved().of(usage) == pytest.approx(180e-6)
+
+
+def test_a_price_is_looked_up_at_the_length_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for genai-prices: $1.25 and $10 a million, twice that above 200,000 tokens a request."""
+
+    def calc_price(usage: Any, model: str) -> SimpleNamespace:
+        if model != "tiered":
+            raise LookupError(model)
+        times = 2 if usage.input_tokens > 200_000 else 1
+        return SimpleNamespace(
+            input_price=Decimal("1.25e-6") * usage.input_tokens * times,
+            output_price=Decimal("10e-6") * usage.output_tokens * times,
+        )
+
+    module = SimpleNamespace(Usage=SimpleNamespace, calc_price=calc_price)
+    monkeypatch.setitem(sys.modules, "genai_prices", module)
+    assert find_price("tiered", None) == Price(input=1.25, output=10)
+    assert find_price("nonesuch", None) is None
+    assert find_price("tiered", Price(input=1, output=2)) == Price(input=1, output=2)
 
 
 def test_a_budget_never_holds_more_than_its_ceiling() -> None:

@@ -12,6 +12,8 @@ from boresight.data.synthesize.ledger import Spent
 from boresight.data.synthesize.request import Request, Usage
 
 MILLION = 1_000_000
+PROBE = 1_000
+"""Tokens whose price is asked: some models cost twice as much a token above 200,000 in one request."""
 
 
 class Price(Section):
@@ -139,7 +141,8 @@ def find_price(model: str, given: Price | None) -> Price | None:
     except ImportError:
         return None
     try:
-        found = calc_price(Counted(input_tokens=MILLION, output_tokens=MILLION), model)
+        found = calc_price(Counted(input_tokens=PROBE, output_tokens=PROBE), model)
     except LookupError:
         return None
-    return Price(input=float(found.input_price), output=float(found.output_price))
+    dearer = MILLION / PROBE
+    return Price(input=float(found.input_price) * dearer, output=float(found.output_price) * dearer)
