@@ -1,6 +1,8 @@
 """Sampled rows: where each answer comes from, who wins, and what makes no pair."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +12,18 @@ from boresight.config import RolloutSection
 from boresight.data.batching import plan
 from boresight.errors import UserError
 from boresight.methods import get
+from boresight.methods.inputs import GroupLogps
 from boresight.models.logprobs import completion_logprobs
 from boresight.models.lora import LoraConfig, adapters_off, attach
 from boresight.models.reference import live_reference
 from boresight.models.sample import Sample
 from boresight.train.assemble import _batches
 from boresight.train.forward import KINDS
-from boresight.train.loop import accumulate
+from boresight.train.loop import Batch, accumulate, train
+from boresight.train.metrics import row_metrics
 from boresight.train.rewards import Judge, RewardConfig
 from boresight.train.rollout import GroupRollouts, OnlinePrompt, Rollouts, Scorer, sampler, why_no_pair
+from boresight.train.step_zero import check_fresh, check_sampler
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.train.fixtures import make_task
 
@@ -55,6 +60,55 @@ def test_groups_hold_k_scored_samples_with_their_log_probabilities():
     drawn = torch.tensor([[c.sampled_logp for c in row.completions] for row in batch.rows])
     torch.testing.assert_close(ours, drawn, rtol=0, atol=1e-4)
     assert batch.numbers["reward"] == pytest.approx(np.mean([row.scores for row in batch.rows]))
+
+
+def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):
+    """One forward, the policy's own with gradients: what it sampled with is what it was at the time."""
+    policy, calls = tiny_model(), []
+    rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
+
+    def counted(*args, **settings):
+        calls.append(args)
+        return completion_logprobs(*args, **settings)
+
+    monkeypatch.setattr("boresight.train.forward.completion_logprobs", counted)
+    x = KINDS[get("rloo").Input].build(policy, None, rows, 1.0)
+    assert len(calls) == 1
+    assert x.old.tolist() == [pytest.approx([c.sampled_logp for c in row.completions]) for row in rows]
+
+
+def test_every_fresh_rollout_is_held_against_the_sampler():
+    """Within 1e-4 nats a token, which is a hundredth of a nat for an answer of a hundred tokens or fewer."""
+    at, length = torch.zeros(1, 2), torch.tensor([[20.0, 1000.0]])
+    for gaps, fine in [((0.009, 0.09), True), ((0.011, 0.0), False), ((0.0, 0.11), False)]:
+        policy = torch.tensor([gaps])
+        x = GroupLogps(policy, at, at, at, length, torch.zeros(1, 2, dtype=torch.bool))
+        assert "a token" in check_sampler(policy, at, length, half_precision=True)  # bfloat16 rounds coarsely
+        if fine:
+            said = check_sampler(policy, at, length, half_precision=False, step=7)
+            assert said == "step 7: sampler and trainer agree to 9.0e-05 nats a token"
+            check_fresh(row_metrics(x), half_precision=False, step=7)
+            continue
+        with pytest.raises(UserError, match=r"step 7: sampler and trainer differ by 0\.00011 nats a token"):
+            check_fresh(row_metrics(x), half_precision=False, step=7)
+
+
+@pytest.mark.parametrize(("updates", "stopped_at"), [(1, 1), (2, 2)])
+def test_a_sampler_that_goes_astray_stops_the_run_at_its_next_rollout(tmp_path, updates, stopped_at):
+    """From the second batch on the rows claim other log-probabilities than the policy has."""
+    options = ("train.batch=4", "train.steps=4", f"rollout.updates={updates}")
+    task = make_task(tmp_path, "rloo", *options)
+    honest = task.batches.batch
+
+    def astray(step):
+        if step == 0:
+            return honest(0)
+        lies = [replace(c, sampled_logp=-1.0) for c in honest(0).rows[0].completions]
+        return Batch([replace(honest(0).rows[0], completions=tuple(lies))])
+
+    task.batches = SimpleNamespace(steps=4, batch=astray)
+    with pytest.raises(UserError, match=f"step {stopped_at}: sampler and trainer differ"):
+        train(task)
 
 
 def test_several_updates_use_one_rollout_and_steps_differ():

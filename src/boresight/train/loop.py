@@ -180,6 +180,9 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
         task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
     replicas.reseed(task.recipe.train.seed, step)
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
+    if batch.rows and step % task.recipe.rollout.updates == 0:  # later the policy has left its samples
+        half = task.recipe.model.dtype != "float32"
+        step_zero.check_fresh(gathered.rows(), half_precision=half, step=step)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}

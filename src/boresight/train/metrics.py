@@ -27,6 +27,8 @@ from boresight.train import distributed
 Rows = dict[str, Tensor]
 ByRow = dict[str, dict[str, float]]
 """Metric name to row id to value."""
+SHORTEST = 100
+"""Tokens below which the rounding of a sum is not proportional to its length."""
 
 
 @singledispatch
@@ -80,8 +82,13 @@ def _(x: GroupLogps) -> Rows:
     return {
         "length": x.length.mean(-1),
         "logp_per_token": (x.policy / x.length).mean(-1),
-        "sampler_gap": (x.policy - x.old).abs().amax(-1),
+        "sampler_gap": sampler_gap(x.policy, x.old, x.length).amax(-1),
     }
+
+
+def sampler_gap(policy: Tensor, drawn: Tensor, length: Tensor) -> Tensor:
+    """|policy - drawn| of each completion, nats a token, short ones taken for as long as `SHORTEST`."""
+    return (policy - drawn).abs() / length.clamp(min=SHORTEST)
 
 
 def _wins(margin: Tensor) -> Tensor:

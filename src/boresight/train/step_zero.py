@@ -17,6 +17,7 @@ from torch import Tensor
 from boresight.errors import UserError
 from boresight.methods.inputs import GroupLogps, LossOutput
 from boresight.train.forward import at_reference, largest_log_ratio
+from boresight.train.metrics import Rows, sampler_gap
 
 CAUSES = (
     "dropout of the model itself is active in the policy but not in the reference",
@@ -26,8 +27,10 @@ CAUSES = (
 )
 
 
-HALF_PRECISION_NATS = 0.02
-"""A token, between a float32 sampler and a bfloat16 trainer: about three times what SmolLM2-135M showed."""
+LARGEST_GAP = 1e-4
+"""Nats a token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
+HALF_PRECISION_GAP = 0.02
+"""The same between a float32 sampler and a bfloat16 trainer: about three times what SmolLM2-135M showed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +48,33 @@ class StepZero:
         )
 
 
-def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, half_precision: bool) -> str:
-    """Before the first update the policy must give samples the log-probability they were drawn with.
+def check_sampler(
+    policy: Tensor, drawn: Tensor, length: Tensor, *, half_precision: bool, step: int = 0
+) -> str:
+    """Before an update on fresh samples the policy must give them the log-probability they were drawn with.
 
-    All three have one shape: nats, nats, and tokens of each completion.
+    All three have one shape: nats, nats, and tokens of each completion. `step` counts the updates made.
 
     Raises:
         UserError: sampler and trainer disagree, with the likely causes in order.
     """
-    gaps = (policy.detach() - drawn.to(policy)).abs()
-    gap = float(gaps.max())
-    found = f"step 0: sampler and trainer agree to {gap:.1e} nats a completion"
-    # The sampler computes in float32; a trainer in bfloat16 leans one way, so the gap grows with the length.
-    half = (HALF_PRECISION_NATS * length).clamp(min=1.0)
-    if bool((gaps > (half if half_precision else 1e-2)).any()):
+    gap = float(sampler_gap(policy.detach(), drawn.to(policy), length).max())
+    _refuse_gap(gap, half_precision, step)
+    return f"step {step}: sampler and trainer agree to {gap:.1e} nats a token"
+
+
+def check_fresh(measured: Rows, *, half_precision: bool, step: int) -> None:
+    """The same of a step's logged rows; nothing where the answers were given and not sampled."""
+    if "sampler_gap" in measured:
+        _refuse_gap(float(measured["sampler_gap"].max()), half_precision, step)
+
+
+def _refuse_gap(gap: float, half_precision: bool, step: int) -> None:
+    if gap > (HALF_PRECISION_GAP if half_precision else LARGEST_GAP):
         raise UserError(
-            f"step 0: sampler and trainer differ by {gap:.2g} nats on a completion; likely: dropout is on "
-            "in training (set model.lora.dropout=0), another temperature, or other tokens than were sampled."
+            f"step {step}: sampler and trainer differ by {gap:.2g} nats a token; likely: dropout is on in "
+            "training (set model.lora.dropout=0), another temperature, or other tokens than were sampled."
         )
-    return found
 
 
 def check(
