@@ -67,27 +67,36 @@ def rows_of(source: str, count: int, data: Path, tokenizer: Any, vocabulary: int
 
 
 def operations(config: Any, rows: Sequence[TokenRow], lora: bool) -> float:
-    """Floating-point operations of a step on `rows`, each prompt once, nothing recomputed.
+    """Floating-point operations of a step on `rows`, each prompt once, nothing recomputed."""
+    passes = 2 if lora else 3
+    return sum(
+        row_operations(
+            config, len(row["prompt_ids"]), [len(row["chosen_ids"]), len(row["rejected_ids"])], passes
+        )
+        for row in rows
+    )
+
+
+def row_operations(
+    config: Any, prompt: int, answers: Sequence[int], passes: int, attention_passes: int = 3
+) -> float:
+    """Floating-point operations of one row: a prompt, computed once, and its answers, in tokens.
 
     A product of a (T, a) by a (a, b) matrix is 2Tab; the backward needs two of the same size, or one
-    where the weight is frozen. Adapters (r = 16) are left out, as are everything but products.
+    where the weight is frozen: `passes` is 3, or 2, or 1 for a forward alone. Attention's two products
+    have no weights, so 3 or 1. Adapters (r = 16) are left out, as are everything but products. The head
+    is counted where it scores a token.
     """
     config = config.get_text_config()
     width, inner = config.hidden_size, config.intermediate_size
     head = getattr(config, "head_dim", None) or width // config.num_attention_heads
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     layer = width * (2 * queries + 2 * keys) + 3 * width * inner
-    passes = 2 if lora else 3
-    total = 0.0
-    for row in rows:
-        prompt, answers = len(row["prompt_ids"]), [len(row["chosen_ids"]), len(row["rejected_ids"])]
-        tokens = prompt + sum(answers)
-        seen = prompt**2 / 2 + sum(n * prompt + n**2 / 2 for n in answers)
-        attention = 3 * 2 * 2 * queries * seen  # scores and values, both differentiated
-        per_layer = passes * 2 * layer * tokens + attention
-        total += config.num_hidden_layers * per_layer
-        total += passes * 2 * width * config.vocab_size * sum(answers)
-    return total
+    tokens = prompt + sum(answers)
+    seen = prompt**2 / 2 + sum(n * prompt + n**2 / 2 for n in answers)
+    attention = attention_passes * 2 * 2 * queries * seen  # scores and values
+    per_layer = passes * 2 * layer * tokens + attention
+    return config.num_hidden_layers * per_layer + passes * 2 * width * config.vocab_size * sum(answers)
 
 
 def _fixed(count: int, prompt: int, answer: int, vocabulary: int) -> list[TokenRow]:

@@ -1,0 +1,253 @@
+"""Tokens a second and model-FLOPs utilisation of SFT, DPO and RLOO's update, beside TRL where it is there.
+
+    python benchmarks/gpu.py [--only NAME] [--lora] [--json FILE] [--peak-tflops N]
+    python benchmarks/gpu.py --device cpu --tiny     # the program itself, in a minute
+
+Qwen2.5-0.5B's shape with random weights, bfloat16 over float32 master weights, random tokens of fixed
+lengths, so that padding costs neither side anything. Each repeat is a fresh process per side, in turns. The
+first steps of a process, which compile, are left out; the device is waited for before and after the others,
+never between.
+
+    MFU = operations that a step needs / (seconds of a step * what the device can do at most)
+
+Operations are counted as in `preference_step.py`: products alone, a forward and twice that backward (once
+where the weights are frozen), every prompt once, the head where it scores a token, nothing recomputed; RLOO's
+forward of the reference counts, DPO's is done before the first step. Both sides are held to that number, so
+the ratio of their MFU is that of their speed, and what a side computes twice lowers its own. The peak comes
+from `gpu_step/peaks.py` by the device's name, or from --peak-tflops; where neither is, there is no MFU, and
+the share of a large product's measured rate stands alone.
+
+Of SFT and DPO both sides must show the same first loss. RLOO's are not the same function: ours is the
+objective, TRL's a ratio that starts at 0.
+
+TRL lives in an environment of its own: `make bench-setup`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gpu_step.cases import CASES, TINY, Case, rows_of
+from gpu_step.peaks import peak_flops
+from preference.cases import LORA, QWEN
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+Result = dict[str, Any]
+
+
+def main() -> None:
+    args = arguments()
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
+    refuse_missing_device(args.device)
+    trl = args.trl_python if args.trl_python.is_file() else None
+    if trl is None:
+        console.print(
+            f"TRL is not there ({args.trl_python}): boresight alone. `make bench-setup` installs it."
+        )
+    measured = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = make_model(args, Path(folder))
+        for case in chosen(args):
+            measured.append(measure(case, config, args, Path(folder), trl, console))
+    print_table(measured, console)
+    if args.json:
+        args.json.write_text(json.dumps(facts(args, measured) | {"rows": measured}, indent=2) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[case.method for case in CASES], help="one kind of step alone")
+    parser.add_argument(
+        "--lora", action="store_true", help="train adapters (r 16 on attention) instead of all"
+    )
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=13, help="steps a process")
+    parser.add_argument("--warm", type=int, default=3, help="of these, steps left out")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a model and rows of a few tokens, for a look")
+    parser.add_argument("--peak-tflops", type=float, help="what the device can do at most in this dtype")
+    parser.add_argument("--tokens-per-forward", type=int, default=16384)
+    parser.add_argument("--trl-batch", type=int, default=8, help="sequences (DPO: pairs) of TRL's forward")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--trl-python", type=Path, default=ROOT / ".venv-bench" / "bin" / "python")
+    args = parser.parse_args()
+    if not 0 < args.warm < args.steps:
+        parser.error("--warm must be at least 1 and less than --steps")
+    return args
+
+
+def refuse_missing_device(device: str) -> None:
+    """End with a sentence where there is no GPU."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        sys.exit("torch sees no CUDA device here; `--device cpu --tiny` runs the program itself.")
+
+
+def make_model(args: argparse.Namespace, folder: Path) -> Any:
+    """Save the model that both sides load, random weights of seed 0; returns its config."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from boresight.models.quiet import quiet_bars
+
+    torch.manual_seed(0)
+    config = Qwen2Config(**(TINY if args.tiny else QWEN))
+    with quiet_bars():
+        Qwen2ForCausalLM(config).save_pretrained(folder / "model")
+    return config
+
+
+def chosen(args: argparse.Namespace) -> list[Case]:
+    cases = [case for case in CASES if args.only in (None, case.method)]
+    return [case.smaller() for case in cases] if args.tiny else cases
+
+
+def measure(
+    case: Case, config: Any, args: argparse.Namespace, folder: Path, trl: Path | None, console: Console
+) -> Result:
+    """Medians over repeats of both sides, taken in turns."""
+    file = folder / "job.json"
+    file.write_text(json.dumps(job_of(case, config, args, folder, with_tokenizer=trl is not None)))
+    ours, theirs = [], []
+    for _ in range(args.repeats):
+        ours.append(run(Path(sys.executable), "boresight_side", file))
+        said = f"{case.method}: boresight {ours[-1]['seconds']:.3f} s a step"
+        if trl is not None:
+            theirs.append(run(trl, "trl_side", file))
+            said += f", TRL {theirs[-1]['seconds']:.3f} s"
+        console.print(said)
+    return compare(case, config, args, ours, theirs)
+
+
+def job_of(
+    case: Case, config: Any, args: argparse.Namespace, folder: Path, *, with_tokenizer: bool
+) -> dict[str, Any]:
+    from boresight.models.starter import starter_path
+
+    return {
+        "method": case.method,
+        "model": str(folder / "model"),
+        "tokenizer": str(starter_path()) if with_tokenizer else None,
+        "rows": rows_of(case, args.steps, config.vocab_size),
+        "lora": LORA if args.lora else None,
+        "batch": case.batch,
+        "steps": args.steps,
+        "warm": args.warm,
+        "lr": 1e-4 if args.lora else 1e-6,
+        "dtype": args.dtype,
+        "device": args.device,
+        "threads": args.threads,
+        "tokens_per_forward": args.tokens_per_forward,
+        "trl_batch": args.trl_batch,
+    }
+
+
+def run(python: Path, side: str, job: Path) -> Result:
+    """One process of one side; its last line of output is the result."""
+    command = [python, "-m", f"gpu_step.{side}", job]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(
+    case: Case, config: Any, args: argparse.Namespace, ours: list[Result], theirs: list[Result]
+) -> Result:
+    device = ours[0]["device"]
+    peak = args.peak_tflops * 1e12 if args.peak_tflops else peak_flops(device, args.dtype)
+    result = {
+        "case": f"{case.method}, {'LoRA' if args.lora else 'full'}",
+        "device": device,
+        "tokens_per_step": case.tokens,
+        "operations_per_step": case.operations(config, args.lora),
+        "peak_tflops": peak and peak / 1e12,
+        "gemm_tflops": statistics.median(r["gemm_rate"] for r in ours) / 1e12,
+        "torch": ours[0]["torch"],
+    }
+    result |= numbers_of("", result, ours, peak)
+    if not theirs:
+        return result
+    ratios = sorted(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))
+    result |= numbers_of("trl_", result, theirs, peak)
+    result |= {"speed_ratio": statistics.median(ratios), "speed_ratio_range": [ratios[0], ratios[-1]]}
+    return result | {"memory_ratio": result["peak_gb"] / result["trl_peak_gb"]}
+
+
+def numbers_of(prefix: str, about: Result, side: list[Result], peak: float | None) -> Result:
+    """One side's medians; MFU is None where the device's peak is not known."""
+    seconds = statistics.median(r["seconds"] for r in side)
+    rate = about["operations_per_step"] / seconds
+    numbers = {
+        "seconds_per_step": seconds,
+        "tokens_per_second": about["tokens_per_step"] / seconds,
+        "mfu": peak and rate / peak,
+        "share_of_gemm_rate": rate / 1e12 / about["gemm_tflops"],
+        "peak_gb": statistics.median(r["peak_gb"] for r in side),
+        "losses": side[0]["losses"],
+        "seconds": [r["seconds"] for r in side],
+    }
+    return {prefix + name: value for name, value in numbers.items()}
+
+
+def facts(args: argparse.Namespace, measured: list[Result]) -> dict[str, Any]:
+    import transformers
+
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "device": measured[0]["device"],
+        "machine": platform.machine(),
+        "model": "tiny" if args.tiny else "Qwen2.5-0.5B's shape",
+        "dtype": args.dtype,
+        "tokens_per_forward": args.tokens_per_forward,
+        "trl_batch": args.trl_batch,
+        "torch": measured[0]["torch"],
+        "transformers": transformers.__version__,
+    }
+
+
+def print_table(measured: list[Result], console: Console) -> None:
+    table = Table(
+        "case", "tokens/s", "TRL", "speed", "MFU", "TRL", "of GEMM", "peak GB", "TRL", "first loss", "TRL"
+    )
+    for m in measured:
+        low, high = m.get("speed_ratio_range", (None, None))
+        table.add_row(
+            m["case"],
+            shown(m["tokens_per_second"], ",.0f"),
+            shown(m.get("trl_tokens_per_second"), ",.0f"),
+            f"{m['speed_ratio']:.2f}x ({low:.2f}-{high:.2f})" if low else "-",
+            shown(m["mfu"], ".1%"),
+            shown(m.get("trl_mfu"), ".1%"),
+            f"{m['share_of_gemm_rate']:.1%} of {m['gemm_tflops']:.3g} TF/s",
+            shown(m["peak_gb"], ".1f"),
+            shown(m.get("trl_peak_gb"), ".1f"),
+            shown(m["losses"][0], ".4f"),
+            shown(m.get("trl_losses", [None])[0], ".4f"),
+        )
+    console.print(table)
+
+
+def shown(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The parts of `gpu.py`: cases and their arithmetic, peaks of devices, a clock, the two sides."""
