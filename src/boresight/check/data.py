@@ -113,8 +113,7 @@ def prompts_differ(data: Examples) -> Finding | None:
         share,
         0.2,
         f"In {len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) the user says something else "
-        "before "
-        "the chosen answer than before the rejected one, so the two are not comparable.",
+        "before the chosen answer than before the rejected one, so the two are not comparable.",
         "Keep only pairs that share everything but the last answer.",
         ids=ids,
     )
@@ -181,9 +180,8 @@ def labels_swapped(data: Examples) -> Finding | None:
         return None
     return error(
         "labels-swapped",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher score, "
-        "so "
-        "training would prefer the worse answer.",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        "score, so training would prefer the worse answer.",
         "Swap chosen and rejected, or turn the sign of a score where lower is better.",
         ids=ids,
     )
@@ -196,9 +194,8 @@ def labels_random(data: Examples) -> Finding | None:
         return None
     return error(
         "labels-random",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher score: "
-        "the "
-        "labels are a coin toss, and accuracy cannot leave one half.",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        "score: the labels are a coin toss, and accuracy cannot leave one half.",
         "Build chosen and rejected from the scores.",
         ids=ids,
     )
@@ -211,9 +208,8 @@ def labels_noisy(data: Examples) -> Finding | None:
         return None
     return warning(
         "labels-noisy",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher score; "
-        "that "
-        f"caps held-out accuracy at about {1 - share:.0%}.",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        f"score; that caps held-out accuracy at about {1 - share:.0%}.",
         "Swap or remove these pairs, or set method.label_smoothing to their share.",
         ids=ids,
     )
@@ -236,8 +232,7 @@ def conflicting_labels(data: Examples) -> Finding | None:
         share,
         0.1,
         f"{len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) state the opposite of another pair "
-        "with "
-        "the same prompt and answers, so the two cancel.",
+        "with the same prompt and answers, so the two cancel.",
         "Keep one of each, by majority or by score.",
         ids=ids,
     )
@@ -254,8 +249,7 @@ def equal_scores(data: Examples) -> Finding | None:
         share,
         0.5,
         f"{len(ids):,} of {len(data.scored):,} scored pairs ({percent(share)}) have equal scores, so their "
-        "label "
-        "is a coin toss.",
+        "label is a coin toss.",
         "Remove them.",
         ids=ids,
     )
@@ -277,9 +271,8 @@ def train_eval_overlap(data: Examples) -> Finding | None:
         "train-eval-overlap",
         share,
         0.05,
-        f"{len(ids):,} of {len(data.eval):,} held-out examples ({percent(share)}) have a prompt that is also "
-        "trained "
-        "on, so held-out numbers measure memory.",
+        f"{len(ids):,} of {len(data.eval):,} held-out examples ({percent(share)}) have a prompt that is "
+        "also trained on, so held-out numbers measure memory.",
         "Remove these prompts from one side, or leave data.eval out: the split keeps equal prompts together.",
         ids=ids,
     )
@@ -322,8 +315,7 @@ def length_leak(data: Examples) -> Finding | None:
     return warning(
         "length-leak",
         f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {len(lengths):,} pairs: a rule "
-        "that "
-        "looks at nothing but length would do as well, and length is what the model will learn.",
+        "that looks at nothing but length would do as well, and length is what the model will learn.",
         f"Balance lengths, or read results beside answer length: expect {word} answers.",
         count=len(lengths),
         numbers=(("auc", auc),),
@@ -340,9 +332,8 @@ def boilerplate(data: Examples) -> Finding | None:
     phrase, side, share, other = found
     return warning(
         "boilerplate",
-        f"{percent(share)} of the {side} answers carry {phrase!r} against {percent(other)} of the others, so "
-        "the "
-        "phrase gives the label away.",
+        f"{percent(share)} of the {side} answers carry {phrase!r} against {percent(other)} of the others, "
+        "so the phrase gives the label away.",
         "Remove the phrase from both sides, or the pairs that have it.",
         count=round(share * len(data.pairs)),
     )
@@ -361,8 +352,7 @@ def near_identical_pairs(data: Examples) -> Finding | None:
     return warning(
         "near-identical-pairs",
         f"{len(close):,} of {len(data.pairs):,} pairs ({percent(share)}) differ in less than a tenth of "
-        "their "
-        "text; such pairs make the chosen answer less likely too (arXiv 2402.13228).",
+        "their text; such pairs make the chosen answer less likely too (arXiv 2402.13228).",
         "Remove them, or set method.dpop_lambda.",
         ids=close,
     )
@@ -395,8 +385,7 @@ def duplicated_prompts(data: Examples) -> Finding | None:
     return say(
         "duplicated-prompts",
         f"{repeats:,} of {len(data.prompts):,} examples ({percent(share)}) repeat an earlier prompt, so "
-        "there "
-        "is less data than it seems.",
+        "there is less data than it seems.",
         "Keep one example a prompt, unless several answers to it are meant.",
         count=repeats,
     )

@@ -169,8 +169,7 @@ def _trl_budget(history: History) -> list[Finding]:
             1 - margin,
             0.5,
             f"The learning rates sum to {budget[0]:.1e}, which buys a margin of about {margin:.2g} nats in "
-            "full "
-            f"training{seen}.",
+            f"full training{seen}.",
             f"Reach a sum of {wanted:.0e}, {wanted / budget[0]:.0f} times as much, by rate or by steps.",
         )
     ]

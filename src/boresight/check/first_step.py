@@ -72,9 +72,8 @@ def dropout_in_reference(first: FirstStep) -> Finding | None:
         return None
     return error(
         "dropout-in-reference",
-        f"The reference gives the same rows log-probabilities that differ by up to {gap:.2g} nats when asked "
-        "twice: "
-        "dropout is on in it.",
+        f"The reference gives the same rows log-probabilities that differ by up to {gap:.2g} nats when "
+        "asked twice: dropout is on in it.",
         "Put the reference into evaluation mode.",
     )
 

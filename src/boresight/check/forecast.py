@@ -119,8 +119,7 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
     return say(
         "learning-rate-too-high",
         f"The learning rate {lr:g} is {lr / f.ladder.lrs[-1]:.0f} times the highest that published runs of "
-        "this "
-        f"kind use ({f.ladder.lrs[-1]:g}): expect repetition and broken sentences.",
+        f"this kind use ({f.ladder.lrs[-1]:g}): expect repetition and broken sentences.",
         f"Try {f.ladder}.",
         numbers=(("lr", lr),),
     )
@@ -149,8 +148,7 @@ def over_optimisation_ahead(f: Forecast) -> Finding | None:
     return warning(
         "over-optimisation-ahead",
         f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats; past "
-        "20 the "
-        "answers usually get worse while the loss still falls (arXiv 2406.02900).",
+        "20 the answers usually get worse while the loss still falls (arXiv 2406.02900).",
         "Stop on held-out accuracy, or lower optim.lr or train.epochs.",
         numbers=(("margin", f.margin.middle),),
     )

@@ -84,8 +84,7 @@ def reward_constant_live(h: History) -> Finding | None:
     return error(
         "reward-constant-live",
         "For five steps every sample of every prompt has earned the same, so all advantages are 0 and "
-        "nothing is "
-        "learnt.",
+        "nothing is learnt.",
         "Check the reward function, raise rollout.temperature, or start from a model that is sometimes "
         "right.",
     )
@@ -145,8 +144,7 @@ def reward_hacking(h: History) -> Finding | None:
     return warning(
         "reward-hacking",
         f"{up[0]} has risen by {gains[up[0]][0]:.2f} while {flat[0]} has moved by {gains[flat[0]][0]:+.2f}: "
-        "the policy "
-        "collects the part that is easy.",
+        "the policy collects the part that is easy.",
         "Lower the weight of the easy part, or pay it only beside the other.",
     )
 
@@ -160,9 +158,8 @@ def reward_flat_held_out(h: History) -> Finding | None:
         return None
     return warning(
         "reward-flat-held-out",
-        f"The reward of training samples has risen by {gain[0]:.2f} while greedy answers to held-out prompts "
-        "earn "
-        f"{held[-1]:.2f}, {held[0]:.2f} at the start.",
+        f"The reward of training samples has risen by {gain[0]:.2f} while greedy answers to held-out "
+        f"prompts earn {held[-1]:.2f}, {held[0]:.2f} at the start.",
         "Use more different prompts, and check that training and held-out prompts are of one kind.",
     )
 
@@ -178,8 +175,7 @@ def entropy_collapse(h: History) -> Finding | None:
     return warning(
         "entropy-collapse",
         f"Sampled tokens carry {now:.3f} nats each, {before:.3f} at the start: samples hardly differ any "
-        "more, and so "
-        "do their rewards.",
+        "more, and so do their rewards.",
         "Lower optim.lr, raise method.beta, or raise rollout.temperature.",
     )
 
@@ -214,8 +210,7 @@ def over_optimisation(h: History) -> Finding | None:
         return None
     return _over_optimised(
         f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats a token over the last "
-        "evaluations "
-        f"while the held-out score stayed at {score[-1]:.2f}"
+        f"evaluations while the held-out score stayed at {score[-1]:.2f}"
     )
 
 
@@ -278,8 +273,7 @@ def gradient_spike(h: History) -> Finding | None:
     return warning(
         "gradient-spike",
         f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / median(norms[:-1]):.0f} times "
-        "the median "
-        "of the steps before.",
+        "the median of the steps before.",
         "Look at the rows of this step; keep optim.clip on.",
     )
 
@@ -293,8 +287,7 @@ def clip_saturation(h: History) -> Finding | None:
     return note(
         "clip-saturation",
         f"Each of the last {WINDOW} steps was clipped (median norm {median(norms):.3g}): under Adam this "
-        "does not "
-        "slow learning, but it hides spikes.",
+        "does not slow learning, but it hides spikes.",
         "Raise optim.clip above the median norm.",
     )
 

@@ -71,8 +71,7 @@ def kl_sign(setting: Setting) -> Finding | None:
     return error(
         "kl-sign",
         f"Of two samples with equal reward, the loss of {setting.name} makes the one likelier that has "
-        "already "
-        "moved away from the reference: the KL term has the wrong sign.",
+        "already moved away from the reference: the KL term has the wrong sign.",
         "Subtract beta * (log pi - log ref) from the reward, do not add it.",
     )
 
@@ -117,9 +116,8 @@ def not_exploring(setting: Setting) -> Finding | None:
         return None
     return note(
         "not-exploring",
-        "Offline XPO samples nothing, and the answer that alpha acts on was not drawn from the reference, so "
-        "the "
-        "guarantee of XPO (arXiv 2405.21046) does not hold.",
+        "Offline XPO samples nothing, and the answer that alpha acts on was not drawn from the reference, "
+        "so the guarantee of XPO (arXiv 2405.21046) does not hold.",
         "Use method xpo with prompts and a reward, or plain dpo.",
     )
 
@@ -138,8 +136,7 @@ def ipo_target(setting: Setting) -> Finding | None:
     return warning(
         "ipo-target",
         f"tau {tau:g} with reduction {setting.cfg.reduction} asks for a margin of {target:g} {unit}: the "
-        "loss starts "
-        f"at {target**2:,.0f}, hardly moves, and acts as a push without a limit.",
+        f"loss starts at {target**2:,.0f}, hardly moves, and acts as a push without a limit.",
         "Use tau 0.1 with reduction sum (5 nats), or a tau of 0.5 or more with mean.",
         numbers=(("target_nats", nats),),
     )

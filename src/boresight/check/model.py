@@ -41,8 +41,7 @@ def end_of_turn_does_not_stop(wiring: Wiring) -> Finding | None:
     return error(
         "end-of-turn-does-not-stop",
         f"The chat template ends a turn with {wiring.end.text} ({wiring.end.id}), but generation stops at "
-        f"{stops} "
-        "only: answers run on to the token limit.",
+        f"{stops} only: answers run on to the token limit.",
         "Put the token into generation_config.eos_token_id (`wire_stop_tokens` does).",
     )
 
@@ -60,8 +59,7 @@ def frozen_parameters(wiring: Wiring) -> Finding | None:
         1 - trained / total,
         0.5,
         f"Only {trained:,} of {total:,} parameters ({percent(trained / total)}) are trainable, though the "
-        "recipe "
-        f"trains {'adapters' if lora else 'all weights'}.",
+        f"recipe trains {'adapters' if lora else 'all weights'}.",
         fix,
         count=total - trained,
     )
@@ -81,8 +79,7 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
         1 - share,
         0.9,
         f"The trained weights are {str(half[0].dtype).removeprefix('torch.')}: one step at learning rate "
-        f"{lr:g} can "
-        f"change {percent(share)} of them, the others round back to where they were.",
+        f"{lr:g} can change {percent(share)} of them, the others round back to where they were.",
         "Keep master weights in float32 (model.dtype: bfloat16 does, and computes in bfloat16).",
         count=sum(p.numel() for p in half),
         numbers=(("movable_share", share),),
@@ -97,8 +94,7 @@ def padding_drops_gradient(wiring: Wiring) -> Finding | None:
     return error(
         "padding-drops-gradient",
         f"The embedding of {wiring.end.text} is marked as padding, so it gets no gradient although every "
-        "answer "
-        "ends with it.",
+        "answer ends with it.",
         "Set the embedding's padding_idx to None (`wire_stop_tokens` does).",
     )
 
@@ -112,9 +108,8 @@ def untied_weights(wiring: Wiring) -> Finding | None:
         return None
     return error(
         "untied-weights",
-        "The config ties input and output embeddings but the model holds two of them; saved and loaded again "
-        "it "
-        "is another model.",
+        "The config ties input and output embeddings but the model holds two of them; saved and loaded "
+        "again it is another model.",
         "Call tie_weights() after loading, or set tie_word_embeddings to false in the config.",
     )
 
@@ -143,8 +138,7 @@ def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
     return error(
         "dropout-in-rollouts",
         f"Dropout of {max(rates):g} is on in training but off in sampling, so the log-probability of an "
-        "answer "
-        "is not the one it was drawn with.",
+        "answer is not the one it was drawn with.",
         "Set model.lora.dropout to 0.",
     )
 
@@ -182,8 +176,7 @@ def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
     return note(
         "pad-is-end-of-turn",
         f"Padding and end of turn are one token, {wiring.end.text}; here nothing is masked by id, but a "
-        "script that "
-        "masks padding in the labels would unteach stopping.",
+        "script that masks padding in the labels would unteach stopping.",
         "Tell users of the model, or give padding a token of its own.",
     )
 

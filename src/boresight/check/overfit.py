@@ -184,8 +184,7 @@ def learns_backwards(accuracy: float) -> Finding:
     return error(
         "learns-backwards",
         f"After training on them the rejected answer leads in {1 - accuracy:.0%} of the pairs: chosen and "
-        "rejected, "
-        "or a sign, are swapped on the way to the loss.",
+        "rejected, or a sign, are swapped on the way to the loss.",
         "Check the order of completions in a row, and the sign of the margin.",
     )
 

@@ -56,8 +56,7 @@ def reward_fails(reward: Reward) -> Finding | None:
     return error(
         "reward-fails",
         f"The reward raises on {len(failures)} of {len(reward.tried.total)} made-up answers, the first time "
-        "with "
-        f"{failures[0].error.splitlines()[0]}.",
+        f"with {failures[0].error.splitlines()[0]}.",
         "Return None for an answer that cannot be judged, and a number for every other.",
         count=len(failures),
     )
@@ -76,8 +75,7 @@ def reward_reads_prompt(reward: Reward) -> Finding | None:
     return error(
         "reward-reads-prompt",
         f"An empty answer earns {max(with_prompt):g} with its prompt and {max(without):g} without: the "
-        "reward reads "
-        "the prompt, for instance an example answer that stands in it.",
+        "reward reads the prompt, for instance an example answer that stands in it.",
         "Score the completion alone.",
         ids=ids,
     )

@@ -75,8 +75,7 @@ def pad_masks_eos(tokens: Tokens) -> Finding | None:
     return error(
         "pad-masks-eos",
         f"The padding token is the end-of-turn token {tokens.end.text}, and masking it away leaves that "
-        "token "
-        f"unscored in {len(ids):,} of {len(tokens.rows):,} rows: the model never learns to stop.",
+        f"token unscored in {len(ids):,} of {len(tokens.rows):,} rows: the model never learns to stop.",
         "Mask by position, never by token id, or give padding a token of its own.",
         ids=ids,
     )
@@ -90,8 +89,7 @@ def eos_not_scored(tokens: Tokens) -> Finding | None:
     return error(
         "eos-not-scored",
         f"The end-of-turn token {tokens.end.text} stands at the end of {len(ids):,} of {len(tokens.rows):,} "
-        "rows "
-        "but is not scored: the model never learns to stop.",
+        "rows but is not scored: the model never learns to stop.",
         "Let the loss mask include the end-of-turn token.",
         ids=ids,
     )
@@ -105,8 +103,7 @@ def eos_missing(tokens: Tokens) -> Finding | None:
     return error(
         "eos-missing",
         f"{len(ids):,} of {len(tokens.rows):,} rows have an answer that does not end with {tokens.end.text} "
-        "although "
-        "nothing cut it: the trained model will not stop.",
+        "although nothing cut it: the trained model will not stop.",
         "Use a chat template that ends an assistant's turn with a special token.",
         ids=ids,
     )
@@ -120,8 +117,7 @@ def double_bos(tokens: Tokens) -> Finding | None:
     return error(
         "double-bos",
         f"{len(twice):,} of {len(tokens.rows):,} prompts begin with two beginning-of-sequence tokens: the "
-        "template "
-        "writes one and the tokenizer adds another.",
+        "template writes one and the tokenizer adds another.",
         "Tokenise rendered text without adding special tokens, and keep the token out of the data.",
         ids=twice,
     )
@@ -139,8 +135,7 @@ def padding_in_rows(tokens: Tokens) -> Finding | None:
     return error(
         "padding-in-rows",
         f"{len(ids):,} of {len(tokens.rows):,} rows are padded on the {side}, so positions and attention "
-        "count "
-        "tokens that are not there.",
+        "count tokens that are not there.",
         "Keep rows unpadded; batches are packed.",
         ids=ids,
     )
@@ -156,8 +151,7 @@ def prompt_not_prefix(tokens: Tokens) -> Finding | None:
         len(ids) / tokens.total,
         0.2,
         f"In {len(ids):,} of {tokens.total:,} examples the tokenizer joins the end of the prompt and the "
-        "start of "
-        "the answer into one token, so training sees what generation never does; they are left out.",
+        "start of the answer into one token, so training sees what generation never does; they are left out.",
         "Remove the white space that these answers start with.",
         ids=ids,
     )
@@ -172,9 +166,8 @@ def template_refuses(tokens: Tokens) -> Finding | None:
         "template-refuses",
         len(refused) / tokens.total,
         0.2,
-        f"{len(refused):,} of {tokens.total:,} examples are left out because of the chat template, the first "
-        "for "
-        f"this reason: {refused[0][1].rstrip('.')}.",
+        f"{len(refused):,} of {tokens.total:,} examples are left out because of the chat template, the "
+        f"first for this reason: {refused[0][1].rstrip('.')}.",
         "Change these conversations, or set model.chat_template to a template that takes them.",
         ids=[id for id, _ in refused],
     )
