@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from boresight import config, methods
-from boresight.check import data, first_step, forecast, method, model, reward, tokens
-from boresight.check.data import Examples
+from boresight.check import broken, first_step, forecast, labels, method, model, reward, shortcuts, tokens
+from boresight.check.examples import Examples
 from boresight.check.finding import Finding, ranked, run_checks
 from boresight.check.history import History
 from boresight.check.method import Setting
@@ -163,7 +163,8 @@ SHORT = {"train": "pairs.jsonl", "max_length": 256}
 
 def found_in_data(train: list[Preference], held: list[Preference] | None = None) -> list[Finding]:
     """What the data checks say."""
-    return ranked(run_checks(data, Examples(train, pairs(120, seed=9) if held is None else held)))
+    examples = Examples(train, pairs(120, seed=9) if held is None else held)
+    return ranked([f for area in (broken, labels, shortcuts) for f in run_checks(area, examples)])
 
 
 def found_in_tokens(facts: Tokens) -> list[Finding]:

@@ -11,7 +11,19 @@ from dataclasses import replace
 import pytest
 
 from boresight import methods
-from boresight.check import data, first_step, forecast, live, machine, method, model, reward, tokens
+from boresight.check import (
+    broken,
+    first_step,
+    forecast,
+    labels,
+    live,
+    machine,
+    method,
+    model,
+    reward,
+    shortcuts,
+    tokens,
+)
 from boresight.check.finding import checks_of, run_checks
 from boresight.check.machine import Load
 from boresight.data.schema import Prompt
@@ -21,7 +33,7 @@ from tests.check import builders as b
 from tests.check.test_planted_faults import FAULTS, PROMPTS
 from tests.check.test_study_recipes import DIAGNOSIS
 
-AREAS = (data, tokens, reward, model, first_step, method, forecast, machine, live)
+AREAS = (broken, labels, shortcuts, tokens, reward, model, first_step, method, forecast, machine, live)
 COUNTDOWN = [{"function": "countdown"}]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from boresight import methods
-from boresight.check.data import SAMPLE, Examples
+from boresight.check.examples import SAMPLE, Examples
 from boresight.check.published import RECIPES
 from boresight.check.tokens import Tokens
 from boresight.config import Recipe

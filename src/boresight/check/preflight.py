@@ -18,10 +18,10 @@ import numpy as np
 from rich.console import Console
 
 from boresight import methods
-from boresight.check import cache, data, forecast, machine, method, model, reward, tokens
+from boresight.check import broken, cache, forecast, labels, machine, method, model, reward, shortcuts, tokens
 from boresight.check import gather as at_hand
 from boresight.check.cache import Looked
-from boresight.check.data import Examples
+from boresight.check.examples import Examples
 from boresight.check.finding import Finding, checks_of, note, ranked, run_checks
 from boresight.check.forecast import Forecast
 from boresight.check.gather import Missing, kind_of
@@ -36,7 +36,7 @@ from boresight.suggest import nearest
 from boresight.train.assemble import plan_of
 from boresight.train.rewards import Judge
 
-AREAS = (data, tokens, reward, model, method, forecast, machine)
+AREAS = (broken, labels, shortcuts, tokens, reward, model, method, forecast, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
 
 
@@ -131,7 +131,7 @@ def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
     examples = missing.attempt("data", at_hand.read_examples, recipe)
     if examples is None:
         return Looked(rows=recipe.data.limit)
-    found = run_checks(data, examples)
+    found = [finding for area in (broken, labels, shortcuts) for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, examples, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
     if kind_of(recipe).online and recipe.reward:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from boresight.check.data import prompt_of, said
+from boresight.check.examples import prompt_of, said
 from boresight.check.finding import Finding, error, warning
 from boresight.data.schema import Example, Message
 from boresight.train.rewards import Judge, Rewards

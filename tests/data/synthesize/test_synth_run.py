@@ -422,7 +422,8 @@ def test_leaking_sides_are_flagged_before_training_and_like_lengths_are_not(
     tmp_path: Path, prompts: Path
 ) -> None:
     """A server whose answers grow with `max_tokens`, as the study's did: 800 against 400."""
-    from boresight.check.data import Examples, length_leak
+    from boresight.check.examples import Examples
+    from boresight.check.shortcuts import length_leak
 
     def answer(body: dict[str, Any], digest: str) -> str:
         system, user = (message["content"] for message in body["messages"])
