@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import typer
@@ -195,7 +195,9 @@ def unknown_keys(model: Any, raw: dict[str, Any], prefix: str = "") -> list[str]
         options = [info.annotation, *getattr(info.annotation, "__args__", ())]
         below = next((o for o in options if isinstance(o, type) and hasattr(o, "model_fields")), None)
         if below is not None and isinstance(value, dict) and key not in ("method", "judge"):
-            found += unknown_keys(below, value, f"{prefix}{key}.")
+            named = get_origin(info.annotation) is dict  # sections under names of the user's own
+            for part in value.values() if named else [value]:
+                found += unknown_keys(below, part, f"{prefix}{key}.")
     return found
 
 
