@@ -19,12 +19,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from boresight.models.products import goes_in_place, onednn_is_faster, product, weight_gradient
 
 Forward = Callable[[Tensor], Tensor]
 Recipe = Callable[[Any], Forward]
@@ -54,18 +55,6 @@ def fused_layers(decoder: nn.Module) -> Iterator[None]:
             del module.forward
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight.T`, no gradient: `(…, in)` by `(out, in)`."""
-    if _onednn_is_faster() and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and len(x):
-        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return x @ weight.T
-
-
-def outer(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad.T @ x` over all tokens, the gradient of a weight: `(…, out)` and `(…, in)` to `(out, in)`."""
-    return grad.flatten(0, -2).T @ x.flatten(0, -2)
-
-
 def _applies(decoder: nn.Module) -> bool:
     first = next(decoder.parameters())
     return (
@@ -79,7 +68,10 @@ def _applies(decoder: nn.Module) -> bool:
 def _recipe_of(module: nn.Module) -> Recipe | None:
     if type(module) is nn.Linear:
         small = module.weight.dtype != torch.float32
-        return None if small or not _onednn_is_faster() else _linear
+        gains = onednn_is_faster() or goes_in_place(module.weight)
+        return _linear if gains and not small else None
+    if type(module) is nn.Embedding:
+        return _embedding if _plain_embedding(module) and goes_in_place(module.weight) else None
     kind = (type(module), type(getattr(module, "act_fn", None)))
     if kind not in _recipes:
         _recipes[kind] = _tried(module)
@@ -100,8 +92,9 @@ def _tried(module: Any) -> Recipe | None:
         return None
     x = torch.linspace(-2, 3, 3 * width).sin().view(1, 3, width)
     expected = module(x)
+    band = 1e-5 * expected.abs().max()  # of the largest: small entries are differences of large ones
     for candidate in candidates:
-        if torch.allclose(candidate(module)(x), expected, rtol=1e-5, atol=1e-6):
+        if (candidate(module)(x) - expected).abs().max() <= band:
             return candidate
     return None
 
@@ -122,6 +115,14 @@ def _linear(module: Any) -> Forward:
     return lambda x: Linear.apply(x, module.weight, module.bias)
 
 
+def _embedding(module: Any) -> Forward:
+    return lambda ids: Embedding.apply(ids, module.weight, module.padding_idx)
+
+
+def _plain_embedding(module: nn.Embedding) -> bool:
+    return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+
+
 class RMSNorm(torch.autograd.Function):
     """y = x / rms(x) * (shift + weight), over the last dimension; keeps x and 1 / rms."""
 
@@ -138,10 +139,11 @@ class RMSNorm(torch.autograd.Function):
         """With n = x / rms and g = grad * weight: d x = (g - n * mean(g * n)) / rms."""
         x, weight, inverse = ctx.saved_tensors
         n = x * inverse
-        d_weight = (grad * n).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        g = grad * (ctx.shift + weight if ctx.shift else weight)
-        along = (g * n).mean(-1, keepdim=True)
-        return g.sub_(n.mul_(along)).mul_(inverse), d_weight, None, None
+        scale = ctx.shift + weight if ctx.shift else weight
+        along = grad * n
+        d_weight = along.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        mean = (along @ scale).unsqueeze(-1).div_(x.shape[-1])
+        return (grad * scale).addcmul_(n, mean, value=-1).mul_(inverse), d_weight, None, None
 
 
 class GatedMLP(torch.autograd.Function):
@@ -152,20 +154,22 @@ class GatedMLP(torch.autograd.Function):
         gated, raised = product(x, gate), product(x, up)
         trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         ctx.save_for_backward(x if trained else None, gate, up, down, gated, raised)
+        ctx.in_place = [goes_in_place(weight) for weight in (gate, up, down)]
         return product(F.silu(gated).mul_(raised), down)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gate, up, down, gated, raised = ctx.saved_tensors
+        needs, direct = ctx.needs_input_grad, ctx.in_place
         opened = F.silu(gated)
         d_inner = product(grad, down.T)
-        d_down = outer(grad, opened * raised) if ctx.needs_input_grad[3] else None
+        d_down = weight_gradient(grad, opened * raised, down, direct[2]) if needs[3] else None
         d_raised = opened.mul_(d_inner)
         d_gated = torch.ops.aten.silu_backward(d_inner.mul_(raised), gated)
         return (
-            product(d_gated, gate.T).add_(product(d_raised, up.T)) if ctx.needs_input_grad[0] else None,
-            outer(d_gated, x) if ctx.needs_input_grad[1] else None,
-            outer(d_raised, x) if ctx.needs_input_grad[2] else None,
+            product(d_gated, gate.T).add_(product(d_raised, up.T)) if needs[0] else None,
+            weight_gradient(d_gated, x, gate, direct[0]) if needs[1] else None,
+            weight_gradient(d_raised, x, up, direct[1]) if needs[2] else None,
             d_down,
         )
 
@@ -186,30 +190,39 @@ class SwiGLU(torch.autograd.Function):
 
 
 class Linear(torch.autograd.Function):
-    """x W^T + b by oneDNN, forward and gradient of x; MKL is as fast or faster for the gradient of W."""
+    """x W^T + b; the gradient of W by MKL, which is as fast or faster there on every processor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        ctx.in_place = goes_in_place(weight)
+        return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         return (
             product(grad, weight.T) if ctx.needs_input_grad[0] else None,
-            outer(grad, x) if ctx.needs_input_grad[1] else None,
+            weight_gradient(grad, x, weight, ctx.in_place) if ctx.needs_input_grad[1] else None,
             grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None,
         )
 
 
-@functools.cache
-def _onednn_is_faster() -> bool:
-    """True on AMD: 8 to 12 % there (Zen 4, products of 450 to 1800 rows). Fixed per machine, not timed at
-    run time, so that a run resumes to the same bits."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
+class Embedding(torch.autograd.Function):
+    """Rows of W; only used where the gradient is added in place, to the rows that were read."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(ids, weight)
+        ctx.padding = padding
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
+        ids, weight = ctx.saved_tensors
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        if ctx.padding is not None:
+            grad = grad.masked_fill((ids == ctx.padding).unsqueeze(-1), 0)
+        weight.grad.index_add_(0, ids.flatten(), grad.flatten(0, -2))
+        return None, None, None

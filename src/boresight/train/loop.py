@@ -23,6 +23,7 @@ from boresight.errors import UserError
 from boresight.methods import Method
 from boresight.models import lora
 from boresight.models.modes import arithmetic
+from boresight.models.products import gradients_in_place
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.train import best, checkpoint, distributed, replicas, reward_failures, step_zero
@@ -229,7 +230,8 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
-        with arithmetic(task.policy, task.recipe.model.dtype):
+        in_place = gradients_in_place(not is_sharded(task.policy))
+        with arithmetic(task.policy, task.recipe.model.dtype), in_place:
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:

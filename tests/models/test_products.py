@@ -1,0 +1,100 @@
+"""Gradients that are added in place are autograd's own, and only where nobody else is asked for them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+
+from boresight.models import fused
+from boresight.models.head import Head, token_logprobs
+from boresight.models.logprobs import completion_logprobs
+from boresight.models.products import gradients_in_place
+from tests.models.tiny_decoders import CONFIGS, build, make_row, random_rows
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def twice(function, *inputs, allowed):
+    """Gradients after two backward passes with unlike upstream gradients."""
+    with gradients_in_place(allowed):
+        outputs = [function(*inputs) for _ in range(2)]
+    for i, out in enumerate(outputs):
+        (out * torch.linspace(-1, 2 + i, out.numel(), dtype=out.dtype).view_as(out)).sum().backward()
+    grads = [x.grad for x in inputs if x.requires_grad]
+    for x in inputs:
+        x.grad = None
+    return grads
+
+
+def assert_same_in_place(function, *inputs):
+    expected = twice(function, *inputs, allowed=False)
+    got = twice(function, *inputs, allowed=True)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_every_node_in_float64():
+    torch.manual_seed(0)
+    x, targets = double(1, 7, 4), torch.tensor([0, 4, 2])
+    assert_same_in_place(fused.Linear.apply, x, double(6, 4), double(6))
+    assert_same_in_place(fused.GatedMLP.apply, x, double(6, 4), double(6, 4), double(4, 6))
+
+    def head(hidden, weight, bias, **options):
+        return token_logprobs(hidden, targets, Head(weight, bias, **options))[0]
+
+    assert_same_in_place(head, double(3, 4), double(9, 4), double(9))
+    assert_same_in_place(lambda *args: head(*args, softcap=2.0), double(3, 4), double(9, 4), double(9))
+
+
+@pytest.mark.parametrize("padding", [None, 3])
+def test_embedding_with_repeated_ids_and_a_padding_row(padding):
+    """Id 5 is read twice; the row of the padding id gets no gradient, as in torch."""
+    torch.manual_seed(0)
+    ids, weight = torch.tensor([[5, 3, 5, 0]]), double(7, 2)
+    expected = twice(lambda w: F.embedding(ids, w, padding), weight, allowed=False)
+    got = twice(lambda w: fused.Embedding.apply(ids, w, padding), weight, allowed=True)
+    torch.testing.assert_close(got, expected, rtol=1e-15, atol=0)
+
+
+def step_gradients(model, batches, allowed):
+    for rows in batches:
+        with gradients_in_place(allowed):
+            sums = completion_logprobs(model, rows, layout="packed").sums
+        (torch.linspace(-1, 2, sums.numel()).view_as(sums) * sums).sum().backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return grads
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "llama-lora"])
+def test_whole_models_over_two_forwards(name):
+    model = build(CONFIGS[name.removesuffix("-lora")]())
+    if name.endswith("lora"):
+        model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    batches = [[*random_rows(2, 2, seed=1), make_row([0, 3], [4], [5])], random_rows(3, 2, seed=2)]
+    expected = step_gradients(model, batches, allowed=False)
+    got = step_gradients(model, batches, allowed=True)
+    assert got.keys() == expected.keys() and expected
+    for key, gradient in expected.items():
+        assert (got[key] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), key
+
+
+def test_a_weight_with_a_hook_is_left_to_autograd():
+    weight, seen = double(6, 4), []
+    weight.register_hook(lambda grad: seen.append("tensor"))
+    weight.register_post_accumulate_grad_hook(lambda _: seen.append("accumulated"))
+    with gradients_in_place():
+        out = fused.Linear.apply(double(3, 4), weight, None)
+    out.sum().backward()
+    assert seen == ["tensor", "accumulated"] and weight.grad is not None
+
+
+def test_outside_the_block_a_gradient_can_be_asked_for():
+    x, weight = double(3, 4), double(6, 4)
+    with gradients_in_place():
+        pass
+    (gradient,) = torch.autograd.grad(fused.Linear.apply(x, weight, None).sum(), [weight])
+    torch.testing.assert_close(gradient, x.detach().sum(0).expand(6, 4))
+    assert weight.grad is None
