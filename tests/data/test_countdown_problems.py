@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from boresight.data.countdown import generate, problem, reachable, read_problems, reordered, solve
+from boresight.data.countdown import every, generate, orders, problem, reachable, read_problems, solve
 from boresight.data.countdown.problems import HELD_OUT_SHARE
 from boresight.errors import UserError
 
@@ -43,12 +43,30 @@ def test_the_split_ignores_the_order_of_numbers():
         assert problem(p.numbers[::-1], p.target).split == p.split == "train"
 
 
-def test_reorderings_are_the_same_problem_in_different_orders():
+def test_every_order_is_the_same_problem():
     p = problem([3, 7, 8], 29)
-    orders = reordered(p, 4, seed=0)
-    assert orders[0] == p and len({o.numbers for o in orders}) == 4 == len({o.id for o in orders})
-    assert {key(o) for o in orders} == {key(p)} and {o.split for o in orders} == {p.split}
-    assert len(reordered(p, 99, seed=0)) == 6 and len(reordered(problem([5, 5], 10), 9, seed=0)) == 1
+    found = orders(p)
+    assert len({o.numbers for o in found}) == 6 == len({o.id for o in found})
+    assert {key(o) for o in found} == {key(p)} and {o.split for o in found} == {p.split}
+    assert [o.numbers for o in orders(problem([5, 5], 10))] == [(5, 5)]
+
+
+def test_every_problem_of_a_small_range():
+    """Pairs of 1 to 3, by hand: 2 from 1 1, 1 2 and 1 3; 3 from 1 2 and 1 3; 4 from 1 3 and 2 2."""
+    found = [
+        p for split in ("train", "held_out") for p in every(2, split=split, low=1, high=3, targets=(2, 4))
+    ]
+    assert {(p.target, p.numbers) for p in found} == {
+        (2, (1, 1)), (2, (1, 2)), (2, (1, 3)), (3, (1, 2)), (3, (1, 3)), (4, (1, 3)), (4, (2, 2))
+    }  # fmt: skip
+    assert len(found) == 7
+
+
+def test_drawn_problems_are_among_all_of_their_split():
+    (size,) = TINY["sizes"]
+    there = {key(p) for p in every(size, **{k: v for k, v in TINY.items() if k != "sizes"})}
+    assert {key(p) for p in generate(500, seed=0, **TINY)} <= there
+    assert not {key(p) for p in generate(300, seed=1, split="held_out", **TINY)} & there
 
 
 def test_a_tenth_is_held_out():

@@ -1,11 +1,12 @@
 """Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
 
-    generate:countdown-tiny-solutions     10,000 problems of the tiny model's size, six orders of numbers each
-    generate:countdown-tiny-problems      the same problems as prompts, to sample from
-    generate:countdown-tiny-held-out      500 held-out ones
-    generate:countdown-traces             2,000 problems with 3 or 4 numbers, worked in words
-    generate:countdown-problems           2,000 of them as prompts
-    generate:countdown-held-out           500 held-out ones
+    generate:countdown-tiny-solutions           all 10,961 problems of the tiny model, numbers in every order
+    generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
+    generate:countdown-tiny-held-out            500 held-out ones
+    generate:countdown-tiny-held-out-solutions  the same with their solutions
+    generate:countdown-traces                  2,000 problems with 3 or 4 numbers, worked in words
+    generate:countdown-problems                2,000 of them as prompts
+    generate:countdown-held-out                500 held-out ones
 
 Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from boresight.data.countdown import answer_only, generate, prompt, reordered, trace
+from boresight.data.countdown import Problem, answer_only, every, generate, orders, prompt, trace
 from boresight.data.load import NOUNS, Loaded
 from boresight.data.schema import Example
 from boresight.errors import UserError
@@ -26,9 +27,13 @@ PREFIX = "generate:"
 
 
 def _tiny_solutions() -> list[Example]:
-    problems = generate(10_000, seed=0, **TINY)
-    # One seed a problem: six orders of its numbers with one solution, not six solutions to choose from.
-    return [answer_only(q, seed=n) for n, p in enumerate(problems) for q in reordered(p, 6, seed=0)]
+    (size,) = TINY["sizes"]
+    space = {name: TINY[name] for name in ("low", "high", "targets")}
+    return [answer_only(asked) for given in every(size, **space) for asked in orders(given)]
+
+
+def _tiny_held_out() -> list[Problem]:
+    return generate(500, seed=1, split="held_out", **TINY)
 
 
 GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
@@ -39,7 +44,11 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     ),
     "countdown-tiny-held-out": (
         "prompt",
-        lambda: [prompt(p, "tiny") for p in generate(500, seed=1, split="held_out", **TINY)],
+        lambda: [prompt(p, "tiny") for p in _tiny_held_out()],
+    ),
+    "countdown-tiny-held-out-solutions": (
+        "demonstration",
+        lambda: [answer_only(p) for p in _tiny_held_out()],
     ),
     "countdown-traces": (
         "demonstration",

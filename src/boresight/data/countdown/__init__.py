@@ -5,12 +5,20 @@
     problem = generate(1, seed=0)[0]
     score("<answer> (3 + 4) * 2 </answer>", [2, 3, 4], 14)
 
-`problems` makes, reads and splits them; `solver` solves them exactly; `prompts` words them as the public
-data does; `traces` writes worked solutions; `scorer` grades completions, strictly (`answer`) or as the
-public grader does (`compat`).
+`problems` makes, reads and splits them; `solver` solves them exactly; `normal_form` picks one solution and
+one spelling of it; `prompts` words them as the public data does; `traces` writes worked solutions; `scorer`
+grades completions, strictly (`answer`) or as the public grader does (`compat`).
 """
 
-from boresight.data.countdown.problems import Problem, generate, problem, problem_of, read_problems, reordered
+from boresight.data.countdown.problems import (
+    Problem,
+    every,
+    generate,
+    orders,
+    problem,
+    problem_of,
+    read_problems,
+)
 from boresight.data.countdown.prompts import prompt
 from boresight.data.countdown.scorer import Score, score
 from boresight.data.countdown.solver import reachable, solve
@@ -20,13 +28,14 @@ __all__ = [
     "Problem",
     "Score",
     "answer_only",
+    "every",
     "generate",
+    "orders",
     "problem",
     "problem_of",
     "prompt",
     "reachable",
     "read_problems",
-    "reordered",
     "score",
     "solve",
     "trace",

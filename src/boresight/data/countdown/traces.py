@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
+from boresight.data.countdown.normal_form import effort, operations, simplest
 from boresight.data.countdown.problems import Problem
 from boresight.data.countdown.prompts import Style, prompt
 from boresight.data.countdown.solver import (
@@ -67,14 +68,16 @@ def trace(
     return _demonstration(problem, style, f"<think>\n{thoughts}\n</think>\n", solution, meta)
 
 
-def answer_only(problem: Problem, *, seed: int = 0, style: Style = "tiny") -> Demonstration:
-    """The bare solution between `<answer>` tags.
+def answer_only(problem: Problem, *, style: Style = "tiny") -> Demonstration:
+    """The simplest solution, bare between `<answer>` tags: the same one for every order of the numbers.
 
     Raises:
         UserError: a problem that has no solution.
     """
-    rng = random.Random(f"{problem.id} {problem.target} {seed}")
-    return _demonstration(problem, style, "", _choose_solution(problem, rng), problem.meta)
+    solution = simplest(problem.numbers, problem.target)
+    if solution is None:
+        raise _impossible(problem)
+    return _demonstration(problem, style, "", solution, problem.meta)
 
 
 def _demonstration(
@@ -89,9 +92,13 @@ def _choose_solution(problem: Problem, rng: random.Random) -> Expression:
     """One of the easiest solutions at random."""
     found = list(solutions(problem.numbers, problem.target))
     if not found:
-        raise UserError(f"countdown: {_and(problem.numbers)} cannot make {problem.target}; drop the problem.")
-    easiest = min(map(_effort, found))
-    return rng.choice([expression for expression in found if _effort(expression) == easiest])
+        raise _impossible(problem)
+    easiest = min(map(effort, found))
+    return rng.choice([expression for expression in found if effort(expression) == easiest])
+
+
+def _impossible(problem: Problem) -> UserError:
+    return UserError(f"countdown: {_and(problem.numbers)} cannot make {problem.target}; drop the problem.")
 
 
 def _dead_ends(problem: Problem, rng: random.Random) -> list[str]:
@@ -178,7 +185,7 @@ def _carry_out(solution: Expression, rng: random.Random, as_goals: bool) -> list
     if not as_goals:
         return [f"{_steps(solution)}."]
     lines = []
-    steps = _operations(solution)
+    steps = operations(solution)
     for place, step in enumerate(steps, start=1):
         goal = "reach the target" if place == len(steps) else f"get {value_of(step)}"
         opening = rng.choice([f"Sub-goal {place}: {goal}.", f"Step {place}, to {goal}:"])
@@ -201,14 +208,7 @@ def _verify(problem: Problem, solution: Expression, rng: random.Random) -> list[
 
 
 def _steps(expression: Expression) -> str:
-    return ", ".join(map(_equation, _operations(expression)))
-
-
-def _operations(expression: Expression) -> list[tuple[str, Expression, Expression]]:
-    """The operations of an expression in the order they are carried out."""
-    if isinstance(expression, int):
-        return []
-    return [*_operations(expression[1]), *_operations(expression[2]), expression]
+    return ", ".join(map(_equation, operations(expression)))
 
 
 def _equation(step: tuple[str, Expression, Expression]) -> str:
@@ -219,14 +219,6 @@ def _equation(step: tuple[str, Expression, Expression]) -> str:
 def _show(value: Fraction) -> str:
     """A value as an operand: fractions and negative numbers in parentheses."""
     return str(value) if value.denominator == 1 and value >= 0 else f"({value})"
-
-
-def _effort(expression: Expression) -> int:
-    """0 when every value on the way is a natural number, 1 with negative ones, 2 with fractions."""
-    values = [value_of(step) for step in _operations(expression)]
-    if any(value.denominator != 1 for value in values):
-        return 2
-    return int(any(value < 0 for value in values))
 
 
 def _and(numbers: Sequence[int]) -> str:
