@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from boresight import config, methods
-from boresight.check import broken, first_step, forecast, labels, method, model, reward, shortcuts, tokens
+from boresight.check import first_step, forecast, method, model, reward, tokens
 from boresight.check.examples import Examples
 from boresight.check.finding import Finding, ranked, run_checks
 from boresight.check.history import History
 from boresight.check.method import Setting
 from boresight.check.model import Wiring
 from boresight.check.monitor import Monitor
+from boresight.check.preflight import EXAMPLES
 from boresight.check.tokens import Tokens
 from boresight.config import Recipe
 from boresight.data.rows import Completion, Row
@@ -164,7 +165,7 @@ SHORT = {"train": "pairs.jsonl", "max_length": 256}
 def found_in_data(train: list[Preference], held: list[Preference] | None = None) -> list[Finding]:
     """What the data checks say."""
     examples = Examples(train, pairs(120, seed=9) if held is None else held)
-    return ranked([f for area in (broken, labels, shortcuts) for f in run_checks(area, examples)])
+    return ranked([f for area in EXAMPLES for f in run_checks(area, examples)])
 
 
 def found_in_tokens(facts: Tokens) -> list[Finding]:

@@ -11,19 +11,7 @@ from dataclasses import replace
 import pytest
 
 from boresight import methods
-from boresight.check import (
-    broken,
-    first_step,
-    forecast,
-    labels,
-    live,
-    machine,
-    method,
-    model,
-    reward,
-    shortcuts,
-    tokens,
-)
+from boresight.check import first_step, live, machine, preflight
 from boresight.check.finding import checks_of, run_checks
 from boresight.check.machine import Load
 from boresight.data.schema import Prompt
@@ -33,7 +21,7 @@ from tests.check import builders as b
 from tests.check.test_planted_faults import FAULTS, PROMPTS
 from tests.check.test_study_recipes import DIAGNOSIS
 
-AREAS = (broken, labels, shortcuts, tokens, reward, model, first_step, method, forecast, machine, live)
+AREAS = (*preflight.AREAS, first_step, live)
 COUNTDOWN = [{"function": "countdown"}]
 
 

@@ -6,26 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from boresight.check import (
-    broken,
-    first_step,
-    forecast,
-    labels,
-    live,
-    machine,
-    method,
-    model,
-    reward,
-    shortcuts,
-    tokens,
-)
+from boresight.check import first_step, live, preflight
 from boresight.check.finding import Finding, checks_of
 
 ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "src" / "boresight" / "check"
 MAKERS = {"error", "warning", "note", "graded", "say"}
 PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed"}
-AREAS = (broken, labels, shortcuts, tokens, reward, model, first_step, method, forecast, machine, live)
+AREAS = (*preflight.AREAS, first_step, live)
 
 
 def written_names() -> set[str]:

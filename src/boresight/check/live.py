@@ -111,8 +111,7 @@ def rewards_missing(h: History) -> Finding | None:
     return warning(
         "rewards-missing",
         f"{percent(mean(recent))} of the sampled answers could not be scored in the last {len(recent)} "
-        "steps; they are "
-        "left out, not counted as wrong.",
+        "steps; they are left out, not counted as wrong.",
         "Look at reward-failures.jsonl in the run folder, or at what the reward declines to judge.",
     )
 

@@ -36,7 +36,9 @@ from boresight.suggest import nearest
 from boresight.train.assemble import plan_of
 from boresight.train.rewards import Judge
 
-AREAS = (broken, labels, shortcuts, tokens, reward, model, method, forecast, machine)
+EXAMPLES = (broken, labels, shortcuts)
+"""Checks of the examples as they were read."""
+AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
 
 
@@ -131,7 +133,7 @@ def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
     examples = missing.attempt("data", at_hand.read_examples, recipe)
     if examples is None:
         return Looked(rows=recipe.data.limit)
-    found = [finding for area in (broken, labels, shortcuts) for finding in run_checks(area, examples)]
+    found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, examples, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
     if kind_of(recipe).online and recipe.reward:

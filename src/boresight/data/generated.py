@@ -4,9 +4,9 @@
     generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
     generate:countdown-tiny-held-out            500 held-out ones
     generate:countdown-tiny-held-out-solutions  the same with their solutions
-    generate:countdown-traces                  2,000 problems with 3 or 4 numbers, worked in words
-    generate:countdown-problems                2,000 of them as prompts
-    generate:countdown-held-out                500 held-out ones
+    generate:countdown-traces                   2,000 problems with 3 or 4 numbers, worked in words
+    generate:countdown-problems                 2,000 of them as prompts
+    generate:countdown-held-out                 500 held-out ones
 
 Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
 """

@@ -103,11 +103,12 @@ def difference_over_seeds(
     """
     if len(a) != len(b) or not a:
         raise UserError(f"A difference over seeds needs the same seeds of both, not {len(a)} and {len(b)}.")
-    differences = []
-    for x, y in zip(a, b, strict=True):
-        prompts = dict.fromkeys([*x, *y])
-        differences.append({key: _minus(y.get(key), x.get(key)) for key in prompts})
-    return over_seeds(differences, level, bounds)
+    return over_seeds([difference_by_prompt(x, y) for x, y in zip(a, b, strict=True)], level, bounds)
+
+
+def difference_by_prompt(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict[str, float]:
+    """b minus a of every prompt that either has; NaN where one lacks it."""
+    return {key: _number(b.get(key)) - _number(a.get(key)) for key in dict.fromkeys([*a, *b])}
 
 
 def _table(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
@@ -118,10 +119,6 @@ def _table(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
     if not whole.any():
         raise UserError(f"There is nothing to compare: none of the {len(prompts)} prompts has all values.")
     return table[:, whole], int((~whole).sum())
-
-
-def _minus(y: Value, x: Value) -> float:
-    return _number(y) - _number(x)
 
 
 def _number(value: Value) -> float:

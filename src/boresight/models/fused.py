@@ -25,7 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boresight.models.products import goes_in_place, onednn_is_faster, product, weight_gradient
+from boresight.models.products import (
+    goes_in_place,
+    onednn_is_faster,
+    product,
+    start_of_gradient,
+    weight_gradient,
+)
 
 Forward = Callable[[Tensor], Tensor]
 Recipe = Callable[[Any], Forward]
@@ -220,8 +226,7 @@ class Embedding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
         ids, weight = ctx.saved_tensors
-        if weight.grad is None:
-            weight.grad = torch.zeros_like(weight)
+        weight.grad = start_of_gradient(weight, in_place=True)
         if ctx.padding is not None:
             grad = grad.masked_fill((ids == ctx.padding).unsqueeze(-1), 0)
         weight.grad.index_add_(0, ids.flatten(), grad.flatten(0, -2))

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from boresight.models.products import add_outer, goes_in_place, product
+from boresight.models.products import add_outer, goes_in_place, product, start_of_gradient
 
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
@@ -141,7 +141,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Te
     """Gradients of hidden states, weight and bias, tile by tile."""
     hidden, weight, bias, targets = ctx.saved_tensors[:4]
     d_hidden = torch.zeros_like(hidden, dtype=grad.dtype) if ctx.needs_input_grad[0] else None
-    d_weight = _start_of_gradient(weight, ctx.in_place) if ctx.needs_input_grad[1] else None
+    d_weight = start_of_gradient(weight, ctx.in_place) if ctx.needs_input_grad[1] else None
     d_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
     for tile, p, derivative in _probabilities(ctx):
         # grad * (onehot - p), as a product in place: p - onehot, then times -grad.
@@ -172,11 +172,6 @@ def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         else:
             z, derivative = ctx.logits.tile(hidden, weight[tile], _part(bias, tile))
             yield tile, z.sub_(logsumexp.unsqueeze(1)).exp_(), derivative
-
-
-def _start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
-    """What the gradient of `weight` is added to."""
-    return weight.grad if in_place and weight.grad is not None else torch.zeros_like(weight)
 
 
 class _Running:

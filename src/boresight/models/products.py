@@ -51,6 +51,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
+    """What the gradient of `weight` is added to: `.grad` where there is one, or zeros."""
+    return weight.grad if in_place and weight.grad is not None else torch.zeros_like(weight)
+
+
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
     """total += grad.T @ x, in one pass where all are of one precision: `(out, in)`, `(n, out)`, `(n, in)`."""
     if total.dtype == x.dtype:

@@ -182,7 +182,7 @@ def _compared_line(c: Compared) -> ComparedLine:
         title=c.title,
         label=metric.label,
         cell=Cell(value, unit.limits(shown)),
-        drawing=draw({"after": shown}, unit, null=0.5 if c.metric == "win_rate" else 0.0),
+        drawing=draw({"after": shown}, unit, null=metric.even),
         over=f"{seeds}, {shown.n:,} prompts",
         p=f"{c.p:.2g}",
         verdict=c.verdict,

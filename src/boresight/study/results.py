@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from boresight.errors import UserError
-from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, over_seeds
+from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, difference_by_prompt, over_seeds
 from boresight.evaluate.stats import Interval, Value, holm
 from boresight.evaluate.verdict import number, unit_named
 from boresight.study.metrics import METRICS
@@ -112,12 +112,8 @@ def difference(pairs: Sequence[tuple[BySeed, BySeed]], metric: str) -> OverSeeds
 
 def _minus(of: ByPrompt, to: ByPrompt, metric: str) -> dict[str, float]:
     """`to` minus `of` by prompt; for `win_rate` its sign. NaN where either lacks the prompt."""
-    found = {}
-    for prompt in dict.fromkeys([*of, *to]):
-        a, b = of.get(prompt), to.get(prompt)
-        gap = math.nan if a is None or b is None else float(b) - float(a)
-        found[prompt] = float(np.sign(gap)) if metric == "win_rate" else gap
-    return found
+    gaps = difference_by_prompt(of, to)
+    return {p: float(np.sign(gap)) for p, gap in gaps.items()} if metric == "win_rate" else gaps
 
 
 def _mean_by_prompt(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -77,6 +77,11 @@ class Task:
         """Log-probabilities are taken at the temperature the rows were sampled at; 1 for given text."""
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
+    @property
+    def half_precision(self) -> bool:
+        """Whether the policy computes in half precision, which widens what counts as equal."""
+        return self.recipe.model.dtype != "float32"
+
     def build(self, rows: Sequence[Row]) -> Any:
         """The method's input for `rows`."""
         return self.kind.build(self.policy, self.reference, rows, self.temperature)
@@ -181,9 +186,10 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
         task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
     replicas.reseed(task.recipe.train.seed, step)
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
-    if batch.rows and step % task.recipe.rollout.updates == 0:  # later the policy has left its samples
-        half = task.recipe.model.dtype != "float32"
-        step_zero.check_fresh(gathered.rows(), half_precision=half, step=step)
+    # After the first update on a rollout the policy is no longer what has sampled.
+    fresh = task.kind.online and step % task.recipe.rollout.updates == 0
+    if fresh and batch.rows:
+        step_zero.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}
@@ -235,9 +241,14 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
-            half = task.recipe.model.dtype != "float32"
-            drawn = _drawn_here(task, group)
-            found = step_zero.check(x, out, task.method.loss, cfg, half_precision=half, drawn=drawn)
+            found = step_zero.check(
+                x,
+                out,
+                task.method.loss,
+                cfg,
+                half_precision=task.half_precision,
+                drawn=_drawn_here(task, group),
+            )
             if found:
                 task.tracker.say(found)
         (out.loss * (out.weight if counts else 0.0)).backward()

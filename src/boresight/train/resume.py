@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from boresight.check import probes
 from boresight.config import Recipe
 from boresight.errors import UserError
 from boresight.train import checkpoint, reward_failures
@@ -92,7 +93,7 @@ def rewind(folder: Path, step: int) -> None:
     for newer in checkpoint.newest_first(folder):
         if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
             shutil.rmtree(newer)
-    for path in (folder / "metrics.jsonl", folder / "probes.jsonl", folder / reward_failures.FILE):
+    for path in (folder / "metrics.jsonl", folder / probes.FILE, folder / reward_failures.FILE):
         if not path.is_file():
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
