@@ -14,6 +14,7 @@ from boresight import methods
 from boresight.check import first_step, live, machine, preflight
 from boresight.check.finding import checks_of, run_checks
 from boresight.check.machine import Load
+from boresight.data.generated import read_generated
 from boresight.data.schema import Prompt
 from boresight.methods.inputs import GroupLogps
 from boresight.train.rewards import Judge, RewardConfig
@@ -228,6 +229,18 @@ def test_answers_twice_as_long_at_two_evaluations_are_length_drift():
     assert "length-drift" not in [
         f.name for f in logged(held_answer_len=lambda t: 10 + (25 if t == 0.5 else 0))
     ]
+
+
+def test_a_model_that_learns_where_to_end_has_no_length_to_drift_from():
+    shorter = {"held_answer_len": lambda t: 60 - 50 * t}
+    assert "length-drift" in [f.name for f in logged(held_stopped_share=flat(0.9), **shorter)]
+    assert "length-drift" not in [f.name for f in logged(held_stopped_share=flat(0.1), **shorter)]
+
+
+@pytest.mark.parametrize("name", ["countdown-tiny-solutions", "countdown-traces"])
+def test_generated_demonstrations_are_healthy(name):
+    """They repeat little of their prompts but numbers that many prompts have."""
+    assert not b.found_in_data(read_generated(f"generate:{name}").examples)
 
 
 def test_pairs_of_xpo_that_cannot_be_scored_are_counted_too():

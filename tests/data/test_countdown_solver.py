@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boresight.data.countdown import reachable, read_problems, score, solve
-from boresight.data.countdown.solver import literals, render, solutions, value_of
+from boresight.data.countdown.solver import effort, literals, operations, render, solutions, value_of
 
 
 def every_value(values: list[Fraction]) -> set[Fraction]:
@@ -81,6 +81,25 @@ def test_known_puzzles(numbers, target, solution):
 )
 def test_parentheses_stand_where_they_matter(expression, text):
     assert render(expression) == text
+
+
+@pytest.mark.parametrize(
+    ("expression", "level"),
+    [
+        (("-", ("+", 2, 20), 6), 0),
+        (("-", 20, ("-", 2, 6)), 1),
+        (("*", ("/", 3, 2), 4), 2),
+        (7, 0),
+    ],
+)
+def test_effort_grows_from_natural_numbers_to_negative_ones_to_fractions(expression, level):
+    assert effort(expression) == level
+
+
+def test_operations_come_in_the_order_they_are_carried_out():
+    assert list(map(render, operations(("*", ("+", 9, 4), ("-", 4, 2))))) == [
+        "9 + 4", "4 - 2", "(9 + 4) * (4 - 2)",
+    ]  # fmt: skip
 
 
 @pytest.mark.real_data

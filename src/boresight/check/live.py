@@ -233,6 +233,9 @@ def length_drift(h: History) -> Finding | None:
     sampled, asked = h.values("sampled_len"), h.values("answer_len", "eval")
     if len(sampled) >= 20 and _drifted(mean(sampled[:10]), mean(sampled[-10:])):
         return _length_drift("Sampled answers", mean(sampled[:10]), mean(sampled[-10:]))
+    stopped = h.values("stopped_share", "eval")
+    if stopped and stopped[0] < 0.5:  # it is still to learn where answers end, and has no length to keep
+        return None
     if len(asked) >= 3 and all(_drifted(asked[0], now) for now in asked[-2:]):
         return _length_drift("Answers to held-out prompts", asked[0], asked[-1])
     return None

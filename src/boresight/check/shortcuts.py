@@ -40,10 +40,9 @@ def train_eval_overlap(data: Examples) -> Finding | None:
 def prompts_shuffled(data: Examples) -> Finding | None:
     """Answers share no more words with their own prompt than with somebody else's.
 
-    The statistic is the mean, over up to `SAMPLE` pairs, of (words shared with the own prompt) minus (words
-    shared with the next row's prompt), in standard errors. Words that stand in a tenth of all prompts do
-    not count. Data whose answers never repeat a word of their prompt cannot be told from shuffled data,
-    which is why this is a warning.
+    The statistic is the mean, over up to `SAMPLE` pairs, of (share of the own prompt's words that the answer
+    repeats) minus (share of the next row's), in standard errors; rare words weigh more. Data whose answers
+    never repeat a word of their prompt cannot be told from shuffled data, which is why this is a warning.
     """
     paired = _prompts_and_answers(data)
     if len(paired) < 2 * FEWEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -83,21 +84,23 @@ def script(words: str) -> str:
 
 
 def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
-    """Words an answer shares with its own prompt minus those shared with the next row's: one value a row.
+    """Share of its own prompt that an answer repeats, minus its share of the next row's: one value a row.
 
-    `rows` are `(id, prompt, answer)`. Words in more than a tenth of the prompts do not count. Rows with
-    the same prompt as the next say nothing and are left out.
+    `rows` are `(id, prompt, answer)`. A word weighs `log(rows / prompts that have it)`, so what all prompts
+    say counts for nothing. Rows with the same prompt as the next say nothing and are left out.
     """
     prompts = [_words(prompt) for _, prompt, _ in rows]
     common = Counter(word for prompt in prompts for word in prompt)
-    frequent = {word for word, count in common.items() if count > max(3, len(rows) / 10)}
+    weight = {word: math.log(len(rows) / count) for word, count in common.items()}
+
+    def repeated(prompt: set[str], answer: set[str]) -> float:
+        return sum(weight[word] for word in prompt & answer) / sum(weight[word] for word in prompt)
+
     gaps = []
-    for i, (_, _, answer) in enumerate(rows):
-        own, other = prompts[i] - frequent, prompts[(i + 1) % len(rows)] - frequent
-        if not own or not other or own == other:
-            continue
-        words = _words(answer)
-        gaps.append(len(own & words) / len(own) - len(other & words) / len(other))
+    for own, other, (_, _, answer) in zip(prompts, [*prompts[1:], prompts[0]], rows, strict=True):
+        if own != other and any(weight[word] for word in own) and any(weight[word] for word in other):
+            words = _words(answer)
+            gaps.append(repeated(own, words) - repeated(other, words))
     return np.array(gaps or [1.0])
 
 

@@ -1,6 +1,6 @@
 """Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
 
-    generate:countdown-tiny-solutions           all 10,961 problems of the tiny model, numbers in every order
+    generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
     generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
     generate:countdown-tiny-held-out            500 held-out ones
     generate:countdown-tiny-held-out-solutions  the same with their solutions
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from boresight.data.countdown import Problem, answer_only, every, generate, orders, prompt, trace
+from boresight.data.countdown import Problem, every, generate, orders, prompt, search_trace, trace
 from boresight.data.load import NOUNS, Loaded
 from boresight.data.schema import Example
 from boresight.errors import UserError
@@ -29,7 +29,7 @@ PREFIX = "generate:"
 def _tiny_solutions() -> list[Example]:
     (size,) = TINY["sizes"]
     space = {name: TINY[name] for name in ("low", "high", "targets")}
-    return [answer_only(asked) for given in every(size, **space) for asked in orders(given)]
+    return [search_trace(asked) for given in every(size, **space) for asked in orders(given)]
 
 
 def _tiny_held_out() -> list[Problem]:
@@ -48,7 +48,7 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     ),
     "countdown-tiny-held-out-solutions": (
         "demonstration",
-        lambda: [answer_only(p) for p in _tiny_held_out()],
+        lambda: [search_trace(p) for p in _tiny_held_out()],
     ),
     "countdown-traces": (
         "demonstration",

@@ -1,10 +1,10 @@
 """The other embedded model: a 0.87M-parameter decoder for Countdown, trained from scratch in minutes.
 
 It knows nothing when it is built. Its vocabulary is the task: every number from 0 to 99, the operators,
-parentheses, the answer tags. A problem takes five tokens, a solution about a dozen, so supervised
-training on solver answers and reinforcement learning both show real learning curves on a laptop.
+parentheses, the tags. A problem takes five tokens and a solution with its search about two dozen, so
+supervised training and reinforcement learning both show real learning curves on a laptop.
 
-    <user> 3 7 8 = 29 <assistant> <answer> 3 * 7 + 8 </answer> <eos>
+    <user> 3 7 8 = 29 <assistant> <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer> <eos>
 
 It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config says `qwen2` the
 tokenizer class of Qwen2, whatever its own files say, and that class reads 12 as 1 and 2 in silence.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 NAME = "countdown-tiny"
-VERSION = 1
+VERSION = 2
 """Raise it when `build` writes something else: it is part of the cache folder's name."""
 
 PROBLEMS: dict[str, Any] = {"sizes": (3,), "low": 1, "high": 20, "targets": (10, 99)}
@@ -31,7 +31,7 @@ MAX_TOKENS = 256
 
 PAD, UNKNOWN, EOS, USER, ASSISTANT = "<pad>", "<unk>", "<eos>", "<user>", "<assistant>"
 SPECIAL = (PAD, UNKNOWN, EOS, USER, ASSISTANT)
-WORDS = ("<answer>", "</answer>", "<think>", "</think>", "=", "+", "-", "*", "/", "(", ")", ",", ";")
+WORDS = ("<answer>", "</answer>", "<think>", "</think>", "=", "+", "-", "*", "/", "(", ")", "_", ";")
 NUMBERS = tuple(str(number) for number in range(100))
 
 TOKEN = r"</?[a-z]+>|[0-9]{1,2}|[^\s]"

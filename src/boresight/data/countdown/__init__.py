@@ -5,8 +5,8 @@
     problem = generate(1, seed=0)[0]
     score("<answer> (3 + 4) * 2 </answer>", [2, 3, 4], 14)
 
-`problems` makes, reads and splits them; `solver` solves them exactly; `normal_form` picks one solution and
-one spelling of it; `prompts` words them as the public data does; `traces` writes worked solutions; `scorer`
+`problems` makes, reads and splits them; `solver` solves them exactly; `prompts` words them as the public
+data does; `traces` writes worked solutions in English and `search` in the tiny model's few words; `scorer`
 grades completions, strictly (`answer`) or as the public grader does (`compat`).
 """
 
@@ -21,13 +21,13 @@ from boresight.data.countdown.problems import (
 )
 from boresight.data.countdown.prompts import prompt
 from boresight.data.countdown.scorer import Score, score
+from boresight.data.countdown.search import search_trace
 from boresight.data.countdown.solver import reachable, solve
-from boresight.data.countdown.traces import answer_only, trace
+from boresight.data.countdown.traces import trace
 
 __all__ = [
     "Problem",
     "Score",
-    "answer_only",
     "every",
     "generate",
     "orders",
@@ -37,6 +37,7 @@ __all__ = [
     "reachable",
     "read_problems",
     "score",
+    "search_trace",
     "solve",
     "trace",
 ]

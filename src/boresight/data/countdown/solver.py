@@ -98,6 +98,21 @@ def literals(expression: Expression) -> list[int]:
     return literals(expression[1]) + literals(expression[2])
 
 
+def operations(expression: Expression) -> list[tuple[str, Expression, Expression]]:
+    """The operations of an expression in the order they are carried out."""
+    if isinstance(expression, int):
+        return []
+    return [*operations(expression[1]), *operations(expression[2]), expression]
+
+
+def effort(expression: Expression) -> int:
+    """0 when every value on the way is a natural number, 1 with negative ones, 2 with fractions."""
+    values = [value_of(step) for step in operations(expression)]
+    if any(value.denominator != 1 for value in values):
+        return 2
+    return int(any(value < 0 for value in values))
+
+
 def _precedence(expression: Expression) -> int:
     return 3 if isinstance(expression, int) else PRECEDENCE[expression[0]]
 

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
-from boresight.data.countdown.normal_form import effort, operations, simplest
 from boresight.data.countdown.problems import Problem
 from boresight.data.countdown.prompts import Style, prompt
 from boresight.data.countdown.solver import (
     OPERATIONS,
     Expression,
     can_make,
+    effort,
     literals,
+    operations,
     render,
     solutions,
     value_of,
@@ -65,40 +66,18 @@ def trace(
         lines += _verify(problem, solution, rng)
     thoughts = "\n".join(lines)
     meta = {**problem.meta, "behaviours": list(behaviours)}
-    return _demonstration(problem, style, f"<think>\n{thoughts}\n</think>\n", solution, meta)
-
-
-def answer_only(problem: Problem, *, style: Style = "tiny") -> Demonstration:
-    """The simplest solution, bare between `<answer>` tags: the same one for every order of the numbers.
-
-    Raises:
-        UserError: a problem that has no solution.
-    """
-    solution = simplest(problem.numbers, problem.target)
-    if solution is None:
-        raise _impossible(problem)
-    return _demonstration(problem, style, "", solution, problem.meta)
-
-
-def _demonstration(
-    problem: Problem, style: Style, thoughts: str, solution: Expression, meta: dict
-) -> Demonstration:
-    asked = prompt(problem, style)
-    answer = {"role": "assistant", "content": f"{thoughts}<answer> {render(solution)} </answer>"}
-    return Demonstration([*asked.prompt, answer], problem.id, meta)
+    answer = f"<think>\n{thoughts}\n</think>\n<answer> {render(solution)} </answer>"
+    given = prompt(problem, style).prompt
+    return Demonstration([*given, {"role": "assistant", "content": answer}], problem.id, meta)
 
 
 def _choose_solution(problem: Problem, rng: random.Random) -> Expression:
     """One of the easiest solutions at random."""
     found = list(solutions(problem.numbers, problem.target))
     if not found:
-        raise _impossible(problem)
+        raise UserError(f"countdown: {_and(problem.numbers)} cannot make {problem.target}; drop the problem.")
     easiest = min(map(effort, found))
     return rng.choice([expression for expression in found if effort(expression) == easiest])
-
-
-def _impossible(problem: Problem) -> UserError:
-    return UserError(f"countdown: {_and(problem.numbers)} cannot make {problem.target}; drop the problem.")
 
 
 def _dead_ends(problem: Problem, rng: random.Random) -> list[str]:
