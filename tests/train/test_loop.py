@@ -14,7 +14,7 @@ from boresight import methods
 from boresight.check.monitor import read_findings, watch
 from boresight.errors import UserError
 from boresight.train.forward import KINDS
-from boresight.train.loop import accumulate, train
+from boresight.train.loop import accumulate, evaluate_rows, train
 from tests.tiny import tiny_model
 from tests.train.fixtures import make_task
 
@@ -45,6 +45,23 @@ def test_one_batch_of_eight_equals_micro_batches(tmp_path, method):
     assert parts.weight == once.weight
     for name, value in once.summary().items():
         assert parts.summary()[name] == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True), name
+
+
+def no_forward(*arguments, **named):
+    raise AssertionError("the policy was run")
+
+
+@pytest.mark.parametrize("method", LM_METHODS)
+def test_before_the_first_step_the_reference_says_what_the_policy_would(tmp_path, method, monkeypatch):
+    """Held-out numbers at step 0 are those of a forward, and where the reference is stored none is made."""
+    task = make_task(tmp_path, method, dtype=torch.float64)
+    rows = make_task(tmp_path / "other", method).batches.batch(0).rows
+    told = evaluate_rows(task, rows, step=0).summary()
+    for name, value in evaluate_rows(task, rows, step=1).summary().items():  # the reference is in float32
+        assert told[name] == pytest.approx(value, rel=1e-5, abs=1e-5, nan_ok=True), name
+    if KINDS[task.method.Input].at_start and task.reference:
+        monkeypatch.setattr(task.policy, "forward", no_forward)
+        evaluate_rows(task, rows, step=0)
 
 
 def losses(run):

@@ -35,14 +35,16 @@ Rows = Sequence[Row]
 class Kind:
     """What an input type needs and how it is computed.
 
-    `data` is the kind of data that trains it; `prompt` means that answers are sampled during
-    training, and `samples` says how: a group of the policy's, or a pair with one of the reference's.
+    `build` runs the policy. `at_start` gives the same before the first step from the reference alone, which
+    the policy then is. `data` is the kind of data that trains it; `prompt` means that answers are sampled
+    during training, and `samples` says how: a group of the policy's, or a pair with one of the reference's.
     `head` is the model's: a language model's, or one scalar per sequence.
     """
 
     data: str
     needs_reference: bool
     build: Callable[[Any, Reference | None, Rows, float], Any]
+    at_start: Callable[[Reference, Rows], Any] | None = None
     head: Literal["lm", "score"] = "lm"
     samples: Literal["group", "pair"] | None = None
 
@@ -71,6 +73,12 @@ def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: floa
     logps = completion_logprobs(model, rows, temperature=temperature)
     ref = like(reference(rows), logps.sums)
     return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
+
+
+def _pair_at_start(reference: Reference, rows: Rows) -> PairLogps:
+    ref = reference(rows)
+    lengths = torch.tensor([[float(c.mask.sum()) for c in row.completions] for row in rows])
+    return PairLogps(*ref.unbind(1), *ref.unbind(1), *to_device(lengths, ref.device).unbind(1))
 
 
 def _online_pair(
@@ -120,7 +128,7 @@ def _pair_scores(
 KINDS: dict[type[Any], Kind] = {
     SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
     PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
-    PairLogps: Kind(data="preference", needs_reference=True, build=_pair),
+    PairLogps: Kind(data="preference", needs_reference=True, build=_pair, at_start=_pair_at_start),
     PairScores: Kind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
     OnlinePairLogps: Kind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
     GroupLogps: Kind(data="prompt", needs_reference=True, build=_group, samples="group"),

@@ -86,6 +86,12 @@ class Task:
         """The method's input for `rows`."""
         return self.kind.build(self.policy, self.reference, rows, self.temperature)
 
+    def build_at_start(self, rows: Sequence[Row]) -> Any:
+        """The same before the first step, without running the policy where the reference knows the answer."""
+        if self.kind.at_start is None or self.reference is None:
+            return self.build(rows)
+        return self.kind.at_start(self.reference, rows)
+
 
 def train(task: Task, resume_from: Path | None = None) -> ByRow:
     """Run all steps; weights, metrics and checkpoints end up in the run folder.
@@ -281,15 +287,16 @@ def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]
 
 
 @torch.no_grad()
-def evaluate_rows(task: Task, rows: Sequence[Row], progress: float) -> Gathered:
-    """The method's loss and metrics on `rows`, dropout off, no gradient."""
+def evaluate_rows(task: Task, rows: Sequence[Row], step: int) -> Gathered:
+    """The method's loss and metrics on `rows` after `step` steps, dropout off, no gradient."""
     gathered = Gathered()
+    build = task.build if step else task.build_at_start
     training = task.policy.training
     task.policy.eval()
-    cfg = task.recipe.method.at(progress)
+    cfg = task.recipe.method.at(step / task.batches.steps)
     for group in micro_batches(distributed.share(rows), 2 * task.recipe.train.tokens_per_forward):
         with arithmetic(task.policy, task.recipe.model.dtype):
-            x = task.build(group)
+            x = build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
     task.policy.train(training)
     return gathered.of_all()
@@ -300,7 +307,7 @@ def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     numbers: dict[str, float] = {}
     by_row: ByRow = {}
     if task.eval_rows:
-        gathered = evaluate_rows(task, task.eval_rows, step / task.batches.steps)
+        gathered = evaluate_rows(task, task.eval_rows, step)
         numbers, by_row = gathered.summary(), gathered.by_row()
     for probe in task.probes:
         for name, values in probe(step).items():
