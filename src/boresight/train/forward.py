@@ -35,16 +35,17 @@ Rows = Sequence[Row]
 class Kind:
     """What an input type needs and how it is computed.
 
-    `build` runs the policy. `at_start` gives the same before the first step from the reference alone, which
-    the policy then is. `data` is the kind of data that trains it; `prompt` means that answers are sampled
-    during training, and `samples` says how: a group of the policy's, or a pair with one of the reference's.
-    `head` is the model's: a language model's, or one scalar per sequence.
+    `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
+    log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
+    where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
+    sampled during training, and `samples` says how: a group of the policy's, or a pair with one of the
+    reference's. `head` is the model's: a language model's, or one scalar per sequence.
     """
 
     data: str
     needs_reference: bool
     build: Callable[[Any, Reference | None, Rows, float], Any]
-    at_start: Callable[[Reference, Rows], Any] | None = None
+    unmoved: Callable[[Reference | None, Rows], Any | None] = lambda reference, rows: None
     head: Literal["lm", "score"] = "lm"
     samples: Literal["group", "pair"] | None = None
 
@@ -75,10 +76,11 @@ def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: floa
     return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
 
 
-def _pair_at_start(reference: Reference, rows: Rows) -> PairLogps:
+def _unmoved_pair(reference: Reference | None, rows: Rows) -> PairLogps | None:
+    if reference is None:
+        return None
     ref = reference(rows)
-    lengths = torch.tensor([[float(c.mask.sum()) for c in row.completions] for row in rows])
-    return PairLogps(*ref.unbind(1), *ref.unbind(1), *to_device(lengths, ref.device).unbind(1))
+    return PairLogps(*ref.unbind(1), *ref.unbind(1), *like(_lengths(rows), ref).unbind(1))
 
 
 def _online_pair(
@@ -94,27 +96,44 @@ def _online_pair(
 
 def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
-    old = _sampled_logps(rows, logps.sums)
+    drawn = like(_sampled_logps(rows), logps.sums)
+    old = torch.where(drawn.isnan(), logps.sums.detach(), drawn)
+    ref = old if reference is None else like(reference(rows), old)
+    return _group_of(rows, logps.sums, old, ref, logps.lengths)
+
+
+def _unmoved_group(reference: Reference | None, rows: Rows) -> GroupLogps | None:
+    """With a reference there is none: its log-probabilities of fresh samples are not stored."""
+    old = _sampled_logps(rows)
+    if reference is not None or old.isnan().any():
+        return None
+    return _group_of(rows, old.clone().requires_grad_(), old, old, _lengths(rows))
+
+
+def _group_of(rows: Rows, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
     truncated = torch.tensor([[c.truncated for c in row.completions] for row in rows])
     importance = torch.tensor([[c.importance for c in row.completions] for row in rows])
     return GroupLogps(
-        policy=logps.sums,
+        policy=policy,
         old=old,
-        ref=old if reference is None else like(reference(rows), old),
+        ref=ref,
         reward=like(torch.tensor([row.scores for row in rows]), old),
-        length=logps.lengths,
+        length=length,
         truncated=to_device(truncated, old.device),
         importance=like(importance, old),
     )
 
 
-def _sampled_logps(rows: Rows, policy: Tensor) -> Tensor:
-    """Log-probabilities under the policy that sampled, `(rows, k)`; the policy's own for other text."""
-    drawn = torch.tensor(
+def _sampled_logps(rows: Rows) -> Tensor:
+    """Log-probabilities under the policy that sampled, `(rows, k)`; NaN for other text."""
+    return torch.tensor(
         [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
     )
-    drawn = like(drawn, policy)
-    return torch.where(drawn.isnan(), policy.detach(), drawn)
+
+
+def _lengths(rows: Rows) -> Tensor:
+    """Scored tokens of each completion, `(rows, k)`."""
+    return torch.tensor([[float(c.mask.sum()) for c in row.completions] for row in rows])
 
 
 def _pair_scores(
@@ -128,10 +147,12 @@ def _pair_scores(
 KINDS: dict[type[Any], Kind] = {
     SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
     PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
-    PairLogps: Kind(data="preference", needs_reference=True, build=_pair, at_start=_pair_at_start),
+    PairLogps: Kind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
     PairScores: Kind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
     OnlinePairLogps: Kind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
-    GroupLogps: Kind(data="prompt", needs_reference=True, build=_group, samples="group"),
+    GroupLogps: Kind(
+        data="prompt", needs_reference=True, build=_group, unmoved=_unmoved_group, samples="group"
+    ),
 }
 
 

@@ -26,7 +26,15 @@ from boresight.models.modes import arithmetic
 from boresight.models.products import gradients_in_place
 from boresight.models.reference import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.train import best, checkpoint, distributed, replicas, reward_failures, step_zero
+from boresight.train import (
+    best,
+    checkpoint,
+    distributed,
+    replicas,
+    reward_failures,
+    step_zero,
+    without_advantage,
+)
 from boresight.train.forward import Kind
 from boresight.train.interrupt import Interrupted, listening
 from boresight.train.metrics import ByRow, Gathered
@@ -86,11 +94,14 @@ class Task:
         """The method's input for `rows`."""
         return self.kind.build(self.policy, self.reference, rows, self.temperature)
 
+    def is_fresh(self, step: int) -> bool:
+        """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
+        return self.kind.online and step % self.recipe.rollout.updates == 0
+
     def build_at_start(self, rows: Sequence[Row]) -> Any:
-        """The same before the first step, without running the policy where the reference knows the answer."""
-        if self.kind.at_start is None or self.reference is None:
-            return self.build(rows)
-        return self.kind.at_start(self.reference, rows)
+        """The same before the first step; the policy is not run where the reference knows the answer."""
+        unmoved = self.kind.unmoved(self.reference, rows)
+        return self.build(rows) if unmoved is None else unmoved
 
 
 def train(task: Task, resume_from: Path | None = None) -> ByRow:
@@ -192,9 +203,7 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
         task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
     replicas.reseed(task.recipe.train.seed, step)
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
-    # After the first update on a rollout the policy is no longer what has sampled.
-    fresh = task.kind.online and step % task.recipe.rollout.updates == 0
-    if fresh and batch.rows:
+    if task.is_fresh(step) and batch.rows:
         step_zero.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
@@ -241,6 +250,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     """Forward and backward over this process's micro-batches; gradients are sums of `loss * weight`."""
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
+    rows = without_advantage.set_aside(task, rows, cfg, gathered) if task.is_fresh(step) else rows
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
         with arithmetic(task.policy, task.recipe.model.dtype), in_place:

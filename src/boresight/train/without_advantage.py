@@ -1,0 +1,40 @@
+"""Fresh samples that no gradient comes from, found before the model is run on them.
+
+Where all samples of a prompt earned the same, none has an advantage: the loss does not pull at their
+log-probabilities. These are known from sampling, so the pull is known without a forward, and so are the
+metrics. With a verifier and a good policy most groups are like that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from boresight.data.rows import Row
+from boresight.methods.inputs import GroupLogps
+from boresight.train import distributed
+from boresight.train.metrics import Gathered
+
+if TYPE_CHECKING:
+    from boresight.train.loop import Task
+
+
+def set_aside(task: Task, rows: Sequence[Row], cfg: Any, gathered: Gathered) -> Sequence[Row]:
+    """The rows that have a gradient, or the first if none has; the others are gathered as they were sampled.
+
+    All rows where the loss needs what the sampler does not know, as a KL term does.
+    """
+    x = task.kind.unmoved(task.reference, rows)
+    if not isinstance(x, GroupLogps):
+        return rows
+    loss = task.method.loss(x, cfg).loss
+    (pull,) = torch.autograd.grad(loss, x.policy)
+    pulled = (pull != 0).any(-1).tolist()
+    pulled[0] |= not any(pulled)  # an optimiser treats no gradient and a gradient of zero differently
+    still = distributed.share([row for row, has in zip(rows, pulled, strict=True) if not has])
+    if still:
+        x = task.kind.unmoved(None, still)
+        gathered.add([row.id for row in still], x, task.method.loss(x, cfg))
+    return [row for row, has in zip(rows, pulled, strict=True) if has]
