@@ -17,7 +17,8 @@ from boresight.models.lora import LoraConfig, adapters_off, attach
 from boresight.models.packed_linear import can_pack, packed_linears
 from boresight.models.rollout import prefill_batches
 from boresight.models.rollout_attention import supported
-from boresight.models.sample import SamplingParams, answer, sample, sample_plain
+from boresight.models.sample import SamplingParams, _batch_for, answer, sample, sample_plain
+from boresight.models.sequence import requests
 from tests.models.tiny_decoders import CONFIGS, VOCABULARY, build
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -312,3 +313,10 @@ def test_the_starter_model_samples_as_it_trains(starter):
     np.testing.assert_allclose(
         np.array([[s.logps.sum() for s in g] for g in drawn]) / 24, sums / 24, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(("tokens", "batch"), [(16, 1024), (5_000, 838), (1_000_000, 256)])
+def test_small_models_sample_more_at_a_time(tokens, batch):
+    """The tiny model keeps 2 layers x 2 heads x 8 numbers of 4 bytes, keys and values: 256 bytes a token."""
+    running = requests(prompts(), SamplingParams(max_new_tokens=tokens, seed=0), 1)
+    assert _batch_for(tiny_model(), running) == batch

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BATCH", "Sample", "SamplingParams", "answer", "sample", "sample_plain"]
 
-MAX_BATCH = 256
-"""Samples decoded at a time, unless told otherwise."""
+MAX_BATCH, MOST = 256, 1024
+"""Samples decoded at a time, unless told otherwise: up to `MOST` while the cache stays under `CACHE`."""
+CACHE = 2**30
+"""Bytes of keys and values."""
 
 
 def sample(
@@ -41,7 +43,7 @@ def sample(
     params: SamplingParams | Sequence[SamplingParams],
     k: int = 1,
     *,
-    max_batch: int = MAX_BATCH,
+    max_batch: int | None = None,
     console: Console | None = None,
 ) -> list[list[Sample]]:
     """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
@@ -53,7 +55,7 @@ def sample(
     Args:
         prompts: token ids, one non-empty array each.
         params: for all prompts, or one for each.
-        max_batch: most samples decoded at a time.
+        max_batch: most samples decoded at a time; 256 to 1,024, by the size of their cache, if not given.
         console: where progress is shown, if anywhere.
 
     Raises:
@@ -62,9 +64,9 @@ def sample(
     samples = requests(prompts, params, k)
     with _progress(len(samples), console) as ended:
         if supported(model := _transformer(model)):
-            _draw(model, samples, max_batch, ended)
+            _draw(model, samples, max_batch or _batch_for(model, samples), ended)
         else:
-            draw_plainly(model, samples, max_batch, ended)
+            draw_plainly(model, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
 
 
@@ -74,7 +76,7 @@ def answer(
     prompts: Sequence[Sequence[Message]],
     params: SamplingParams | Sequence[SamplingParams],
     *,
-    max_batch: int = MAX_BATCH,
+    max_batch: int | None = None,
     console: Console | None = None,
 ) -> list[str]:
     """One answer as text to each conversation, through the tokenizer's chat template.
@@ -84,6 +86,16 @@ def answer(
     encoded = [encode_prompt(tokenizer, messages) for messages in prompts]
     drawn = sample(model, encoded, params, max_batch=max_batch, console=console)
     return [tokenizer.decode(group[0].ids, skip_special_tokens=True) for group in drawn]
+
+
+def _batch_for(model: Any, samples: Sequence[RunningSample]) -> int:
+    """Large batches hide what a decode step costs beside its products; `MAX_BATCH` where they need memory."""
+    text = model.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    token = 2 * text.num_hidden_layers * heads * width * model.dtype.itemsize
+    longest = max((s.params.max_new_tokens for s in samples), default=1)
+    return max(MAX_BATCH, min(MOST, CACHE // (token * longest)))
 
 
 def _draw(model: Any, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]) -> None:
