@@ -1,9 +1,8 @@
-"""A reward of your own: a model of 0.87M parameters learns arithmetic puzzles, then to write short solutions.
+"""A reward of your own: a model of 0.87M parameters learns arithmetic puzzles, then to be brief.
 
 python examples/custom_reward.py [FOLDER]
 """
 
-import re
 import sys
 
 import boresight
@@ -12,12 +11,12 @@ SFT = "recipes/countdown-tiny/sft.yaml"
 RLOO = "recipes/countdown-tiny/rloo.yaml"
 
 
-def few_operators(prompts: list, completions: list[str], rows: list[dict]) -> list[float | None]:
-    """1 without an operator, falling by a third with each; None, which is missing and no zero, without text.
+def brief(prompts: list, completions: list[str], rows: list[dict]) -> list[float | None]:
+    """1 for no words, falling to 0 at 48; None, which is missing and no zero, without text.
 
     The three lists have one entry a completion; `rows` carries each problem's numbers and target.
     """
-    return [1 - len(re.findall(r"[-+*/]", text)) / 3 if text.strip() else None for text in completions]
+    return [1 - len(text.split()) / 48 if text.strip() else None for text in completions]
 
 
 def main(folder: str = "runs/example-rewards") -> None:
@@ -27,7 +26,7 @@ def main(folder: str = "runs/example-rewards") -> None:
     # while the other falls.
     rewards = [
         {"function": "countdown_correct", "weight": 1.0},
-        {"function": "custom_reward:few_operators", "weight": 0.1},
+        {"function": "custom_reward:brief", "weight": 0.1},
     ]
     run = boresight.train(RLOO, run=f"{folder}/rloo", model={"name": str(start.folder)}, reward=rewards)
 

@@ -61,13 +61,16 @@ def test_two_runs(here, capsys):
 def test_custom_reward(here, capsys):
     example("custom_reward").main("runs/example-rewards")
     logged = boresight.report("runs/example-rewards/rloo").config["reward"]
-    assert [r["function"] for r in logged] == ["countdown_correct", "custom_reward:few_operators"]
+    assert [r["function"] for r in logged] == ["countdown_correct", "custom_reward:brief"]
 
 
-def test_reward_of_the_example_counts_operators_and_judges_no_silence(here):
-    """Two operators: 1 - 2/3. Nothing said: missing."""
-    few = example("custom_reward").few_operators
-    assert few([None] * 3, ["3*(4+5)", "7", " "], [{}] * 3) == [pytest.approx(1 / 3), 1.0, None]
+def test_reward_of_the_example_counts_words_and_judges_no_silence(here):
+    """Fifteen words: 1 - 15/48. Nothing said: missing."""
+    brief = example("custom_reward").brief
+    assert brief([None] * 2, ["<answer> 3 * 7 + 8 </answer> " * 2 + "!", " "], [{}] * 2) == [
+        pytest.approx(1 - 15 / 48),
+        None,
+    ]
 
 
 def test_notebook_runs_and_was_committed_without_outputs(here):

@@ -301,8 +301,9 @@ def _drifted(before: float, now: float) -> bool:
 def _length_drift(whose: str, before: float, now: float) -> Finding:
     return warning(
         "length-drift",
-        f"{whose} have {now:.0f} tokens, {before:.0f} at the start: length is what is being learnt.",
-        "Look for it in the data (length-leak) or in the reward; a truncation rule bounds it.",
+        f"{whose} have {now:.0f} tokens, {before:.0f} at the start: length is being learnt.",
+        "Where a verifier's score rises with it, a longer search may be what pays; otherwise look for it in "
+        "the data (length-leak) or in the reward. A truncation rule bounds it.",
     )
 
 

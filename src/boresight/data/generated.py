@@ -1,6 +1,7 @@
 """Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
 
     generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
+    generate:countdown-tiny-searches            the same, every one with its search
     generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
     generate:countdown-tiny-held-out            500 held-out ones
     generate:countdown-tiny-held-out-solutions  the same with their solutions
@@ -14,7 +15,8 @@ Training and held-out problems are disjoint by construction: a hash of numbers a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 from boresight.data.countdown import Problem, every, generate, orders, prompt, search_trace, trace
 from boresight.data.load import NOUNS, Loaded
@@ -26,18 +28,31 @@ from boresight.suggest import nearest
 PREFIX = "generate:"
 
 
-def _tiny_solutions() -> list[Example]:
+AT_ONCE = 0.55
+"""Share of the tiny model's demonstrations that answer without a search.
+
+More than half, so that a model trained on them does the same, and is left to find out that a search pays.
+"""
+
+
+def _tiny_training() -> list[Problem]:
     (size,) = TINY["sizes"]
     space = {name: TINY[name] for name in ("low", "high", "targets")}
-    return [search_trace(asked) for given in every(size, **space) for asked in orders(given)]
+    return [asked for given in every(size, **space) for asked in orders(given)]
 
 
 def _tiny_held_out() -> list[Problem]:
     return generate(500, seed=1, split="held_out", **TINY)
 
 
+def _solved(asked: Sequence[Problem]) -> list[Example]:
+    rng = random.Random(0)
+    return [search_trace(problem, written=rng.random() >= AT_ONCE) for problem in asked]
+
+
 GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
-    "countdown-tiny-solutions": ("demonstration", _tiny_solutions),
+    "countdown-tiny-solutions": ("demonstration", lambda: _solved(_tiny_training())),
+    "countdown-tiny-searches": ("demonstration", lambda: [search_trace(p) for p in _tiny_training()]),
     "countdown-tiny-problems": (
         "prompt",
         lambda: [prompt(p, "tiny") for p in generate(10_000, seed=0, **TINY)],
@@ -48,7 +63,7 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     ),
     "countdown-tiny-held-out-solutions": (
         "demonstration",
-        lambda: [search_trace(p) for p in _tiny_held_out()],
+        lambda: _solved(_tiny_held_out()),
     ),
     "countdown-traces": (
         "demonstration",

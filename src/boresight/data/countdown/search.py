@@ -23,11 +23,11 @@ LARGEST = 99
 BLANK, NEXT_PAIR = "_", ";"
 
 
-def search_trace(asked: Problem) -> Demonstration:
+def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
     """A problem with three numbers, the search through its pairs in their order, and the solution found.
 
-    One problem in sixty needs a number beyond 99 or a fraction on the way. Its search ends without
-    success, and any solution follows.
+    One problem in fifty needs a number beyond 99 or a fraction on the way. Its search ends without
+    success, and any solution follows. Not `written`, the same solution is given at once.
 
     Raises:
         UserError: not three numbers, or a problem that has no solution.
@@ -39,7 +39,9 @@ def search_trace(asked: Problem) -> Demonstration:
     if solution is None:
         numbers = ", ".join(map(str, asked.numbers))
         raise UserError(f"countdown: {numbers} cannot make {asked.target}; drop the problem.")
-    text = f"<think> {' '.join(words)} </think> <answer> {render(solution)} </answer>"
+    text = f"<answer> {render(solution)} </answer>"
+    if written:
+        text = f"<think> {' '.join(words)} </think> {text}"
     given = prompt(asked, "tiny").prompt
     return Demonstration([*given, {"role": "assistant", "content": text}], asked.id, asked.meta)
 
