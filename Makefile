@@ -20,7 +20,7 @@ demo-data: .venv/.ready  ## the demo's pairs anew, from the model's own answers;
 
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
-demo-countdown: .venv/.ready  ## a model from scratch: learns to solve by example, then by reward
+demo-countdown: .venv/.ready  ## a model from scratch learns puzzles by example, then by reward that searching pays
 	$(BIN)/boresight train recipes/countdown-tiny/sft.yaml --run runs/countdown-sft-$(STAMP)
 	$(BIN)/boresight train recipes/countdown-tiny/rloo.yaml model.name=runs/countdown-sft-$(STAMP) \
 		--run runs/countdown-rloo-$(STAMP)
