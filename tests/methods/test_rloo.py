@@ -88,6 +88,7 @@ def test_kl_lowers_the_reward_before_the_baseline():
     loss(x, Config(beta=0.5)).loss.backward()
     assert torch.equal(x.policy.grad, torch.zeros_like(x.policy))
     assert loss(x, Config(beta=0.5)).metrics["kl"].item() == pytest.approx(1.0)
+    assert "kl" not in loss(x, Config(beta=0.0)).metrics  # a run without it has no reference to measure it by
     x.policy.grad = None
     loss(x, Config(beta=0.0)).loss.backward()
     assert x.policy.grad.tolist() == [[-0.5, 0.5]]

@@ -95,16 +95,18 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     advantage = advantage.nan_to_num(0.0)  # before the product: 0 * NaN would poison the gradient
     gain = advantage * x.policy if cfg.clip is None else clipped_gain(x.policy, x.old, advantage, cfg.clip)
     gain = gain * x.importance
+    metrics = {
+        "reward": x.reward.nanmean(-1),
+        "advantage": advantage.abs().mean(-1),
+        "zero_variance": all_equal(reward).to(kl),
+        "unscorable": x.reward.isnan().to(kl).mean(-1),
+        "truncated": x.truncated.to(kl).mean(-1),
+    }
+    if cfg.wants_reference:  # without one its place is taken by `old`, and 0 would be no measurement
+        metrics["kl"] = kl.mean(-1)
     return LossOutput(
         loss=-gain.sum() / active.sum().clamp(min=1),
         per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),
         weight=active.sum().to(gain),
-        metrics={
-            "reward": x.reward.nanmean(-1),
-            "kl": kl.mean(-1),
-            "advantage": advantage.abs().mean(-1),
-            "zero_variance": all_equal(reward).to(kl),
-            "unscorable": x.reward.isnan().to(kl).mean(-1),
-            "truncated": x.truncated.to(kl).mean(-1),
-        },
+        metrics=metrics,
     )
