@@ -45,7 +45,7 @@ def read(study: Study) -> Found:
     for job in [job for job in jobs(study.plan) if study.finished(job)]:
         of_row = rows.prompts(study.recipe(job))
         for name, values in logged(study.run(job)).items():
-            measured[job.arm][name][job.seed] = by_prompt(values, of_row)
+            measured[job.arm][name][job.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})
         if study.answers(job):
             answers[job] = _answers(study, study.place(job), prompts)
     if (study.folder / START / "answers.jsonl").exists():
