@@ -297,13 +297,16 @@ def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]
 
 
 @torch.no_grad()
-def evaluate_rows(task: Task, rows: Sequence[Row], step: int) -> Gathered:
-    """The method's loss and metrics on `rows` after `step` steps, dropout off, no gradient."""
+def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: bool = False) -> Gathered:
+    """The method's loss and metrics on `rows`, dropout off, no gradient.
+
+    `unmoved` says that the policy has not been trained yet, and need not be run where a reference is stored.
+    """
     gathered = Gathered()
-    build = task.build if step else task.build_at_start
+    build = task.build_at_start if unmoved else task.build
     training = task.policy.training
     task.policy.eval()
-    cfg = task.recipe.method.at(step / task.batches.steps)
+    cfg = task.recipe.method.at(progress)
     for group in micro_batches(distributed.share(rows), 2 * task.recipe.train.tokens_per_forward):
         with arithmetic(task.policy, task.recipe.model.dtype):
             x = build(group)
@@ -317,7 +320,7 @@ def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     numbers: dict[str, float] = {}
     by_row: ByRow = {}
     if task.eval_rows:
-        gathered = evaluate_rows(task, task.eval_rows, step)
+        gathered = evaluate_rows(task, task.eval_rows, step / task.batches.steps, unmoved=step == 0)
         numbers, by_row = gathered.summary(), gathered.by_row()
     for probe in task.probes:
         for name, values in probe(step).items():
