@@ -6,11 +6,12 @@ number to be used "once" and means exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from boresight.data.countdown.problems import Problem
-from boresight.data.schema import Message, Prompt
+from boresight.data.countdown.solver import Expression, render
+from boresight.data.schema import Demonstration, Message, Prompt
 from boresight.errors import UserError
 from boresight.suggest import nearest
 
@@ -52,6 +53,14 @@ def prompt(problem: Problem, style: Style = "chat") -> Prompt:
         "tiny": [{"role": "user", "content": f"{' '.join(map(str, problem.numbers))} = {problem.target}"}],
     }
     return Prompt(messages[style], problem.id, problem.meta)
+
+
+def answered(
+    problem: Problem, style: Style, thoughts: str, solution: Expression, meta: Mapping[str, Any]
+) -> Demonstration:
+    """The prompt, then `thoughts` as they are and the solution between `<answer>` tags."""
+    answer: Message = {"role": "assistant", "content": f"{thoughts}<answer> {render(solution)} </answer>"}
+    return Demonstration([*prompt(problem, style).prompt, answer], problem.id, dict(meta))
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -13,8 +13,8 @@ semicolon for a pair given up. This is backward chaining with backtracking (`tra
 from __future__ import annotations
 
 from boresight.data.countdown.problems import Problem
-from boresight.data.countdown.prompts import prompt
-from boresight.data.countdown.solver import Expression, render, solutions
+from boresight.data.countdown.prompts import answered
+from boresight.data.countdown.solver import Expression, solutions
 from boresight.data.schema import Demonstration
 from boresight.errors import UserError
 
@@ -39,11 +39,8 @@ def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
     if solution is None:
         numbers = ", ".join(map(str, asked.numbers))
         raise UserError(f"countdown: {numbers} cannot make {asked.target}; drop the problem.")
-    text = f"<answer> {render(solution)} </answer>"
-    if written:
-        text = f"<think> {' '.join(words)} </think> {text}"
-    given = prompt(asked, "tiny").prompt
-    return Demonstration([*given, {"role": "assistant", "content": text}], asked.id, asked.meta)
+    thoughts = f"<think> {' '.join(words)} </think> " if written else ""
+    return answered(asked, "tiny", thoughts, solution, asked.meta)
 
 
 def _search(a: int, b: int, c: int, *, target: int) -> tuple[list[str], Expression | None]:

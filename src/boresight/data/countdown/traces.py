@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from boresight.data.countdown.problems import Problem
-from boresight.data.countdown.prompts import Style, prompt
+from boresight.data.countdown.prompts import Style, answered
 from boresight.data.countdown.solver import (
     OPERATIONS,
     Expression,
@@ -66,9 +66,7 @@ def trace(
         lines += _verify(problem, solution, rng)
     thoughts = "\n".join(lines)
     meta = {**problem.meta, "behaviours": list(behaviours)}
-    answer = f"<think>\n{thoughts}\n</think>\n<answer> {render(solution)} </answer>"
-    given = prompt(problem, style).prompt
-    return Demonstration([*given, {"role": "assistant", "content": answer}], problem.id, meta)
+    return answered(problem, style, f"<think>\n{thoughts}\n</think>\n", solution, meta)
 
 
 def _choose_solution(problem: Problem, rng: random.Random) -> Expression:
