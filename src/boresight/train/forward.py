@@ -107,7 +107,7 @@ def _unmoved_group(reference: Reference | None, rows: Rows) -> GroupLogps | None
     old = _sampled_logps(rows)
     if reference is not None or old.isnan().any():
         return None
-    return _group_of(rows, old.clone().requires_grad_(), old, old, _lengths(rows))
+    return _group_of(rows, old, old, old, _lengths(rows))
 
 
 def _group_of(rows: Rows, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
@@ -133,7 +133,7 @@ def _sampled_logps(rows: Rows) -> Tensor:
 
 def _lengths(rows: Rows) -> Tensor:
     """Scored tokens of each completion, `(rows, k)`."""
-    return torch.tensor([[float(c.mask.sum()) for c in row.completions] for row in rows])
+    return torch.tensor([[float(c.scored) for c in row.completions] for row in rows])
 
 
 def _pair_scores(

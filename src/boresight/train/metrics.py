@@ -22,6 +22,7 @@ from boresight.methods.inputs import (
     PolicyPairLogps,
     SequenceLogps,
 )
+from boresight.models.transfer import to_device
 from boresight.train import distributed
 
 Rows = dict[str, Tensor]
@@ -131,7 +132,8 @@ class Gathered:
         if not self._added:
             return
         tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
-        flat = torch.cat([t.detach().double().reshape(-1) for t in tensors]).cpu()
+        device = tensors[-1].device  # what was set aside without a forward came first, and lies on the host
+        flat = torch.cat([to_device(t.detach(), device).double().reshape(-1) for t in tensors]).cpu()
         parts = iter(flat.split([t.numel() for t in tensors]))
         for names, _, _ in self._added:
             self._rows.append({name: next(parts).float() for name in names})

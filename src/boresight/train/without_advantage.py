@@ -8,6 +8,7 @@ metrics. With a verifier and a good policy most groups are like that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,8 +30,8 @@ def set_aside(task: Task, rows: Sequence[Row], cfg: Any, gathered: Gathered) -> 
     x = task.kind.unmoved(task.reference, rows)
     if not isinstance(x, GroupLogps):
         return rows
-    loss = task.method.loss(x, cfg).loss
-    (pull,) = torch.autograd.grad(loss, x.policy)
+    policy = x.policy.clone().requires_grad_()
+    (pull,) = torch.autograd.grad(task.method.loss(replace(x, policy=policy), cfg).loss, policy)
     pulled = (pull != 0).any(-1).tolist()
     pulled[0] |= not any(pulled)  # an optimiser treats no gradient and a gradient of zero differently
     still = distributed.share([row for row, has in zip(rows, pulled, strict=True) if not has])
