@@ -14,7 +14,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from boresight.data.countdown import generate, score, trace
+from boresight.tasks.countdown import generate, score, trace
 
 REPEATS = 200
 EXAMPLE = generate(1, seed=0, sizes=(4,))[0]

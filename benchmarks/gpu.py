@@ -103,7 +103,7 @@ def make_model(args: argparse.Namespace, folder: Path) -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from boresight.models.quiet import quiet_bars
+    from boresight.core.silence_hf import quiet_bars
 
     torch.manual_seed(0)
     config = Qwen2Config(**(TINY if args.tiny else QWEN))
@@ -137,7 +137,7 @@ def measure(
 def job_of(
     case: Case, config: Any, args: argparse.Namespace, folder: Path, *, with_tokenizer: bool
 ) -> dict[str, Any]:
-    from boresight.models.starter import starter_path
+    from boresight.models.embedded.starter import starter_path
 
     return {
         "method": case.method,

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import sync_playwright  # noqa: E402
-from tests.report.fake_run import write_fake_run  # noqa: E402
+from tests.reports.fake_run import write_fake_run  # noqa: E402
 
-from boresight.report.compare import write_comparison  # noqa: E402
+from boresight.reports.compare import write_comparison  # noqa: E402
 
 TIMES = 84
 """Of 60 samples: 5,040."""

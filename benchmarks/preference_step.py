@@ -112,7 +112,7 @@ def prepare_model(case: Case, folder: Path) -> tuple[str, Any, Any, str]:
     """A model folder that both sides load, its config, and a tokenizer for text and padding."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from boresight.models.starter import starter_path
+    from boresight.models.embedded.starter import starter_path
 
     starter = str(starter_path())
     model = starter

@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 
 def job_of(args: argparse.Namespace, seed: int) -> dict[str, Any]:
-    from boresight.models.starter import starter_path
+    from boresight.models.embedded.starter import starter_path
 
     return {
         "model": str(starter_path()),

@@ -26,8 +26,8 @@ from rich.table import Table
 
 from boresight.data.rows import Completion, Row
 from boresight.models.load import load_model, load_tokenizer
-from boresight.models.logprobs import completion_logprobs
-from boresight.models.sample import Sample, SamplingParams, sample
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.sampler.sample import Sample, SamplingParams, sample
 
 PROMPTS = (
     "Write a short poem about the sea.",

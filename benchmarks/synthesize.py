@@ -26,13 +26,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.data.synthesize.fake_server import FakeServer  # noqa: E402
+from tests.llm.fake_server import FakeServer  # noqa: E402
 
-from boresight.data.synthesize.client import Client, Endpoint  # noqa: E402
-from boresight.data.synthesize.ledger import Ledger  # noqa: E402
-from boresight.data.synthesize.limits import LimitSection  # noqa: E402
-from boresight.data.synthesize.request import Request  # noqa: E402
-from boresight.data.synthesize.transport import OpenAITransport, sdk_arguments  # noqa: E402
+from boresight.llm.client import Client, Endpoint  # noqa: E402
+from boresight.llm.ledger import Ledger  # noqa: E402
+from boresight.llm.rate_limits import LimitSection  # noqa: E402
+from boresight.llm.request import Request  # noqa: E402
+from boresight.llm.transports.openai import OpenAITransport, sdk_arguments  # noqa: E402
 
 KEY_ENV = "BORESIGHT_BENCHMARK_KEY"
 os.environ[KEY_ENV] = "none"

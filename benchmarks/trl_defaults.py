@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 from boresight.data.demo import HELDOUT_PAIRS, PAIRS
-from boresight.data.load import read
 from boresight.data.prepare import prompt_of
+from boresight.data.reading.load import read
 from boresight.data.tokenize import tokenize
-from boresight.evaluate.seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
+from boresight.models.embedded.starter import starter_path
 from boresight.models.load import load_model, load_tokenizer
-from boresight.models.reference import row_key, store_reference
-from boresight.models.starter import starter_path
+from boresight.models.reference.frozen import row_key, store_reference
+from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
 
 ROOT = Path(__file__).parents[1]
 TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"

@@ -6,7 +6,7 @@ python examples/two_runs.py RUN_A RUN_B
 import sys
 
 import boresight
-from boresight.evaluate.stats import mcnemar, n_to_resolve, paired_difference
+from boresight.stats.intervals import mcnemar, n_to_resolve, paired_difference
 
 
 def passed(folder: str) -> dict[str, bool]:

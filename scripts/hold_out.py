@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boresight.data.load import read
+from boresight.data.reading.load import read
 from boresight.data.tokenize import tokenize
 from boresight.data.write import write
 from boresight.models.load import load_tokenizer

@@ -22,8 +22,8 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def starter() -> Path:
     """Folder of the embedded model; skips where its wheel is not installed."""
-    from boresight.errors import UserError
-    from boresight.models.starter import starter_path
+    from boresight.core.errors import UserError
+    from boresight.models.embedded.starter import starter_path
 
     try:
         return starter_path()
@@ -34,10 +34,10 @@ def starter() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def own_reference_cache(tmp_path_factory):
     """Runs inside tests neither read nor fill the user's cache of reference log-probabilities."""
-    from boresight.models import reference_cache
+    from boresight.models.reference import cache
 
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("reference-cache")
-    patch.setattr(reference_cache, "_default_folder", lambda: folder)
+    patch.setattr(cache, "_default_folder", lambda: folder)
     yield
     patch.undo()

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from boresight import chat
-from boresight.chat import Conversation, Settings, Talker, Unrolled, printable
-from boresight.errors import UserError
+from boresight.cli import chat
+from boresight.cli.chat import Conversation, Settings, Talker, Unrolled, printable
+from boresight.core.errors import UserError
+from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
 from boresight.models.load import load_model
-from boresight.models.sample import SamplingParams, answer, sample
-from boresight.models.stop_tokens import stop_token_ids, wire_stop_tokens
-from boresight.models.stream import stream
+from boresight.models.sampler.sample import SamplingParams, answer, sample
+from boresight.models.sampler.stream import stream
 from tests.export.conftest import trained  # noqa: F401
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -24,7 +24,7 @@ LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_stream_draws_what_sample_draws(monkeypatch, cached, temperature):
     model = tiny_model()
-    monkeypatch.setattr("boresight.models.stream.supported", lambda model: cached)
+    monkeypatch.setattr("boresight.models.sampler.stream.supported", lambda model: cached)
     params = SamplingParams(max_new_tokens=12, seed=3, temperature=temperature)
     prompt = np.array([5, 9, 80], np.int32)
     heard = []

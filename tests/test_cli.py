@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boresight import cli
+from boresight.cli import main
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -30,7 +30,7 @@ def boresight(capsys, tmp_path, monkeypatch):
 
     def run(*arguments) -> Done:
         with pytest.raises(SystemExit) as left:
-            cli.main(list(map(str, arguments)))
+            main.main(list(map(str, arguments)))
         code = left.value.code
         return Done(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
 
@@ -66,7 +66,7 @@ def recipe(tmp_path, model):
 
 def test_help_does_not_import_torch(boresight):
     heavy = "('torch', 'transformers', 'scipy', 'plotly')"
-    code = f"import sys, boresight.cli; sys.exit(any(m in sys.modules for m in {heavy}))"
+    code = f"import sys, boresight.cli.main; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     shown = boresight("--help")
     assert shown.returncode == 0 and "train" in shown.stdout

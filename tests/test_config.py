@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boresight import config
-from boresight.data.synthesize import recipe as synthesize_recipe
-from boresight.errors import UserError
-from boresight.evaluate import recipe as evaluate_recipe
-from boresight.study import plan as study_plan
-from boresight.sweep import recipe as sweep_recipe
+from boresight.config import recipe
+from boresight.config.recipe import load_recipe
+from boresight.config.section import fields
+from boresight.core.errors import UserError
+from boresight.evaluation.recipe import load_evaluation
+from boresight.experiments.study.plan import load_plan
+from boresight.experiments.sweep.recipe import load_sweep
+from boresight.synthesis.recipe import load_synthesis
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
@@ -25,11 +27,11 @@ def recipe_file(tmp_path):
 
 
 READERS = {
-    "train": config.load,
-    "evaluate": evaluate_recipe.load,
-    "synthesize": synthesize_recipe.load,
-    "sweep": sweep_recipe.load,
-    "study": study_plan.load,
+    "train": load_recipe,
+    "evaluate": load_evaluation,
+    "synthesize": load_synthesis,
+    "sweep": load_sweep,
+    "study": load_plan,
 }
 
 
@@ -50,7 +52,7 @@ def test_there_are_recipes():
 
 
 def test_overrides_reach_every_level_and_yaml_scientific_notation_is_a_number(recipe_file):
-    recipe = config.load(recipe_file, ["method.beta=0.3", "optim.lr=2e-6", "model.lora.r=4", "data.limit=7"])
+    recipe = load_recipe(recipe_file, ["method.beta=0.3", "optim.lr=2e-6", "model.lora.r=4", "data.limit=7"])
     assert recipe.method.beta == 0.3
     assert recipe.optim.lr == 2e-6
     assert recipe.model.lora.r == 4
@@ -58,10 +60,10 @@ def test_overrides_reach_every_level_and_yaml_scientific_notation_is_a_number(re
 
 
 def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
-    recipe = config.load(recipe_file, ["model.lora={}"])
+    recipe = load_recipe(recipe_file, ["model.lora={}"])
     again = tmp_path / "resolved.yaml"
     again.write_text(recipe.to_yaml())
-    assert config.load(again) == recipe
+    assert load_recipe(again) == recipe
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
 )
 def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
     with pytest.raises(UserError, match=None) as caught:
-        config.load(recipe_file, [override])
+        load_recipe(recipe_file, [override])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not str(caught.value).endswith("?.")
@@ -90,18 +92,18 @@ def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
 
 def test_steps_and_epochs_together_are_refused(recipe_file):
     with pytest.raises(UserError, match="both set; keep one"):
-        config.load(recipe_file, ["train.steps=3", "train.epochs=1"])
+        load_recipe(recipe_file, ["train.steps=3", "train.epochs=1"])
 
 
 def test_missing_file_and_broken_yaml(tmp_path):
     with pytest.raises(UserError, match="no such recipe"):
-        config.load(tmp_path / "none.yaml")
+        load_recipe(tmp_path / "none.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: 1\nb: [1, 2\nc: 3\n")
     with pytest.raises(UserError, match=r"broken.yaml: not valid YAML at line \d"):
-        config.load(broken)
+        load_recipe(broken)
 
 
 def test_every_field_is_documented():
-    undocumented = [name for name, _, _, doc in config.fields(config.Recipe) if not doc and name != "method"]
+    undocumented = [name for name, _, _, doc in fields(recipe.Recipe) if not doc and name != "method"]
     assert undocumented == []

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from boresight import cli, config
+from boresight.cli import main
+from boresight.config.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,12 +39,12 @@ def test_there_are_commands():
 def test_recipes_and_overrides_in_the_readme_parse(command):
     words = command.split()[1:]
     overrides = [word for word in words[1:] if "=" in word]
-    assert config.load(ROOT / words[0], overrides)
+    assert load_recipe(ROOT / words[0], overrides)
 
 
 def test_every_verb_exists(capsys):
     for verb in {" ".join(c.split()[: 2 if c.startswith("data") else 1]) for c in COMMANDS}:
         with pytest.raises(SystemExit) as left:
-            cli.main([*verb.split(), "--help"])
+            main.main([*verb.split(), "--help"])
         assert left.value.code == 0, verb
     capsys.readouterr()

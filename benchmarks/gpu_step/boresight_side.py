@@ -18,15 +18,16 @@ import torch
 from preference.boresight_side import InOrder
 from rich.console import Console
 
-from boresight import config, methods
+from boresight import methods
+from boresight.config.recipe import parse_recipe
 from boresight.data.rows import Completion, Row
+from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
 from boresight.models.lora import attach
-from boresight.models.modes import arithmetic
-from boresight.models.reference import Reference, frozen_copy, live_reference, store_reference
-from boresight.train.forward import KINDS, Kind
-from boresight.train.loop import Task, train
-from boresight.train.track import Tracker
+from boresight.models.reference.frozen import Reference, frozen_copy, live_reference, store_reference
+from boresight.training.forward import KINDS, Kind
+from boresight.training.logging.logger import Tracker
+from boresight.training.loop import Task, train
 from gpu_step.cases import reward
 from gpu_step.clock import Clock, peak_gb
 
@@ -36,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     rate = gemm_rate(job["device"], getattr(torch, job["dtype"]))
-    recipe = config.parse(recipe_of(job))
+    recipe = parse_recipe(recipe_of(job))
     policy = load_model(job["model"], device=job["device"])
     if recipe.model.lora is not None:
         policy = attach(policy, recipe.model.lora, seed=0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boresight.models.allocator import keep_freed_memory
+from boresight.models.kernels.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the command line does, before anything large exists
 
@@ -23,14 +23,15 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from boresight import config, methods  # noqa: E402
+from boresight import methods  # noqa: E402
+from boresight.config.recipe import parse_recipe  # noqa: E402
 from boresight.data.rows import Completion, Row  # noqa: E402
 from boresight.models.load import load_model, load_tokenizer  # noqa: E402
 from boresight.models.lora import attach  # noqa: E402
-from boresight.models.reference import store_reference  # noqa: E402
-from boresight.train.forward import KINDS  # noqa: E402
-from boresight.train.loop import Batch, Task, train  # noqa: E402
-from boresight.train.track import Tracker, peak_memory_gb  # noqa: E402
+from boresight.models.reference.frozen import store_reference  # noqa: E402
+from boresight.training.forward import KINDS  # noqa: E402
+from boresight.training.logging.logger import Tracker, peak_memory_gb  # noqa: E402
+from boresight.training.loop import Batch, Task, train  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     rate = gemm_rate()
-    recipe = config.parse(recipe_of(job))
+    recipe = parse_recipe(recipe_of(job))
     policy = load_model(job["model"], device="cpu")
     if recipe.model.lora is not None:
         policy = attach(policy, recipe.model.lora, seed=0)

@@ -109,7 +109,7 @@ def _fixed(count: int, prompt: int, answer: int, vocabulary: int) -> list[TokenR
 
 def _real(file: Path, count: int, tokenizer: Any, longest: int = 1024) -> list[TokenRow]:
     """Rows drawn by a fixed seed; broken and overlong ones are passed over, every token is scored."""
-    from boresight.data.load import read
+    from boresight.data.reading.load import read
     from boresight.data.tokenize import tokenize
 
     examples = read(file, kind="preference", bad_rows="drop").examples

@@ -7,14 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from boresight.models.allocator import keep_freed_memory
+from boresight.models.kernels.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the command line does, before anything large exists
 
 import torch  # noqa: E402
 
 import boresight  # noqa: E402
-from boresight.train.track import peak_memory_gb  # noqa: E402
+from boresight.training.logging.logger import peak_memory_gb  # noqa: E402
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from boresight.cli import main
+from boresight.cli.main import main
 
 
 def run() -> None:

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from boresight.check.explain import Explanation
-    from boresight.check.preflight import Report
-    from boresight.data.synthesize.run import Made
-    from boresight.evaluate.countdown_run import CountdownEvaluation
-    from boresight.evaluate.run import Evaluation
-    from boresight.report.compare import Comparison
-    from boresight.report.read_run import RunData
+    from boresight.reports.compare import Comparison
+    from boresight.reports.read_run import RunData
+    from boresight.runs.evaluate import Evaluation
+    from boresight.runs.evaluate_countdown import CountdownEvaluation
+    from boresight.runs.explain import Explanation
+    from boresight.runs.preflight import Report
+    from boresight.synthesis.run import Made
 
 Recipe = str | Path | Mapping[str, Any]
 """A YAML file, or what stands in one."""
@@ -62,15 +62,15 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder
             as `run` goes on.
     """
-    from boresight import config
-    from boresight.errors import UserError
-    from boresight.report.read_run import read_run
-    from boresight.train.run import default_folder
-    from boresight.train.run import run as run_recipe
+    from boresight.config.recipe import parse_recipe
+    from boresight.core.errors import UserError
+    from boresight.reports.read_run import read_run
+    from boresight.runs.train import default_folder
+    from boresight.runs.train import run as run_recipe
 
     if resume and run is None:
         raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
-    chosen = config.parse(*_raw(recipe, sections))
+    chosen = parse_recipe(*_raw(recipe, sections))
     folder = Path(run) if run else default_folder(_named(recipe, chosen.method_name))
     run_recipe(chosen, folder, _console(quiet), resume=resume)
     return read_run(folder)
@@ -92,10 +92,10 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
     Raises:
         UserError: a mistake in the recipe. Data or a model that cannot be read become a finding.
     """
-    from boresight import config
-    from boresight.check.preflight import preflight
+    from boresight.config.recipe import parse_recipe
+    from boresight.runs.preflight import preflight
 
-    return preflight(config.parse(*_raw(recipe, sections)), rows=rows)
+    return preflight(parse_recipe(*_raw(recipe, sections)), rows=rows)
 
 
 def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
@@ -111,7 +111,7 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
     Raises:
         UserError: no run is there, or its log has no steps.
     """
-    from boresight.check.explain import explain as explain_run
+    from boresight.runs.explain import explain as explain_run
 
     return explain_run(Path(run), beta=beta)
 
@@ -136,11 +136,11 @@ def evaluate(
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.
     """
-    from boresight.evaluate import recipe as recipes
-    from boresight.evaluate.run import run_any as run_evaluation
-    from boresight.train.run import default_folder
+    from boresight.evaluation.recipe import parse_evaluation
+    from boresight.runs.evaluate import run_any as run_evaluation
+    from boresight.runs.train import default_folder
 
-    chosen = recipes.parse(*_raw(recipe, sections))
+    chosen = parse_evaluation(*_raw(recipe, sections))
     folder = Path(run) if run else default_folder(_named(recipe, "evaluation"))
     return run_evaluation(chosen, folder, _console(quiet))
 
@@ -165,12 +165,12 @@ def synthesize(
     Raises:
         UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
     """
-    from boresight.data.synthesize import recipe as recipes
-    from boresight.data.synthesize.run import run as make
+    from boresight.synthesis.recipe import parse_synthesis
+    from boresight.synthesis.run import run as make
 
     raw, source = _raw(recipe, sections)
     folder = Path(run) if run else Path("runs") / _named(recipe, "synthetic").stem
-    return make(recipes.parse(raw, source), folder, _console(quiet))
+    return make(parse_synthesis(raw, source), folder, _console(quiet))
 
 
 def report(run: str | Path) -> RunData:
@@ -179,8 +179,8 @@ def report(run: str | Path) -> RunData:
     Raises:
         UserError: `run` is no run folder.
     """
-    from boresight.report.page import write_report
-    from boresight.report.read_run import read_run
+    from boresight.reports.page import write_report
+    from boresight.reports.read_run import read_run
 
     write_report(Path(run))
     return read_run(Path(run))
@@ -199,18 +199,18 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
     Raises:
         UserError: fewer than two runs, or a folder that holds none.
     """
-    from boresight.report.compare import write_comparison
+    from boresight.reports.compare import write_comparison
 
     return write_comparison([Path(run) for run in runs], Path(out))
 
 
 def _raw(recipe: Recipe, sections: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """A recipe as dictionaries with `sections` merged in, and what to call it in errors."""
-    from boresight import config
+    from boresight.config.section import read_raw
 
     if isinstance(recipe, Mapping):
         return _merged(recipe, sections), "recipe"
-    return _merged(config.read_raw(recipe), sections), str(recipe)
+    return _merged(read_raw(recipe), sections), str(recipe)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

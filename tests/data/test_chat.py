@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference
 from boresight.data.chat import (
     encode_demonstration,
     encode_preference,
     encode_prompt,
     ensure_chat_template,
 )
-from boresight.data.schema import Demonstration, Preference
-from boresight.errors import UserError
 from tests.tiny import tiny_tokenizer
 
 END = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>", "qwen3": "<|im_end|>"}

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
+from boresight.core.errors import UserError
 from boresight.data.check_file import check_file, print_report, quantiles
-from boresight.errors import UserError
 
 
 def u(content: str) -> dict:

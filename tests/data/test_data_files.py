@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from boresight.data.files import records, sha256
-from boresight.errors import UserError
+from boresight.core.errors import UserError
+from boresight.data.reading.files import records, sha256
 
 ROWS = [{"prompt": "a\u2028b"}, {"prompt": "é"}, {"prompt": "c"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from boresight.data.load import SAMPLE, BadRow, read
-from boresight.data.schema import Demonstration, Preference, Prompt
-from boresight.errors import UserError
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.data.reading.load import SAMPLE, BadRow, read
 
 Q, GOOD, BAD = (
     [{"role": r, "content": c}] for r, c in (("user", "q"), ("assistant", "good"), ("assistant", "bad"))
@@ -245,7 +245,7 @@ def test_wrong_options_suggest(jsonl):
 def test_reading_needs_no_heavy_import():
     """`boresight data check` must not wait for torch, datasets or pyarrow."""
     code = (
-        "import sys, boresight.data.load, boresight.data.check_file, boresight.data.write\n"
+        "import sys, boresight.data.reading.load, boresight.data.check_file, boresight.data.write\n"
         "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data import write as module
-from boresight.data.load import read
-from boresight.data.schema import Demonstration, Preference, Prompt
+from boresight.data.reading.load import read
 from boresight.data.write import write
-from boresight.errors import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from boresight.core.schema import Preference
 from boresight.data import demo
-from boresight.data.constraints import Constraint
 from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TRAIN_TOPICS, prompts
-from boresight.data.load import read
-from boresight.data.schema import Preference
-from boresight.data.synthesize.pairs import lengths
-from boresight.data.synthesize.recipe import load as load_recipe
-from boresight.evaluate.constraints import check_answer
+from boresight.data.reading.load import read
+from boresight.synthesis.pairs import lengths
+from boresight.synthesis.recipe import load_synthesis as load_recipe
+from boresight.tasks.constraints.constraint import Constraint
+from boresight.tasks.constraints.evaluation import check_answer
 
 ROOT = Path(__file__).parents[2]
 FILES = {"train": (demo.PAIRS, TRAIN_TOPICS), "held out": (demo.HELDOUT_PAIRS, HELDOUT_TOPICS)}

@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from boresight import config
+from boresight.config.recipe import parse_recipe
+from boresight.core.schema import Preference
 from boresight.data.prepare import half, prepare
-from boresight.data.schema import Preference
 from tests.tiny import tiny_tokenizer
 
 
@@ -32,7 +32,7 @@ def recipe(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def make(seed, which=None, split_seed=7):
-        return config.parse(
+        return parse_recipe(
             {
                 "method": {"name": "dpo"},
                 "data": {
@@ -70,7 +70,7 @@ def test_rows_of_a_separate_held_out_file_that_are_not_measured_are_counted(reci
     data = {"train": str(tmp_path / "pairs.jsonl"), "eval": str(tmp_path / "pairs.jsonl")}
     whole = recipe(0).to_dict()
     for rows in (12, 60):
-        changed = config.parse({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
+        changed = parse_recipe({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
         prepare(changed, "preference", tiny_tokenizer(), Console(file=said, width=200))
     assert said.getvalue().count("data.eval_rows is the limit") == 1
     assert "held out: 12 of 60 rows are measured" in said.getvalue()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Preference
 from boresight.data.check_file import check_file
-from boresight.data.load import read
-from boresight.data.schema import Preference
-from boresight.errors import UserError
+from boresight.data.reading.load import read
 
 pytestmark = pytest.mark.real_data
 

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from boresight.data.schema import Demonstration
+from boresight.core.schema import Demonstration
 from boresight.data.show import show_rows
 from boresight.data.tokenize import tokenize
 from tests.data.test_chat import assistant, pair, user

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from boresight.data import countdown
-from boresight.data.detect import fitting
-from boresight.data.schema import Demonstration, Preference, Prompt
-from boresight.data.sources import every, get, names
-from boresight.data.sources.hh_rlhf import transcript
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.data.layouts import every, get, names
+from boresight.data.layouts.hh_rlhf import transcript
+from boresight.data.reading.detect import fitting
 from boresight.data.turns import BadField
-from boresight.errors import UserError
+from boresight.tasks import countdown
 
 
 def u(content: str) -> dict:

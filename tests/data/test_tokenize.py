@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data.chat import encode_demonstration, encode_preference
-from boresight.data.schema import Demonstration, Preference, Prompt
 from boresight.data.tokenize import CHUNK, tokenize
-from boresight.errors import UserError
 from tests.data.test_chat import assistant, pair, user
 from tests.tiny import tiny_tokenizer
 

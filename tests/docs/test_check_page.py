@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from boresight.check import first_step, live, preflight
-from boresight.check.finding import Finding, checks_of
+from boresight.checks.run import initial_loss
+from boresight.findings import live_checks
+from boresight.findings.finding import Finding, checks_of
+from boresight.runs import preflight
 
 ROOT = Path(__file__).parents[2]
-CHECKS = ROOT / "src" / "boresight" / "check"
+CHECKS = ROOT / "src" / "boresight"
 MAKERS = {"error", "warning", "note", "graded", "say"}
 PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed"}
-AREAS = (*preflight.AREAS, first_step, live)
+AREAS = (*preflight.AREAS, initial_loss, live_checks)
 
 
 def written_names() -> set[str]:
     """First arguments of every call that makes a finding, and the names of all checks."""
     found = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
-    for file in CHECKS.glob("*.py"):
+    for file in CHECKS.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MAKERS and node.args:
                 first = node.args[0]

@@ -21,22 +21,23 @@ import pytest
 import typer
 import yaml
 
-from boresight import cli, config
-from boresight.config import Recipe
-from boresight.data import sources
-from boresight.data.detect import fitting
-from boresight.data.synthesize.recipe import Recipe as SynthesisRecipe
-from boresight.evaluate.recipe import CountdownRecipe, WinRateRecipe
+from boresight.cli import main
+from boresight.config.recipe import Recipe
+from boresight.config.section import read_raw
+from boresight.data import layouts
+from boresight.data.reading.detect import fitting
+from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
+from boresight.synthesis.recipe import SynthesisRecipe
 from tests.docs.snippets import ROOT, Block, blocks, commands
 from tests.docs.workplace import furnish, make_run, standing_in
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARSED = {
     "chat": "reads what somebody types; tests/test_chat.py types",
-    "arena": "serves until it is closed; tests/evaluate/arena drives it",
-    "sweep": "trains many runs; tests/sweep sweeps",
-    "study": "trains many runs; tests/study carries a small plan out",
-    "--resume": "goes on with an interrupted run; tests/train/test_resume.py interrupts some",
+    "arena": "serves until it is closed; tests/arena drives it",
+    "sweep": "trains many runs; tests/experiments/sweep sweeps",
+    "study": "trains many runs; tests/experiments/study carries a small plan out",
+    "--resume": "goes on with an interrupted run; tests/training/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
 
@@ -62,7 +63,7 @@ class Reader:
         path = self.folder / block.title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
-        sources.every.cache_clear()
+        layouts.every.cache_clear()
         importlib.invalidate_caches()
 
     def python(self, block: Block) -> None:
@@ -92,7 +93,7 @@ class Reader:
         """Read it; a block titled with a layout must be that layout."""
         for line in block.text.splitlines():
             record = json.loads(line)
-            if block.title in sources.names():
+            if block.title in layouts.names():
                 assert [source.name for source in fitting(record)] == [block.title], block.place
         if block.title.endswith(".jsonl"):
             self.keep(block)
@@ -104,7 +105,7 @@ class Reader:
         if block.note == "not run" or any(word in PARSED for word in words):
             return
         with pytest.raises(SystemExit) as left:
-            cli.main(list(words))
+            main.main(list(words))
         expected = {2} if block.note == "fails" else {0, None, 1} if words[0] == "check" else {0, None}
         assert left.value.code in expected, f"{block.place}: boresight {' '.join(words)}: {left.value.code}"
 
@@ -139,7 +140,7 @@ class Reader:
         assert (ROOT / words[0]).is_file(), f"{block.place}: {words[0]}"
 
     def torchrun(self, words: Sequence[str], block: Block) -> None:
-        """What it starts is a command of ours; starting it twice is for tests/train."""
+        """What it starts is a command of ours; starting it twice is for tests/training."""
         own = list(words)[list(words).index("-m") + 2 :]
         parse(own)
 
@@ -172,7 +173,7 @@ PROGRAMMES: dict[str, Callable[[Reader, Sequence[str], Block], None]] = {
 
 def parse(words: Sequence[str]) -> None:
     """Read a command line as the real one would, without running it."""
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(main.app)
     context = command.make_context("boresight", list(words[:1]), resilient_parsing=True)
     rest = list(words)
     while hasattr(command, "get_command"):
@@ -181,7 +182,7 @@ def parse(words: Sequence[str]) -> None:
     parsed = command.make_context(command.name, rest)
     recipe = parsed.params.get("recipe")
     if command.name in ("train", "check") and recipe and "--resume" not in words:
-        config.read_raw(recipe, parsed.params.get("overrides"))
+        read_raw(recipe, parsed.params.get("overrides"))
 
 
 def unknown_keys(model: Any, raw: dict[str, Any], prefix: str = "") -> list[str]:
@@ -247,7 +248,7 @@ def test_what_is_not_run_is_counted_and_says_why():
 
 def test_every_layout_has_an_example_on_the_page_of_formats():
     shown = {block.title for block in blocks(ROOT / "docs" / "data-formats.md") if block.language == "json"}
-    assert set(sources.names()) == shown
+    assert set(layouts.names()) == shown
 
 
 def test_a_page_with_a_fault_is_caught(reader, tmp_path, monkeypatch):

@@ -20,11 +20,18 @@ import pytest
 import torch
 
 import boresight
-from boresight import config, methods
-from boresight.data import generated, sources
-from boresight.data.countdown import generate
-from boresight.evaluate import judges
-from boresight.train import run
+from boresight import api, methods
+from boresight.config import recipe, section
+from boresight.config.section import apply_override, read_raw
+from boresight.data import layouts
+from boresight.data.reading import generated
+from boresight.evaluation import recipe as evaluation_recipe
+from boresight.experiments.study import plan
+from boresight.experiments.sweep import recipe as sweep_recipe
+from boresight.runs import train
+from boresight.scorers import judges
+from boresight.synthesis import recipe as synthesis_recipe
+from boresight.tasks.countdown import generate
 from tests.docs.snippets import ROOT
 from tests.tiny import SPECIAL, tiny_model, tiny_tokenizer
 
@@ -105,7 +112,7 @@ def make_run(place: str) -> None:
     recipe = {"method": {"name": "dpo"}, "optim": {"lr": 1e-3}, "data": {"train": "my_pairs.jsonl"}}
     recipe["model"] = {"name": "path/to/model", "lora": {"r": 2}}
     for change in SMALL_RUN:
-        config._apply(recipe, change)
+        apply_override(recipe, change)
     boresight.train(recipe, run=place, quiet=True)
 
 
@@ -113,7 +120,7 @@ def smaller(raw: dict[str, Any]) -> dict[str, Any]:
     """A recipe of any kind as it is run here."""
     kinds = {"method": small_run, "systems": small_evaluation, "endpoints": small_synthesis}
     for change in next((make(raw) for key, make in kinds.items() if key in raw), []):
-        config._apply(raw, change)
+        apply_override(raw, change)
     return raw
 
 
@@ -160,7 +167,6 @@ def small_synthesis(raw: dict[str, Any]) -> list[str]:
 @contextmanager
 def standing_in(folder: Path) -> Iterator[None]:
     """Inside, `folder` is the current one, its `src/` extends the package, and recipes are small."""
-    read_raw = config.read_raw
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.chdir(folder)
@@ -168,19 +174,21 @@ def standing_in(folder: Path) -> Iterator[None]:
         patch.setenv("OPENAI_API_KEY", "none")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "path", [*sys.path, str(folder)])
-        patch.setattr(config, "read_raw", lambda path, overrides=None: smaller(read_raw(path, overrides)))
+        for reader in (section, recipe, evaluation_recipe, synthesis_recipe, sweep_recipe, plan, api):
+            small = lambda path, overrides=None: smaller(read_raw(path, overrides))  # noqa: E731
+            patch.setattr(reader, "read_raw", small, raising=False)
         number = count(1)
         patch.setattr(generated, "generate", lambda n, **how: generate(min(n, 24), **how))
-        patch.setattr(run, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
-        patch.setattr("boresight.models.starter.starter_path", lambda: folder / "path/to/model")
-        for package, place in ((methods, "methods"), (sources, "data/sources"), (judges, "evaluate/judges")):
+        patch.setattr(train, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
+        patch.setattr("boresight.models.embedded.starter.starter_path", lambda: folder / "path/to/model")
+        for package, place in ((methods, "methods"), (layouts, "data/layouts"), (judges, "scorers/judges")):
             patch.setattr(package, "__path__", [*package.__path__, str(folder / "src/boresight" / place)])
-        sources.every.cache_clear()
+        layouts.every.cache_clear()
         known = set(sys.modules)
         try:
             yield
         finally:
-            sources.every.cache_clear()
+            layouts.every.cache_clear()
             for name in set(sys.modules) - known:
                 file = getattr(sys.modules[name], "__file__", None) or ""
                 if file.startswith(str(folder)) or name.partition(".")[0] in ("my_losses", "my_rewards"):

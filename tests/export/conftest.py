@@ -7,8 +7,8 @@ import json
 import pytest
 from rich.console import Console
 
-from boresight import config
-from boresight.train.run import run
+from boresight.config.recipe import parse_recipe
+from boresight.runs.train import run
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
                 "train": {"batch": 8, "steps": 4},
                 "evaluate": {"samples": 3, "max_new_tokens": 6},
             }
-            run(config.parse(raw), folder, Console(quiet=True))
+            run(parse_recipe(raw), folder, Console(quiet=True))
         return folder
 
     return make

@@ -9,12 +9,12 @@ import torch
 import yaml
 from rich.console import Console
 
-from boresight.errors import UserError
+from boresight.core.errors import UserError
 from boresight.export import weights
 from boresight.export.command import export
 from boresight.export.weights import compare, outputs, state_old_names
 from boresight.models.load import load_model
-from tests.report.fake_run import ATTACK
+from tests.reports.fake_run import ATTACK
 
 LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
 ROWS = [[5, 9, 80, 300, 7], [100, 101, 102]]

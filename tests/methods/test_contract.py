@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from boresight import methods
-from boresight.errors import UserError
+from boresight.core.errors import UserError
 from boresight.methods.inputs import LossOutput
 
 OPTIONS = {

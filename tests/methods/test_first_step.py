@@ -23,10 +23,11 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def first_step() -> PairLogps:
     """Policy with gradients and adapters on, reference without either, from two forward passes."""
+    from boresight.config.lora import LoraConfig
     from boresight.models.load import load_model, load_tokenizer
-    from boresight.models.logprobs import completion_logprobs
-    from boresight.models.lora import LoraConfig, attach
-    from boresight.models.reference import store_reference
+    from boresight.models.lora import attach
+    from boresight.models.packed.logprobs import completion_logprobs
+    from boresight.models.reference.frozen import store_reference
 
     tokenizer = load_tokenizer("starter")
     policy = attach(load_model("starter"), LoraConfig(), seed=0)

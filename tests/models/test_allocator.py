@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import json, resource, sys
-from boresight.models.allocator import keep_freed_memory
+from boresight.models.kernels.allocator import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 import torch
 def faults():

@@ -9,11 +9,11 @@ import transformers as hf
 from torch.autograd import gradcheck
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from boresight.models import head as head_file
-from boresight.models.attention import UnsupportedAttention, install, packed_attention, poisoned_mask
-from boresight.models.flex import block_mask, flex_packed_attention, may_attend, visible_pairs
-from boresight.models.head import Head, token_logprobs
-from boresight.models.packing import pack, whole_blocks
+from boresight.models.packed import head as head_file
+from boresight.models.packed.attention import UnsupportedAttention, install, packed_attention, poisoned_mask
+from boresight.models.packed.flex import block_mask, flex_packed_attention, may_attend, visible_pairs
+from boresight.models.packed.head import Head, token_logprobs
+from boresight.models.packed.packing import pack, whole_blocks
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
 CAUSAL = SimpleNamespace(is_causal=True)

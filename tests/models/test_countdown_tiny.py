@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from boresight.data.countdown import generate, score, search_trace
-from boresight.models import countdown_tiny
+from boresight.models.embedded import countdown_tiny
+from boresight.tasks.countdown import generate, score, search_trace
+from boresight.tasks.countdown.problems import TINY
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_loaded_tokenizer_reads_numbers_as_single_tokens(folder):
 def test_demonstrations_survive_the_round_trip(folder):
     """Encode by template, cut at the prompt, decode: the verifier still accepts the answer."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for p in generate(50, seed=0, **countdown_tiny.PROBLEMS):
+    for p in generate(50, seed=0, **TINY):
         messages = search_trace(p).messages
         whole = tokenizer.apply_chat_template(messages)["input_ids"]
         asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True)["input_ids"]

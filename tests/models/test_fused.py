@@ -7,7 +7,7 @@ import transformers as hf
 from torch import nn
 from torch.autograd import gradcheck
 
-from boresight.models import fused
+from boresight.models.kernels import fused
 from tests.models.tiny_decoders import CONFIGS, GROUPED, build
 
 

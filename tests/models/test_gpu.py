@@ -9,11 +9,11 @@ import pytest
 import torch
 import transformers as hf
 
-from boresight.models.logprobs import completion_logprobs
-from boresight.models.modes import arithmetic
-from boresight.models.plan import PackedPlan, packed_plan
-from boresight.models.reference_cache import cached_reference
-from boresight.models.sample import SamplingParams, sample
+from boresight.models.eval_mode import arithmetic
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.packed.plan import PackedPlan, packed_plan
+from boresight.models.reference.cache import cached_reference
+from boresight.models.sampler.sample import SamplingParams, sample
 from tests.devices import WIDE, on_each_device
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
@@ -82,7 +82,7 @@ def test_a_row_alone_gives_what_it_gives_in_company(device):
 @pytest.mark.parametrize("trained", [True, False], ids=["full", "frozen head"])
 def test_a_vocabulary_of_many_tiles(device, trained, monkeypatch):
     """Head tiles smaller than the vocabulary, whatever their size is on this device."""
-    from boresight.models import head
+    from boresight.models.packed import head
 
     monkeypatch.setattr(head, "TILE_ELEMENTS", 1)  # widths of 256
     monkeypatch.setattr(head, "CUDA_TILE_ELEMENTS", 1)

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from boresight.errors import UserError
+from boresight.config.lora import LoraConfig
+from boresight.core.errors import UserError
 from boresight.models import load, lora
 from boresight.models.load import load_model, load_tokenizer, locate
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -77,7 +78,7 @@ def test_a_run_folder_stands_for_its_model(saved):
 
 
 def test_an_adapter_without_a_tokenizer_takes_its_bases(saved, tmp_path):
-    lora.save(lora.attach(load_model(str(saved)), lora.LoraConfig(), seed=0), tmp_path / "adapter")
+    lora.save(lora.attach(load_model(str(saved)), LoraConfig(), seed=0), tmp_path / "adapter")
     assert load_tokenizer(str(tmp_path / "adapter")).is_fast
 
 
@@ -85,7 +86,7 @@ def test_an_adapter_on_an_adapter_keeps_both(saved, tmp_path):
     """A run that starts from another LoRA run's folder saves its own adapter alone; loading it needs both."""
     ids = torch.arange(9).reshape(1, 9)
     for name, base in (("first", saved), ("second", tmp_path / "first")):
-        model = lora.attach(load_model(str(base)), lora.LoraConfig(r=2, dropout=0), seed=len(name))
+        model = lora.attach(load_model(str(base)), LoraConfig(r=2, dropout=0), seed=len(name))
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
                 parameter.data.normal_(std=0.3)
@@ -102,13 +103,13 @@ def test_an_adapter_on_an_adapter_keeps_both(saved, tmp_path):
 
 def test_a_model_with_adapters_folded_in_can_be_trained_whole(saved, tmp_path):
     """PEFT freezes the base when it loads an adapter; after merging, nothing would be left to train."""
-    lora.save(lora.attach(load_model(str(saved)), lora.LoraConfig(r=2), seed=0), tmp_path / "adapter")
+    lora.save(lora.attach(load_model(str(saved)), LoraConfig(r=2), seed=0), tmp_path / "adapter")
     assert all(p.requires_grad for p in load_model(str(tmp_path / "adapter")).parameters())
 
 
 def test_an_adapter_of_the_starter_model_travels(tmp_path, monkeypatch):
     """Its base was another machine's cache folder; the folder's name says which model that was."""
-    monkeypatch.setattr("boresight.models.starter.starter_path", lambda: tmp_path / "here")
+    monkeypatch.setattr("boresight.models.embedded.starter.starter_path", lambda: tmp_path / "here")
     (tmp_path / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": "/home/else/.cache/boresight/starter-c7b80d5b"})
     )

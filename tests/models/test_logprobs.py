@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
-from boresight.errors import UserError
-from boresight.models.logprobs import completion_logprobs
+from boresight.core.errors import UserError
+from boresight.models.packed.logprobs import completion_logprobs
 from tests.models.tiny_decoders import CONFIGS, GROUPED, SHAPE, VOCABULARY, build, make_row, random_rows
 
 

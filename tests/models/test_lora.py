@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from boresight.errors import UserError
+from boresight.config.lora import LoraConfig
+from boresight.core.errors import UserError
 from boresight.models import lora
 from boresight.models.load import load_model
 from tests.tiny import tiny_model
@@ -29,54 +30,54 @@ def shaken(model, seed=1):
 
 
 def test_the_default_is_the_studys_setting():
-    config = lora.LoraConfig()
+    config = LoraConfig()
     assert (config.r, config.alpha, config.dropout) == (16, 32, 0.1)
     assert config.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
 def test_settings_are_strict():
     with pytest.raises(ValidationError):
-        lora.LoraConfig(rank=8)
+        LoraConfig(rank=8)
     with pytest.raises(ValidationError):
-        lora.LoraConfig(targets="all_linear")
+        LoraConfig(targets="all_linear")
 
 
 def test_fresh_adapters_change_nothing():
     model = tiny_model()
     before = logits(model)
-    assert torch.equal(logits(lora.attach(model, lora.LoraConfig(), seed=0)), before)
+    assert torch.equal(logits(lora.attach(model, LoraConfig(), seed=0)), before)
 
 
 def test_only_adapters_are_trained():
     """r (in + out) numbers a layer: q and o 32→32, k and v 32→16; two layers, r = 4."""
-    model = lora.attach(tiny_model(), lora.LoraConfig(r=4), seed=0)
+    model = lora.attach(tiny_model(), LoraConfig(r=4), seed=0)
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     assert all("lora_" in name for name in trained)
     assert sum(trained.values()) == 2 * 4 * (2 * (32 + 32) + 2 * (32 + 16))
 
 
 def test_all_linear_leaves_the_head_out():
-    model = lora.attach(tiny_model("gpt_neox"), lora.LoraConfig(targets="all-linear"), seed=0)
+    model = lora.attach(tiny_model("gpt_neox"), LoraConfig(targets="all-linear"), seed=0)
     adapted = {n.split(".lora_A")[0].rsplit(".", 1)[-1] for n, _ in model.named_parameters() if "lora_A" in n}
     assert adapted == {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}
 
 
 def test_an_unknown_target_names_the_nearest():
     with pytest.raises(UserError, match=r"called 'q_prj'; did you mean 'q_proj'\?"):
-        lora.attach(tiny_model(), lora.LoraConfig(targets=["v_proj", "q_prj"]), seed=0)
+        lora.attach(tiny_model(), LoraConfig(targets=["v_proj", "q_prj"]), seed=0)
     with pytest.raises(UserError, match="known: dense"):
-        lora.attach(tiny_model("gpt_neox"), lora.LoraConfig(targets=["xyz"]), seed=0)
+        lora.attach(tiny_model("gpt_neox"), LoraConfig(targets=["xyz"]), seed=0)
 
 
 def test_adapters_go_on_once():
-    model = lora.attach(tiny_model(), lora.LoraConfig(), seed=0)
+    model = lora.attach(tiny_model(), LoraConfig(), seed=0)
     with pytest.raises(UserError, match="already"):
-        lora.attach(model, lora.LoraConfig(), seed=0)
+        lora.attach(model, LoraConfig(), seed=0)
 
 
 def test_the_seed_alone_decides_the_initial_weights():
     def first(seed):
-        model = lora.attach(tiny_model(), lora.LoraConfig(), seed=seed)
+        model = lora.attach(tiny_model(), LoraConfig(), seed=seed)
         return next(p for n, p in model.named_parameters() if "lora_A" in n)
 
     torch.manual_seed(5)
@@ -92,12 +93,12 @@ def test_the_seed_alone_decides_the_initial_weights():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_adapters_are_made_in_the_models_dtype(dtype):
-    model = lora.attach(tiny_model(dtype=dtype), lora.LoraConfig(), seed=0)
+    model = lora.attach(tiny_model(dtype=dtype), LoraConfig(), seed=0)
     assert {p.dtype for p in model.parameters()} == {dtype}
 
 
 def test_dropout_acts_in_training_and_not_in_evaluation():
-    model = shaken(lora.attach(tiny_model(), lora.LoraConfig(dropout=0.5), seed=0))
+    model = shaken(lora.attach(tiny_model(), LoraConfig(dropout=0.5), seed=0))
     assert torch.equal(logits(model.eval()), logits(model))
     model.train()
     assert not torch.equal(logits(model), logits(model))
@@ -105,8 +106,8 @@ def test_dropout_acts_in_training_and_not_in_evaluation():
 
 def test_attaching_keeps_the_mode():
     """New layers are born in training mode: dropout would act in a model that is being evaluated."""
-    assert not any(m.training for m in lora.attach(tiny_model(), lora.LoraConfig(), seed=0).modules())
-    assert all(m.training for m in lora.attach(tiny_model().train(), lora.LoraConfig(), seed=0).modules())
+    assert not any(m.training for m in lora.attach(tiny_model(), LoraConfig(), seed=0).modules())
+    assert all(m.training for m in lora.attach(tiny_model().train(), LoraConfig(), seed=0).modules())
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen2", "gemma2"])
@@ -114,14 +115,14 @@ def test_adapters_off_is_the_base_exactly_even_in_training(arch):
     """The base's own dropout (here 0.3 in attention) is off as well: the reference is deterministic."""
     base = tiny_model(arch, attention_dropout=0.3)
     expected = logits(base)
-    model = shaken(lora.attach(base, lora.LoraConfig(dropout=0.5), seed=0)).train()
+    model = shaken(lora.attach(base, LoraConfig(dropout=0.5), seed=0)).train()
     with lora.adapters_off(model):
         assert torch.equal(logits(model), expected)
     assert not torch.equal(logits(model.eval()), expected)
 
 
 def test_adapters_off_restores_every_module():
-    model = lora.attach(tiny_model(), lora.LoraConfig(), seed=0).train()
+    model = lora.attach(tiny_model(), LoraConfig(), seed=0).train()
     frozen = next(m for m in model.modules() if isinstance(m, torch.nn.Linear))
     frozen.eval()  # someone wanted just this one quiet
     before = [m.training for m in model.modules()]
@@ -133,7 +134,7 @@ def test_adapters_off_restores_every_module():
 
 
 def test_adapters_off_may_be_nested():
-    model = shaken(lora.attach(tiny_model(), lora.LoraConfig(), seed=0))
+    model = shaken(lora.attach(tiny_model(), LoraConfig(), seed=0))
     on = logits(model)
     with lora.adapters_off(model):
         off = logits(model)
@@ -153,11 +154,11 @@ def test_adapters_off_without_adapters_only_stills_dropout():
 def test_has_adapters():
     model = tiny_model()
     assert not lora.has_adapters(model)
-    assert lora.has_adapters(lora.attach(model, lora.LoraConfig(), seed=0))
+    assert lora.has_adapters(lora.attach(model, LoraConfig(), seed=0))
 
 
 def test_merging_keeps_the_outputs():
-    model = shaken(lora.attach(tiny_model(dtype=torch.float64), lora.LoraConfig(), seed=0))
+    model = shaken(lora.attach(tiny_model(dtype=torch.float64), LoraConfig(), seed=0))
     expected = logits(model)
     merged = lora.merge(model)
     assert not lora.has_adapters(merged)
@@ -167,7 +168,7 @@ def test_merging_keeps_the_outputs():
 
 def test_saved_adapters_load_onto_their_base(tmp_path):
     tiny_model().save_pretrained(tmp_path / "base")
-    model = shaken(lora.attach(load_model(str(tmp_path / "base")), lora.LoraConfig(), seed=0))
+    model = shaken(lora.attach(load_model(str(tmp_path / "base")), LoraConfig(), seed=0))
     lora.save(model, tmp_path / "adapter")
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     assert {f.suffix for f in (tmp_path / "adapter").iterdir()} == {".json", ".safetensors"}

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 
-from boresight.models import fused
-from boresight.models.head import Head, token_logprobs
-from boresight.models.logprobs import completion_logprobs
-from boresight.models.products import gradients_in_place
+from boresight.models.kernels import fused
+from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.packed.head import Head, token_logprobs
+from boresight.models.packed.logprobs import completion_logprobs
 from tests.models.tiny_decoders import CONFIGS, build, make_row, random_rows
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 import transformers as hf
 
-from boresight.errors import UserError
-from boresight.models import reference, reference_cache
-from boresight.models.lora import LoraConfig, attach
-from boresight.models.modes import arithmetic
-from boresight.models.reference import store_reference
-from boresight.models.reference_cache import cached_reference, reference_fingerprint
+from boresight.config.lora import LoraConfig
+from boresight.core.errors import UserError
+from boresight.models.eval_mode import arithmetic
+from boresight.models.lora import attach
+from boresight.models.reference import cache, frozen
+from boresight.models.reference.cache import cached_reference, reference_fingerprint
+from boresight.models.reference.frozen import store_reference
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
 ROWS = random_rows(6, 2, seed=1)
@@ -27,13 +28,13 @@ def llama(seed=0):
 def forwards(monkeypatch):
     """Row ids of every forward that is run to fill or check the cache."""
     seen = []
-    inner = reference.completion_logprobs
+    inner = frozen.completion_logprobs
 
     def counting(model, rows, **options):
         seen.append([row.id for row in rows])
         return inner(model, rows, **options)
 
-    monkeypatch.setattr(reference, "completion_logprobs", counting)
+    monkeypatch.setattr(frozen, "completion_logprobs", counting)
     return seen
 
 
@@ -43,7 +44,7 @@ def test_the_second_run_reads_the_same_numbers_and_computes_only_the_check(tmp_p
     done = []
     second = cached_reference(llama(), ROWS, 64, done.append, folder=tmp_path)(ROWS)
     assert filled == len(ROWS)
-    assert sum(map(len, forwards)) - filled == reference_cache.CHECKED_ROWS
+    assert sum(map(len, forwards)) - filled == cache.CHECKED_ROWS
     assert torch.equal(first, second) and sum(done) == len(ROWS)
     torch.testing.assert_close(first, store_reference(llama(), ROWS, 64)(ROWS), rtol=1e-5, atol=1e-4)
 

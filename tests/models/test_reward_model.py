@@ -9,13 +9,14 @@ import torch
 import yaml
 from rich.console import Console
 
-from boresight import config
+from boresight.config.lora import LoraConfig
+from boresight.config.recipe import parse_recipe
 from boresight.models import lora as lora_of
 from boresight.models.load import load_model
 from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
-from boresight.train.run import run
+from boresight.runs.train import run
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.train.fixtures import random_rows
+from tests.training.fixtures import random_rows
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_pad_is_not_the_token_a_turn_ends_with(base):
 
 
 def test_it_starts_from_an_adapted_model(base, tmp_path):
-    adapted = lora_of.attach(load_model(str(base)), lora_of.LoraConfig(r=2, dropout=0), seed=0)
+    adapted = lora_of.attach(load_model(str(base)), LoraConfig(r=2, dropout=0), seed=0)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.3)
@@ -96,7 +97,7 @@ def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
         "optim": {"lr": 0.01},
         "train": {"batch": 8, "steps": 20},
     }
-    run(config.parse(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
+    run(parse_recipe(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
     numbers = json.loads((tmp_path / "run/evaluation.json").read_text())["metrics"]
     assert numbers[0]["name"] == "accuracy" and numbers[0]["after"]["value"] == 1.0
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 from rich.console import Console
 
+from boresight.config.lora import LoraConfig
+from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
-from boresight.errors import UserError
-from boresight.models import sample as module
-from boresight.models.logprobs import completion_logprobs, padded_logprobs
-from boresight.models.lora import LoraConfig, adapters_off, attach
-from boresight.models.packed_linear import can_pack, packed_linears
-from boresight.models.rollout import prefill_batches
-from boresight.models.rollout_attention import supported
-from boresight.models.sample import SamplingParams, _batch_for, answer, sample, sample_plain
-from boresight.models.sequence import requests
+from boresight.models.kernels.linear import can_pack, packed_linears
+from boresight.models.lora import adapters_off, attach
+from boresight.models.packed.logprobs import completion_logprobs, padded_logprobs
+from boresight.models.sampler import sample as module
+from boresight.models.sampler.attention import supported
+from boresight.models.sampler.decode import prefill_batches
+from boresight.models.sampler.params import requests
+from boresight.models.sampler.sample import SamplingParams, _batch_for, answer, sample, sample_plain
 from tests.models.tiny_decoders import CONFIGS, VOCABULARY, build
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from boresight.models.sampling_math import BLOCK, CANDIDATES, RowSettings, draw, draw_truncated, invert
+from boresight.models.sampler.draw import BLOCK, CANDIDATES, RowSettings, draw, draw_truncated, invert
 
 
 def row_settings(n, vocabulary, temperature=1.0, top_p=1.0, top_k=0):

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from boresight.errors import UserError
-from boresight.models import starter
+from boresight.core.errors import UserError
+from boresight.models.embedded import starter
 from boresight.models.load import load_model, load_tokenizer
 
 

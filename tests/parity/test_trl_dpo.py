@@ -11,7 +11,7 @@ from trl import DPOConfig, DPOTrainer
 
 from boresight import methods
 from boresight.methods.inputs import PairLogps
-from boresight.models.logprobs import completion_logprobs
+from boresight.models.packed.logprobs import completion_logprobs
 
 pytestmark = pytest.mark.parity
 

@@ -14,7 +14,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from boresight.methods import rloo
 from boresight.methods.inputs import GroupLogps
-from boresight.models.logprobs import completion_logprobs
+from boresight.models.packed.logprobs import completion_logprobs
 
 pytestmark = pytest.mark.parity
 

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from boresight.methods import sft
 from boresight.methods.inputs import SequenceLogps
-from boresight.models.logprobs import completion_logprobs
+from boresight.models.packed.logprobs import completion_logprobs
 
 pytestmark = pytest.mark.parity
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from boresight.cli import app
+from boresight.cli.main import app
 
 
 def observe() -> dict[str, Any]:

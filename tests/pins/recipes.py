@@ -9,16 +9,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from boresight import methods
-from boresight.config import Recipe
-from boresight.data import sources
-from boresight.data.synthesize.judge import RubricConfig
-from boresight.data.synthesize.recipe import Recipe as SynthesisRecipe
-from boresight.evaluate import judges
-from boresight.evaluate.recipe import CountdownRecipe, WinRateRecipe
-from boresight.study.metrics import METRICS
-from boresight.study.plan import Plan
-from boresight.sweep.recipe import SweepRecipe
-from boresight.train.rewards import BUILTIN
+from boresight.config.recipe import Recipe
+from boresight.data import layouts
+from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
+from boresight.experiments.study.metrics import METRICS
+from boresight.experiments.study.plan import Plan
+from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.scorers import judges
+from boresight.scorers.rewards import BUILTIN
+from boresight.synthesis.judge_config import RubricConfig
+from boresight.synthesis.recipe import SynthesisRecipe
 
 KINDS: dict[str, type[BaseModel]] = {
     "train": Recipe,
@@ -37,7 +37,7 @@ def observe() -> dict[str, Any]:
         "methods": {name: keys(methods.get(name).Config) for name in methods.names()},
         "judges": {name: keys(judges.get(name).Config) for name in judges.names()},
         "judges of synthesize": {"rubric": keys(RubricConfig)},
-        "layouts": {s.name: {"kind": s.kind, "columns": list(s.columns)} for s in sources.every()},
+        "layouts": {s.name: {"kind": s.kind, "columns": list(s.columns)} for s in layouts.every()},
         "rewards": sorted(BUILTIN),
         "metrics of a study": sorted(METRICS),
     }

@@ -24,13 +24,14 @@ import torch
 import yaml
 
 import boresight
-from boresight import cli, methods
-from tests.data.synthesize.fake_server import FakeServer
-from tests.data.synthesize.helpers import KEY, KEY_ENV
-from tests.data.synthesize.test_synth_run import answer_and_judge
-from tests.data.synthesize.test_synth_run import raw as synthesis_recipe
+from boresight import methods
+from boresight.cli import main
+from tests.llm.fake_server import FakeServer
+from tests.llm.helpers import KEY, KEY_ENV
+from tests.synthesis.test_synth_run import answer_and_judge
+from tests.synthesis.test_synth_run import raw as synthesis_recipe
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.train.pair import environment, free_port
+from tests.training.pair import environment, free_port
 
 LORA = {"r": 4, "dropout": 0.0}
 COLOURS = ("red", "green", "blue", "white", "grey", "black", "pink", "brown")
@@ -281,7 +282,7 @@ def compared() -> Path:
 def _main(*arguments: Any) -> None:
     with alone():
         try:
-            cli.main(list(map(str, arguments)))
+            main.main(list(map(str, arguments)))
         except SystemExit as left:
             assert not left.code, f"boresight {arguments[0]} ended with {left.code}"
 

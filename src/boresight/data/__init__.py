@@ -1,0 +1,1 @@
+"""From files to token rows with a loss mask."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from boresight.core.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.columns import Record, extras, scores
-from boresight.data.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.turns import check_completion, check_prompt
 
 

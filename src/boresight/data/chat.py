@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
 from boresight.data.rows import Completion, Row
-from boresight.data.schema import Demonstration, Example, Message, Preference, Prompt
-from boresight.errors import UserError
-from boresight.models.stop_tokens import EndOfTurn, end_of_turn
+from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.data.load import BadRow, Loaded, collect, plural
-from boresight.data.schema import Demonstration, Example, Message, Preference
+from boresight.core.schema import Demonstration, Example, Message, Preference
+from boresight.data.reading.load import BadRow, Loaded, collect, plural
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")

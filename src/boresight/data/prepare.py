@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from boresight.config import DataSection, Recipe
-from boresight.data.generated import PREFIX, read_generated
-from boresight.data.load import Loaded, read
+from boresight.config.recipe import DataSection, Recipe
+from boresight.core.errors import UserError
+from boresight.core.schema import Example, Preference
+from boresight.data.reading.generated import PREFIX, read_generated
+from boresight.data.reading.load import Loaded, read
 from boresight.data.rows import Row
-from boresight.data.schema import Example, Preference
 from boresight.data.tokenize import tokenize
-from boresight.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

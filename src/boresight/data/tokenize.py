@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from boresight.core.errors import UserError
+from boresight.core.schema import Example
 from boresight.data.chat import Rendered, assemble, render
 from boresight.data.rows import Completion, Row
-from boresight.data.schema import Example
-from boresight.errors import UserError
-from boresight.models.stop_tokens import EndOfTurn, end_of_turn
+from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from boresight.data.schema import Message
+from boresight.core.schema import Message
 
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 

@@ -1,4 +1,4 @@
-"""Canonical files: what `boresight.data.load.read` reads back as the same examples, and TRL reads too."""
+"""Canonical files, which `boresight.data.reading.load.read` and TRL read back as the same examples."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from boresight.data.schema import Demonstration, Example, Preference, Prompt
-from boresight.errors import UserError
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Example, Preference, Prompt
 
 
 def write(examples: Sequence[Example], path: str | Path) -> None:

@@ -12,12 +12,12 @@ import jinja2
 import yaml
 
 from boresight.models.load import embedded_in
-from boresight.report.facts import environment, facts
-from boresight.report.read_run import RunData, read_run
-from boresight.report.table import MetricRow, metric_rows
+from boresight.reports.comparison_table import MetricRow, metric_rows
+from boresight.reports.facts import environment, facts
+from boresight.reports.read_run import RunData, read_run
 
 if TYPE_CHECKING:
-    from boresight.export.command import Plan
+    from boresight.export.plan import ExportPlan
     from boresight.export.weights import Drift
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -26,12 +26,12 @@ STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-b
 SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 
-def write_card(plan: Plan, drift: Drift | None, folder: Path, name: str) -> None:
+def write_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> None:
     """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
     (folder / "README.md").write_text(render(plan, drift, folder, name), encoding="utf-8")
 
 
-def render(plan: Plan, drift: Drift | None, folder: Path, name: str) -> str:
+def render(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:
     """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
     run = read_run(plan.run)
     start = str((run.config.get("model") or {}).get("name", ""))
@@ -58,7 +58,7 @@ def render(plan: Plan, drift: Drift | None, folder: Path, name: str) -> str:
     )
 
 
-def _summary(plan: Plan, run: RunData, start: str) -> str:
+def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
     what = {"merged": f"Weights in {plan.dtype}", "adapter": "A LoRA adapter"}[plan.form]
     steps = f" in {run.last_step:,} steps" if run.last_step else ""
     kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
@@ -85,7 +85,7 @@ def _metric_row(row: MetricRow) -> list[str]:
     return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
 
 
-def _usage(plan: Plan, folder: Path) -> Iterator[tuple[str, str, str]]:
+def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Heading, language and code of every way to load the folder that holds for it."""
     if plan.form == "adapter":
         base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boresight.errors import UserError
-from boresight.models.quiet import quiet_bars
+from boresight.core.errors import UserError
+from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     import torch
 
-    from boresight.export.command import Plan
+    from boresight.export.plan import ExportPlan
 
 SHARD = "5GB"
 PROBES = 4
@@ -52,7 +52,7 @@ class Drift:
         )
 
 
-def write_merged(plan: Plan, folder: Path) -> Drift:
+def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     """Fold adapters in float32, round to the plan's dtype, save, load with transformers and compare.
 
     Raises:
@@ -81,9 +81,9 @@ def write_merged(plan: Plan, folder: Path) -> Drift:
     return drift
 
 
-def write_adapter(plan: Plan, folder: Path) -> None:
+def write_adapter(plan: ExportPlan, folder: Path) -> None:
     """The adapter as trained; an embedded base is named so that any machine finds it."""
-    from boresight.export.command import base_of
+    from boresight.export.plan import base_of
     from boresight.models.load import load_tokenizer
 
     for name in ("adapter_model.safetensors", "generation_config.json"):
@@ -131,7 +131,7 @@ def state_old_names(path: Path) -> None:
 
 def probe_rows(run: Path, tokenizer: Any) -> list[list[int]]:
     """Token ids of the run's first answered prompts; of a fixed text where it has none."""
-    from boresight.report.read_run import read_run
+    from boresight.reports.read_run import read_run
 
     texts = [
         tokenizer.apply_chat_template(
@@ -173,7 +173,7 @@ def size_in_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def _load_run(plan: Plan) -> Any:
+def _load_run(plan: ExportPlan) -> Any:
     from boresight.models.load import load_model
     from boresight.models.reward import load_reward_model
 
@@ -182,7 +182,7 @@ def _load_run(plan: Plan) -> Any:
     return load_model(str(plan.model), device="cpu", merge=False)
 
 
-def _load_plain(plan: Plan, folder: Path) -> Any:
+def _load_plain(plan: ExportPlan, folder: Path) -> Any:
     """As a user would, with nothing of ours."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from boresight.errors import UserError
-from boresight.user_code import import_user_module
+from boresight.core.errors import UserError
+from boresight.core.plugins import import_user_module
 
 NOT_METHODS = {"inputs", "base", "schedule"}
 
@@ -43,7 +43,7 @@ def get(name: str) -> Method:
     if "." in name:
         return _load(name, name)
     if name not in names():
-        from boresight.suggest import nearest
+        from boresight.core.did_you_mean import nearest
 
         raise UserError(
             f"method.name: there is no method {name!r}{nearest(name, names())}; a loss of your own is named "

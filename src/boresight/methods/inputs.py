@@ -1,7 +1,7 @@
 """What losses eat and return: frozen dataclasses of plain tensors, nothing else.
 
 The annotation of a loss's first argument is one of these types, and it alone chooses the forward
-pass (`train/forward.py`). All log-probabilities are sums over the scored tokens of a completion, in
+pass (`training/forward.py`). All log-probabilities are sums over the scored tokens of a completion, in
 nats, float32, shape `(batch,)`; lengths are counts of scored tokens, float32, `(batch,)`.
 """
 

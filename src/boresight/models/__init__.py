@@ -1,0 +1,1 @@
+"""Load models, compute log-probabilities, and sample."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from boresight.errors import UserError
-from boresight.models.quiet import quiet_bars
-from boresight.suggest import nearest
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +170,7 @@ def embedded_in(base: str) -> str | None:
 
 
 def _embedded(name: str) -> Path:
-    from boresight.models import countdown_tiny, starter
+    from boresight.models.embedded import countdown_tiny, starter
 
     return {"starter": starter.starter_path, "countdown-tiny": countdown_tiny.path}[name]()
 

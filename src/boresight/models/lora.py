@@ -15,11 +15,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from boresight.errors import UserError
-from boresight.models.quiet import quiet_bars
-from boresight.suggest import nearest
+from boresight.config.lora import LoraConfig
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     import torch
@@ -28,22 +27,6 @@ if TYPE_CHECKING:
 
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]
-
-
-class LoraConfig(BaseModel):
-    """Settings of the adapters: W becomes W + (alpha / r) B A, with A `(r, in)` and B `(out, r)`, B zero
-    at the start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    r: int = Field(default=16, gt=0)
-    """Rank of the update."""
-    alpha: float = Field(default=32, gt=0)
-    """Scale: the update is multiplied by alpha / r."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the adapters' inputs set to zero in training; always off for the reference."""
-    targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    """Names of the linear layers that get an adapter; `all-linear` is every one but the LM head."""
 
 
 def attach(model: PreTrainedModel, config: LoraConfig, seed: int, *, task: Task = "CAUSAL_LM") -> PeftModel:

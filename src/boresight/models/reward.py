@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boresight.core.errors import UserError
 from boresight.data.rows import Row
-from boresight.errors import UserError
-from boresight.models.logprobs import Layout, completions_per_row
-from boresight.models.packing import length, pack
-from boresight.models.plan import PackedPlan, causal_model, packed_plan, warn_once
-from boresight.models.stop_tokens import end_of_turn
-from boresight.models.transfer import to_device
+from boresight.data.stop_tokens import end_of_turn
+from boresight.models.kernels.to_device import to_device
+from boresight.models.packed.logprobs import Layout, completions_per_row
+from boresight.models.packed.packing import length, pack
+from boresight.models.packed.plan import PackedPlan, causal_model, packed_plan, warn_once
 
 
 def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Any:

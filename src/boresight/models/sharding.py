@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from boresight.models.plan import causal_model, settle
+from boresight.models.packed.plan import causal_model, settle
 
 Outputs = tuple[Any, ...]
 """Tensors, or None."""

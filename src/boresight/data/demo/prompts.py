@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from boresight.data.constraints import Constraint
-from boresight.data.schema import Prompt
+from boresight.core.schema import Prompt
+from boresight.tasks.constraints.constraint import Constraint
 
 TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Describe {topic} in one sentence.", Constraint("max_words", {"n": 15})),

@@ -1,0 +1,90 @@
+"""What is voted on: one prompt, two different answers, in an order that tells nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.evaluation.systems import matched, prompts_of, read_answers
+from boresight.evaluation.win_rate import System
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """One question to a person. `left` and `right` are system and answer."""
+
+    prompt: Prompt
+    left: tuple[str, str]
+    right: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Duels:
+    """All questions, in the order asked, and how many prompts make none."""
+
+    names: tuple[str, str]
+    duels: tuple[Duel, ...]
+    identical: int
+    missing: int
+
+    @property
+    def sentence(self) -> str:
+        """What there is to vote on."""
+        said = f"{len(self.duels):,} {'prompt' if len(self.duels) == 1 else 'prompts'} to vote on"
+        for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
+            if count:
+                said += f"; {count:,} with {what} {'is' if count == 1 else 'are'} left out"
+        return said + "."
+
+
+def read_duels(a: Path, b: Path, seed: int = 0) -> Duels:
+    """Duels of two run folders or answers files, matched by prompt.
+
+    Raises:
+        UserError: no answers there, no prompt in common, or nothing to vote on.
+    """
+    names = (_name(a), _name(b))
+    if names[0] == names[1]:
+        names = (str(a), str(b))
+    if names[0] == names[1]:
+        raise UserError(f"{a}: is given twice; an arena needs two systems.")
+    answers = read_answers(a)
+    prompts = prompts_of(answers, a)
+    systems = (
+        matched(names[0], prompts, answers, a),
+        matched(names[1], prompts, read_answers(b), b),
+    )
+    found = make_duels(prompts, systems, seed)
+    if not found.duels:
+        raise UserError(f"{a} and {b}: there is nothing to vote on, no prompt has two different answers.")
+    return found
+
+
+def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: int = 0) -> Duels:
+    """Prompts and sides in an order drawn from `seed`, the same whenever the arena is opened again."""
+    duels, identical, missing = [], 0, 0
+    for prompt in sorted(prompts, key=lambda p: _drawn(seed, "place", p.id)):
+        first, second = (system.answers.get(prompt.id) for system in systems)
+        if first is None or second is None:
+            missing += 1
+        elif first.strip() == second.strip():
+            identical += 1
+        else:
+            sides = [(systems[0].name, first), (systems[1].name, second)]
+            if _drawn(seed, "side", prompt.id)[0] % 2:
+                sides.reverse()
+            duels.append(Duel(prompt, *sides))
+    return Duels((systems[0].name, systems[1].name), tuple(duels), identical, missing)
+
+
+def _name(path: Path) -> str:
+    """A run folder's name, or a file's without its ending."""
+    return path.resolve().name if path.is_dir() else path.name.split(".")[0]
+
+
+def _drawn(seed: int, what: str, id: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{what}\0{id}".encode()).digest()

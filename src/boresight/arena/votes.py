@@ -1,0 +1,165 @@
+"""Votes on disk, each one there before the next question is asked.
+
+    preferences.jsonl   decided votes as canonical preference pairs: `boresight train` reads the file as it is
+    ties.jsonl          votes for neither, with both answers
+
+A vote is one line, written and flushed to the disk. A line that a power cut left torn is cut off when the
+folder is opened again; nothing before it can be.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+from boresight.arena.duels import Duel
+from boresight.core.errors import UserError
+from boresight.core.schema import Message, Preference
+from boresight.data.write import to_record
+from boresight.evaluation.win_rate import rate_interval
+from boresight.stats.intervals import Interval
+
+Choice = Literal["left", "right", "tie"]
+CHOICES: tuple[Choice, ...] = ("left", "right", "tie")
+
+
+class Votes:
+    """The votes in a folder, open for more. One process at a time.
+
+    Raises:
+        UserError: another arena writes there, or the votes are on other systems.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, str]):
+        self.folder, self.names = folder, names
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"{folder}: another arena is writing there; close it or choose another --out."
+            ) from None
+        self._files = {name: _open(folder / name) for name in ("preferences.jsonl", "ties.jsonl")}
+        self._winners: dict[str, str | None] = {}
+        for name, file in self._files.items():
+            for number, line in enumerate(_lines(file), start=1):
+                self._remember(line, f"{folder / name}, row {number}")
+        self._last: tuple[str, str, int] | None = None
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        for file in self._files.values():
+            file.close()
+        self._lock.close()
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._winners
+
+    def __len__(self) -> int:
+        return len(self._winners)
+
+    @property
+    def rate(self) -> Interval | None:
+        """Win rate of the second system over the first, ties half; None before the first vote."""
+        second = self.names[1]
+        outcomes = [0.5 if w is None else float(w == second) for w in self._winners.values()]
+        return rate_interval(outcomes) if outcomes else None
+
+    def add(self, duel: Duel, choice: Choice) -> None:
+        """Record a vote; it is on the disk when this returns."""
+        winner, loser = (duel.left, duel.right) if choice != "right" else (duel.right, duel.left)
+        name = "ties.jsonl" if choice == "tie" else "preferences.jsonl"
+        record = _tie(duel) if choice == "tie" else _preference(duel, winner, loser, choice)
+        file = self._files[name]
+        start = file.seek(0, os.SEEK_END)
+        try:
+            _append(file, json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            _to_disk(file)
+        except OSError:
+            file.truncate(start)
+            raise
+        self._winners[duel.prompt.id] = None if choice == "tie" else winner[0]
+        self._last = (duel.prompt.id, name, start)
+
+    def undo(self) -> str | None:
+        """Take the last vote of this session back; returns its prompt's id, None when there is none."""
+        if self._last is None:
+            return None
+        id, name, start = self._last
+        self._files[name].truncate(start)
+        _to_disk(self._files[name])
+        del self._winners[id]
+        self._last = None
+        return id
+
+    def _remember(self, line: bytes, where: str) -> None:
+        try:
+            row = json.loads(line)
+            id, voted = row["id"], row["meta"]["arena"]
+            winner, systems = voted["winner"], set(voted["systems"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{where}: is not a vote of an arena; move the file away or choose another --out."
+            ) from None
+        if systems != set(self.names):
+            raise UserError(
+                f"{where}: the vote is between {' and '.join(sorted(systems))}; choose another --out."
+            )
+        self._winners[id] = winner
+
+
+def _preference(
+    duel: Duel, winner: tuple[str, str], loser: tuple[str, str], choice: Choice
+) -> dict[str, Any]:
+    meta = {"arena": _circumstances(duel) | {"winner": winner[0], "side": choice}}
+    chosen, rejected = _said(winner[1]), _said(loser[1])
+    return to_record(Preference(duel.prompt.prompt, chosen, rejected, duel.prompt.id, meta=meta))
+
+
+def _tie(duel: Duel) -> dict[str, Any]:
+    answers = {name: text for name, text in (duel.left, duel.right)}
+    meta = {"arena": _circumstances(duel) | {"winner": None}}
+    return {"id": duel.prompt.id, "prompt": duel.prompt.prompt, "answers": answers, "meta": meta}
+
+
+def _circumstances(duel: Duel) -> dict[str, Any]:
+    return {"systems": [duel.left[0], duel.right[0]], "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+
+
+def _said(text: str) -> list[Message]:
+    return [Message(role="assistant", content=text)]
+
+
+def _open(path: Path) -> FileIO:
+    """The file for reading and appending, without the torn line that a crash may have left at its end."""
+    file = path.open("a+b", buffering=0)
+    file.seek(0)
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        file.truncate(whole)
+        _to_disk(file)
+    return file
+
+
+def _lines(file: FileIO) -> list[bytes]:
+    file.seek(0)
+    return [line for line in file.read().split(b"\n") if line.strip()]
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    # Unbuffered: what does not fit on the disk is not kept back to be written with the next vote.
+    if file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _to_disk(file: FileIO) -> None:
+    os.fsync(file.fileno())

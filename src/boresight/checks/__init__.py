@@ -1,0 +1,1 @@
+"""Checks of a recipe, its data and its model before training."""

@@ -1,0 +1,89 @@
+"""Keep what was found in data, under a digest of everything it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boresight.config.recipe import Recipe
+from boresight.data.reading.files import sha256
+from boresight.findings.finding import Finding, from_json
+from boresight.scorers.rewards import BUILTIN
+
+NOT_LOOKED_AT = ("optim", "check", "evaluate")
+"""Sections of a recipe on which nothing in data or tokens depends."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Findings about data and tokens, and the counts that other checks need.
+
+    `rows` are the rows training will keep, `sampled` how many were tokenised here, `answer_tokens` and
+    `row_tokens` their mean lengths; None where unknown.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    rows: int | None = None
+    sampled: int = 0
+    answer_tokens: float | None = None
+    row_tokens: float | None = None
+
+
+def key(recipe: Recipe) -> str | None:
+    """Digest of the data's bytes, the recipe, tokenizer and template files, and these checks; None for data
+    that is not in local files, and for rewards that may be other ones next time: a user's function, a model.
+    """
+    files = local_files(recipe)
+    if not files or not all(reward.function in BUILTIN for reward in recipe.reward):
+        return None
+    looked_at = {name: part for name, part in recipe.to_dict().items() if name not in NOT_LOOKED_AT}
+    digest = hashlib.sha256(json.dumps(looked_at, sort_keys=True).encode())
+    own = sorted(Path(__file__).parent.rglob("*.py"))
+    for file in [*files, *own, *_tokenizer_files(recipe)]:
+        digest.update(sha256(file).encode())
+    return digest.hexdigest()
+
+
+def local_files(recipe: Recipe) -> list[Path]:
+    """The files of the data; none where any part of them is no local file."""
+    files = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
+    return files if all(file.is_file() for file in files) else []
+
+
+def read(key: str) -> Looked | None:
+    """What was kept under `key`; None when there is nothing, or nothing that can be read."""
+    try:
+        raw = json.loads(_file(key).read_text(encoding="utf-8"))
+        return Looked([from_json(line) for line in raw.pop("findings")], **raw)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(key: str, looked: Looked) -> None:
+    """Keep `looked`; where the cache folder cannot be written, nothing is kept and nothing is lost."""
+    kept = {name: value for name, value in vars(looked).items() if name != "findings"}
+    kept["findings"] = [finding.as_json() for finding in looked.findings]
+    file = _file(key)
+    part = file.with_name(f".{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(kept), encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        return
+
+
+def _tokenizer_files(recipe: Recipe) -> list[Path]:
+    folder = Path(recipe.model.name).expanduser()
+    template = Path(recipe.model.chat_template or "").expanduser()
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    found = [place / name for place in (folder, folder / "model") for name in names]
+    return [file for file in [*found, template] if file.is_file()]
+
+
+def _file(key: str) -> Path:
+    from boresight.models.embedded.starter import cache_folder
+
+    return cache_folder() / "check" / f"{key}.json"

@@ -1,0 +1,59 @@
+"""Examples as they were read, before any tokenizer sees them: what the checks of data look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from boresight.core.schema import Demonstration, Example, Message, Preference
+
+SAMPLE = 1000
+FEWEST = 30
+"""With fewer examples than this, shares say nothing and are not judged."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training and held-out examples, as they were read."""
+
+    train: Sequence[Example]
+    eval: Sequence[Example] = ()
+
+    @cached_property
+    def pairs(self) -> list[Preference]:
+        """The training pairs; empty for other kinds of data."""
+        return [example for example in self.train if isinstance(example, Preference)]
+
+    @cached_property
+    def answers(self) -> list[tuple[str, str]]:
+        """Chosen and rejected text of every training pair."""
+        return [(said(pair.chosen), said(pair.rejected)) for pair in self.pairs]
+
+    @cached_property
+    def scored(self) -> list[Preference]:
+        """Training pairs that carry both scores."""
+        return [p for p in self.pairs if p.chosen_score is not None and p.rejected_score is not None]
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The prompt of every training example."""
+        return [said(prompt_of(example)) for example in self.train]
+
+
+def said(turns: Iterable[Message]) -> str:
+    """The words of some turns."""
+    return "\n".join(message["content"] for message in turns)
+
+
+def prompt_of(example: Example) -> list[Message]:
+    """What stands before the answer; for a demonstration, before the last one."""
+    return example.messages[:-1] if isinstance(example, Demonstration) else example.prompt
+
+
+def turns_of(example: Example) -> Iterator[Message]:
+    """Every message of an example."""
+    if isinstance(example, Demonstration):
+        return iter(example.messages)
+    answers = [*example.chosen, *example.rejected] if isinstance(example, Preference) else []
+    return iter([*example.prompt, *answers])

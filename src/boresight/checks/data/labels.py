@@ -1,0 +1,114 @@
+"""Labels that contradict the scores, each other, or nothing at all."""
+
+from __future__ import annotations
+
+from boresight.checks.data.examples import FEWEST, Examples, said
+from boresight.findings.finding import Finding, error, graded, percent, warning
+
+
+def identical_pairs(data: Examples) -> Finding | None:
+    """Chosen and rejected are the same answer."""
+    ids = [p.id for p, (a, b) in zip(data.pairs, data.answers, strict=True) if a.split() == b.split()]
+    if not ids:
+        return None
+    share = len(ids) / len(data.pairs)
+    return graded(
+        "identical-pairs",
+        share,
+        0.2,
+        f"{len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) have the same answer on both sides; "
+        "their margin is 0 whatever the model does.",
+        "Remove these pairs.",
+        ids=ids,
+    )
+
+
+def labels_swapped(data: Examples) -> Finding | None:
+    """The scores of the source contradict most labels."""
+    ids, share = _inverted(data)
+    if share < 0.75:
+        return None
+    return error(
+        "labels-swapped",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        "score, so training would prefer the worse answer.",
+        "Swap chosen and rejected, or turn the sign of a score where lower is better.",
+        ids=ids,
+    )
+
+
+def labels_random(data: Examples) -> Finding | None:
+    """The scores of the source contradict about half of the labels."""
+    ids, share = _inverted(data)
+    if not 0.35 <= share < 0.75:
+        return None
+    return error(
+        "labels-random",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        "score: the labels are a coin toss, and accuracy cannot leave one half.",
+        "Build chosen and rejected from the scores.",
+        ids=ids,
+    )
+
+
+def labels_noisy(data: Examples) -> Finding | None:
+    """The scores of the source contradict some labels."""
+    ids, share = _inverted(data)
+    if not 0.02 <= share < 0.35:
+        return None
+    return warning(
+        "labels-noisy",
+        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
+        f"score; that caps held-out accuracy at about {1 - share:.0%}.",
+        "Swap or remove these pairs, or set method.label_smoothing to their share.",
+        ids=ids,
+    )
+
+
+def conflicting_labels(data: Examples) -> Finding | None:
+    """The same two answers to one prompt, preferred both ways."""
+    seen: dict[tuple[str, str, str], str] = {}
+    ids = []
+    for pair, (chosen, rejected) in zip(data.pairs, data.answers, strict=True):
+        prompt = said(pair.prompt)
+        if chosen != rejected and (prompt, rejected, chosen) in seen:
+            ids += [pair.id]
+        seen[prompt, chosen, rejected] = pair.id
+    if not ids:
+        return None
+    share = len(ids) / len(data.pairs)
+    return graded(
+        "conflicting-labels",
+        share,
+        0.1,
+        f"{len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) state the opposite of another pair "
+        "with the same prompt and answers, so the two cancel.",
+        "Keep one of each, by majority or by score.",
+        ids=ids,
+    )
+
+
+def equal_scores(data: Examples) -> Finding | None:
+    """Pairs whose scores do not differ."""
+    ids = [p.id for p in data.scored if p.chosen_score == p.rejected_score]
+    share = len(ids) / max(1, len(data.scored))
+    if share < 0.01 or len(data.scored) < FEWEST:
+        return None
+    return graded(
+        "equal-scores",
+        share,
+        0.5,
+        f"{len(ids):,} of {len(data.scored):,} scored pairs ({percent(share)}) have equal scores, so their "
+        "label is a coin toss.",
+        "Remove them.",
+        ids=ids,
+    )
+
+
+def _inverted(data: Examples) -> tuple[list[str], float]:
+    """Ids of pairs whose rejected answer scores higher, and their share of pairs with different scores."""
+    apart = [p for p in data.scored if p.chosen_score != p.rejected_score]
+    if len(apart) < FEWEST:
+        return [], 0.0
+    ids = [p.id for p in apart if (p.chosen_score or 0.0) < (p.rejected_score or 0.0)]
+    return ids, len(ids) / len(apart)

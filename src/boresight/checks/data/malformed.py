@@ -1,0 +1,101 @@
+"""Rows that are broken: turns without words, sides that do not belong together, damaged text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from boresight.checks.data import text
+from boresight.checks.data.examples import FEWEST, Examples, turns_of
+from boresight.core.schema import Message
+from boresight.findings.finding import Finding, error, graded, percent
+
+
+def scores_not_finite(data: Examples) -> Finding | None:
+    """A score of NaN or infinity."""
+    ids = [p.id for p in data.scored if not (_finite(p.chosen_score) and _finite(p.rejected_score))]
+    if not ids:
+        return None
+    return error(
+        "scores-not-finite",
+        f"{len(ids):,} of {len(data.pairs):,} pairs have a score that is NaN or infinite, so their label "
+        "rests on nothing.",
+        "Remove these rows, or leave their scores out.",
+        ids=ids,
+    )
+
+
+def empty_turns(data: Examples) -> Finding | None:
+    """A message without words."""
+    ids = [e.id for e in data.train if any(not m["content"].strip() for m in turns_of(e))]
+    if not ids:
+        return None
+    share = len(ids) / len(data.train)
+    return graded(
+        "empty-turns",
+        share,
+        0.05,
+        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) hold a turn without words, which "
+        "teaches the model to say nothing.",
+        "Remove these rows (data.bad_rows=drop leaves out those a reader rejects).",
+        ids=ids,
+    )
+
+
+def prompts_differ(data: Examples) -> Finding | None:
+    """The two sides of a pair answer different conversations."""
+    ids = [p.id for p in data.pairs if _user_turns(p.chosen) != _user_turns(p.rejected)]
+    if not ids:
+        return None
+    share = len(ids) / len(data.pairs)
+    return graded(
+        "prompts-differ",
+        share,
+        0.2,
+        f"In {len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) the user says something else "
+        "before the chosen answer than before the rejected one, so the two are not comparable.",
+        "Keep only pairs that share everything but the last answer.",
+        ids=ids,
+    )
+
+
+def template_in_text(data: Examples) -> Finding | None:
+    """Text that already carries a chat template's markers."""
+    ids = [e.id for e in data.train if any(text.has_markers(m["content"]) for m in turns_of(e))]
+    share = len(ids) / max(1, len(data.train))
+    if share < 0.01:
+        return None
+    return graded(
+        "template-in-text",
+        share,
+        0.2,
+        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) carry markers of a chat template "
+        "inside their words, so the template would be applied twice.",
+        "Store conversations as messages with plain words, and let model.chat_template write the markers.",
+        ids=ids,
+    )
+
+
+def encoding_damage(data: Examples) -> Finding | None:
+    """Characters that come from decoding with the wrong encoding."""
+    ids = [e.id for e in data.train if any(text.is_damaged(m["content"]) for m in turns_of(e))]
+    share = len(ids) / max(1, len(data.train))
+    if share < 0.005 or len(data.train) < FEWEST:
+        return None
+    return graded(
+        "encoding-damage",
+        share,
+        0.5,
+        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) hold replacement characters or "
+        "text decoded with the wrong encoding, which the model learns to write.",
+        "Read the source as UTF-8, or repair it, before training on it.",
+        ids=ids,
+    )
+
+
+def _user_turns(turns: Sequence[Message]) -> list[str]:
+    return [m["content"] for m in turns if m["role"] == "user"]
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,174 @@
+"""What could be learnt, or measured, instead of the preference: memory, length, phrases.
+
+All of it is exact and runs over every example, except `prompts_shuffled` and `foreign_answers`, which draw
+`SAMPLE` of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from boresight.checks.data import text
+from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, prompt_of, said
+from boresight.core.schema import Demonstration, Preference
+from boresight.findings.finding import Finding, graded, note, percent, warning
+
+
+def train_eval_overlap(data: Examples) -> Finding | None:
+    """Held-out examples that are trained on."""
+    if not data.eval:
+        return None
+    trained = set(data.prompts)
+    ids = [e.id for e in data.eval if said(prompt_of(e)) in trained]
+    if not ids:
+        return None
+    share = len(ids) / len(data.eval)
+    return graded(
+        "train-eval-overlap",
+        share,
+        0.05,
+        f"{len(ids):,} of {len(data.eval):,} held-out examples ({percent(share)}) have a prompt that is "
+        "also trained on, so held-out numbers measure memory.",
+        "Remove these prompts from one side, or leave data.eval out: the split keeps equal prompts together.",
+        ids=ids,
+    )
+
+
+def prompts_shuffled(data: Examples) -> Finding | None:
+    """Answers share no more words with their own prompt than with somebody else's.
+
+    The statistic is the mean, over up to `SAMPLE` pairs, of (share of the own prompt's words that the answer
+    repeats) minus (share of the next row's), in standard errors; rare words weigh more. Data whose answers
+    never repeat a word of their prompt cannot be told from shuffled data, which is why this is a warning.
+    """
+    paired = _prompts_and_answers(data)
+    if len(paired) < 2 * FEWEST:
+        return None
+    gaps = text.overlap_gaps(paired)
+    spread = float(gaps.std()) / math.sqrt(len(gaps))
+    if not spread or float(gaps.mean()) > 2.5 * spread:
+        return None
+    return warning(
+        "prompts-shuffled",
+        f"In {len(gaps):,} sampled examples the answers share no more words with their own prompt than with "
+        "another example's, as if prompts and answers had been shuffled.",
+        "Read a few rows with `boresight data show`, and check how the file was joined.",
+        count=len(gaps),
+    )
+
+
+def length_leak(data: Examples) -> Finding | None:
+    """Length alone predicts the label."""
+    if len(data.pairs) < FEWEST:
+        return None
+    lengths = np.array([(len(a), len(b)) for a, b in data.answers])
+    auc = float((np.sign(lengths[:, 0] - lengths[:, 1]) + 1).mean() / 2)
+    far, noise = abs(auc - 0.5), 0.98 / math.sqrt(len(lengths))
+    if far < 0.1 or far < noise:
+        return None
+    side, word = ("chosen", "longer") if auc > 0.5 else ("rejected", "shorter")
+    return warning(
+        "length-leak",
+        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {len(lengths):,} pairs: a rule "
+        "that looks at nothing but length would do as well, and length is what the model will learn.",
+        f"Balance lengths, or read results beside answer length: expect {word} answers.",
+        count=len(lengths),
+        numbers=(("auc", auc),),
+    )
+
+
+def boilerplate(data: Examples) -> Finding | None:
+    """A phrase that gives the label away: openings, endings and refusals on one side only."""
+    if len(data.pairs) < FEWEST:
+        return None
+    found = text.telling_phrase(data.answers)
+    if found is None:
+        return None
+    phrase, side, share, other = found
+    return warning(
+        "boilerplate",
+        f"{percent(share)} of the {side} answers carry {phrase!r} against {percent(other)} of the others, "
+        "so the phrase gives the label away.",
+        "Remove the phrase from both sides, or the pairs that have it.",
+        count=round(share * len(data.pairs)),
+    )
+
+
+def near_identical_pairs(data: Examples) -> Finding | None:
+    """The two answers differ by less than a tenth of their characters."""
+    close = [
+        p.id
+        for p, (a, b) in zip(data.pairs, data.answers, strict=True)
+        if a.split() != b.split() and text.distance(a, b) < 0.1
+    ]
+    share = len(close) / max(1, len(data.pairs))
+    if share < 0.05 or len(data.pairs) < FEWEST:
+        return None
+    return warning(
+        "near-identical-pairs",
+        f"{len(close):,} of {len(data.pairs):,} pairs ({percent(share)}) differ in less than a tenth of "
+        "their text; such pairs make the chosen answer less likely too (arXiv 2402.13228).",
+        "Remove them, or set method.dpop_lambda.",
+        ids=close,
+    )
+
+
+def foreign_answers(data: Examples) -> Finding | None:
+    """Answers in another script than their prompt."""
+    paired = _prompts_and_answers(data)
+    odd = [p for p in paired if text.script(p[1]) != text.script(p[2]) and text.script(p[2])]
+    odd = [p for p in odd if text.script(p[1])]
+    share = len(odd) / max(1, len(paired))
+    if share < 0.05 or len(paired) < FEWEST:
+        return None
+    return warning(
+        "foreign-answers",
+        f"{percent(share)} of {len(paired):,} sampled answers are in another script than their prompt.",
+        "Filter by language, unless translation is the task.",
+        ids=[id for id, _, _ in odd],
+    )
+
+
+def duplicated_prompts(data: Examples) -> Finding | None:
+    """Prompts that come back."""
+    counts = Counter(data.prompts)
+    repeats = len(data.prompts) - len(counts)
+    share = repeats / max(1, len(data.prompts))
+    if share < 0.01 or len(data.prompts) < FEWEST:
+        return None
+    say = warning if share > 0.2 else note
+    return say(
+        "duplicated-prompts",
+        f"{repeats:,} of {len(data.prompts):,} examples ({percent(share)}) repeat an earlier prompt, so "
+        "there is less data than it seems.",
+        "Keep one example a prompt, unless several answers to it are meant.",
+        count=repeats,
+    )
+
+
+def eval_too_small(data: Examples) -> Finding | None:
+    """A held-out set whose interval is wider than any likely effect."""
+    if not 0 < len(data.eval) < 100:
+        return None
+    reach = 0.98 / math.sqrt(len(data.eval))
+    return note(
+        "eval-too-small",
+        f"{len(data.eval):,} held-out examples give a share a 95 % interval of about ±{reach:.0%}.",
+        "Hold out more with data.eval_rows; 400 give ±5 points.",
+        count=len(data.eval),
+    )
+
+
+def _prompts_and_answers(data: Examples) -> list[tuple[str, str, str]]:
+    """Id, last user turn and answer of up to `SAMPLE` examples, evenly spread."""
+    step = max(1, len(data.train) // SAMPLE)
+    found = []
+    for example in data.train[::step][:SAMPLE]:
+        if isinstance(example, Preference):
+            found.append((example.id, example.prompt[-1]["content"], said(example.chosen)))
+        elif isinstance(example, Demonstration) and len(example.messages) > 1:
+            found.append((example.id, example.messages[-2]["content"], example.messages[-1]["content"]))
+    return found

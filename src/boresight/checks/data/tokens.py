@@ -1,0 +1,297 @@
+"""Checks of token rows: what is scored, what is cut, and whether everybody uses one template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from boresight.data.rows import Completion, Row
+from boresight.data.stop_tokens import EndOfTurn
+from boresight.findings.finding import Finding, error, graded, note, percent, warning
+
+SIDES = ("chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Rows at full length, as the template and the tokenizer make them, and what will be done to them.
+
+    `refused` are ids and reasons of examples that make no row whatever their length. `templates` maps
+    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation.
+    """
+
+    rows: Sequence[Row]
+    end: EndOfTurn
+    max_length: int
+    truncation: str = "drop"
+    pad: int | None = None
+    bos: int | None = None
+    unknown: int | None = None
+    refused: Sequence[tuple[str, str]] = ()
+    templates: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def completions(self) -> list[tuple[str, Completion]]:
+        """Row id and completion, of all rows."""
+        return [(row.id, c) for row in self.rows for c in row.completions]
+
+    @property
+    def total(self) -> int:
+        """Examples looked at."""
+        return len(self.rows) + len(self.refused)
+
+
+def template_mismatch(tokens: Tokens) -> Finding | None:
+    """Training and another user of the model write conversations differently."""
+    mine = tokens.templates.get("training")
+    for name, theirs in tokens.templates.items():
+        if mine is not None and theirs != mine:
+            return _differing(name, mine, theirs)
+    return None
+
+
+def all_masked(tokens: Tokens) -> Finding | None:
+    """Completions in which no token is scored."""
+    ids = _ids(tokens, lambda c: c.scored == 0)
+    if not ids:
+        return None
+    return graded(
+        "all-masked",
+        len(ids) / len(tokens.rows),
+        0.01,
+        f"In {len(ids):,} of {len(tokens.rows):,} rows an answer has no scored token, so its log-probability "
+        "is exactly 0, and a preference loss stays at 0.6931.",
+        "Raise data.max_length, and look at the mask with `boresight data show`.",
+        ids=ids,
+    )
+
+
+def pad_masks_eos(tokens: Tokens) -> Finding | None:
+    """The end-of-turn token is masked because it is the padding token."""
+    ids = _ids(tokens, lambda c: _ends(c, tokens.end.id) and not c.mask[-1])
+    if not ids or tokens.pad != tokens.end.id:
+        return None
+    return error(
+        "pad-masks-eos",
+        f"The padding token is the end-of-turn token {tokens.end.text}, and masking it away leaves that "
+        f"token unscored in {len(ids):,} of {len(tokens.rows):,} rows: the model never learns to stop.",
+        "Mask by position, never by token id, or give padding a token of its own.",
+        ids=ids,
+    )
+
+
+def eos_not_scored(tokens: Tokens) -> Finding | None:
+    """The end-of-turn token is there and not scored."""
+    ids = _ids(tokens, lambda c: _ends(c, tokens.end.id) and not c.mask[-1])
+    if len(ids) <= 0.01 * len(tokens.rows):
+        return None
+    return error(
+        "eos-not-scored",
+        f"The end-of-turn token {tokens.end.text} stands at the end of {len(ids):,} of {len(tokens.rows):,} "
+        "rows but is not scored: the model never learns to stop.",
+        "Let the loss mask include the end-of-turn token.",
+        ids=ids,
+    )
+
+
+def eos_missing(tokens: Tokens) -> Finding | None:
+    """Answers end without an end-of-turn token although nothing cut them."""
+    ids = _ids(tokens, lambda c: not c.truncated and c.scored > 0 and not _ends(c, tokens.end.id))
+    if len(ids) <= 0.01 * len(tokens.rows):
+        return None
+    return error(
+        "eos-missing",
+        f"{len(ids):,} of {len(tokens.rows):,} rows have an answer that does not end with {tokens.end.text} "
+        "although nothing cut it: the trained model will not stop.",
+        "Use a chat template that ends an assistant's turn with a special token.",
+        ids=ids,
+    )
+
+
+def double_bos(tokens: Tokens) -> Finding | None:
+    """Prompts that begin with two beginning-of-sequence tokens."""
+    twice = [r.id for r in tokens.rows if tokens.bos is not None and list(r.prompt[:2]) == [tokens.bos] * 2]
+    if not twice:
+        return None
+    return error(
+        "double-bos",
+        f"{len(twice):,} of {len(tokens.rows):,} prompts begin with two beginning-of-sequence tokens: the "
+        "template writes one and the tokenizer adds another.",
+        "Tokenise rendered text without adding special tokens, and keep the token out of the data.",
+        ids=twice,
+    )
+
+
+def padding_in_rows(tokens: Tokens) -> Finding | None:
+    """Padding tokens inside rows, on the left or on the right."""
+    if tokens.pad is None or tokens.pad == tokens.end.id:
+        return None
+    left = [row.id for row in tokens.rows if len(row.prompt) and row.prompt[0] == tokens.pad != tokens.bos]
+    right = _ids(tokens, lambda c: _ends(c, tokens.pad))
+    if not left and not right:
+        return None
+    side, ids = ("left", left) if left else ("right", right)
+    return error(
+        "padding-in-rows",
+        f"{len(ids):,} of {len(tokens.rows):,} rows are padded on the {side}, so positions and attention "
+        "count tokens that are not there.",
+        "Keep rows unpadded; batches are packed.",
+        ids=ids,
+    )
+
+
+def prompt_not_prefix(tokens: Tokens) -> Finding | None:
+    """Prompt and answer share a token."""
+    ids = [id for id, reason in tokens.refused if "into one token" in reason]
+    if not ids:
+        return None
+    return graded(
+        "prompt-not-prefix",
+        len(ids) / tokens.total,
+        0.2,
+        f"In {len(ids):,} of {tokens.total:,} examples the tokenizer joins the end of the prompt and the "
+        "start of the answer into one token, so training sees what generation never does; they are left out.",
+        "Remove the white space that these answers start with.",
+        ids=ids,
+    )
+
+
+def template_refuses(tokens: Tokens) -> Finding | None:
+    """Conversations that the chat template cannot write."""
+    refused = [(id, reason) for id, reason in tokens.refused if "into one token" not in reason]
+    if not refused:
+        return None
+    return graded(
+        "template-refuses",
+        len(refused) / tokens.total,
+        0.2,
+        f"{len(refused):,} of {tokens.total:,} examples are left out because of the chat template, the "
+        f"first for this reason: {refused[0][1].rstrip('.')}.",
+        "Change these conversations, or set model.chat_template to a template that takes them.",
+        ids=[id for id, _ in refused],
+    )
+
+
+def unknown_tokens(tokens: Tokens) -> Finding | None:
+    """Text that the vocabulary cannot write."""
+    if tokens.unknown is None:
+        return None
+    ids = [row.id for row in tokens.rows if any(tokens.unknown in part for part in _parts(row))]
+    if not ids:
+        return None
+    return graded(
+        "unknown-tokens",
+        len(ids) / len(tokens.rows),
+        0.05,
+        f"{len(ids):,} of {len(tokens.rows):,} rows hold the unknown token: the tokenizer cannot write their "
+        "text.",
+        "Use data made for this model, or another model.",
+        ids=ids,
+    )
+
+
+def chosen_truncated(tokens: Tokens) -> Finding | None:
+    """The limit cuts chosen answers more than rejected ones."""
+    return _truncated(tokens, 0)
+
+
+def rejected_truncated(tokens: Tokens) -> Finding | None:
+    """The limit cuts rejected answers more than chosen ones."""
+    return _truncated(tokens, 1)
+
+
+def rows_truncated(tokens: Tokens) -> Finding | None:
+    """The limit is too short for many rows, whichever side is longer."""
+    ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
+    share = len(ids) / max(1, len(tokens.rows))
+    if share <= 0.05 or _leaning(tokens) is not None:
+        return None
+    return warning(
+        "rows-truncated",
+        f"{percent(share)} of {len(tokens.rows):,} rows are longer than data.max_length "
+        f"{tokens.max_length:,}; "
+        f"{_consequence(tokens)}.",
+        "Raise data.max_length.",
+        ids=ids,
+    )
+
+
+def few_truncated(tokens: Tokens) -> Finding | None:
+    """Very long answers are rare enough not to matter, but are said."""
+    ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
+    share = len(ids) / max(1, len(tokens.rows))
+    if not 0 < share <= 0.05:
+        return None
+    return note(
+        "few-truncated",
+        f"{percent(share)} of {len(tokens.rows):,} rows are longer than data.max_length "
+        f"{tokens.max_length:,}; "
+        f"{_consequence(tokens)}.",
+        "Raise data.max_length if they matter.",
+        ids=ids,
+    )
+
+
+def _truncated(tokens: Tokens, side: int) -> Finding | None:
+    if _leaning(tokens) != side:
+        return None
+    cuts = [_cut(tokens, row) for row in tokens.rows]
+    ids = [row.id for row, cut in zip(tokens.rows, cuts, strict=True) if cut[side]]
+    other = sum(cut[1 - side] for cut in cuts)
+    mine, theirs = SIDES[side], SIDES[1 - side]
+    return warning(
+        f"{mine}-truncated",
+        f"data.max_length {tokens.max_length:,} is too short for the {mine} answer of {len(ids):,} of "
+        f"{len(tokens.rows):,} rows and for the {theirs} answer of {other:,}; {_consequence(tokens)}, which "
+        "changes what the labels say about length.",
+        "Raise data.max_length until both sides fit.",
+        ids=ids,
+    )
+
+
+def _leaning(tokens: Tokens) -> int | None:
+    """The side that is cut at least twice as often as the other, where more than 5 % of rows are cut."""
+    cuts = [_cut(tokens, row) for row in tokens.rows if len(row.completions) == 2]
+    if sum(map(any, cuts)) <= 0.05 * max(1, len(tokens.rows)):
+        return None
+    chosen, rejected = (sum(cut[side] for cut in cuts) for side in (0, 1))
+    if max(chosen, rejected) < 2 * min(chosen, rejected):
+        return None
+    return 0 if chosen > rejected else 1
+
+
+def _cut(tokens: Tokens, row: Row) -> list[bool]:
+    """Which completions of a row do not fit."""
+    room = tokens.max_length - len(row.prompt)
+    return [len(c.ids) > room or c.truncated for c in row.completions]
+
+
+def _consequence(tokens: Tokens) -> str:
+    if tokens.truncation == "cut":
+        return "they lose their end and with it the end-of-turn token"
+    return "they are left out" if tokens.truncation == "drop" else "training will stop at the first of them"
+
+
+def _ids(tokens: Tokens, holds) -> list[str]:
+    """Ids of rows with a completion for which it holds, each once."""
+    return list(dict.fromkeys(id for id, completion in tokens.completions if holds(completion)))
+
+
+def _ends(completion: Completion, token: int | None) -> bool:
+    return len(completion.ids) > 0 and completion.ids[-1] == token
+
+
+def _parts(row: Row):
+    return [row.prompt, *(c.ids for c in row.completions)]
+
+
+def _differing(name: str, mine: str, theirs: str) -> Finding:
+    at = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), 0)
+    a, b = mine[max(0, at - 8) : at + 24], theirs[max(0, at - 8) : at + 24]
+    return error(
+        "template-mismatch",
+        f"Training writes a conversation as {a!r} where the {name} template writes {b!r}: the model would be "
+        "used on text it was not trained on.",
+        "Use one chat template everywhere; leave model.chat_template out to keep the model's own.",
+    )

@@ -1,0 +1,1 @@
+"""The margin and loss to expect from the sum of learning rates."""

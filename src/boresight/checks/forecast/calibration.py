@@ -1,0 +1,196 @@
+"""From a learning-rate budget to the margin it has bought in other runs.
+
+Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
+can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How
+steep that curve is depends on the pairs, by a factor of ten and more, and less on the model: a forecast is
+the middle of all curves of this kind of training, and its range holds them all. `calibration.jsonl` holds
+measured points, a run or a model card a line; `scripts/calibrate.py` adds a run's own.
+
+    {"model", "parameters", "lora", "method", "beta", "data", "source",
+     "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+
+FILE = Path(__file__).with_name("calibration.jsonl")
+SPREAD = 1.5
+"""What another model or batch adds to the range of the curves, as a factor."""
+SAME_BUDGET = 1.05
+"""Points whose budgets differ by less are averaged."""
+ALIKE_IN_SIZE = 4.0
+"""Curves count whose model is at most this many times further from a size than the nearest."""
+SMALLEST_MODEL = 30_000_000
+"""The curves say nothing about models far smaller than those they were measured on."""
+LARGEST_MARGIN = 30.0
+
+Point = tuple[float, float, float | None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Held-out margin and accuracy over the sum of learning rates, of one model on one set of pairs."""
+
+    model: str
+    parameters: int
+    lora: bool
+    data: str
+    source: str
+    points: tuple[Point, ...]
+
+    def margin(self, budget: float) -> float:
+        """Expected margin, nats: interpolated in the logarithm of both.
+
+        Below the first point it is proportional to the budget, as small changes are; above the last it goes
+        on as between the last two, but neither faster than the budget nor slower than its root.
+        """
+        known = [(math.log(x), math.log(h)) for x, h, _ in self.points if h > 0]
+        x, (first, last) = math.log(budget), (known[0], known[-1])
+        if x <= first[0]:
+            return math.exp(first[1] + x - first[0])
+        if x >= last[0]:
+            slope = _slope(known[-2], last) if len(known) > 1 else 1.0
+            return min(LARGEST_MARGIN, math.exp(last[1] + min(1.0, max(0.5, slope)) * (x - last[0])))
+        right = next(i for i, (at, _) in enumerate(known) if at >= x)
+        left = known[right - 1]
+        return min(LARGEST_MARGIN, math.exp(left[1] + _slope(left, known[right]) * (x - left[0])))
+
+    def accuracy(self, budget: float) -> float | None:
+        """Expected held-out accuracy: linear in the logarithm of the budget.
+
+        Below the first point it falls to one half with the budget; above the last it stays.
+        """
+        known = [(math.log(x), a) for x, _, a in self.points if a is not None]
+        if not known:
+            return None
+        x = math.log(budget)
+        for (x0, y0), (x1, y1) in zip(known, known[1:], strict=False):
+            if x0 <= x <= x1:
+                return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+        if x > known[-1][0]:
+            return known[-1][1]
+        return 0.5 + (max(0.5, known[0][1]) - 0.5) * math.exp(x - known[0][0])
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a budget buys: the middle and the ends of the range, nats, and where this is known from."""
+
+    low: float
+    middle: float
+    high: float
+    accuracy: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """The curves that a forecast is made from."""
+
+    curves: tuple[Curve, ...]
+
+    def margin(self, budget: float) -> float:
+        """The geometric mean of what the curves say, nats."""
+        return math.exp(_mean([math.log(curve.margin(budget)) for curve in self.curves]))
+
+    def budget(self, margin: float) -> float:
+        """The sum of learning rates that buys `margin` nats, by bisection."""
+        low, high = 1e-8, 10.0
+        while high / low > 1.001:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if self.margin(middle) < margin else (low, middle)
+        return high
+
+    def expect(self, budget: float) -> Expectation:
+        """The middle, and a range that holds every curve and a half more."""
+        each = [curve.margin(budget) for curve in self.curves]
+        return Expectation(
+            low=min(each) / SPREAD,
+            middle=self.margin(budget),
+            high=min(LARGEST_MARGIN, max(each) * SPREAD),
+            accuracy=_mean_known([curve.accuracy(budget) for curve in self.curves]),
+            source="; ".join(f"{curve.model} on {curve.data}" for curve in self.curves),
+        )
+
+
+def curves(file: Path = FILE) -> list[Curve]:
+    """Every measured curve; runs of one model on the same data are pooled."""
+    pooled: dict[tuple[str, bool, str], list[dict]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            raw = json.loads(line)
+            pooled.setdefault((raw["model"], raw["lora"], raw["data"]), []).append(raw)
+    return [_pool(group) for group in pooled.values()]
+
+
+def expect(budget: float, parameters: int | None, lora: bool, like: str | None = None) -> Expectation | None:
+    """The margin that a sum of learning rates buys; None where `choose` has no curves."""
+    family = choose(parameters, lora, like)
+    return family.expect(budget) if family else None
+
+
+def choose(
+    parameters: int | None, lora: bool, like: str | None = None, known: Sequence[Curve] | None = None
+) -> Family | None:
+    """The curves of this kind of training nearest in size; only those on the data `like` where it is given.
+
+    None for a model of unknown size or below `SMALLEST_MODEL`.
+
+    Raises:
+        UserError: no curve was measured on the data `like`.
+    """
+    known = [curve for curve in (curves() if known is None else known) if curve.lora == lora]
+    if like is not None:
+        names = sorted({curve.data for curve in known})
+        if like not in names:
+            raise UserError(
+                f"check.like: no curve of {like!r}{nearest(like, names)}; add one with scripts/calibrate.py."
+            )
+        known = [curve for curve in known if curve.data == like]
+    if parameters is None or parameters < SMALLEST_MODEL:
+        return None
+    distances = [math.exp(abs(math.log(curve.parameters / parameters))) for curve in known]
+    most = ALIKE_IN_SIZE * min(distances)
+    return Family(tuple(curve for curve, d in zip(known, distances, strict=True) if d <= most))
+
+
+def _pool(group: list[dict]) -> Curve:
+    first = group[0]
+    points = sorted((float(x), float(h), a) for raw in group for x, h, a in raw["points"])
+    sources = "; ".join(dict.fromkeys(raw["source"] for raw in group))
+    return Curve(first["model"], first["parameters"], first["lora"], first["data"], sources, _merged(points))
+
+
+def _merged(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Neighbours with about the same budget averaged, so that interpolation never divides by zero."""
+    groups: list[list[Point]] = []
+    for point in points:
+        if groups and point[0] <= groups[-1][0][0] * SAME_BUDGET:
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return tuple(
+        (_mean([x for x, *_ in group]), _mean([h for _, h, _ in group]), _mean_known([a for *_, a in group]))
+        for group in groups
+    )
+
+
+def _slope(left: tuple[float, float], right: tuple[float, float]) -> float:
+    return (right[1] - left[1]) / (right[0] - left[0])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None

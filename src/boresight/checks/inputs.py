@@ -1,0 +1,142 @@
+"""Collect the facts that the checks look at, as far as they are at hand.
+
+Every part may be missing: a hub that cannot be reached, data that is not there yet. What is missing is
+said and left unchecked; it never stops the other checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from boresight import methods
+from boresight.checks.data.examples import SAMPLE, Examples
+from boresight.checks.data.tokens import Tokens
+from boresight.checks.forecast.published import RECIPES
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.chat import ensure_chat_template
+from boresight.data.prepare import draw, half, read_data, split
+from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
+from boresight.data.tokenize import tokenize
+from boresight.models.load import load_tokenizer, locate
+from boresight.models.lora import attach
+from boresight.training.forward import KINDS, Kind
+
+T = TypeVar("T")
+NO_LIMIT = 10**9
+PROBE = [
+    {"role": "user", "content": "What is a tide?"},
+    {"role": "assistant", "content": "Water that moves."},
+]
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass
+class Missing:
+    """Parts that could not be had, and why: a sentence each."""
+
+    why: dict[str, str] = field(default_factory=dict)
+
+    def attempt(self, part: str, get: Callable[..., T], *arguments: Any) -> T | None:
+        """What `get` returns, or None with the reason kept."""
+        try:
+            return get(*arguments)
+        except UserError as problem:
+            self.why[part] = str(problem)
+        except Exception as problem:  # a check that breaks must not stop a run that would work
+            first = (str(problem).strip() or "no message").splitlines()[0]
+            self.why[part] = f"{type(problem).__name__}: {first}"
+        return None
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """What the recipe's method eats."""
+    return KINDS[methods.get(recipe.method_name).Input]
+
+
+def read_examples(recipe: Recipe) -> Examples:
+    """Training and held-out examples, split as training would split them. Raises `UserError`."""
+    data = recipe.data
+    kind = kind_of(recipe).data
+    examples = list(read_data(data.train, kind, data).examples)
+    if data.eval:
+        there = half(read_data(data.eval, kind, data).examples, data.eval_half)
+        train, held = examples, draw(there, data.eval_rows, recipe.split_seed)
+    else:
+        train, held = split(examples, data.eval_rows, recipe.split_seed)
+        held = half(held, data.eval_half)
+    return Examples(draw(train, data.limit or len(train), recipe.split_seed), held)
+
+
+def make_tokens(recipe: Recipe, examples: Examples, tokenizer: Any) -> Tokens:
+    """Rows of up to `SAMPLE` examples at full length, and what each template makes of one conversation."""
+    own = tokenizer.chat_template
+    templates = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
+    ensure_chat_template(tokenizer, recipe.model.chat_template)
+    templates["training"] = rendered(tokenizer)
+    step = max(1, len(examples.train) // SAMPLE)
+    made = tokenize(examples.train[::step][:SAMPLE], tokenizer, max_length=NO_LIMIT)
+    return Tokens(
+        rows=made.rows,
+        end=end_of_turn(tokenizer),
+        max_length=recipe.data.max_length,
+        truncation=recipe.data.truncation,
+        pad=tokenizer.pad_token_id,
+        bos=tokenizer.bos_token_id,
+        unknown=tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.bos_token_id else None,
+        refused=made.dropped,
+        templates=templates,
+    )
+
+
+def rendered(tokenizer: Any) -> str:
+    """One conversation under the tokenizer's chat template."""
+    return str(tokenizer.apply_chat_template(PROBE, tokenize=False))
+
+
+def make_tokenizer(recipe: Recipe) -> Any:
+    """The recipe's tokenizer, its own template untouched. Raises `UserError`."""
+    return load_tokenizer(recipe.model.name)
+
+
+def make_skeleton(recipe: Recipe, tokenizer: Any) -> Any:
+    """The recipe's model without weights: on torch's `meta` device, wired and with adapters as in training.
+
+    Raises:
+        UserError: no such model, or adapters that fit no layer of it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    source = locate(recipe.model.name)
+    try:
+        config = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as problem:
+        first = str(problem).splitlines()[0]
+        raise UserError(f"model: {recipe.model.name!r} cannot be built from its config: {first}.") from None
+    with contextlib.suppress(OSError):  # a model without one generates by its config
+        model.generation_config = GenerationConfig.from_pretrained(
+            source.place, local_files_only=source.cached_only
+        )
+    model.tie_weights()
+    ensure_chat_template(tokenizer, recipe.model.chat_template)
+    wire_stop_tokens(model, tokenizer)
+    return attach(model, recipe.model.lora, seed=0) if recipe.model.lora else model
+
+
+def size_of(recipe: Recipe, model: Any | None) -> int | None:
+    """Parameters without adapters: counted, or known by name, or read off it as in `…-0.5B`."""
+    if model is not None:
+        return sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
+    name = recipe.model.name.rsplit("/", 1)[-1]
+    known = {published.model: published.parameters for published in RECIPES}
+    if name in known:
+        return known[name]
+    found = SIZE.search(name)
+    return round(float(found[1]) * (1e9 if found[2] in "bB" else 1e6)) if found else None

@@ -1,0 +1,1 @@
+"""Checks of model, method, rewards and machine."""

@@ -1,0 +1,110 @@
+"""Checks of a policy and its reference before the first update, on a few rows: are they one model?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from boresight.data.rows import Row
+from boresight.findings.finding import Finding, error
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.reference.frozen import Reference
+
+TOLERANCE = 1e-3
+"""Nats a row; rounding in float32 stays a hundred times below."""
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """A policy, its reference and some rows; log-probabilities are measured when asked for."""
+
+    policy: Any
+    reference: Reference
+    rows: Sequence[Row]
+
+    @cached_property
+    def ref(self) -> Any:
+        """The reference's log-probabilities, `(rows, k)`, nats."""
+        return self.reference(self.rows)
+
+    @cached_property
+    def trained(self) -> Any:
+        """The policy's, as training computes them."""
+        return self._policy(training=True)
+
+    @cached_property
+    def tested(self) -> Any:
+        """The policy's, with dropout off."""
+        return self._policy(training=False)
+
+    def _policy(self, *, training: bool) -> Any:
+        import torch
+
+        before = self.policy.training
+        self.policy.train(training)
+        with torch.no_grad():
+            sums = completion_logprobs(self.policy, self.rows).sums.float().cpu()
+        self.policy.train(before)
+        return sums
+
+
+def logps_not_finite(first: FirstStep) -> Finding | None:
+    """A row whose log-probability is NaN or infinite before any training."""
+    bad = ~first.tested.isfinite().all(dim=1)
+    if not bad.any():
+        return None
+    ids = [row.id for row, is_bad in zip(first.rows, bad.tolist(), strict=True) if is_bad]
+    return error(
+        "logps-not-finite",
+        f"The start model gives {len(ids)} of {len(first.rows)} rows a log-probability that is NaN or "
+        "infinite.",
+        "Look for broken weights (all rows) or a broken row (some), and compute in float32.",
+        ids=ids,
+    )
+
+
+def dropout_in_reference(first: FirstStep) -> Finding | None:
+    """The reference gives the same rows other numbers when asked again."""
+    gap = _gap(first.reference(first.rows), first.ref)
+    if gap <= TOLERANCE:
+        return None
+    return error(
+        "dropout-in-reference",
+        f"The reference gives the same rows log-probabilities that differ by up to {gap:.2g} nats when "
+        "asked twice: dropout is on in it.",
+        "Put the reference into evaluation mode.",
+    )
+
+
+def dropout_in_training(first: FirstStep) -> Finding | None:
+    """The policy equals the reference in evaluation mode and not in training mode."""
+    gap = _gap(first.trained, first.tested)
+    if gap <= TOLERANCE or _gap(first.tested, first.ref) > TOLERANCE:
+        return None
+    return error(
+        "dropout-in-training",
+        f"In training mode the policy differs from the reference by up to {gap:.2g} nats a row, in "
+        "evaluation mode it "
+        "does not: the model's own dropout is on.",
+        "Set the dropout rates in the model's config to 0.",
+    )
+
+
+def reference_not_policy(first: FirstStep) -> Finding | None:
+    """Policy and reference are different models, or saw different tokens."""
+    gap = _gap(first.tested, first.ref)
+    if gap <= TOLERANCE:
+        return None
+    return error(
+        "reference-not-policy",
+        f"Before training the policy differs from its reference by up to {gap:.2g} nats a row, so the "
+        "margins do not "
+        "start at 0.",
+        "Load both from the same weights, in one precision, with one template and one truncation.",
+    )
+
+
+def _gap(a: Any, b: Any) -> float:
+    return float((a - b).abs().nan_to_num(0.0).max())

@@ -1,0 +1,112 @@
+"""Will it fit, and how long will it take? Estimates to within a factor of two, from shapes alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+from boresight.config.recipe import Recipe
+from boresight.findings.finding import Finding, error, warning
+from boresight.training.memory import FLOAT, activation_gb, available_gb, training_state_gb
+
+LIBRARIES_GB = 0.7
+"""Resident memory of Python with torch and transformers."""
+EFFICIENCY = 0.4
+"""Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run asks of a machine.
+
+    `parameters` and `trained` are counts; `layers`, `hidden`, `intermediate` are the decoder's shape;
+    `row_tokens` is the mean packed row, `rows` how many row visits there are; None where unknown.
+    """
+
+    recipe: Recipe
+    parameters: int
+    trained: int
+    layers: int = 0
+    hidden: int = 0
+    intermediate: int = 0
+    row_tokens: float | None = None
+    rows: int | None = None
+    copies: int = 1
+    """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
+    passes: float = 3.0
+    """Forward-equivalents a token: one forward, twice that for backward, one more for a reference."""
+
+    @property
+    def memory_gb(self) -> float:
+        """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
+        or the only way."""
+        weights = self.parameters * FLOAT * self.copies / 1e9
+        rest = LIBRARIES_GB + weights + training_state_gb(self.trained)
+        kept, recomputed = (
+            activation_gb(
+                self.recipe.train.tokens_per_forward,
+                layers=self.layers,
+                hidden=self.hidden,
+                intermediate=self.intermediate,
+                recompute=recompute,
+            )
+            for recompute in (False, True)
+        )
+        mode = self.recipe.train.activations
+        again = mode == "recompute" or (mode == "auto" and rest + kept > available_gb())
+        return rest + (recomputed if again else kept)
+
+    @property
+    def operations(self) -> float | None:
+        """Floating-point operations of the whole run: 2 a parameter, token and pass."""
+        if self.row_tokens is None or self.rows is None:
+            return None
+        return 2.0 * self.parameters * self.row_tokens * self.rows * self.passes
+
+    @cached_property
+    def hours(self) -> float | None:
+        """Estimated duration of training on this machine, hours."""
+        return None if self.operations is None else self.operations / (EFFICIENCY * rate()) / 3600
+
+
+def memory(load: Load) -> Finding | None:
+    """The run needs more memory than there is."""
+    there = available_gb()
+    if load.memory_gb <= there:
+        return None
+    say = error if load.memory_gb > 2 * there else warning
+    return say(
+        "memory",
+        f"Weights, gradients, optimiser and activations need about {load.memory_gb:.1f} GB, {there:.1f} GB "
+        "are free.",
+        "Lower train.tokens_per_forward (it never changes the result), or train adapters (model.lora).",
+        numbers=(("needed_gb", load.memory_gb), ("free_gb", there)),
+    )
+
+
+def duration(load: Load) -> Finding | None:
+    """The run takes days."""
+    if load.hours is None or load.hours < 24:
+        return None
+    return warning(
+        "duration",
+        f"Training will take about {load.hours / 24:.0f} days on this machine, to within a factor of two.",
+        "Use a GPU, a smaller model or fewer rows (data.limit).",
+        numbers=(("hours", load.hours),),
+    )
+
+
+def rate() -> float:
+    """Operations per second of a float32 matrix product on the device that would train: the best of three."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = 4096 if device == "cuda" else 512
+    a = torch.rand(side, side, device=device)
+    best = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        float((a @ a)[0, 0])  # reading a value waits for the device
+        best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best

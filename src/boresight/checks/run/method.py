@@ -1,0 +1,214 @@
+"""Checks of a method's settings, and of its loss as a function: does it push the right way?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from boresight.config.recipe import Recipe
+from boresight.findings.finding import Finding, error, note, warning
+from boresight.methods import Method
+from boresight.methods.xpo import LARGEST_SHARE
+
+ROUNDING = 1e-9
+"""Gradients below it are zero but for rounding."""
+LARGEST_TARGET = 20.0
+"""Nats: margins beyond it are over-optimised in every run we know of."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` and `rows` what will be
+    trained; None where the data are not at hand."""
+
+    recipe: Recipe
+    method: Method
+    answer_tokens: float | None = None
+    steps: int | None = None
+    parameters: int | None = None
+
+    @property
+    def cfg(self) -> Any:
+        """The method's settings at the start of the run."""
+        return self.recipe.method.at(0.0)
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+        return self.method.name
+
+    @cached_property
+    def directions(self) -> dict[str, float]:
+        """Gradients of the loss at probe inputs; empty for a kind of input without a probe."""
+        from boresight.checks.run.gradient_signs import directions
+
+        return directions(self.method, self.cfg)
+
+
+# The loss as a function ---------------------------------------------------------------------------------
+
+
+def gradient_direction(setting: Setting) -> Finding | None:
+    """The loss makes the chosen answer, or the better-rewarded sample, less likely."""
+    slope = setting.directions.get("better")
+    if slope is None or slope < 0:
+        return None
+    return error(
+        "gradient-direction",
+        f"At the first step the loss of {setting.name} "
+        f"{'does not push' if slope == 0 else 'pushes down'} the log-probability of the better answer "
+        f"(gradient {slope:+.2g} where it must be negative).",
+        "Check the sign of the margin or of the advantage in the loss.",
+    )
+
+
+def kl_sign(setting: Setting) -> Finding | None:
+    """The KL term rewards distance from the reference."""
+    slope = setting.directions.get("strayed")
+    if slope is None or slope > -ROUNDING:
+        return None
+    return error(
+        "kl-sign",
+        f"Of two samples with equal reward, the loss of {setting.name} makes the one likelier that has "
+        "already moved away from the reference: the KL term has the wrong sign.",
+        "Subtract beta * (log pi - log ref) from the reward, do not add it.",
+    )
+
+
+def kl_without_effect(setting: Setting) -> Finding | None:
+    """A KL weight that changes no gradient."""
+    slope = setting.directions.get("strayed")
+    if slope is None or abs(slope) > ROUNDING:
+        return None
+    return error(
+        "kl-without-effect",
+        f"The KL weight of {setting.name} pushes a sample that has moved away from the reference no more "
+        "than one that has not, as a log-ratio that is a plain term of the loss does: on the policy's own "
+        "samples that comes to nothing.",
+        "Put the KL into the reward, before the baseline.",
+    )
+
+
+# Settings -----------------------------------------------------------------------------------------------
+
+
+def alpha_dominates(setting: Setting) -> Finding | None:
+    """XPO's optimism outweighs the preference."""
+    alpha, beta = getattr(setting.cfg, "alpha", None), getattr(setting.cfg, "beta", None)
+    if alpha is None or not beta:
+        return None
+    share = alpha / (beta / 2)
+    if share <= LARGEST_SHARE:
+        return None
+    return error(
+        "alpha-dominates",
+        f"alpha {alpha:g} at beta {beta:g} pushes an answer down with {share:.2g} times the gradient of the "
+        "preference at the first step, and without a floor, so the text falls apart.",
+        "Use the 1e-6 to 1e-5 of the open online implementations.",
+        numbers=(("share", share),),
+    )
+
+
+def not_exploring(setting: Setting) -> Finding | None:
+    """Offline XPO is not XPO."""
+    if setting.name != "xpo_offline":
+        return None
+    return note(
+        "not-exploring",
+        "Offline XPO samples nothing, and the answer that alpha acts on was not drawn from the reference, "
+        "so the guarantee of XPO (arXiv 2405.21046) does not hold.",
+        "Use method xpo with prompts and a reward, or plain dpo.",
+    )
+
+
+def ipo_target(setting: Setting) -> Finding | None:
+    """IPO asks for a margin that no run reaches."""
+    tau = getattr(setting.cfg, "tau", None)
+    if tau is None:
+        return None
+    target, per_token = 1 / (2 * tau), setting.cfg.reduction == "mean"
+    tokens = setting.answer_tokens if per_token else 1.0
+    nats = target * (tokens or 100.0)
+    if nats <= LARGEST_TARGET * (1 if not per_token else 5):
+        return None
+    unit = f"nats per token, about {nats:,.0f} an answer" if per_token else "nats an answer"
+    return warning(
+        "ipo-target",
+        f"tau {tau:g} with reduction {setting.cfg.reduction} asks for a margin of {target:g} {unit}: the "
+        f"loss starts at {target**2:,.0f}, hardly moves, and acts as a push without a limit.",
+        "Use tau 0.1 with reduction sum (5 nats), or a tau of 0.5 or more with mean.",
+        numbers=(("target_nats", nats),),
+    )
+
+
+def loss_hides_learning(setting: Setting) -> Finding | None:
+    """At a small beta the loss stays near ln 2 however well the policy learns."""
+    beta = getattr(setting.cfg, "beta", None)
+    if setting.name not in ("dpo", "xpo", "xpo_offline") or not beta or beta >= 0.03:
+        return None
+    if getattr(setting.cfg, "length_normalised", False):
+        return None
+    from boresight.checks.forecast.forecast import sigmoid_loss
+
+    return warning(
+        "loss-hides-learning",
+        f"At beta {beta:g} a margin of 5 nats, a good run's, still reads as a loss of "
+        f"{sigmoid_loss(5, beta):.3f}: the "
+        "curve looks flat whatever happens.",
+        "Watch margin and held-out accuracy, or use beta 0.1.",
+    )
+
+
+def kl_too_strong(setting: Setting) -> Finding | None:
+    """A KL weight that takes more reward than a verifier gives."""
+    beta = getattr(setting.cfg, "beta", None)
+    if setting.name != "rloo" or beta is None or beta <= 0.1:
+        return None
+    return warning(
+        "kl-too-strong",
+        f"With beta {beta:g} ten nats of KL cost {10 * beta:g}, more than a correct answer earns.",
+        "Use 0.001 to 0.05.",
+    )
+
+
+def few_rollouts(setting: Setting) -> Finding | None:
+    """Too few sampled answers to learn from."""
+    if setting.name != "rloo" or setting.steps is None:
+        return None
+    rollout = setting.recipe.rollout
+    count = setting.steps * setting.recipe.train.batch * rollout.k
+    if count >= 10_000:
+        return None
+    return warning(
+        "few-rollouts",
+        f"The run draws {count:,} answers in {setting.steps:,} steps of "
+        f"{setting.recipe.train.batch * rollout.k:,}; a "
+        "public 0.5B Countdown run that went from 0.30 to 0.64 correct drew 102,400 in steps of 1,024.",
+        "Raise rollout.k and train.batch first, then the number of steps.",
+        count=count,
+    )
+
+
+def few_steps(setting: Setting) -> Finding | None:
+    """A run that is over before the schedule has got anywhere."""
+    if setting.steps is None or setting.steps >= 30 or setting.recipe.train.steps:
+        return None
+    warm = setting.recipe.optim.warmup * setting.steps
+    return warning(
+        "few-steps",
+        f"The run has {setting.steps} optimiser steps, {warm:.1f} of them warm-up.",
+        "Take more epochs or a smaller batch.",
+        count=setting.steps,
+    )
+
+
+def reward_pays_for_wrong(setting: Setting) -> Finding | None:
+    """A shaped reward that is not what is measured."""
+    if not any(reward.function == "countdown_shaped" for reward in setting.recipe.reward):
+        return None
+    return warning(
+        "reward-pays-for-wrong",
+        "The reward countdown_shaped pays up to 0.6 for wrong answers, while the score counts right ones.",
+        "Use reward countdown, which pays 1 for right answers and 0.1 for form.",
+    )

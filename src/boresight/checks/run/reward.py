@@ -1,0 +1,106 @@
+"""Checks of reward functions, by judging answers made up on the spot.
+
+    empty answer · the prompt itself · a sentence · right and wrong forms of answers
+
+Nothing of it needs a model. A reward that is a call to a paid service is probed with a handful of answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from boresight.checks.data.examples import prompt_of, said
+from boresight.core.schema import Example, Message
+from boresight.findings.finding import Finding, error, warning
+from boresight.scorers.rewards import Judge, Rewards
+
+PROMPTS = 4
+SENTENCE = "Here is an answer of several words."
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward functions of a run and prompts to try them on."""
+
+    judge: Judge
+    prompts: Sequence[Example]
+
+    @property
+    def some(self) -> Sequence[Example]:
+        """The prompts that are tried."""
+        return self.prompts[:PROMPTS]
+
+    @cached_property
+    def tried(self) -> Rewards:
+        """Rewards of every made-up answer to every prompt, as the trainer would ask for them."""
+        asked = [(example, answer) for example in self.some for answer in _answers(example)]
+        return self._ask([(e, prompt_of(e), answer) for e, answer in asked])
+
+    def empty(self, with_prompt: bool) -> list[float]:
+        """Rewards of empty answers, with the prompts or with nothing in their place."""
+        return self._ask([(e, prompt_of(e) if with_prompt else [], "") for e in self.some]).total
+
+    def _ask(self, asked: Sequence[tuple[Example, list[Message], str]]) -> Rewards:
+        prompts = [prompt for _, prompt, _ in asked]
+        return self.judge(prompts, [answer for *_, answer in asked], [e.meta for e, *_ in asked])
+
+
+def reward_fails(reward: Reward) -> Finding | None:
+    """A reward function raises on ordinary answers."""
+    failures = reward.tried.failures
+    if not failures:
+        return None
+    return error(
+        "reward-fails",
+        f"The reward raises on {len(failures)} of {len(reward.tried.total)} made-up answers, the first time "
+        f"with {failures[0].error.splitlines()[0]}.",
+        "Return None for an answer that cannot be judged, and a number for every other.",
+        count=len(failures),
+    )
+
+
+def reward_reads_prompt(reward: Reward) -> Finding | None:
+    """An empty answer earns something only because of its prompt."""
+    with_prompt, without = reward.empty(True), reward.empty(False)
+    ids = [
+        e.id
+        for e, a, b in zip(reward.some, with_prompt, without, strict=True)
+        if not (math.isnan(a) or math.isnan(b)) and a > b
+    ]
+    if not ids:
+        return None
+    return error(
+        "reward-reads-prompt",
+        f"An empty answer earns {max(with_prompt):g} with its prompt and {max(without):g} without: the "
+        "reward reads the prompt, for instance an example answer that stands in it.",
+        "Score the completion alone.",
+        ids=ids,
+    )
+
+
+def reward_constant(reward: Reward) -> Finding | None:
+    """Every answer earns the same."""
+    known = [value for value in reward.tried.total if not math.isnan(value)]
+    if len(known) < 2 or max(known) > min(known):
+        return None
+    return warning(
+        "reward-constant",
+        f"{len(known)} made-up answers, empty ones and echoes of the prompt among them, all earn "
+        f"{known[0]:g}: with "
+        "equal rewards every advantage is 0 and nothing is learnt.",
+        "Try the reward on a right and a wrong answer of yours; go on if they differ.",
+        count=len(known),
+    )
+
+
+def _answers(example: Example) -> list[str]:
+    """Made-up answers, among them ones that a verifier of numbers must tell apart."""
+    prompt, meta = said(prompt_of(example)), example.meta
+    target = meta.get("target", 1)
+    numbers = meta.get("numbers") or meta.get("nums") or []
+    forms = [f"<answer> {target} </answer>", f"<answer> {' + '.join(map(str, numbers)) or '1'} </answer>"]
+    known = [str(meta[key]) for key in ("answer", "solution") if meta.get(key)]
+    return ["", prompt, SENTENCE, *forms, *known]

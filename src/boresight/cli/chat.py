@@ -1,0 +1,212 @@
+"""`boresight chat`: talk to a run's model in the terminal, and ask its start model the same thing.
+
+    /before   let the start model answer the last question, given the same conversation
+    /reset    forget the conversation
+    /help     these lines
+    /quit     leave; so does the end of the input
+
+Ctrl-C stops an answer, which stays as far as it came; at the prompt it leaves.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Message
+
+HELP = "\n".join(line.strip() for line in (__doc__ or "").splitlines()[2:6])
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers are drawn."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    system: str | None = None
+    device: str | None = None
+
+
+class Talker:
+    """The run's model, and its start model: the same one with its adapter off, or loaded when asked for."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        from boresight.data.stop_tokens import wire_stop_tokens
+        from boresight.models.load import load_model, load_tokenizer
+
+        recipe = recipe_of(Path(name))
+        if (recipe.get("method") or {}).get("name") == "reward":
+            raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
+        self.settings = settings
+        self.start_name: str | None = (recipe.get("model") or {}).get("name")
+        self.tokenizer: Any = load_tokenizer(name)
+        self.model: Any = load_model(name, device=settings.device, merge=False)
+        wire_stop_tokens(self.model, self.tokenizer)
+        self._start: Any = None
+
+    def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
+        """The run's answer to a conversation; `say` hears its text piece by piece."""
+        return self._answer(self.model, turns, say)
+
+    def answer_before(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
+        """The start model's answer, with the same random numbers.
+
+        Raises:
+            UserError: the folder does not say what it was trained from.
+        """
+        model, without = self._start_model()
+        with without:
+            return self._answer(model, turns, say)
+
+    def _start_model(self) -> tuple[Any, AbstractContextManager[None]]:
+        from boresight.models.load import load_model
+        from boresight.models.lora import adapters_off, has_adapters
+
+        if self.start_name is None:
+            raise UserError("/before: this folder has no config.yaml, so its start model is not known.")
+        if has_adapters(self.model):
+            return self.model, adapters_off(self.model)
+        if self._start is None:
+            self._start = load_model(self.start_name, device=self.settings.device)
+        return self._start, nullcontext()
+
+    def _answer(self, model: Any, turns: Sequence[Message], say: Callable[[str], None]) -> str:
+        from boresight.data.chat import encode_prompt
+        from boresight.data.stop_tokens import stop_token_ids
+        from boresight.models.sampler.params import SamplingParams
+        from boresight.models.sampler.stream import stream
+
+        text = Unrolled(self.tokenizer, say)
+        params = SamplingParams(
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            seed=self.settings.seed + len(turns),
+            stop_token_ids=stop_token_ids(self.model),
+        )
+        try:
+            stream(model, encode_prompt(self.tokenizer, turns), params, text.hear)
+        except KeyboardInterrupt:
+            say(" …")
+        text.finish()
+        return text.said
+
+
+@dataclass(slots=True)
+class Unrolled:
+    """Tokens to text as they come. A character of several tokens is said once it is whole."""
+
+    tokenizer: Any
+    say: Callable[[str], None]
+    said: str = ""
+    _ids: list[int] = field(default_factory=list)
+
+    def hear(self, ids: Sequence[int]) -> None:
+        """All ids so far."""
+        self._ids = list(ids)
+        text = self.tokenizer.decode(self._ids, skip_special_tokens=True)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            self._up_to(text)
+
+    def finish(self) -> None:
+        """Say what was held back."""
+        self._up_to(self.tokenizer.decode(self._ids, skip_special_tokens=True))
+
+    def _up_to(self, text: str) -> None:
+        if len(text) > len(self.said):
+            self.say(printable(text[len(self.said) :]))
+            self.said = text
+
+
+class Conversation:
+    """What was said, and what each line typed does with it."""
+
+    def __init__(self, talker: Any, out: Callable[[str], None], system: str | None = None) -> None:
+        self.talker, self.out = talker, out
+        self._opening: list[Message] = [Message(role="system", content=system)] if system else []
+        self.turns = list(self._opening)
+        self.commands = {"/before": self._before, "/reset": self._reset, "/help": self._help}
+
+    def line(self, text: str) -> bool:
+        """Act on one line; False when it was the last."""
+        if not text:
+            return True
+        if text in ("/quit", "/exit"):
+            return False
+        if text.startswith("/"):
+            self.commands.get(text, lambda: self._unknown(text))()
+            return True
+        self.turns.append(Message(role="user", content=text))
+        said = self.talker.answer(self.turns, self.out)
+        self.turns.append(Message(role="assistant", content=said))
+        self.out("\n")
+        return True
+
+    def _before(self) -> None:
+        last = max((i for i, turn in enumerate(self.turns) if turn["role"] == "user"), default=None)
+        if last is None:
+            return self.out("Ask something first; /before then asks the start model the same.\n")
+        try:
+            self.out("[before] ")
+            self.talker.answer_before(self.turns[: last + 1], self.out)
+            self.out("\n")
+        except UserError as error:
+            self.out(f"{error}\n")
+
+    def _reset(self) -> None:
+        self.turns = list(self._opening)
+        self.out("The conversation is forgotten.\n")
+
+    def _help(self) -> None:
+        self.out(f"{HELP}\n")
+
+    def _unknown(self, text: str) -> None:
+        from boresight.core.did_you_mean import nearest
+
+        self.out(f"{text}: no such command{nearest(text, self.commands)}; /help lists them.\n")
+
+
+def chat(name: str, settings: Settings) -> None:
+    """Talk until the input ends. Prompts are shown to a terminal alone, so that input may be piped."""
+    watched = sys.stdin.isatty()
+    talker = Talker(name, settings)
+    talk = Conversation(talker, _out, settings.system)
+    if watched:
+        import readline  # noqa: F401  (gives input() its line editing)
+
+        _out(f"{name}. /before asks the start model the same, /help says more.\n")
+    try:
+        while talk.line(input("> " if watched else "").strip()):
+            pass
+    except EOFError:
+        pass
+    except KeyboardInterrupt:
+        _out("\n")
+
+
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """The recipe of a run folder; empty for a model folder or a name."""
+    file = folder / "config.yaml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def printable(text: str) -> str:
+    """Model output without control characters: some of them move the cursor or rename the terminal."""
+    joiner = "\u200d"  # inside emoji
+    unsafe = ("Cc", "Cf", "Co", "Cs")
+    return "".join(c for c in text if c in f"\n\t{joiner}" or unicodedata.category(c) not in unsafe)
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

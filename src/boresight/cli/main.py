@@ -1,0 +1,346 @@
+"""The command line: one function per verb, each of which calls one function of the package.
+
+Nothing heavy is imported before a verb runs, so `boresight --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+from boresight.core.threads import wait_politely
+
+app = typer.Typer(
+    help="Align small language models to preferences and verifiers; know beforehand whether a run can work.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data before it trains anything.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class RecipeCommand(TyperCommand):
+    """A command whose help ends with every field a recipe can have."""
+
+    fields = "print_fields"
+    """The function of `recipe_help` that prints them, by name: that module is imported when help is asked."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Typer's own help, then the recipe fields."""
+        super().format_help(ctx, formatter)
+        from boresight.cli import recipe_help
+
+        getattr(recipe_help, self.fields)()
+
+
+class EvaluationCommand(RecipeCommand):
+    """The same for an evaluation's recipe."""
+
+    fields = "print_evaluation_fields"
+
+
+class SweepCommand(RecipeCommand):
+    """The same for a sweep's recipe."""
+
+    fields = "print_sweep_fields"
+
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
+]
+Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+
+
+@app.command(cls=RecipeCommand)
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None,
+        # torchrun takes --run for an abbreviation of an option of its own, even after our verb.
+        typer.Option("--run", "--run-folder", help="Folder of the run; default runs/RECIPE-TIME."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="There must be a run in --run to go on with.")
+    ] = False,
+) -> None:
+    """Train by a recipe, evaluate before and after, and write the report.
+
+    A run in --run that was cut short goes on from its last checkpoint.
+    """
+    from boresight.config.recipe import load_recipe
+    from boresight.runs.train import default_folder
+    from boresight.runs.train import run as run_recipe
+    from boresight.training.distributed.collectives import joined
+
+    with joined():
+        if resume and run is None:
+            raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
+        run_recipe(load_recipe(recipe, overrides), run or default_folder(recipe), resume=resume)
+
+
+@app.command()
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without reading data.")] = None,
+    overfit: Annotated[int | None, typer.Option(min=4, help="Also learn this many rows by heart.")] = None,
+) -> None:
+    """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
+    from rich.console import Console
+
+    from boresight.config.recipe import load_recipe
+    from boresight.runs.preflight import preflight
+
+    console, chosen = Console(), load_recipe(recipe, overrides)
+    found = preflight(chosen, rows=rows)
+    found.show(console)
+    failed = bool(found.errors)
+    if overfit:
+        from boresight.runs.overfit import overfit as learn_by_heart
+
+        failed |= not learn_by_heart(chosen, overfit, console).passed
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a TRL trainer_state.json.", metavar="RUN")],
+    beta: Annotated[float | None, typer.Option(help="Beta of a TRL run, where its log cannot tell.")] = None,
+) -> None:
+    """Say what became of a finished run, and why: causes in order, with the evidence."""
+    from rich.console import Console
+
+    from boresight.runs.explain import explain as explain_run
+
+    explain_run(run, beta=beta).show(Console())
+
+
+@app.command(cls=EvaluationCommand)
+def evaluate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
+) -> None:
+    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
+    from boresight.evaluation.recipe import load_evaluation
+    from boresight.runs.evaluate import run_any as run_evaluation
+    from boresight.runs.train import default_folder
+
+    run_evaluation(load_evaluation(recipe, overrides), run or default_folder(recipe))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN…")],
+) -> None:
+    """Write report.html of each run folder again, and its tables."""
+    from boresight.reports.page import write_report
+
+    for run in runs:
+        typer.echo(write_report(run))
+
+
+@app.command()
+def synthesize(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the data; default runs/RECIPE.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would ask and cost; send nothing.")] = False,
+    max_usd: Annotated[float | None, typer.Option(help="Most dollars, over all resumptions.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens, likewise.")] = None,
+    max_requests: Annotated[int | None, typer.Option(help="Most requests, likewise.")] = None,
+) -> None:
+    """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to go on."""
+    from rich.console import Console
+
+    from boresight.synthesis import command
+
+    ceilings = {"max_usd": max_usd, "max_tokens": max_tokens, "max_requests": max_requests}
+    given = [f"budget.{name}={value}" for name, value in ceilings.items() if value is not None]
+    command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Console())
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or one CSV of system, k and n.", metavar="RUN…")
+    ],
+    out: Annotated[Path, typer.Option(help="Page to write; tables are written beside it.")] = Path(
+        "compare.html"
+    ),
+    bar: Annotated[float | None, typer.Option(help="With a CSV: a share to hold every row against.")] = None,
+) -> None:
+    """Compare runs, or a published table of scores, on one page."""
+    if [run.suffix for run in runs] == [".csv"]:
+        from boresight.reports.leaderboard import write_leaderboard
+
+        path, sentences = write_leaderboard(runs[0], out, bar)
+        typer.echo("\n".join(sentences))
+        return typer.echo(path)
+    if bar is not None:
+        raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
+    from rich.console import Console
+
+    from boresight.reports.compare import write_comparison
+
+    write_comparison(runs, out).show(Console(soft_wrap=True))
+
+
+@app.command()
+def arena(
+    a: Annotated[
+        Path, typer.Argument(help="A run folder with samples, or a file of answers.", metavar="RUN_A")
+    ],
+    b: Annotated[Path, typer.Argument(help="Another one.", metavar="RUN_B")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the order of prompts and sides.")] = 0,
+) -> None:
+    """Vote blind between the answers of two systems in the browser; votes become preference pairs."""
+    from boresight.arena.command import arena as serve
+
+    serve(a, b, out, port, seed)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
+    merged: Annotated[
+        bool, typer.Option("--merged/--adapter", help="Whole weights, or the LoRA adapter alone.")
+    ] = True,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of merged weights.")] = "float32",
+) -> None:
+    """Write a run's model for transformers, vLLM and llama.cpp, with a model card."""
+    from rich.console import Console
+
+    from boresight.export.command import export as export_run
+
+    export_run(run, to, "merged" if merged else "adapter", dtype, Console(soft_wrap=True))
+
+
+@app.command()
+def chat(
+    run: Annotated[str, typer.Argument(help="A run folder, a model folder or a model.", metavar="RUN")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
+    system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Talk to a run's model; /before asks its start model the same thing."""
+    from boresight.cli.chat import Settings
+    from boresight.cli.chat import chat as talk
+
+    talk(run, Settings(max_new_tokens, temperature, seed, system, device))
+
+
+@app.command(cls=SweepCommand)
+def sweep(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+) -> None:
+    """Try many settings, then train the best again and say whether they beat the default beyond luck.
+
+    Run it again to go on; run it on another machine that sees the folder to help.
+    """
+    from rich.console import Console
+
+    from boresight.experiments.sweep import command
+
+    command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
+
+
+@app.command()
+def study(
+    scale: Annotated[
+        str, typer.Option(help="`cpu`: embedded models and data. `gpu`: the study's own.")
+    ] = "cpu",
+    plan: Annotated[Path | None, typer.Option(help="A plan of your own instead.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/study-SCALE.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
+    ] = False,
+) -> None:
+    """Run a whole comparison, published settings against tuned ones, and write one report.
+
+    Run it again to go on: finished arms are kept.
+    """
+    from rich.console import Console
+
+    from boresight.experiments.study import command
+
+    if command.study(scale, plan, run, arm or [], listed, Console(soft_wrap=True)):
+        raise typer.Exit(1)
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
+    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+) -> None:
+    """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad."""
+    from rich.console import Console
+
+    from boresight.data.check_file import check_file, print_report
+
+    found = check_file(file, layout=layout)
+    print_report(found, Console())
+    if found.bad:
+        raise typer.Exit(1)
+
+
+@data_app.command("show")
+def data_show(
+    file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
+    model: Annotated[str, typer.Option(help="Model whose tokenizer and template are used.")] = "starter",
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
+    max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
+    chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
+) -> None:
+    """Print real rows, token by token, with what is scored in colour."""
+    from rich.console import Console
+
+    from boresight.data.reading.load import read
+    from boresight.data.show import show_rows
+    from boresight.data.tokenize import tokenize
+    from boresight.models.load import load_tokenizer
+
+    console = Console()
+    tokenizer = load_tokenizer(model, chat_template=chat_template)
+    loaded = read(file, bad_rows="drop", limit=rows)
+    console.print(loaded.sentence, highlight=False, markup=False)
+    tokens = tokenize(
+        loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console
+    )
+    show_rows(tokens.rows, tokenizer, console, rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a `UserError` becomes one sentence and exit code 2. Always raises `SystemExit`."""
+    wait_politely()
+    try:
+        app(arguments)
+    except UserError as error:
+        typer.secho(f"boresight: {error}", fg="red", err=True)
+        sys.exit(2)
+    except Interrupted as error:
+        typer.secho(f"boresight: {error}", fg="yellow", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

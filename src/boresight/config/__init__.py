@@ -1,0 +1,1 @@
+"""Recipes: YAML files checked into typed sections."""

@@ -1,0 +1,23 @@
+"""Settings of low-rank adapters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from boresight.config.section import Section
+
+
+class LoraConfig(Section):
+    """Settings of the adapters: W becomes W + (alpha / r) B A, with A `(r, in)` and B `(out, r)`, B zero
+    at the start."""
+
+    r: int = Field(default=16, gt=0)
+    """Rank of the update."""
+    alpha: float = Field(default=32, gt=0)
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the adapters' inputs set to zero in training; always off for the reference."""
+    targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    """Names of the linear layers that get an adapter; `all-linear` is every one but the LM head."""

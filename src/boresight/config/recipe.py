@@ -1,0 +1,246 @@
+"""Recipes: YAML plus dotted overrides, checked into one typed, frozen schema.
+
+    recipe = load_recipe("recipes/dpo.yaml", ["method.beta=0.1", "optim.lr=2e-6"])
+
+Every field carries its docstring, which is what `boresight train --help` prints. A wrong key or
+value is a `UserError` that names the file, the field and the way out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, model_validator
+
+from boresight import methods
+from boresight.config.lora import LoraConfig
+from boresight.config.reward import RewardConfig
+from boresight.config.section import Section, read_raw, validate
+from boresight.core.errors import UserError
+from boresight.methods.base import MethodConfig
+
+
+class ModelSection(Section):
+    """Which model is trained, and how much of it."""
+
+    name: str = "starter"
+    """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass. Master weights are float32 either way."""
+    chat_template: str | None = None
+    """A built-in template name or a Jinja file, for tokenizers that have no chat template."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters (`lora: {}` takes the default settings); null trains all weights."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+
+
+class DataSection(Section):
+    """What the model is trained and tested on."""
+
+    train: str
+    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the
+    last two `name@split` chooses a split other than `train`."""
+    eval: str | None = None
+    """Held-out data in the same form; null holds out `eval_rows` of the training data."""
+    eval_rows: int = Field(default=200, ge=0)
+    """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
+    eval_half: Literal["selection", "confirmation"] | None = None
+    """Measure on one half of the held-out prompts only. Halves never share a prompt and depend on nothing
+    but its text: a sweep chooses a setting by one and confirms it on the other."""
+    split_seed: int | None = None
+    """Seeds the held-out split and the draw of rows; null takes `train.seed`. Set it to repeat a run with
+    other seeds on the same rows."""
+    layout: str | None = None
+    """Name of the layout, where detection finds two that fit."""
+    bad_rows: Literal["error", "drop"] = "error"
+    """What to do with a malformed row: stop with its number, or leave it out and count it."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many training rows, drawn with the seed."""
+    max_length: int = Field(default=1024, gt=1)
+    """Longest prompt plus longest completion, in tokens."""
+    truncation: Literal["drop", "cut", "error"] = "drop"
+    """Rows longer than that: leave them out, cut the completion's end (which loses the end-of-turn
+    token), or stop. Every case is counted and said."""
+
+
+class OptimSection(Section):
+    """AdamW and its schedule."""
+
+    lr: float = Field(gt=0)
+    """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after warm-up; cosine and linear end at zero."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the rate rises linearly."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay; not applied to biases and norms."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the first and second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
+
+
+class RolloutSection(Section):
+    """Answers sampled during training, for the methods that learn from their own (rloo, xpo)."""
+
+    k: int = Field(default=8, gt=1)
+    """Samples per prompt and step (rloo)."""
+    max_new_tokens: int = Field(default=128, gt=0)
+    """Longest sampled answer, in tokens."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature; log-probabilities are taken at the same one."""
+    updates: int = Field(default=1, gt=0)
+    """Optimiser steps per rollout (rloo). More than one is off-policy; set `method.clip` with it."""
+    backend: Literal["local", "vllm"] = "local"
+    """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
+    base_url: str | None = None
+    """Address of that server, such as `http://127.0.0.1:8000`."""
+    key_env: str = "VLLM_API_KEY"
+    """Environment variable with the server's key, where it asks for one."""
+    shared_folder: str | None = None
+    """Folder that this process and the server both see, for adapters; null takes a temporary one."""
+    importance_cap: float = Field(default=2.0, ge=1)
+    """Most that a completion weighs for being likelier under the policy than under the server (rloo)."""
+    importance_bound: float = Field(default=0.1, gt=0)
+    """Mean |log policy - log server| per token, nats, above which the run stops: that is no rounding."""
+
+    @model_validator(mode="after")
+    def _server_and_address(self) -> RolloutSection:
+        if (self.backend == "vllm") != (self.base_url is not None):
+            raise ValueError("rollout.backend: vllm and rollout.base_url go together; set both or neither")
+        return self
+
+
+class TrainSection(Section):
+    """How long, in what pieces, and what is written on the way."""
+
+    batch: int = Field(default=32, gt=0)
+    """Rows (pairs, demonstrations, prompts) per optimiser step."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training rows; one when neither this nor `steps` is given."""
+    steps: int | None = Field(default=None, gt=0)
+    """Optimiser steps, instead of epochs."""
+    tokens_per_forward: int = Field(default=4096, gt=0)
+    """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
+    activations: Literal["auto", "keep", "recompute"] = "auto"
+    """`keep` them for the backward, or `recompute` them there: a third more arithmetic, a fraction of the
+    memory, the same result (activation checkpointing). `auto` keeps what an estimate says will fit."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
+    over them, `auto` spreads what does not fit. One process alone needs neither."""
+    seed: int = 0
+    """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
+    trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
+    """Where the metrics go besides the run folder; each is an extra of the same name to install."""
+    eval_every: int | None = Field(default=None, gt=0)
+    """Steps between evaluations on held-out rows; null makes about eight."""
+    save_every: int | None = Field(default=None, gt=0)
+    """Steps between checkpoints; null writes one only when the run is interrupted."""
+    keep: int = Field(default=1, gt=0)
+    """How many of the newest checkpoints are kept."""
+    keep_best: Literal["loss", "nll_per_token", "accuracy", "margin", "reward"] | None = None
+    """Held-out number whose best checkpoint is kept besides the newest ones, saved when it is measured."""
+
+
+class EvaluateSection(Section):
+    """What is measured before and after training, besides the loss on held-out rows."""
+
+    prompts: str | None = None
+    """Prompts to answer side by side; null takes them from the held-out rows."""
+    rewarded: int = Field(default=200, ge=0)
+    """How many of those prompts are answered greedily and judged by `reward` at every evaluation."""
+    samples: int = Field(default=16, ge=0)
+    """How many prompts the start model and the trained model both answer."""
+    max_new_tokens: int = Field(default=96, gt=0)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    kl_rows: int = Field(default=16, ge=0)
+    """Held-out rows on which the exact KL to the reference is measured."""
+
+
+class CheckSection(Section):
+    """What may go on in spite of a finding, and what the monitor may do."""
+
+    allow: list[str] = []
+    """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
+    stop: bool = False
+    """End the run early, keeping its weights, when the monitor finds an error."""
+    probes: int = Field(default=4, ge=0)
+    """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
+    like: str | None = None
+    """Pairs that yours are like: the forecast uses only the curves measured on them, such as `UltraFeedback`,
+    `HH-RLHF harmless`, `demo`, or your own by `scripts/calibrate.py`. Without it, it uses all."""
+
+
+class Recipe(Section):
+    """One run, completely."""
+
+    method: SerializeAsAny[MethodConfig]
+    """`name`, and that method's own settings."""
+    model: ModelSection = ModelSection()
+    data: DataSection
+    optim: OptimSection
+    reward: list[RewardConfig] = []
+    """Rewards, each with `function` (or `judge`) and `weight`: what methods that sample learn from, and what
+    any other method is measured by on held-out prompts."""
+    rollout: RolloutSection = RolloutSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    check: CheckSection = CheckSection()
+
+    @model_validator(mode="after")
+    def _options_must_act(self) -> Recipe:
+        if self.train.steps and self.train.epochs:
+            raise ValueError("train.steps and train.epochs are both set; keep one")
+        clips = getattr(self.method, "clip", None) is not None
+        if clips and self.rollout.updates == 1:
+            raise ValueError(
+                "method.clip cannot act with one update per rollout; set rollout.updates or drop it"
+            )
+        return self
+
+    @property
+    def method_name(self) -> str:
+        """Name of the method, as in the recipe."""
+        return methods.name_of(self.method)
+
+    @property
+    def split_seed(self) -> int:
+        """What seeds the held-out split and the draw of rows."""
+        return self.train.seed if self.data.split_seed is None else self.data.split_seed
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved recipe as nested dictionaries, which `parse` reads back."""
+        dump = self.model_dump(mode="json")
+        dump["method"] = {"name": self.method_name, **dump["method"]}
+        return dump
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe, apply `section.key=value` overrides, and check everything.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, value of the wrong type.
+    """
+    return parse_recipe(read_raw(path, overrides), str(path))
+
+
+def parse_recipe(raw: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    section = raw.get("method")
+    if not isinstance(section, dict) or "name" not in section:
+        known = ", ".join(methods.names())
+        raise UserError(f"{source}: method.name is missing; set it to one of {known}.")
+    settings = {k: v for k, v in section.items() if k != "name"}
+    config = validate(methods.get(section["name"]).Config, settings, source, "method")
+    return validate(Recipe, {**raw, "method": config}, source)

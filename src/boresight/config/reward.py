@@ -1,0 +1,31 @@
+"""Settings of one reward."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from boresight.config.section import Section
+
+
+class RewardConfig(Section):
+    """One reward, a function or a judge, and what it counts for."""
+
+    function: str | None = None
+    """A built-in name, such as `countdown`, or an import path `package.module:function`."""
+    judge: dict[str, Any] | None = None
+    """A judge that scores answers one by one, as of evaluations: `{name: reward_model, model: runs/rm}`."""
+    weight: float = 1.0
+    """The total is the weighted sum over functions and judges. With 0 one is measured and pays nothing."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.function is None) == (self.judge is None):
+            raise ValueError("give either function or judge, not both and not neither")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The function's name, or the judge's."""
+        return self.function or str((self.judge or {})["name"])

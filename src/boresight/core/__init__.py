@@ -1,0 +1,1 @@
+"""Errors, files, locks, terminal output and the forms of examples: what every package uses."""

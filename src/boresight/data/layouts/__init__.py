@@ -1,0 +1,68 @@
+"""One file per layout: title, kind, columns, and two functions, `matches` and `read`.
+
+A layout's file exposes
+
+    TITLE     what it is called in a sentence, "HH-RLHF transcripts, implicit prompt"
+    KIND      "preference", "demonstration", "prompt" or "unpaired"
+    COLUMNS   the columns it cannot do without; those it does not read go to `meta`
+    matches(record) -> bool     by the columns' presence and shape, cheap, never raises
+    read(record, id) -> Example may raise `BadField`, even for a record that matches
+
+Nothing is registered: the folder is the list. `matches` of any two files should exclude each other on
+real files; where they do not, the reader refuses and asks for `data.layout`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.schema import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A layout as the reader sees it."""
+
+    name: str
+    title: str
+    kind: str
+    columns: tuple[str, ...]
+    matches: Callable[[dict[str, Any]], bool]
+    read: Callable[[dict[str, Any], str], Example]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.title})"
+
+
+def names() -> list[str]:
+    """Names of all layouts, sorted: the files of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def every() -> tuple[Source, ...]:
+    """All layouts, by name."""
+    return tuple(_load(name) for name in names())
+
+
+def get(name: str) -> Source:
+    """The layout called `name`.
+
+    Raises:
+        UserError: no such file; the message suggests the nearest.
+    """
+    if name not in names():
+        raise UserError(f"data.layout: there is no layout {name!r}{nearest(name, names())}.")
+    return _load(name)
+
+
+def _load(name: str) -> Source:
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Source(name, module.TITLE, module.KIND, module.COLUMNS, module.matches, module.read)

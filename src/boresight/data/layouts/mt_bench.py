@@ -1,0 +1,35 @@
+"""MT-Bench and Vicuna-Bench questions: `turns` of one user.
+
+The prompt is the first turn. What the user says after the model's answer is kept as
+`meta["later_turns"]`, because it cannot be part of a prompt before that answer exists.
+"""
+
+from boresight.core.schema import Prompt
+from boresight.data.build import prompt, user
+from boresight.data.columns import ANSWER_COLUMNS, Record, lacks
+from boresight.data.turns import BadField, check_text
+
+TITLE = "MT-Bench questions, first turn"
+KIND = "prompt"
+COLUMNS = ("turns",)
+
+
+def matches(record: Record) -> bool:
+    turns = record.get("turns")
+    return (
+        isinstance(turns, list)
+        and bool(turns)
+        and isinstance(turns[0], str)
+        and lacks(record, ANSWER_COLUMNS)
+    )
+
+
+def read(record: Record, id: str) -> Prompt:
+    turns = record.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise BadField("turns", "is not a list of questions")
+    first, *later = (check_text(turn, "turns", f"turn {n}") for n, turn in enumerate(turns, 1))
+    example = prompt(record, id, [user(first)], COLUMNS)
+    if later:
+        example.meta["later_turns"] = later
+    return example

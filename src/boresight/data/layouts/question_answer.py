@@ -1,0 +1,18 @@
+"""GSM8K and its kin: `question` and `answer`."""
+
+from boresight.core.schema import Demonstration
+from boresight.data.build import assistant, demonstration, user
+from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks, text
+
+TITLE = "questions and answers"
+KIND = "demonstration"
+COLUMNS = ("question", "answer")
+
+
+def matches(record: Record) -> bool:
+    return has_text(record, *COLUMNS) and lacks(record, PAIR_COLUMNS)
+
+
+def read(record: Record, id: str) -> Demonstration:
+    messages = [user(text(record, "question")), assistant(text(record, "answer"))]
+    return demonstration(record, id, messages, COLUMNS)

@@ -1,0 +1,21 @@
+"""ShareGPT, Vicuna, Magpie: `conversations` of `{"from": "human", "value": …}`, ending with the model."""
+
+from boresight.core.schema import Demonstration
+from boresight.data.build import demonstration
+from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks, optional_text
+from boresight.data.turns import to_messages
+
+TITLE = "ShareGPT conversations"
+KIND = "demonstration"
+COLUMNS = ("conversations",)
+
+
+def matches(record: Record) -> bool:
+    return has_turns(record, "conversations") and lacks(record, PAIR_COLUMNS)
+
+
+def read(record: Record, id: str) -> Demonstration:
+    messages = to_messages(record.get("conversations"), "conversations")
+    if system := optional_text(record, "system"):
+        messages.insert(0, {"role": "system", "content": system})
+    return demonstration(record, id, messages, COLUMNS, ("system",))

@@ -1,0 +1,22 @@
+"""TRL's chat `prompt` and `completion`: two lists of messages."""
+
+from boresight.core.schema import Demonstration
+from boresight.data.build import demonstration
+from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks
+from boresight.data.turns import check_completion, check_prompt, to_messages
+
+TITLE = "TRL chat prompt and completion"
+KIND = "demonstration"
+COLUMNS = ("prompt", "completion")
+
+
+def matches(record: Record) -> bool:
+    unlabelled = not isinstance(record.get("label"), bool)
+    return has_turns(record, *COLUMNS) and unlabelled and lacks(record, PAIR_COLUMNS)
+
+
+def read(record: Record, id: str) -> Demonstration:
+    prompt, completion = (to_messages(record.get(column), column) for column in COLUMNS)
+    check_prompt(prompt, "prompt")
+    check_completion(completion, "completion")
+    return demonstration(record, id, prompt + completion, COLUMNS)

@@ -1,0 +1,21 @@
+"""TRL's explicit preference format, which is also the canonical form: three lists of messages."""
+
+from boresight.core.schema import Preference
+from boresight.data.build import preference
+from boresight.data.columns import Record, has_turns
+from boresight.data.turns import after_prompt, to_messages
+
+TITLE = "TRL chat pairs, explicit prompt"
+KIND = "preference"
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
+def matches(record: Record) -> bool:
+    return has_turns(record, *COLUMNS)
+
+
+def read(record: Record, id: str) -> Preference:
+    prompt, chosen, rejected = (to_messages(record.get(column), column) for column in COLUMNS)
+    return preference(
+        record, id, (prompt, after_prompt(prompt, chosen), after_prompt(prompt, rejected)), COLUMNS
+    )

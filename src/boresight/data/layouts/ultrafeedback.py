@@ -1,0 +1,42 @@
+"""UltraFeedback-binarized: whole conversations in `chosen` and `rejected`, the prompt as a string beside.
+
+The conversations are the truth; the string is only checked against them. `messages`, which the
+original repeats from `chosen`, is not kept a second time.
+"""
+
+from boresight.core.schema import Message, Preference
+from boresight.data.build import preference, user
+from boresight.data.columns import Record, has_text, has_turns, text
+from boresight.data.turns import BadField, split_pair, to_messages
+
+TITLE = "UltraFeedback conversations with the prompt beside"
+KIND = "preference"
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
+def matches(record: Record) -> bool:
+    return has_text(record, "prompt") and has_turns(record, "chosen", "rejected")
+
+
+def read(record: Record, id: str) -> Preference:
+    said = text(record, "prompt")
+    chosen, rejected = (to_messages(record.get(column), column) for column in COLUMNS[1:])
+    if chosen[0]["role"] == rejected[0]["role"] == "assistant":
+        turns = ([user(said)], chosen, rejected)
+    else:
+        turns = split_pair(chosen, rejected)
+        _agrees(said, turns[0])
+    return preference(_without_copy(record), id, turns, COLUMNS)
+
+
+def _agrees(said: str, prompt: list[Message]) -> None:
+    """The string is one of the user's turns, or a rendering that contains the last of them."""
+    turns = [message["content"].strip() for message in prompt if message["role"] == "user"]
+    if turns and said.strip() not in turns and turns[-1] not in said:
+        raise BadField("prompt", "is not what the user says in `chosen` and `rejected`")
+
+
+def _without_copy(record: Record) -> Record:
+    if record.get("messages") != record.get("chosen"):
+        return record
+    return {column: value for column, value in record.items() if column != "messages"}

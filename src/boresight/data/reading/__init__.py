@@ -1,0 +1,1 @@
+"""From a file, a folder or a hub id to canonical examples."""

@@ -1,0 +1,47 @@
+"""What else a file of one kind can be read as.
+
+A preference pair holds a demonstration, its chosen answer; both hold a prompt. Nothing can be read as
+more than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from boresight.core.schema import Demonstration, Example, Preference, Prompt
+
+KINDS = ("preference", "demonstration", "prompt")
+
+
+def _chosen(pair: Preference) -> Demonstration:
+    return Demonstration(pair.prompt + pair.chosen, pair.id, pair.meta)
+
+
+def _prompt_of_pair(pair: Preference) -> Prompt:
+    return Prompt(pair.prompt, pair.id, pair.meta)
+
+
+def _prompt_of_demonstration(example: Demonstration) -> Prompt:
+    """Everything up to the last turn of the user."""
+    last = max(n for n, message in enumerate(example.messages) if message["role"] == "user")
+    return Prompt(example.messages[: last + 1], example.id, example.meta)
+
+
+def _if_labelled_true(example: Demonstration) -> Demonstration | None:
+    return example if example.meta["label"] else None
+
+
+def _as_it_is(example: Example) -> Example:
+    return example
+
+
+CONVERSIONS: dict[tuple[str, str], tuple[Callable[..., Example | None], str]] = {
+    ("preference", "demonstration"): (_chosen, "the chosen answers"),
+    ("preference", "prompt"): (_prompt_of_pair, "answers left out"),
+    ("demonstration", "prompt"): (_prompt_of_demonstration, "last answers left out"),
+    ("unpaired", "demonstration"): (_if_labelled_true, "the answers labelled true"),
+    ("unpaired", "prompt"): (_prompt_of_demonstration, "last answers left out"),
+    **{(kind, kind): (_as_it_is, "") for kind in KINDS},
+}
+"""(kind of the file, kind wanted) -> the conversion, which gives None for a row that does not count,
+and what to say of it."""

@@ -1,0 +1,78 @@
+"""Which layout a file has, from many of its records rather than the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.data.layouts import Source, every
+
+SHOWN = 12
+"""Columns that a message lists."""
+
+Rows = Sequence[tuple[int, Any]]
+
+
+def fitting(record: Any) -> list[Source]:
+    """Every layout whose columns and shapes this record has."""
+    return [source for source in every() if source.matches(record)] if isinstance(record, dict) else []
+
+
+def detect(name: str, rows: Rows) -> Source:
+    """The one layout that the rows have; rows that fit none are left for the reader to report.
+
+    Raises:
+        UserError: no row fits any layout, one fits two, or two rows fit different ones.
+    """
+    found: Source | None = None
+    first_row = 0
+    for row, record in rows:
+        fits = fitting(record)
+        if len(fits) > 1:
+            raise UserError(_ambiguous(name, row, fits))
+        if fits and found is None:
+            found, first_row = fits[0], row
+        elif fits and fits[0] is not found:
+            raise UserError(mixed(name, row, fits[0], f"row {first_row} is {found}"))
+    if found is None:
+        raise UserError(_unknown(name, rows))
+    return found
+
+
+def mixed(name: str, row: int, other: Source, rest: str) -> str:
+    """The sentence for a row of another layout than the file's."""
+    return (
+        f"{name}: row {row} is {other} where {rest}; "
+        f"give each layout its own file, or read all rows one way with data.layout=NAME."
+    )
+
+
+def _ambiguous(name: str, row: int, fits: Sequence[Source]) -> str:
+    titles = " and ".join(map(str, fits))
+    ways = " or ".join(f"data.layout={source.name}" for source in fits)
+    return f"{name}: row {row} fits {len(fits)} layouts, {titles}; say which is meant with {ways}."
+
+
+def _unknown(name: str, rows: Rows) -> str:
+    row, record = rows[0]
+    if not isinstance(record, dict):
+        return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
+    columns = ", ".join(list(record)[:SHOWN]) + (", …" if len(record) > SHOWN else "")
+    return f"{name}: row {row} has the columns {columns}, which fit no known layout; {_hint(record)}."
+
+
+def _hint(record: dict[str, Any]) -> str:
+    """What the nearest layout would need: most columns in common, then fewest missing."""
+    ranked = sorted(every(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
+    best = ranked[0]
+    missing = [column for column in best.columns if column not in record]
+    if not _common(best, record):
+        return "known layouts are " + ", ".join(source.name for source in every())
+    if missing:
+        return f"{best} would need {' and '.join(f'`{column}`' for column in missing)} as well"
+    return f"{best} has these columns, but with other values in them"
+
+
+def _common(source: Source, record: dict[str, Any]) -> int:
+    return sum(column in record for column in source.columns)

@@ -1,0 +1,92 @@
+"""Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
+
+    generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
+    generate:countdown-tiny-searches            the same, every one with its search
+    generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
+    generate:countdown-tiny-held-out            500 held-out ones
+    generate:countdown-tiny-held-out-solutions  the same with their solutions
+    generate:countdown-traces                   2,000 problems with 3 or 4 numbers, worked in words
+    generate:countdown-problems                 2,000 of them as prompts
+    generate:countdown-held-out                 500 held-out ones
+
+Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.schema import Example
+from boresight.data.reading.load import NOUNS, Loaded
+from boresight.tasks.countdown import Problem, every, generate, orders, prompt, search_trace, trace
+from boresight.tasks.countdown.problems import TINY
+
+PREFIX = "generate:"
+
+
+AT_ONCE = 0.55
+"""Share of the tiny model's demonstrations that answer without a search.
+
+More than half, so that a model trained on them does the same, and is left to find out that a search pays.
+"""
+
+
+def _tiny_training() -> list[Problem]:
+    (size,) = TINY["sizes"]
+    space = {name: TINY[name] for name in ("low", "high", "targets")}
+    return [asked for given in every(size, **space) for asked in orders(given)]
+
+
+def _tiny_held_out() -> list[Problem]:
+    return generate(500, seed=1, split="held_out", **TINY)
+
+
+def _solved(asked: Sequence[Problem]) -> list[Example]:
+    rng = random.Random(0)
+    return [search_trace(problem, written=rng.random() >= AT_ONCE) for problem in asked]
+
+
+GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
+    "countdown-tiny-solutions": ("demonstration", lambda: _solved(_tiny_training())),
+    "countdown-tiny-searches": ("demonstration", lambda: [search_trace(p) for p in _tiny_training()]),
+    "countdown-tiny-problems": (
+        "prompt",
+        lambda: [prompt(p, "tiny") for p in generate(10_000, seed=0, **TINY)],
+    ),
+    "countdown-tiny-held-out": (
+        "prompt",
+        lambda: [prompt(p, "tiny") for p in _tiny_held_out()],
+    ),
+    "countdown-tiny-held-out-solutions": (
+        "demonstration",
+        lambda: _solved(_tiny_held_out()),
+    ),
+    "countdown-traces": (
+        "demonstration",
+        lambda: [trace(p, seed=i) for i, p in enumerate(generate(2000, seed=0))],
+    ),
+    "countdown-problems": ("prompt", lambda: [prompt(p) for p in generate(2000, seed=0)]),
+    "countdown-held-out": ("prompt", lambda: [prompt(p) for p in generate(500, seed=1, split="held_out")]),
+}
+
+
+def read_generated(name: str, kind: str | None = None) -> Loaded:
+    """Make the data set `generate:NAME`.
+
+    Raises:
+        UserError: no such name, or it is of another kind than asked for.
+    """
+    short = name.removeprefix(PREFIX)
+    if short not in GENERATORS:
+        raise UserError(f"{name}: nothing of that name is generated{nearest(short, GENERATORS)}.")
+    made, make = GENERATORS[short]
+    if kind not in (None, made):
+        raise UserError(f"{name}: makes {NOUNS[made]}s, and this run needs {NOUNS[str(kind)]}s.")
+    examples = make()
+    digest = hashlib.sha256("\n".join(map(repr, examples)).encode()).hexdigest()
+    sentence = f"made {len(examples):,} {NOUNS[made]}s from a seed"
+    return Loaded(examples, "generated", made, name, digest, [], 0, 0, sentence)

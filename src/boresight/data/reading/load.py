@@ -1,0 +1,211 @@
+"""`read`: from any known file to canonical examples, and a sentence that says what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.schema import Example, Preference
+from boresight.data import layouts
+from boresight.data.columns import id_column
+from boresight.data.layouts import Source
+from boresight.data.reading import files
+from boresight.data.reading.convert import CONVERSIONS, KINDS
+from boresight.data.reading.detect import detect, fitting, mixed
+from boresight.data.turns import BadField
+
+SAMPLE = 1000
+"""Rows that the layout is detected from; every later row is held against it."""
+
+POLICIES = ("error", "drop")
+WAY_OUT = "fix the row or set data.bad_rows=drop to leave such rows out (they are counted)"
+NOUNS = {"preference": "preference pair", "demonstration": "demonstration", "prompt": "prompt"}
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that was left out: its number (from 1), the field, and a phrase that completes "`field` …"."""
+
+    row: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: `{self.field}` {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What `read` found.
+
+    `kind` is what the examples are, which may be less than the file holds. `bad` are the rows that
+    could not be read, `left_out` counts sound rows that the kind has no use for (feedback labelled
+    false), `identical` counts pairs with equal answers, which are kept. `sha256` is of the source as
+    it lies there, compressed or not.
+    """
+
+    examples: list[Example]
+    layout: str
+    kind: str
+    source: str
+    sha256: str
+    bad: list[BadRow]
+    left_out: int
+    identical: int
+    sentence: str
+
+
+def read(
+    path: str | Path,
+    *,
+    kind: str | None = None,
+    split: str = "train",
+    bad_rows: str = "error",
+    layout: str | None = None,
+    limit: int | None = None,
+) -> Loaded:
+    """Read a file, a saved `datasets` folder or a hub id into canonical examples.
+
+    Args:
+        kind: "preference", "demonstration" or "prompt"; None takes what the file holds.
+        split: which split of a saved folder or of a hub data set.
+        bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
+        layout: name of a file in `boresight.data.layouts`; None detects it.
+        limit: look at no more than this many rows.
+
+    Raises:
+        UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, a kind that
+            the file does not hold, a bad row under "error", or no row left.
+    """
+    if bad_rows not in POLICIES:
+        raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
+    loaded = collect(path, kind=kind, split=split, layout=layout, limit=limit, stop=bad_rows == "error")
+    if not loaded.examples:
+        raise UserError(_nothing_left(loaded))
+    return loaded
+
+
+def collect(
+    path: str | Path,
+    *,
+    kind: str | None = None,
+    split: str = "train",
+    layout: str | None = None,
+    limit: int | None = None,
+    stop: bool = False,
+) -> Loaded:
+    """As `read`, but content to come back with bad rows alone; `stop` raises at the first of them."""
+    name = str(path)
+    rows = ((row, _without_nulls(record)) for row, record in islice(files.records(path, split), limit))
+    head = list(islice(rows, SAMPLE))
+    if not head:
+        raise UserError(f"{name}: is empty, there is not one row in it.")
+    source = layouts.get(layout) if layout else detect(name, head)
+    kind, convert, how = _conversion(name, source, kind)
+    examples: list[Example] = []
+    bad: list[BadRow] = []
+    left_out = 0
+    watched = _watched(name, chain(head, rows))
+    for outcome in _outcomes(name, source, watched, forced=layout is not None):
+        if isinstance(outcome, BadRow):
+            if stop:
+                raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
+            bad.append(outcome)
+        elif (example := convert(outcome)) is None:
+            left_out += 1
+        else:
+            examples.append(example)
+    identical = sum(isinstance(e, Preference) and e.chosen == e.rejected for e in examples)
+    sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical))
+    digest = files.sha256(path, split)
+    return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence)
+
+
+def _watched(name: str, rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """The rows, with a count on the terminal once there are more than the sample."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    yield from islice(rows, SAMPLE)
+    terminal = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        task = bar.add_task(f"reading {escape(name)}")
+        for count, row in enumerate(rows, SAMPLE + 1):
+            if count % SAMPLE == 0:
+                bar.update(task, description=f"reading {escape(name)}: {count:,} rows")
+            yield row
+
+
+def _without_nulls(record: Any) -> Any:
+    """Columns that are null are absent: tables have no other way to say so."""
+    if not isinstance(record, dict):
+        return record
+    return {column: value for column, value in record.items() if value is not None}
+
+
+def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Any, str]:
+    if wanted is not None and wanted not in KINDS:
+        raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
+    kind = wanted or source.kind
+    if (source.kind, kind) in CONVERSIONS:
+        return kind, *CONVERSIONS[source.kind, kind]
+    if source.kind == "unpaired":
+        raise UserError(
+            f"{name}: holds unpaired feedback (single answers labelled true or false), which is not a "
+            f"preference pair; the answers labelled true can be read with kind=demonstration."
+        )
+    raise UserError(
+        f"{name}: holds {NOUNS[source.kind]}s ({source.title}), which cannot be read as "
+        f"{NOUNS[kind]}s; choose another file or a method that learns from {NOUNS[source.kind]}s."
+    )
+
+
+def _outcomes(
+    name: str, source: Source, rows: Iterator[tuple[int, Any]], forced: bool
+) -> Iterator[Example | BadRow]:
+    for row, record in rows:
+        if not isinstance(record, dict):
+            yield BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
+            continue
+        if not forced and not source.matches(record) and (others := fitting(record)):
+            raise UserError(mixed(name, row, others[0], f"the rows before are {source}"))
+        try:
+            yield source.read(record, _identity(record, row))
+        except BadField as error:
+            yield BadRow(row, error.field, error.message)
+
+
+def _identity(record: dict[str, Any], row: int) -> str:
+    column = id_column(record)
+    return f"row-{row}" if column is None else str(record[column])
+
+
+def _sentence(count: int, kind: str, source: Source, how: str, counts: tuple[int, int, int]) -> str:
+    bad, left_out, identical = counts
+    parts = [f"read {plural(count, NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
+    if bad:
+        parts.append(f"{plural(bad, 'bad row')} left out")
+    if left_out:
+        parts.append(f"{plural(left_out, 'row')} labelled false left out")
+    if identical:
+        parts.append(f"{plural(identical, 'pair')} with identical answers kept")
+    return "; ".join(parts)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 pair`, `1,717 pairs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _nothing_left(loaded: Loaded) -> str:
+    first = f"the first, {loaded.bad[0]}" if loaded.bad else "all are labelled false"
+    rows = len(loaded.bad) + loaded.left_out
+    return f"{loaded.source}: none of its {plural(rows, 'row')} can be used; {first}."

@@ -1,0 +1,86 @@
+"""Which token ends an assistant's turn, and that everything which stops generation knows it.
+
+Base models are shipped with the end of *text* as their end-of-sequence token, while the chat
+template ends a turn with another one: Qwen2.5 has `<|endoftext|>` (151643) against ChatML's
+`<|im_end|>` (151645). Trained on the template and left like that, a model says `<|im_end|>` and is not
+stopped by it (QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.core.errors import UserError
+
+PROBE = "abcxyz"
+"""An answer that no template changes, to be found again in what it renders."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfTurn:
+    """The token that ends an assistant's turn: as text, and as an id of the vocabulary."""
+
+    text: str
+    id: int
+
+
+def end_of_turn(tokenizer: Any) -> EndOfTurn:
+    """The first special token that the chat template writes after an assistant's words.
+
+    Raises:
+        UserError: no chat template, or one that ends a turn with ordinary text.
+    """
+    turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}]
+    if tokenizer.chat_template is None:
+        raise UserError(
+            "model.chat_template: the tokenizer has no chat template; set it to `chatml`, `plain` "
+            "or the path of a Jinja file."
+        )
+    text = tokenizer.apply_chat_template(turn, tokenize=False)
+    after = text.rindex(PROBE) + len(PROBE)
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    added = tokenizer.added_tokens_decoder
+    for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
+        if start >= after and token in added:
+            return EndOfTurn(added[token].content, token)
+    raise UserError(
+        "model.chat_template: the template ends an assistant's turn with no special token of this "
+        "tokenizer, so an answer could never stop; use `plain`, or a template that writes eos_token."
+    )
+
+
+def wire_stop_tokens(model: Any, tokenizer: Any) -> EndOfTurn:
+    """Make tokenizer, config and generation config agree on what stops generation.
+
+    The end-of-turn token comes first and becomes the tokenizer's `eos_token`; ids that stopped
+    generation before still do. A missing pad token is filled in for batching; it masks nothing, and
+    its embedding is trained like any other, since it may well be the end-of-turn token.
+    """
+    end = end_of_turn(tokenizer)
+    stops = list(dict.fromkeys([end.id, *_stops(model, tokenizer)]))
+    if tokenizer.pad_token_id is None:
+        # The old end of text never occurs inside a conversation; without one, pad equals eos.
+        tokenizer.pad_token = tokenizer.eos_token if tokenizer.eos_token_id is not None else end.text
+    tokenizer.eos_token = end.text
+    for config in (model.config, model.generation_config):
+        config.eos_token_id = stops if len(stops) > 1 else end.id
+        config.pad_token_id = tokenizer.pad_token_id
+    # transformers turns pad_token_id into padding_idx, which drops that row's gradient.
+    model.get_input_embeddings().padding_idx = None
+    return end
+
+
+def stop_token_ids(model: Any) -> tuple[int, ...]:
+    """Ids that stop generation, as `wire_stop_tokens` left them."""
+    ids = model.generation_config.eos_token_id
+    return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+
+
+def _stops(model: Any, tokenizer: Any) -> list[int]:
+    """Ids that stop generation now."""
+    ids: list[int] = []
+    for holder in (model.generation_config, model.config, tokenizer):
+        value = holder.eos_token_id
+        ids += value if isinstance(value, list) else [] if value is None else [value]
+    return ids

@@ -1,1 +1,0 @@
-"""A page on which people vote, blind, between the answers of two systems."""

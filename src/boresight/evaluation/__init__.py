@@ -1,0 +1,1 @@
+"""Compare systems: win rates with judge controls, and leaderboards."""

@@ -1,0 +1,228 @@
+"""Can this judge be believed? Controls with a known answer, stood beside every win rate.
+
+- identical: an answer against itself must tie;
+- truncated: a whole answer must beat its own first third;
+- wrong prompt: an answer must beat one that was given to another prompt;
+- repeated: asked again, the judge should say the same;
+- order: for judges of pairs, how often the winner changes with the order, and which slot it favours;
+- people: agreement with human labels.
+
+A control that the judge fails does not void a win rate, but says what it measures.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.scorers.judges.base import Judge, Judgement, Verdict
+from boresight.stats.intervals import Agreement, Interval, agreement, cluster_bootstrap, share_interval
+
+FEWEST_WORDS = 12
+"""Answers with fewer words are not truncated: their first third may serve as well as the whole."""
+LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How often the judge said what is known to be right, over `share.n` planted cases."""
+
+    name: str
+    expected: str
+    share: Interval
+
+    @property
+    def sentence(self) -> str:
+        """For people: 48 of 50."""
+        right = round(self.share.value * self.share.n)
+        lost = f", {self.share.missing} failed" if self.share.missing else ""
+        return f"{self.expected} in {right} of {self.share.n} planted cases{lost}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEffects:
+    """What the order of the answers does. None where nothing was shown in both orders, or all were ties."""
+
+    flips: Interval | None
+    """Share of pairs, judged in both orders, whose winner changed with the order."""
+    first_slot: Interval | None
+    """Share of the verdicts that name a winner which name the answer shown first; one half is no bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Everything known about a judge; None where it was not asked for or could not be found out."""
+
+    controls: tuple[Control, ...] = ()
+    itself: Agreement | None = None
+    order: OrderEffects | None = None
+    people: Agreement | None = None
+    notes: tuple[str, ...] = ()
+    """What was asked for and could not be found out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evaluation.json."""
+        return asdict(self)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a reader should know before believing the win rate."""
+        said = [control.sentence[0].upper() + control.sentence[1:] + "." for control in self.controls]
+        if self.itself is not None:
+            said.append(f"Asked again, the judge says the same in {_share(self.itself.accuracy)}.")
+        if self.order and self.order.flips:
+            said.append(f"Its winner changes with the order of the answers in {_share(self.order.flips)}.")
+        if self.order and self.order.first_slot:
+            said.append(f"Of its verdicts, the answer shown first gets {_share(self.order.first_slot)}.")
+        if self.people is not None:
+            kappa = "" if self.people.kappa is None else f", Cohen's kappa {self.people.kappa:.2f}"
+            said.append(f"It agrees with people in {_share(self.people.accuracy)}{kappa}.")
+        return [*said, *self.notes]
+
+
+def planted_controls(
+    judge: Judge, prompts: Sequence[Prompt], answers: Sequence[str | None], most: int = 50, seed: int = 0
+) -> tuple[Control, ...]:
+    """Show the judge cases whose right outcome is known, at most `most` of each kind.
+
+    `answers[i]` is a real answer to `prompts[i]`; prompts without one are not used.
+    """
+    usable = [(p, text) for p, text in zip(prompts, answers, strict=True) if text and text.strip()]
+    order = np.random.default_rng((seed, 7)).permutation(len(usable))
+    drawn = [usable[i] for i in order]
+    long = [(p, text) for p, text in drawn if len(text.split()) >= FEWEST_WORDS]
+    # The prompt after this one in the drawn order lends its answer; equal answers would prove nothing.
+    lent = [
+        (p, text, other)
+        for (p, text), (q, other) in zip(drawn, [*drawn[1:], *drawn[:1]], strict=True)
+        if other != text and q.prompt != p.prompt
+    ]
+    cases = [
+        ("identical", "calls an answer and itself a tie", 0.5, [(p, t, t) for p, t in drawn]),
+        (
+            "truncated",
+            "prefers a whole answer to its first third",
+            1.0,
+            [(p, t, first_third(t)) for p, t in long],
+        ),
+        ("wrong prompt", "prefers an answer to one given to another prompt", 1.0, lent),
+    ]
+    return tuple(
+        Control(name, expected, share)
+        for name, expected, right, planted in cases
+        if (share := _share_right(judge, planted[:most], right)) is not None
+    )
+
+
+def first_third(text: str) -> str:
+    """The first third of an answer's words."""
+    words = text.split()
+    return " ".join(words[: max(1, len(words) // 3)])
+
+
+def self_agreement(
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    a: Sequence[str | None],
+    b: Sequence[str | None],
+    most: int = 50,
+    seed: int = 0,
+) -> Agreement | None:
+    """Ask the same questions twice; None when no question was answered both times."""
+    drawn = np.random.default_rng((seed, 11)).permutation(len(prompts))[:most]
+    asked = [prompts[i] for i in drawn], [a[i] for i in drawn], [b[i] for i in drawn]
+    return _agreement(judge.compare(*asked), [j.preference for j in judge.compare(*asked, repeat=1)])
+
+
+def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
+    """Flips and the favoured slot, from verdicts already given; None for judges that see no order.
+
+    The interval of the favoured slot resamples pairs, since the two verdicts on a pair hang together.
+    """
+    shown = [j.verdicts for j in judgements if j.verdicts]
+    if not shown:
+        return None
+    both = [[v.preference for v in verdicts] for verdicts in shown if len(verdicts) == 2]
+    # A tie in either order is no changed winner.
+    flips = [None if None in pair else float({0.0, 1.0} == set(pair)) for pair in both]
+    slots = [[_names_first(v) for v in verdicts] for verdicts in shown]
+    named = any(slot is not None for group in slots for slot in group)
+    return OrderEffects(
+        flips=share_interval(flips) if any(f is not None for f in flips) else None,
+        first_slot=cluster_bootstrap(slots) if named else None,
+    )
+
+
+def human_agreement(judge: Judge, path: Path) -> Agreement | None:
+    """Agreement with a CSV of the columns prompt, answer_a, answer_b and preferred: a, b or tie.
+
+    Raises:
+        UserError: no such file, a missing column, or a label that is none of these.
+    """
+    prompts, a, b, labels = read_labels(path)
+    return _agreement(judge.compare(prompts, a, b), labels)
+
+
+def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
+    """Prompts, both answers, and people's preferences (1: a) of a human-labelled CSV."""
+    if not path.is_file():
+        raise UserError(f"trust.people: there is no file {path}; give a CSV of human labels.")
+    prompts: list[Prompt] = []
+    columns: tuple[list[str], list[str], list[float]] = ([], [], [])
+    with path.open(newline="", encoding="utf-8") as stream:
+        for number, row in enumerate(csv.DictReader(stream), start=1):
+            for name in ("prompt", "answer_a", "answer_b", "preferred"):
+                if row.get(name) is None:
+                    raise UserError(
+                        f"{path}, row {number}: the column {name} is missing; "
+                        "the columns are prompt, answer_a, answer_b and preferred."
+                    )
+            label = row["preferred"].strip().lower()
+            if label not in LABELS:
+                raise UserError(f"{path}, row {number}: preferred is {label!r}; write a, b or tie.")
+            prompts.append(
+                Prompt([{"role": "user", "content": row["prompt"]}], row.get("id") or f"row-{number}")
+            )
+            for column, value in zip(columns, (row["answer_a"], row["answer_b"], LABELS[label]), strict=True):
+                column.append(value)  # type: ignore[arg-type]
+    if not prompts:
+        raise UserError(
+            f"{path}: there are no rows; the columns are prompt, answer_a, answer_b and preferred."
+        )
+    return prompts, *columns
+
+
+def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float) -> Interval | None:
+    """How often the judge gives the right outcome; None without a single judged case."""
+    if not cases:
+        return None
+    found = judge.compare(*map(list, zip(*cases, strict=True)))
+    outcomes = [None if j.preference is None else float(j.preference == right) for j in found]
+    return share_interval(outcomes) if any(o is not None for o in outcomes) else None
+
+
+def _agreement(judgements: Sequence[Judgement], others: Sequence[float | None]) -> Agreement | None:
+    ours = [j.preference for j in judgements]
+    if not any(x is not None and y is not None for x, y in zip(ours, others, strict=True)):
+        return None
+    return agreement(ours, others)
+
+
+def _names_first(verdict: Verdict) -> float | None:
+    """1 when the answer shown first won, 0 when the other did, None for a tie or no verdict."""
+    if verdict.preference is None or verdict.preference == 0.5:
+        return None
+    return float((verdict.preference == 1.0) == (verdict.first == "a"))
+
+
+def _share(interval: Interval) -> str:
+    """55 % [40, 70] of 48."""
+    low, high = round(100 * interval.low), round(100 * interval.high)
+    return f"{round(100 * interval.value)} % [{low}, {high}] of {interval.n:,}"

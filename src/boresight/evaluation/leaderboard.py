@@ -1,0 +1,142 @@
+"""A table of scores of which only totals are known: intervals, and what may be said of any two rows.
+
+Published leaderboards give k of n and no outcome per prompt. Rows can then only be compared as if they had
+been asked different prompts, which resolves less than the paired comparison that the owner could make.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.stats.intervals import (
+    Interval,
+    Unpaired,
+    holm,
+    n_to_resolve_shares,
+    unpaired_difference,
+    wilson,
+)
+from boresight.stats.verdict import unit_named
+
+SHARE = unit_named("share")
+COLUMNS = ("system", "k", "n")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: k of n prompts won; k is half-integer where ties count one half."""
+
+    name: str
+    k: float
+    n: int
+
+    @property
+    def share(self) -> Interval:
+        """k / n with Wilson's interval."""
+        low, high = wilson(self.k, self.n)
+        return Interval(self.k / self.n, low, high, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two rows, the better one first; `p` is adjusted for all pairs by Holm's method."""
+
+    better: Entry
+    worse: Entry
+    found: Unpaired
+    p: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the difference stands after the adjustment."""
+        return self.p < 0.05
+
+    @property
+    def needed(self) -> int | None:
+        """Prompts for each of the two that would show shares like these apart, in two significant digits.
+
+        None for equal shares. Without the adjustment for several pairs.
+        """
+        a, b = (entry.k / entry.n for entry in (self.worse, self.better))
+        return None if a == b else _rounded(n_to_resolve_shares(a, b))
+
+    @property
+    def sentence(self) -> str:
+        """What may be said."""
+        difference = self.found.difference
+        numbers = f"{SHARE.difference(difference.value)} {SHARE.limits(difference)}"
+        test = f"z = {self.found.z:.2f}, p = {self.found.p:.2g}, {self.p:.2g} after Holm's adjustment"
+        names = f"{self.better.name} over {self.worse.name}"
+        if self.resolved:
+            return f"{names}: {numbers}, {test}: resolved."
+        return f"{names}: {numbers}, {test}: not resolved, {self.more}."
+
+    @property
+    def more(self) -> str:
+        """What would resolve it."""
+        return "the scores are equal" if self.needed is None else f"needs about {self.needed:,} prompts each"
+
+
+def read_leaderboard(path: Path) -> list[Entry]:
+    """Rows of a CSV with the columns system, k and n; lines that begin with # are remarks.
+
+    Raises:
+        UserError: no such file, a missing column, or numbers that are no share.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    entries = [_entry(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    names = [entry.name for entry in entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: {twice} stands there twice; give each system one row.")
+    if len(entries) < 2:
+        raise UserError(f"{path}: a comparison needs two rows or more, and there are {len(entries)}.")
+    return sorted(entries, key=lambda e: -e.k / e.n)
+
+
+def pairs(entries: Sequence[Entry]) -> list[Pair]:
+    """Every two rows, the better first, in the order of the table."""
+    both = list(combinations(sorted(entries, key=lambda e: -e.k / e.n), 2))
+    found = [unpaired_difference(worse.k, worse.n, better.k, better.n) for better, worse in both]
+    adjusted = holm([one.p for one in found])
+    return [Pair(*two, one, p) for two, one, p in zip(both, found, adjusted, strict=True)]
+
+
+def against_bar(entry: Entry, bar: float) -> str:
+    """How a row stands to a threshold, in prompts and in words."""
+    share, wanted = entry.share, math.ceil(round(bar * entry.n, 9))
+    short = wanted - entry.k
+    where = f"{short:g} short of" if short > 0 else "at or above"
+    lead = f"{entry.name}: {entry.k:g} of {entry.n:,} is {where} the {wanted:,} that the bar asks for"
+    limits = SHARE.limits(share)
+    if share.low <= bar <= share.high:
+        return f"{lead}; not resolved, the bar lies inside {limits}."
+    return f"{lead}; resolved, the bar lies outside {limits}."
+
+
+def _entry(row: dict[str, str], where: str) -> Entry:
+    for column in COLUMNS:
+        if not (row.get(column) or "").strip():
+            raise UserError(f"{where}: the column {column} is missing; the columns are system, k and n.")
+    try:
+        k, n = float(row["k"]), int(row["n"])
+    except ValueError:
+        raise UserError(f"{where}: k is {row['k']!r} and n {row['n']!r}; give numbers.") from None
+    if n <= 0 or not 0 <= k <= n:
+        raise UserError(f"{where}: {row['k']} of {row['n']} is not a share; k lies between 0 and n.")
+    return Entry(row["system"].strip(), k, n)
+
+
+def _rounded(n: int) -> int:
+    """Two significant digits, upwards."""
+    digits = max(0, len(str(n)) - 2)
+    return math.ceil(n / 10**digits) * 10**digits

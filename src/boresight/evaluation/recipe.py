@@ -1,0 +1,188 @@
+"""Recipes of `boresight evaluate`: which systems answer which prompts, and who judges.
+
+    prompts: held-out.jsonl
+    systems:
+      sft: {model: runs/sft}
+      dpo: {model: runs/dpo}
+    judge: {name: reward_model, model: runs/reward}
+
+The first system is the reference that the others are measured against. With a section `countdown` in place
+of `judge`, the systems solve Countdown problems and are measured by how many.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from boresight.config.section import Section, read_raw, validate
+from boresight.core.errors import UserError
+from boresight.llm.transports.openai import refuse_secrets
+from boresight.scorers import judges
+from boresight.scorers.judges.base import JudgeConfig
+from boresight.tasks.countdown.scorer import Mode
+
+
+class SystemSection(Section):
+    """Where a system's answers come from: a model that generates them, or a file that has them."""
+
+    model: str | None = None
+    """A run folder, a model or adapter folder, a hub id, or `starter`."""
+    answers: str | None = None
+    """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`; for Countdown, a file of
+    problems with `completion` or `completions`."""
+
+    base_url: str | None = None
+    """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
+    chat template are used, and must be what is served there."""
+    key_env: str = "VLLM_API_KEY"
+    """Environment variable with that server's key, where it asks for one."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SystemSection:
+        if (self.model is None) == (self.answers is None):
+            raise ValueError("give either model or answers, not both and not neither")
+        if self.base_url is not None and self.model is None:
+            raise ValueError("base_url answers for a model; name it beside, and leave answers out")
+        return self
+
+
+class GenerateSection(Section):
+    """How models answer; the same for all of them."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Longest answer, in tokens. Answers that reach it are counted."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Smallest set of tokens that holds this share of the mass; 1 keeps all."""
+    top_k: int = Field(default=0, ge=0)
+    """Most tokens to choose from; 0 keeps all."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds sampling."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+
+
+class TrustSection(Section):
+    """What is asked to find out whether the judge can be believed; it costs that many more judgements."""
+
+    controls: int = Field(default=50, ge=0)
+    """Planted cases of each kind; 0 plants none."""
+    repeats: int = Field(default=50, ge=0)
+    """Questions asked a second time; 0 asks none."""
+    people: str | None = None
+    """A CSV of human labels: prompt, answer_a, answer_b, preferred (a, b or tie)."""
+
+
+class Asked(Section):
+    """What every evaluation has: prompts and systems that answer them."""
+
+    prompts: str | None = None
+    """Held-out prompts in any layout that data has; null takes those of the first system's answers."""
+    layout: str | None = None
+    """Name of the layout, where detection finds two."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many prompts, from the top."""
+    systems: dict[str, SystemSection] = Field(min_length=1)
+    """By name; the first is the reference."""
+    generate: GenerateSection = GenerateSection()
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class CountdownSection(Section):
+    """How often systems try every problem, and how a try is graded."""
+
+    samples: int = Field(default=1, gt=0)
+    """Completions of every problem; more than one need `generate.temperature` above 0."""
+    pass_at: list[int] = [1]
+    """For each k the chance that one of k completions is right, unbiased; at most `samples`."""
+    mode: Mode = "strict"
+    """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
+
+    @field_validator("pass_at")
+    @classmethod
+    def _once_each(cls, ks: list[int]) -> list[int]:
+        if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
+            raise ValueError("give each k once, from 1")
+        return sorted(ks)
+
+
+class CountdownRecipe(Asked):
+    """One measurement of how many Countdown problems systems solve, completely."""
+
+    countdown: CountdownSection
+
+    @model_validator(mode="after")
+    def _drawn_as_asked(self) -> Self:
+        drawn = any(system.model for system in self.systems.values())
+        if drawn and self.prompts is None:
+            raise ValueError("prompts is missing, and a model has nothing to solve")
+        if drawn and self.countdown.samples > 1 and self.generate.temperature == 0:
+            raise ValueError(
+                "countdown.samples above 1 need generate.temperature above 0: greedy ones are alike"
+            )
+        if drawn and max(self.countdown.pass_at) > self.countdown.samples:
+            raise ValueError("countdown.pass_at asks for more than countdown.samples; raise that")
+        return self
+
+
+class WinRateRecipe(Asked):
+    """One comparison of two or more systems, completely."""
+
+    systems: dict[str, SystemSection] = Field(min_length=2)
+    """By name; the first is the reference."""
+    judge: SerializeAsAny[JudgeConfig]
+    """`name`, and that judge's own settings."""
+    trust: TrustSection = TrustSection()
+    ledger: str = "runs/judgements.sqlite"
+    """Where replies of endpoints and scores of reward models are kept, for all evaluations together, so that
+    nothing is asked twice."""
+
+    @model_validator(mode="after")
+    def _prompts_from_somewhere(self) -> WinRateRecipe:
+        if self.prompts is None and next(iter(self.systems.values())).answers is None:
+            raise ValueError("prompts is missing, and the first system has no answers to take them from")
+        return self
+
+    @property
+    def judge_name(self) -> str:
+        """Name of the judge, as in the recipe."""
+        return type(self.judge).__module__.rsplit(".", 1)[-1]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        dump = self.model_dump(mode="json")
+        dump["judge"] = {"name": self.judge_name, **dump["judge"]}
+        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
+
+
+def load_evaluation(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe | CountdownRecipe:
+    """Read a recipe, apply `systems.dpo.model=…` overrides, and check everything.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key or judge, value of the wrong type.
+    """
+    return parse_evaluation(read_raw(path, overrides), str(path))
+
+
+def parse_evaluation(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
+    """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    if "countdown" in raw:
+        return validate(CountdownRecipe, raw, source)
+    section = raw.get("judge")
+    if not isinstance(section, dict) or "name" not in section:
+        known = ", ".join(judges.names())
+        raise UserError(
+            f"{source}: judge.name is missing; set it to one of {known} (or give a countdown section)."
+        )
+    refuse_secrets(section, f"{source}: judge", "endpoint")
+    settings = {key: value for key, value in section.items() if key != "name"}
+    judge = validate(judges.get(section["name"]).Config, settings, source, "judge")
+    return validate(WinRateRecipe, {**raw, "judge": judge}, source)

@@ -1,0 +1,203 @@
+"""What systems said: generated here, or read from a file or a run folder, and matched to the prompts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.errors import UserError
+from boresight.core.files import write_whole
+from boresight.core.schema import Message, Prompt
+from boresight.data.reading.files import records
+from boresight.data.turns import BadField, to_messages
+from boresight.evaluation.win_rate import System
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from boresight.evaluation.recipe import GenerateSection, SystemSection
+    from boresight.models.sampler.params import Sample, SamplingParams
+
+ANSWER_FIELDS = ("answer", "output", "completion", "response", "after")
+PROMPT_FIELDS = ("prompt", "instruction", "question")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of an answers file; a prompt or an id may be lacking, not both."""
+
+    id: str | None
+    prompt: list[Message] | None
+    answer: str | None
+
+
+def read_answers(source: str | Path) -> list[Answered]:
+    """Answers from a JSONL, JSON or Parquet file, or from a run folder's `samples.jsonl` (after training).
+
+    Raises:
+        UserError: nothing there, or a row without an answer, or without both prompt and id.
+    """
+    path = Path(source)
+    file = path / "samples.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        what = "the run has no samples.jsonl" if path.is_dir() else "there is no such file or run folder"
+        raise UserError(f"{path}: {what}; give a file of prompts and answers, or a run folder with samples.")
+    return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
+
+
+def prompts_of(answers: Sequence[Answered], source: str | Path) -> list[Prompt]:
+    """The prompts that an answers file answers."""
+    for number, row in enumerate(answers, start=1):
+        if row.prompt is None:
+            raise UserError(
+                f"{source}, row {number}: `prompt` is missing; add it, or set prompts in the recipe."
+            )
+    return [Prompt(row.prompt or [], row.id or f"row-{i}") for i, row in enumerate(answers, start=1)]
+
+
+def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], source: str | Path) -> System:
+    """Answers found for each prompt, by its text, or by id where a row has no prompt.
+
+    A prompt without an answer is missing. Raises UserError when no prompt has one: the files do not belong
+    together.
+    """
+    by_text = {_key(row.prompt): row for row in answers if row.prompt is not None}
+    by_id = {row.id: row for row in answers if row.prompt is None}
+    found = {p.id: by_text.get(_key(p.prompt)) or by_id.get(p.id) for p in prompts}
+    if not any(found.values()):
+        raise UserError(
+            f"{source}: answers none of the {len(prompts):,} prompts; "
+            "its `prompt` (or, without it, its `id`) must be that of the prompts file."
+        )
+    return System(name, {id: row and row.answer for id, row in found.items()})
+
+
+def generate(
+    name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
+) -> System:
+    """An answer of a model to every prompt; says how many reached the limit of tokens."""
+    return _system(name, prompts, draw_answers(name, model, prompts, settings, 1, console))
+
+
+def draw_answers(
+    name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
+) -> list[list[str]]:
+    """`k` answers of a model to every prompt; says how many reached the limit of tokens."""
+    from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
+    from boresight.models.load import load_model
+    from boresight.models.sampler.sample import sample
+
+    tokenizer = _tokenizer(model)
+    policy = load_model(model, device=settings.device)
+    wire_stop_tokens(policy, tokenizer)
+    params = _params(settings, stop_token_ids(policy))
+    drawn = sample(policy, _encoded(tokenizer, prompts), params, k, console=console)
+    return _texts(name, tokenizer, drawn, settings, console)
+
+
+def ask_server(
+    name: str, section: SystemSection, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
+) -> System:
+    """The same from a `vllm serve`, which is sent token ids: nothing is rendered or tokenised there."""
+    from boresight.data.stop_tokens import end_of_turn
+    from boresight.llm.vllm import VllmServer
+
+    tokenizer = _tokenizer(section.model or "")
+    key = os.environ.get(section.key_env)
+    server = VllmServer(section.base_url or "", key, section=f"systems.{name}")
+    stops = dict.fromkeys([end_of_turn(tokenizer).id, tokenizer.eos_token_id])
+    params = _params(settings, tuple(stop for stop in stops if stop is not None))
+    drawn = server.sample(server.base_model(), _encoded(tokenizer, prompts), params, 1)
+    return _system(name, prompts, _texts(name, tokenizer, drawn, settings, console))
+
+
+def _tokenizer(model: str) -> Any:
+    from boresight.data.chat import ensure_chat_template
+    from boresight.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    ensure_chat_template(tokenizer)
+    return tokenizer
+
+
+def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...]) -> SamplingParams:
+    from boresight.models.sampler.params import SamplingParams
+
+    return SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        seed=settings.seed,
+        stop_token_ids=stop_token_ids,
+    )
+
+
+def _encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+    from boresight.data.chat import encode_prompt
+
+    return [encode_prompt(tokenizer, p.prompt) for p in prompts]
+
+
+def _texts(
+    name: str,
+    tokenizer: Any,
+    drawn: Sequence[Sequence[Sample]],
+    settings: GenerateSection,
+    console: Console,
+) -> list[list[str]]:
+    """Samples as text, `[prompt][sample]`; says how many were cut."""
+    finishes = [s.finish for group in drawn for s in group]
+    if cut := finishes.count("length"):
+        said = f"{name}: {cut:,} of {len(finishes):,} answers reached {settings.max_new_tokens} tokens "
+        console.print(f"{said}and are cut.", markup=False, highlight=False)
+    return [[tokenizer.decode(s.ids, skip_special_tokens=True) for s in group] for group in drawn]
+
+
+def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str]]) -> System:
+    return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
+
+
+def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
+    """Save what a system said, so that `answers: FILE` finds it again; whole or not at all."""
+    write_whole(path, "".join(_lines(prompts, system)))
+
+
+def _lines(prompts: Sequence[Prompt], system: System) -> Iterator[str]:
+    for p in prompts:
+        line = {"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _answered(row: Any, where: str) -> Answered:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: not an object; write one with prompt and answer.")
+    field = next((name for name in ANSWER_FIELDS if name in row), None)
+    if field is None:
+        raise UserError(f"{where}: there is no answer; name the column {' or '.join(ANSWER_FIELDS[:4])}.")
+    answer = row[field]
+    if answer is not None and not isinstance(answer, str):
+        raise UserError(f"{where}: `{field}` is not text; give the answer, or null where there is none.")
+    asked = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
+    if asked is None and row.get("id") is None:
+        raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
+    id = None if row.get("id") is None else str(row["id"])
+    return Answered(id, None if asked is None else _messages(row[asked], asked, where), answer)
+
+
+def _messages(value: Any, field: str, where: str) -> list[Message]:
+    if isinstance(value, str):
+        return [Message(role="user", content=value)]
+    try:
+        return to_messages(value, field)
+    except BadField as error:
+        raise UserError(f"{where}: {error}.") from None
+
+
+def _key(prompt: Sequence[Message] | None) -> str:
+    return json.dumps([[m["role"], m["content"]] for m in prompt or []])

@@ -1,0 +1,253 @@
+"""Which of several systems answers better? Paired by prompt, ties one half, failures missing and counted.
+
+    found = win_rate(prompts, reference, candidate, judge)     # two systems
+    table = tournament(prompts, systems, judge)                # many: every pair, and one scale for all
+
+Rewards of a judge compare within a prompt only, so nothing here averages scores: per prompt one answer wins
+or both tie. Besides the raw win rate stand the one at equal answer lengths and the split by length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.scorers.judges.base import Judge, Judgement
+from boresight.stats.intervals import Interval, holm, paired_difference, share_interval, sign_test
+from boresight.stats.length import (
+    LengthControlled,
+    LengthSplit,
+    length_controlled_win_rate,
+    length_matched_split,
+)
+from boresight.stats.ranking import Game, Ranking, bradley_terry
+from boresight.stats.verdict import after_holm, unit_named, verdict
+
+MOST_MISSING = 0.1
+"""Above this share of missing judgements no verdict is given: what is missing is rarely missing at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What one system said: a text per prompt id, or None where generation failed."""
+
+    name: str
+    answers: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One prompt: both answers, and what the judge made of them (1: the candidate's is better)."""
+
+    prompt: Prompt
+    reference: str | None
+    candidate: str | None
+    judgement: Judgement
+
+    @property
+    def outcome(self) -> str:
+        """`won`, `tied`, `lost` (by the candidate) or `failed`."""
+        preference = self.judgement.preference
+        return "failed" if preference is None else {1.0: "won", 0.5: "tied", 0.0: "lost"}[preference]
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the judge's winner changed with the order of the answers."""
+        return {v.preference for v in self.judgement.verdicts} >= {0.0, 1.0}
+
+    def as_dict(self) -> dict[str, Any]:
+        """One line of `comparisons.jsonl`."""
+        judgement = {k: v for k, v in asdict(self.judgement).items() if v not in (None, "", ())}
+        return {
+            "id": self.prompt.id,
+            "prompt": self.prompt.prompt,
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "outcome": self.outcome,
+            "flipped": self.flipped,
+            **judgement,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """How often `candidate` beats `reference`, by `judge`. `p` is the exact sign test's, ties left out."""
+
+    reference: str
+    candidate: str
+    judge: str
+    rate: Interval
+    p: float
+    controlled: LengthControlled | None
+    uncontrolled: str
+    """Why there is no length-controlled win rate, '' when there is one."""
+    split: LengthSplit
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Prompts `won`, `tied`, `lost` and `failed`."""
+        found = Counter(c.outcome for c in self.comparisons)
+        return {outcome: found[outcome] for outcome in ("won", "tied", "lost", "failed")}
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Why judgements are missing, most frequent first."""
+        kinds = (c.judgement.failure.split(":")[0] for c in self.comparisons if c.outcome == "failed")
+        return dict(Counter(kinds).most_common())
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether enough judgements are there to speak of winners."""
+        return self.rate.missing <= MOST_MISSING * len(self.comparisons)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence to act on; none of winners when too many judgements are missing."""
+        n, missing = len(self.comparisons), self.rate.missing
+        if not self.has_verdict:
+            reason = next(iter(self.failures))
+            return (
+                f"No verdict on {self.candidate} against {self.reference}: {missing:,} of {n:,} judgements "
+                f"are missing, most often because: {reason}."
+            )
+        even = None if self.controlled is None else _over_even(self.controlled.at_equal_length)
+        return verdict(
+            _over_even(self.rate), self.reference, self.candidate, unit="share", length_controlled=even
+        )
+
+    @property
+    def rate_in_words(self) -> str:
+        """The win rate that the verdict's points are counted from."""
+        rate = unit_named("share").value(self.rate.value)
+        return f"{self.candidate} wins {rate} of prompts against {self.reference} (ties half, even is 50 %)."
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers, without the prompts."""
+        return {
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "judge": self.judge,
+            "verdict": self.verdict,
+            "win_rate": self.rate.as_dict(),
+            "sign_test_p": self.p,
+            **self.counts,
+            "failures": self.failures,
+            "length_controlled": None if self.controlled is None else asdict(self.controlled),
+            "not_length_controlled_because": self.uncontrolled or None,
+            "by_length": asdict(self.split),
+        }
+
+
+def rate_interval(outcomes: Sequence[float | None]) -> Interval:
+    """The mean of outcomes (1 won, 0.5 tied, 0 lost) with a 95 % interval over prompts.
+
+    Without ties it is Wilson's. A tie varies less than a coin, so with ties it is half of Bonett and Price's
+    interval for the share won minus the share lost (`stats.paired_difference`), laid around one half.
+    """
+    if 0.5 not in outcomes:
+        return share_interval(outcomes)
+    won, lost = ([None if o is None else float(o == side) for o in outcomes] for side in (1, 0))
+    lead = paired_difference(lost, won)
+    return Interval(*(0.5 + x / 2 for x in (lead.value, lead.low, lead.high)), lead.n, lead.missing)
+
+
+def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
+    """Judge both systems' answers to every prompt. Lengths are in characters.
+
+    Raises:
+        UserError: no prompts, or not one judgement succeeded.
+    """
+    if not prompts:
+        raise UserError("win rate: there are no prompts; give a file with some.")
+    theirs, ours = ([system.answers.get(p.id) for p in prompts] for system in (reference, candidate))
+    judgements = judge.compare(prompts, ours, theirs)
+    outcomes = [j.preference for j in judgements]
+    if not any(o is not None for o in outcomes):
+        raise UserError(
+            f"win rate: all {len(prompts):,} judgements of {candidate.name} against {reference.name} failed, "
+            f"the first because: {judgements[0].failure}."
+        )
+    lengths = [len(text or "") for text in ours], [len(text or "") for text in theirs]
+    try:
+        controlled, refusal = length_controlled_win_rate(outcomes, *lengths), ""
+    except UserError as error:
+        controlled, refusal = None, str(error)
+    rows = zip(prompts, theirs, ours, judgements, strict=True)
+    return WinRate(
+        reference=reference.name,
+        candidate=candidate.name,
+        judge=judge.name,
+        rate=rate_interval(outcomes),
+        p=sign_test(outcomes.count(1.0), outcomes.count(0.0)),
+        controlled=controlled,
+        uncontrolled=refusal,
+        split=length_matched_split(outcomes, *lengths),
+        comparisons=tuple(Comparison(*row) for row in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tournament:
+    """Every pair of systems on the same prompts, p-values adjusted by Holm, and one scale for all."""
+
+    pairs: tuple[WinRate, ...]
+    adjusted_p: tuple[float, ...]
+    ranking: Ranking | None
+    unranked: str
+    """Why there is no common scale, '' when there is one."""
+
+    @property
+    def verdicts(self) -> list[str]:
+        """A sentence a pair."""
+        if len(self.pairs) == 1:
+            return [self.pairs[0].verdict]
+        both = zip(self.pairs, self.adjusted_p, strict=True)
+        return [
+            after_holm(pair.verdict, p, _over_even(pair.rate).excludes_zero)
+            if pair.has_verdict
+            else pair.verdict
+            for pair, p in both
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers, without the prompts."""
+        return {
+            "pairs": [
+                p.as_dict() | {"adjusted_p": q} for p, q in zip(self.pairs, self.adjusted_p, strict=True)
+            ],
+            "ranking": None if self.ranking is None else asdict(self.ranking),
+            "not_ranked_because": self.unranked or None,
+        }
+
+
+def tournament(prompts: Sequence[Prompt], systems: Sequence[System], judge: Judge) -> Tournament:
+    """Compare every two systems directly; with three or more, rank them by Bradley and Terry with ties.
+
+    A direct comparison sees more than two win rates against a third system: on the same judge calls, it uses
+    every prompt on which the two differ.
+    """
+    pairs = tuple(win_rate(prompts, a, b, judge) for a, b in combinations(systems, 2))
+    ranking, reason = None, ""
+    if len(systems) > 2:
+        try:
+            ranking = bradley_terry([game for pair in pairs for game in _games(pair)])
+        except UserError as error:
+            reason = str(error)
+    return Tournament(pairs, tuple(holm([pair.p for pair in pairs])), ranking, reason)
+
+
+def _games(pair: WinRate) -> list[Game]:
+    return [
+        Game(c.prompt.id, pair.candidate, pair.reference, c.judgement.preference) for c in pair.comparisons
+    ]
+
+
+def _over_even(rate: Interval) -> Interval:
+    """A win rate as the lead over an even split."""
+    return Interval(rate.value - 0.5, rate.low - 0.5, rate.high - 0.5, rate.n, rate.missing)

@@ -1,0 +1,1 @@
+"""Many runs together: sweeps and studies."""

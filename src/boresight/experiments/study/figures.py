@@ -1,0 +1,225 @@
+"""Curves as SVG, drawn from the logged numbers; the same drawing goes into the page and into a file.
+
+Colours are the style sheet's variables, so that a figure is light or dark as its page is. A file carries
+their values itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import escape
+
+from boresight.experiments.study.plan import Figure, Job, Plan, jobs
+from boresight.experiments.study.storage import Study
+from boresight.reports.figures import points
+from boresight.reports.read_run import read_run
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 220, 52, 10, 12, 26
+COLOURS = {
+    "tuned": ("run-1", "run-3", "run-4"),
+    "published": ("run-2", "run-5", "run-6"),
+    "other": ("run-4", "run-3"),
+}
+"""What is tuned is blue and what is published orange in every figure, then further colours."""
+STYLE = (
+    ":root{--ink:#1c1e22;--muted:#6a6d75;--grid:#e5e2dc;--card:#fff;--guide:#8f8b83;--run-1:#2456c8;"
+    "--run-2:#d9730d;--run-3:#0c8063;--run-4:#a03aa8;--run-5:#8a6d00;--run-6:#c01f4e}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e8e6e1;--muted:#989ba4;--grid:#2c3038;--card:#1a1d22;"
+    "--guide:#7b808b;--run-1:#7da6ff;--run-2:#f4a14e;--run-3:#4cc79c;--run-4:#dc8be2;--run-5:#d6bd52;"
+    "--run-6:#ff86a5}}"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One arm with one seed: its steps and values."""
+
+    x: list[int]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm: a colour, and a line a seed."""
+
+    label: str
+    colour: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure ready for page and file; `missing` names arms that have not been trained."""
+
+    name: str
+    figure: Figure
+    curves: list[Curve]
+    missing: list[str]
+
+    @property
+    def legend(self) -> list[dict[str, str]]:
+        """Labels and colours as the page's legend wants them."""
+        return [{"label": c.label, "colour": c.colour, "dash": "solid"} for c in self.curves]
+
+    @property
+    def svg(self) -> str:
+        """The drawing for a page that has the colours."""
+        head = f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" width="100%">'
+        return f"{head}<title>{escape(self.figure.title)}</title>{plot(self.figure, self.curves)}</svg>"
+
+
+def drawn(study: Study) -> list[Drawn]:
+    """Every figure of the plan that some arm has numbers for."""
+    found = [_draw(study, name, figure) for name, figure in study.plan.figures.items()]
+    return [figure for figure in found if figure.curves]
+
+
+def _draw(study: Study, name: str, figure: Figure) -> Drawn:
+    colours = colours_of(study.plan, figure.arms)
+    curves, missing = [], []
+    for arm in figure.arms:
+        title = study.plan.arms[arm].title
+        lines = [
+            line
+            for job in jobs(study.plan)
+            if job.arm == arm and study.finished(job) and (line := _line(study, job, figure)).x
+        ]
+        if lines:
+            curves.append(Curve(title, colours[arm], lines))
+        else:
+            missing.append(title)
+    return Drawn(name, figure, curves, missing)
+
+
+def _line(study: Study, job: Job, figure: Figure) -> Line:
+    run = read_run(study.run(job))
+    return Line(*points(run.train if figure.split == "train" else run.eval, figure.metric))
+
+
+def colours_of(plan: Plan, arms: Sequence[str]) -> dict[str, str]:
+    """A colour for each arm: by role, in order."""
+    used = dict.fromkeys(COLOURS, 0)
+    found = {}
+    for arm in arms:
+        role = plan.arms[arm].role
+        found[arm] = COLOURS[role][used[role] % len(COLOURS[role])]
+        used[role] += 1
+    return found
+
+
+def plot(figure: Figure, curves: Sequence[Curve]) -> str:
+    """Axes, guide and curves: what was logged faint, the mean over seeds and neighbouring steps strong."""
+    lines = [line for curve in curves for line in curve.lines]
+    guide = figure.guide
+    heights = [y for line in lines for y in line.y] + ([guide.at] if guide else [])
+    low, high = _with_air(min(heights), max(heights))
+    last = max(max(line.x) for line in lines)
+
+    def across(step: float) -> float:
+        return LEFT + step / max(1, last) * (WIDTH - LEFT - RIGHT)
+
+    def down(value: float) -> float:
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = [_axes(low, high, last, across, down)]
+    if guide:
+        parts.append(_rule(down(guide.at), "var(--guide)", 'stroke-dasharray="5 4"'))
+        parts.append(_text(WIDTH - RIGHT, down(guide.at) - 4, guide.label, "end"))
+    for curve in curves:
+        x, y = mean_line(curve.lines)
+        smooth = smoothed(y)
+        if len(curve.lines) > 1 or smooth != y:
+            parts += [_path(line.x, line.y, curve.colour, across, down, 0.28) for line in curve.lines]
+        parts.append(_path(x, smooth, curve.colour, across, down))
+    return "".join(parts)
+
+
+def mean_line(lines: Sequence[Line]) -> tuple[list[int], list[float]]:
+    """The mean over seeds at the steps that all of them have."""
+    tables = [dict(zip(line.x, line.y, strict=True)) for line in lines]
+    steps = [step for step in tables[0] if all(step in table for table in tables)]
+    return steps, [sum(table[step] for table in tables) / len(tables) for step in steps]
+
+
+def smoothed(y: Sequence[float]) -> list[float]:
+    """Means over about a sixth of the points around each; a dozen points or fewer stay as they are.
+
+    Small batches are noisy, and a trend of a hundredth of a nat is what these figures are about.
+    """
+    if len(y) <= 12:
+        return list(y)
+    reach = len(y) // 12
+    windows = (y[max(0, i - reach) : i + reach + 1] for i in range(len(y)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from low to high, at most `most` of them apart from rounding."""
+    rough = (high - low) / most
+    scale = 10 ** math.floor(math.log10(rough))
+    step = next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _with_air(low: float, high: float) -> tuple[float, float]:
+    air = 0.06 * (high - low) or max(abs(high), 1e-3) * 0.05
+    return low - air, high + air
+
+
+def _axes(low: float, high: float, last: int, across, down) -> str:
+    parts = []
+    marks = ticks(low, high)
+    digits = _digits(marks)
+    for mark in marks:
+        parts.append(_rule(down(mark), "var(--grid)"))
+        parts.append(_text(LEFT - 7, down(mark) + 4, _number(mark, digits), "end"))
+    for step in ticks(0, last):
+        parts.append(_text(across(step), HEIGHT - 8, f"{step:g}", "middle"))
+    return "".join(parts)
+
+
+def _digits(marks: Sequence[float]) -> int:
+    gap = min((b - a for a, b in zip(marks, marks[1:], strict=False)), default=1.0)
+    return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))
+
+
+def _number(x: float, digits: int) -> str:
+    return f"{x:.{digits}f}".replace("-", "−")
+
+
+def _rule(y: float, colour: str, more: str = "") -> str:
+    return f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" style="stroke:{colour}" fill="none" {more}/>'
+
+
+def _path(x, y, colour: str, across, down, opacity: float = 1.0) -> str:
+    dots = " ".join(f"{across(a):.1f},{down(b):.1f}" for a, b in zip(x, y, strict=True))
+    style = f"stroke:var(--{colour});stroke-width:2;opacity:{opacity:g}"
+    return f'<polyline points="{dots}" style="{style}" fill="none" stroke-linejoin="round"/>'
+
+
+def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
+    style = "fill:var(--muted);font-size:12.5px"
+    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {at} style="{style}" {more}>{escape(words)}</text>'
+
+
+def standalone(d: Drawn) -> str:
+    """The figure as a file: title and legend inside, light or dark as the reader's system is."""
+    legend, y = [], 50 + HEIGHT
+    for curve in d.curves:
+        legend.append(f'<path d="M{LEFT} {y}h26" style="stroke:var(--{curve.colour});stroke-width:2.5"/>')
+        legend.append(_text(LEFT + 34, y + 4, curve.label, "start"))
+        y += 20
+    unit = f" ({d.figure.unit})" if d.figure.unit else ""
+    title = '<text x="12" y="24" style="fill:var(--ink);font-size:14px;font-weight:600">'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" role="img" '
+        f'font-family="system-ui, sans-serif"><title>{escape(d.figure.title)}</title><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" style="fill:var(--card)"/>{title}'
+        f"{escape(d.figure.title)}{escape(unit)}</text>"
+        f'<g transform="translate(0 34)">{plot(d.figure, d.curves)}</g>{"".join(legend)}</svg>\n'
+    )

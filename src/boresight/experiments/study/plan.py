@@ -1,0 +1,243 @@
+"""The plan of a study: its arms, what is compared with what, and which curves are drawn.
+
+    plan = load_plan("recipes/study/plan-cpu.yaml")
+
+Plans are data. An arm is a recipe, changes to it, and its seeds; everything else a plan holds are words
+and names of arms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from boresight.config.recipe import Recipe, load_recipe, parse_recipe
+from boresight.config.section import Section, put, read_raw, validate
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.experiments.study.metrics import METRICS
+from boresight.scorers.rewards import check_rewards
+
+Role = Literal["published", "tuned", "other"]
+
+
+class Arm(Section):
+    """One recipe of the comparison."""
+
+    title: str
+    """What tables and legends call it."""
+    group: str
+    """The table it stands in."""
+    role: Role = "other"
+    """`published` as the study ran it, `tuned` with the setting that evidence supports."""
+    recipe: str
+    """Path of its recipe from the plan's folder."""
+    set: dict[str, Any] = {}
+    """Changes to that recipe, by dotted key."""
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """Trained once with each; the same rows every time."""
+    starts_from: str | None = None
+    """Another arm whose trained model this one starts from, seed by seed; null starts from the recipe's."""
+    keep_weights: bool = True
+    """Whether the trained weights stay on disk once the arm has answered."""
+    shrunk: str = ""
+    """In words, what is smaller here than in the study."""
+    minutes: float = Field(default=1.0, gt=0)
+    """How long one seed takes, roughly."""
+
+
+class Group(Section):
+    """A table of arms that are measured alike."""
+
+    title: str
+    metrics: list[str]
+    """Columns: names of `study.metrics`."""
+    about: str = ""
+    """A sentence under the table."""
+
+
+class Comparison(Section):
+    """Arm `to` minus arm `of`, paired by seed and prompt; or several such pairs of arms taken together."""
+
+    title: str
+    of: list[str] = Field(min_length=1)
+    to: list[str] = Field(min_length=1)
+    """One arm each, or as many as `of` has: the first against the first, and so on, their mean by prompt."""
+    metrics: list[str] = ["accuracy", "win_rate"]
+    headline: bool = True
+    """Whether it counts in the sentence at the top."""
+
+    @field_validator("of", "to", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _in_pairs(self) -> Comparison:
+        if len(self.of) != len(self.to):
+            raise ValueError(f"of names {len(self.of)} arms and to {len(self.to)}; both need as many")
+        return self
+
+
+class Guide(Section):
+    """A level that a curve is to be read against."""
+
+    at: float
+    label: str
+
+
+class Figure(Section):
+    """Curves of one logged number, a colour an arm."""
+
+    title: str
+    metric: str
+    """A key of metrics.jsonl."""
+    split: Literal["train", "eval"] = "train"
+    unit: str = ""
+    arms: list[str] = Field(min_length=1)
+    guide: Guide | None = None
+    reading: str = ""
+    """How to read it, and what the study showed."""
+
+
+class Answers(Section):
+    """Held-out prompts that the models of some groups answer when they are trained."""
+
+    groups: list[str]
+    """Groups whose arms answer."""
+    prompts: str
+    """A file of prompts with checkable constraints."""
+    start: str
+    """The model that answers first, for the table's first line and the page."""
+    check: str = "good_answer"
+    """The check that is the reward of an answer, 1 or 0."""
+    max_new_tokens: int = Field(default=64, gt=0)
+    """Longest answer, in tokens; sampling is greedy."""
+    shown: list[str] = []
+    """Arms whose answers the page shows beside the start model's."""
+
+
+class Plan(Section):
+    """A study, completely."""
+
+    title: str
+    about: str = ""
+    """A paragraph at the top of the report."""
+    shared: dict[str, Any] = {}
+    """Ignored; a place for YAML anchors."""
+    groups: dict[str, Group]
+    arms: dict[str, Arm]
+    comparisons: list[Comparison] = []
+    figures: dict[str, Figure] = {}
+    answers: Answers | None = None
+
+    @model_validator(mode="after")
+    def _names_must_exist(self) -> Plan:
+        for where, name, known in self._names():
+            if name not in known:
+                raise ValueError(f"{where} names {name!r}, which there is not{nearest(name, known)}")
+        earlier: dict[str, Arm] = {}
+        for name, arm in self.arms.items():
+            start = arm.starts_from
+            if start is not None and start not in earlier:
+                raise ValueError(f"arms.{name} starts from {start!r}, which must stand before it")
+            if start is not None and not set(arm.seeds) <= set(earlier[start].seeds):
+                raise ValueError(f"arms.{name} has a seed that {start!r}, from which it starts, has not")
+            earlier[name] = arm
+        return self
+
+    def _names(self) -> list[tuple[str, str, Any]]:
+        """Every name that must stand for something: where it is, the name, and what there is."""
+        found: list[tuple[str, str, Any]] = []
+        for name, arm in self.arms.items():
+            found.append((f"arms.{name}.group", arm.group, self.groups))
+        for name, group in self.groups.items():
+            found += [(f"groups.{name}.metrics", metric, METRICS) for metric in group.metrics]
+        for c in self.comparisons:
+            found += [("comparisons", arm, self.arms) for arm in (*c.of, *c.to)]
+            found += [("comparisons", metric, METRICS) for metric in c.metrics]
+        for name, figure in self.figures.items():
+            found += [(f"figures.{name}.arms", arm, self.arms) for arm in figure.arms]
+        if self.answers:
+            found += [("answers.groups", group, self.groups) for group in self.answers.groups]
+            found += [("answers.shown", arm, self.arms) for arm in self.answers.shown]
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.arm}-seed{self.seed}"
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, a name that stands for nothing.
+    """
+    return validate(Plan, read_raw(path), str(path))
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """Every run, in order: all arms with their first seed, then those with a second, and so on.
+
+    An interrupted study then has every arm once before it has any twice.
+    """
+    rounds = max(len(arm.seeds) for arm in plan.arms.values())
+    return [
+        Job(name, arm.seeds[turn])
+        for turn in range(rounds)
+        for name, arm in plan.arms.items()
+        if turn < len(arm.seeds)
+    ]
+
+
+def recipe_of(plan: Plan, here: Path, job: Job, start: str | None = None) -> Recipe:
+    """The recipe of one run; `here` is the plan's folder, `start` the model of an arm that starts from one.
+
+    Raises:
+        UserError: no such recipe, or a change that it does not take.
+    """
+    arm = plan.arms[job.arm]
+    raw = read_raw(here / arm.recipe)
+    for key, value in arm.set.items():
+        put(raw, key, value)
+    put(raw, "train.seed", job.seed)
+    # Seeds change the order of rows and the adapters, never which rows are trained on or held out.
+    put(raw, "data.split_seed", 0)
+    if start is not None:
+        put(raw, "model.name", start)
+    recipe = parse_recipe(raw, f"arm {job.arm}")
+    check_rewards(recipe.reward)
+    return recipe
+
+
+def as_published(plan: Plan, here: Path, arm: str) -> Recipe:
+    """The arm's recipe as the study published it, nothing shrunk. Raises `UserError`."""
+    return load_recipe(here / plan.arms[arm].recipe)
+
+
+def resolved(plan: Plan, here: Path) -> dict[str, Any]:
+    """Every setting that a result depends on: all recipes, and how answers are asked for. No words."""
+    made = {job.name: recipe_of(plan, here, job).to_dict() for job in jobs(plan)}
+    starts = {name: arm.starts_from for name, arm in plan.arms.items()}
+    asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
+    return {"recipes": made, "starts_from": starts, "answers": asked}
+
+
+def refuse_unknown_arms(plan: Plan, named: list[str]) -> None:
+    """Raise a `UserError` for an arm that the plan does not have."""
+    for name in named:
+        if name not in plan.arms:
+            raise UserError(f"--arm: the plan has no arm {name!r}{nearest(name, plan.arms)}.")

@@ -1,0 +1,93 @@
+"""Read a study's folder back: values by arm, metric, seed and prompt."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boresight.checks.inputs import kind_of, read_examples
+from boresight.config.recipe import Recipe
+from boresight.core.schema import Prompt
+from boresight.data.prepare import prompt_of
+from boresight.evaluation.systems import matched, read_answers
+from boresight.evaluation.win_rate import System
+from boresight.experiments.study import storage
+from boresight.experiments.study.metrics import METRICS
+from boresight.experiments.study.plan import Job, jobs
+from boresight.experiments.study.results import by_prompt
+from boresight.experiments.study.run import read_prompts
+from boresight.experiments.study.storage import Study
+from boresight.scorers.judges import checks
+from boresight.tasks.constraints.constraint import words
+
+START = "start"
+"""Name of the start model among the arms."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """All values, and the answers they were taken from."""
+
+    measured: dict[str, dict[str, dict[int, dict[str, float]]]]
+    """Arm, metric, seed, prompt to value; the start model under `START`."""
+    prompts: list[Prompt]
+    answers: dict[Job, System]
+
+
+def read(study: Study) -> Found:
+    """Everything that finished arms have measured."""
+    prompts = read_prompts(study) if study.plan.answers else []
+    measured: Any = defaultdict(lambda: defaultdict(dict))
+    answers, rows = {}, Rows()
+    for job in [job for job in jobs(study.plan) if study.finished(job)]:
+        of_row = rows.prompts(study.recipe(job))
+        for name, values in logged(study.run(job)).items():
+            measured[job.arm][name][job.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})
+        if study.answers(job):
+            answers[job] = _answers(study, study.place(job), prompts)
+    if (study.folder / START / "answers.jsonl").exists():
+        answers[Job(START, 0)] = _answers(study, study.folder / START, prompts)
+    for job, system in answers.items():
+        for name, values in judged(study, prompts, system).items():
+            measured[job.arm][name][job.seed] = values
+    return Found({arm: dict(names) for arm, names in measured.items()}, prompts, answers)
+
+
+def logged(run: Path) -> dict[str, dict[str, float]]:
+    """What a run measured on held-out rows after training, under the names of `METRICS`."""
+    numbers = (storage.read_json(run / "end.json") or {}).get("numbers", {})
+    return {name: numbers[m.logged] for name, m in METRICS.items() if m.logged and m.logged in numbers}
+
+
+def judged(study: Study, prompts: list[Prompt], system: System) -> dict[str, dict[str, float]]:
+    """Reward and length of a system's answers; a prompt without an answer or a score is missing."""
+    assert study.plan.answers is not None
+    judge = checks.build(checks.Config(check=study.plan.answers.check))
+    said = [(p, answer) for p in prompts if (answer := system.answers.get(p.id)) is not None]
+    scores = judge.score([p for p, _ in said], [answer for _, answer in said])
+    good = {p.id: s.value for (p, _), s in zip(said, scores, strict=True) if s.value is not None}
+    return {"good": good, "words": {p.id: float(len(words(answer))) for p, answer in said}}
+
+
+class Rows:
+    """Held-out row ids to the text of their prompts; data that several arms share are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, str]] = {}
+
+    def prompts(self, recipe: Recipe) -> dict[str, str]:
+        """Row id to prompt of a recipe's held-out rows."""
+        kind, data = kind_of(recipe).data, recipe.data.model_dump(mode="json")
+        key = json.dumps([kind, data, recipe.split_seed])
+        if key not in self._known:
+            held_out = read_examples(recipe).eval
+            self._known[key] = {example.id: json.dumps(prompt_of(example)) for example in held_out}
+        return self._known[key]
+
+
+def _answers(study: Study, place: Path, prompts: list[Prompt]) -> System:
+    file = place / "answers.jsonl"
+    return matched(place.name, prompts, read_answers(file), file)

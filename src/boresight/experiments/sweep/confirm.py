@@ -1,0 +1,161 @@
+"""The best of many is partly luck. So the best settings and the default are trained again, with seeds and on
+held-out prompts that no choice has seen, and only that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.experiments.sweep.recipe import confirm_seeds
+from boresight.experiments.sweep.storage import Sweep, Trial
+from boresight.stats.intervals import Value, holm
+from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
+from boresight.stats.verdict import unit_named
+
+RESOLVED = 0.05
+"""Adjusted p-value below which a difference is more than noise."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One setting after its confirmation; `gain` is its difference to the default, None for that itself."""
+
+    setting: int | None
+    name: str
+    mean: OverSeeds
+    gain: OverSeeds | None = None
+    p: float = 1.0
+    """Of the gain, adjusted by Holm's method for the settings that were confirmed."""
+
+    def beats(self, better: str) -> bool:
+        """Whether it is better than the default beyond the noise of seeds and prompts."""
+        if self.gain is None or self.p >= RESOLVED:
+            return False
+        return (self.gain.mean.value > 0) == (better == "higher")
+
+
+def ranking(sweep: Sweep) -> list[tuple[int, float]]:
+    """Settings of which every seed finished, best first, with the mean over seeds."""
+    found = []
+    for number in range(sweep.recipe.count):
+        outcomes = [sweep.outcome(Trial(number, seed)) for seed in sweep.recipe.seeds]
+        values = [o.value for o in outcomes if o and o.state == "finished" and o.value is not None]
+        if len(values) == len(outcomes):
+            found.append((number, sum(values) / len(values)))
+    sign = -1 if sweep.recipe.better == "higher" else 1
+    return sorted(found, key=lambda item: sign * item[1])
+
+
+def is_default(sweep: Sweep, number: int) -> bool:
+    """Whether a setting is what the swept recipe says anyway."""
+    return sweep.recipe.recipe_with(sweep.setting(number) or {}) == sweep.recipe.base()
+
+
+def finalists(sweep: Sweep) -> list[int]:
+    """The best settings that are not the default, at most `confirm.top`."""
+    best = [number for number, _ in ranking(sweep) if not is_default(sweep, number)]
+    return best[: sweep.recipe.confirm.top]
+
+
+def confirm_trials(sweep: Sweep) -> list[Trial]:
+    """The default and the finalists on fresh seeds; nothing when there is no finalist."""
+    chosen = finalists(sweep)
+    settings = [None, *chosen] if chosen else []
+    return [Trial(number, seed, confirms=True) for seed in confirm_seeds(sweep.recipe) for number in settings]
+
+
+def confirmed(sweep: Sweep) -> list[Confirmed]:
+    """The default, then the finalists, best first, on the seeds that all of them finished."""
+    chosen = finalists(sweep)
+    values = {number: _measured(sweep, number) for number in [None, *chosen]} if chosen else {}
+    seeds = [s for s in confirm_seeds(sweep.recipe) if all(s in found for found in values.values())]
+    if not chosen or not seeds:
+        return []
+    rows = {number: [found[seed] for seed in seeds] for number, found in values.items()}
+    share, difference = _bounds(sweep)
+    means = {number: over_seeds(rows[number], bounds=share) for number in rows}
+    gains = {n: difference_over_seeds(rows[None], rows[n], bounds=difference) for n in chosen}
+    adjusted = dict(zip(chosen, holm([gains[number].p for number in chosen]), strict=True))
+    default = Confirmed(None, sweep.words(None), means[None])
+    found = [Confirmed(n, sweep.words(n), means[n], gains[n], adjusted[n]) for n in chosen]
+    sign = -1 if sweep.recipe.better == "higher" else 1
+    return [default, *sorted(found, key=lambda c: sign * c.mean.mean.value)]
+
+
+def verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
+    """What the sweep says, in sentences; the first is the answer."""
+    order = ranking(sweep)
+    if not order:
+        return ["No setting finished with all its seeds, so there is nothing to compare."]
+    if is_default(sweep, order[0][0]):
+        lead = [f"The search found nothing better than the default itself ({sweep.words(order[0][0])})."]
+    else:
+        lead = []
+    if not found:
+        return [*lead, _unconfirmed(sweep, order[0][0])]
+    return lead + [_sentence(one, sweep) for one in found[1:]]
+
+
+def _unconfirmed(sweep: Sweep, best: int) -> str:
+    why = "confirm.top is 0" if not sweep.recipe.confirm.top else "no fresh seed finished for all finalists"
+    if is_default(sweep, best):
+        why = "there was nothing else to confirm"
+    return f"{sweep.words(best)} came out best, unconfirmed ({why}): the best of several is partly luck."
+
+
+def _sentence(one: Confirmed, sweep: Sweep) -> str:
+    assert one.gain is not None
+    unit, gain = unit_named(sweep.recipe.unit), one.gain
+    interval = gain.mean
+    over = f"over {gain.seeds} fresh seeds and {interval.n:,} unseen prompts"
+    if gain.seeds < 2:
+        over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot tell seed noise"
+    size = f"{unit.difference(interval.value)} {unit.limits(interval)}"
+    p = f"p = {one.p:.2g}"
+    if one.p < RESOLVED:
+        does = "beats" if one.beats(sweep.recipe.better) else "is worse than"
+        if interval.value < 0:
+            flipped = interval.scaled(-1)
+            size = f"{unit.difference(flipped.value)} {unit.limits(flipped)}"
+        return f"{one.name} {does} the default by {size} {over}, {p}: beyond seed noise."
+    sign = "+" if interval.value > 0 else "-" if interval.value < 0 else ""
+    return (
+        f"{one.name} and the default cannot be told apart: {sign}{size} {over}, {p}: "
+        f"not beyond seed noise; {_remedy(gain)}."
+    )
+
+
+def _remedy(gain: OverSeeds) -> str:
+    if gain.seeds > 1 and gain.seed_sd == 0 and gain.mean.value == 0:
+        return "they measure the same on every prompt"
+    if gain.seed_share > 0.5:
+        return f"{gain.seed_share:.0%} of the variance is between seeds, so more seeds would help"
+    return (
+        f"{1 - gain.seed_share:.0%} of the variance is between prompts, so more held-out prompts would help"
+    )
+
+
+def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
+    """A setting in the search: mean over its finished seeds; None where none finished."""
+    found = [
+        sweep.by_prompt(trial)
+        for seed in sweep.recipe.seeds
+        for trial in [Trial(number, seed)]
+        if (outcome := sweep.outcome(trial)) and outcome.state == "finished"
+    ]
+    return over_seeds(found, bounds=_bounds(sweep)[0]) if found else None
+
+
+def _bounds(sweep: Sweep) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Bounds of the metric and of its differences, where it has any."""
+    return (SHARE, DIFFERENCE) if sweep.recipe.unit == "share" else (None, None)
+
+
+def _measured(sweep: Sweep, number: int | None) -> dict[int, dict[str, Value]]:
+    """By fresh seed: the metric by prompt, of trials that finished."""
+    trials = [Trial(number, seed, confirms=True) for seed in confirm_seeds(sweep.recipe)]
+    return {
+        trial.seed: sweep.by_prompt(trial)
+        for trial in trials
+        if (outcome := sweep.outcome(trial)) and outcome.state == "finished"
+    }

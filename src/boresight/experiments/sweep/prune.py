@@ -1,0 +1,66 @@
+"""When to end a trial that falls behind. Pure functions of curves: training rows seen to held-out value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from boresight.experiments.sweep.recipe import PruneSection
+
+Curve = dict[int, float]
+"""Training rows seen so far to the held-out value then; trials with other batch sizes stay comparable."""
+
+
+class Pruned(Exception):
+    """The trial is ended; the message is the sentence that says why."""
+
+
+def judge(mine: Curve, others: Sequence[Curve], rule: PruneSection, better: str) -> str | None:
+    """Why the trial with the curve `mine` is to end now, or None.
+
+    `median` is the median stopping rule (Golovin et al. 2017, §3.2.1) on the best value so far; `halving`
+    is asynchronous successive halving with reduction 2 (Li et al. 2020, arXiv 1810.05934).
+    """
+    now = max(mine)
+    reached = [curve for curve in others if max(curve, default=0) >= now]
+    if len(mine) < rule.after or len(reached) < rule.trials:
+        return None
+    sign = 1 if better == "higher" else -1
+    if rule.rule == "median":
+        own = max(sign * value for value in mine.values())
+        bar = median(sign * value_at(curve, now) for curve in reached)
+        if own < bar:
+            return (
+                f"its best after {now:,} rows, {sign * own:.4g}, is worse than the median, {sign * bar:.4g}."
+            )
+        return None
+    if len(mine) & (len(mine) - 1):
+        return None  # not the first, second, fourth … evaluation
+    ranked = sorted([sign * value_at(curve, now) for curve in reached], reverse=True)
+    own, bar = sign * mine[now], ranked[(len(ranked) + 1) // 2 - 1]
+    if own < bar:
+        return f"after {now:,} rows it has {sign * own:.4g}; the better half has {sign * bar:.4g} or better."
+    return None
+
+
+def value_at(curve: Curve, rows: int) -> float:
+    """The last value at or before `rows`, or the first one after."""
+    before = [at for at in curve if at <= rows]
+    return curve[max(before)] if before else curve[min(curve)]
+
+
+def read_curve(run: Path, metric: str, batch: int) -> Curve:
+    """The held-out curve of a run so far, without the start model."""
+    path = run / "metrics.jsonl"
+    curve: Curve = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue  # a line that is being written
+        value = line.get(metric)
+        if line.get("split") == "eval" and line["step"] > 0 and value is not None:
+            curve[line["step"] * batch] = value
+    return curve

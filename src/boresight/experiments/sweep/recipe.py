@@ -1,0 +1,194 @@
+"""A sweep's recipe: which run, what is varied, what decides, and how the winner is tested.
+
+    sweep = load_sweep("recipes/sweeps/dpo.yaml", ["trials=8", "data.train=my_pairs.jsonl"])
+
+Overrides that name no field of a sweep go to the recipe that is swept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from boresight.config.recipe import Recipe, parse_recipe
+from boresight.config.section import Section, put, read_raw, validate
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.experiments.sweep.space import Range, Setting, flat, grid, words
+from boresight.scorers.rewards import check_rewards
+from boresight.stats.paired import LABELS
+
+
+class PruneSection(Section):
+    """When a trial that falls behind is ended early."""
+
+    rule: Literal["median", "halving"] = "median"
+    """`median`: its best so far is worse than the median of the others at that point. `halving`: at the
+    first, second, fourth … evaluation only the better half goes on."""
+    after: int = Field(default=2, gt=0)
+    """Evaluations that every trial is given."""
+    trials: int = Field(default=4, gt=0)
+    """How many other trials must have come as far before one is judged by them."""
+
+
+class ConfirmSection(Section):
+    """The best settings and the default, trained again and measured on prompts no choice has seen."""
+
+    top: int = Field(default=2, ge=0)
+    """How many of the best settings; 0 confirms nothing."""
+    seeds: int = Field(default=3, ge=2)
+    """Fresh seeds for each of them and for the default."""
+    first_seed: int = 1000
+    """The first of those seeds; the others follow it."""
+
+
+class SweepRecipe(Section):
+    """One sweep, completely."""
+
+    recipe: str | dict[str, Any]
+    """The recipe that is swept, as a path from here or written out; as it stands it is the default."""
+    set: dict[str, Any] = {}
+    """Changes to that recipe for all trials, the default's too."""
+    search: Literal["grid", "list", "optuna"] = "grid"
+    """`grid`: combinations of `space`. `list`: `settings`. `optuna`: a search that learns from results."""
+    space: dict[str, list[Any] | Range] = {}
+    """Dotted recipe key to a list of values, or to a range `{low, high, log, integer}`."""
+    settings: list[dict[str, Any]] = []
+    """Settings to try, for `search: list`."""
+    trials: int | None = Field(default=None, gt=0)
+    """Settings to try: all of a grid where null, otherwise so many drawn from it; needed by `optuna`."""
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """Each setting is trained with each of these seeds, on the same rows."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """How `optuna` draws."""
+    seed: int = 0
+    """Seeds the draw from the grid, and Optuna."""
+    metric: str
+    """What decides: a held-out number. Not the loss, which beta and tau change by themselves."""
+    prune: PruneSection | None = None
+    """Null lets every trial finish."""
+    confirm: ConfirmSection = ConfirmSection()
+
+    @model_validator(mode="after")
+    def _options_must_act(self) -> SweepRecipe:
+        if self.metric not in LABELS:
+            hint = nearest(self.metric, LABELS)
+            raise ValueError(f"metric {self.metric!r} is not a held-out number that ranks runs{hint}")
+        if (self.search == "list") != bool(self.settings):
+            raise ValueError("`settings` and `search: list` go together")
+        if (self.search == "list") == bool(self.space):
+            raise ValueError("a grid and Optuna need `space`, and a list has none")
+        if self.search == "optuna" and self.trials is None:
+            raise ValueError("`search: optuna` needs `trials`")
+        if self.search == "list" and self.trials is not None:
+            raise ValueError("a list is tried whole; leave `trials` out")
+        return self
+
+    @property
+    def better(self) -> str:
+        """`higher` or `lower`."""
+        return LABELS[self.metric][2]
+
+    @property
+    def unit(self) -> str:
+        """Unit of the metric."""
+        return LABELS[self.metric][1]
+
+    @property
+    def keys(self) -> list[str]:
+        """Dotted keys that vary, in the order they were given."""
+        named = [self.space] if self.space else self.settings
+        return list(dict.fromkeys(key for setting in named for key in setting))
+
+    def planned(self) -> list[Setting]:
+        """The settings of a grid or a list; none where a search decides as it goes."""
+        if self.search == "optuna":
+            return []
+        return list(self.settings) if self.search == "list" else grid(self.space, self.trials, self.seed)
+
+    @property
+    def count(self) -> int:
+        """How many settings are tried."""
+        return (self.trials or 0) if self.search == "optuna" else len(self.planned())
+
+    def base(self) -> Recipe:
+        """The default: the swept recipe with `set` applied."""
+        return self.recipe_with({})
+
+    def recipe_with(self, setting: Setting) -> Recipe:
+        """The swept recipe with `set` and then `setting` applied. Raises `UserError`."""
+        assert isinstance(self.recipe, dict)
+        raw = parse_recipe(self.recipe, "recipe").to_dict()
+        for key, value in {**self.set, **setting}.items():
+            put(raw, key, value)
+        recipe = parse_recipe(raw, f"setting {words(setting)}" if setting else "the swept recipe")
+        check_rewards(recipe.reward)
+        return recipe
+
+    def to_yaml(self) -> str:
+        """The resolved sweep: every field, the swept recipe written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_sweep(path: str | Path, overrides: list[str] | None = None) -> SweepRecipe:
+    """Read a sweep's recipe and the recipe it sweeps, and check every planned setting.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, a setting that is no valid recipe.
+    """
+    path = Path(path)
+    own, swept = _sorted(overrides or [])
+    raw = read_raw(path, own)
+    raw["set"] = flat(raw.get("set") or {})
+    for override in swept:
+        key, _, value = override.partition("=")
+        raw["set"][key] = yaml.safe_load(value)
+    return parse_sweep(raw, str(path), path.parent)
+
+
+def parse_sweep(raw: dict[str, Any], source: str = "sweep", here: Path = Path()) -> SweepRecipe:
+    """Check a sweep given as nested dictionaries; `here` is where the swept recipe's path starts."""
+    raw = dict(raw)
+    space = flat(raw.get("space") or {})
+    ranges = {key: value for key, value in space.items() if isinstance(value, dict)}
+    checked = {k: validate(Range, value, source, f"space.{k}") for k, value in ranges.items()}
+    raw["space"] = space | checked
+    raw["settings"] = [flat(setting) for setting in raw.get("settings") or []]
+    if isinstance(raw.get("recipe"), str):
+        raw["recipe"] = read_raw(here / raw["recipe"])
+    sweep = validate(SweepRecipe, raw, source)
+    sweep = sweep.model_copy(update={"recipe": parse_recipe(sweep.recipe, source).to_dict()})  # type: ignore[arg-type]
+    sweep.base()
+    _accept(sweep)
+    return sweep
+
+
+def _accept(sweep: SweepRecipe) -> None:
+    """Every planned setting is a recipe; a search's keys are keys of one."""
+    for setting in sweep.planned():
+        sweep.recipe_with(setting)
+    if sweep.search == "optuna":
+        sweep.recipe_with({key: _example(values) for key, values in sweep.space.items()})
+    if sweep.base().train.seed in confirm_seeds(sweep) or set(sweep.seeds) & set(confirm_seeds(sweep)):
+        raise UserError("confirm.first_seed: the confirmation needs seeds that the search does not use.")
+
+
+def confirm_seeds(sweep: SweepRecipe) -> list[int]:
+    """The fresh seeds of the confirmation."""
+    return list(range(sweep.confirm.first_seed, sweep.confirm.first_seed + sweep.confirm.seeds))
+
+
+def _example(values: list[Any] | Range) -> Any:
+    if isinstance(values, list):
+        return values[0]
+    return int(values.low) if values.integer else values.low
+
+
+def _sorted(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """Overrides of the sweep itself, and those of the recipe it sweeps."""
+    fields = SweepRecipe.model_fields
+    own = [o for o in overrides if o.partition("=")[0].split(".")[0] in fields or "=" not in o]
+    return own, [o for o in overrides if o not in own]

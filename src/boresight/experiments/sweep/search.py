@@ -1,0 +1,92 @@
+"""Optuna as an adviser: it is told what came out and asked what to try next.
+
+The study is a journal file in the sweep's folder, which several workers and machines may write, and which
+optuna-dashboard reads. The sweep's own files stay the truth: whatever Optuna has missed, because a worker
+was killed, it is told before it is asked again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.experiments.sweep.space import Range, Setting
+from boresight.experiments.sweep.storage import Sweep, Trial
+
+NUMBER = "setting"
+"""Under this name an Optuna trial knows which setting of the sweep it is."""
+
+
+def refuse_missing(recipe: SweepRecipe) -> None:
+    """Raise a `UserError` where a search needs Optuna and it is not installed."""
+    if recipe.search == "optuna" and importlib.util.find_spec("optuna") is None:
+        raise UserError("search: optuna is not installed; pip install 'boresight[sweep]', or use a grid.")
+
+
+def draw(sweep: Sweep, number: int) -> Setting:
+    """The setting with this number: the one that is kept, or what Optuna suggests now."""
+    kept = sweep.setting(number)
+    if kept is not None:
+        return kept
+    study = _study(sweep, number)
+    _tell(study, sweep)
+    asked = study.ask(_distributions(sweep.recipe))
+    drawn = sweep.keep_setting(number, asked.params)
+    if drawn == asked.params:
+        asked.set_user_attr(NUMBER, number)
+    return drawn
+
+
+def _study(sweep: Sweep, number: int) -> Any:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = sweep.recipe.seed * 10_000 + number  # a sampler made anew must not draw the same again
+    if sweep.recipe.sampler == "tpe":
+        startup = min(10, max(2, sweep.recipe.count // 3))
+        sampler: Any = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+    else:
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+    return optuna.create_study(
+        study_name="sweep",
+        storage=JournalStorage(JournalFileBackend(str(sweep.folder / "optuna.journal"))),
+        sampler=sampler,
+        direction="maximize" if sweep.recipe.better == "higher" else "minimize",
+        load_if_exists=True,
+    )
+
+
+def _tell(study: Any, sweep: Sweep) -> None:
+    """Tell Optuna every result it has not heard; a setting with a failed seed has failed."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if NUMBER not in trial.user_attrs:
+            continue  # its worker died before the setting was kept
+        number = trial.user_attrs[NUMBER]
+        outcomes = [sweep.outcome(Trial(number, seed)) for seed in sweep.recipe.seeds]
+        ended = [outcome for outcome in outcomes if outcome]
+        if len(ended) < len(outcomes):
+            continue
+        values = [outcome.value for outcome in ended if outcome.value is not None]
+        if len(values) == len(ended):
+            study.tell(trial.number, sum(values) / len(values), skip_if_finished=True)
+        else:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _distributions(recipe: SweepRecipe) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    def one(values: list[Any] | Range) -> Any:
+        if isinstance(values, list):
+            return CategoricalDistribution(values)
+        if values.integer:
+            return IntDistribution(int(values.low), int(values.high), log=values.log)
+        return FloatDistribution(values.low, values.high, log=values.log)
+
+    return {key: one(values) for key, values in recipe.space.items()}

@@ -1,0 +1,93 @@
+"""What a sweep tries: settings, each a mapping from dotted recipe keys to values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from boresight.config.section import Section
+from boresight.core.errors import UserError
+
+Setting = dict[str, Any]
+"""Dotted key to value, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
+
+
+class Range(Section):
+    """Numbers that a search may draw."""
+
+    low: float
+    """Smallest."""
+    high: float
+    """Largest."""
+    log: bool = Field(default=False)
+    """Draw on a logarithmic scale."""
+    integer: bool = Field(default=False)
+    """Whole numbers only."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("a range needs low < high, and low > 0 on a logarithmic scale")
+        return self
+
+
+def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[Setting]:
+    """Every combination of the listed values, the last key fastest; or `trials` of them drawn with the seed.
+
+    Raises:
+        UserError: a key has a range, or there are fewer combinations than `trials`.
+    """
+    for key, values in space.items():
+        if not isinstance(values, list):
+            raise UserError(f"space.{key}: a grid needs a list of values; ranges need search: optuna.")
+    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    if trials is None:
+        return points
+    if trials > len(points):
+        raise UserError(f"trials: the grid has {len(points)} points, fewer than {trials}; leave trials out.")
+    chosen = np.random.default_rng(seed).permutation(len(points))[:trials]
+    return [points[index] for index in sorted(chosen)]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Setting:
+    """Nested sections as dotted keys; a mapping with `low` is a range, so a value."""
+    found: Setting = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value and "low" not in value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = number(value)
+    return found
+
+
+def number(value: Any) -> Any:
+    """`1e-7` is text to YAML, which wants `1.0e-7`; here it is the number that was meant."""
+    if isinstance(value, list):
+        return [number(item) for item in value]
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def words(setting: Setting | None) -> str:
+    """A setting as people write it: `lr 1e-06, beta 0.1`; None is the default."""
+    if setting is None:
+        return "the default"
+    return ", ".join(f"{short(key)} {value_words(value)}" for key, value in setting.items())
+
+
+def short(key: str) -> str:
+    """The last part of a dotted key."""
+    return key.rsplit(".", 1)[-1]
+
+
+def value_words(value: Any) -> str:
+    """Numbers with four digits, everything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

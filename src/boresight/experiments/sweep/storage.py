@@ -1,0 +1,174 @@
+"""A sweep's folder: all that its workers share, on one machine or many.
+
+    sweep.yaml                    the resolved sweep, with the recipe it varies
+    settings/03.json              what a search drew for setting 3 (grids and lists are known beforehand)
+    trials/03-seed0/run/          an ordinary run folder
+    trials/03-seed0/outcome.json  how it ended; written once
+    trials/03-seed0/output.txt    what the run printed
+    trials/confirm-03-seed1000/   the same setting on fresh seeds and unseen prompts
+
+Nothing is kept anywhere else, so whatever is killed, the folder says what is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.experiments.sweep.claim import create
+from boresight.experiments.sweep.recipe import SweepRecipe, parse_sweep
+from boresight.experiments.sweep.space import Setting, words
+from boresight.stats.intervals import Value
+
+State = Literal["finished", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: a setting (by number; None is the default) and a seed, to choose by or to confirm."""
+
+    setting: int | None
+    seed: int
+    confirms: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        number = "default" if self.setting is None else f"{self.setting:02d}"
+        return f"{'confirm-' if self.confirms else ''}{number}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    `value` is the held-out mean, of a pruned trial where it stopped; `why` is one sentence.
+    """
+
+    state: State
+    value: float | None
+    seconds: float
+    why: str = ""
+    attempts: int = 1
+
+
+class Sweep:
+    """A sweep as its folder tells it."""
+
+    def __init__(self, folder: Path, recipe: SweepRecipe) -> None:
+        self.folder, self.recipe = folder, recipe
+        self._planned = recipe.planned()
+
+    def setting(self, number: int | None) -> Setting | None:
+        """A setting by its number; None while a search has not drawn it. The default is the empty one."""
+        if number is None:
+            return {}
+        if self._planned:
+            return self._planned[number]
+        path = self._drawn(number)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def keep_setting(self, number: int, setting: Setting) -> Setting:
+        """Write what a search drew; where another worker was first, theirs holds."""
+        self._drawn(number).parent.mkdir(exist_ok=True)
+        create(self._drawn(number), json.dumps(setting))
+        return json.loads(self._drawn(number).read_text(encoding="utf-8"))
+
+    def words(self, number: int | None) -> str:
+        """A setting as people write it."""
+        return words(None if number is None else self.setting(number))
+
+    def search_trials(self) -> list[Trial]:
+        """Trials to choose by: every setting with every seed."""
+        return [Trial(n, seed) for n in range(self.recipe.count) for seed in self.recipe.seeds]
+
+    def trial_folder(self, trial: Trial) -> Path:
+        """Folder of a trial."""
+        return self.folder / "trials" / trial.name
+
+    def run_folder(self, trial: Trial) -> Path:
+        """Run folder of a trial."""
+        return self.trial_folder(trial) / "run"
+
+    def recipe_of(self, trial: Trial) -> Recipe:
+        """The run of a trial: setting and seed, the same rows for all, its half of the held-out prompts."""
+        split_seed = self.recipe.base().split_seed
+        half = "confirmation" if trial.confirms else "selection"
+        own = {"train.seed": trial.seed, "data.split_seed": split_seed, "data.eval_half": half}
+        return self.recipe.recipe_with({**(self.setting(trial.setting) or {}), **own})
+
+    def outcome(self, trial: Trial) -> Outcome | None:
+        """How a trial ended; None while it has not."""
+        path = self.trial_folder(trial) / "outcome.json"
+        return Outcome(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    def close(self, trial: Trial, outcome: Outcome) -> None:
+        """Write how a trial ended, once."""
+        create(self.trial_folder(trial) / "outcome.json", json.dumps(asdict(outcome)) + "\n")
+
+    def by_prompt(self, trial: Trial) -> dict[str, Value]:
+        """The metric after training, by held-out row or prompt; empty where it was not measured."""
+        return read_metric(self.run_folder(trial), self.recipe.metric)
+
+    def _drawn(self, number: int) -> Path:
+        return self.folder / "settings" / f"{number:02d}.json"
+
+
+def read_metric(run: Path, metric: str) -> dict[str, Value]:
+    """One held-out metric of a finished run by row; what is missing is NaN."""
+    end = json.loads((run / "end.json").read_text(encoding="utf-8"))
+    return {key: float(value) for key, value in end["numbers"].get(metric, {}).items()}
+
+
+def mean_of(values: Mapping[str, Value]) -> float | None:
+    """Mean of what is not missing; None when nothing is left."""
+    known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
+    return math.fsum(known) / len(known) if known else None
+
+
+def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
+    """The sweep in `folder`, begun by this recipe or joined.
+
+    Raises:
+        UserError: the folder holds something else, or a sweep by another recipe.
+    """
+    path = folder / "sweep.yaml"
+    foreign = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
+    if foreign and not path.exists():
+        raise UserError(f"{folder}: the folder holds something that is no sweep; give another with --run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    create(path, recipe.to_yaml())
+    differing = _differences(
+        yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml())
+    )
+    if differing:
+        raise UserError(
+            f"{folder}: holds a sweep whose {', '.join(differing[:4])} differs; put it back, or give another "
+            "folder with --run."
+        )
+    return Sweep(folder, recipe)
+
+
+def join(folder: Path) -> Sweep:
+    """The sweep that `folder` holds, for a worker."""
+    raw = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+    return Sweep(folder, parse_sweep(raw, str(folder / "sweep.yaml")))
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in {**old, **new}:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}")
+    return found

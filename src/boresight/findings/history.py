@@ -1,0 +1,98 @@
+"""What a run has logged so far, in the shape that the live checks ask about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from boresight.stats.intervals import wilson
+
+WINDOW = 50
+"""Training steps that a recent average or median runs over."""
+
+
+@dataclass
+class History:
+    """Logged numbers by split and name, in order of step.
+
+    `steps` is the planned length of the run, `eval_rows` how many held-out rows a share rests on.
+    """
+
+    steps: int
+    eval_rows: int = 0
+    method: str = ""
+    step: int = 0
+    series: dict[str, dict[str, list[tuple[int, float]]]] = field(
+        default_factory=lambda: {"train": {}, "eval": {}}
+    )
+    broken: dict[str, int] = field(default_factory=dict)
+    """Names of numbers that came as NaN, infinity or nothing, and the first step they did."""
+
+    def add(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
+        """Take one line of metrics."""
+        self.step = max(self.step, step)
+        known = self.series[split]
+        for name, value in numbers.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                known.setdefault(name, []).append((step, float(value)))
+            elif split == "train":
+                self.broken.setdefault(name, step)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        return self.step / max(1, self.steps)
+
+    def values(self, name: str, split: str = "train") -> list[float]:
+        """Every value of a metric."""
+        return [value for _, value in self.series[split].get(name, ())]
+
+    def recent(self, name: str, count: int = WINDOW) -> list[float]:
+        """The last values of a training metric."""
+        return [value for _, value in self.series["train"].get(name, ())[-count:]]
+
+    def first(self, name: str, count: int = 10) -> list[float]:
+        """The first values of a training metric."""
+        return [value for _, value in self.series["train"].get(name, ())[:count]]
+
+    def held_out(self, name: str) -> float | None:
+        """The latest held-out value, None before the first."""
+        found = self.series["eval"].get(name)
+        return found[-1][1] if found else None
+
+    def held_out_share(self, name: str = "accuracy") -> tuple[float, float, float] | None:
+        """Latest held-out share with its 95 % interval; None before one step is done."""
+        value = self.held_out(name)
+        if value is None or not self.eval_rows or self.series["eval"][name][-1][0] == 0:
+            return None
+        low, high = wilson(value * self.eval_rows, self.eval_rows)
+        return value, low, high
+
+    def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:
+        """Mean of the last `count` training values minus the first, and its standard error.
+
+        None with fewer than twice as many values.
+        """
+        found = self.series["train"].get(name, [])
+        if len(found) < 2 * count:
+            return None
+        early, late = ([v for _, v in part] for part in (found[:count], found[-count:]))
+        error = math.sqrt((variance(early) + variance(late)) / count)
+        return mean(late) - mean(early), error
+
+
+def mean(values: list[float]) -> float:
+    """Arithmetic mean of at least one value."""
+    return math.fsum(values) / len(values)
+
+
+def variance(values: list[float]) -> float:
+    """Sample variance of at least two values."""
+    centre = mean(values)
+    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+
+
+def median(values: list[float]) -> float:
+    """The upper median of at least one value."""
+    return sorted(values)[len(values) // 2]

@@ -1,0 +1,315 @@
+"""Checks of a run while it runs. Each fires once, at the step its condition first holds.
+
+The order is that of causes: what comes first explains what comes after.
+"""
+
+from __future__ import annotations
+
+from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.findings.history import WINDOW, History, mean, median
+
+QUARTER = 0.25
+"""Share of the run after which a run that works has begun to show it."""
+FAR = 20.0
+"""Nats of margin, or of fall of the chosen answer, beyond which answers usually get worse."""
+
+
+def not_finite(h: History) -> Finding | None:
+    """A loss or gradient that is NaN or infinite."""
+    names = [name for name in ("loss", "grad_norm") if name in h.broken]
+    if not names:
+        return None
+    return error(
+        "not-finite",
+        f"The {' and '.join(names)} became NaN or infinite at step {h.broken[names[0]]}.",
+        "Go back to the last checkpoint with a lower optim.lr, and look for a broken row in that batch.",
+    )
+
+
+def labels_reversed(h: History) -> Finding | None:
+    """Training pairs are learnt and held-out pairs are answered the wrong way round."""
+    held, trained = h.held_out_share(), h.recent("accuracy", 20)
+    if held is None or not trained or held[2] >= 0.5 or mean(trained) < 0.6:
+        return None
+    return error(
+        "labels-reversed",
+        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {held[0]:.2f} [{held[1]:.2f}, "
+        f"{held[2]:.2f}], "
+        "below chance: the two sets prefer opposite answers.",
+        "Look for swapped chosen and rejected in one of the two sets.",
+    )
+
+
+def memorising(h: History) -> Finding | None:
+    """Training pairs are learnt by heart; held-out pairs are still a coin toss."""
+    held, trained = h.held_out_share(), h.recent("accuracy", 20)
+    if held is None or len(trained) < 5 or h.eval_rows < 50 or h.progress < QUARTER:
+        return None
+    if mean(trained) < 0.8 or not held[1] <= 0.5 <= held[2]:
+        return None
+    return warning(
+        "memorising",
+        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {held[0]:.2f} "
+        f"[{held[1]:.2f}, {held[2]:.2f}], no better than chance: the labels follow no rule that carries "
+        "over.",
+        "Check the labels on a few rows by hand; half of them may be swapped.",
+    )
+
+
+def not_learning(h: History) -> Finding | None:
+    """After a quarter of the run held-out accuracy cannot be told from chance."""
+    held, trained = h.held_out_share(), h.recent("accuracy", 20)
+    if held is None or h.progress < QUARTER or held[0] >= 0.55 or not held[1] <= 0.5 <= held[2]:
+        return None
+    if trained and mean(trained) >= 0.6:  # it learns something: `memorising` will say what
+        return None
+    rates = h.recent("lr_sum", 1)
+    budget = f"; the learning rates sum to {rates[0]:.1e} so far" if rates else ""
+    margin = h.held_out("margin")
+    said = "" if margin is None else f" and a margin of {margin:.2g} nats"
+    return warning(
+        "not-learning",
+        f"After {percent(h.progress)} of the run held-out accuracy is {held[0]:.2f} [{held[1]:.2f}, "
+        f"{held[2]:.2f}] "
+        f"with {h.eval_rows:,} pairs{said}, not resolved from chance{budget}.",
+        "Raise the sum of learning rates as `boresight check` suggests, or check the labels.",
+    )
+
+
+def reward_constant_live(h: History) -> Finding | None:
+    """No group of samples has had two different rewards."""
+    recent = h.recent("zero_variance", 5)
+    if len(recent) < 5 or min(recent) < 1:
+        return None
+    return error(
+        "reward-constant-live",
+        "For five steps every sample of every prompt has earned the same, so all advantages are 0 and "
+        "nothing is learnt.",
+        "Check the reward function, raise rollout.temperature, or start from a model that is sometimes "
+        "right.",
+    )
+
+
+def zero_variance_groups(h: History) -> Finding | None:
+    """Most groups of samples teach nothing."""
+    recent = h.recent("zero_variance", 10)
+    if len(recent) < 10 or mean(recent) < 0.7:
+        return None
+    return warning(
+        "zero-variance-groups",
+        f"In {percent(mean(recent))} of the groups all samples earn the same, so only the others teach "
+        "anything.",
+        "Use prompts that are sometimes solved, or raise rollout.k.",
+    )
+
+
+def rewards_missing(h: History) -> Finding | None:
+    """Many answers cannot be scored."""
+    recent = h.recent("unscorable", 10) or h.recent("unscorable_share", 10)
+    if len(recent) < 5 or mean(recent) < 0.1:
+        return None
+    return warning(
+        "rewards-missing",
+        f"{percent(mean(recent))} of the sampled answers could not be scored in the last {len(recent)} "
+        "steps; they are left out, not counted as wrong.",
+        "Look at reward-failures.jsonl in the run folder, or at what the reward declines to judge.",
+    )
+
+
+def steps_skipped(h: History) -> Finding | None:
+    """Steps in which nothing could be learnt."""
+    skipped = len(h.values("skipped"))
+    if skipped < 3 or skipped < 0.2 * h.step:
+        return None
+    return graded(
+        "steps-skipped",
+        skipped / h.step,
+        0.9,
+        f"{skipped} of {h.step} steps had nothing to learn from: ties, identical answers or answers without "
+        "a score.",
+        "Raise rollout.temperature or train.batch, or use a reward that tells answers apart.",
+        count=skipped,
+    )
+
+
+def reward_hacking(h: History) -> Finding | None:
+    """One part of the reward rises while another, or the held-out reward, does not."""
+    parts = [n for n in h.series["train"] if n.startswith("reward_") and n != "reward_failures"]
+    gains = {name: gain for name in parts if (gain := h.gain(name)) is not None}
+    up = [name for name, (gain, noise) in gains.items() if gain > max(0.05, 3 * noise)]
+    flat = [name for name, (gain, noise) in gains.items() if gain < max(0.02, noise)]
+    if not up or not flat:
+        return None
+    return warning(
+        "reward-hacking",
+        f"{up[0]} has risen by {gains[up[0]][0]:.2f} while {flat[0]} has moved by {gains[flat[0]][0]:+.2f}: "
+        "the policy collects the part that is easy.",
+        "Lower the weight of the easy part, or pay it only beside the other.",
+    )
+
+
+def reward_flat_held_out(h: History) -> Finding | None:
+    """The reward of samples rises and the reward of held-out answers does not."""
+    held, gain = h.values("reward", "eval"), h.gain("reward")
+    if len(held) < 4 or gain is None or h.progress < QUARTER:
+        return None
+    if gain[0] < max(0.05, 3 * gain[1]) or mean(held[-2:]) > held[0]:
+        return None
+    return warning(
+        "reward-flat-held-out",
+        f"The reward of training samples has risen by {gain[0]:.2f} while greedy answers to held-out "
+        f"prompts earn {held[-1]:.2f}, {held[0]:.2f} at the start.",
+        "Use more different prompts, and check that training and held-out prompts are of one kind.",
+    )
+
+
+def entropy_collapse(h: History) -> Finding | None:
+    """Samples have become almost certain."""
+    early, late = h.first("logp_per_token"), h.recent("logp_per_token", 10)
+    if len(h.values("logp_per_token")) < 20:
+        return None
+    before, now = -mean(early), -mean(late)
+    if now > 0.25 * before or now > 0.1:
+        return None
+    return warning(
+        "entropy-collapse",
+        f"Sampled tokens carry {now:.3f} nats each, {before:.3f} at the start: samples hardly differ any "
+        "more, and so do their rewards.",
+        "Lower optim.lr, raise method.beta, or raise rollout.temperature.",
+    )
+
+
+def likelihood_displacement(h: History) -> Finding | None:
+    """The chosen answers get less likely while the margin grows."""
+    chosen, margin = h.held_out("chosen_logratio"), h.held_out("margin")
+    if chosen is None or margin is None or margin <= 0:
+        return None
+    falls = h.values("chosen_logratio", "eval")[-4:]
+    steady = len(falls) == 4 and all(b < a for a, b in zip(falls, falls[1:], strict=False))
+    if chosen > -FAR and not (steady and chosen < -5):
+        return None
+    return warning(
+        "likelihood-displacement",
+        f"Held-out chosen answers are {-chosen:.1f} nats less likely than at the start while the margin is "
+        f"{margin:.1f}: probability moves to answers that are in neither column (arXiv 2410.08847).",
+        "Set method.sft_weight or method.dpop_lambda, or lower optim.lr.",
+    )
+
+
+def over_optimisation(h: History) -> Finding | None:
+    """The policy moves away and nothing held out gets better."""
+    kl = h.values("kl_per_token", "eval")
+    score = h.values("accuracy", "eval") or h.values("reward", "eval")
+    margin = h.held_out("margin")
+    if margin is not None and margin > FAR:
+        return _over_optimised(f"The held-out margin is {margin:.0f} nats")
+    if len(kl) < 5 or len(score) < 5 or kl[-3] <= 0.01:
+        return None
+    if kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
+        return None
+    return _over_optimised(
+        f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats a token over the last "
+        f"evaluations while the held-out score stayed at {score[-1]:.2f}"
+    )
+
+
+def overfitting(h: History) -> Finding | None:
+    """Training accuracy runs ahead of held-out accuracy."""
+    held, trained = h.held_out_share(), h.recent("accuracy", 20)
+    if held is None or len(trained) < 10 or h.eval_rows < 100 or h.progress < QUARTER:
+        return None
+    if mean(trained) - held[2] < 0.1:
+        return None
+    return note(
+        "overfitting",
+        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {held[0]:.2f} [{held[1]:.2f}, "
+        f"{held[2]:.2f}].",
+        "Take fewer epochs or more data; a gap of 0.1 is common and mild.",
+    )
+
+
+def length_drift(h: History) -> Finding | None:
+    """Sampled answers, or those to the probe prompts, have become much longer or shorter."""
+    sampled, asked = h.values("sampled_len"), h.values("answer_len", "eval")
+    if len(sampled) >= 20 and _drifted(mean(sampled[:10]), mean(sampled[-10:])):
+        return _length_drift("Sampled answers", mean(sampled[:10]), mean(sampled[-10:]))
+    stopped = h.values("stopped_share", "eval")
+    if stopped and stopped[0] < 0.5:  # it is still to learn where answers end, and has no length to keep
+        return None
+    if len(asked) >= 3 and all(_drifted(asked[0], now) for now in asked[-2:]):
+        return _length_drift("Answers to held-out prompts", asked[0], asked[-1])
+    return None
+
+
+def stops_failing(h: History) -> Finding | None:
+    """Answers to held-out prompts no longer end by themselves."""
+    stopped = h.values("stopped_share", "eval")
+    if len(stopped) < 2 or stopped[-1] >= 0.95 or stopped[-1] > stopped[0] - 0.15:
+        return None
+    return warning(
+        "stops-failing",
+        f"Only {percent(stopped[-1])} of the answers to held-out prompts end before the token limit, "
+        f"{percent(stopped[0])} at the start.",
+        "Check that the end-of-turn token is scored, and lower optim.lr.",
+    )
+
+
+def repetition(h: History) -> Finding | None:
+    """Answers to probe prompts repeat themselves."""
+    share = h.values("repetition_share", "eval")
+    if len(share) < 2 or share[-1] < max(0.1, share[0] + 0.1):
+        return None
+    return warning(
+        "repetition",
+        f"{percent(share[-1])} of the answers to held-out prompts end in a loop, {percent(share[0])} at the "
+        "start.",
+        "Lower optim.lr or the number of epochs.",
+    )
+
+
+def gradient_spike(h: History) -> Finding | None:
+    """A gradient ten times the usual one."""
+    norms = h.recent("grad_norm", WINDOW)
+    if len(norms) < 20 or norms[-1] < 10 * median(norms[:-1]):
+        return None
+    return warning(
+        "gradient-spike",
+        f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / median(norms[:-1]):.0f} times "
+        "the median of the steps before.",
+        "Look at the rows of this step; keep optim.clip on.",
+    )
+
+
+def clip_saturation(h: History) -> Finding | None:
+    """Every step is clipped."""
+    clipped = h.recent("clipped", WINDOW)
+    if len(clipped) < WINDOW or min(clipped) < 1:
+        return None
+    norms = h.recent("grad_norm", WINDOW)
+    return note(
+        "clip-saturation",
+        f"Each of the last {WINDOW} steps was clipped (median norm {median(norms):.3g}): under Adam this "
+        "does not slow learning, but it hides spikes.",
+        "Raise optim.clip above the median norm.",
+    )
+
+
+def _drifted(before: float, now: float) -> bool:
+    return before > 0 and not 0.5 < now / before < 2
+
+
+def _length_drift(whose: str, before: float, now: float) -> Finding:
+    return warning(
+        "length-drift",
+        f"{whose} have {now:.0f} tokens, {before:.0f} at the start: length is being learnt.",
+        "Where a verifier's score rises with it, a longer search may be what pays; otherwise look for it in "
+        "the data (length-leak) or in the reward. A truncation rule bounds it.",
+    )
+
+
+def _over_optimised(what: str) -> Finding:
+    return warning(
+        "over-optimisation",
+        f"{what}: past this point answers usually get worse while the loss still falls (arXiv 2406.02900).",
+        "Take an earlier checkpoint, judge answers, and lower optim.lr or raise method.beta.",
+    )

@@ -1,0 +1,127 @@
+"""Watch a run: the numbers it logs go in, findings come out at the step they fire.
+
+monitor = Monitor(History(steps=200, eval_rows=400))
+monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from boresight.findings import live_checks
+from boresight.findings.finding import Finding, checks_of, from_json
+from boresight.findings.history import History
+from boresight.findings.printing import STYLES
+
+if TYPE_CHECKING:
+    from boresight.config.recipe import Recipe
+
+FILE = "findings.jsonl"
+
+
+class Log(Protocol):
+    """The run's log, as far as the monitor uses it (`training.logging.logger.Tracker`)."""
+
+    listeners: list[Callable[[int, str, dict[str, float]], None]]
+    stopping: bool
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line."""
+        ...
+
+
+class Monitor:
+    """Runs the live checks over a growing history; each finding is reported once."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.findings: list[Finding] = []
+        self._waiting = {check.__name__: check for check in checks_of(live_checks)}
+
+    def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
+        """Take one line of metrics; returns what it brought to light."""
+        self.history.add(step, split, numbers)
+        fired: list[Finding] = []
+        for name, check in list(self._waiting.items()):
+            finding = check(self.history)
+            if finding is not None:
+                del self._waiting[name]
+                fired.append(replace(finding, step=step))
+        self.findings += fired
+        return fired
+
+    def replay(self, folder: Path) -> None:
+        """Take the lines that a run folder holds already, so that a resumed run is watched as one."""
+        for line in read_lines(folder / "metrics.jsonl"):
+            split = line.get("split")
+            if split in self.history.series and isinstance(line.get("step"), int):
+                numbers = {k: v for k, v in line.items() if k not in ("step", "split")}
+                self.see(line["step"], split, numbers)
+
+
+class Watch:
+    """A monitor at work on a run folder: says its findings and writes them to `findings.jsonl`.
+
+    Findings of steps that a resumed run will do again are forgotten.
+    """
+
+    def __init__(self, folder: Path, history: History, tracker: Log, *, stop: bool = False) -> None:
+        self._file = folder / FILE
+        self._tracker = tracker
+        self._stop = stop
+        self._monitor = Monitor(history)
+        self._monitor.replay(folder)
+        write_findings(folder, [f for f in read_findings(folder) if (f.step or 0) <= history.step])
+
+    def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
+        """Take one line of metrics, as `Tracker.log` gets it."""
+        for finding in self._monitor.see(step, split, numbers):
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(finding.as_json() + "\n")
+            told = f"step {step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
+            self._tracker.say(told, STYLES[finding.severity])
+            if self._stop and finding.severity == "error":
+                self._tracker.stopping = True
+
+
+def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int) -> None:
+    """Let a monitor listen to everything that `tracker` logs."""
+    history = History(steps, eval_rows, recipe.method_name)
+    tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
+
+
+def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
+    """Write `findings.jsonl` whole or not at all."""
+    part = folder / f".{FILE}.part"
+    part.write_text("".join(finding.as_json() + "\n" for finding in findings), encoding="utf-8")
+    part.replace(folder / FILE)
+
+
+def read_findings(folder: Path) -> list[Finding]:
+    """Findings that a run folder holds; lines that cannot be read are left out."""
+    found = []
+    for line in read_lines(folder / FILE):
+        try:
+            found.append(from_json(json.dumps(line)))
+        except (KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def read_lines(file: Path) -> list[dict]:
+    """JSON objects of a file, one a line; without a file none, without what is broken."""
+    if not file.is_file():
+        return []
+    found = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict):
+            found.append(line)
+    return found

@@ -1,0 +1,148 @@
+"""What a run may cost: reserved before sending, settled after, continued on resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from boresight.config.section import Section
+from boresight.llm.ledger import Spent
+from boresight.llm.request import Request, Usage
+
+MILLION = 1_000_000
+PROBE = 1_000
+"""Tokens whose price is asked: some models cost twice as much a token above 200,000 in one request."""
+
+
+class Price(Section):
+    """Dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    """Prompt tokens."""
+    output: float = Field(ge=0)
+    """Answer tokens."""
+    cached_input: float | None = Field(default=None, ge=0)
+    """Prompt tokens that the server had in its cache; null prices them like the others."""
+
+    def of(self, usage: Usage) -> float:
+        """Dollars for the tokens of one response.
+
+        >>> Price(input=0.4, output=1.6).of(Usage(prompt=1000, completion=500))
+        0.0012
+        """
+        cached = self.input if self.cached_input is None else self.cached_input
+        fresh = usage.prompt - usage.cached
+        return (fresh * self.input + usage.cached * cached + usage.completion * self.output) / MILLION
+
+    def halved(self) -> Price:
+        """What the same tokens cost in a batch."""
+        cached = None if self.cached_input is None else self.cached_input / 2
+        return Price(input=self.input / 2, output=self.output / 2, cached_input=cached)
+
+
+class BudgetSection(Section):
+    """Ceilings for the whole run, however often it is resumed; null is no ceiling."""
+
+    max_usd: float | None = Field(default=None, gt=0)
+    """Dollars."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Prompt and answer tokens."""
+    max_requests: int | None = Field(default=None, gt=0)
+    """Requests sent, failed ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Tokens and dollars; dollars are 0 where the price is unknown."""
+
+    tokens: int
+    usd: float
+
+
+FREE = Cost(0, 0.0)
+
+
+def worst_case(request: Request, price: Price | None) -> Cost:
+    """What `request` can cost at most: its prompt as estimated, and an answer of `max_tokens`."""
+    usage = Usage(request.prompt_tokens, request.max_tokens)
+    return Cost(usage.total, price.of(usage) if price else 0.0)
+
+
+@dataclass
+class Budget:
+    """The running account of a run.
+
+    `tokens` and `usd` hold what is settled plus what is reserved for requests under way, so they never
+    pass the ceilings by more than prompts were underestimated.
+    """
+
+    ceilings: BudgetSection = BudgetSection()
+    requests: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    under_way: int = 0
+    reserved_usd: float = 0.0
+    """The part of `usd` that is set aside for requests under way."""
+    on_settled: list[Callable[[], None]] = field(default_factory=list)
+
+    @classmethod
+    def continued(cls, ceilings: BudgetSection, spent: Spent) -> Budget:
+        """The account as earlier runs on the same ledger left it."""
+        return cls(ceilings, spent.requests, spent.tokens, spent.usd)
+
+    def exceeded(self, cost: Cost = FREE) -> str | None:
+        """The ceiling that one more request of this cost would break, in words."""
+        would_be = {
+            "max_usd": self.usd + cost.usd,
+            "max_tokens": self.tokens + cost.tokens,
+            "max_requests": self.requests + 1,
+        }
+        for name, amount in would_be.items():
+            ceiling = getattr(self.ceilings, name)
+            if ceiling is not None and amount > ceiling:
+                return f"budget.{name} = {ceiling:,}"
+        return None
+
+    def reserve(self, cost: Cost) -> None:
+        """Set the worst case of a request aside, just before it is sent."""
+        self.requests += 1
+        self.under_way += 1
+        self.reserved_usd += cost.usd
+        self._add(cost, 1)
+
+    def settle(self, reserved: Cost, actual: Cost) -> None:
+        """Replace what was set aside by what it came to, and tell those who wait."""
+        self.under_way -= 1
+        self.reserved_usd -= reserved.usd
+        self._add(reserved, -1)
+        self._add(actual, 1)
+        for told in self.on_settled:
+            told()
+
+    @property
+    def spent_usd(self) -> float:
+        """What is settled, dollars."""
+        return self.usd - self.reserved_usd
+
+    def _add(self, cost: Cost, sign: int) -> None:
+        self.tokens += sign * cost.tokens
+        self.usd += sign * cost.usd
+
+
+def find_price(model: str, given: Price | None) -> Price | None:
+    """The price of a model: from the recipe, else from `genai-prices` where installed, else unknown."""
+    if given is not None:
+        return given
+    try:
+        from genai_prices import Usage as Counted
+        from genai_prices import calc_price
+    except ImportError:
+        return None
+    try:
+        found = calc_price(Counted(input_tokens=PROBE, output_tokens=PROBE), model)
+    except LookupError:
+        return None
+    dearer = MILLION / PROBE
+    return Price(input=float(found.input_price) * dearer, output=float(found.output_price) * dearer)

@@ -1,0 +1,268 @@
+"""One asynchronous client for generating and judging.
+
+    async with Client(ledger, [endpoint], Budget(...)) as client:
+        await client.each(rows, lambda row: client.ask(request_of(row)))
+
+`ask` looks in the ledger first, then sends, and writes down what comes back before anyone sees it. What
+came back in which order changes nothing: read results from the ledger afterwards, in the order wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from boresight.core.errors import UserError
+from boresight.llm.budget import FREE, Budget, Cost, Price, worst_case
+from boresight.llm.endpoint_state import BudgetSpent, Gate
+from boresight.llm.ledger import Ledger, read_body
+from boresight.llm.rate_limits import Limits, LimitSection
+from boresight.llm.request import RETRIED, Failure, Reply, Request, failed
+from boresight.llm.transports.openai import Transport
+
+T = TypeVar("T")
+
+ATTEMPTS = 8
+"""Times a request is sent before it is given up for this run."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+"""Seconds between attempts: doubling, with jitter."""
+STUCK_AFTER = 300.0
+"""Seconds without one answer after which a run stops."""
+
+
+class Stopped(UserError):
+    """The run cannot go on; everything that had arrived is in the ledger."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model behind a transport, with its limits and price (None: unknown)."""
+
+    model: str
+    transport: Transport
+    limits: LimitSection = LimitSection()
+    price: Price | None = None
+    timeout: float = 120.0
+    slow: bool = False
+    """It takes as long as it takes, as a model in this process or a batch does, and is never stuck."""
+
+
+@dataclass
+class Progress:
+    """What this run did, for the live view."""
+
+    answered: int = 0
+    cached: int = 0
+    given_up: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed attempts by kind."""
+    first_failure: dict[str, str] = field(default_factory=dict)
+    """What was said at the first failure of each kind."""
+    told: set[str] = field(default_factory=set)
+    """Kinds whose first failure the terminal has shown."""
+    unusable: Counter[str] = field(default_factory=Counter)
+    """Answers that came and cannot be used (truncated, refused), by kind."""
+    tokens: int = 0
+
+
+class _Door:
+    """An endpoint and its gate."""
+
+    def __init__(self, endpoint: Endpoint, budget: Budget):
+        self.endpoint = endpoint
+        self.gate = Gate(Limits(endpoint.limits), budget)
+
+
+class Client:
+    """See the module. Use it inside `async with`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endpoints: Sequence[Endpoint],
+        budget: Budget | None = None,
+        *,
+        attempts: int = ATTEMPTS,
+        first_pause: float = FIRST_PAUSE,
+        stuck_after: float = STUCK_AFTER,
+    ):
+        self.ledger = ledger
+        self.budget = budget or Budget.continued(Budget().ceilings, ledger.spent())
+        self.attempts, self.first_pause, self.stuck_after = attempts, first_pause, stuck_after
+        self.progress = Progress()
+        self.over_budget: str | None = None
+        self._doors = {(e.transport.base_url, e.model): _Door(e, self.budget) for e in endpoints}
+        self._asked: dict[str, asyncio.Future[Reply]] = {}
+        self._jitter = random.Random(0)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for transport in {id(t): t for t in (d.endpoint.transport for d in self._doors.values())}.values():
+            await transport.close()
+
+    @property
+    def window(self) -> int:
+        """How many requests are worth having in hand: those under way, and a queue to draw from."""
+        return 2 * sum(door.endpoint.limits.max_concurrency for door in self._doors.values()) + 16
+
+    def concurrency(self) -> int:
+        """Requests that may be under way now, over all endpoints."""
+        return sum(door.gate.limits.concurrency.allowed for door in self._doors.values())
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply to a request: from the ledger, or bought once and kept.
+
+        A failure is a reply with `failure` set, never an empty answer.
+
+        Raises:
+            Stopped: the key is refused, or the endpoint answers nothing at all.
+        """
+        if (body := self.ledger.get(request.key)) is not None:
+            self.progress.cached += 1
+            return read_body(body)
+        if (same := self._asked.get(request.key)) is not None:
+            return await asyncio.shield(same)
+        promise: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._asked[request.key] = promise
+        try:
+            reply = await self._buy(request)
+            promise.set_result(reply)
+            return reply
+        finally:
+            del self._asked[request.key]
+            promise.cancel()
+
+    async def each(self, items: Iterable[T], do: Callable[[T], Awaitable[Any]]) -> None:
+        """Run `do` on every item, a bounded number at a time; memory does not grow with their number.
+
+        Raises:
+            Stopped: see `ask`; what was under way is cancelled.
+        """
+        places = asyncio.Semaphore(self.window)
+        try:
+            async with asyncio.TaskGroup() as watched:
+                watch = watched.create_task(self._watch())
+                async with asyncio.TaskGroup() as group:
+                    for item in items:
+                        await places.acquire()
+                        task = group.create_task(_one(do, item))
+                        task.add_done_callback(lambda _: places.release())
+                watch.cancel()
+        except BaseExceptionGroup as several:
+            raise _first(several) from None
+
+    async def _buy(self, request: Request) -> Reply:
+        """Send until there is a response, or no point in sending again."""
+        door = self._doors[request.endpoint, request.model]
+        cost = worst_case(request, door.endpoint.price)
+        for attempt in range(1, self.attempts + 1):
+            if self.over_budget:
+                return failed("budget", self.over_budget)
+            try:
+                return await self._attempt(door, request, cost)
+            except BudgetSpent as spent:
+                self.over_budget = str(spent)
+                return failed("budget", self.over_budget)
+            except Failure as failure:
+                last = failure
+            self._count(last, door)
+            if last.kind not in RETRIED or attempt == self.attempts:
+                break
+            await asyncio.sleep(self._pause(attempt, last.retry_after))
+        self.progress.given_up += 1
+        self.ledger.give_up(request, last.kind, last.detail)
+        return failed(last.kind, last.detail)
+
+    async def _attempt(self, door: _Door, request: Request, cost: Cost) -> Reply:
+        gate = door.gate
+        await gate.enter(cost)
+        ticket = self.ledger.reserve(request, cost.tokens, cost.usd)
+        actual = cost  # of an attempt that is cut short: it may be on the bill
+        started = gate.clock()
+        try:
+            async with asyncio.timeout(door.endpoint.timeout):
+                body = await door.endpoint.transport.send(request)
+            reply = Reply.read(body)
+            actual = _actual(reply, cost, door.endpoint.price)
+            self.ledger.complete(ticket, request, body, actual.tokens, actual.usd)
+        except TimeoutError:
+            failure = Failure("timeout", f"no answer in {door.endpoint.timeout:g} s", perhaps_billed=True)
+            raise self._settle_failed(gate, ticket, failure, started) from None
+        except Failure as failure:
+            actual = cost if failure.perhaps_billed else FREE
+            raise self._settle_failed(gate, ticket, failure, started) from None
+        finally:
+            gate.leave(cost, actual)
+        self._note(reply, gate, started, actual)
+        return reply
+
+    def _settle_failed(self, gate: Gate, ticket: int, failure: Failure, started: float) -> Failure:
+        self.ledger.fail(ticket, failure.kind, failure.perhaps_billed)
+        if failure.kind == "rate_limit":
+            gate.refused(started, failure.retry_after)
+        return failure
+
+    def _note(self, reply: Reply, gate: Gate, started: float, actual: Cost) -> None:
+        gate.succeeded(started, reply.usage.completion if reply.usage else 0)
+        self.progress.answered += 1
+        self.progress.tokens += actual.tokens
+        if reply.failure:
+            self.progress.unusable[reply.failure] += 1
+
+    def _count(self, failure: Failure, door: _Door) -> None:
+        self.progress.failures[failure.kind] += 1
+        self.progress.first_failure.setdefault(failure.kind, failure.detail)
+        where = f"{door.endpoint.transport.base_url} ({door.endpoint.model})"
+        if failure.kind == "auth":
+            raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key and run again.")
+        if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
+            raise Stopped(f"{where} does not take the request: {failure.detail}; change the recipe.")
+
+    def _pause(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds before the next attempt; jitter spreads those that failed together."""
+        backoff = min(LONGEST_PAUSE, self.first_pause * 2 ** (attempt - 1))
+        return max(retry_after or 0.0, backoff * (0.5 + self._jitter.random() / 2))
+
+    async def _watch(self) -> None:
+        """Stop the run when an endpoint is tried and tried and answers nothing."""
+        while True:
+            await asyncio.sleep(min(1.0, self.stuck_after / 4))
+            for door in (door for door in self._doors.values() if not door.endpoint.slow):
+                since, now = door.gate.trying_since, door.gate.clock()
+                if since is not None and now - since > self.stuck_after:
+                    raise Stopped(self._stuck(door))
+
+    def _stuck(self, door: _Door) -> str:
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in self.progress.failures.most_common())
+        return (
+            f"{door.endpoint.transport.base_url} ({door.endpoint.model}) answered nothing for "
+            f"{self.stuck_after:g} s ({kinds or 'it only stalls'}); everything before is kept: "
+            "check the endpoint and run the same command again."
+        )
+
+
+def _actual(reply: Reply, reserved: Cost, price: Price | None) -> Cost:
+    """What a response cost; a server that does not say is taken to have used all that was reserved."""
+    if reply.usage is None:
+        return reserved
+    return Cost(reply.usage.total, price.of(reply.usage) if price else 0.0)
+
+
+async def _one(do: Callable[[T], Awaitable[Any]], item: T) -> None:
+    await do(item)
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception at the bottom: one failure stops all, so the others are echoes of it."""
+    inner = several.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,41 @@
+"""Settings of one model that answers requests: behind an API, or in this process."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from boresight.config.section import Section
+from boresight.llm.budget import Price
+from boresight.llm.rate_limits import LimitSection
+from boresight.llm.transports.inprocess import IN_PROCESS
+from boresight.llm.transports.openai import TokenLimit
+
+
+class EndpointSection(Section):
+    """A model, and how it is reached."""
+
+    model: str = "starter"
+    """Its name there; in this process `starter`, a folder or a hub id."""
+    base_url: str | None = None
+    """An OpenAI-compatible endpoint, usually ending in /v1; null runs the model in this process."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key. Any non-empty value does for servers that ask for none."""
+    structured: Literal["schema", "object", "prompt"] = "schema"
+    """How it takes a JSON schema: as `response_format`, as JSON mode, or in words only."""
+    token_limit: TokenLimit = "max_tokens"
+    """Under which name it takes the longest answer. One that refuses the first name gets the second."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one attempt; a model in this process has no such limit."""
+    batch: bool = False
+    """Use the endpoint's batch API: half the price, up to a day."""
+    price: Price | None = None
+    """Dollars per million tokens; null looks it up in genai-prices where that is installed."""
+    limits: LimitSection = LimitSection()
+    """Requests and tokens a minute, and concurrency."""
+
+    @property
+    def url(self) -> str:
+        """What stands for it in requests and ledger."""
+        return self.base_url or IN_PROCESS

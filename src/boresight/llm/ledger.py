@@ -1,0 +1,232 @@
+"""The ledger: every response that was paid for, kept from the moment it arrives.
+
+One SQLite file in WAL mode, one transaction per event, so that a process killed at any instant has lost
+nothing that it had received. Four tables:
+
+    responses   key (see `Request.key`), the request, the server's body as it came
+    attempts    what was sent, reserved before sending and settled after: the budget's memory
+    failures    requests that were given up, asked again by the next run
+    batched     requests in a batch that the server works on, and its id
+
+Values are JSON; nothing is pickled. No key or header ever comes here: requests are stored as
+`Request.identity`, which has neither.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.llm.request import Failure, Reply, Request, failed
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    key TEXT PRIMARY KEY, stage TEXT, model TEXT, request TEXT, body TEXT,
+    tokens INTEGER, usd REAL, at REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT, stage TEXT, state TEXT, tokens INTEGER, usd REAL, at REAL);
+CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, stage TEXT, kind TEXT, detail TEXT);
+CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT);
+CREATE INDEX IF NOT EXISTS open_attempts ON attempts (id) WHERE state = 'open';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What attempts have cost so far.
+
+    `lost` is the part that came to nothing we saw (killed, timed out, dropped) and may have been billed:
+    it is counted at the amount that was reserved, because a budget must hold in the worst case.
+    """
+
+    requests: int
+    tokens: int
+    usd: float
+    lost_tokens: int
+    lost_usd: float
+
+
+class Ledger:
+    """An open ledger. One process at a time; a second one is refused.
+
+    Raises:
+        UserError: another process holds it, or the file is no ledger.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The operating system drops this lock with the process, however that ends.
+        self._lock = self.path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"{self.path}: another process works on this ledger; wait for it.") from None
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._lock.close()
+            raise UserError(f"{self.path}: not a ledger ({error}); move it away.") from None
+        # Attempts that a dead process left open: those in a batch are still under way and will be
+        # reserved again by whoever asks for them; of the others the server may have answered any.
+        self._db.execute("DELETE FROM attempts WHERE state = 'open' AND key IN (SELECT key FROM batched)")
+        self._db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'open'")
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._db.close()
+        self._lock.close()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The body of a completed response."""
+        row = self._db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def __contains__(self, key: str) -> bool:
+        return self._db.execute("SELECT 1 FROM responses WHERE key = ?", (key,)).fetchone() is not None
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM responses").fetchone()[0])
+
+    def reserve(self, request: Request, tokens: int, usd: float) -> int:
+        """Note that a request is about to be sent and what it can cost at most; returns a ticket."""
+        row = (request.key, request.stage, tokens, usd, time.time())
+        cursor = self._db.execute(
+            "INSERT INTO attempts (key, stage, state, tokens, usd, at) VALUES (?, ?, 'open', ?, ?, ?)", row
+        )
+        return int(cursor.lastrowid or 0)
+
+    def complete(self, ticket: int, request: Request, body: dict[str, Any], tokens: int, usd: float) -> None:
+        """Keep a response, and settle its attempt at what it really cost."""
+        text = json.dumps(body, ensure_ascii=False)
+        row = (request.key, request.stage, request.model, request.identity, text, tokens, usd, time.time())
+        self._db.execute("BEGIN")
+        self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._settle(ticket, "done", tokens, usd)
+        self._db.execute("DELETE FROM failures WHERE key = ?", (request.key,))
+        self._db.execute("COMMIT")
+
+    def keep(self, computed: Iterable[tuple[Request, dict[str, Any]]]) -> None:
+        """Keep what was computed here and cost nothing: no attempt is counted."""
+        rows = (
+            (r.key, r.stage, r.model, r.identity, json.dumps(body), 0, 0.0, time.time())
+            for r, body in computed
+        )
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def fail(self, ticket: int, kind: str, perhaps_billed: bool) -> None:
+        """Settle an attempt that failed: free, or lost at the amount reserved."""
+        if perhaps_billed:
+            self._db.execute("UPDATE attempts SET state = 'lost' WHERE id = ?", (ticket,))
+        else:
+            self._settle(ticket, kind, 0, 0.0)
+
+    def _settle(self, ticket: int, state: str, tokens: int, usd: float) -> None:
+        self._db.execute(
+            "UPDATE attempts SET state = ?, tokens = ?, usd = ? WHERE id = ?", (state, tokens, usd, ticket)
+        )
+
+    def give_up(self, request: Request, kind: str, detail: str) -> None:
+        """Note that this run asks no more for `request`, and why; the next run will."""
+        row = (request.key, request.stage, kind, detail)
+        self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
+
+    def batch(self, keys: Iterable[str], batch: str) -> None:
+        """Note in which batch these requests are."""
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
+        self._db.execute("COMMIT")
+
+    def unbatch(self, keys: Iterable[str]) -> None:
+        """Forget the batch of requests whose results have been handed out."""
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM batched WHERE key = ?", ((key,) for key in keys))
+        self._db.execute("COMMIT")
+
+    def batches(self) -> dict[str, list[str]]:
+        """Keys by batch, of those that an earlier process submitted and did not see the end of."""
+        found: dict[str, list[str]] = {}
+        for key, batch in self._db.execute("SELECT key, batch FROM batched"):
+            found.setdefault(batch, []).append(key)
+        return found
+
+    def spent(self) -> Spent:
+        """Totals over all runs on this ledger."""
+        row = self._db.execute(
+            "SELECT count(*), sum(tokens), sum(usd), sum(tokens * (state = 'lost')),"
+            " sum(usd * (state = 'lost')) FROM attempts"
+        ).fetchone()
+        return Spent(*(value or 0 for value in row))
+
+    def costs(self) -> list[tuple[str, str, int, int, float]]:
+        """`(stage, model, responses, tokens, usd)` of what was completed."""
+        rows = self._db.execute(
+            "SELECT stage, model, count(*), sum(tokens), sum(usd) FROM responses"
+            " GROUP BY stage, model ORDER BY min(at)"
+        )
+        return [tuple(row) for row in rows]
+
+    def mean_completion(self, stage: str, model: str) -> float | None:
+        """Mean number of answer tokens of a stage and model, where the server says it."""
+        row = self._db.execute(
+            "SELECT avg(json_extract(body, '$.usage.completion_tokens')) FROM responses"
+            " WHERE stage = ? AND model = ?",
+            (stage, model),
+        ).fetchone()
+        return row[0]
+
+    def keys(self) -> Iterator[str]:
+        """Keys of all completed responses."""
+        for (key,) in self._db.execute("SELECT key FROM responses ORDER BY key"):
+            yield key
+
+    def show(self, key: str) -> dict[str, Any] | None:
+        """The whole exchange under a key or the beginning of one."""
+        row = self._db.execute(
+            "SELECT key, stage, request, body, tokens, usd FROM responses"
+            " WHERE key >= ? ORDER BY key LIMIT 1",
+            (key,),
+        ).fetchone()
+        if row is None or not row[0].startswith(key):
+            return None
+        found, stage, request, body, tokens, usd = row
+        exchange = {"request": json.loads(request), "body": json.loads(body)}
+        return {"key": found, "stage": stage, **exchange, "tokens": tokens, "usd": usd}
+
+    def reply(self, request: Request) -> Reply:
+        """What is known of a request: its response, else why it was given up, else `missing`."""
+        if (body := self.get(request.key)) is not None:
+            return read_body(body)
+        row = self._db.execute("SELECT kind, detail FROM failures WHERE key = ?", (request.key,)).fetchone()
+        return failed(*row) if row else failed("missing", "was never answered")
+
+    async def ask(self, request: Request) -> Reply:
+        """As `Client.ask`, but from the ledger alone; what asks several times runs on either."""
+        return self.reply(request)
+
+
+def read_body(body: dict[str, Any]) -> Reply:
+    """A stored body, read by today's reader; one that it cannot read is a failure, not an exception."""
+    try:
+        return Reply.read(body)
+    except Failure as failure:
+        return failed(failure.kind, failure.detail)

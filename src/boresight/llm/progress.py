@@ -1,0 +1,124 @@
+"""The live view: progress, rate, money spent and to come, failures by type."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from boresight.llm.client import Client
+
+REDRAW_EVERY = 0.2
+PLAIN_EVERY = 10.0
+"""Seconds between updates on a terminal, and between lines where the output is none."""
+
+
+@contextmanager
+def watching(
+    client: Client, what: str, total: int | None, console: Console | None
+) -> Iterator[Callable[[], None]]:
+    """Yields a function to call once per item; shows nothing where there is no console."""
+    if console is None:
+        yield lambda: None
+        return
+    meter = Meter(client)
+    view = _bar if console.is_terminal else _lines
+    try:
+        with view(console, what, total, meter) as show:
+            yield show
+    finally:
+        _tell(client, console)
+
+
+def _tell(client: Client, console: Console) -> None:
+    """What an endpoint said at the first failure of each kind, once a run."""
+    progress = client.progress
+    for kind, detail in progress.first_failure.items():
+        if kind not in progress.told:
+            console.print(f"first {kind}: {detail}", highlight=False, markup=False)
+            progress.told.add(kind)
+
+
+class Meter:
+    """What there is to say about a stage, computed from the client's counters."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic):
+        self.client, self.clock = client, clock
+        self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
+
+    def line(self, done: int, total: int | None) -> str:
+        """For instance `31.4 a second · 32 at once · $0.52 spent, $1.10 at the end · 12 rate_limit`."""
+        progress, budget = self.client.progress, self.client.budget
+        seconds = max(self.clock() - self.began, 1e-6)
+        parts = [
+            f"{(progress.answered - self.requests) / seconds:.1f} a second",
+            f"{self.client.concurrency()} at once",
+        ]
+        if budget.usd:
+            parts.append(f"${budget.spent_usd:.2f} spent{self._projection(done, total)}")
+        if progress.cached:
+            parts.append(f"{progress.cached:,} from the ledger")
+        if progress.given_up:
+            parts.append(f"{progress.given_up:,} given up")
+        troubles = progress.failures + progress.unusable
+        parts += [f"{count:,} {kind}" for kind, count in troubles.most_common()]
+        if self.client.over_budget:
+            parts.append(f"{self.client.over_budget} is reached")
+        return " · ".join(parts)
+
+    def _projection(self, done: int, total: int | None) -> str:
+        if not done or not total or done >= total:
+            return ""
+        spent = self.client.budget.spent_usd - self.usd
+        return f", ${self.usd + spent * total / done:.2f} at the end"
+
+
+@contextmanager
+def _bar(console: Console, what: str, total: int | None, meter: Meter) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+    ]
+    done, shown_at = 0, -REDRAW_EVERY
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total, said="")
+
+        def step() -> None:
+            nonlocal done, shown_at
+            done += 1
+            if meter.clock() - shown_at > REDRAW_EVERY:
+                shown_at = meter.clock()
+                progress.update(task, completed=done, said=meter.line(done, total))
+
+        yield step
+        progress.update(task, completed=done, said=meter.line(done, total))
+
+
+@contextmanager
+def _lines(console: Console, what: str, total: int | None, meter: Meter) -> Iterator[Callable[[], None]]:
+    done, said_at = 0, meter.clock()
+
+    def say() -> None:
+        of = f" of {total:,}" if total else ""
+        console.print(f"{what}: {done:,}{of} · {meter.line(done, total)}", highlight=False, markup=False)
+        if console.file is sys.stdout:
+            sys.stdout.flush()
+
+    def step() -> None:
+        nonlocal done, said_at
+        done += 1
+        if meter.clock() - said_at > PLAIN_EVERY:
+            said_at = meter.clock()
+            say()
+
+    yield step
+    say()

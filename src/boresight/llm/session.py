@@ -1,0 +1,107 @@
+"""A run's ledger, endpoints and account behind calls that wait: stages are plain functions.
+
+with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
+    replies = session.complete(requests)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from boresight.llm.budget import Budget, BudgetSection, find_price
+from boresight.llm.client import STUCK_AFTER, Client, Endpoint
+from boresight.llm.endpoint import EndpointSection
+from boresight.llm.ledger import Ledger
+from boresight.llm.progress import watching
+from boresight.llm.rate_limits import LimitSection
+from boresight.llm.request import Reply, Request
+from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport
+from boresight.llm.transports.inprocess import InProcessTransport
+from boresight.llm.transports.openai import OpenAITransport
+
+T = TypeVar("T")
+
+A_YEAR = 365 * 86400.0
+"""Timeout of a model in this process and of a batch: they take as long as they take."""
+
+
+class Session:
+    """Use it inside `with`. It is a judge's `Completer` too.
+
+    Raises:
+        UserError: the ledger is in use, a key is not set, the package `openai` is not installed.
+    """
+
+    def __init__(
+        self,
+        ledger: Path,
+        endpoints: Iterable[EndpointSection],
+        ceilings: BudgetSection | None = None,
+        *,
+        stuck_after: float = STUCK_AFTER,
+        console: Console | None = None,
+    ):
+        self.console = console
+        self.ledger = Ledger(ledger)
+        self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
+        sections = list(endpoints)
+        self.endpoints = [open_endpoint(section, self.ledger) for section in sections]
+        self.unpriced = sorted(
+            e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
+        )
+        self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=stuck_after)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self.client.close())
+        self._runner.close()
+        self.ledger.close()
+
+    def each(
+        self, what: str, items: Iterable[T], do: Callable[[T], Awaitable[Any]], total: int | None = None
+    ) -> None:
+        """Run `do` on every item, with a live view called `what`; see `Client.each`."""
+        with watching(self.client, what, total, self.console) as step:
+
+            async def counted(item: T) -> None:
+                await do(item)
+                step()
+
+            self._runner.run(self.client.each(items, counted))
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in the order asked: from the ledger, or bought now."""
+        self.each(requests[0].stage if requests else "", requests, self.client.ask, len(requests))
+        return [self.ledger.reply(request) for request in requests]
+
+
+def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
+    """An endpoint as its recipe section says."""
+    if section.base_url is None:
+        # Nothing is refused here, and fewer at a time would only be slower.
+        most = section.limits.max_concurrency
+        full = LimitSection(max_concurrency=most, adapt=False)
+        return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR, True)
+    price = find_price(section.model, section.price)
+    if section.batch:
+        full = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
+        batched = BatchTransport(
+            section.base_url,
+            ledger,
+            section.key_env,
+            structured=section.structured,
+            token_limit=section.token_limit,
+        )
+        return Endpoint(section.model, batched, full, price.halved() if price else None, A_YEAR, True)
+    direct = OpenAITransport(
+        section.base_url, section.key_env, section.timeout, section.structured, section.token_limit
+    )
+    return Endpoint(section.model, direct, section.limits, price, section.timeout)

@@ -1,0 +1,113 @@
+"""Answers that must be JSON of a given shape: extracted, validated, and asked again with the error.
+
+A server that takes JSON schemas rarely needs the second half; one that does not is told in words what was
+wrong. Every round is a request of its own in the ledger, so a better reader replays all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from boresight.llm.request import Reply, Request
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+ROUNDS = 3
+"""Times a shape is asked for, the first included."""
+OBJECTION = (
+    "That is not what was asked for: {error}. Answer again with nothing but one JSON object that follows "
+    "this schema: {schema}"
+)
+
+
+class Asker(Protocol):
+    """The client, or the ledger alone."""
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply to one request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[M]):
+    """A validated answer, or why there is none; `rounds` it took."""
+
+    value: M | None
+    rounds: int
+    failure: str | None = None
+    detail: str = ""
+
+
+async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = ROUNDS) -> Parsed[M]:
+    """Ask until the answer validates as `shape`, at most `rounds` times."""
+    request = first_round(request, shape)
+    error = ""
+    for number in range(1, rounds + 1):
+        reply = await asker.ask(request)
+        if reply.failure:
+            return Parsed(None, number, reply.failure, reply.detail)
+        try:
+            return Parsed(shape.model_validate(extract_json(reply.text)), number)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            error = f"{'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
+        except ValueError as problem:
+            error = str(problem)
+        objection = OBJECTION.format(error=error, schema=json.dumps(request.schema))
+        request = request.followed_by(reply.text, objection)
+    return Parsed(None, rounds, "invalid_json", error)
+
+
+def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that asks the ledger alone, such as `ask_for(ledger, …)`: it never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise RuntimeError("a coroutine that asks the ledger alone has nothing to wait for")
+
+
+def first_round(request: Request, shape: type[BaseModel]) -> Request:
+    """The request as it goes out first, and stands in the ledger: with the schema of `shape`."""
+    return replace(request, schema=strict_schema(shape))
+
+
+def extract_json(text: str) -> Any:
+    """The first JSON object in `text`, whatever stands around it (fences, a sentence before).
+
+    >>> extract_json('Sure: {"a": [1, 2]} as you asked')
+    {'a': [1, 2]}
+
+    Raises:
+        ValueError: there is none, in words that a model understands.
+    """
+    start = text.find("{")
+    if start < 0:
+        raise ValueError("there is no JSON object in it")
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text[start:])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the JSON breaks off or is wrong at character {error.pos}: {error.msg}") from None
+    return value
+
+
+def strict_schema(shape: type[BaseModel]) -> Mapping[str, Any]:
+    """The JSON schema in the form that strict servers take: closed objects, all fields required."""
+    return _closed(shape.model_json_schema())
+
+
+def _closed(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {name: _closed(value) for name, value in node.items() if name not in ("title", "default")}
+    if closed.get("type") == "object":
+        closed |= {"additionalProperties": False, "required": list(closed.get("properties", {}))}
+    return closed

@@ -1,0 +1,224 @@
+"""OpenAI's batch API as a transport: half the price, up to a day.
+
+Requests that wait go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results
+are joined on that id, whatever their order. Which request is in which batch is in the ledger before the batch
+exists, so that a process that dies meanwhile finds the batch again instead of buying it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
+
+from boresight.llm.ledger import Ledger
+from boresight.llm.request import RETRIED, Failure, Request
+from boresight.llm.transports.openai import (
+    OpenAITransport,
+    TokenLimit,
+    classify_status,
+    parse_body,
+    request_body,
+)
+
+MOST_REQUESTS = 50_000
+MOST_BYTES = 190_000_000
+"""A batch may hold 50,000 requests and 200 MB (OpenAI's limits of 2026)."""
+POLL_EVERY = 30.0
+LINGER = 1.0
+"""Seconds without a new request after which those that wait become a batch."""
+UNSENT = "?"
+"""Prefix of a batch that was about to be created; what follows is its mark on the server."""
+MARK = "boresight"
+OVER = {"completed", "failed", "expired", "cancelled"}
+
+Waiting = tuple[Request, "asyncio.Future[dict[str, Any]]"]
+
+
+class BatchTransport(OpenAITransport):
+    """See the module; `send` returns when the batch that holds the request is over."""
+
+    def __init__(
+        self,
+        base_url: str,
+        ledger: Ledger,
+        key_env: str = "OPENAI_API_KEY",
+        *,
+        structured: Literal["schema", "object", "prompt"] = "schema",
+        token_limit: TokenLimit = "max_tokens",
+        poll_every: float = POLL_EVERY,
+        linger: float = LINGER,
+    ):
+        super().__init__(base_url, key_env, structured=structured, token_limit=token_limit)
+        self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
+        self._waiting: list[Waiting] = []
+        self._collector: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, request: Request) -> dict[str, Any]:
+        """See `Transport.send`."""
+        promise: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, promise))
+        if self._collector is None:
+            self._collector = asyncio.create_task(self._collect())
+        return await promise
+
+    async def close(self) -> None:
+        """See `Transport.close`. Batches go on at the server and are found again."""
+        for task in self._tasks:
+            task.cancel()
+        await super().close()
+
+    async def _collect(self) -> None:
+        """Wait until no more requests come, then hand them out to batches, old ones first."""
+        count = -1
+        while count != len(self._waiting):
+            count = len(self._waiting)
+            await asyncio.sleep(self.linger)
+        waiting, self._waiting, self._collector = self._waiting, [], None
+        for batch, keys in self.ledger.batches().items():
+            there = set(keys)
+            mine = [one for one in waiting if one[0].key in there]
+            waiting = [one for one in waiting if one[0].key not in there]
+            if mine:
+                self._start(self._resume(batch, mine), mine)
+        for part in _parts(waiting, self._line):
+            self._start(self._submit(part), part)
+
+    def _start(self, work: Awaitable[None], waiting: Sequence[Waiting]) -> None:
+        """Run in the background; what goes wrong goes to those who wait."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                for _, promise in waiting:
+                    if not promise.done():
+                        promise.set_exception(error)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _submit(self, waiting: Sequence[Waiting]) -> None:
+        lines = (self._line(request) for request, _ in waiting)
+        mark = secrets.token_hex(8)
+        file = await self._call(
+            lambda: self._client.files.create(file=("batch.jsonl", b"".join(lines)), purpose="batch")
+        )
+        keys = [request.key for request, _ in waiting]
+        self.ledger.batch(keys, UNSENT + mark)
+        batch = await self._call(lambda: self._create(file.id, mark))
+        self.ledger.batch(keys, batch.id)
+        await self._finish(batch.id, waiting)
+
+    async def _create(self, file: str, mark: str) -> Any:
+        return await self._client.batches.create(
+            input_file_id=file,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={MARK: mark},
+        )
+
+    async def _resume(self, batch: str, waiting: Sequence[Waiting]) -> None:
+        """A batch of an earlier process, by its id, or by its mark when the id never reached us."""
+        if not batch.startswith(UNSENT):
+            return await self._finish(batch, waiting)
+        found = await self._find(batch.removeprefix(UNSENT))
+        keys = [request.key for request, _ in waiting]
+        self.ledger.unbatch(keys)
+        if found is None:
+            return await self._submit(waiting)
+        self.ledger.batch(keys, found)
+        await self._finish(found, waiting)
+
+    async def _find(self, mark: str) -> str | None:
+        async for batch in self._client.batches.list(limit=100):
+            if (batch.metadata or {}).get(MARK) == mark:
+                return str(batch.id)
+        return None
+
+    async def _finish(self, batch: str, waiting: Sequence[Waiting]) -> None:
+        """Wait for the batch, and give everyone their line of its files."""
+        while (state := await self._call(lambda: self._client.batches.retrieve(batch))).status not in OVER:
+            await asyncio.sleep(self.poll_every)
+        results: dict[str, dict[str, Any]] = {}
+        for file in filter(None, (state.output_file_id, state.error_file_id)):
+            content = await self._call(lambda file=file: self._client.files.content(file))
+            for line in self._clean(content.content.decode("utf-8", "replace")).splitlines():
+                if line.strip():
+                    result = json.loads(line)
+                    results[result["custom_id"]] = result
+        for request, promise in waiting:
+            self._deliver(promise, results.get(request.key), state)
+        self.ledger.unbatch(request.key for request, _ in waiting)
+
+    def _deliver(
+        self, promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Any
+    ) -> None:
+        if promise.done():
+            return
+        try:
+            promise.set_result(_body(result, batch))
+        except Failure as failure:
+            promise.set_exception(self._noted(failure))
+
+    def _line(self, request: Request) -> bytes:
+        line = {
+            "custom_id": request.key,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": request_body(request, self.structured, self.token_limit),
+        }
+        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """An API call of ours; a hiccup of the server must not lose a batch, so it is repeated."""
+        while True:
+            try:
+                return await call()
+            except self._openai.APIError as error:
+                failure = self._failure(error)
+                if failure.kind not in RETRIED:
+                    raise failure from None
+                await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
+
+
+def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list[list[Waiting]]:
+    """Cut into batches that the server takes."""
+    parts: list[list[Waiting]] = []
+    size = MOST_BYTES
+    for one in waiting:
+        length = len(line(one[0]))
+        if size + length > MOST_BYTES or len(parts[-1]) >= MOST_REQUESTS:
+            parts.append([])
+            size = 0
+        parts[-1].append(one)
+        size += length
+    return parts
+
+
+def _body(result: dict[str, Any] | None, batch: Any) -> dict[str, Any]:
+    """A line of the files as a body, or what became of the request."""
+    if result is None:
+        raise _missing(batch)
+    response, error = result.get("response"), result.get("error")
+    if response and response.get("status_code") == 200:
+        return parse_body(json.dumps(response["body"]))
+    if error and error.get("code") == "batch_expired":
+        raise Failure("timeout", "the batch expired before this request's turn")
+    if response:
+        said = (response.get("body") or {}).get("error") or {}
+        raise classify_status(response["status_code"], {}, said, str(said.get("message", "")))
+    raise Failure("server", str((error or {}).get("message") or error))
+
+
+def _missing(batch: Any) -> Failure:
+    if batch.status == "failed":
+        first = next(iter(getattr(batch.errors, "data", None) or []), None)
+        return Failure(
+            "bad_request", f"the batch was refused: {first.message if first else 'no reason given'}"
+        )
+    return Failure("server", f"the {batch.status} batch has no line for this request")

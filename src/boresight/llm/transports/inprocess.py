@@ -1,0 +1,166 @@
+"""A model in this process as a transport: no server, no network, the starter model by default.
+
+Requests that wait are sampled together in one thread. What a request draws depends on its prompt, settings
+and sample index alone, so an interrupted run continues with the same answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.errors import UserError
+from boresight.llm.request import Failure, Request
+
+if TYPE_CHECKING:
+    from boresight.models.sampler.params import Sample, SamplingParams
+
+IN_PROCESS = "in-process"
+"""Stands for the base URL in requests and ledger."""
+KNOWN = {"max_tokens", "temperature", "top_p", "top_k", "seed"}
+GROUP = tuple[str, str]
+
+
+class InProcessTransport:
+    """Answers requests for the model `name` with `boresight.models.sampler.sample`.
+
+    Args:
+        name: `starter`, a folder (a run folder too) or a hub id.
+        batch: most requests sampled at a time.
+
+    Raises:
+        UserError: no such model; raised by the first request.
+    """
+
+    base_url = IN_PROCESS
+
+    def __init__(self, name: str, batch: int = 128):
+        self.name, self.batch = name, batch
+        self._waiting: list[tuple[Request, asyncio.Future[dict[str, Any]]]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1)
+
+    async def send(self, request: Request) -> dict[str, Any]:
+        """See `Transport.send`."""
+        if unknown := set(request.params) - KNOWN:
+            raise UserError(
+                f"params: the model in this process does not know {', '.join(sorted(unknown))}; "
+                f"it takes {', '.join(sorted(KNOWN))}."
+            )
+        promise: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, promise))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await promise
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _work(self) -> None:
+        """Sample what waits until nothing does."""
+        await asyncio.sleep(0)  # let everyone who is about to ask do so, for a full first batch
+        try:
+            while self._waiting:
+                part, self._waiting = self._waiting[: self.batch], self._waiting[self.batch :]
+                await self._answer(part)
+        finally:
+            self._worker = None
+
+    async def _answer(self, part: Sequence[tuple[Request, asyncio.Future[dict[str, Any]]]]) -> None:
+        asked = [request for request, _ in part]
+        try:
+            bodies = await asyncio.get_running_loop().run_in_executor(self._thread, self._sample, asked)
+        except Exception as error:  # whatever it is, it belongs to those who asked
+            for _, promise in part:
+                if not promise.done():
+                    promise.set_exception(error)
+            return
+        for (_, promise), body in zip(part, bodies, strict=True):
+            if not promise.done():
+                promise.set_result(body)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """Model and tokenizer."""
+        from boresight.data.stop_tokens import wire_stop_tokens
+        from boresight.models.load import load_model, load_tokenizer
+
+        model, tokenizer = load_model(self.name), load_tokenizer(self.name)
+        wire_stop_tokens(model, tokenizer)
+        return model, tokenizer
+
+    def _sample(self, asked: Sequence[Request]) -> list[dict[str, Any]]:
+        from boresight.data.chat import encode_prompt
+        from boresight.models.sampler.sample import sample
+
+        model, tokenizer = self._loaded
+        groups = _groups(asked)
+        prompts = [encode_prompt(tokenizer, list(group[0].messages)) for group in groups]
+        if longest := [len(p) for p in prompts if len(p) >= _context(model)]:
+            raise Failure(
+                "bad_request", f"a prompt of {longest[0]} tokens is longer than the model's context"
+            )
+        bodies: dict[str, dict[str, Any]] = {}
+        by_k: dict[int, list[int]] = defaultdict(list)
+        for i, group in enumerate(groups):
+            by_k[max(request.sample for request in group) + 1].append(i)
+        for k, members in by_k.items():
+            params = [_params(groups[i][0], model) for i in members]
+            drawn = sample(model, [prompts[i] for i in members], params, k)
+            for i, samples in zip(members, drawn, strict=True):
+                for request in groups[i]:
+                    chosen = samples[request.sample]
+                    bodies[request.key] = _body(request, tokenizer, len(prompts[i]), chosen)
+        return [bodies[request.key] for request in asked]
+
+
+def _groups(asked: Sequence[Request]) -> list[list[Request]]:
+    """Requests that differ in their sample index only: their prompt is computed once."""
+    groups: dict[str, list[Request]] = defaultdict(list)
+    for request in asked:
+        groups[_prompt_identity(request)].append(request)
+    return list(groups.values())
+
+
+def _prompt_identity(request: Request) -> str:
+    return json.dumps([list(request.messages), dict(request.params)], sort_keys=True)
+
+
+def _params(request: Request, model: Any) -> SamplingParams:
+    from boresight.data.stop_tokens import stop_token_ids
+    from boresight.models.sampler.sample import SamplingParams
+
+    p = request.params
+    stream = int.from_bytes(hashlib.sha256(_prompt_identity(request).encode()).digest()[:8], "big")
+    return SamplingParams(
+        max_new_tokens=request.max_tokens,
+        seed=p.get("seed", 0),
+        temperature=p.get("temperature", 1.0),
+        top_p=p.get("top_p", 1.0),
+        top_k=p.get("top_k", 0),
+        stop_token_ids=stop_token_ids(model),
+        stream=stream,
+    )
+
+
+def _body(request: Request, tokenizer: Any, prompt_tokens: int, drawn: Sample) -> dict[str, Any]:
+    """The sample as a chat completion."""
+    text = tokenizer.decode(drawn.ids, skip_special_tokens=True)
+    return {
+        "object": "chat.completion",
+        "model": request.model,
+        "choices": [{"finish_reason": drawn.finish, "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(drawn.ids)},
+    }
+
+
+def _context(model: Any) -> int:
+    """Longest sequence of the model, in tokens."""
+    return int(getattr(model.config, "max_position_embeddings", 2**31))

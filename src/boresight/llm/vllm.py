@@ -1,0 +1,167 @@
+"""Sample from a `vllm serve` over HTTP: token ids in, token ids and log-probabilities out.
+
+    server = VllmServer("http://127.0.0.1:8000", key)
+    server.load_adapter("step-3", folder)
+    samples = server.sample("step-3", prompts, params, k=8)
+
+vLLM is talked to, never imported. What is asked of it: `/v1/models`, `/v1/completions` with prompts as ids
+and `return_token_ids`, and `/v1/load_lora_adapter` and `/v1/unload_lora_adapter`, for which the server must
+have been started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boresight.core.errors import UserError
+from boresight.models.sampler.params import Sample, SamplingParams
+
+CONCURRENCY = 64
+"""Prompts under way at a time; the server batches them as it sees fit."""
+ATTEMPTS = 4
+PAUSE = 0.5
+"""Times a request is sent while the server fails, and seconds between the first two (then doubling)."""
+TIMEOUT = 1800.0
+"""Seconds for one answer."""
+
+
+class VllmServer:
+    """One server. The key is sent with every request and appears in no message; `section` is where the
+    recipe names the server.
+
+    Raises (all methods):
+        UserError: the server cannot be reached, refuses, or answers otherwise than vLLM does.
+    """
+
+    def __init__(
+        self, base_url: str, key: str | None = None, *, section: str = "rollout", pause: float = PAUSE
+    ) -> None:
+        self._section = section
+        if not base_url.startswith(("http://", "https://")):
+            raise UserError(f"{section}.base_url: {base_url!r} does not begin with http:// or https://.")
+        self.url = base_url.rstrip("/").removesuffix("/v1")
+        self._key = key
+        self._pause = pause
+
+    def base_model(self) -> str:
+        """Name of the model that is served without adapters."""
+        served = self._call("/v1/models")["data"]
+        return str(next(m["id"] for m in served if not m.get("parent")))
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Have the server read the PEFT adapter in `folder`, which it must see under the same path."""
+        body = {"lora_name": name, "lora_path": str(folder)}
+        self._call("/v1/load_lora_adapter", body, "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
+                   "--enable-lora and a --max-lora-rank that holds model.lora.r")  # fmt: skip
+
+    def unload_adapter(self, name: str) -> None:
+        """Have the server forget an adapter."""
+        self._call("/v1/unload_lora_adapter", {"lora_name": name})
+
+    def sample(
+        self, model: str, prompts: Sequence[np.ndarray], params: SamplingParams, k: int
+    ) -> list[list[Sample]]:
+        """Draw `k` completions of each prompt, as `models.sample.sample` does, with vLLM's random numbers."""
+
+        def one(index: int) -> list[Sample]:
+            answer = self._call(
+                "/v1/completions", completion_request(model, prompts[index], params, k, index)
+            )
+            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+            if len(choices) != k:
+                raise UserError(
+                    f"{self._section}.base_url: asked for {k} completions, the server sent {len(choices)}."
+                )
+            return [read_choice(choice, index, params, self._section) for choice in choices]
+
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            return list(pool.map(one, range(len(prompts))))
+
+    def _call(self, path: str, body: dict[str, Any] | None = None, hint: str = "look at its log") -> Any:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._send(path, body)
+            except urllib.error.HTTPError as error:
+                said = error.read().decode("utf-8", "replace")
+                if error.code < 500 or attempt + 1 == ATTEMPTS:
+                    raise UserError(self._refusal(path, error.code, said, hint)) from None
+            except (OSError, ValueError) as error:
+                if attempt + 1 == ATTEMPTS:
+                    raise UserError(
+                        f"{self._section}.base_url: {self.url} cannot be reached ({error}); "
+                        "start `vllm serve` there, then go on."
+                    ) from None
+            time.sleep(self._pause * 2**attempt)
+
+    def _send(self, path: str, body: dict[str, Any] | None) -> Any:
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None)
+        request.add_header("Content-Type", "application/json")
+        if self._key:
+            request.add_header("Authorization", f"Bearer {self._key}")
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            text = response.read().decode("utf-8")
+        return json.loads(text) if text[:1] in "{[" else text  # adapters are answered with a plain sentence
+
+    def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
+        if status in (401, 403):
+            return f"{self._section}.key_env: {self.url} refuses access; set the variable to its key."
+        flat = " ".join(said.split()).replace(self._key or "\0", "[key removed]")[:300]
+        return f"{self._section}.base_url: {self.url}{path} answered {status} ({flat}); {hint}."
+
+
+def completion_request(
+    model: str, prompt: np.ndarray, params: SamplingParams, k: int, index: int
+) -> dict[str, Any]:
+    """The body of one request. Every setting is spelt out: the server has defaults of its own, taken from the
+    model's generation config."""
+    stream = index if params.stream is None else params.stream
+    return {
+        "model": model,
+        "prompt": prompt.tolist(),
+        "n": k,
+        "max_tokens": params.max_new_tokens,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "stop_token_ids": list(params.stop_token_ids),
+        "seed": int(np.random.SeedSequence((params.seed, stream)).generate_state(1)[0] >> 1),
+        "logprobs": 0,
+        "return_token_ids": True,
+    }
+
+
+def read_choice(
+    choice: dict[str, Any], prompt_index: int, params: SamplingParams, section: str = "rollout"
+) -> Sample:
+    """One completion as a `Sample`, its stop token included."""
+    ids, logps = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+    if not ids or logps is None or len(ids) != len(logps) or None in logps:
+        raise UserError(
+            f"{section}.base_url: the answer lacks token_ids or their log-probabilities; "
+            "take a vLLM that knows return_token_ids."
+        )
+    stopped = ids[-1] in params.stop_token_ids
+    if choice["finish_reason"] == "stop" and not stopped:
+        raise UserError(
+            f"{section}.base_url: the server stopped at token {ids[-1]}, which ends no turn here; "
+            "serve the model with the generation config that it is trained with."
+        )
+    return Sample(
+        prompt_index=prompt_index,
+        ids=np.array(ids, np.int32),
+        logps=np.array(logps, np.float32),
+        finish="stop" if stopped else "length",
+    )

@@ -1,0 +1,115 @@
+"""The other embedded model: a 0.87M-parameter decoder for Countdown, trained from scratch in minutes.
+
+It knows nothing when it is built. Its vocabulary is the task: every number from 0 to 99, the operators,
+parentheses, the tags. A problem takes five tokens and a solution with its search about two dozen, so
+supervised training and reinforcement learning both show real learning curves on a laptop.
+
+    <user> 3 7 8 = 29 <assistant> <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer> <eos>
+
+It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config says `qwen2` the
+tokenizer class of Qwen2, whatever its own files say, and that class reads 12 as 1 and 2 in silence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.core.silence_hf import quiet_bars
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+NAME = "countdown-tiny"
+VERSION = 2
+"""Raise it when `build` writes something else: it is part of the cache folder's name."""
+
+
+MAX_TOKENS = 256
+
+PAD, UNKNOWN, EOS, USER, ASSISTANT = "<pad>", "<unk>", "<eos>", "<user>", "<assistant>"
+SPECIAL = (PAD, UNKNOWN, EOS, USER, ASSISTANT)
+WORDS = ("<answer>", "</answer>", "<think>", "</think>", "=", "+", "-", "*", "/", "(", ")", "_", ";")
+NUMBERS = tuple(str(number) for number in range(100))
+
+TOKEN = r"</?[a-z]+>|[0-9]{1,2}|[^\s]"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}"
+    "{% generation %}{{ message.content }}<eos>{% endgeneration %}"
+    "{% else %}<user>{{ message.content }}<assistant>{% endif %}"
+    "{% endfor %}"
+)
+
+
+def path(seed: int = 0) -> Path:
+    """Folder with the untrained model, built on first use; the seed draws its weights."""
+    from boresight.models.embedded.starter import build_once, cache_folder
+
+    folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
+    if not folder.is_dir():
+        build_once(folder, lambda target: build(target, seed))
+    return folder
+
+
+def build(folder: Path, seed: int = 0) -> None:
+    """Write the untrained model, its config, generation config and tokenizer to `folder`."""
+    import torch
+    from transformers import GenerationConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config())
+    model.generation_config = GenerationConfig(eos_token_id=_id(EOS), pad_token_id=_id(PAD))
+    with quiet_bars():
+        model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def config() -> LlamaConfig:
+    """Four layers of width 128, 0.87 million parameters."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        tie_word_embeddings=True,
+        pad_token_id=_id(PAD),
+        bos_token_id=None,
+        eos_token_id=_id(EOS),
+        dtype="float32",
+    )
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per number, operator and tag; white space separates and carries no meaning."""
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Sequence, Split, WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(WordLevel(vocabulary(), unk_token=UNKNOWN))
+    core.pre_tokenizer = Sequence([WhitespaceSplit(), Split(Regex(TOKEN), behavior="isolated")])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=EOS,
+        additional_special_tokens=[USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=MAX_TOKENS,
+    )
+
+
+def vocabulary() -> dict[str, int]:
+    """Token to id: special tokens, words, numbers."""
+    return {token: index for index, token in enumerate((*SPECIAL, *WORDS, *NUMBERS))}
+
+
+def _id(token: str) -> int:
+    return vocabulary()[token]

@@ -1,0 +1,1 @@
+"""Faster layers, matrix products and memory settings."""

@@ -1,0 +1,233 @@
+"""The layers of a decoder with fewer passes over memory, swapped in for one forward on a CPU.
+
+Three things, each the same function of the same numbers as what it stands in for:
+
+- RMSNorm and the gated MLP as one autograd node each, which keep what only a product could bring back
+  and recompute the rest, cheap and elementwise, in the backward;
+- matrix products by oneDNN instead of MKL on AMD processors, where it is the faster of the two.
+
+Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
+and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
+5.27 s, fused 4.67 s. Peak memory of two pairs: 3.35 GB eager, 3.05 GB fused.
+
+A class of layers is compared with its stand-in once, on numbers, before it is ever replaced. What is
+not recognised stays as it is, and after the forward everything is as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boresight.models.kernels.matmul import (
+    goes_in_place,
+    onednn_is_faster,
+    product,
+    start_of_gradient,
+    weight_gradient,
+)
+
+Forward = Callable[[Tensor], Tensor]
+Recipe = Callable[[Any], Forward]
+
+_recipes: dict[tuple[type, type], Recipe | None] = {}
+"""By class of layer and of its activation, if it has one."""
+
+
+@contextmanager
+def fused_layers(decoder: nn.Module) -> Iterator[None]:
+    """Inside the block the layers of `decoder` that have a faster equal use it.
+
+    Does nothing off the CPU, in other precisions than float32, and under activation checkpointing, whose
+    recomputation runs after the block and must save the same tensors.
+    """
+    changed: list[nn.Module] = []
+    try:
+        if _applies(decoder):
+            for module in decoder.modules():
+                recipe = None if "forward" in vars(module) else _recipe_of(module)
+                if recipe is not None:
+                    module.forward = recipe(module)
+                    changed.append(module)
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _applies(decoder: nn.Module) -> bool:
+    first = next(decoder.parameters())
+    return (
+        first.device.type == "cpu"
+        and first.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not (getattr(decoder, "gradient_checkpointing", False) and torch.is_grad_enabled())
+    )
+
+
+def _recipe_of(module: nn.Module) -> Recipe | None:
+    if type(module) is nn.Linear:
+        small = module.weight.dtype != torch.float32
+        gains = onednn_is_faster() or goes_in_place(module.weight)
+        return _linear if gains and not small else None
+    if type(module) is nn.Embedding:
+        return _embedding if _plain_embedding(module) and goes_in_place(module.weight) else None
+    kind = (type(module), type(getattr(module, "act_fn", None)))
+    if kind not in _recipes:
+        _recipes[kind] = _tried(module)
+    return _recipes[kind]
+
+
+@torch.no_grad()
+def _tried(module: Any) -> Recipe | None:
+    """The recipe under which `module` gives what it gives now, or None."""
+    if type(module).__name__.endswith("RMSNorm") and isinstance(
+        getattr(module, "weight", None), nn.Parameter
+    ):
+        candidates: list[Recipe] = [functools.partial(_rms_norm, shift=shift) for shift in (0.0, 1.0)]
+        width = module.weight.shape[0]
+    elif {"gate_proj", "up_proj", "down_proj"} <= module._modules.keys():
+        candidates, width = [_gated_mlp], module.gate_proj.weight.shape[1]
+    else:
+        return None
+    x = torch.linspace(-2, 3, 3 * width).sin().view(1, 3, width)
+    expected = module(x)
+    band = 1e-5 * expected.abs().max()  # of the largest: small entries are differences of large ones
+    for candidate in candidates:
+        if (candidate(module)(x) - expected).abs().max() <= band:
+            return candidate
+    return None
+
+
+def _rms_norm(module: Any, shift: float) -> Forward:
+    eps = getattr(module, "variance_epsilon", None) or getattr(module, "eps", 0.0)
+    return lambda x: RMSNorm.apply(x, module.weight, eps, shift)
+
+
+def _gated_mlp(module: Any) -> Forward:
+    gate, up, down = module.gate_proj, module.up_proj, module.down_proj
+    if all(type(layer) is nn.Linear and layer.bias is None for layer in (gate, up, down)):
+        return lambda x: GatedMLP.apply(x, gate.weight, up.weight, down.weight)
+    return lambda x: down(SwiGLU.apply(gate(x), up(x)))  # adapters or biases inside
+
+
+def _linear(module: Any) -> Forward:
+    return lambda x: Linear.apply(x, module.weight, module.bias)
+
+
+def _embedding(module: Any) -> Forward:
+    return lambda ids: Embedding.apply(ids, module.weight, module.padding_idx)
+
+
+def _plain_embedding(module: nn.Embedding) -> bool:
+    return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+
+
+class RMSNorm(torch.autograd.Function):
+    """y = x / rms(x) * (shift + weight), over the last dimension; keeps x and 1 / rms."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, shift: float) -> Tensor:
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        inverse.div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        ctx.shift = shift
+        return (x * inverse).mul_(shift + weight if shift else weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """With n = x / rms and g = grad * weight: d x = (g - n * mean(g * n)) / rms."""
+        x, weight, inverse = ctx.saved_tensors
+        n = x * inverse
+        scale = ctx.shift + weight if ctx.shift else weight
+        along = grad * n
+        d_weight = along.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        mean = (along @ scale).unsqueeze(-1).div_(x.shape[-1])
+        return (grad * scale).addcmul_(n, mean, value=-1).mul_(inverse), d_weight, None, None
+
+
+class GatedMLP(torch.autograd.Function):
+    """(silu(x G^T) * (x U^T)) D^T; keeps x and the two inputs of the gate, not their product."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        gated, raised = product(x, gate), product(x, up)
+        trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        ctx.save_for_backward(x if trained else None, gate, up, down, gated, raised)
+        ctx.in_place = [goes_in_place(weight) for weight in (gate, up, down)]
+        return product(F.silu(gated).mul_(raised), down)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gate, up, down, gated, raised = ctx.saved_tensors
+        needs, direct = ctx.needs_input_grad, ctx.in_place
+        opened = F.silu(gated)
+        d_inner = product(grad, down.T)
+        d_down = weight_gradient(grad, opened * raised, down, direct[2]) if needs[3] else None
+        d_raised = opened.mul_(d_inner)
+        d_gated = torch.ops.aten.silu_backward(d_inner.mul_(raised), gated)
+        return (
+            product(d_gated, gate.T).add_(product(d_raised, up.T)) if needs[0] else None,
+            weight_gradient(d_gated, x, gate, direct[0]) if needs[1] else None,
+            weight_gradient(d_raised, x, up, direct[1]) if needs[2] else None,
+            d_down,
+        )
+
+
+class SwiGLU(torch.autograd.Function):
+    """silu(gate) * up; keeps its two inputs alone."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        d_up = F.silu(gate).mul_(grad)
+        return torch.ops.aten.silu_backward(grad * up, gate), d_up
+
+
+class Linear(torch.autograd.Function):
+    """x W^T + b; the gradient of W by MKL, which is as fast or faster there on every processor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        ctx.in_place = goes_in_place(weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return (
+            product(grad, weight.T) if ctx.needs_input_grad[0] else None,
+            weight_gradient(grad, x, weight, ctx.in_place) if ctx.needs_input_grad[1] else None,
+            grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None,
+        )
+
+
+class Embedding(torch.autograd.Function):
+    """Rows of W; only used where the gradient is added in place, to the rows that were read."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(ids, weight)
+        ctx.padding = padding
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
+        ids, weight = ctx.saved_tensors
+        weight.grad = start_of_gradient(weight, in_place=True)
+        if ctx.padding is not None:
+            grad = grad.masked_fill((ids == ctx.padding).unsqueeze(-1), 0)
+        weight.grad.index_add_(0, ids.flatten(), grad.flatten(0, -2))
+        return None, None, None

@@ -1,0 +1,148 @@
+"""Packed attention on CUDA: one FlexAttention kernel over a block mask of the packed layout.
+
+Compiled once with dynamic shapes, since every batch has its own length and a static compilation would start
+again for each of them. The block mask is counted on the host from where the rows lie; torch's own
+`create_block_mask` would write out the rule for every pair of tokens first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from boresight.models.kernels.to_device import to_device
+from boresight.models.packed.packing import BLOCK, PackedBatch
+
+_masks: list[tuple[PackedBatch, BlockMask]] = []
+
+
+def flex_packed_attention(
+    query: Tensor, key: Tensor, value: Tensor, packed: PackedBatch, scaling: float, softcap: float | None
+) -> Tensor:
+    """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
+    kernel: Any = _compiled() if query.is_cuda else flex_attention
+    out = kernel(
+        query,
+        key,
+        value,
+        score_mod=_soft_cap(softcap) if softcap else None,
+        block_mask=_mask_of(packed),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out.transpose(1, 2)
+
+
+def may_attend(packed: PackedBatch) -> Callable[[Any, Any, Any, Any], Tensor]:
+    """The rule of the layout as FlexAttention wants it: (batch, head, query, key) -> bool.
+
+    A query sees keys of its own row, not later than itself, of the prompt or of its own completion.
+    """
+    row, part = (to_device(array, packed.ids.device) for array in _membership(packed))
+
+    def rule(_batch: Any, _head: Any, q: Any, k: Any) -> Tensor:
+        return (row[q] == row[k]) & (k <= q) & ((part[k] == 0) | (part[k] == part[q]))
+
+    return rule
+
+
+def block_mask(packed: PackedBatch) -> BlockMask:
+    """The rule by blocks of tokens: which hold no visible pair, which some, and which nothing but."""
+    visible = visible_pairs(packed)
+    whole = visible == BLOCK * BLOCK
+    arrays = (*_in_order((visible > 0) & ~whole), *_in_order(whole))
+    some, some_order, every, every_order = (to_device(array, packed.ids.device) for array in arrays)
+    tokens = packed.ids.shape[1]
+    return BlockMask.from_kv_blocks(
+        some,
+        some_order,
+        every,
+        every_order,
+        BLOCK_SIZE=BLOCK,
+        mask_mod=may_attend(packed),
+        seq_lengths=(tokens, tokens),
+    )
+
+
+def visible_pairs(packed: PackedBatch) -> np.ndarray:
+    """How many pairs of tokens may attend, by block of queries and block of keys, `(blocks, blocks)`.
+
+    Every token sees two stretches of keys, of its prompt and of its own completion, both inside its row; so
+    only the few blocks that a row reaches are counted for each token.
+    """
+    tokens = packed.ids.shape[1]
+    blocks = -(-tokens // BLOCK)
+    query = np.arange(tokens)
+    row, prompt_end, own = _stretches(packed)
+    near = row // BLOCK
+    reach = int((query // BLOCK - near).max()) + 1
+    edges = (near[:, None] + np.arange(reach)) * BLOCK
+
+    def inside(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        return (np.minimum(high[:, None], edges + BLOCK) - np.maximum(low[:, None], edges)).clip(0)
+
+    seen = inside(row, np.minimum(query + 1, prompt_end)) + inside(own, query + 1)
+    # Past the last block nothing is seen, so what wraps into the next line of the table adds 0.
+    place = (query // BLOCK)[:, None] * blocks + edges // BLOCK
+    counts = np.bincount(place.ravel(), seen.ravel(), minlength=blocks**2)[: blocks**2]
+    return counts.astype(np.int64).reshape(blocks, blocks)
+
+
+def _stretches(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every token where its row begins, where its prompt ends, and where its own completion begins.
+
+    A token of a prompt has none: its own begins after it. All `(T,)`.
+    """
+    tokens = packed.ids.shape[1]
+    row, prompt_end, own = (np.zeros(tokens, np.int64) for _ in range(3))
+    for span in packed.segments:
+        row[span.prompt.start : span.end] = span.prompt.start
+        prompt_end[span.prompt.start : span.end] = span.prompt.stop
+        own[span.prompt] = span.prompt.stop
+        for completion in span.completions:
+            own[completion] = completion.start
+    return row, prompt_end, own
+
+
+def _in_order(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of marked blocks in each line, and the line's blocks with the marked ones first, int32."""
+    numbers = dense.sum(1).astype(np.int32)
+    order = np.argsort(~dense, axis=1, kind="stable").astype(np.int32)
+    return numbers[None, None], order[None, None]
+
+
+def _membership(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Of every token its row, and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
+    tokens = packed.ids.shape[1]
+    row, part = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
+    for i, span in enumerate(packed.segments):
+        row[span.prompt.start : span.end] = i
+        for j, completion in enumerate(span.completions, start=1):
+            part[completion] = j
+    return row, part
+
+
+def _mask_of(packed: PackedBatch) -> BlockMask:
+    """The block mask of a batch; every layer of a forward asks for the same one, so the last is kept."""
+    if not _masks or _masks[0][0] is not packed:
+        _masks[:] = [(packed, block_mask(packed))]
+    return _masks[0][1]
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@functools.cache
+def _soft_cap(cap: float) -> Callable[..., Tensor]:
+    def score_mod(score: Tensor, _b: Any, _h: Any, _q: Any, _k: Any) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return score_mod

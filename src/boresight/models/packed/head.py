@@ -1,0 +1,243 @@
+"""From hidden states to log-probabilities of given tokens, without ever holding full logits.
+
+The vocabulary is walked in tiles that stay in a processor's cache, or that are large enough to fill a
+GPU. With l the logits of a position, t its token and p = softmax(l),
+
+    log p_t = l_t - logsumexp(l)          d log p_t / d l = onehot(t) - p
+
+so the backward needs nothing saved but the log-sum-exp: it recomputes each tile and multiplies. A few
+positions (`KEPT_ELEMENTS`) keep their tiles of exp(l) instead, which saves that product. Where
+the head is frozen (LoRA) even that is spared: the forward accumulates  sum_v p_v W_v  beside the sum of
+exponentials, rescaled as the running maximum grows (online softmax, Milakov and Gimelshein 2018,
+arXiv 1805.02867), which is the whole gradient of the hidden state up to the factor from above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from boresight.models.kernels.matmul import add_outer, goes_in_place, product, start_of_gradient
+
+TILE_ELEMENTS = 1 << 20
+"""Logits held at a time on a CPU: 4 MB in float32."""
+CUDA_TILE_ELEMENTS = 1 << 26
+"""The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
+thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
+KEPT_ELEMENTS = 1 << 25
+"""Most logits that are kept for the backward rather than computed again: 128 MB in float32."""
+
+Kept = Literal["gradient", "tiles"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The output layer of a model: logits = cap(scale * (hidden @ weight.T + bias)).
+
+    `weight` is `(vocabulary, width)`; cap(x) = softcap * tanh(x / softcap), or nothing when None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+def token_logprobs(
+    hidden: Tensor, targets: Tensor, head: Head, *, temperature: float = 1.0, entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probability of `targets` `(S,)` given `hidden` `(S, width)`, nats, at least float32 `(S,)`.
+
+    With `entropy` also the entropy of each next-token distribution, nats, detached `(S,)`.
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        hidden = hidden.to(torch.get_autocast_dtype(device))
+    logps, spread = _TokenLogprobs.apply(
+        hidden, head.weight, head.bias, targets, _Logits(head, temperature), entropy, _kept(hidden, head)
+    )
+    return logps, spread if entropy else None
+
+
+def _kept(hidden: Tensor, head: Head) -> Kept:
+    """What the forward keeps, beside its inputs, to make the backward cheaper."""
+    if not torch.is_grad_enabled():
+        return None
+    if not (head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad)):
+        return "gradient" if hidden.requires_grad else None
+    few = len(hidden) * len(head.weight) <= KEPT_ELEMENTS
+    return "tiles" if few and head.softcap is None else None
+
+
+class _Logits:
+    """Tiles of logits, and their derivative, for one head at one temperature."""
+
+    def __init__(self, head: Head, temperature: float):
+        self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
+
+    def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits over temperature, at least float32, and their derivative by the raw product.
+
+        The derivative is None where it is the constant `self.slope`.
+        """
+        raw = product(hidden, weight.to(hidden.dtype))
+        if bias is not None:
+            raw += bias
+        raw = raw if raw.dtype == torch.float64 else raw.float()
+        if self.softcap is None:
+            return (raw if self.slope == 1 else raw.mul_(self.slope)), None
+        bent = raw.mul_(self.scale / self.softcap).tanh_()
+        derivative = (1 - bent.square()).mul_(self.slope)
+        return bent.mul_(self.softcap / self.temperature), derivative
+
+    @property
+    def slope(self) -> float:
+        """d logit / d raw product, where nothing is capped."""
+        return self.scale / self.temperature
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        logits: _Logits,
+        entropy: bool,
+        keep: Kept,
+    ) -> tuple[Tensor, Tensor]:
+        running = _Running(hidden, targets, entropy, keep == "gradient")
+        kept: list[Tensor] = []
+        for tile in _tiles(hidden, weight):
+            z, derivative = logits.tile(hidden, weight[tile], _part(bias, tile))
+            p = running.add(z, derivative, tile, weight[tile])
+            if keep == "tiles":
+                kept += [p, running.top]
+        logps = running.target - running.logsumexp()
+        ctx.logits, ctx.keep, ctx.in_place = logits, keep, goes_in_place(weight)
+        if keep == "gradient":
+            ctx.save_for_backward(running.hidden_gradient(logits.slope, weight))
+        else:
+            ctx.save_for_backward(hidden, weight, bias, targets, running.logsumexp(), *kept)
+        spread = running.entropy()
+        ctx.mark_non_differentiable(spread)
+        return logps, spread
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.keep == "gradient":
+            (of_hidden,) = ctx.saved_tensors
+            return (of_hidden * grad.unsqueeze(1)).to(of_hidden.dtype), *([None] * 6)
+        return *_gradients(ctx, grad), *([None] * 4)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of hidden states, weight and bias, tile by tile."""
+    hidden, weight, bias, targets = ctx.saved_tensors[:4]
+    d_hidden = torch.zeros_like(hidden, dtype=grad.dtype) if ctx.needs_input_grad[0] else None
+    d_weight = start_of_gradient(weight, ctx.in_place) if ctx.needs_input_grad[1] else None
+    d_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+    for tile, p, derivative in _probabilities(ctx):
+        # grad * (onehot - p), as a product in place: p - onehot, then times -grad.
+        inside, column = _within(targets, tile)
+        pull = p.scatter_add_(1, column, -inside.to(p.dtype).unsqueeze(1))
+        pull.mul_((grad * -ctx.logits.slope if derivative is None else -grad).unsqueeze(1))
+        if derivative is not None:
+            pull.mul_(derivative)
+        narrow = pull.to(hidden.dtype)
+        if d_weight is not None:
+            add_outer(d_weight[tile], narrow, hidden)
+        if d_bias is not None:
+            d_bias[tile] = pull.sum(0)
+        if d_hidden is not None:
+            d_hidden += product(narrow, weight[tile].to(hidden.dtype).T)
+    if ctx.in_place:
+        weight.grad, d_weight = d_weight, None
+    return (None if d_hidden is None else d_hidden.to(hidden.dtype)), d_weight, d_bias
+
+
+def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    """Each tile with its probabilities, free to be changed, and d logit / d raw product."""
+    hidden, weight, bias, _, logsumexp, *kept = ctx.saved_tensors
+    for i, tile in enumerate(_tiles(hidden, weight)):
+        if kept:
+            p, top = kept[2 * i : 2 * i + 2]  # exp(z - top), of the maximum so far
+            yield tile, p * (top - logsumexp).exp_().unsqueeze(1), None
+        else:
+            z, derivative = ctx.logits.tile(hidden, weight[tile], _part(bias, tile))
+            yield tile, z.sub_(logsumexp.unsqueeze(1)).exp_(), derivative
+
+
+class _Running:
+    """Sums over the tiles seen so far, relative to the running maximum of each position."""
+
+    def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool):
+        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        self.hidden, self.targets = hidden, targets
+        self.top = torch.full(targets.shape, -torch.inf, dtype=dtype, device=hidden.device)
+        self.mass = torch.zeros_like(self.top)
+        self.target = torch.zeros_like(self.top)
+        self.weighted = torch.zeros_like(self.top) if entropy else None
+        self.expected = torch.zeros_like(hidden, dtype=dtype) if keep_gradient else None
+        self.target_slope: Tensor | None = None
+
+    def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
+        """Take in one tile of logits; `z` is used up. Returns exp(z - self.top), unless it is used up too."""
+        inside, column = _within(self.targets, tile)
+        self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
+        top = torch.maximum(self.top, z.amax(1))
+        shrink, self.top = (self.top - top).exp_(), top
+        p = z.sub(top.unsqueeze(1)).exp_() if self.weighted is not None else z.sub_(top.unsqueeze(1)).exp_()
+        self.mass.mul_(shrink).add_(p.sum(1))
+        if self.weighted is not None:
+            self.weighted.mul_(shrink).add_((p * z).sum(1))
+        if self.expected is None:
+            return p
+        if derivative is not None:
+            at_target = derivative.gather(1, column).squeeze(1)
+            before = torch.zeros_like(at_target) if self.target_slope is None else self.target_slope
+            self.target_slope = torch.where(inside, at_target, before)
+            p.mul_(derivative)
+        pulled = product(p.to(self.hidden.dtype), weight.to(self.hidden.dtype).T)
+        self.expected.mul_(shrink.unsqueeze(1)).add_(pulled)
+        return p
+
+    def logsumexp(self) -> Tensor:
+        return self.top + self.mass.log()
+
+    def entropy(self) -> Tensor:
+        """logsumexp(l) - sum_v p_v l_v."""
+        if self.weighted is None:
+            return torch.empty(0, device=self.top.device)
+        return self.logsumexp() - self.weighted / self.mass
+
+    def hidden_gradient(self, slope: float, weight: Tensor) -> Tensor:
+        """d log p_t / d hidden = slope_t W_t - sum_v p_v slope_v W_v, `(S, width)`."""
+        assert self.expected is not None
+        mean = self.expected / self.mass.unsqueeze(1)
+        toward = weight[self.targets].to(mean.dtype)
+        if self.target_slope is None:
+            return (toward - mean).mul_(slope).to(self.hidden.dtype)
+        return (toward * self.target_slope.unsqueeze(1) - mean).to(self.hidden.dtype)
+
+
+def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+    elements = CUDA_TILE_ELEMENTS if hidden.is_cuda else TILE_ELEMENTS
+    width = max(1, elements // 256 // max(1, len(hidden))) * 256  # rows of odd width are slow to write
+    return (slice(start, min(start + width, len(weight))) for start in range(0, len(weight), width))
+
+
+def _part(bias: Tensor | None, tile: slice) -> Tensor | None:
+    return None if bias is None else bias[tile]
+
+
+def _within(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
+    """Which targets fall into `tile`, and a column of it to read for each, `(S,)` and `(S, 1)`."""
+    inside = (targets >= tile.start) & (targets < tile.stop)
+    return inside, (targets - tile.start).clamp(0, tile.stop - tile.start - 1).unsqueeze(1)

@@ -1,0 +1,174 @@
+"""Summed log-probabilities of completions: the one place where hidden states become log-probs.
+
+`completion_logprobs` has two layouts that give the same numbers. `padded` is the plain one: a row
+per completion, an attention mask, full logits. `packed` computes every prompt once, pads nothing and
+never holds full logits. The tests hold the second equal to the first, values and gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.core.errors import UserError
+from boresight.data.rows import Row
+from boresight.models.kernels.to_device import to_device
+from boresight.models.packed.head import token_logprobs
+from boresight.models.packed.packing import PackedBatch, pack
+from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
+from boresight.models.sharding import as_forward
+
+Layout = Literal["auto", "packed", "padded"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionLogps:
+    """What a model thinks of the completions of a batch of rows, each tensor `(rows, k)`.
+
+    `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64
+    model). `lengths` count the scored tokens. `entropy` is the entropy of the next-token
+    distribution summed over the scored positions, nats, detached; None unless asked for.
+    """
+
+    sums: Tensor
+    lengths: Tensor
+    entropy: Tensor | None = None
+
+
+def completion_logprobs(
+    model: Any,
+    rows: Sequence[Row],
+    *,
+    layout: Layout = "auto",
+    temperature: float = 1.0,
+    entropy: bool = False,
+) -> CompletionLogps:
+    """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
+
+    All rows carry the same number k of completions. Differentiable with respect to the model's
+    parameters unless gradients are off. `temperature` divides the logits. `auto` takes the packed
+    layout where the model can be served by it, else the padded one, and logs why once.
+
+    Raises:
+        UserError: `packed` was asked for and the model, or the length of a row, does not allow it.
+    """
+
+    def compute() -> tuple[Tensor, Tensor, Tensor | None]:
+        logps = _logprobs(model, rows, layout, temperature, entropy)
+        return logps.sums, logps.lengths, logps.entropy
+
+    return CompletionLogps(*as_forward(model, compute))
+
+
+def _logprobs(
+    model: Any, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+) -> CompletionLogps:
+    if layout != "padded":
+        plan = packed_plan(model, rows)
+        if isinstance(plan, PackedPlan):
+            return packed_logprobs(model, plan, rows, temperature=temperature, entropy=entropy)
+        if layout == "packed":
+            raise UserError(f"layout: this model cannot run packed ({plan}); use layout auto or padded.")
+        warn_once(model, plan)
+    return padded_logprobs(model, rows, temperature=temperature, entropy=entropy)
+
+
+def padded_logprobs(
+    model: Any, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+) -> CompletionLogps:
+    """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
+    taken, keep, logps = _padded_tokens(model, rows, temperature)
+    shape = (len(rows), completions_per_row(rows))
+    spread = None
+    if entropy:
+        with torch.no_grad():
+            spread = -(logps.exp() * logps).sum(-1).masked_fill(~keep, 0).sum(-1).view(shape)
+    return CompletionLogps(
+        sums=taken.masked_fill(~keep, 0).sum(-1).view(shape),
+        lengths=keep.sum(-1).float().view(shape),
+        entropy=spread,
+    )
+
+
+def _padded_tokens(model: Any, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
+    ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
+    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
+    logps = (at_least_float32(logits) / temperature).log_softmax(-1)
+    return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps
+
+
+def packed_logprobs(
+    model: Any, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+) -> CompletionLogps:
+    """The fast path: one packed sequence, and a head over the positions that score a token."""
+    batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
+    return CompletionLogps(
+        sums=batch.per_completion(taken),
+        lengths=batch.lengths(),
+        entropy=None if spread is None else batch.per_completion(spread),
+    )
+
+
+def _packed_tokens(
+    model: Any, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
+) -> tuple[PackedBatch, Tensor, Tensor | None]:
+    """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
+    batch = pack(rows, completions_per_row(rows), model.device)
+    hidden = plan.hidden(model, batch)[batch.predictors]
+    head = plan.head(model)
+    if head is None:
+        logits = at_least_float32(plan.logits(model, hidden)) / temperature
+        all_logps = logits.log_softmax(-1)
+        taken = all_logps.gather(-1, batch.targets[:, None]).squeeze(-1)
+        spread = -(all_logps.exp() * all_logps).sum(-1).detach() if entropy else None
+    else:
+        taken, spread = token_logprobs(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
+    return batch, taken, spread
+
+
+@torch.no_grad()
+def completion_token_logprobs(
+    model: Any, rows: Sequence[Row], *, temperature: float = 1.0
+) -> list[tuple[Tensor, ...]]:
+    """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
+    plan = packed_plan(model, rows)
+    if isinstance(plan, PackedPlan):
+        batch, taken, _ = _packed_tokens(model, plan, rows, temperature)
+        parts = taken.split(batch.lengths().long().flatten().tolist())
+    else:
+        taken, keep, _ = _padded_tokens(model, rows, temperature)
+        parts = tuple(line[kept] for line, kept in zip(taken, keep, strict=True))
+    k = completions_per_row(rows)
+    return [tuple(parts[i : i + k]) for i in range(0, len(parts), k)]
+
+
+def completions_per_row(rows: Sequence[Row]) -> int:
+    """k, the number of completions that every row of a batch carries."""
+    counts = {len(row.completions) for row in rows}
+    if len(counts) != 1:
+        raise ValueError(f"rows of one batch must carry the same number of completions, got {sorted(counts)}")
+    return counts.pop()
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is where it is float64: half precision is too coarse for a softmax."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _pad(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids (int64), attended and scored positions (bool), each `(rows * k, longest)`."""
+    pairs = [(row.prompt, completion) for row in rows for completion in row.completions]
+    longest = max(len(prompt) + len(c.ids) for prompt, c in pairs)
+    ids = np.zeros((len(pairs), longest), np.int64)
+    attended, scored = np.zeros(ids.shape, bool), np.zeros(ids.shape, bool)
+    for i, (prompt, c) in enumerate(pairs):
+        start, end = len(prompt), len(prompt) + len(c.ids)
+        ids[i, :start], ids[i, start:end] = prompt, c.ids
+        attended[i, :end], scored[i, start:end] = True, c.mask
+    return ids, attended, scored

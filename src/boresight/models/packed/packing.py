@@ -1,0 +1,151 @@
+"""The packed layout: rows end to end, every prompt once, no padding.
+
+A row lies as `[prompt | y1 | … | yk]`. Position ids count through the prompt and restart after it for
+every completion, so each completion sits where it would sit alone. The logits that score the first
+token of every completion come from the last position of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.data.rows import Row
+from boresight.models.kernels.to_device import to_device
+from boresight.models.packed.short_rows import ShortRows, short_rows
+
+BLOCK = 128
+"""Tokens of a block of FlexAttention's mask, its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one row lies in the packed sequence: its prompt, then its completions, all adjoining."""
+
+    prompt: slice
+    completions: tuple[slice, ...]
+
+    @property
+    def end(self) -> int:
+        """First position after the row."""
+        return self.completions[-1].stop if self.completions else self.prompt.stop
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest path through the row, which is what a sliding window must hold."""
+        return length(self.prompt) + max((length(c) for c in self.completions), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Rows packed into one sequence of T tokens, S of their positions predicting a scored token.
+
+    `ids` and `positions` are int64 `(1, T)`. `predictors` are positions in the sequence whose hidden
+    state predicts `targets`; `owner` says whose token it is, as row * k + completion; all `(S,)`.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    spans: tuple[Span, ...]
+    predictors: Tensor
+    targets: Tensor
+    owner: Tensor
+    completions: int
+    short: ShortRows | None = None
+    """How to attend in one block, where all rows are short."""
+    filler: Span | None = None
+    """Tokens after the last row that belong to no row and predict nothing."""
+
+    @property
+    def segments(self) -> tuple[Span, ...]:
+        """The rows, and the filler as one more: what attention has to cover."""
+        return self.spans if self.filler is None else (*self.spans, self.filler)
+
+    def per_completion(self, values: Tensor) -> Tensor:
+        """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`."""
+        shape = len(self.spans), self.completions
+        return values.new_zeros(shape[0] * shape[1]).index_add(0, self.owner, values).view(shape)
+
+    def lengths(self) -> Tensor:
+        """Scored tokens of each completion, float32 `(rows, k)`."""
+        return self.per_completion(torch.ones_like(self.owner, dtype=torch.float32))
+
+
+def pack(
+    rows: Sequence[Row], completions: int, device: torch.device, *, fill: bool | None = None
+) -> PackedBatch:
+    """Lay `rows`, each with the same number of completions, end to end.
+
+    `fill` up to whole blocks, or not; None does so on CUDA.
+    """
+    spans = _spans(rows)
+    filler = _filler(spans) if fill or (fill is None and device.type == "cuda") else None
+    parts = [part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))]
+    positions = [_positions(span) for span in spans]
+    if filler is not None:
+        parts.append(np.zeros(length(filler.prompt), np.int32))
+        positions.append(_positions(filler))
+    predictors, targets, owner = [], [], []
+    for i, (row, span) in enumerate(zip(rows, spans, strict=True)):
+        for j, (completion, place) in enumerate(zip(row.completions, span.completions, strict=True)):
+            before = np.arange(place.start - 1, place.stop - 1)
+            before[:1] = span.prompt.stop - 1
+            predictors.append(before[completion.mask])
+            targets.append(completion.ids[completion.mask])
+            owner.append(np.full(completion.scored, i * completions + j))
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return to_device(values.astype(np.int64), device)
+
+    segments = [[length(s.prompt), *map(length, s.completions)] for s in spans]
+    return PackedBatch(
+        ids=tensor(np.concatenate(parts))[None],
+        positions=tensor(np.concatenate(positions))[None],
+        spans=spans,
+        predictors=tensor(np.concatenate(predictors)),
+        targets=tensor(np.concatenate(targets)),
+        owner=tensor(np.concatenate(owner)),
+        completions=completions,
+        short=short_rows(segments, device) if device.type == "cpu" and not filler else None,
+        filler=filler,
+    )
+
+
+def whole_blocks(tokens: int) -> int:
+    """Tokens rounded up to whole blocks, at least two: a single one would be compiled for apart."""
+    return max(2, -(-tokens // BLOCK)) * BLOCK
+
+
+def length(s: slice) -> int:
+    """Tokens in a slice of the packed sequence."""
+    return int(s.stop - s.start)
+
+
+def _filler(spans: Sequence[Span]) -> Span | None:
+    end = spans[-1].end
+    return Span(slice(end, whole_blocks(end)), ()) if end < whole_blocks(end) else None
+
+
+def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:
+    spans, start = [], 0
+    for row in rows:
+        prompt = slice(start, start + len(row.prompt))
+        places, end = [], prompt.stop
+        for completion in row.completions:
+            places.append(slice(end, end + len(completion.ids)))
+            end = places[-1].stop
+        spans.append(Span(prompt, tuple(places)))
+        start = end
+    return tuple(spans)
+
+
+def _positions(span: Span) -> np.ndarray:
+    """Position ids of one row: through the prompt, then from its end again for each completion."""
+    prompt = length(span.prompt)
+    return np.concatenate(
+        [np.arange(prompt), *(np.arange(prompt, prompt + length(c)) for c in span.completions)]
+    )

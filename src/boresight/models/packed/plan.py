@@ -1,0 +1,201 @@
+"""Whether, and how, a model runs on the packed layout; found once per model by trying it.
+
+Nothing is taken on trust from a model's name. A few tokens are run packed and, one sequence at a
+time, plain: the hidden states must agree, and the logits must be a known function of them. A model
+that fails keeps the padded path, with the reason in words.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from boresight.data.rows import Completion, Row
+from boresight.models.kernels.fused import fused_layers
+from boresight.models.packed import attention
+from boresight.models.packed.head import Head
+from boresight.models.packed.packing import PackedBatch, pack
+
+log = logging.getLogger("boresight")
+
+_plans: WeakKeyDictionary[nn.Module, PackedPlan | str] = WeakKeyDictionary()
+_warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPlan:
+    """How a model runs packed: rows no longer than `window`, and logits = cap(scale * lm_head(hidden)).
+
+    A reward model has no logits; its plan says the window alone.
+    """
+
+    scale: float = 1.0
+    softcap: float | None = None
+    window: int | None = None
+
+    def hidden(self, model: Any, packed: PackedBatch) -> Tensor:
+        """Last hidden states of every packed token, `(T, width)`."""
+        decoder = causal_model(model).base_model
+        with fused_layers(decoder):
+            out = decoder(
+                input_ids=packed.ids,
+                position_ids=packed.positions,
+                attention_mask=attention.poisoned_mask(packed.ids),
+                use_cache=False,
+                packed=packed,
+            )
+        return out.last_hidden_state[0]
+
+    def head(self, model: Any) -> Head | None:
+        """The output layer as plain tensors; None where it is more than a linear layer (LoRA on it)."""
+        layer = causal_model(model).get_output_embeddings()
+        if type(layer) is not nn.Linear or not layer.weight.is_floating_point():
+            return None
+        return Head(layer.weight, layer.bias, self.scale, self.softcap)
+
+    def logits(self, model: Any, hidden: Tensor) -> Tensor:
+        """Logits by calling the output layer as a module, whatever is wrapped around it."""
+        raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
+        return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
+
+
+def causal_model(model: Any) -> Any:
+    """The transformers model inside a PEFT wrapper; its adapters stay where they are."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def packed_plan(model: Any, rows: Sequence[Row]) -> PackedPlan | str:
+    """The plan by which `model` runs `rows` packed, or the reason in words why it must not."""
+    adapters = getattr(model, "peft_config", {})
+    if isinstance(adapters, dict) and any(c.is_prompt_learning for c in adapters.values()):
+        return "its adapter puts virtual tokens before the prompt"
+    base = causal_model(model)
+    if base not in _plans:
+        _plans[base] = _find(base)
+    plan = _plans[base]
+    longest = max(len(row.prompt) + max(len(c.ids) for c in row.completions) for row in rows)
+    if isinstance(plan, PackedPlan) and plan.window is not None and longest > plan.window:
+        return f"a row of {longest} tokens exceeds the sliding window of {plan.window}"
+    return plan
+
+
+def settle(model: Any) -> None:
+    """Find the plan now: later the weights of `model` may be spread over processes."""
+    packed_plan(model, [_probe_row(causal_model(model).config.get_text_config().vocab_size)])
+
+
+def warn_once(model: Any, obstacle: str) -> None:
+    """Say that the padded path is taken, once per model and reason."""
+    said = _warned.setdefault(causal_model(model), set())
+    if obstacle not in said:
+        said.add(obstacle)
+        log.warning("The padded path is used, which is slower and gives the same numbers: %s.", obstacle)
+
+
+def _find(base: Any) -> PackedPlan | str:
+    config = base.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention"} or getattr(config, "attention_chunk_size", None):
+        return f"layers of kind {', '.join(sorted(kinds)) or 'chunked_attention'} are not packed"
+    before = base.config._attn_implementation
+    if not attention.install(base):
+        return f"attention {before!r} of {type(base).__name__} cannot be exchanged; load it with 'sdpa'"
+    try:
+        with _undisturbed(base):
+            found = _try_out(base, config)
+    except Exception as error:  # whatever a foreign model raises means that it cannot be served
+        found = f"{type(base).__name__} rejects packed rows: {type(error).__name__}: {error}"
+    if isinstance(found, str):
+        base.set_attn_implementation(before)
+    return found
+
+
+def _try_out(base: Any, config: Any) -> PackedPlan | str:
+    """Run a probe row plain and packed."""
+    row = _probe_row(config.vocab_size)
+    sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
+    states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
+    if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
+        plan: PackedPlan | None = PackedPlan(window=_window(config))
+    else:
+        logits = base(input_ids=sequences[0], use_cache=False).logits[0]
+        plan = _matching_logits(base, config, states[0], logits)
+    if plan is None:
+        return "its logits are not a known function of its hidden states"
+    batch = pack([row, row], len(row.completions), base.device)
+    got = plan.hidden(base, batch)
+    for span in batch.spans:
+        for state, place in zip(states, span.completions, strict=True):
+            both = torch.cat([got[span.prompt], got[place]])
+            if not _close(both, state):
+                return f"{type(base).__name__} gives other hidden states packed than plain"
+    return plan
+
+
+def _matching_logits(base: Any, config: Any, hidden: Tensor, logits: Tensor) -> PackedPlan | None:
+    """The plan under which `hidden` gives `logits`; models scale and cap their logits by several names."""
+    window = _window(config)
+    caps = _values(config, "final_logit_softcapping", "logits_soft_cap")
+    scales = _values(config, "logit_scale", "logits_scaling")
+    for softcap in (*caps, None):
+        for scale in (1.0, *scales, *(1 / s for s in scales)):
+            plan = PackedPlan(float(scale), softcap, window)
+            if _close(plan.logits(base, hidden), logits):
+                return plan
+    return None
+
+
+def _window(config: Any) -> int | None:
+    """Tokens that the narrowest layer sees, or None where every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return getattr(config, "sliding_window", None)
+
+
+def _values(config: Any, *names: str) -> list[float]:
+    return [float(v) for v in (getattr(config, name, None) for name in names) if v]
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to rounding, with the size of the largest entry as the yardstick.
+
+    Half precision rounds every layer's output to 8 or 11 bits, hence its wide band.
+    """
+    band = {torch.float64: 1e-5, torch.float32: 1e-4}.get(a.dtype, 0.05)
+    return bool((a - b).abs().max() <= band * b.abs().max())
+
+
+def _probe_row(vocabulary: int) -> Row:
+    """A prompt of five tokens with two unlike completions, spread over the vocabulary."""
+    ids = (np.arange(12) * 7919 + 3) % vocabulary
+
+    def completion(part: np.ndarray) -> Completion:
+        return Completion(part.astype(np.int32), np.ones(len(part), bool))
+
+    return Row("probe", ids[:5].astype(np.int32), (completion(ids[5:8]), completion(ids[8:])))
+
+
+def _ids(base: Any, *parts: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None].to(base.device)
+
+
+@contextmanager
+def _undisturbed(base: nn.Module) -> Iterator[None]:
+    """No gradients, no dropout, no autocast; every module's training flag as it was afterwards."""
+    training: Iterable[nn.Module] = [m for m in base.modules() if m.training]
+    base.eval()
+    try:
+        with torch.no_grad(), torch.autocast(next(base.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,158 @@
+"""Reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
+
+The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
+file per reference model, and another one for what it gives under autocast; SQLite's write-ahead log lets
+several runs fill it at once, and every forward is committed when it is done, so that a crash loses one
+forward at most. Stored numbers are trusted only after a few of them have been computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.core.errors import UserError
+from boresight.data.rows import Row
+from boresight.models.packed.plan import causal_model
+from boresight.models.reference.frozen import StoredReference, distinct, reference_sums
+
+CHECKED_ROWS = 4
+"""Stored rows that are computed again before the first use."""
+SAME_NATS, SAME_SHARE = 1e-2, 1e-5
+"""Two machines, or two cuts into batches, round sums of hundreds of nats differently by about this."""
+WAIT_SECONDS = 60.0
+"""How long a writer waits for another one."""
+_ADAPTER = "lora_"
+_NO_EFFECT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"}
+
+
+def cached_reference(
+    model: Any,
+    rows: Sequence[Row],
+    tokens_per_forward: int,
+    on_rows: Callable[[int], None] = lambda done: None,
+    *,
+    folder: Path | None = None,
+) -> StoredReference:
+    """Reference log-probabilities of `rows`, read where they are stored, else computed and stored.
+
+    `model` is the policy while it still is the reference; adapters are off for it. `on_rows` is told
+    how many rows each read or forward finished. `folder` defaults to the user's cache folder.
+
+    Raises:
+        UserError: the file is broken, or holds other numbers than the model gives now.
+    """
+    wanted = distinct(rows)
+    path = (folder or _default_folder()) / f"{reference_fingerprint(model)}{_precision(model)}.sqlite"
+    with _database(path) as database:
+        table = _read(database, wanted)
+        _check(model, {key: wanted[key] for key in table}, table, tokens_per_forward, path)
+        on_rows(len(table))
+        missing = {key: row for key, row in wanted.items() if key not in table}
+        for part in reference_sums(model, missing, tokens_per_forward):
+            _write(database, part)
+            table |= part
+            on_rows(len(part))
+    return StoredReference(table)
+
+
+def reference_fingerprint(model: Any) -> str:
+    """Digest of everything in the reference that its log-probabilities depend on; adapters do not count.
+
+    The names of weights are those without a PEFT wrapper, so a LoRA run and a full one share a file.
+    """
+    base = causal_model(model)
+    config = {k: v for k, v in base.config.to_dict().items() if k not in _NO_EFFECT}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    weights = {name.replace(".base_layer", ""): tensor for name, tensor in base.named_parameters()}
+    for name in sorted(name for name in weights if _ADAPTER not in name):
+        tensor = weights[name].detach().contiguous().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def _precision(model: Any) -> str:
+    """What the arithmetic adds to the name of the file: half precision gives other numbers."""
+    device = model.device.type
+    if not torch.is_autocast_enabled(device):
+        return ""
+    return f"-{str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[sqlite3.Connection]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)) as database:
+            _log_ahead(database)
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, sums BLOB) WITHOUT ROWID"
+            )
+            yield database
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: the reference cache cannot be used ({error}); delete the file.") from error
+
+
+def _log_ahead(database: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on, waiting for others that are at it: SQLite itself does not wait here."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+
+
+def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row]) -> dict[bytes, Tensor]:
+    table = {}
+    for key, row in wanted.items():
+        found = database.execute("SELECT sums FROM logps WHERE key = ?", (key,)).fetchone()
+        if found is not None and len(found[0]) == 4 * len(row.completions):
+            table[key] = torch.from_numpy(np.frombuffer(found[0], "<f4").copy())
+    return table
+
+
+def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor]) -> None:
+    """One transaction; a row that another run has stored meanwhile stays."""
+    values = [(key, sums.numpy().astype("<f4").tobytes()) for key, sums in part.items()]
+    database.execute("BEGIN IMMEDIATE")
+    database.executemany("INSERT OR IGNORE INTO logps VALUES (?, ?)", values)
+    database.execute("COMMIT")
+
+
+def _check(
+    model: Any,
+    rows: Mapping[bytes, Row],
+    stored: Mapping[bytes, Tensor],
+    tokens_per_forward: int,
+    path: Path,
+) -> None:
+    """Compute a few stored rows again, the shortest ones, since any would do."""
+    few = sorted(rows, key=lambda key: rows[key].tokens)[:CHECKED_ROWS]
+    for part in reference_sums(model, {key: rows[key] for key in few}, tokens_per_forward):
+        for key, now in part.items():
+            if not torch.allclose(stored[key], now, rtol=SAME_SHARE, atol=SAME_NATS):
+                raise UserError(
+                    f"{path}: row {rows[key].id!r} is stored with log-probabilities {stored[key].tolist()}, "
+                    f"but the model gives {now.tolist()}; delete the file and run again."
+                )
+
+
+def _default_folder() -> Path:
+    from boresight.models.embedded.starter import cache_folder
+
+    return cache_folder() / "reference"

@@ -1,0 +1,102 @@
+"""The frozen reference model, as the training loop sees it: rows in, log-probabilities out.
+
+For offline data the reference's log-probabilities are computed once, before the first step, by the
+policy itself while it still is the reference (with LoRA: with its adapters off). No second model is
+ever held in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boresight.data.batching import micro_batches
+from boresight.data.rows import Row
+from boresight.models.lora import adapters_off, has_adapters
+from boresight.models.packed.logprobs import completion_logprobs
+
+Reference = Callable[[Sequence[Row]], Tensor]
+"""Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
+
+
+def row_key(row: Row) -> bytes:
+    """Digest of everything the reference's log-probabilities of a row depend on, weights apart."""
+    digest = hashlib.sha256()
+    for part in (row.prompt, *(a for c in row.completions for a in (c.ids, c.mask))):
+        digest.update(len(part).to_bytes(4, "little"))
+        digest.update(part.tobytes())
+    return digest.digest()
+
+
+class StoredReference:
+    """Reference log-probabilities of known rows, looked up by content."""
+
+    def __init__(self, table: dict[bytes, Tensor]) -> None:
+        self.table = table
+
+    def __call__(self, rows: Sequence[Row]) -> Tensor:
+        """Look up rows; `(rows, k)`, float32, nats."""
+        return torch.stack([self.table[row_key(row)] for row in rows])
+
+
+def store_reference(
+    model: Any,
+    rows: Sequence[Row],
+    tokens_per_forward: int,
+    on_rows: Callable[[int], None] = lambda done: None,
+) -> StoredReference:
+    """Compute the reference's log-probabilities of `rows` with `model` as it is now, adapters off.
+
+    `on_rows` is told how many rows each forward finished.
+    """
+    table: dict[bytes, Tensor] = {}
+    for part in reference_sums(model, distinct(rows), tokens_per_forward):
+        table |= part
+        on_rows(len(part))
+    return StoredReference(table)
+
+
+def distinct(rows: Sequence[Row]) -> dict[bytes, Row]:
+    """Rows by content, each once."""
+    return {row_key(row): row for row in rows}
+
+
+@torch.no_grad()
+def reference_sums(
+    model: Any, rows: Mapping[bytes, Row], tokens_per_forward: int
+) -> Iterator[dict[bytes, Tensor]]:
+    """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first."""
+    keys = {id(row): key for key, row in rows.items()}
+    with adapters_off(model):
+        for group in micro_batches(list(rows.values()), tokens_per_forward):
+            sums = completion_logprobs(model, group).sums.float().cpu()
+            yield {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
+
+
+def live_reference(model: Any, tokens_per_forward: int, temperature: float = 1.0) -> Reference:
+    """The reference for rows that did not exist before: `model` with its adapters off, run when asked."""
+
+    @torch.no_grad()
+    def reference(rows: Sequence[Row]) -> Tensor:
+        place = {id(row): index for index, row in enumerate(rows)}
+        sums: list[Tensor] = [torch.empty(0)] * len(rows)
+        with adapters_off(model):
+            for group in micro_batches(rows, tokens_per_forward):
+                part = completion_logprobs(model, group, temperature=temperature).sums.float()
+                for row, value in zip(group, part, strict=True):
+                    sums[place[id(row)]] = value
+        return torch.stack(sums)
+
+    return reference
+
+
+def frozen_copy(policy: Any) -> Any:
+    """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy."""
+    if has_adapters(policy):
+        return policy
+    return copy.deepcopy(policy).requires_grad_(False).eval()

@@ -1,0 +1,1 @@
+"""Sample completions with a key-value cache: many prompts, k samples each."""

@@ -1,0 +1,163 @@
+"""Attention while sampling, registered with transformers so that models stay unpatched.
+
+In a decode step the samples of one prompt ask the prompt's keys together, one matrix product per
+prompt and kv head, whatever the number of samples; each asks its own tokens apart. One softmax runs
+over both. Query heads that share a kv head are further rows of the same product, so nothing is ever
+repeated in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from boresight.models.sampler.kv_cache import DecodeStep, KeyValues, RolloutCache
+
+NAME = "boresight_rollout"
+
+_ROPE_BY_POSITION = {"default", "linear", "llama3", "yarn", "proportional"}
+# Keyword arguments of attention functions that change the result and that no code here handles.
+_UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q")
+
+
+def supported(model: Any) -> bool:
+    """Whether this attention computes what `model`, a transformers model, asks for.
+
+    It does for decoders of plain and sliding-window attention layers, whose rotary angles depend on
+    the position alone.
+    """
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {
+        rope.get("rope_type", "default"),
+        *(r["rope_type"] for r in rope.values() if isinstance(r, dict)),
+    }
+    return (
+        bool(getattr(model, "_supports_attention_backend", False))
+        and model._can_set_attn_implementation()
+        and not model.config.is_encoder_decoder
+        and layers <= {"full_attention", "sliding_attention"}
+        and kinds <= _ROPE_BY_POSITION
+        and not getattr(config, "num_kv_shared_layers", 0)
+    )
+
+
+@contextmanager
+def rollout_attention(model: Any) -> Iterator[None]:
+    """Inside the block `model` attends through this file."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    rollout: RolloutCache | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The registered function: a prefill without `rollout`, a decode step with it.
+
+    `query` `(rows, heads, tokens, d)`, result `(rows, tokens, heads, d)`.
+    """
+    unhandled = [name for name in _UNHANDLED if kwargs.get(name) is not None]
+    if unhandled or attention_mask is not None:
+        raise NotImplementedError(f"rollout attention does not handle {unhandled or 'a mask'}")
+    if rollout is None:
+        return prefill_attention(query, key, value, scaling, softcap, sliding_window), None
+    prompts = rollout.tables[module.layer_idx].prompts  # type: ignore[index]
+    return decode_attention(query, key, value, prompts, rollout.step, scaling, softcap, sliding_window), None
+
+
+def prefill_attention(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float | None, window: int | None
+) -> Tensor:
+    """Causal attention over prompts padded on the right: no token ever sees the padding after it."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
+    tokens = query.shape[2]
+    if softcap is None and (window is None or tokens <= window):
+        out = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling
+        )
+        return out.transpose(1, 2)
+    distance = torch.arange(tokens, device=query.device)
+    distance = distance.unsqueeze(1) - distance
+    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    scores = _cap(query @ key.transpose(2, 3) * scaling, softcap).masked_fill(hidden, -torch.inf)
+    return (_softmax(scores) @ value).transpose(1, 2)
+
+
+def decode_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prompts: KeyValues,
+    step: DecodeStep,
+    scaling: float,
+    softcap: float | None,
+    window: int | None,
+) -> Tensor:
+    """One new token per row; `key` and `value` are the rows' own, `(n, kv heads, tokens, d)`."""
+    n, heads, _, d = query.shape
+    shape = torch.Size((n, key.shape[1], heads // key.shape[1]))
+    prompt_key, prompt_value = (
+        x[: step.prompts, :, : step.prompt_tokens].flatten(0, 1) for x in (prompts.keys, prompts.values)
+    )
+    q = (query * scaling).view(*shape, d)
+    to_prompt = _to_rows(torch.bmm(_to_grid(q, step), prompt_key.mT), shape, step)
+    to_own = torch.bmm(q.flatten(0, 1), key.flatten(0, 1).mT).view(*shape, -1)
+    scores = _cap(torch.cat([to_prompt, to_own], dim=-1), softcap)
+    weights = _softmax(scores.add_(step.bias(window, scores.dtype)))
+    on_prompt, on_own = weights.split([step.prompt_tokens, step.tokens], dim=-1)
+    out = _to_rows(torch.bmm(_to_grid(on_prompt, step), prompt_value), shape, step)
+    return torch.baddbmm(out.flatten(0, 1), on_own.flatten(0, 1), value.flatten(0, 1)).view(n, 1, heads, -1)
+
+
+def _to_grid(x: Tensor, step: DecodeStep) -> Tensor:
+    """`(rows, kv heads, r, w)` to `(prompts * kv heads, width * r, w)`."""
+    _, kv_heads, r, w = x.shape
+    if step.cell_row is not None:
+        x = x.index_select(0, step.cell_row)
+    grid = x.reshape(step.prompts, step.width, kv_heads, r * w).transpose(1, 2)
+    return grid.reshape(step.prompts * kv_heads, step.width * r, w)
+
+
+def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
+    """The way back: `(prompts * kv heads, width * r, w)` to `(*shape, w)`, shape = (rows, kv heads, r)."""
+    _, kv_heads, r = shape
+    rows = (
+        x.view(step.prompts, kv_heads, step.width, -1).transpose(1, 2).reshape(step.prompts * step.width, -1)
+    )
+    if step.row_cell is not None:
+        rows = rows.index_select(0, step.row_cell)
+    return rows.view(*shape, -1)
+
+
+def _cap(scores: Tensor, softcap: float | None) -> Tensor:
+    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    exact = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    return scores.softmax(-1, dtype=exact).to(scores.dtype)
+
+
+AttentionInterface.register(NAME, attend)

@@ -1,0 +1,147 @@
+"""The sampling loop: prefill prompts, decode all live rows, swap finished ones for waiting ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from boresight.models.kernels.to_device import to_device
+from boresight.models.sampler.draw import RowSettings
+from boresight.models.sampler.kv_cache import RolloutCache
+from boresight.models.sampler.params import RunningSample, extend, settings_of
+
+PREFILL_PROMPTS = 16
+PREFILL_TOKENS = 2048
+"""Most prompts, and most tokens unless one prompt alone is longer, of a prefill forward."""
+ENTER_SHARE = 8
+"""Waiting samples enter once this part of the batch is free, or all of them fit."""
+
+
+class Rollout:
+    """Many samples under way; `step` until `unfinished` is 0.
+
+    Samples start in order of prompt length, the longest first: prompts of similar length are prefilled
+    together, and none that comes later needs more room.
+    """
+
+    def __init__(self, model: Any, samples: Sequence[RunningSample], max_batch: int):
+        self.model, self.max_batch = model, max_batch
+        self.config = model.config.get_text_config()
+        # Taken from the end.
+        self.waiting = sorted(samples, key=lambda s: (len(s.prompt), -s.prompt_index, -s.sample_index))
+        self.rows: list[RunningSample] = []
+        self.cache = RolloutCache(self.config.num_hidden_layers, model.device)
+        self.first_logits: dict[int, Tensor] = {}
+        self.settings: RowSettings | None = None
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.waiting) + len(self.rows)
+
+    def step(self) -> int:
+        """Let waiting samples in, then give every row one token; returns how many samples ended."""
+        before = self.unfinished
+        # A few at a time: a prefill of one short prompt wastes the machine, a few idle rows do not.
+        while self.waiting and self._room >= min(len(self.waiting), -(-self.max_batch // ENTER_SHARE)):
+            self._admit()
+        if self.rows:
+            extend(self.rows, self._decode(), self._settings())
+            self._drop_finished()
+        return before - self.unfinished
+
+    @property
+    def _room(self) -> int:
+        return self.max_batch - len(self.rows)
+
+    def _admit(self) -> None:
+        """Fill the room; every sample draws its first token from its prompt's last logits."""
+        entering = [self.waiting.pop() for _ in range(min(self._room, len(self.waiting)))]
+        new = {s.prompt_index: s.prompt for s in entering if s.prompt_index not in self.first_logits}
+        for batch in prefill_batches(new):
+            self._prefill(batch)
+        logits = torch.stack([self.first_logits[s.prompt_index] for s in entering])
+        extend(entering, logits, settings_of(entering, logits.shape[1], logits.device))
+        still_needed = {s.prompt_index for s in self.waiting}
+        self.first_logits = {p: row for p, row in self.first_logits.items() if p in still_needed}
+        live = [s for s in entering if not s.finished]
+        self.rows += live
+        self.cache.admit_rows([s.prompt_index for s in live])
+        self.cache.drop_prompts(retain=still_needed)
+        self.settings = None
+
+    def _prefill(self, prompts: dict[int, np.ndarray]) -> None:
+        """Keys, values and last logits of `prompts`, padded on the right."""
+        lengths = [len(prompt) for prompt in prompts.values()]
+        ids = np.zeros((len(prompts), max(lengths)), np.int64)
+        for row, prompt in zip(ids, prompts.values(), strict=True):
+            row[: len(prompt)] = prompt
+        filled: Any = DynamicCache()
+        # The model takes one list of positions for all rows: those at which any of them ends.
+        ends, place = np.unique(np.array(lengths) - 1, return_inverse=True)
+        logits = self.model(
+            input_ids=self._tensor(ids),
+            position_ids=self._tensor(np.arange(ids.shape[1])).unsqueeze(0),
+            past_key_values=filled,
+            use_cache=True,
+            logits_to_keep=self._tensor(ends),
+        ).logits
+        for i, prompt_index in enumerate(prompts):
+            self.first_logits[prompt_index] = logits[i, place[i]]
+        states = [(layer.keys, layer.values) for layer in filled.layers]
+        self.cache.admit_prompts(list(prompts), lengths, states)
+
+    def _decode(self) -> Tensor:
+        """Logits after the newest token of every row, `(n, V)`."""
+        step = self.cache.begin_step()
+        return self.model(
+            input_ids=self._tensor(np.array([[row.ids[-1]] for row in self.rows])),
+            position_ids=step.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            rollout=self.cache,
+        ).logits[:, 0]
+
+    def _drop_finished(self) -> None:
+        ended = [i for i, row in enumerate(self.rows) if row.finished]
+        if not ended:
+            return
+        for source, target in self.cache.drop_rows(ended):
+            self.rows[target] = self.rows[source]
+        del self.rows[len(self.rows) - len(ended) :]
+        self.cache.drop_prompts(retain=set(self.first_logits))
+        self.settings = None
+
+    def _settings(self) -> RowSettings:
+        if self.settings is None:
+            self.settings = settings_of(self.rows, self.config.vocab_size, self.model.device)
+        return self.settings
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return to_device(values, self.model.device)
+
+
+def prefill_batches(prompts: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
+    """Cut prompts, the longest first, into batches that waste little on padding.
+
+    At most an eighth of a batch is padding, or 64 tokens: a forward over fewer tokens is no faster.
+    """
+    batch: dict[int, np.ndarray] = {}
+    total = longest = 0
+    for index, prompt in prompts.items():
+        longest = longest or len(prompt)
+        area = longest * (len(batch) + 1)
+        padding = area - total - len(prompt)
+        full = len(batch) == PREFILL_PROMPTS or area > PREFILL_TOKENS or padding > max(64, area // 8)
+        if batch and full:
+            yield batch
+            batch, total, longest = {}, 0, len(prompt)
+        batch[index] = prompt
+        total += len(prompt)
+    if batch:
+        yield batch

@@ -1,0 +1,149 @@
+"""How to sample, what comes out, and the state of one completion in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.core.errors import UserError
+from boresight.models.kernels.to_device import to_device
+from boresight.models.sampler.draw import RowSettings, draw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to sample one prompt's completions.
+
+    `temperature` divides the logits; 0 takes the most likely token. `top_k` keeps that many of the most
+    likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass.
+    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`. `stream` names the prompt's
+    random numbers in place of its place in the call, so that it draws the same in any company.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    max_new_tokens: int
+    seed: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    stream: int | None = None
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "seed": (self.seed >= 0, "0 or more"),
+            "temperature": (self.temperature >= 0, "0 (greedy) or more"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "top_k": (self.top_k >= 0, "0 (off) or more"),
+        }
+        for name, (fine, wanted) in bounds.items():
+            if not fine:
+                raise UserError(
+                    f"sampling.{name}: {getattr(self, name)} is out of range; it must be {wanted}."
+                )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One completion of the prompt number `prompt_index`.
+
+    `ids` is int32 `(length,)`, the stop token included where one ended it. `logps` is `(length,)`,
+    float32 (float64 from a float64 model): nats per token under softmax(logits / temperature) before
+    top-k and top-p, at temperature 1 for greedy; what `completion_logprobs` says of the same tokens.
+    """
+
+    prompt_index: int
+    ids: np.ndarray
+    logps: np.ndarray
+    finish: Literal["stop", "length"]
+
+
+@dataclass(slots=True, eq=False)
+class RunningSample:
+    """A completion in the making: `sample_index` of the k of its prompt.
+
+    `uniforms` holds the random number of every token that it may draw: a function of (seed, prompt
+    index or stream, sample index) alone.
+    """
+
+    prompt_index: int
+    sample_index: int
+    prompt: np.ndarray
+    params: SamplingParams
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    uniforms: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = self.prompt_index if self.params.stream is None else self.params.stream
+        stream = np.random.SeedSequence((self.params.seed, named, self.sample_index))
+        self.uniforms = np.random.Generator(np.random.PCG64(stream)).random(self.params.max_new_tokens)
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.ids) and self.ids[-1] in self.params.stop_token_ids
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or len(self.ids) == self.params.max_new_tokens
+
+    def result(self, dtype: torch.dtype) -> Sample:
+        return Sample(
+            prompt_index=self.prompt_index,
+            ids=np.array(self.ids, np.int32),
+            logps=np.array(self.logps, np.float64 if dtype == torch.float64 else np.float32),
+            finish="stop" if self.stopped else "length",
+        )
+
+
+def requests(
+    prompts: Sequence[np.ndarray], params: SamplingParams | Sequence[SamplingParams], k: int
+) -> list[RunningSample]:
+    """The k samples of every prompt, none begun, in order.
+
+    Raises:
+        UserError: an empty prompt, a number of `params` unlike that of prompts, or k below 1.
+    """
+    each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
+    if len(each) != len(prompts):
+        raise UserError(f"sampling: {len(each)} settings for {len(prompts)} prompts; give one, or one each.")
+    if k < 1:
+        raise UserError(f"sampling.k: {k} completions per prompt is out of range; it must be at least 1.")
+    for i, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise UserError(f"sampling: prompt {i} is empty; a model needs at least one token to go on from.")
+    return [
+        RunningSample(i, j, np.asarray(prompt), settings)
+        for i, (prompt, settings) in enumerate(zip(prompts, each, strict=True))
+        for j in range(k)
+    ]
+
+
+def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch.device) -> RowSettings:
+    """The settings of these samples, row by row."""
+    params = [r.params for r in running]
+    return RowSettings.of(
+        [p.temperature for p in params],
+        [p.top_p for p in params],
+        [p.top_k for p in params],
+        vocabulary,
+        device,
+    )
+
+
+def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettings) -> None:
+    """Draw the next token of every sample from its row of `logits` `(n, V)`."""
+    uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
+    tokens, logps = draw(logits, settings, to_device(uniforms, logits.device))
+    drawn = torch.stack([tokens.double(), logps.double()]).tolist()  # one wait for the device, not two
+    for r, token, logp in zip(running, *drawn, strict=True):
+        r.ids.append(int(token))
+        r.logps.append(logp)

@@ -1,0 +1,70 @@
+"""The same samples without a cache: one padded forward over everything so far for each token.
+
+Quadratically slower than `sample`, and obviously right: the tests hold the fast path equal to it, and
+models that the fast path does not cover are sampled with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.models.eval_mode import evaluation_mode
+from boresight.models.kernels.to_device import to_device
+from boresight.models.sampler.params import (
+    RunningSample,
+    Sample,
+    SamplingParams,
+    extend,
+    requests,
+    settings_of,
+)
+
+
+def sample_plain(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    params: SamplingParams | Sequence[SamplingParams],
+    k: int = 1,
+    *,
+    max_batch: int = 16,
+) -> list[list[Sample]]:
+    """As `sample`."""
+    running = requests(prompts, params, k)
+    draw_plainly(model, running, max_batch)
+    return [[r.result(model.dtype) for r in running[i : i + k]] for i in range(0, len(running), k)]
+
+
+def draw_plainly(
+    model: Any,
+    samples: Sequence[RunningSample],
+    max_batch: int,
+    ended: Callable[[int], None] = lambda n: None,
+) -> None:
+    """Finish every one of `samples`; `ended` hears how many ended with each token."""
+    with torch.inference_mode(), evaluation_mode(model):
+        for start in range(0, len(samples), max_batch):
+            rows = list(samples[start : start + max_batch])
+            while rows:
+                logits = next_logits(model, [np.append(r.prompt, r.ids) for r in rows])
+                extend(rows, logits, settings_of(rows, logits.shape[1], logits.device))
+                live = [r for r in rows if not r.finished]
+                ended(len(rows) - len(live))
+                rows = live
+
+
+def next_logits(model: Any, sequences: Sequence[np.ndarray]) -> Tensor:
+    """Logits after the last token of every sequence, `(n, V)`.
+
+    Padding is on the right and attention causal, so no token sees any of it and no mask is needed.
+    """
+    lengths = to_device(torch.tensor([len(sequence) for sequence in sequences]), model.device)
+    ids = np.zeros((len(sequences), int(lengths.max())), np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    logits = model(input_ids=to_device(ids, model.device), use_cache=False).logits
+    return logits[torch.arange(len(ids), device=model.device), lengths - 1]

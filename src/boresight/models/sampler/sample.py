@@ -1,0 +1,128 @@
+"""Sample completions from a model in this process: many prompts, k samples each.
+
+    params = SamplingParams(max_new_tokens=96, seed=0, stop_token_ids=(2,))
+    samples = sample(model, prompts, params, k=8)     # samples[prompt][j].ids, .logps, .finish
+
+A prompt is computed once for all of its samples. A sample that ends leaves the batch at once and a
+waiting one takes its place. What a sample draws depends on (seed, prompt index, sample index) alone,
+not on who shares the batch. `sample_plain` draws the same without a cache, slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from boresight.core.schema import Message
+from boresight.data.chat import encode_prompt
+from boresight.models.eval_mode import evaluation_mode
+from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
+from boresight.models.sampler.attention import rollout_attention, supported
+from boresight.models.sampler.decode import Rollout
+from boresight.models.sampler.params import RunningSample, Sample, SamplingParams, requests
+from boresight.models.sampler.plain import draw_plainly, sample_plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["MAX_BATCH", "Sample", "SamplingParams", "answer", "sample", "sample_plain"]
+
+MAX_BATCH, MOST = 256, 1024
+"""Samples decoded at a time, unless told otherwise: up to `MOST` while the cache stays under `CACHE`."""
+CACHE = 2**30
+"""Bytes of keys and values."""
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    params: SamplingParams | Sequence[SamplingParams],
+    k: int = 1,
+    *,
+    max_batch: int | None = None,
+    console: Console | None = None,
+) -> list[list[Sample]]:
+    """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
+
+    `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
+    is what samples. It runs in evaluation mode, without gradients, and is put back as it was. A model
+    that the fast path does not cover (`rollout_attention.supported`) takes the plain one.
+
+    Args:
+        prompts: token ids, one non-empty array each.
+        params: for all prompts, or one for each.
+        max_batch: most samples decoded at a time; 256 to 1,024, by the size of their cache, if not given.
+        console: where progress is shown, if anywhere.
+
+    Raises:
+        UserError: an empty prompt, a number of `params` unlike that of prompts, or `k` below 1.
+    """
+    samples = requests(prompts, params, k)
+    with _progress(len(samples), console) as ended:
+        if supported(model := _transformer(model)):
+            _draw(model, samples, max_batch or _batch_for(model, samples), ended)
+        else:
+            draw_plainly(model, samples, max_batch or MAX_BATCH, ended)
+    return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    params: SamplingParams | Sequence[SamplingParams],
+    *,
+    max_batch: int | None = None,
+    console: Console | None = None,
+) -> list[str]:
+    """One answer as text to each conversation, through the tokenizer's chat template.
+
+    Special tokens are left out of the text, and with them the stop token.
+    """
+    encoded = [encode_prompt(tokenizer, messages) for messages in prompts]
+    drawn = sample(model, encoded, params, max_batch=max_batch, console=console)
+    return [tokenizer.decode(group[0].ids, skip_special_tokens=True) for group in drawn]
+
+
+def _batch_for(model: Any, samples: Sequence[RunningSample]) -> int:
+    """Large batches hide what a decode step costs beside its products; `MAX_BATCH` where they need memory."""
+    text = model.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    token = 2 * text.num_hidden_layers * heads * width * model.dtype.itemsize
+    longest = max((s.params.max_new_tokens for s in samples), default=1)
+    return max(MAX_BATCH, min(MOST, CACHE // (token * longest)))
+
+
+def _draw(model: Any, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]) -> None:
+    with ExitStack() as inside:
+        inside.enter_context(torch.inference_mode())
+        inside.enter_context(evaluation_mode(model))
+        inside.enter_context(rollout_attention(model))
+        if sum(s.params.max_new_tokens for s in samples) >= WORTHWHILE and can_pack(model):
+            inside.enter_context(packed_linears(model))
+        rollout = Rollout(model, samples, max_batch)
+        while rollout.unfinished:
+            ended(rollout.step())
+
+
+def _transformer(model: Any) -> Any:
+    """The transformers model inside a PEFT model; its layers keep their adapters, on or off."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextmanager
+def _progress(total: int, console: Console | None) -> Iterator[Callable[[int], None]]:
+    if console is None:
+        yield lambda n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("sampling", total=total)
+        yield lambda n: progress.advance(task, n)

@@ -1,0 +1,48 @@
+"""One completion, heard token by token: for people who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+
+from boresight.models.eval_mode import evaluation_mode
+from boresight.models.sampler.attention import rollout_attention, supported
+from boresight.models.sampler.decode import Rollout
+from boresight.models.sampler.params import Sample, SamplingParams, extend, requests, settings_of
+from boresight.models.sampler.plain import next_logits
+
+
+def stream(
+    model: Any, prompt: np.ndarray, params: SamplingParams, hear: Callable[[Sequence[int]], None]
+) -> Sample:
+    """Draw what `sample` draws; `hear` is given all ids so far after every forward (the first brings two).
+
+    Whatever `hear` raises, and Ctrl-C, ends it with the model as it was.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    (running,) = requests([prompt], params, 1)
+    with ExitStack() as inside:
+        inside.enter_context(torch.inference_mode())
+        inside.enter_context(evaluation_mode(model))
+        step: Callable[[], object]
+        if supported(model):
+            inside.enter_context(rollout_attention(model))
+            step = Rollout(model, [running], 1).step
+        else:
+            step = _plain_step(model, running)
+        while not running.finished:
+            step()
+            hear(running.ids)
+    return running.result(model.dtype)
+
+
+def _plain_step(model: Any, running: Any) -> Callable[[], object]:
+    def step() -> None:
+        logits = next_logits(model, [np.append(running.prompt, running.ids)])
+        extend([running], logits, settings_of([running], logits.shape[1], logits.device))
+
+    return step

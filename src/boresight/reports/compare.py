@@ -1,0 +1,177 @@
+"""Several runs on one page: what differs in their set-up, their metrics, their curves, their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.printable import Shown
+from boresight.reports.comparison_table import Cell, Drawing, draw
+from boresight.reports.csv_tables import Table, TableRow, markdown, write_tables
+from boresight.reports.facts import flat
+from boresight.reports.figures import overlaid, run_colour
+from boresight.reports.page import check_page_path, page, write_page
+from boresight.reports.read_run import RunData, read_run
+from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
+from boresight.stats.verdict import after_holm, unit_named, verdict
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that the runs do not share; a run without it has ''."""
+
+    key: str
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class SharedMetric:
+    """One metric after training, a cell a run."""
+
+    label: str
+    cells: list[Cell | None]
+    drawing: Drawing | None
+
+
+@dataclass(frozen=True)
+class Comparison(Shown):
+    """Runs side by side: what differs in their set-up, what follows of their answers, and the page."""
+
+    runs: list[RunData]
+    verdicts: list[str]
+    differences: list[Difference]
+    page: Path
+
+    def show(self, console: Any) -> None:
+        """Print the verdicts, the metrics and what differs."""
+        for sentence in self.verdicts:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(markdown(metrics_table(self.runs)), markup=False, highlight=False)
+        for d in self.differences:
+            console.print(f"{d.key}: {' | '.join(d.values)}", markup=False, highlight=False)
+        console.print(f"page: {self.page}", markup=False, highlight=False)
+
+
+def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
+    """Write the page that compares two or more run folders to `path`; the first run is the baseline.
+
+    Beside it stand the metrics as Markdown, CSV and LaTeX.
+    """
+    if len(runs) < 2:
+        raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")
+    check_page_path(path)
+    found = [read_run(run) for run in runs]
+    if len({run.name for run in found}) < len(found):
+        found = [replace(run, name=str(run.folder)) for run in found]
+    write_page(path, compare(found))
+    write_tables(path, metrics_table(found))
+    return Comparison(found, verdicts(found), differences(found), path)
+
+
+def metrics_table(runs: Sequence[RunData]) -> Table:
+    """Every metric after training, a column a run, for the tables beside the page."""
+    order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
+    rows = [
+        TableRow(metric.label, metric.unit, [_after(run, name) for run in runs])
+        for name, metric in reversed(order.items())
+    ]
+    return Table("metric", [run.name for run in runs], rows)
+
+
+def _after(run: RunData, name: str) -> Interval | None:
+    return next((metric.after for metric in run.metrics if metric.name == name), None)
+
+
+def compare(runs: Sequence[RunData]) -> str:
+    """The page as text."""
+    drawn, samples = overlaid(runs), shared_prompts(runs)
+    return page(
+        "compare.html.j2",
+        title=" · ".join(run.name for run in runs),
+        runs=[(run.name, run_colour(number)) for number, run in enumerate(runs, start=1)],
+        notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
+        verdicts=verdicts(runs),
+        metrics=shared_metrics(runs),
+        differences=differences(runs),
+        figures=drawn,
+        has_samples=bool(samples),
+        payload={
+            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
+            "columns": [run.name for run in runs],
+            "outcomes": [f"Met only by {runs[-1].name}", f"Met only by {runs[0].name}", "Met by neither"],
+            "samples": samples,
+        },
+    )
+
+
+def differences(runs: Sequence[RunData]) -> list[Difference]:
+    """Settings, data facts and versions that are not the same in every run."""
+    sources = [
+        flat(run.config) | flat(run.data, "data.") | flat(run.environment, "environment.") for run in runs
+    ]
+    keys = dict.fromkeys(key for source in sources for key in source)
+    rows = [Difference(key, [source.get(key, "") for source in sources]) for key in keys]
+    return [row for row in rows if len(set(row.values)) > 1]
+
+
+def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
+    """Every metric that any run has, with the value after training of each."""
+    first = {metric.name: metric for run in reversed(runs) for metric in run.metrics}
+    order = dict.fromkeys(metric.name for run in runs for metric in run.metrics)
+    found = []
+    for name in order:
+        unit = unit_named(first[name].unit)
+        after = [_after(run, name) for run in runs]
+        cells = [i and Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after]
+        marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
+        found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))
+    return found
+
+
+def verdicts(runs: Sequence[RunData]) -> list[str]:
+    """Each later run against the first, on the prompts both answered: is every check of the prompt met?
+
+    Paired by prompt id. With several comparisons, McNemar p-values are adjusted by Holm's method.
+    """
+    baseline, *others = runs
+    outcomes = [_all_checks_met(run) for run in runs]
+    found = []
+    for run, theirs in zip(others, outcomes[1:], strict=True):
+        if set(outcomes[0]) & set(theirs):
+            difference = paired_difference(outcomes[0], theirs)
+            said = verdict(difference, a=baseline.name, b=run.name, unit="share")
+            found.append((said, mcnemar(outcomes[0], theirs).p, difference.excludes_zero))
+    if len(found) < 2:
+        return [said for said, *_ in found]
+    adjusted = holm([p for _, p, _ in found])
+    return [after_holm(said, p, resolved) for (said, _, resolved), p in zip(found, adjusted, strict=True)]
+
+
+def _all_checks_met(run: RunData) -> dict[str, bool]:
+    return {sample.id: all(sample.checks[-1].values()) for sample in run.samples if sample.checks[-1]}
+
+
+def shared_prompts(runs: Sequence[RunData]) -> list[dict]:
+    """Prompts that every run answered, matched by id and text, with each run's answer after training."""
+    by_id = [{sample.id: sample for sample in run.samples} for run in runs]
+    rows = []
+    for sample in runs[0].samples:
+        found = [samples.get(sample.id) for samples in by_id]
+        if all(other is not None and other.prompt == sample.prompt for other in found):
+            rows.append(
+                {
+                    "id": sample.id,
+                    "prompt": sample.prompt,
+                    "answers": [other.answers[-1] for other in found],
+                    "checks": [other.checks[-1] for other in found],
+                    "notes": [
+                        (f"{run.name} after step {step:,}", said)
+                        for run, other in zip(runs, found, strict=True)
+                        for step, said in other.between
+                    ],
+                }
+            )
+    return rows

@@ -1,0 +1,132 @@
+"""The table of metrics: numbers as text, and where their dots and intervals lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.reports.headline import direction, signed
+from boresight.reports.read_run import Metric
+from boresight.stats.intervals import Interval
+from boresight.stats.verdict import Unit, number, unit_named
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and its limits as text."""
+
+    value: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One dot with its interval, in percent of the drawing's width."""
+
+    role: str
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Dots and intervals of one metric on one scale, whose ends are written below it."""
+
+    marks: list[Mark]
+    left: str
+    right: str
+    says: str
+    """The same in words, for screen readers."""
+    null: float | None = None
+    """Where no difference lies, in percent of the width."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of the table."""
+
+    label: str
+    before: Cell | None
+    after: Cell | None
+    difference: Cell | None
+    verdict: str
+    n: str
+    drawing: Drawing | None
+
+
+VERDICTS = {"better": "better", "worse": "worse", "unresolved": "not resolved"}
+
+
+def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
+    """One row a metric, in the order of evaluation.json."""
+    return [_row(metric) for metric in metrics]
+
+
+def _row(metric: Metric) -> MetricRow:
+    unit = unit_named(metric.unit)
+    return MetricRow(
+        label=metric.label,
+        before=_cell(metric.before, unit),
+        after=_cell(metric.after, unit),
+        difference=_difference(metric.difference, unit),
+        verdict=VERDICTS[direction(metric)] if metric.difference else "",
+        n=_counts(metric),
+        drawing=draw({"before": metric.before, "after": metric.after}, unit),
+    )
+
+
+def _cell(interval: Interval | None, unit: Unit) -> Cell | None:
+    return interval and Cell(unit.value(interval.value), unit.limits(interval))
+
+
+def _difference(interval: Interval | None, unit: Unit) -> Cell | None:
+    return interval and Cell(signed(interval.value, unit), unit.limits(interval))
+
+
+def _counts(metric: Metric) -> str:
+    """n of the comparison when there is one, and what is missing from it."""
+    interval = metric.difference or metric.after or metric.before
+    if interval is None:
+        return ""
+    return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")
+
+
+def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None = None) -> Drawing | None:
+    """Where the marks of several intervals lie on a scale that holds them all, with `null` in its middle."""
+    found = {role: interval for role, interval in intervals.items() if interval}
+    ends = [x for i in found.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
+    if not ends:
+        return None
+    if null is None:
+        low, high = _scale(min(ends), max(ends), is_share=unit.factor == 100)
+    else:
+        low, high = _around(null, max(abs(x - null) for x in ends))
+
+    def place(x: float) -> float:
+        return round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
+
+    return Drawing(
+        marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
+        left=number(low * unit.factor),
+        right=number(high * unit.factor),
+        says="; ".join(f"{role} {unit.value(i.value)} {unit.limits(i)}" for role, i in found.items()),
+        null=None if null is None else 50.0,
+    )
+
+
+def _around(null: float, reach: float) -> tuple[float, float]:
+    """Equally far to both sides, rounded, so that a line in the middle parts more from less."""
+    step = 10 ** math.floor(math.log10(max(reach, 1e-9)))
+    half = math.ceil(reach / step) * step
+    return null - half, null + half
+
+
+def _scale(low: float, high: float, is_share: bool) -> tuple[float, float]:
+    """All of 0 to 1 for shares that use a fair part of it, otherwise the range with some air, rounded."""
+    if is_share and high - low > 0.25:
+        return 0.0, 1.0
+    step = 10 ** math.floor(math.log10(max(high - low, 1e-9)))
+    low, high = math.floor(low / step - 0.2) * step, math.ceil(high / step + 0.2) * step
+    return (max(0.0, low), min(1.0, high)) if is_share else (low, high)

@@ -1,0 +1,119 @@
+"""The numbers of a comparison as Markdown, CSV and LaTeX, for papers, pull requests and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.files import write_whole
+from boresight.reports.headline import difference_text
+from boresight.stats.intervals import Interval
+from boresight.stats.verdict import unit_named
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One metric (or one system), with an interval per column; None where it was not measured."""
+
+    label: str
+    unit: str
+    intervals: list[Interval | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns are runs; rows are metrics."""
+
+    head: str
+    columns: list[str]
+    rows: list[TableRow]
+    differences: tuple[str, ...] = ()
+    """Columns that hold a difference of two values, which is written with its sign, of shares in points."""
+
+
+def write_tables(page: Path, table: Table) -> list[Path]:
+    """Write `page` with the endings .md, .csv and .tex; returns their paths."""
+    written = []
+    for ending, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
+        path = page.with_suffix(ending)
+        write_whole(path, text)
+        written.append(path)
+    return written
+
+
+def markdown(table: Table) -> str:
+    """The table with pipes."""
+    return pipe_table([table.head, *table.columns], _cells(table))
+
+
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, figures on the right; a pipe in a cell is escaped, a line break becomes a space."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(re.sub(r"\s+", " ", cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+    columns = [[row[i] for row in rows] for i in range(1, len(head))]
+    rule = "|---|" + "".join("---:|" if _figures(column) else "---|" for column in columns) + "\n"
+    return line(head) + rule + "".join(line(cells) for cells in rows)
+
+
+def _figures(cells: Sequence[str]) -> bool:
+    """Whether each cell of a column begins with a digit or a sign, or holds nothing but a dash."""
+    return all(re.match(r"[+\-−]?\d|[–-]?$", cell) for cell in cells)
+
+
+def latex(table: Table) -> str:
+    """A booktabs table; whatever LaTeX reads as a command is escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        escaped = ("".join(LATEX.get(c, c) for c in re.sub(r"\s+", " ", cell)) for cell in cells)
+        return " & ".join(escaped) + r" \\" + "\n"
+
+    head = r"\begin{tabular}{l" + "r" * len(table.columns) + "}\n\\toprule\n"
+    body = "".join(line(cells) for cells in _cells(table))
+    return head + line([table.head, *table.columns]) + "\\midrule\n" + body + "\\bottomrule\n\\end{tabular}\n"
+
+
+def comma_separated(table: Table) -> str:
+    """One number a line, unrounded: what a spreadsheet or a script can go on with."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([table.head, "column", "unit", "value", "low", "high", "n", "missing"])
+    for row in table.rows:
+        for column, i in zip(table.columns, row.intervals, strict=True):
+            if i is not None:
+                writer.writerow(
+                    [plain(row.label), plain(column), row.unit, i.value, i.low, i.high, i.n, i.missing]
+                )
+    return stream.getvalue()
+
+
+def _cells(table: Table) -> list[list[str]]:
+    differs = [column in table.differences for column in table.columns]
+    return [
+        [row.label, *(_text(i, row.unit, d) for i, d in zip(row.intervals, differs, strict=True))]
+        for row in table.rows
+    ]
+
+
+def _text(interval: Interval | None, unit: str, differs: bool) -> str:
+    if interval is None:
+        return "–"
+    style = unit_named(unit)
+    if differs:
+        return f"{difference_text(interval, style)}, n = {interval.n:,}"
+    return f"{style.value(interval.value)} {style.limits(interval)}, n = {interval.n:,}"
+
+
+def plain(name: str) -> str:
+    """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -1,0 +1,105 @@
+"""The small print of a run: what it was, on what data, with which versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.reports.read_run import RunData
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data split of data.json: where it is from, and its counts in order."""
+
+    name: str
+    path: str
+    facts: list[tuple[str, str]]
+
+
+def facts(run: RunData) -> list[tuple[str, str]]:
+    """The few settings that identify a run at a glance; those the run does not state are left out."""
+    get = _Path(run.config)
+    candidates = [
+        ("method", run.method),
+        ("model", get("model", "name")),
+        ("training rows", _count(_Path(run.data)("train", "kept"))),
+        ("steps", _count(run.last_step or None)),
+        ("batch", _count(get("train", "batch"))),
+        ("learning rate", _plain(get("optim", "lr"))),
+        ("beta", _plain(get("method", "beta"))),
+        ("LoRA rank", _plain(get("model", "lora", "r"))),
+        ("peak memory", _peak_memory(run)),
+        ("seed", _plain(get("train", "seed"))),
+    ]
+    return [(name, str(value)) for name, value in candidates if value not in (None, "")]
+
+
+def splits(run: RunData) -> list[Split]:
+    """Every split of data.json; unknown fields are shown too."""
+    found = []
+    for name, split in run.data.items():
+        if isinstance(split, Mapping):
+            rest = [(str(k), _short(k, v)) for k, v in split.items() if k != "path" and v is not None]
+            found.append(Split(str(name), str(split.get("path", "")), rest))
+    return found
+
+
+def environment(run: RunData) -> list[tuple[str, str]]:
+    """environment.json as name and value, one level."""
+    return [(name.rsplit(".", 1)[-1], value) for name, value in flat(run.environment).items()]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as dotted keys and texts: {"optim": {"lr": 1e-4}} becomes {"optim.lr": "0.0001"}."""
+    found: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = "none" if value is None else str(value)
+    return found
+
+
+class _Path:
+    """Look up a nested key; None when any part is not there."""
+
+    def __init__(self, tree: Any) -> None:
+        self._tree = tree
+
+    def __call__(self, *keys: str) -> Any:
+        found = self._tree
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+
+def _count(value: Any) -> str | None:
+    return f"{value:,}" if isinstance(value, int) else None
+
+
+def _plain(value: Any) -> str | None:
+    return f"{value:g}" if isinstance(value, (int, float)) else value
+
+
+def _short(key: Any, value: Any) -> str:
+    """Hashes by their first twelve characters, counts with separators, lists by their first few entries."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return _listed(value)
+    return str(value)[:12] if "sha" in str(key) else str(value)
+
+
+def _listed(values: list[Any], most: int = 3) -> str:
+    shown = [" ".join(map(str, v.values())) if isinstance(v, Mapping) else str(v) for v in values[:most]]
+    left = len(values) - most
+    return "; ".join(shown) + (f"; and {left:,} more" if left > 0 else "") or "none"
+
+
+def _peak_memory(run: RunData) -> str | None:
+    seen = [
+        line["peak_memory_gb"] for line in run.train if isinstance(line.get("peak_memory_gb"), (int, float))
+    ]
+    return f"{max(seen):.1f} GB" if seen else None

@@ -1,0 +1,98 @@
+"""What a run has achieved, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.reports.read_run import Metric, RunData
+from boresight.stats.intervals import Interval
+from boresight.stats.verdict import Unit, unit_named, what_would_resolve
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One sentence to remember, one with its numbers, and what else moved for better or worse."""
+
+    title: str
+    detail: str
+    asides: list[str]
+
+
+def headline(run: RunData) -> Headline:
+    """The first metric that was measured before and after leads; others are told when they are resolved."""
+    compared = [m for m in run.metrics if m.before and m.after and m.difference]
+    if not compared:
+        return _unevaluated(run)
+    first, *others = compared
+    return Headline(
+        change(first), evidence(first), [_aside(m) for m in others if direction(m) != "unresolved"]
+    )
+
+
+def direction(metric: Metric) -> str:
+    """'better', 'worse' or 'unresolved': which side of zero the difference's interval lies on."""
+    if metric.difference is None or not metric.difference.excludes_zero:
+        return "unresolved"
+    rose = metric.difference.value > 0
+    return "better" if rose == (metric.better != "lower") else "worse"
+
+
+def change(metric: Metric) -> str:
+    """How a metric moved, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
+    unit = unit_named(metric.unit)
+    before, after = unit.value(metric.before.value), unit.value(metric.after.value)
+    label = metric.label[:1].upper() + metric.label[1:]
+    if direction(metric) == "unresolved":
+        return f"{label}: no measurable change, {before} before and {after} after."
+    return f"{label} {'rose' if metric.difference.value > 0 else 'fell'} from {before} to {after}."
+
+
+def evidence(metric: Metric) -> str:
+    """The paired difference with its interval, and what it would take when that is not enough."""
+    unit, difference = unit_named(metric.unit), metric.difference
+    sentence = f"{difference_text(difference, unit)} at 95 %, paired over {_counted(difference.n, 'prompt')}"
+    if difference.missing:
+        sentence += f" ({difference.missing:,} missing)"
+    if not difference.excludes_zero:
+        sentence += f": {what_would_resolve(difference, unit)}"
+    return sentence + "."
+
+
+def difference_text(difference: Interval, unit: Unit) -> str:
+    """A signed difference and its limits, e.g. '+4.1 points [1.0, 7.2]'."""
+    return f"{signed(difference.value, unit)} {unit.limits(difference)}"
+
+
+def signed(difference: float, unit: Unit) -> str:
+    """A difference with its sign, which a reader must never have to guess."""
+    sign = "+" if difference > 0 else "-" if difference < 0 else ""
+    return sign + unit.difference(difference)
+
+
+def _aside(metric: Metric) -> str:
+    told = change(metric)[:-1]
+    if direction(metric) == "worse":
+        told = f"But {told[:1].lower()}{told[1:]}"
+    return f"{told} ({difference_text(metric.difference, unit_named(metric.unit))})."
+
+
+def _unevaluated(run: RunData) -> Headline:
+    title = "This run has not been evaluated." if run.finished else "This run has not finished."
+    if not run.train:
+        return Headline(title, "No training step has been logged.", [])
+    last = run.train[-1]
+    numbers = ", ".join(f"{name} {last[name]:.3g}" for name in _told(last))
+    return Headline(
+        title, f"The last logged step is {run.last_step:,}" + (f": {numbers}." if numbers else "."), []
+    )
+
+
+def _told(line) -> Sequence[str]:
+    return [
+        name for name in ("loss", "accuracy", "margin", "reward") if isinstance(line.get(name), (int, float))
+    ]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

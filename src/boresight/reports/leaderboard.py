@@ -1,0 +1,103 @@
+"""The page of a leaderboard: every score with its interval, and what may be said of any two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.evaluation.leaderboard import Entry, Pair, against_bar, pairs, read_leaderboard
+from boresight.reports.comparison_table import Cell, Drawing, draw
+from boresight.reports.csv_tables import Table, TableRow, write_tables
+from boresight.reports.page import check_page_path, page, write_page
+from boresight.stats.verdict import unit_named
+
+SHARE = unit_named("share")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One system as a line of the table."""
+
+    name: str
+    won: str
+    cell: Cell
+    drawing: Drawing | None
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """Two systems as a line of the table of pairs."""
+
+    label: str
+    cell: Cell
+    test: str
+    resolved: bool
+    needed: str
+
+
+def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[Path, list[str]]:
+    """Write the page and its tables; returns the path and the sentences to print.
+
+    `bar` is a threshold as a share, such as 0.10, that every row is held against.
+    """
+    check_page_path(path)
+    if path.with_suffix(".csv").resolve() == csv.resolve():
+        raise UserError(f"{csv}: the tables would be written over it; give another name with --out.")
+    entries = read_leaderboard(csv)
+    compared = pairs(entries)
+    bars = [] if bar is None else [against_bar(entry, bar) for entry in entries]
+    write_page(path, render(csv.stem, entries, compared, bar, bars))
+    rows = [TableRow(e.name, "share", [e.share]) for e in entries]
+    write_tables(path, Table("system", ["share"], rows))
+    scores = [f"{e.name}: {e.k:g} of {e.n:,}, {_cell(e).value} {_cell(e).limits}." for e in entries]
+    return path, [*scores, *bars, *(pair.sentence for pair in compared)]
+
+
+def render(
+    name: str, entries: Sequence[Entry], compared: Sequence[Pair], bar: float | None, bars: Sequence[str]
+) -> str:
+    """The page as text."""
+    resolved = sum(pair.resolved for pair in compared)
+    return page(
+        "leaderboard.html.j2",
+        title=name,
+        headline=f"{len(entries)} systems, {resolved} of {len(compared)} differences resolved",
+        standings=_standings(entries),
+        bar=None if bar is None else SHARE.value(bar),
+        bars=bars,
+        pairs=[_line(pair) for pair in compared],
+        payload={"figures": [], "columns": [], "outcomes": [], "samples": []},
+    )
+
+
+def _standings(entries: Sequence[Entry]) -> list[Standing]:
+    """All scores on one scale, so that they can be compared by eye."""
+    scale = draw({entry.name: entry.share for entry in entries}, SHARE)
+    assert scale is not None  # shares are finite
+    return [
+        Standing(entry.name, f"{entry.k:g} of {entry.n:,}", cell, _drawn_alone(scale, entry.name, cell))
+        for entry in entries
+        for cell in [_cell(entry)]
+    ]
+
+
+def _drawn_alone(scale: Drawing, name: str, cell: Cell) -> Drawing:
+    mark = next(mark for mark in scale.marks if mark.role == name)
+    return replace(scale, marks=[replace(mark, role="after")], says=f"{cell.value} {cell.limits}")
+
+
+def _cell(entry: Entry) -> Cell:
+    return Cell(SHARE.value(entry.share.value), SHARE.limits(entry.share))
+
+
+def _line(pair: Pair) -> PairLine:
+    difference = pair.found.difference
+    return PairLine(
+        label=f"{pair.better.name} over {pair.worse.name}",
+        cell=Cell(SHARE.difference(difference.value), SHARE.limits(difference)),
+        test=f"z = {pair.found.z:.2f}, p = {pair.found.p:.2g}; {pair.p:.2g} adjusted",
+        resolved=pair.resolved,
+        needed="" if pair.resolved or pair.needed is None else f"about {pair.needed:,} prompts each",
+    )

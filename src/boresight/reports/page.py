@@ -1,0 +1,168 @@
+"""report.html of a run: one file, no network, opens from disk.
+
+Model answers, prompts and settings are untrusted text. Three walls keep them from becoming code: jinja
+escapes everything it writes, data for scripts is JSON with its angle brackets escaped, and the page's content
+security policy runs only the scripts whose hashes it lists and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import asdict
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from boresight.core.errors import UserError
+from boresight.core.files import write_whole
+from boresight.core.version import VERSION
+from boresight.reports.comparison_table import metric_rows
+from boresight.reports.csv_tables import Table, TableRow, write_tables
+from boresight.reports.facts import environment, facts, splits
+from boresight.reports.figures import figures
+from boresight.reports.headline import headline
+from boresight.reports.read_run import RunData, Sample, read_run
+
+
+def write_report(run: Path, console: Any = None) -> Path:
+    """Write `run/report.html` from whatever the run folder holds, and return its path.
+
+    Works for unfinished runs; the page says what is missing. What was measured stands beside the page as
+    Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
+    """
+    path = run / "report.html"
+    if (run / "comparisons.jsonl").exists():
+        raise UserError(
+            f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
+        )
+    data = read_run(run)
+    write_page(path, render(data))
+    if data.metrics:
+        write_tables(path, metrics_table(data))
+    if console is not None:
+        console.print(f"report: {path}", markup=False, highlight=False)
+    return path
+
+
+def metrics_table(run: RunData) -> Table:
+    """What the page's table of metrics says, for other places."""
+    rows = [TableRow(m.label, m.unit, [m.before, m.after, m.difference]) for m in run.metrics]
+    return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
+
+
+def render(run: RunData) -> str:
+    """The page of one run."""
+    drawn = figures(run)
+    return page(
+        "report.html.j2",
+        title=run.name,
+        run=run,
+        headline=headline(run),
+        facts=facts(run),
+        rows=metric_rows(run.metrics),
+        figures=drawn,
+        splits=splits(run),
+        environment=environment(run),
+        payload={
+            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
+            "columns": ["before training", "after training"],
+            "outcomes": ["Fixed", "Broken", "Still failing"],
+            "samples": [_as_card(sample) for sample in run.samples],
+        },
+    )
+
+
+def _as_card(sample: Sample) -> dict[str, Any]:
+    """A sample as report.js draws it; what was said on the way is folded away below the answers."""
+    between = [(f"after step {step:,}", said) for step, said in sample.between]
+    return asdict(sample) | {"notes": between, "between": None}
+
+
+def page(
+    template: str,
+    title: str,
+    payload: dict[str, Any],
+    *,
+    script: str = "report.js",
+    connects: bool = False,
+    **context: Any,
+) -> str:
+    """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
+
+    `connects` lets the page talk to the server that it came from, and to no other.
+
+    `payload` is what report.js draws: `figures`, `samples`, the names of their `columns`, and `outcomes`:
+    what to call a check that only the last of two columns meets, only the first, or neither.
+    """
+    scripts = [get_plotlyjs(), _asset(script)] if payload.get("figures") else [_asset(script)]
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            title=title,
+            version=VERSION,
+            style=Markup(_asset("report.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=_policy(scripts, connects),
+            payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
+            **context,
+        )
+    )
+
+
+def check_page_path(path: Path) -> None:
+    """Raise a `UserError` where a page and the tables beside it could not be written."""
+    if path.suffix != ".html":
+        raise UserError(
+            f"--out: {path} is a page, and tables are written beside it; give it the ending .html."
+        )
+    if not path.parent.is_dir():
+        raise UserError(f"--out: there is no folder {path.parent}; make it first.")
+
+
+def write_page(path: Path, html: str) -> None:
+    """Replace the file at once, so that an open report is never half a page."""
+    write_whole(path, html, errors="replace")
+
+
+def _policy(scripts: list[str], connects: bool) -> str:
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    return f"{policy}; connect-src 'self'" if connects else policy
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def typeset(text: str) -> str:
+    """Numbers as a printer sets them: a true minus sign, no line break before % or inside interval and n."""
+    text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
+    text = text.replace(" %", "\u00a0%").replace(", n = ", ", n\u00a0=\u00a0")
+    return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("boresight.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["typeset"] = typeset
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("boresight.reports").joinpath("templates", name).read_text(encoding="utf-8")

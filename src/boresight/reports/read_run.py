@@ -1,0 +1,300 @@
+"""A run folder as one value, with every gap in it said in words.
+
+Reports are also wanted of runs that stopped half-way, so nothing here insists on a file: what is missing or
+broken becomes a note, and only a folder that holds no run at all is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.printable import Shown
+from boresight.findings.finding import Finding, ranked
+from boresight.findings.monitor import read_findings
+from boresight.stats.intervals import Interval
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of evaluation.json: the same number before and after training."""
+
+    name: str
+    label: str
+    before: Interval | None
+    after: Interval | None
+    difference: Interval | None
+    unit: str = ""
+    better: str = "higher"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt with its answers, in the order of the report's columns, and which checks each one met."""
+
+    id: str
+    prompt: list[dict[str, str]]
+    answers: list[str | None]
+    checks: list[dict[str, bool]]
+    between: list[tuple[int, str]] = field(default_factory=list)
+    """Steps on the way and what was said then, for prompts that were followed."""
+
+
+@dataclass(frozen=True)
+class RunData(Shown):
+    """What a run folder says. `notes` are sentences about what is missing or could not be read."""
+
+    name: str
+    folder: Path
+    finished: bool
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    train: list[Line] = field(default_factory=list)
+    eval: list[Line] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """What the checks found before and while it ran, worst first."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method, or '' when the recipe is missing."""
+        method = self.config.get("method")
+        return str(method.get("name", "")) if isinstance(method, Mapping) else str(method or "")
+
+    @property
+    def last_step(self) -> int:
+        """The last optimiser step logged, 0 when there is none."""
+        return max((int(line["step"]) for line in self.train), default=0)
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def metric(self, name: str) -> Metric:
+        """The entry of `metrics` called `name`, such as `accuracy`. Raises UserError when there is none."""
+        found = {metric.name: metric for metric in self.metrics}
+        if name not in found:
+            raise UserError(f"{self.folder}: nothing measured is called {name!r}{nearest(name, found)}.")
+        return found[name]
+
+    def series(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
+        """A logged number over the run: optimiser steps and values, for plotting.
+
+        Args:
+            name: a key of metrics.jsonl, such as `loss`, `margin` (nats), `grad_norm` or `lr`.
+            split: `train`, or `eval` for held-out rows.
+
+        Raises:
+            UserError: nothing of that name was logged.
+        """
+        lines = {"train": self.train, "eval": self.eval}.get(split)
+        if lines is None:
+            raise UserError(f"split: {split!r} is neither train nor eval.")
+        logged = [line for line in lines if name in line]
+        if not logged:
+            known = dict.fromkeys(key for line in lines for key in line)
+            raise UserError(f"{self.folder}: no {split} step logs {name!r}{nearest(name, known)}.")
+        return [int(line["step"]) for line in logged], [float(line[name]) for line in logged]
+
+    def show(self, console: Any) -> None:
+        """Print what was measured, what was found, and where the report is."""
+        from boresight.findings.printing import print_findings
+        from boresight.reports.terminal import evaluation_table
+
+        console.print(f"{self.name}: {self.method}, {self.last_step:,} steps", markup=False, highlight=False)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
+        console.print(evaluation_table(self.metrics))
+        print_findings([found for found in self.findings if found.severity != "note"], console)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
+
+
+FILES = {
+    "config.yaml": "the recipe is not known",
+    "metrics.jsonl": "there are no curves",
+    "evaluation.json": "the run has not been evaluated",
+    "samples.jsonl": "there are no answers to compare",
+    "data.json": "the data is not described",
+    "environment.json": "versions and machine are not known",
+}
+
+
+def read_run(folder: Path) -> RunData:
+    """Read a run folder. Raises UserError when it is not one."""
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: there is no such run folder; give the folder that `boresight train` wrote."
+        )
+    if not any((folder / name).exists() for name in FILES):
+        raise UserError(
+            f"{folder}: this is not a run folder, it has no {' and no '.join(list(FILES)[:2])}; "
+            "give the folder that `boresight train` wrote."
+        )
+    notes = [
+        f"{name} is missing: {consequence}."
+        for name, consequence in FILES.items()
+        if not (folder / name).exists()
+    ]
+    config_text = _text(folder / "config.yaml")
+    lines = list(_json_lines(folder / "metrics.jsonl", notes))
+    steps = [line for line in lines if isinstance(line.get("step"), int)]
+    evaluation = _json(folder / "evaluation.json", notes)
+    finished = (folder / "model").is_dir()
+    if not finished:
+        notes.insert(0, "The run has not finished: there is no model folder yet.")
+    return RunData(
+        name=folder.resolve().name,
+        folder=folder,
+        finished=finished,
+        config=_yaml(config_text, notes),
+        config_text=config_text,
+        environment=_json(folder / "environment.json", notes),
+        data=_json(folder / "data.json", notes),
+        train=[line for line in steps if line.get("split") == "train"],
+        eval=[line for line in steps if line.get("split") == "eval"],
+        metrics=list(_metrics(evaluation, notes)),
+        samples=list(_samples(folder, notes)),
+        notes=notes,
+        findings=ranked(read_findings(folder)),
+    )
+
+
+def _text(path: Path) -> str:
+    # Undecodable bytes become a visible replacement character rather than no report.
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _yaml(text: str, notes: list[str]) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(text) if text else {}
+    except yaml.YAMLError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    notes.append("config.yaml could not be read as YAML; it is shown as text only.")
+    return {}
+
+
+def _json(path: Path, notes: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        notes.append(f"{path.name} is not valid JSON (line {error.lineno}); it is left out.")
+        return {}
+    if not isinstance(found, dict):
+        notes.append(f"{path.name} does not hold a JSON object; it is left out.")
+        return {}
+    return found
+
+
+def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    bad: list[int] = []
+    for number, text in enumerate(_text(path).splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        if isinstance(line, dict):
+            yield line
+        else:
+            bad.append(number)
+    if bad:
+        where = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, first line {bad[0]},"
+        notes.append(f"{path.name}: {where} could not be read and is left out.")
+
+
+def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
+    for entry in evaluation.get("metrics") or []:
+        try:
+            yield Metric(
+                name=str(entry["name"]),
+                label=str(entry.get("label") or entry["name"]),
+                before=_interval(entry.get("before")),
+                after=_interval(entry.get("after")),
+                difference=_interval(entry.get("difference")),
+                unit=str(entry.get("unit") or ""),
+                better=str(entry.get("better") or "higher"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            notes.append("evaluation.json: one metric has no name or no numbers and is left out.")
+
+
+def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
+    """An interval as evaluation.json holds it; a missing limit means that nothing is known on that side."""
+    if entry is None or entry.get("value") is None:
+        return None
+    return Interval(
+        value=float(entry["value"]),
+        low=_float(entry.get("low"), -math.inf),
+        high=_float(entry.get("high"), math.inf),
+        n=int(entry.get("n") or 0),
+        missing=int(entry.get("missing") or 0),
+    )
+
+
+def _float(value: Any, otherwise: float) -> float:
+    return otherwise if value is None else float(value)
+
+
+def _samples(folder: Path, notes: list[str]) -> Iterator[Sample]:
+    followed = _between(folder / "probes.jsonl", notes)
+    for index, line in enumerate(_json_lines(folder / "samples.jsonl", notes)):
+        id = str(line.get("id", index))
+        yield Sample(
+            id=id,
+            prompt=_messages(line.get("prompt")),
+            answers=[_answer(line.get("before")), _answer(line.get("after"))],
+            checks=[_checks(line.get("before_checks")), _checks(line.get("after_checks"))],
+            between=followed.get(id, []),
+        )
+
+
+def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
+    """What was said by prompt between the first evaluation and the last, which are shown whole."""
+    lines = [line for line in _json_lines(path, notes) if isinstance(line.get("step"), int)]
+    last = max((line["step"] for line in lines), default=0)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for line in lines:
+        if 0 < line["step"] < last:
+            cut = " …" if line.get("finish") == "length" else ""
+            found.setdefault(str(line.get("id")), []).append((line["step"], f"{line.get('answer')}{cut}"))
+    return found
+
+
+def _messages(prompt: Any) -> list[dict[str, str]]:
+    if isinstance(prompt, list):
+        return [
+            {"role": str(m.get("role", "")), "content": str(m.get("content", ""))}
+            for m in prompt
+            if isinstance(m, Mapping)
+        ]
+    return [{"role": "user", "content": "" if prompt is None else str(prompt)}]
+
+
+def _answer(text: Any) -> str | None:
+    return None if text is None else str(text)
+
+
+def _checks(found: Any) -> dict[str, bool]:
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): met for name, met in found.items() if isinstance(met, bool)}

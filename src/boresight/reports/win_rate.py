@@ -1,0 +1,228 @@
+"""The page of an evaluation: who won, at which length, by a judge how believable, on which prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from boresight.evaluation.judge_controls import Trust
+from boresight.evaluation.win_rate import Comparison, Tournament, WinRate
+from boresight.reports.comparison_table import Cell, Drawing, Mark, draw
+from boresight.reports.csv_tables import Table, TableRow, write_tables
+from boresight.reports.page import page, write_page
+from boresight.stats.intervals import Interval
+from boresight.stats.verdict import number, unit_named
+
+SHARE = unit_named("share")
+EVEN = 50.0
+"""Where neither is better, in percent of the scale."""
+LONGER_BY = 1.1
+"""Answers within a tenth of each other count as equally long."""
+
+KINDS = [
+    ("Won", "won"), ("Lost", "lost"), ("Tied", "tied"), ("Flipped", "flipped"), ("Failed", "failed"),
+    ("Longer", "longer"), ("Shorter", "shorter"),
+]  # fmt: skip
+BADGES = {"won": "better", "lost": "worse", "tied": "", "failed": "worse"}
+
+
+@dataclass(frozen=True)
+class FactRow:
+    """One number with its interval: a win rate, what is known about the judge, or a system's strength."""
+
+    label: str
+    cell: Cell
+    drawing: Drawing | None
+    detail: str = ""
+
+
+def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
+    """Write the page to `path`, the win rates beside it as Markdown, CSV and LaTeX, and return the path."""
+    write_page(path, render(found, believed))
+    write_tables(path, rates_table(found))
+    return path
+
+
+def rates_table(found: Tournament) -> Table:
+    """A line a pair: the win rate, and the one at equal length where there is one."""
+    rows = [
+        TableRow(
+            f"{pair.candidate} over {pair.reference}",
+            "share",
+            [pair.rate, pair.controlled and pair.controlled.at_equal_length],
+        )
+        for pair in found.pairs
+    ]
+    return Table("win rate", ["all prompts", "at equal length"], rows)
+
+
+def render(found: Tournament, believed: Trust) -> str:
+    """The page as text."""
+    first = found.pairs[0]
+    names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
+    return page(
+        "win_rate.html.j2",
+        title=" · ".join(names),
+        headline=headline(first) if len(found.pairs) == 1 else f"{len(names)} systems compared",
+        judge=first.judge,
+        verdicts=found.verdicts,
+        rate_in_words=first.rate_in_words if len(found.pairs) == 1 else "",
+        rates=parts_of(first) if len(found.pairs) == 1 else [row for p in found.pairs for row in brief(p)],
+        uncontrolled=list(dict.fromkeys(p.uncontrolled for p in found.pairs if p.uncontrolled)),
+        failures=[(p.candidate, p.reference, p.failures) for p in found.pairs if p.failures],
+        ranking=[] if found.ranking is None else _ranking_rows(found.ranking.strength),
+        unranked=found.unranked,
+        trust=trust_rows(believed),
+        unknown=believed.notes,
+        has_notes=any(c.judgement.reasoning for pair in found.pairs for c in pair.comparisons),
+        payload={
+            "figures": [],
+            "columns": names,
+            "outcomes": [],
+            "kinds": KINDS if len(found.pairs) == 1 else _pair_kinds(found.pairs),
+            "samples": samples(found.pairs, names),
+        },
+    )
+
+
+def headline(pair: WinRate) -> str:
+    """Who won, in a few words."""
+    if not pair.has_verdict:
+        return "No verdict: too many judgements are missing"
+    if pair.rate.low <= 0.5 <= pair.rate.high:
+        return f"{pair.candidate} and {pair.reference} cannot be told apart"
+    winner, loser = (pair.candidate, pair.reference)[:: 1 if pair.rate.value > 0.5 else -1]
+    return f"{winner} beats {loser}"
+
+
+def parts_of(pair: WinRate) -> list[FactRow]:
+    """Win rates of the candidate: all prompts, at equal length, and by which answer was longer."""
+    ours = f"Where {pair.candidate}'s answer is"
+    rows = [
+        *brief(pair),
+        _row(f"{ours} shorter", pair.split.shorter, null=EVEN),
+        _row(f"{ours} as long", pair.split.similar, null=EVEN),
+        _row(f"{ours} longer", pair.split.longer, null=EVEN),
+    ]
+    return [row for row in rows if row is not None]
+
+
+def brief(pair: WinRate) -> list[FactRow]:
+    """The win rate, and the one at equal length where there is one."""
+    counts = ", ".join(f"{n:,} {name}" for name, n in pair.counts.items() if n or name != "failed")
+    label = f"{pair.candidate} over {pair.reference}"
+    controlled = pair.controlled and pair.controlled.at_equal_length
+    rows = [_row(label, pair.rate, counts, EVEN), _row("At equal length", controlled, null=EVEN)]
+    return [row for row in rows if row is not None]
+
+
+def trust_rows(believed: Trust) -> list[FactRow]:
+    """Every control and agreement that was measured."""
+    found: list[tuple[str, Interval | None, float | None]]
+    found = [(c.expected, c.share, None) for c in believed.controls]
+    if believed.itself:
+        found.append(("says the same when asked again", believed.itself.accuracy, None))
+    if believed.order:
+        found.append(("changes its winner with the order of the answers", believed.order.flips, None))
+        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot, EVEN))
+    if believed.people:
+        found.append(("agrees with people", believed.people.accuracy, None))
+    rows = (_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found)
+    return [row for row in rows if row is not None]
+
+
+def _row(
+    label: str, interval: Interval | None, detail: str = "", null: float | None = None
+) -> FactRow | None:
+    """A share, drawn on a scale from 0 to 100 %, with a line at `null`."""
+    if interval is None:
+        return None
+    missing = f", {interval.missing:,} missing" if interval.missing else ""
+    cell = Cell(SHARE.value(interval.value), f"{SHARE.limits(interval)}, n = {interval.n:,}{missing}")
+    at = Mark("after", 100 * interval.value, 100 * interval.low, 100 * interval.high)
+    return FactRow(label, cell, Drawing([at], "0", "100", f"{cell.value} {cell.limits}", null), detail)
+
+
+def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every prompt once, with each system's answer and what the judge made of every pair."""
+    rows: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        for comparison in pair.comparisons:
+            row = rows.setdefault(comparison.prompt.id, _empty_row(comparison, names))
+            row["answers"][names.index(pair.reference)] = comparison.reference
+            row["answers"][names.index(pair.candidate)] = comparison.candidate
+            row["notes"] += _notes(pair, comparison)
+            row["tags"] += _tags(comparison) + ([_tag(pair, comparison)] if len(pairs) > 1 else [])
+            if len(pairs) == 1:
+                row["outcome"] = [comparison.outcome, BADGES[comparison.outcome]]
+    return list(rows.values())
+
+
+def _empty_row(comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": comparison.prompt.id,
+        "prompt": comparison.prompt.prompt,
+        "answers": [None] * len(names),
+        "checks": [{} for _ in names],
+        "tags": [],
+        "notes": [],
+    }
+
+
+def _notes(pair: WinRate, comparison: Comparison) -> list[tuple[str, str]]:
+    judgement = comparison.judgement
+    title = f"{pair.candidate} against {pair.reference}: {comparison.outcome}"
+    if judgement.failure:
+        return [(f"{title}, {judgement.failure}", judgement.reasoning or judgement.failure)]
+    if judgement.scores:
+        title += f", {number(judgement.scores[0])} to {number(judgement.scores[1])}"
+    # The judge's words call the candidate a and the reference b.
+    return [(f"{title} (a is {pair.candidate})", judgement.reasoning)] if judgement.reasoning else []
+
+
+def _tags(comparison: Comparison) -> list[str]:
+    ours, theirs = len(comparison.candidate or ""), len(comparison.reference or "")
+    tags = {
+        comparison.outcome: True,
+        "flipped": comparison.flipped,
+        "longer": ours > LONGER_BY * theirs,
+        "shorter": theirs > LONGER_BY * ours,
+    }
+    return [tag for tag, holds in tags.items() if holds]
+
+
+def _tag(pair: WinRate, comparison: Comparison) -> str:
+    winners = {"won": pair.candidate, "lost": pair.reference}
+    return _pair_tag(pair, winners.get(comparison.outcome, comparison.outcome))
+
+
+def _pair_tag(pair: WinRate, winner: str) -> str:
+    return "\n".join((pair.candidate, pair.reference, winner))
+
+
+def _pair_kinds(pairs: Sequence[WinRate]) -> list[tuple[str, str]]:
+    """With several pairs, samples are sorted by who beat whom, and by what happened in any pair."""
+    in_any = [(f"{label} in a pair", tag) for label, tag in KINDS if tag in ("tied", "flipped", "failed")]
+    won = [
+        (f"{winner} over {loser}", _pair_tag(pair, winner))
+        for pair in pairs
+        for winner, loser in ((pair.candidate, pair.reference), (pair.reference, pair.candidate))
+    ]
+    return won + in_any
+
+
+def _ranking_rows(strength: dict[str, Interval]) -> list[FactRow]:
+    """Strengths from the strongest, all drawn on one scale."""
+    unit = unit_named("")
+    scale = draw(dict(strength), unit)
+    marks = {mark.role: replace(mark, role="after") for mark in scale.marks} if scale else {}
+    return [
+        FactRow(
+            name,
+            Cell(number(interval.value), unit.limits(interval)),
+            scale and replace(scale, marks=[marks[name]], says=f"{name} {unit.limits(interval)}"),
+        )
+        for name, interval in strength.items()
+    ]

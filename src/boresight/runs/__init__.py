@@ -1,0 +1,1 @@
+"""Commands that read or write a run folder: train, check, explain, evaluate."""

@@ -1,0 +1,184 @@
+"""One evaluation from recipe to page: answer, judge, test the judge, write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from boresight.core.files import write_whole
+from boresight.core.printable import Shown
+from boresight.core.schema import Prompt
+from boresight.evaluation import judge_controls
+from boresight.evaluation.judge_controls import Trust
+from boresight.evaluation.recipe import CountdownRecipe, SystemSection, WinRateRecipe
+from boresight.evaluation.systems import (
+    ask_server,
+    generate,
+    matched,
+    read_answers,
+    write_answers,
+)
+from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
+from boresight.llm.ledger import Ledger
+from boresight.runs.evaluation_files import as_json, file_name, open_folder, read_prompts
+from boresight.scorers import judges
+from boresight.scorers.judges import reward_model
+from boresight.scorers.judges.base import Judge
+from boresight.scorers.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
+
+if TYPE_CHECKING:
+    from boresight.runs.evaluate_countdown import CountdownEvaluation
+
+
+@dataclass(frozen=True)
+class Evaluation(Shown):
+    """What an evaluation found. `pairs` compares every two systems; the first system is the reference."""
+
+    folder: Path
+    tournament: Tournament
+    trust: Trust
+
+    @property
+    def pairs(self) -> tuple[WinRate, ...]:
+        """Win rates, by prompt and in sum."""
+        return self.tournament.pairs
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def show(self, console: Console) -> None:
+        """Print rates, verdicts and what is known of the judge."""
+        rates = [pair.rate_in_words for pair in self.pairs]
+        for sentence in [*rates, *self.tournament.verdicts, *self.trust.sentences]:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
+
+
+def run_any(
+    recipe: WinRateRecipe | CountdownRecipe, folder: Path, console: Console | None = None
+) -> Evaluation | CountdownEvaluation:
+    """Evaluate by a recipe of either kind into `folder`."""
+    if isinstance(recipe, WinRateRecipe):
+        return run(recipe, folder, console)
+    from boresight.runs import evaluate_countdown
+
+    return evaluate_countdown.run(recipe, folder, console or Console(soft_wrap=True))
+
+
+def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
+    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+
+    A folder that an interrupted evaluation of the same recipe left is continued: answers that were
+    generated and replies that were paid for are used again.
+
+    Raises:
+        UserError: `folder` holds another evaluation, or anything in the recipe or the files is wrong.
+    """
+    from boresight.reports.win_rate import write_win_rate_page
+
+    console = console or Console(soft_wrap=True)
+    open_folder(folder, recipe)
+    prompts = read_prompts(recipe, console)
+    console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
+    with ExitStack() as inside:
+        judge = build_judge(recipe, inside, console)
+        systems = [_answers(name, s, recipe, prompts, folder, console) for name, s in recipe.systems.items()]
+        console.print(f"judging with {judge.name}", markup=False, highlight=False)
+        found = tournament(prompts, systems, judge)
+        believed = examine(judge, recipe, prompts, systems, found)
+    write_results(folder, found, believed)
+    evaluation = Evaluation(folder, found, believed)
+    write_win_rate_page(evaluation.page, found, believed)
+    evaluation.show(console)
+    return evaluation
+
+
+def build_judge(recipe: WinRateRecipe, inside: ExitStack, console: Console) -> Judge:
+    """The recipe's judge; one that models score for keeps its ledger open until `inside` closes."""
+    completer: LedgerCompleter | Kept | None = None
+    if isinstance(recipe.judge, EndpointConfig):
+        completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)), console)
+    elif isinstance(recipe.judge, reward_model.Config):
+        completer = Kept(inside.enter_context(Ledger(recipe.ledger)))
+    judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer, console)
+    return judge
+
+
+def examine(
+    judge: Judge,
+    recipe: WinRateRecipe,
+    prompts: Sequence[Prompt],
+    systems: Sequence[System],
+    found: Tournament,
+) -> Trust:
+    """Whether the judge can be believed, on the answers of the first two systems."""
+    wanted = recipe.trust
+    a, b = ([s.answers.get(p.id) for p in prompts] for s in (systems[1], systems[0]))
+    controls = judge_controls.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else ()
+    itself = judge_controls.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None
+    people = judge_controls.human_agreement(judge, Path(wanted.people)) if wanted.people else None
+    unknown = {
+        "No planted case could be judged.": wanted.controls and not controls,
+        "No question was answered when it was asked again.": wanted.repeats and itself is None,
+        f"Not one pair of {wanted.people} could be judged.": wanted.people and people is None,
+    }
+    return Trust(
+        controls=controls,
+        itself=itself,
+        order=judge_controls.order_effects([c.judgement for pair in found.pairs for c in pair.comparisons]),
+        people=people,
+        notes=tuple(sentence for sentence, holds in unknown.items() if holds),
+    )
+
+
+def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
+    """`evaluation.json`, and `comparisons.jsonl` with a line a prompt and pair."""
+    metrics = [
+        {
+            "name": f"win_rate:{pair.candidate}:{pair.reference}",
+            "label": f"win rate of {pair.candidate} over {pair.reference}",
+            "before": None,
+            "after": pair.rate.as_dict(),
+            "difference": None,
+            "unit": "share",
+            "better": "higher",
+        }
+        for pair in found.pairs
+    ]
+    results = {"metrics": metrics, **found.as_dict(), "trust": believed.as_dict()}
+    lines = [
+        {"reference_system": pair.reference, "candidate_system": pair.candidate, **comparison.as_dict()}
+        for pair in found.pairs
+        for comparison in pair.comparisons
+    ]
+    write_whole(folder / "comparisons.jsonl", "".join(as_json(line) + "\n" for line in lines))
+    write_whole(folder / "evaluation.json", as_json(results, indent=1) + "\n")
+
+
+def _answers(
+    name: str,
+    section: SystemSection,
+    recipe: WinRateRecipe,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    console: Console,
+) -> System:
+    """A system's answers: from where the recipe says, or as this folder already has them."""
+    if section.answers is not None:
+        return matched(name, prompts, read_answers(section.answers), section.answers)
+    kept = folder / f"answers-{file_name(name)}.jsonl"
+    if kept.exists():
+        return matched(name, prompts, read_answers(kept), kept)
+    if section.base_url is not None:
+        system = ask_server(name, section, prompts, recipe.generate, console)
+    else:
+        system = generate(name, section.model or "", prompts, recipe.generate, console)
+    write_answers(kept, prompts, system)
+    return system

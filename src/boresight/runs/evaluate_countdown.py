@@ -1,0 +1,101 @@
+"""How many Countdown problems systems solve, from recipe to files: draw or read, grade, compare, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.core.files import write_whole
+from boresight.core.printable import Shown
+from boresight.evaluation.recipe import CountdownRecipe
+from boresight.evaluation.systems import draw_answers
+from boresight.reports.terminal import evaluation_table
+from boresight.runs.evaluation_files import as_json, file_name, open_folder, read_prompts
+from boresight.stats.paired import Measured
+from boresight.stats.verdict import verdict
+from boresight.tasks.countdown.evaluation import (
+    CountdownResult,
+    compare,
+    evaluate_completions,
+    evaluate_file,
+)
+from boresight.tasks.countdown.problems import problem_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class CountdownEvaluation(Shown):
+    """What was found of every system, by name; the first is the reference."""
+
+    folder: Path
+    results: Mapping[str, CountdownResult]
+
+    @property
+    def reference(self) -> str:
+        """Name of the first system."""
+        return next(iter(self.results))
+
+    @property
+    def metrics(self) -> dict[str, list[Measured]]:
+        """Accuracy, format rate and pass@k of every system but the reference, measured against it; of a
+        system that stands alone, by itself."""
+        first = self.results[self.reference]
+        if len(self.results) == 1:
+            return {self.reference: compare(None, first)}
+        return {name: compare(first, r) for name, r in self.results.items() if name != self.reference}
+
+    def show(self, console: Console) -> None:
+        """Print a table and a sentence for every system."""
+        for name, measured in self.metrics.items():
+            difference = measured[0].difference
+            against = f"{self.reference} (before) and {name} (after)" if difference else name
+            console.print(f"{against}, {self.results[name].mode} grading", markup=False, highlight=False)
+            console.print(evaluation_table(measured))
+            if difference:
+                said = verdict(difference, self.reference, name, unit="share")
+                console.print(said, markup=False, highlight=False)
+        console.print(f"problem by problem: {self.folder}", markup=False, highlight=False)
+
+
+def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEvaluation:
+    """Evaluate by `recipe` into `folder`: `evaluation.json`, and every completion in `problems-SYSTEM.jsonl`.
+
+    A folder that an interrupted evaluation of the same recipe left is continued.
+
+    Raises:
+        UserError: `folder` holds something else, or anything in the recipe or the files is wrong.
+    """
+    wanted = recipe.countdown
+    given = {
+        name: evaluate_file(system.answers, wanted.pass_at, wanted.mode)
+        for name, system in recipe.systems.items()
+        if system.answers is not None
+    }
+    prompts = read_prompts(recipe, console) if recipe.prompts else []
+    problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
+    open_folder(folder, recipe)
+    results = {}
+    for name, system in recipe.systems.items():
+        kept = folder / f"problems-{file_name(name)}.jsonl"
+        if name in given:
+            results[name] = given[name]
+        elif kept.exists():
+            results[name] = evaluate_file(kept, wanted.pass_at, wanted.mode)
+        else:
+            drawn = draw_answers(name, str(system.model), prompts, recipe.generate, wanted.samples, console)
+            results[name] = evaluate_completions(problems, drawn, wanted.pass_at, wanted.mode)
+        results[name].write(kept)
+    found = CountdownEvaluation(folder, results)
+    metrics = [
+        {**m.as_dict(), "name": m.name if len(found.metrics) == 1 else f"{m.name}:{name}"}
+        for name, measured in found.metrics.items()
+        for m in measured
+    ]
+    whole = {"metrics": metrics, "systems": {name: result.as_dict() for name, result in results.items()}}
+    write_whole(folder / "evaluation.json", as_json(whole, indent=1) + "\n")
+    found.show(console)
+    return found

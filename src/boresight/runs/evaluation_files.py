@@ -1,0 +1,79 @@
+"""The folder of an evaluation: its prompts, its recipe, and JSON without NaN."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from boresight.config.recipe import DataSection
+from boresight.core.errors import UserError
+from boresight.core.files import write_whole
+from boresight.core.schema import Prompt
+from boresight.data.prepare import read_data
+from boresight.evaluation.recipe import Asked
+from boresight.evaluation.systems import (
+    prompts_of,
+    read_answers,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def read_prompts(recipe: Asked, console: Console) -> list[Prompt]:
+    """The held-out prompts, each once."""
+    if recipe.prompts is None:
+        source = next(iter(recipe.systems.values())).answers or ""
+        found = prompts_of(read_answers(source), source)
+    else:
+        section = DataSection(train=recipe.prompts, layout=recipe.layout, bad_rows="drop")
+        loaded = read_data(recipe.prompts, "prompt", section)
+        console.print(loaded.sentence, markup=False, highlight=False)
+        found = [p for p in loaded.examples if isinstance(p, Prompt)]
+    # A prompt that stands there twice would count as two independent ones.
+    once = {json.dumps(p.prompt): p for p in reversed(found)}
+    prompts = list(reversed(once.values()))[: recipe.limit]
+    repeated = [id for id, count in Counter(p.id for p in prompts).items() if count > 1]
+    if repeated:
+        raise UserError(f"prompts: the id {repeated[0]!r} stands for several prompts; give each its own.")
+    return prompts
+
+
+def open_folder(folder: Path, recipe: Asked) -> None:
+    """Make the folder of an evaluation, or go on in one that the same recipe left.
+
+    Raises:
+        UserError: it holds anything else.
+    """
+    from boresight.runs.environment import environment
+
+    config = folder / "config.yaml"
+    if config.exists() and config.read_text(encoding="utf-8") != recipe.to_yaml():
+        raise UserError(f"{folder}: holds an evaluation by another recipe; give another folder with --run.")
+    if folder.is_dir() and any(folder.iterdir()) and not config.exists():
+        raise UserError(f"{folder}: holds something else already; give another folder with --run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(config, recipe.to_yaml())
+    write_whole(folder / "environment.json", as_json(environment(), indent=1) + "\n")
+
+
+def file_name(name: str) -> str:
+    """A system's name as part of a file's."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON, which has no infinity: a limit that is not known is null."""
+    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,234 @@
+"""After a run: what became of it, and why.
+
+Reads a run folder, or the `trainer_state.json` that transformers and TRL write, replays its log through the
+live checks, and puts causes before symptoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from boresight.checks.forecast import forecast
+from boresight.checks.inputs import size_of
+from boresight.checks.run import method
+from boresight.checks.run.method import Setting
+from boresight.config.recipe import Recipe, parse_recipe
+from boresight.core.errors import UserError
+from boresight.core.printable import Shown
+from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
+from boresight.findings.history import History
+from boresight.findings.monitor import Monitor, read_findings
+from boresight.findings.printing import print_findings
+from boresight.findings.trl_log import read_trainer_state
+from boresight.reports.read_run import Metric, RunData, read_run
+
+CAUSES = (
+    "not-finite",
+    "labels-reversed",
+    "learning-rate-budget",
+    "learning-rate-too-high",
+    "alpha-dominates",
+    "rows-lost",
+    "reward-constant-live",
+)
+"""Findings that explain others, before all others of their severity."""
+
+
+@dataclass(frozen=True)
+class Explanation(Shown):
+    """`outcome` is what became of the run, a sentence each; `findings` are causes, most likely first."""
+
+    name: str
+    outcome: list[str]
+    findings: list[Finding]
+
+    def show(self, console: Any) -> None:
+        """Print the outcome, then the causes in order."""
+        console.print(Text(self.name, style="bold"))
+        for sentence in self.outcome:
+            console.print(Text(sentence))
+        console.print()
+        print_findings(self.findings, console)
+        if not self.findings:
+            console.print(Text("Nothing in the log points to a fault.", style="green"))
+
+
+def explain(path: Path, *, beta: float | None = None) -> Explanation:
+    """Explain a finished run.
+
+    Args:
+        path: a run folder, or a TRL `trainer_state.json` or a folder that holds one.
+        beta: of a TRL run; without it, it is worked out from the log where that is possible.
+
+    Raises:
+        UserError: neither of the two is there, or the log has no steps.
+    """
+    state = path / "trainer_state.json" if path.is_dir() else path
+    if state.name.endswith(".json") and state.is_file():
+        return _explain_trl(state, beta)
+    run = read_run(path)
+    recipe = _recipe(run)
+    found = [*_replayed(run), *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
+    if recipe and run.last_step:
+        found += _settings(recipe, run.last_step)
+    return Explanation(run.name, list(_outcome(run)), in_order(found))
+
+
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """By severity, and within it causes before symptoms; a budget that explains a flat run comes first."""
+    names = {finding.name for finding in findings}
+    if "learning-rate-budget" in names and "not-learning" in names:
+        findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
+    return ranked(sorted(findings, key=lambda f: CAUSES.index(f.name) if f.name in CAUSES else len(CAUSES)))
+
+
+def rows_lost(data: Mapping[str, Any]) -> Finding | None:
+    """Training rows that were left out or cut because they were too long."""
+    train = data.get("train")
+    if not isinstance(train, Mapping) or not train.get("rows"):
+        return None
+    lost = int(train.get("dropped") or 0) + int(train.get("truncated") or 0)
+    share = lost / int(train["rows"])
+    if share < 0.05:
+        return None
+    return graded(
+        "rows-lost",
+        share,
+        0.5,
+        f"{lost:,} of {int(train['rows']):,} training rows were left out or cut at data.max_length.",
+        "Raise data.max_length.",
+        count=lost,
+    )
+
+
+def not_resolved(metric: Metric) -> Finding | None:
+    """A difference that its interval does not resolve."""
+    d = metric.difference
+    if d is None or d.excludes_zero or metric.name not in ("accuracy", "reward", "win_rate", "constraints"):
+        return None
+    return note(
+        "not-resolved",
+        f"The change of {metric.label}, {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}, is not "
+        "resolved from 0.",
+        "Evaluate on more prompts before believing either sign.",
+        count=d.n,
+    )
+
+
+def got_worse(metric: Metric) -> Finding | None:
+    """A metric that is worse after training."""
+    d = metric.difference
+    if d is None or not d.excludes_zero or metric.name == "kl_per_token":
+        return None
+    if (d.value > 0) == (metric.better == "higher"):
+        return None
+    return warning(
+        "got-worse",
+        f"{metric.label.capitalize()} got worse, by {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}.",
+        "Look at the samples, and for the causes above.",
+        count=d.n,
+    )
+
+
+def _explain_trl(state: Path, beta: float | None) -> Explanation:
+    lines, facts = read_trainer_state(state, beta)
+    if not lines:
+        raise UserError(f"{state}: its log_history holds no training step, so there is nothing to explain.")
+    history = History(steps=facts.steps, eval_rows=facts.eval_rows)
+    monitor = Monitor(history)
+    for step, split, numbers in lines:
+        monitor.see(step, split, numbers)
+    found = [*monitor.findings, *_trl_budget(history)]
+    last = history.recent("loss", 20)
+    outcome = [f"{facts.steps:,} steps; the loss ended at {sum(last) / len(last):.4f}."] if last else []
+    outcome += [f"Learning rates sum to about {history.recent('lr_sum', 1)[0]:.1e}."]
+    outcome += [f"Beta is {facts.beta:g}; margins are in nats."] if facts.beta else []
+    outcome += (
+        [] if facts.beta else ["Beta is not in the log, so margins cannot be told in nats: use --beta."]
+    )
+    if history.values("accuracy", "eval"):
+        outcome += [f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."]
+    return Explanation(state.parent.name, outcome, in_order(found))
+
+
+def _trl_budget(history: History) -> list[Finding]:
+    """The budget finding of a run whose recipe is not known: from the sum of rates alone."""
+    from boresight.checks.forecast import calibration
+
+    budget = history.recent("lr_sum", 1)
+    held = history.held_out_share()
+    if not budget or not budget[0] or "margin" not in history.series["train"]:
+        return []
+    family = calibration.choose(218_000_000, False)
+    assert family is not None
+    margin = family.margin(budget[0])
+    if margin >= 1 or (held and held[1] > 0.55):
+        return []
+    seen = f"; held-out accuracy is {held[0]:.2f} [{held[1]:.2f}, {held[2]:.2f}]" if held else ""
+    wanted = family.budget(forecast.GOOD_MARGIN)
+    return [
+        graded(
+            "learning-rate-budget",
+            1 - margin,
+            0.5,
+            f"The learning rates sum to {budget[0]:.1e}, which buys a margin of about {margin:.2g} nats in "
+            f"full training{seen}.",
+            f"Reach a sum of {wanted:.0e}, {wanted / budget[0]:.0f} times as much, by rate or by steps.",
+        )
+    ]
+
+
+def _recipe(run: RunData) -> Recipe | None:
+    """The run's recipe; None where it is missing or of another version."""
+    try:
+        return parse_recipe(dict(run.config)) if run.config else None
+    except (UserError, TypeError):
+        return None
+
+
+def _replayed(run: RunData) -> list[Finding]:
+    held = run.data.get("eval")
+    rows = held.get("kept") if isinstance(held, Mapping) else 0
+    monitor = Monitor(History(run.last_step, int(rows or 0), run.method))
+    for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
+        monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
+    return monitor.findings
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in ("step", "split")}
+
+
+def _settings(recipe: Recipe, steps: int) -> list[Finding]:
+    from boresight import methods
+
+    found = run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None)))
+    return found + run_checks(method, Setting(recipe, methods.get(recipe.method_name), None, steps))
+
+
+def _lost_rows(data: Mapping[str, Any]) -> list[Finding]:
+    found = rows_lost(data)
+    return [found] if found else []
+
+
+def _unresolved(metrics: list[Metric]) -> Iterator[Finding]:
+    for metric in metrics:
+        for check in (got_worse, not_resolved):
+            if (found := check(metric)) is not None:
+                yield found
+
+
+def _outcome(run: RunData) -> Iterator[str]:
+    if not run.finished:
+        yield "The run did not finish."
+    for m in run.metrics:
+        if m.difference and m.after:
+            d = m.difference
+            resolved = "resolved" if d.excludes_zero else "not resolved"
+            yield f"{m.label}: {m.after.value:.3g}, {d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}], {resolved}."
+    yield from run.notes

@@ -1,0 +1,74 @@
+"""The forecast of a run as a table in the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from boresight.checks.forecast.forecast import Forecast, curve_in_words
+from boresight.checks.run.machine import Load
+
+
+def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
+    """What the run will do and show; `rows` are training rows, `load` its demand on the machine."""
+    table = Table(
+        title="forecast",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        show_header=False,
+    )
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in [*_budget(f, rows), *_expected(f), *_machine(load), *_advice(f)]:
+        table.add_row(name, Text(value))
+    table.add_row("", "")
+    return table
+
+
+def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
+    size = f", {f.parameters / 1e6:,.1f} M parameters" if f.parameters else ""
+    rows = f"{count:,} rows, " if count else ""
+    return [
+        ("run", f"{f.recipe.method_name} on {f.recipe.model.name}{size}"),
+        ("steps", f"{rows}{f.steps:,} steps of {f.recipe.train.batch}"),
+        ("sum of learning rates", f"{f.budget:.2e}: no weight can move further than this"),
+    ]
+
+
+def _expected(f: Forecast) -> list[tuple[str, str]]:
+    if f.margin is None or f.loss is None:
+        return [("expected", "no calibrated curve for this method or a model of this size")]
+    accuracy = f", accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
+    m = f.margin
+    return [
+        ("expected margin", f"{m.middle:.2g} nats ({m.low:.2g} to {m.high:.2g}){accuracy}, held out"),
+        ("expected loss", curve_in_words(f)),
+        ("calibrated on", m.source),
+    ]
+
+
+def _machine(load: Load | None) -> list[tuple[str, str]]:
+    if load is None:
+        return []
+    hours = load.hours
+    duration = "" if hours is None else f", about {_duration(hours)} of training here"
+    return [("machine", f"about {load.memory_gb:.1f} GB{duration} (to within a factor of two)")]
+
+
+def _advice(f: Forecast) -> list[tuple[str, str]]:
+    pure = f"{f.movable:.1%} of the weights would move in a step, were they kept in bfloat16"
+    return [
+        ("bfloat16", pure),
+        ("ladder", f"{f.ladder} ({f.ladder.source})"),
+        ("published", "; ".join(map(str, f.published))),
+    ]
+
+
+def _duration(hours: float) -> str:
+    if hours < 0.1:
+        return f"{hours * 3600:.0f} s"
+    return (
+        f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+    )

@@ -1,0 +1,282 @@
+"""Learn a few rows by heart: what cannot do that cannot do anything, and says here what is broken.
+
+The recipe's method, model, template and mask are used as they are; batch and learning rate are not, since
+the question is whether the machinery works and not whether the settings are good.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight import methods
+from boresight.checks.data import tokens
+from boresight.checks.forecast.calibration import SMALLEST_MODEL
+from boresight.checks.inputs import kind_of, make_tokenizer, make_tokens, read_examples
+from boresight.checks.run import initial_loss
+from boresight.checks.run.initial_loss import FirstStep
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.rows import Row
+from boresight.findings.finding import Finding, error, ranked, run_checks
+from boresight.findings.printing import print_findings
+from boresight.models.eval_mode import arithmetic
+from boresight.models.reference.frozen import Reference, store_reference
+from boresight.runs.preflight import wiring
+from boresight.training.forward import Kind
+from boresight.training.logging.logger import Tracker
+from boresight.training.loop import Task, accumulate, evaluate_rows
+from boresight.training.optim import divide_and_clip, make_optimizer
+
+PASSING = 0.95
+PASSING_SHARE = 0.5
+"""Demonstrations have no accuracy: half of the loss must go."""
+MOST_STEPS = 60
+BATCH = 8
+LOOK_EVERY = 4
+"""Steps between measurements: one pass over 32 rows."""
+TOKENS = 400
+"""Longest row that is learnt; short rows make the test quick."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is learnt by heart, and with what. `reference` is None for methods without one."""
+
+    recipe: Recipe
+    policy: Any
+    tokenizer: Any
+    rows: Sequence[Row]
+    reference: Reference | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`reached` is the accuracy on the rows themselves (for demonstrations: the share of the loss that is
+    gone) after `steps` steps; `findings` say what is broken where it does not pass."""
+
+    reached: float
+    steps: int
+    findings: list[Finding]
+    passing: float = PASSING
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rows were learnt."""
+        return self.reached > self.passing
+
+
+def overfit(recipe: Recipe, count: int, console: Console) -> Outcome:
+    """Learn `count` rows of the recipe's data by heart and say how it went.
+
+    Raises:
+        UserError: the method learns from answers it samples, or data or model cannot be read.
+    """
+    from boresight.runs.train import load_policy, seed_everything
+
+    kind = kind_of(recipe)
+    if kind.online:
+        raise UserError(f"--overfit: {recipe.method_name} samples its answers, there are no rows to learn.")
+    seed_everything(recipe.train.seed)
+    tokenizer = make_tokenizer(recipe)
+    made = make_tokens(recipe, read_examples(recipe), tokenizer)
+    rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
+    policy = load_policy(recipe, kind, tokenizer)
+    with arithmetic(policy, recipe.model.dtype):
+        reference = store_reference(policy, rows, 4096) if kind.needs_reference else None
+    console.print(
+        f"learning {len(rows)} rows by heart, at most {MOST_STEPS} steps of {BATCH}", highlight=False
+    )
+    outcome = learn(Start(recipe, policy, tokenizer, rows, reference), console)
+    found = [*run_checks(tokens, made), *outcome.findings] if not outcome.passed else []
+    outcome = replace(outcome, findings=ranked(found))
+    say(outcome, console)
+    return outcome
+
+
+def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
+    """The first `count` rows that fit and whose two answers differ; raises `UserError` when there are "
+    "none."""
+    found = [
+        row
+        for row in rows
+        if all(len(row.prompt) + len(c.ids) <= longest for c in row.completions)
+        and (len(row.completions) < 2 or row.completions[0].ids.tolist() != row.completions[1].ids.tolist())
+    ]
+    if not found:
+        raise UserError(f"--overfit: no row has at most {longest} tokens and two different answers.")
+    return found[:count]
+
+
+def learn(start: Start, console: Console) -> Outcome:
+    """Train on the rows until they are learnt or the steps are used up, and diagnose."""
+    if start.reference is not None:
+        with arithmetic(start.policy, start.recipe.model.dtype):
+            found = run_checks(initial_loss, FirstStep(start.policy, start.reference, start.rows[:8]))
+        if found:
+            return Outcome(0.0, 0, found)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return _train(start, Path(folder), console)
+        except UserError as problem:
+            return Outcome(0.0, 0, [_stopped(problem)])
+
+
+def _train(start: Start, folder: Path, console: Console) -> Outcome:
+    task = _task(start, folder)
+    trainable = [p for p in task.policy.parameters() if p.requires_grad]
+    begin = evaluate_rows(task, start.rows, 0.0).summary()
+    if not trainable:
+        return Outcome(0.0, 0, diagnose(start, begin, begin))
+    optimizer = make_optimizer(task.policy, task.recipe.optim)
+    passing = PASSING if "accuracy" in begin else PASSING_SHARE
+    reached, step = 0.0, 0
+    while step < MOST_STEPS and reached <= passing:
+        task.policy.train()
+        gathered = accumulate(task, _batch(start.rows, step), step)
+        norm, _ = divide_and_clip(trainable, gathered.weight, 1.0)
+        if not math.isfinite(norm):
+            return Outcome(reached, step, [_not_finite(step)])
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        if step % LOOK_EVERY == 0:
+            now = evaluate_rows(task, start.rows, 0.0).summary()
+            reached = _reached(begin, now)
+            console.print(f"  step {step}: {_measure(now)} {reached:.2f}", highlight=False)
+    found = [] if reached > passing else diagnose(start, begin, now)
+    return Outcome(reached, step, found, passing)
+
+
+def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> list[Finding]:
+    """What a run that did not learn its own rows suffers from, most specific first."""
+    from boresight.checks.run import method, model
+    from boresight.checks.run.method import Setting
+
+    found = run_checks(model, wiring(start.recipe, start.policy, start.tokenizer))
+    found += run_checks(method, Setting(start.recipe, methods.get(start.recipe.method_name)))
+    moved = abs(now["loss"] - begin["loss"])
+    if moved == 0:
+        found.append(nothing_moves())
+    if now.get("accuracy", 1.0) < 0.2:
+        found.append(learns_backwards(now["accuracy"]))
+    found.append(not_learnt(now))
+    return ranked(found)
+
+
+def nothing_moves() -> Finding:
+    """Training changes no number at all."""
+    return error(
+        "nothing-moves",
+        "After training on them the rows have exactly the loss they had before: no weight they depend on "
+        "changes.",
+        "Check that parameters are trainable, that tokens are scored, and that the optimiser holds the "
+        "parameters.",
+    )
+
+
+def learns_backwards(accuracy: float) -> Finding:
+    """The rejected answers win."""
+    return error(
+        "learns-backwards",
+        f"After training on them the rejected answer leads in {1 - accuracy:.0%} of the pairs: chosen and "
+        "rejected, or a sign, are swapped on the way to the loss.",
+        "Check the order of completions in a row, and the sign of the margin.",
+    )
+
+
+def not_learnt(now: dict[str, float]) -> Finding:
+    """The rows were not learnt, for a reason that no other check names."""
+    return error(
+        "not-learnt",
+        f"The rows could not be learnt by heart; {_measure(now)} reached {_value(now):.2f} with loss "
+        f"{now['loss']:.3g}.",
+        "Look at the rows with `boresight data show`; something between data and loss is broken.",
+    )
+
+
+def say(outcome: Outcome, console: Console) -> None:
+    """The verdict, and what is broken."""
+
+    verdict = "learnt by heart" if outcome.passed else "NOT learnt by heart"
+    style = "green" if outcome.passed else "bold red"
+    console.print(
+        f"{verdict}: {outcome.reached:.2f} after {outcome.steps} steps", style=style, highlight=False
+    )
+    print_findings(outcome.findings, console)
+
+
+def _task(start: Start, folder: Path) -> Task:
+    chosen = methods.get(start.recipe.method_name)
+    kind: Kind = kind_of(start.recipe)
+    optim = start.recipe.optim.model_copy(update={"lr": _rate(start), "weight_decay": 0.0})
+    train = start.recipe.train.model_copy(update={"batch": BATCH})
+    return Task(
+        recipe=start.recipe.model_copy(update={"optim": optim, "train": train}),
+        method=chosen,
+        kind=kind,
+        policy=start.policy,
+        tokenizer=start.tokenizer,
+        reference=start.reference,
+        batches=_Steps(),
+        eval_rows=start.rows,
+        run=folder,
+        tracker=Tracker(folder, MOST_STEPS, Console(quiet=True)),
+    )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The number of steps, which is all that `accumulate` asks of the batches."""
+
+    steps: int = MOST_STEPS
+
+    def batch(self, step: int) -> Any:
+        raise NotImplementedError
+
+
+def _rate(start: Start) -> float:
+    """A learning rate that learns a few rows quickly: ten times a good one."""
+    size = sum(p.numel() for p in start.policy.parameters())
+    if size < SMALLEST_MODEL:
+        return max(3e-3, start.recipe.optim.lr)
+    return 1e-3 if start.recipe.model.lora is not None else 2e-5
+
+
+def _batch(rows: Sequence[Row], step: int) -> list[Row]:
+    first = step * BATCH
+    return [rows[(first + i) % len(rows)] for i in range(min(BATCH, len(rows)))]
+
+
+def _reached(begin: dict[str, float], now: dict[str, float]) -> float:
+    return now["accuracy"] if "accuracy" in now else 1 - now["loss"] / begin["loss"]
+
+
+def _measure(now: dict[str, float]) -> str:
+    return "accuracy" if "accuracy" in now else "share of the loss gone"
+
+
+def _value(now: dict[str, float]) -> float:
+    return now.get("accuracy", now["loss"])
+
+
+def _not_finite(step: int) -> Finding:
+    return error(
+        "not-finite",
+        f"The gradient became NaN or infinite at step {step + 1}.",
+        "Look for broken rows or weights, and compute in float32.",
+    )
+
+
+def _stopped(problem: UserError) -> Finding:
+    return error(
+        "stopped-at-step-zero",
+        f"{str(problem).rstrip('.')}.",
+        "Make policy and reference the same model on the same tokens.",
+    )

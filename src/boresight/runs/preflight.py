@@ -1,0 +1,243 @@
+"""Before a run: everything that can be known without training, in seconds.
+
+    report = preflight(recipe)
+    report.errors        findings that would stop `boresight train`
+
+The slow half, reading and tokenising, is cached under the content of the data; findings on the recipe
+itself are always fresh.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from boresight import methods
+from boresight.checks import cache
+from boresight.checks import inputs as at_hand
+from boresight.checks.cache import Looked
+from boresight.checks.data import labels, malformed, shortcuts, tokens
+from boresight.checks.data.examples import Examples
+from boresight.checks.data.tokens import Tokens
+from boresight.checks.forecast import forecast
+from boresight.checks.forecast.forecast import Forecast
+from boresight.checks.inputs import Missing, kind_of
+from boresight.checks.run import machine, method, model, reward
+from boresight.checks.run.machine import Load
+from boresight.checks.run.method import Setting
+from boresight.checks.run.model import Wiring
+from boresight.config.recipe import Recipe
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.printable import Shown
+from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
+from boresight.findings.printing import STYLES, print_findings
+from boresight.runs.forecast_table import forecast_table
+from boresight.scorers.rewards import Judge, check_rewards
+from boresight.training.build import plan_of
+
+EXAMPLES = (malformed, labels, shortcuts)
+"""Checks of the examples as they were read."""
+AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
+"""In the order of causes: what is wrong with the data explains what is wrong later."""
+
+
+@dataclass(frozen=True)
+class Report(Shown):
+    """What preflight found. `rows` is how many training rows there are, None where nobody knows."""
+
+    findings: list[Finding]
+    forecast: Forecast | None
+    load: Load | None
+    rows: int | None
+    sampled: int
+    seconds: float
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Findings that stop a run."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    def show(self, console: Console) -> None:
+        """Print forecast, findings and verdict."""
+        if self.forecast:
+            console.print(forecast_table(self.forecast, self.rows, self.load))
+        print_findings(self.findings, console)
+        counts = {s: sum(f.severity == s for f in self.findings) for s in STYLES}
+        sampled = f", {self.sampled:,} rows tokenised" if self.sampled else ""
+        verdict = (
+            f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes "
+            f"in {self.seconds:.1f} s{sampled}"
+        )
+        console.print(Text(verdict, style="red" if counts["error"] else "green"))
+
+
+def preflight(recipe: Recipe, *, rows: int | None = None) -> Report:
+    """Check a recipe before it is run.
+
+    Args:
+        rows: number of training rows, where the data are not at hand; then they are not looked at.
+
+    Raises:
+        UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
+            Data or a model that cannot be read is no error here:
+            it becomes a note, and `boresight train` will say the same.
+    """
+    started = time.monotonic()
+    refuse_unknown(recipe.check.allow)
+    check_rewards(recipe.reward)
+    missing = Missing()
+    tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
+    looked = look(recipe, tokenizer, missing) if rows is None else Looked(rows=rows)
+    skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
+    size = at_hand.size_of(recipe, skeleton)
+    steps = steps_of(recipe, looked.rows)
+    found = list(looked.findings)
+    if skeleton is not None:
+        found += run_checks(model, wiring(recipe, skeleton, tokenizer))
+    chosen = methods.get(recipe.method_name)
+    found += run_checks(method, Setting(recipe, chosen, looked.answer_tokens, steps))
+    expected = forecast.forecast(recipe, steps, size) if steps else None
+    found += run_checks(forecast, expected) if expected else []
+    load = load_of(recipe, skeleton, size, looked) if size else None
+    found += run_checks(machine, load) if load else []
+    found += [not_checked(missing)] if missing.why else []
+    return Report(
+        findings=ranked(allowed(recipe, f) for f in found),
+        forecast=expected,
+        load=load,
+        rows=looked.rows,
+        sampled=looked.sampled,
+        seconds=time.monotonic() - started,
+    )
+
+
+def before_training(recipe: Recipe, console: Console) -> list[Finding]:
+    """Preflight as `boresight train` runs it: prints what it found.
+
+    Raises:
+        UserError: an error that `check.allow` does not name.
+    """
+    report = preflight(recipe)
+    print_findings([f for f in report.findings if f.severity != "note"], console)
+    if report.errors:
+        names = [finding.name for finding in report.errors]
+        raise UserError(
+            f"check: {report.errors[0].why.rstrip('.')}; fix it, or go on with "
+            f"check.allow=[{','.join(names)}]."
+        )
+    return report.findings
+
+
+def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
+    """Findings about data and tokens, from the cache where the same content was looked at before."""
+    key = cache.key(recipe)
+    if key and tokenizer and (kept := cache.read(key)):
+        return kept
+    if "cannot be reached" in missing.why.get("tokenizer", "") and not cache.local_files(recipe):
+        missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
+        return Looked(rows=recipe.data.limit)
+    examples = missing.attempt("data", at_hand.read_examples, recipe)
+    if examples is None:
+        return Looked(rows=recipe.data.limit)
+    found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
+    made = missing.attempt("tokens", at_hand.make_tokens, recipe, examples, tokenizer) if tokenizer else None
+    found += run_checks(tokens, made) if made else []
+    if kind_of(recipe).online and recipe.reward:
+        found += missing.attempt("reward", probe_rewards, recipe, examples) or []
+    looked = Looked(found, *counts(examples, made))
+    if key and made:
+        cache.write(key, looked)
+    return looked
+
+
+def counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
+    """Training rows, rows tokenised, mean tokens of an answer, mean tokens of a packed row."""
+    if made is None or not made.rows:
+        return len(examples.train), 0, None, None
+    room = [min(row.tokens, made.max_length * max(1, len(row.completions))) for row in made.rows]
+    answers = [len(c.ids) for _, c in made.completions]
+    mean = float(np.mean(answers)) if answers else None
+    fits = [
+        all(len(row.prompt) + len(c.ids) <= made.max_length for c in row.completions) for row in made.rows
+    ]
+    kept = np.mean(fits) if made.truncation == "drop" else 1.0
+    return round(len(examples.train) * float(kept)), len(made.rows), mean, float(np.mean(room))
+
+
+def probe_rewards(recipe: Recipe, examples: Examples) -> list[Finding]:
+    """Findings about the reward functions. Raises `UserError` where one cannot be loaded."""
+    return run_checks(reward, reward.Reward(Judge(recipe.reward), examples.train))
+
+
+def wiring(recipe: Recipe, policy: Any, tokenizer: Any) -> Wiring:
+    """Facts of a model, with weights or without."""
+    from boresight.data.stop_tokens import end_of_turn
+
+    return Wiring(policy, tokenizer, end_of_turn(tokenizer), recipe)
+
+
+def steps_of(recipe: Recipe, rows: int | None) -> int | None:
+    """Optimiser steps; None where neither the recipe nor the data say."""
+    if rows is None and recipe.train.steps is None:
+        return None
+    updates = recipe.rollout.updates if kind_of(recipe).online else 1
+    return plan_of(recipe, rows or 1).steps * updates
+
+
+def load_of(recipe: Recipe, skeleton: Any | None, size: int, looked: Looked) -> Load:
+    """What the run asks of the machine."""
+    shape = skeleton.config if skeleton is not None else None
+    trained = size
+    if skeleton is not None:
+        trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
+    kind, full = kind_of(recipe), recipe.model.lora is None
+    visits = plan_of(recipe, looked.rows).total if looked.rows else None
+    return Load(
+        recipe=recipe,
+        parameters=size,
+        trained=trained,
+        layers=getattr(shape, "num_hidden_layers", 24),
+        hidden=getattr(shape, "hidden_size", 1024),
+        intermediate=getattr(shape, "intermediate_size", None) or 4096,
+        row_tokens=looked.row_tokens,
+        rows=visits,
+        copies=2 if kind.online and full and recipe.method.wants_reference else 1,
+        passes=4.0 if kind.needs_reference else 3.0,
+    )
+
+
+def allowed(recipe: Recipe, finding: Finding) -> Finding:
+    """An error that the recipe allows is a warning."""
+    if finding.severity == "error" and finding.name in recipe.check.allow:
+        return replace(finding, severity="warning")
+    return finding
+
+
+def names() -> list[str]:
+    """Names of everything preflight can find: the checks' own, with dashes."""
+    return [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)] + ["not-checked"]
+
+
+def refuse_unknown(allow: Sequence[str]) -> None:
+    """Raise a `UserError` for a name in `check.allow` that no check has."""
+    for name in allow:
+        if name not in names():
+            raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, names())}.")
+
+
+def not_checked(missing: Missing) -> Finding:
+    """One note for everything that could not be had."""
+    parts, why = " and ".join(missing.why), next(iter(missing.why.values()))
+    return note(
+        "not-checked",
+        f"The {parts} could not be looked at: {why.rstrip('.')}.",
+        "Give the number of rows with --rows for a forecast without the data.",
+        count=len(missing.why),
+    )

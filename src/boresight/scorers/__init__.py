@@ -1,0 +1,1 @@
+"""From text to scores: reward functions, verifiers and judges."""

@@ -1,0 +1,114 @@
+"""How judges behind an API are reached: requests go out in one batch, a reply comes back for each.
+
+The client, with its limits, retries, budget and ledger, is `boresight.synthesis`'s. A request's key in
+the ledger holds the rendered judge prompt, both answers and every setting, so nothing stale is recalled and
+nothing is asked twice. Replies are kept as they came and read afterwards: a better parser costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import Field
+
+from boresight.llm.budget import Budget, BudgetSection, Price, find_price
+from boresight.llm.client import Client, Endpoint
+from boresight.llm.ledger import Ledger
+from boresight.llm.progress import watching
+from boresight.llm.rate_limits import LimitSection
+from boresight.llm.request import Reply, Request
+from boresight.llm.transports.openai import OpenAITransport, TokenLimit
+from boresight.scorers.judges.base import JudgeConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STAGE = "judge"
+
+
+class EndpointConfig(JudgeConfig):
+    """A model behind an OpenAI-compatible API."""
+
+    endpoint: str
+    """Base URL, usually ending in /v1."""
+    model: str
+    """Name of the model there."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key."""
+    token_limit: TokenLimit = "max_tokens"
+    """Under which name it takes the longest reply. One that refuses the first name gets the second."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one attempt."""
+    limits: LimitSection = LimitSection()
+    """How fast requests may go out."""
+    price: Price | None = None
+    """Dollars per million tokens; null looks it up where that is possible."""
+    budget: BudgetSection = BudgetSection()
+    """Ceilings over all evaluations that share the ledger."""
+
+
+class Completer(Protocol):
+    """Answers requests, each in its place."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in the order asked."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A ledger for a judge that computes its scores here and asks nobody."""
+
+    ledger: Ledger
+
+
+class LedgerCompleter:
+    """Asks an endpoint, through a ledger that remembers every reply."""
+
+    def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None):
+        self.config, self.ledger, self.console = config, ledger, console
+        self._told: set[str] = set()
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
+
+        Raises:
+            UserError: the endpoint refuses access, or answers nothing at all.
+        """
+        return asyncio.run(self._complete(requests))
+
+    async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
+        if all(request.key in self.ledger for request in requests):
+            return [await self.ledger.ask(request) for request in requests]  # needs no key and no network
+        replies: dict[str, Reply] = {}
+        budget = Budget.continued(self.config.budget, self.ledger.spent())
+        async with Client(self.ledger, [self._endpoint()], budget) as client:
+            client.progress.told = self._told  # the first failure of a kind is shown once, not once a call
+            with watching(client, "judging", len(requests), self.console) as step:
+
+                async def ask(request: Request) -> None:
+                    replies[request.key] = await client.ask(request)
+                    step()
+
+                await client.each(requests, ask)
+        return [replies[request.key] for request in requests]
+
+    def _endpoint(self) -> Endpoint:
+        config = self.config
+        return Endpoint(
+            model=config.model,
+            transport=OpenAITransport(
+                config.endpoint, config.key_env, config.timeout, token_limit=config.token_limit
+            ),
+            limits=config.limits,
+            price=find_price(config.model, config.price),
+            timeout=config.timeout,
+        )
+
+
+def why(reply: Reply) -> str:
+    """The failure of a reply in words, '' when it has none."""
+    return reply.failure and f"{reply.failure}: {reply.detail}".removesuffix(": ") or ""

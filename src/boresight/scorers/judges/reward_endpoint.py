@@ -1,0 +1,71 @@
+"""A reward model behind an OpenAI-compatible endpoint that replies `reward:<float>`.
+
+Llama-3.1-Nemotron-70B-Reward answers so: the conversation goes out with the answer as its last, assistant
+turn, and the reply's text is the reward. Its scores compare within one prompt only, and lie on a coarse grid,
+so exact ties are common; they count one half.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from boresight.core.schema import Message, Prompt
+from boresight.llm.request import Reply, Request
+from boresight.scorers.judges.base import Score, Scorer
+from boresight.scorers.judges.endpoint import STAGE, Completer, EndpointConfig, why
+
+REWARD = re.compile(r"\s*reward:\s*(?P<value>[-+]?\d+(\.\d+)?(e[-+]?\d+)?)\s*", re.IGNORECASE)
+
+
+LONGEST_REPLY = 64
+"""Tokens; `reward:-12.34567` needs about ten."""
+
+
+class Config(EndpointConfig):
+    """Which reward model, and where."""
+
+    endpoint: str = "https://integrate.api.nvidia.com/v1"
+    """Base URL, usually ending in /v1."""
+    model: str = "nvidia/llama-3.1-nemotron-70b-reward"
+    """Name of the model there."""
+    key_env: str = "NVIDIA_API_KEY"
+    """Environment variable that holds the key."""
+
+
+def build(config: Config, completer: Completer, console: object = None) -> RewardEndpoint:
+    """A judge that asks `completer`."""
+    return RewardEndpoint(config, completer)
+
+
+class RewardEndpoint(Scorer):
+    """Scores are the rewards that the endpoint names."""
+
+    def __init__(self, config: Config, completer: Completer):
+        super().__init__()
+        self.name = f"reward endpoint {config.model}"
+        self.config, self.completer = config, completer
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
+        """One request an answer; a reply that names no reward is a failure."""
+        requests = [
+            self._request([*p.prompt, Message(role="assistant", content=text)], repeat)
+            for p, text in zip(prompts, answers, strict=True)
+        ]
+        return [read_reward(reply) for reply in self.completer.complete(requests)]
+
+    def _request(self, messages: list[Message], repeat: int) -> Request:
+        params = {"max_tokens": LONGEST_REPLY}
+        return Request(self.config.endpoint, self.config.model, messages, params, sample=repeat, stage=STAGE)
+
+
+def read_reward(reply: Reply) -> Score:
+    """The number after `reward:` when the reply holds that and nothing else."""
+    # Some servers say that a reward was cut at max_tokens; fewer characters than that cannot have been.
+    is_whole = reply.failure == "truncated" and len(reply.text) < LONGEST_REPLY
+    if reply.failure and not is_whole:
+        return Score(None, failure=why(reply))
+    found = REWARD.fullmatch(reply.text)
+    if found is None:
+        return Score(None, failure=f"not a reward: {reply.text[:80]!r}")
+    return Score(float(found["value"]))

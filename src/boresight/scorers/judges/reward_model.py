@@ -1,0 +1,163 @@
+"""A local reward model: any sequence classification model with one label, scoring whole conversations.
+
+Scores are kept in the ledger, under the conversation and the weights of the model, as they are computed: an
+evaluation that is started again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Message, Prompt
+from boresight.llm.request import Request
+from boresight.llm.transports.inprocess import IN_PROCESS
+from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
+from boresight.scorers.judges.endpoint import STAGE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boresight.data.rows import Row
+    from boresight.llm.ledger import Ledger
+
+
+class Config(JudgeConfig):
+    """Which model, and how much at a time."""
+
+    model: str
+    """A run folder of the method `reward`, a model folder, or a hub id."""
+    batch: int = 16
+    """Answers per forward pass."""
+    max_length: int = 4096
+    """Longest prompt and answer together, in tokens; a longer one is not judged, and counted."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+
+
+def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
+    """Load the model; a completer that has a ledger lends it.
+
+    Raises:
+        UserError: there is none of that name, or it has no reward head: a fresh one would judge at random.
+    """
+    from boresight.models.load import load_tokenizer
+    from boresight.models.reward import load_reward_model
+
+    _require_reward_head(config.model)
+    tokenizer = load_tokenizer(config.model)
+    model = load_reward_model(config.model, device=config.device)
+    return RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
+
+
+def _require_reward_head(name: str) -> None:
+    from transformers import AutoConfig
+
+    from boresight.models.load import locate
+
+    source = locate(name)
+    found = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
+    classifies = any("SequenceClassification" in kind for kind in found.architectures or [])
+    if source.adapters or not classifies or found.num_labels != 1:
+        raise UserError(
+            f"judge.model: {name!r} is no reward model with one score; train one with `method.name: reward`, "
+            "or name a sequence classification model with one label."
+        )
+
+
+class RewardModel(Scorer):
+    """Scores are the model's logit, on its own scale."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        config: Config,
+        console: Console | None = None,
+        ledger: Ledger | None = None,
+    ):
+        super().__init__()
+        self.console, self.ledger = console, ledger
+        self.name = f"reward model {config.model}"
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
+        """The reward of each conversation; one too long or unencodable is a failure, never cut."""
+        asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
+        scores = [self._recalled(request) for request in asked]
+        # Alike lengths go together, so that padding is small.
+        rows = sorted(self._encoded(prompts, answers, scores), key=lambda ir: ir[1].tokens)
+        for start in self._watched(range(0, len(rows), self.config.batch)):
+            part = rows[start : start + self.config.batch]
+            values = self._rewards([row for _, row in part])
+            for (i, _), value in zip(part, values, strict=True):
+                scores[i] = Score(value)
+            if self.ledger is not None:
+                kept = zip(part, values, strict=True)
+                self.ledger.keep((asked[i], {"score": value}) for (i, _), value in kept)
+        return [score for score in scores if score is not None]
+
+    def _encoded(
+        self, prompts: Sequence[Prompt], answers: Sequence[str], scores: list[Score | None]
+    ) -> Iterator[tuple[int, Row]]:
+        """Place and row of every conversation without a score; those that have no row become failures."""
+        for i, (prompt, text) in enumerate(zip(prompts, answers, strict=True)):
+            if scores[i] is None:
+                row = self._encode(prompt, text)
+                if isinstance(row, str):
+                    scores[i] = Score(None, failure=row)
+                else:
+                    yield i, row
+
+    @cached_property
+    def _weights(self) -> str:
+        """A digest of the weights: a folder that was trained on is another judge."""
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:32]
+
+    def _request(self, prompt: Prompt, text: str, repeat: int) -> Request:
+        turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
+        name = f"{self.config.model}@{self._weights}"
+        return Request(
+            IN_PROCESS, name, turns, {"max_length": self.config.max_length}, sample=repeat, stage=STAGE
+        )
+
+    def _recalled(self, request: Request) -> Score | None:
+        body = None if self.ledger is None else self.ledger.get(request.key)
+        return None if body is None else Score(body["score"])
+
+    def _watched(self, starts: range) -> Iterable[int]:
+        """The batches, with a progress bar where somebody watches."""
+        if self.console is None or not self.console.is_terminal:
+            return starts
+        from rich.progress import track
+
+        return track(starts, "scoring", console=self.console, transient=True)
+
+    def _encode(self, prompt: Prompt, text: str) -> Row | str:
+        from boresight.data.chat import encode_demonstration
+
+        turns = [*prompt.prompt, {"role": "assistant", "content": text}]
+        try:
+            row = encode_demonstration(self.tokenizer, Demonstration(turns, prompt.id))
+        except UserError as error:
+            return f"cannot be encoded: {error}"
+        if row.tokens > self.config.max_length:
+            return f"longer than {self.config.max_length:,} tokens"
+        return row
+
+    def _rewards(self, rows: list[Row]) -> list[float]:
+        import torch
+
+        from boresight.models.reward import completion_scores
+
+        with torch.inference_mode():
+            return completion_scores(self.model, rows)[:, 0].tolist()

@@ -1,0 +1,73 @@
+"""Held-out numbers before and after training, with intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from boresight.stats.intervals import Interval, mean_interval, paired_difference, share_interval
+
+ByRow = dict[str, dict[str, float]]
+"""Metric name to row id to value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric before and after; `better` says which direction is good."""
+
+    name: str
+    label: str
+    unit: str
+    better: str
+    before: Interval | None
+    after: Interval | None
+    difference: Interval | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `evaluation.json` holds it."""
+        return asdict(self)
+
+
+LABELS = {
+    "accuracy": ("held-out pairs where the chosen answer leads", "share", "higher"),
+    "margin": ("margin of chosen over rejected", "nats", "higher"),
+    "reward": ("reward of greedy answers to held-out prompts", "reward", "higher"),
+    "kl_per_token": ("KL to the start model per token", "nats", "lower"),
+    "nll_per_token": ("negative log-likelihood per token", "nats", "lower"),
+}
+
+
+def compare(before: ByRow, after: ByRow) -> list[Measured]:
+    """Every labelled metric of held-out rows, paired by row."""
+    return [measure(name, *LABELS[name], before[name], after[name]) for name in LABELS if name in after]
+
+
+def measure(
+    name: str, label: str, unit: str, better: str, before: dict[str, float], after: dict[str, float]
+) -> Measured:
+    """One metric from values by prompt or row id; only ids present on both sides are paired."""
+    return Measured(
+        name=name,
+        label=label,
+        unit=unit,
+        better=better,
+        before=interval(before, unit),
+        after=interval(after, unit),
+        difference=_difference(before, after),
+    )
+
+
+def interval(values: dict[str, float], unit: str) -> Interval | None:
+    """Mean with a 95 % interval: Wilson for shares, t otherwise; NaN is missing. None without values."""
+    given = list(values.values())
+    if sum(not math.isnan(value) for value in given) < 2:
+        return None  # one value has no interval
+    return share_interval(given) if unit == "share" else mean_interval(given)
+
+
+def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:
+    both = [key for key in after if key in before]
+    if sum(not math.isnan(before[key] + after[key]) for key in both) < 2:
+        return None
+    return paired_difference([before[key] for key in both], [after[key] for key in both])

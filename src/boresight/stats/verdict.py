@@ -1,0 +1,147 @@
+"""A comparison in one sentence that a person can act on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from boresight.stats.intervals import Z95, Interval, n_to_resolve
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How numbers of one unit are written: a value, and a difference of two values."""
+
+    factor: float = 1.0
+    value_suffix: str = ""
+    difference_suffix: str = ""
+
+    def value(self, x: float) -> str:
+        return f"{number(x * self.factor)}{self.value_suffix}"
+
+    def difference(self, x: float) -> str:
+        suffix = self.difference_suffix
+        text = number(abs(x) * self.factor)
+        return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
+
+    def limits(self, interval: Interval) -> str:
+        """[low, high] in this unit, without its name."""
+        return f"[{number(interval.low * self.factor)}, {number(interval.high * self.factor)}]"
+
+
+UNITS = {
+    "share": Unit(100, " %", "points"),
+    "points": Unit(1, "", "points"),
+}
+
+
+def unit_named(name: str) -> Unit:
+    """Shares are written as percentages and their differences as points; other units keep their own name."""
+    return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
+
+
+def number(x: float) -> str:
+    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
+    if not math.isfinite(x):
+        return "∞" if x > 0 else "-∞" if x < 0 else "?"
+    if abs(x) >= 1000:
+        return f"{x:,.0f}"
+    if abs(x) >= 1 or x == 0:
+        return f"{x:.1f}"
+    return f"{x:.{min(6, 1 - math.floor(math.log10(abs(x))))}f}"
+
+
+def prompts_needed(difference: Interval) -> int | None:
+    """Prompts that would resolve a difference of the size seen, with 80 % power; None when no use to know.
+
+    The standard deviation per prompt is read off the interval: half-width · √n / 1.96. None when the interval
+    is infinite or the difference so small that more than 100 times the prompts were needed.
+    """
+    half_width = (difference.high - difference.low) / 2
+    if difference.value == 0 or not math.isfinite(half_width):
+        return None
+    needed = n_to_resolve(difference.value, half_width * math.sqrt(difference.n) / Z95)
+    needed = max(needed, difference.n + 1)
+    return needed if needed <= 100 * difference.n else None
+
+
+def verdict(
+    difference: Interval,
+    a: str = "A",
+    b: str = "B",
+    unit: str = "points",
+    better: str = "higher",
+    length_controlled: Interval | None = None,
+) -> str:
+    """What a paired difference b minus a says, e.g.
+
+    "B beats A by 4.1 points [1.0, 7.2], n = 800; length-controlled 2.0 [-1.2, 5.1]: not resolved, needs about
+    4,100 prompts."
+
+    `difference` and `length_controlled` (the same difference at equal answer lengths) are in `unit`; pass
+    "share" for differences of shares in 0..1. With `better="lower"`, b beats a when it is below zero.
+    """
+    style = unit_named(unit)
+    sentence = _main_clause(difference, a, b, style, better)
+    if length_controlled is not None:
+        sentence += "; " + _length_clause(difference, length_controlled, style)
+    if missing := difference.missing:
+        sentence += f"; {missing:,} prompts are missing" if missing > 1 else "; 1 prompt is missing"
+    return sentence + "."
+
+
+def after_holm(sentence: str, p: float, resolved: bool) -> str:
+    """A verdict among several, with its p-value adjusted by Holm; says so where that takes a lead back.
+
+    >>> after_holm("B beats A.", 0.053, resolved=True)
+    "B beats A; p = 0.053 after Holm's adjustment: not resolved among so many comparisons."
+    """
+    undone = ": not resolved among so many comparisons" if resolved and p >= 0.05 else ""
+    return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."
+
+
+def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str) -> str:
+    flip = -1 if better == "lower" else 1
+    gain = difference.scaled(flip)
+    if not gain.excludes_zero:
+        lead = f"{b} and {a} cannot be told apart: {_signed(difference, style)}, n = {difference.n:,}"
+        return f"{lead}: {what_would_resolve(difference, style)}"
+    winner, loser = (b, a) if gain.value > 0 else (a, b)
+    shown = gain if gain.value > 0 else gain.scaled(-1)
+    return f"{winner} beats {loser} by {style.difference(shown.value)} {style.limits(shown)}, n = {shown.n:,}"
+
+
+def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
+    # Written in the main clause's direction: the winner's, or b minus a where there is no winner.
+    shown = controlled.scaled(-1) if difference.high < 0 else controlled
+    clause = f"length-controlled {number(shown.value * style.factor)} {style.limits(shown)}"
+    if not shown.excludes_zero:
+        return f"{clause}: not resolved, {_needs(shown, style)}"
+    reversed_by_length = difference.excludes_zero and shown.value < 0
+    return f"{clause}: the other way round" if reversed_by_length else clause
+
+
+def what_would_resolve(difference: Interval, style: Unit) -> str:
+    """'not resolved, …' and either how many prompts would do or how small the difference must be."""
+    return f"not resolved, {_needs(difference, style)}"
+
+
+def _needs(difference: Interval, style: Unit) -> str:
+    needed = prompts_needed(difference)
+    if needed is not None:
+        return f"needs about {_rounded(needed):,} prompts"
+    most = max(abs(difference.low), abs(difference.high))
+    if not math.isfinite(most):
+        return "one prompt says nothing"
+    return f"any difference is below {style.difference(most)}"
+
+
+def _signed(difference: Interval, style: Unit) -> str:
+    sign = "+" if difference.value > 0 else "-" if difference.value < 0 else ""
+    return f"{sign}{style.difference(difference.value)} {style.limits(difference)}"
+
+
+def _rounded(n: int) -> int:
+    """Two significant digits, upwards: an estimate must not look exact."""
+    digits = max(0, len(str(n)) - 2)
+    return math.ceil(n / 10**digits) * 10**digits

@@ -1,5 +1,0 @@
-"""Many runs of one recipe, and whether the best of them is better than luck.
-
-space (what is tried) → storage (one folder that all workers share) → worker (claims and runs trials)
-→ confirm (the best again, fresh seeds, unseen prompts) → table.
-"""

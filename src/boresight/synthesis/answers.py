@@ -1,0 +1,90 @@
+"""Stage 2, answers: n of every source to every prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from boresight.core.schema import Message, Prompt
+from boresight.llm.ledger import Ledger
+from boresight.llm.request import Reply, Request
+from boresight.llm.session import Session
+from boresight.synthesis.recipe import AnswersSection, Side, SynthesisRecipe
+
+STAGE = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; `source` is its name in the recipe, `key` its response in the ledger."""
+
+    source: str
+    model: str
+    key: str
+    reply: Reply
+    side: Side | None = None
+
+    @property
+    def text(self) -> str:
+        return self.reply.text.strip()
+
+    @property
+    def words(self) -> int:
+        """Words between white space: the unit of all length statistics here."""
+        return len(self.reply.text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A prompt and all that was said to it, failures included."""
+
+    prompt: Prompt
+    answers: tuple[Answer, ...]
+
+
+def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
+    """Have every answer in the ledger, or its failure."""
+    total = len(prompts) * sum(section.n for section in recipe.answers.values())
+    session.each(STAGE, _requests(recipe, prompts), session.client.ask, total)
+
+
+class Answers:
+    """All answers in the order of the prompts, read from the ledger anew at each iteration.
+
+    Nothing is held in memory, however many there are.
+    """
+
+    def __init__(self, ledger: Ledger, recipe: SynthesisRecipe, prompts: Sequence[Prompt]):
+        self._ledger, self._recipe, self._prompts = ledger, recipe, prompts
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def __iter__(self) -> Iterator[Answered]:
+        return map(self._to, self._prompts)
+
+    def _to(self, prompt: Prompt) -> Answered:
+        answers = [
+            Answer(name, request.model, request.key, self._ledger.reply(request), section.side)
+            for name, section in self._recipe.answers.items()
+            for request in requests_to(self._recipe, section, prompt)
+        ]
+        return Answered(prompt, tuple(answers))
+
+
+def requests_to(recipe: SynthesisRecipe, section: AnswersSection, prompt: Prompt) -> list[Request]:
+    """The requests of one source for one prompt, one a sample."""
+    endpoint = recipe.endpoints[section.by]
+    messages = list(prompt.prompt)
+    if section.system:
+        messages.insert(0, Message(role="system", content=section.system))
+    return [
+        Request(endpoint.url, endpoint.model, messages, section.params(), sample=i, stage=STAGE)
+        for i in range(section.n)
+    ]
+
+
+def _requests(recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> Iterator[Request]:
+    for prompt in prompts:
+        for section in recipe.answers.values():
+            yield from requests_to(recipe, section, prompt)

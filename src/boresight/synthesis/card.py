@@ -1,0 +1,243 @@
+"""Stage 5, card: what was made, by whom, at what price, and what to beware of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from boresight.core.schema import Message, Preference
+from boresight.llm.ledger import Spent
+from boresight.synthesis.filters import Sieve
+from boresight.synthesis.judge import Judged
+from boresight.synthesis.judge_config import RubricConfig, judge_name
+from boresight.synthesis.pairs import lengths
+from boresight.synthesis.recipe import Decoding, SynthesisRecipe
+
+EXAMPLES = 5
+LEAKY = 0.65
+"""Guessing by length this well, over all answers or within pairs, is worth a warning."""
+
+
+@dataclass
+class Tally:
+    """Counted while the judged rows pass by."""
+
+    prompts: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    judged: int = 0
+    flips: int = 0
+    both_orders: int = 0
+    scores: Counter[float] = field(default_factory=Counter)
+
+    def add(self, row: Judged) -> None:
+        """Count one prompt."""
+        self.prompts += 1
+        for scored in row.scored:
+            self.answers[scored.answer.source] += 1
+            if scored.answer.reply.failure:
+                self.failures[scored.answer.source, scored.answer.reply.failure] += 1
+            if scored.score is not None:
+                self.judged += 1
+                self.scores[round(scored.score, 2)] += 1
+        if row.flipped is not None:
+            self.both_orders += 1
+            self.flips += row.flipped
+
+
+def card(
+    recipe: SynthesisRecipe,
+    tally: Tally,
+    pairs: Sequence[Preference],
+    sieve: Sieve,
+    costs: Sequence[tuple[str, str, int, int, float]],
+    spent: Spent,
+    unpriced: Sequence[str],
+    incomplete: str | None,
+) -> str:
+    """The card as Markdown."""
+    sections = [
+        ["# Data card", *_summary(recipe, pairs, incomplete)],
+        ["## Who asked", *_prompts(recipe, tally)],
+        ["## Who answered", *_answers(recipe, tally)],
+        ["## Who judged", *_judge(recipe, tally)],
+        ["## Length", *_length(pairs)],
+        ["## What was left out", *_left_out(sieve)],
+        ["## What it cost", *_cost(costs, spent, unpriced)],
+        ["## Examples", *_examples(pairs)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _summary(recipe: SynthesisRecipe, pairs: Sequence[Preference], incomplete: str | None) -> list[str]:
+    lines = [
+        "",
+        f"{len(pairs):,} preference pairs, made by `boresight synthesize`; `config.yaml` beside this file is "
+        "the whole recipe.",
+    ]
+    if recipe.leaking:
+        lines += [
+            "",
+            "> **This data leaks its label.** Chosen and rejected answers were made differently "
+            f"({_inline(recipe.leaking)}), so a model can tell them apart without regard to quality.",
+        ]
+    if incomplete:
+        lines += ["", f"> **Incomplete**: {incomplete} was reached; the same command goes on from here."]
+    return lines
+
+
+def _prompts(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
+    source, new = _inline(recipe.prompts.source), recipe.prompts.new
+    if new is None:
+        return ["", f"{tally.prompts:,} prompts from {source}."]
+    topics = f", on the topics {_inline(', '.join(new.topics))}" if new.topics else ""
+    by = _inline(recipe.endpoints[new.by].model)
+    return [
+        "",
+        f"{tally.prompts:,} new prompts of {new.count:,} wanted, by {by} ({_settings(new)}), in the style of "
+        f"{source}, {new.shots} shown at a time{topics}.",
+    ]
+
+
+def _settings(decoding: Decoding) -> str:
+    return ", ".join(f"{key} {value}" for key, value in decoding.params().items())
+
+
+def _answers(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
+    lines = ["", "| source | model | settings | answers | failed |", "|---|---|---|---|---|"]
+    for name, section in recipe.answers.items():
+        side = f", taken as {section.side}" if section.side else ""
+        failed = {kind: n for (source, kind), n in tally.failures.items() if source == name}
+        lines.append(
+            f"| {name} | {_inline(recipe.endpoints[section.by].model)} | {_settings(section)}{side} | "
+            f"{tally.answers[name]:,} | {_kinds(failed)} |"
+        )
+    return lines
+
+
+def _kinds(failed: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {kind}" for kind, n in sorted(failed.items())) or "none"
+
+
+def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
+    if recipe.judge is None:
+        return ["", "Nobody: the sides were given by how the answers were made."]
+    total = sum(tally.answers.values())
+    name = f"`{judge_name(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
+    lines = ["", f"{name} scored {tally.judged:,} of {total:,} answers."]
+    if tally.both_orders:
+        from boresight.stats.intervals import wilson
+
+        low, high = wilson(tally.flips, tally.both_orders)
+        lines.append(
+            f"Shown in reverse order, best and worst changed places for {tally.flips:,} of "
+            f"{tally.both_orders:,} prompts ({tally.flips / tally.both_orders:.1%}, 95 % interval "
+            f"{low:.1%} to {high:.1%})."
+        )
+    if tally.scores and len(tally.scores) <= 12:
+        lines += ["", "| score | answers |", "|---|---|"]
+        lines += [f"| {score:g} | {count:,} |" for score, count in sorted(tally.scores.items())]
+    elif tally.scores:
+        lines.append(_quantiles(tally.scores))
+    return lines
+
+
+def _judge_settings(recipe: SynthesisRecipe) -> str:
+    """Which model judged by what, or which check."""
+    judge = recipe.judge
+    if isinstance(judge, RubricConfig):
+        axes = ", ".join(axis.name if axis.weight else f"{axis.name} (weight 0)" for axis in judge.axes)
+        orders = "both orders" if judge.orders == 2 else "one order"
+        return f"{recipe.endpoints[judge.by].model}; {axes}, 1 to {judge.scale}; {orders}"
+    found = (getattr(judge, name, None) for name in ("model", "check", "mode"))
+    return ", ".join(str(value) for value in found if value)
+
+
+def _quantiles(scores: Counter[float]) -> str:
+    ordered = sorted(scores.elements())
+    at = [ordered[round(q * (len(ordered) - 1))] for q in (0, 0.1, 0.5, 0.9, 1)]
+    return "Scores: lowest {:g}, 10 % {:g}, median {:g}, 90 % {:g}, highest {:g}.".format(*at)
+
+
+def _length(pairs: Sequence[Preference]) -> list[str]:
+    if not pairs:
+        return ["", "No pairs."]
+    from boresight.stats.intervals import wilson
+
+    found = lengths(pairs)
+    low, high = wilson(found.chosen_longer, found.pairs)
+    lines = [
+        "",
+        f"Chosen answers have {found.chosen:.1f} words on average, rejected ones {found.rejected:.1f}. The "
+        f"chosen one is the longer in {found.chosen_longer:,} of {found.pairs:,} pairs "
+        f"({found.chosen_longer / found.pairs:.1%}, 95 % interval {low:.1%} to {high:.1%}) and the shorter "
+        f"in {found.chosen_shorter:,}. Guessing by length alone has an AUC of {found.auc:.3f}.",
+    ]
+    if max(abs(found.auc - 0.5), abs(found.within_pairs - 0.5)) > LEAKY - 0.5:
+        lines += ["", "> **Length gives the label away**: lower `pairs.max_length_gap`."]
+    return lines
+
+
+def _left_out(sieve: Sieve) -> list[str]:
+    if not sieve.counts:
+        return ["", "Nothing."]
+    lines = ["", "| what | count |", "|---|---|"]
+    lines += [f"| {reason} | {count:,} |" for reason, count in sieve.counts.most_common()]
+    for reason, examples in sieve.examples.items():
+        lines += ["", f"{reason[0].upper()}{reason[1:]}, for instance:", ""]
+        lines += [f"- {_inline(example)}" for example in examples]
+    return lines
+
+
+def _cost(
+    costs: Sequence[tuple[str, str, int, int, float]], spent: Spent, unpriced: Sequence[str]
+) -> list[str]:
+    lines = ["", "| stage | model | responses | tokens | dollars |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {stage} | {_inline(model)} | {n:,} | {tokens:,} | {_dollars(usd, model in unpriced)} |"
+        for stage, model, n, tokens, usd in costs
+    ]
+    lines += ["", f"{spent.requests:,} requests were sent, failed ones included."]
+    if spent.lost_tokens:
+        lines.append(
+            f"Up to {spent.lost_tokens:,} further tokens (${spent.lost_usd:.4f}) may have been billed for "
+            "calls that never came back; the budget counts them."
+        )
+    if unpriced:
+        lines.append(f"The price of {', '.join(map(_inline, unpriced))} is not known.")
+    return lines
+
+
+def _dollars(usd: float, unknown: bool) -> str:
+    return "unknown" if unknown else f"{usd:.4f}"
+
+
+def _examples(pairs: Sequence[Preference]) -> list[str]:
+    lines: list[str] = []
+    step = max(1, len(pairs) // EXAMPLES)
+    for pair in pairs[::step][:EXAMPLES]:
+        lines += ["", f"### {_inline(pair.id)}", ""]
+        parts = (
+            ("Prompt", pair.prompt, None),
+            ("Chosen", pair.chosen, pair.chosen_score),
+            ("Rejected", pair.rejected, pair.rejected_score),
+        )
+        for title, turns, score in parts:
+            scored = "" if score is None else f" ({score:g})"
+            lines += [f"**{title}**{scored}", "", _quoted(turns), ""]
+    return lines
+
+
+def _inline(text: str) -> str:
+    """Untrusted text on one line: no Markdown table, tag or link comes out of it."""
+    flat = " ".join(text.split())
+    for sign in "\\`*_[]<>|#":
+        flat = flat.replace(sign, f"\\{sign}")
+    return flat
+
+
+def _quoted(turns: Sequence[Message]) -> str:
+    """Untrusted text as an indented block, which Markdown shows as it is."""
+    text = "\n\n".join(m["content"] for m in turns)
+    return "\n".join(f"    {line}" for line in text.splitlines())

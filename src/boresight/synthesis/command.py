@@ -1,0 +1,38 @@
+"""What `boresight synthesize` does with its arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.core.interrupt import Interrupted
+from boresight.synthesis.dry_run import estimate, print_estimate
+from boresight.synthesis.filters import Sieve
+from boresight.synthesis.recipe import load_synthesis
+from boresight.synthesis.run import run, summary
+
+
+def synthesize(
+    path: Path, overrides: list[str], folder: Path | None, dry_run: bool, console: Console
+) -> None:
+    """Make the data set of a recipe, or say what that would take.
+
+    The folder has no time in its name: the same command goes on where it stopped.
+
+    Raises:
+        UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
+        Interrupted: Ctrl-C; everything that had arrived is kept.
+    """
+    recipe = load_synthesis(path, overrides)
+    folder = folder or Path("runs") / path.stem
+    if dry_run:
+        sieve = Sieve()
+        print_estimate(estimate(recipe, folder, sieve), recipe, sieve, console)
+        return
+    try:
+        console.print(summary(run(recipe, folder, console)), highlight=False, markup=False)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped; every response that had arrived is in {folder}: run the same command to go on."
+        ) from None

@@ -1,0 +1,111 @@
+"""Which prompts are too much like others: copies, near copies, and overlaps with evaluation data."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Message
+
+PERMUTATIONS = 128
+SHINGLE = 3
+FEWEST = 4
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """The user's words of a conversation."""
+    return "\n".join(m["content"] for m in messages if m["role"] != "system")
+
+
+def word_list(text: str) -> list[str]:
+    """Lower-case words, punctuation aside: what counts as equal."""
+    return re.findall(r"\w+", text.lower())
+
+
+def fingerprint(text: str) -> str:
+    """Equal for texts that differ in case, punctuation and white space only."""
+    return hashlib.sha256(" ".join(word_list(text)).encode()).hexdigest()
+
+
+def shingles(words: Sequence[str], size: int) -> set[str]:
+    """All runs of `size` words; the whole text where it is shorter.
+
+    >>> sorted(shingles(["a", "b", "c"], 2))
+    ['a b', 'b c']
+    """
+    if len(words) <= size:
+        return {" ".join(words)} if words else set()
+    return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
+
+
+def jaccard(a: set[str], b: set[str]) -> float:
+    """Share of the union that both have."""
+    return len(a & b) / len(a | b) if a or b else 0.0
+
+
+class HeldOut:
+    """Evaluation prompts, to be kept out of training data.
+
+    A text overlaps when it shares `size` words in a row with one of them. One that is shorter must occur
+    whole, and one below `FEWEST` words must be all of the text: "Hello!" is in too many others.
+    """
+
+    def __init__(self, texts: Iterable[str], size: int):
+        self._size = size
+        self._runs: dict[int, set[str]] = {}
+        for words in map(word_list, texts):
+            length = min(len(words), size)
+            self._runs.setdefault(length, set()).update(shingles(words, size))
+
+    def overlap(self, text: str) -> str | None:
+        """The longest run of words that is theirs too, of those that count."""
+        words = word_list(text)
+        for length in sorted(self._runs, reverse=True):
+            if length < FEWEST and length != len(words):
+                continue
+            for i in range(len(words) - length + 1):
+                if (run := " ".join(words[i : i + length])) in self._runs[length]:
+                    return run or None
+        return None
+
+
+class NearDuplicates:
+    """Prompts seen so far, found again by MinHash over word 3-grams (Broder 1997).
+
+    Raises:
+        UserError: the extra `dedup` is not installed.
+    """
+
+    def __init__(self, threshold: float):
+        try:
+            from datasketch import MinHash, MinHashLSH
+        except ImportError:
+            raise UserError(
+                "prompts.near_duplicates: needs the package datasketch; run `pip install 'boresight[dedup]'`."
+            ) from None
+        self._MinHash = MinHash
+        self._index: Any = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+        self._texts: list[str] = []
+
+    def seen(self, text: str) -> str | None:
+        """An earlier text that is nearly the same; otherwise None, and `text` is remembered."""
+        sketch = self._MinHash(num_perm=PERMUTATIONS, seed=1)
+        for shingle in shingles(word_list(text), SHINGLE):
+            sketch.update(shingle.encode())
+        if found := self._index.query(sketch):
+            return self._texts[min(found)]
+        self._index.insert(len(self._texts), sketch)
+        self._texts.append(text)
+        return None
+
+
+def copies(texts: Iterable[str]) -> Iterator[bool]:
+    """For each text whether it came before, letter case, punctuation and spaces aside."""
+    seen: set[str] = set()
+    for text in texts:
+        print_ = fingerprint(text)
+        yield print_ in seen
+        seen.add(print_)

@@ -1,0 +1,211 @@
+"""Stage 4, pairs: the best answer against the worst of like length; ties and doubts are left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.core.schema import Message, Preference
+from boresight.synthesis.filters import Sieve
+from boresight.synthesis.judge import Judged, Scored
+from boresight.synthesis.near_duplicates import fingerprint, text_of
+from boresight.synthesis.recipe import PairsSection
+
+Pair = tuple[Scored, Scored]
+"""The better answer and the worse one."""
+
+REFUSAL = re.compile(
+    r"\s*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?,?\s*(but\s+)?"
+    r"(as an ai[^,.]*,\s*)?i\s?((['’]m| am) (not able|unable) to|can['’]?t|cannot)"
+    r"\s+(assist|help|provide|fulfil|comply|answer|do that)",
+    re.IGNORECASE,
+)
+"""How answers begin that decline to answer."""
+
+
+def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
+    """At most `per_prompt` pairs a prompt; with sides, one for each chosen answer.
+
+    Of equally good pairs, one is taken whose chosen answer is the shorter when it was the longer more often
+    so far, and the other way round: within a pair, too, length should say nothing.
+    """
+    lean = 0
+    for row in judged:
+        kept = list(_kept(row, settings, sieve))
+        sided = any(scored.answer.side for scored in kept)
+        found = _by_side(kept, settings, sieve) if sided else _by_score(kept, settings, sieve, row, lean)
+        for number, (better, worse) in enumerate(found):
+            lean += _longer(better, worse)
+            yield _preference(row, better, worse, number)
+
+
+def _kept(row: Judged, settings: PairsSection, sieve: Sieve) -> Iterator[Scored]:
+    """Answers that may be in a pair."""
+    seen: set[str] = set()
+    for scored in row.scored:
+        if reason := _unfit(scored, settings, seen):
+            example = scored.answer.text or scored.failure or scored.answer.reply.detail
+            sieve.drop(reason, f"{text_of(row.prompt.prompt)[:60]} → {example}")
+            continue
+        seen.add(fingerprint(scored.answer.text))
+        yield scored
+
+
+def _unfit(scored: Scored, settings: PairsSection, seen: set[str]) -> str | None:
+    """Why an answer is in no pair."""
+    answer = scored.answer
+    if answer.reply.failure:
+        return f"answers that failed ({answer.reply.failure})"
+    if answer.words < settings.min_words:
+        return f"answers of fewer than {settings.min_words} words"
+    if REFUSAL.match(answer.text):
+        return "answers that decline"
+    if scored.score is None and answer.side is None:
+        return "answers that could not be judged"
+    if answer.side is None and fingerprint(answer.text) in seen:
+        return "answers that repeat another to the prompt"
+    return None
+
+
+def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> Iterator[Pair]:
+    chosen = [s for s in kept if s.answer.side == "chosen"]
+    rejected = [s for s in kept if s.answer.side == "rejected"]
+    for better, worse in zip(chosen, rejected, strict=False):
+        if _alike(better, worse, settings):
+            yield better, worse
+        else:
+            sieve.drop("pairs of too different length", better.answer.text)
+
+
+def _by_score(
+    kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
+) -> list[Pair]:
+    """The best pair, then the best of what is left. Only a prompt without any pair is counted as left out."""
+    left, pairs = list(kept), []
+    while len(pairs) < settings.per_prompt:
+        found = _best_pair(left, settings, lean)
+        if isinstance(found, str):
+            if not pairs:
+                sieve.drop(found, text_of(row.prompt.prompt))
+            break
+        pairs.append(found)
+        lean += _longer(*found)
+        left = [scored for scored in left if scored is not found[0] and scored is not found[1]]
+    return pairs
+
+
+def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> Pair | str:
+    """Of the best answers and those far enough below, the pair furthest apart that is alike in length; or
+    why there is none."""
+    if len(kept) < 2:
+        return "prompts with fewer than two usable answers"
+    best = max(_score(s) for s in kept)
+    lower = [s for s in kept if best - _score(s) > settings.margin]
+    if not lower:
+        tie = all(_score(s) == best for s in kept)
+        return "prompts whose answers tie" if tie else "prompts with too small a margin"
+    options = [(b, w) for b in kept if _score(b) == best for w in lower]
+    alike = [pair for pair in options if _alike(*pair, settings)]
+    if not alike:
+        return "prompts without two answers alike in length"
+
+    def worth(pair: Pair) -> tuple[float, bool, float]:
+        better, worse = pair
+        return _score(better) - _score(worse), _longer(better, worse) * lean < 0, -_gap(better, worse)
+
+    return max(alike, key=worth)
+
+
+def _score(scored: Scored) -> float:
+    assert scored.score is not None  # `_unfit` has seen to it
+    return scored.score
+
+
+def _longer(better: Scored, worse: Scored) -> int:
+    """1 when the better answer has more words, -1 when it has fewer."""
+    a, b = better.answer.words, worse.answer.words
+    return (a > b) - (a < b)
+
+
+def _alike(one: Scored, other: Scored, settings: PairsSection) -> bool:
+    return _gap(one, other) <= (settings.max_length_gap or 1.0)
+
+
+def _gap(one: Scored, other: Scored) -> float:
+    """Difference in words, as a share of the longer."""
+    a, b = one.answer.words, other.answer.words
+    return abs(a - b) / max(a, b, 1)
+
+
+def _preference(row: Judged, better: Scored, worse: Scored, number: int) -> Preference:
+    return Preference(
+        prompt=list(row.prompt.prompt),
+        chosen=[Message(role="assistant", content=better.answer.text)],
+        rejected=[Message(role="assistant", content=worse.answer.text)],
+        id=f"{row.prompt.id}-{number}" if number else row.prompt.id,
+        chosen_score=better.score,
+        rejected_score=worse.score,
+        meta={**row.prompt.meta, "chosen_from": _origin(better), "rejected_from": _origin(worse)},
+    )
+
+
+def _origin(scored: Scored) -> dict[str, Any]:
+    answer = scored.answer
+    origin: dict[str, Any] = {"source": answer.source, "model": answer.model, "response": answer.key}
+    return {**origin, "axes": scored.axes} if scored.axes else origin
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """What length says about the label. Words; `auc` 0.5 says nothing, 0 and 1 say all.
+
+    `auc` compares every chosen answer with every rejected one, `within_pairs` with its own alone.
+    """
+
+    chosen: float
+    rejected: float
+    chosen_longer: int
+    chosen_shorter: int
+    auc: float
+    pairs: int
+
+    @property
+    def within_pairs(self) -> float:
+        """Share of pairs whose chosen answer is the longer, ties half."""
+        return (self.chosen_longer + (self.pairs - self.chosen_longer - self.chosen_shorter) / 2) / self.pairs
+
+
+def lengths(pairs: Sequence[Preference]) -> Lengths:
+    """Means, how often the chosen answer is the longer one, and the AUC of guessing by length alone."""
+    import numpy as np
+
+    chosen = np.array([_words(p.chosen) for p in pairs])
+    rejected = np.array([_words(p.rejected) for p in pairs])
+    return Lengths(
+        float(chosen.mean()),
+        float(rejected.mean()),
+        int((chosen > rejected).sum()),
+        int((chosen < rejected).sum()),
+        auc(chosen, rejected),
+        len(pairs),
+    )
+
+
+def auc(higher: Any, lower: Any) -> float:
+    """Chance that a draw from the first is above one from the second, ties half (Mann-Whitney).
+
+    >>> auc([2, 3], [1, 3])
+    0.625
+    """
+    import numpy as np
+
+    ordered = np.sort(np.asarray(lower))
+    below = np.searchsorted(ordered, higher, "left")
+    equal = np.searchsorted(ordered, higher, "right") - below
+    return float((below + equal / 2).mean() / len(ordered))
+
+
+def _words(turns: Sequence[Message]) -> int:
+    return sum(len(m["content"].split()) for m in turns)

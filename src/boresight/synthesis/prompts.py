@@ -1,0 +1,181 @@
+"""Stage 1, prompts: from a file, or new ones in the style of seeds; filtered before anything is bought."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from boresight.core.schema import Message, Prompt
+from boresight.data.reading.load import read
+from boresight.llm.ledger import Ledger
+from boresight.llm.request import Request
+from boresight.llm.session import Session
+from boresight.llm.structured import ask_for, recalled
+from boresight.synthesis.filters import Sieve
+from boresight.synthesis.near_duplicates import (
+    HeldOut,
+    NearDuplicates,
+    copies,
+    fingerprint,
+    jaccard,
+    shingles,
+    text_of,
+    word_list,
+)
+from boresight.synthesis.recipe import NewPrompts, PromptsSection, SynthesisRecipe
+
+STAGE = "prompts"
+DEMO = "demo"
+ROUNDS = 8
+"""Times that more prompts are asked for, until there are enough."""
+
+ASK = """\
+Below are tasks that people have given to an assistant. Write {count} new ones of the same kind and
+variety{topic}. Each must be self-contained, different from these and from one another, and something that an
+assistant can answer in text. Do not answer them.
+
+{shots}
+"""
+
+
+class PromptList(BaseModel):
+    """What a request for new prompts must bring."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompts: list[str] = Field(min_length=1)
+
+
+def read_prompts(section: PromptsSection, seed: int) -> list[Prompt]:
+    """The prompts of `source`, or a draw of `limit` of them, in their order."""
+    if section.source == DEMO:
+        from boresight.data.demo import prompts as demo
+
+        found = demo.prompts(demo.TRAIN_TOPICS)
+    else:
+        found = [e for e in read(section.source, kind="prompt").examples if isinstance(e, Prompt)]
+    if section.limit is None or section.limit >= len(found):
+        return found
+    kept = sorted(random.Random(seed).sample(range(len(found)), section.limit))
+    return [found[i] for i in kept]
+
+
+def make_prompts(session: Session, recipe: SynthesisRecipe, sieve: Sieve) -> list[Prompt]:
+    """All of stage 1."""
+    found = read_prompts(recipe.prompts, recipe.seed)
+    if recipe.prompts.new is not None:
+
+        def buy(requests: Sequence[Request]) -> bool:
+            if session.client.over_budget:
+                return False
+            session.each(STAGE, requests, lambda r: ask_for(session.client, r, PromptList), len(requests))
+            return True
+
+        found = new_prompts(session.ledger, recipe, recipe.prompts.new, found, sieve, buy)
+    return filter_prompts(found, recipe.prompts, sieve)
+
+
+def filter_prompts(found: Sequence[Prompt], section: PromptsSection, sieve: Sieve) -> list[Prompt]:
+    """Leave out copies, near copies and overlaps with held-out data."""
+    texts = [text_of(prompt.prompt) for prompt in found]
+    held = HeldOut(_held_out_texts(section.held_out), section.overlap_words)
+    near = NearDuplicates(section.near_duplicates) if section.near_duplicates else None
+    kept = []
+    for prompt, text, copy in zip(found, texts, copies(texts), strict=True):
+        if copy:
+            sieve.drop("prompts that are copies", text)
+        elif run := held.overlap(text):
+            sieve.drop("prompts that overlap with held-out data", f"{text} [{run}]")
+        elif near and (earlier := near.seen(text)):
+            sieve.drop("prompts that are near copies", f"{text} [{earlier}]")
+        else:
+            kept.append(prompt)
+    return kept
+
+
+def _held_out_texts(files: Sequence[str]) -> Iterator[str]:
+    for file in files:
+        for example in read(file, kind="prompt").examples:
+            if isinstance(example, Prompt):
+                yield text_of(example.prompt)
+
+
+def new_prompts(
+    ledger: Ledger,
+    recipe: SynthesisRecipe,
+    new: NewPrompts,
+    seeds: Sequence[Prompt],
+    sieve: Sieve,
+    have: Callable[[Sequence[Request]], bool],
+) -> list[Prompt]:
+    """Ask in rounds until there are enough; which are kept depends on the replies alone.
+
+    `have` brings the replies to the requests of a round into the ledger; False ends the asking.
+    """
+    variety = Variety([text_of(seed.prompt) for seed in seeds], new.max_overlap)
+    accepted: list[Prompt] = []
+    asked = 0
+    for _ in range(ROUNDS):
+        if len(accepted) >= new.count:
+            break
+        more = math.ceil((new.count - len(accepted)) / new.per_request)
+        requests = [request_for(recipe, new, seeds, i) for i in range(asked, asked + more)]
+        asked += more
+        if not have(requests):
+            break
+        for request in requests:
+            reply = recalled(ask_for(ledger, request, PromptList))
+            if reply.value is None:
+                sieve.drop(f"requests for prompts that failed ({reply.failure})", reply.detail)
+                continue
+            for text in filter(None, map(str.strip, reply.value.prompts)):
+                if earlier := variety.too_near(text):
+                    sieve.drop("new prompts too near to others", f"{text} [{earlier}]")
+                else:
+                    accepted.append(_prompt(text, new.by))
+    return accepted[: new.count]
+
+
+class Variety:
+    """Rejects a text that shares too many of its word pairs with an earlier one."""
+
+    def __init__(self, texts: Sequence[str], most: float):
+        self.most = most
+        self._texts: list[tuple[str, set[str]]] = []
+        self._with: dict[str, list[int]] = {}
+        for text in texts:
+            self._add(text, shingles(word_list(text), 2))
+
+    def too_near(self, text: str) -> str | None:
+        """The earlier text that is too near, or None, and then `text` counts from now on."""
+        pairs = shingles(word_list(text), 2)
+        for i in sorted({i for pair in pairs for i in self._with.get(pair, ())}):
+            earlier, its = self._texts[i]
+            if jaccard(pairs, its) > self.most:
+                return earlier
+        self._add(text, pairs)
+        return None
+
+    def _add(self, text: str, pairs: set[str]) -> None:
+        for pair in pairs:
+            self._with.setdefault(pair, []).append(len(self._texts))
+        self._texts.append((text, pairs))
+
+
+def request_for(recipe: SynthesisRecipe, new: NewPrompts, seeds: Sequence[Prompt], number: int) -> Request:
+    """The request number `number`: its shots and topic are drawn from that number and the seed alone."""
+    draw = random.Random(f"{recipe.seed}:{number}")
+    shown = draw.sample(list(seeds), min(new.shots, len(seeds)))
+    shots = "\n\n".join(f"Task {i}:\n{text_of(s.prompt)}" for i, s in enumerate(shown, 1))
+    topic = f", about {new.topics[number % len(new.topics)]}" if new.topics else ""
+    text = ASK.format(count=new.per_request, topic=topic, shots=shots)
+    endpoint = recipe.endpoints[new.by]
+    message = Message(role="user", content=text)
+    return Request(endpoint.url, endpoint.model, [message], new.params(), sample=number, stage=STAGE)
+
+
+def _prompt(text: str, by: str) -> Prompt:
+    return Prompt([Message(role="user", content=text)], fingerprint(text)[:16], {"prompt_by": by})

@@ -1,0 +1,210 @@
+"""The recipe of a synthetic data set, checked into one typed, frozen schema.
+
+recipe = load_synthesis("recipes/synth-onpolicy.yaml", ["answers.policy.n=8"])
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, SerializeAsAny, model_validator
+
+from boresight.config.section import Section, read_raw, validate
+from boresight.core.errors import UserError
+from boresight.llm.budget import BudgetSection
+from boresight.llm.endpoint import EndpointSection
+from boresight.llm.transports.openai import refuse_secrets
+from boresight.synthesis.judge_config import judge_config, judge_name
+
+Side = Literal["chosen", "rejected"]
+
+
+class Decoding(Section):
+    """How text is sampled."""
+
+    max_tokens: int = Field(default=256, gt=0)
+    """Longest text, in tokens."""
+    temperature: float = Field(default=0.9, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of probability that is sampled from."""
+    seed: int | None = None
+    """Sent along where set; the sample's number is added to it."""
+
+    def params(self) -> dict[str, Any]:
+        """Under their OpenAI names, unset ones left out."""
+        chosen = {name: getattr(self, name) for name in Decoding.model_fields}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+class NewPrompts(Decoding):
+    """New prompts in the style of seeds (Wang et al. 2023, arXiv 2212.10560)."""
+
+    by: str
+    """Name of the endpoint that writes them."""
+    count: int = Field(gt=0)
+    """Prompts wanted."""
+    shots: int = Field(default=4, gt=0)
+    """Seeds shown in one request, drawn anew each time."""
+    per_request: int = Field(default=5, gt=0)
+    """Prompts asked for in one request."""
+    topics: list[str] = []
+    """Named in turn, one a request, for diversity."""
+    max_overlap: float = Field(default=0.5, gt=0, le=1)
+    """A new prompt that shares more of its word pairs (Jaccard) with an earlier one or a seed is rejected."""
+    max_tokens: int = Field(default=1024, gt=0)
+    """Longest list of prompts, in tokens."""
+
+
+class PromptsSection(Section):
+    """Where prompts come from, and which are left out before anything is bought for them."""
+
+    source: str = "demo"
+    """A file or hub id with prompts, or `demo`; the seeds, where new prompts are made."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many, drawn with the seed."""
+    new: NewPrompts | None = None
+    """Make new prompts in the style of `source`."""
+    near_duplicates: float | None = Field(default=None, gt=0, lt=1)
+    """Leave out a prompt whose word 3-grams have this Jaccard similarity with an earlier one's, estimated
+    by MinHash (extra `dedup`). Exact copies are left out in any case."""
+    held_out: list[str] = []
+    """Evaluation data; a prompt that overlaps with one of theirs is left out."""
+    overlap_words: int = Field(default=8, gt=1)
+    """How many words in a row are an overlap; a held-out prompt that is shorter must occur whole."""
+
+
+class AnswersSection(Decoding):
+    """Answers of one model to every prompt."""
+
+    by: str
+    """Name of the endpoint that answers."""
+    n: int = Field(default=4, gt=0)
+    """Answers per prompt."""
+    system: str | None = None
+    """A system message put before the prompt, and left out of the data."""
+    side: Side | None = None
+    """Take these answers as chosen or rejected without judging. Who writes good and bad on demand leaks the
+    label through style; see `pairs.leaks`."""
+
+
+class PairsSection(Section):
+    """Which answers become a pair."""
+
+    per_prompt: int = Field(default=1, gt=0)
+    """Most pairs of one prompt, the best first; no answer is in two of them."""
+    margin: float = Field(default=0.0, ge=0)
+    """The scores must differ by more than this; equal scores are never a pair."""
+    max_length_gap: float | None = Field(default=0.3, gt=0, le=1)
+    """Longest difference in words, as a share of the longer answer; the worst within it is rejected."""
+    min_words: int = Field(default=1, gt=0)
+    """A shorter answer is in no pair."""
+    leaks: bool = False
+    """Says that the two sides are made differently on purpose, as the study did; needed to do so."""
+
+
+class SynthesisRecipe(Section):
+    """A synthetic data set, completely."""
+
+    endpoints: dict[str, EndpointSection]
+    """Models by a name of your choice."""
+    prompts: PromptsSection = PromptsSection()
+    answers: dict[str, AnswersSection] = Field(min_length=1)
+    """Who answers, by a name of your choice."""
+    judge: SerializeAsAny[BaseModel] | None = None
+    """`name`, and that judge's own settings; null where every answer has a side."""
+    pairs: PairsSection = PairsSection()
+    budget: BudgetSection = BudgetSection()
+    seed: int = 0
+    """Draws prompts, shots and orders."""
+    stuck_after: float = Field(default=300.0, gt=0)
+    """Seconds without any answer after which the run stops."""
+
+    @model_validator(mode="after")
+    def _options_must_act(self) -> SynthesisRecipe:
+        sided = [a for a in self.answers.values() if a.side]
+        if sided and self.judge is not None:
+            raise ValueError("answers.side and judge are both set; keep one of them")
+        if sided and {a.side for a in self.answers.values()} != {"chosen", "rejected"}:
+            raise ValueError("answers.side must be set for all answers, chosen and rejected, or for none")
+        if not sided and self.judge is None:
+            raise ValueError("judge is missing; name one, or give every answers entry a side")
+        if self.leaking and not self.pairs.leaks:
+            raise ValueError(
+                f"chosen and rejected answers are made differently ({self.leaking}), which a model learns "
+                "instead of quality; use one setting for both, or set pairs.leaks=true to do it on purpose"
+            )
+        return self
+
+    @property
+    def leaking(self) -> str:
+        """What tells the sides apart before anyone has read them; empty when nothing does."""
+        sides: dict[str, set[str]] = {"chosen": set(), "rejected": set()}
+        for answers in self.answers.values():
+            if answers.side:
+                made = {name: getattr(answers, name) for name in ("by", "system", *Decoding.model_fields)}
+                sides[answers.side] |= {f"{name} {value!r}" for name, value in made.items()}
+        only = [sorted(sides["chosen"] - sides["rejected"]), sorted(sides["rejected"] - sides["chosen"])]
+        return " against ".join(", ".join(_short(part)) for part in only) if any(only) else ""
+
+    def to_yaml(self) -> str:
+        """The resolved recipe: every field, defaults included."""
+        dump = self.model_dump(mode="json")
+        if self.judge is not None:
+            dump["judge"] = {"name": judge_name(self.judge), **dump["judge"]}
+        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
+
+
+def _short(parts: list[str]) -> list[str]:
+    return [part if len(part) <= 40 else f"{part[:37]}..." for part in parts]
+
+
+def load_synthesis(path: str | Path, overrides: list[str] | None = None) -> SynthesisRecipe:
+    """Read a recipe, apply `section.key=value` overrides, and check everything.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, a name that stands for nothing.
+    """
+    return parse_synthesis(read_raw(path, overrides), str(path))
+
+
+def parse_synthesis(raw: dict[str, Any], source: str = "recipe") -> SynthesisRecipe:
+    """Check a recipe given as nested dictionaries; `source` is named in errors."""
+    _refuse_secrets(raw, source)
+    if raw.get("judge") is not None:
+        raw = {**raw, "judge": judge_config(raw["judge"], source)}
+    recipe = validate(SynthesisRecipe, raw, source)
+    _require_names(recipe, source)
+    return recipe
+
+
+def _refuse_secrets(raw: dict[str, Any], source: str) -> None:
+    """A recipe is written into the run folder, so it must hold no key; nor may the error quote one."""
+    sections = raw.get("endpoints") if isinstance(raw.get("endpoints"), dict) else {}
+    for name, section in sections.items():
+        refuse_secrets(section, f"{source}: endpoints.{name}", "base_url")
+    refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
+
+
+def _require_names(recipe: SynthesisRecipe, source: str) -> None:
+    """Every `by` is the name of an endpoint, and a model at an address has one set of settings."""
+    named = {f"answers.{name}.by": answers.by for name, answers in recipe.answers.items()}
+    if recipe.prompts.new:
+        named["prompts.new.by"] = recipe.prompts.new.by
+    if (by := getattr(recipe.judge, "by", None)) is not None:
+        named["judge.by"] = by
+    for field, name in named.items():
+        if name not in recipe.endpoints:
+            known = ", ".join(recipe.endpoints)
+            raise UserError(f"{source}: {field} is {name!r}, which is no endpoint; known: {known}.")
+    first: dict[tuple[str, str], str] = {}
+    for name in dict.fromkeys(named.values()):
+        endpoint = recipe.endpoints[name]
+        other = first.setdefault((endpoint.url, endpoint.model), name)
+        if recipe.endpoints[other] != endpoint:  # they share limits, budget and ledger
+            raise UserError(
+                f"{source}: endpoints.{other} and endpoints.{name} are one model at one address with "
+                "different settings; keep one of them."
+            )

@@ -1,0 +1,155 @@
+"""`boresight synthesize`: prompts → answers → judge → pairs → card, in one folder.
+
+    runs/NAME/
+      config.yaml      the resolved recipe
+      ledger.sqlite    every response that was bought; delete it and all is bought again
+      prompts.jsonl    what was asked
+      answers.jsonl    every answer with its score, or why it has none
+      pairs.jsonl      what `boresight train` reads; pairs.parquet holds the same
+      card.md          what all this is
+
+Run the same command again and it goes on where it stopped. What is in the ledger is not asked again, so
+a change of the recipe costs only what it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.core.files import write_whole
+from boresight.core.schema import Preference
+from boresight.data.write import write
+from boresight.llm.client import Stopped
+from boresight.llm.endpoint import EndpointSection
+from boresight.llm.session import Session
+from boresight.scorers.judges.endpoint import EndpointConfig
+from boresight.synthesis.answers import Answers, make_answers
+from boresight.synthesis.card import Tally, card
+from boresight.synthesis.filters import Sieve
+from boresight.synthesis.judge import Judged, Scored, judge_all
+from boresight.synthesis.judge_config import RubricConfig, endpoint_of
+from boresight.synthesis.pairs import make_pairs
+from boresight.synthesis.prompts import make_prompts
+from boresight.synthesis.recipe import SynthesisRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run made: `pairs` preference pairs in `folder`, described by `card`."""
+
+    folder: Path
+    pairs: int
+    card: Path
+
+    @property
+    def file(self) -> Path:
+        """The pairs, as `boresight train` reads them."""
+        return self.folder / "pairs.jsonl"
+
+
+def run(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
+    """Make the data set, or what is missing of it.
+
+    Raises:
+        Stopped: the budget is spent (what could be made of the rest is written), or an endpoint fails.
+        UserError: unreadable prompts, or not one pair.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.yaml", recipe.to_yaml())
+    endpoints = used_endpoints(recipe)
+    with Session(
+        folder / "ledger.sqlite", endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
+    ) as session:
+        say = console.print if console else (lambda *_, **__: None)
+        if session.unpriced and recipe.budget.max_usd:
+            say(f"The price of {', '.join(session.unpriced)} is not known: max_usd cannot hold for it.")
+        sieve, tally = Sieve(), Tally()
+        pairs = _stages(session, recipe, folder, sieve, tally)
+        if not pairs:
+            raise UserError(_nothing(folder, session, sieve))
+        write(pairs, folder / "pairs.jsonl")
+        write(pairs, folder / "pairs.parquet")
+        over = session.client.over_budget
+        costs, spent = session.ledger.costs(), session.ledger.spent()
+        text = card(recipe, tally, pairs, sieve, costs, spent, session.unpriced, over)
+        write_whole(folder / "card.md", text)
+        if sieve.counts:
+            say(f"left out: {sieve.say()}", highlight=False, markup=False)
+        if over:
+            raise Stopped(
+                f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "
+                "raise it and run the same command to go on."
+            )
+    return Made(folder, len(pairs), folder / "card.md")
+
+
+def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
+    """Endpoints that are asked, each once: others need no key. A judge may bring its own."""
+    names = [answers.by for answers in recipe.answers.values()]
+    names += [recipe.prompts.new.by] if recipe.prompts.new else []
+    names += [recipe.judge.by] if isinstance(recipe.judge, RubricConfig) else []
+    used = [recipe.endpoints[name] for name in dict.fromkeys(names)]
+    if isinstance(recipe.judge, EndpointConfig):
+        its = endpoint_of(recipe.judge)
+        if (its.base_url, its.model) not in {(e.base_url, e.model) for e in used}:
+            used.append(its)
+    return used
+
+
+def _stages(
+    session: Session, recipe: SynthesisRecipe, folder: Path, sieve: Sieve, tally: Tally
+) -> list[Preference]:
+    prompts = make_prompts(session, recipe, sieve)
+    if not prompts:
+        raise UserError(f"prompts: none is left ({sieve.say() or 'there were none'}); give others.")
+    write(prompts, folder / "prompts.jsonl")
+    make_answers(session, recipe, prompts)
+    answered = Answers(session.ledger, recipe, prompts)
+    judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
+    return list(make_pairs(judged, recipe.pairs, sieve))
+
+
+def _written(judged: Iterator[Judged], path: Path, tally: Tally) -> Iterator[Judged]:
+    """The rows as they pass, each counted and written to a file that appears when all have."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in judged:
+            tally.add(row)
+            line = {"id": row.prompt.id, "prompt": row.prompt.prompt, "flipped": row.flipped}
+            answers = [_record(scored) for scored in row.scored]
+            file.write(json.dumps({**line, "answers": answers}, ensure_ascii=False) + "\n")
+            yield row
+    os.replace(temporary, path)
+
+
+def _record(scored: Scored) -> dict[str, Any]:
+    answer = scored.answer
+    record = {
+        "source": answer.source,
+        "model": answer.model,
+        "response": answer.key,
+        "text": answer.text,
+        "score": scored.score,
+        "axes": scored.axes,
+        "failure": answer.reply.failure or scored.failure or None,
+    }
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _nothing(folder: Path, session: Session, sieve: Sieve) -> str:
+    why = session.client.over_budget
+    reason = f"{why} is reached" if why else sieve.say() or "no answers"
+    return f"{folder}: not one pair came out ({reason}); the ledger is kept, change the recipe and run again."
+
+
+def summary(made: Made) -> str:
+    """One line for the terminal."""
+    return f"{made.pairs:,} pairs in {made.file}; {made.card} says what they are."

@@ -1,0 +1,1 @@
+"""Constraints on an answer that a program can check."""

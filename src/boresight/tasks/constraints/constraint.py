@@ -1,0 +1,227 @@
+"""Constraints on an answer that a program can check, and measures of quality beside them.
+
+A constraint is something like "at most 20 words" or "start with 'Did you know'". Whether an answer
+meets it is arithmetic, so preference pairs built from constraints need no judge and no person.
+
+A constraint alone is easy to satisfy badly: the shortest answer meets every word limit. Hence the
+second half of this file, measures that no constraint rewards: does the answer name its topic, does
+it end as a sentence does, is it long enough to say something, is it free of loops. How likely the start
+model finds it is measured where there is a model (`boresight.training.probes.likelihood`).
+
+Only the constraint's own text is matched here; answers are untrusted and are never evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+
+FEWEST_WORDS = 8
+"""An answer with fewer words counts as a fragment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One checkable demand, `Constraint("max_words", {"n": 20})`.
+
+    `params` are plain JSON values, so that a constraint can travel in the `meta` of a row.
+
+    Raises:
+        UserError: no such kind, or parameters that the kind does not take.
+    """
+
+    kind: str
+    params: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"constraint: there is no kind {self.kind!r}{nearest(self.kind, list(KINDS))}.")
+        expected = KINDS[self.kind].params
+        if set(self.params) != set(expected):
+            raise UserError(
+                f"constraint {self.kind}: takes the parameters {', '.join(expected) or 'none'}, "
+                f"but got {', '.join(self.params) or 'none'}."
+            )
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Constraint:
+        """The constraint in a row's `meta`: `{"constraint": {"kind": "max_words", "params": {"n": 15}}}`.
+
+        Raises:
+            UserError: it has another form, or is of an unknown kind.
+        """
+        raw = meta.get("constraint")
+        if (
+            not isinstance(raw, Mapping)
+            or set(raw) != {"kind", "params"}
+            or not isinstance(raw["params"], Mapping)
+        ):
+            raise UserError(
+                f"meta.constraint: {raw!r} is not a constraint; "
+                'write it as {"kind": "max_words", "params": {"n": 15}}.'
+            )
+        return cls(raw["kind"], dict(raw["params"]))
+
+    def instruction(self) -> str:
+        """The demand in words, one sentence to append to a prompt."""
+        shown = {
+            k: " and ".join(f'"{i}"' for i in v) if isinstance(v, list) else v for k, v in self.params.items()
+        }
+        return KINDS[self.kind].instruction.format(**shown)
+
+    def met(self, text: str) -> bool:
+        """Whether `text` does what the constraint demands. Surrounding white space does not count."""
+        return KINDS[self.kind].met(text.strip(), **self.params)
+
+
+# --- the text of an answer, cut up ---------------------------------------------------------------
+
+
+def words(text: str) -> list[str]:
+    """Words of `text`: runs of letters and digits, with inner apostrophes and hyphens."""
+    return re.findall(r"\w+(?:['’-]\w+)*", text)
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of `text`: cut after `.`, `!` or `?` that is followed by white space, and at line breaks.
+
+    A full stop inside "3.5" or "smol.ai" does not cut; one after "Mt." does. That error is rare in
+    short descriptive answers and the same before and after training.
+    """
+    pieces = re.split(r"(?<=[.!?])[\"')\]”’]*\s+|\n+", text.strip())
+    return [p for p in pieces if words(p)]
+
+
+def bullets(text: str) -> list[str]:
+    """Lines that start with a bullet sign (`-`, `*` or `•`) and hold at least one word."""
+    return re.findall(r"^[ \t]*[-*•][ \t]+(?=\S*\w)(.*)$", text, flags=re.MULTILINE)
+
+
+# --- the checks --------------------------------------------------------------------------------
+
+
+def _max_words(text: str, n: int) -> bool:
+    return 0 < len(words(text)) <= n
+
+
+def _sentences(text: str, n: int) -> bool:
+    return len(sentences(text)) == n and ends_as_sentence(text)
+
+
+def _bullets(text: str, n: int) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(lines) == len(bullets(text)) == n
+
+
+def _avoids(text: str, word: str) -> bool:
+    return bool(words(text)) and word.lower() not in (w.lower() for w in words(text))
+
+
+def _includes(text: str, word: str) -> bool:
+    return word.lower() in (w.lower() for w in words(text))
+
+
+def _starts_with(text: str, phrase: str) -> bool:
+    return re.match(re.escape(phrase) + r"(?!\w)", text) is not None
+
+
+def _ends_with(text: str, phrase: str) -> bool:
+    return re.search(r"(?<!\w)" + re.escape(phrase) + r"$", text) is not None
+
+
+def _lowercase(text: str) -> bool:
+    return bool(words(text)) and text == text.lower()
+
+
+def _json_keys(text: str, keys: list[str]) -> bool:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and set(value) == set(keys) and all(value.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one kind of constraint says and how it is checked."""
+
+    instruction: str
+    met: Callable[..., bool]
+    params: tuple[str, ...] = ()
+
+
+KINDS: dict[str, Kind] = {
+    "max_words": Kind("Use at most {n} words.", _max_words, ("n",)),
+    "sentences": Kind("Write exactly {n} sentences.", _sentences, ("n",)),
+    "one_sentence": Kind("Write exactly one sentence.", lambda text: _sentences(text, 1)),
+    "bullets": Kind(
+        'Write exactly {n} bullet points, each on a line that starts with "- ".', _bullets, ("n",)
+    ),
+    "avoids": Kind('Do not use the word "{word}".', _avoids, ("word",)),
+    "includes": Kind('Use the word "{word}".', _includes, ("word",)),
+    "starts_with": Kind('Start your answer with "{phrase}".', _starts_with, ("phrase",)),
+    "ends_with": Kind('End your answer with "{phrase}".', _ends_with, ("phrase",)),
+    "lowercase": Kind("Write in lowercase letters only.", _lowercase),
+    "json_keys": Kind("Answer only with a JSON object that has the keys {keys}.", _json_keys, ("keys",)),
+}
+
+
+# --- quality, which no constraint rewards ------------------------------------------------------
+
+
+def mentions(text: str, topic: str) -> bool:
+    """Whether `text` names the topic: its last word, in the singular or the plural.
+
+    "fire engines" is named by "engine", "libraries" by "library".
+    """
+    stem = re.sub(r"(ies|y|(?<=[hosx])es|(?<!s)s)$", "", words(topic)[-1].lower())
+    named = re.compile(re.escape(stem) + r"(y|ies|e?s)?(['’]s?)?")
+    return any(named.fullmatch(word.lower()) for word in words(text))
+
+
+def ends_as_sentence(text: str) -> bool:
+    """Whether `text` stops where a sentence stops: at `.`, `!` or `?`, closing quotes and brackets aside.
+
+    A JSON object, whose last sign is `}`, is complete too.
+    """
+    return re.search(r"[.!?][\"')\]”’]*$|\}$", text.strip()) is not None
+
+
+def loops(text: str, size: int = 3, times: int = 3) -> bool:
+    """Whether `text` goes round in circles, as a stuck sampler does.
+
+    Either some run of `size` words occurs `times` times or more, or a word of four letters or more
+    comes back within three words: "versatile and versatile", "a tree is a tree".
+    """
+    w = [word.lower() for word in words(text)]
+    runs = Counter(tuple(w[i : i + size]) for i in range(len(w) - size + 1))
+    stutters = any(len(word) > 3 and word in w[i + 1 : i + 4] for i, word in enumerate(w))
+    return stutters or any(count >= times for count in runs.values())
+
+
+def says_enough(text: str, at_least: int = FEWEST_WORDS) -> bool:
+    """Whether `text` has at least `at_least` words."""
+    return len(words(text)) >= at_least
+
+
+def talks_of_task(text: str) -> bool:
+    """Whether `text` speaks of how to answer ("in one sentence", "15 words", "as an assistant")."""
+    return re.search(r"\b(sentences?|(one|two|\d+) words|AI|assistant)\b", text, re.IGNORECASE) is not None
+
+
+def quality(text: str, topic: str) -> dict[str, bool]:
+    """The five measures by name; an answer without fault has all of them."""
+    return {
+        "on_topic": mentions(text, topic),
+        "complete": ends_as_sentence(text),
+        "enough_words": says_enough(text),
+        "no_loop": not loops(text),
+        "no_task_talk": not talks_of_task(text),
+    }

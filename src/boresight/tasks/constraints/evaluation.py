@@ -1,0 +1,64 @@
+"""Answers to prompts that carry a checkable constraint: what they meet, and whether they are any good.
+
+`meta` of such a prompt is `{"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 15}}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from boresight.stats.paired import Measured, measure
+from boresight.tasks.constraints.constraint import Constraint, quality, words
+
+LABELS = {
+    "constraint_met": "answers that meet the constraint",
+    "on_topic": "answers that name the topic",
+    "complete": "answers that end as a sentence does",
+    "enough_words": "answers that are no fragment",
+    "no_loop": "answers without a loop",
+    "no_task_talk": "answers that speak of the topic, not of the task",
+    "good_answer": "answers that do all of it",
+}
+
+
+def checkable(meta: Mapping[str, Any]) -> bool:
+    """Whether a prompt's `meta` carries what the checks need."""
+    return "constraint" in meta and "topic" in meta
+
+
+def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
+    """Every check of `LABELS` by name.
+
+    `good_answer` is the number to look at: a policy that learned to meet constraints with fragments
+    raises `constraint_met` and lowers it.
+    """
+    met = Constraint.from_meta(meta).met(text)
+    qualities = quality(text, meta["topic"])
+    return {"constraint_met": met, **qualities, "good_answer": met and all(qualities.values())}
+
+
+def check_answers(metas: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[dict[str, bool | int]]:
+    """The checks of every answer, and its number of words."""
+    return [
+        {**check_answer(meta, text), "words": len(words(text))}
+        for meta, text in zip(metas, answers, strict=True)
+    ]
+
+
+def compare(
+    ids: Sequence[str],
+    metas: Sequence[Mapping[str, Any]],
+    before: Sequence[str],
+    after: Sequence[str],
+) -> list[Measured]:
+    """Share of every check before and after with Wilson intervals, and the difference paired by prompt."""
+    old, new = check_answers(metas, before), check_answers(metas, after)
+
+    def side(checks: list[dict[str, bool | int]], name: str) -> dict[str, float]:
+        return {id: float(check[name]) for id, check in zip(ids, checks, strict=True)}
+
+    return [
+        measure(name, label, "share", "higher", side(old, name), side(new, name))
+        for name, label in LABELS.items()
+    ]

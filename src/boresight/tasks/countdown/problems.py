@@ -1,0 +1,202 @@
+"""Countdown problems: made up, read from files, and split so that training never sees a held-out one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import blake2b
+from itertools import combinations_with_replacement, permutations
+from pathlib import Path
+from typing import Any, Literal
+
+from boresight.core.errors import UserError
+from boresight.tasks.countdown.solver import OPERATIONS, reachable
+
+Split = Literal["train", "held_out"]
+HELD_OUT_SHARE = 0.1
+"""Share of all problems that is held out. A constant: another share would move problems between splits."""
+
+PATIENCE = 30_000
+"""Draws in a row that bring nothing new, after which `generate` gives up."""
+
+LAYOUTS = (("nums", "target"), ("numbers", "target"), ("input", "output"))
+"""Field names of numbers and target, in the order they are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Reach `target` with every one of `numbers`, once each."""
+
+    numbers: tuple[int, ...]
+    target: int
+    id: str
+
+    @property
+    def split(self) -> Split:
+        """`held_out` or `train`: a function of the problem alone, whatever the order of its numbers."""
+        key = f"{sorted(self.numbers)} {self.target}".encode()
+        place = int.from_bytes(blake2b(key, digest_size=8).digest()) / 2**64
+        return "held_out" if place < HELD_OUT_SHARE else "train"
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a row keeps of the problem, so that its completions can be scored."""
+        return {"numbers": list(self.numbers), "target": self.target}
+
+
+def problem(numbers: Sequence[int], target: int) -> Problem:
+    """A problem named after its numbers and target."""
+    return Problem(tuple(numbers), target, f"{'-'.join(map(str, numbers))}={target}")
+
+
+def generate(
+    count: int,
+    *,
+    seed: int,
+    split: Split = "train",
+    sizes: Sequence[int] = (3, 4),
+    low: int = 1,
+    high: int = 99,
+    targets: tuple[int, int] = (10, 99),
+) -> list[Problem]:
+    """`count` different solvable problems of one split, the same for the same seed.
+
+    Numbers are drawn evenly from `low` to `high`; random pairs of them are joined by random operations
+    until one value is left, and that is the target if it is a whole number within `targets`. Orders of
+    the same numbers are one problem. The splits are disjoint whatever the seeds.
+
+    Raises:
+        UserError: there are not that many such problems, as far as the drawing found.
+    """
+    rng = random.Random(seed)
+    found: dict[tuple[tuple[int, ...], int], Problem] = {}
+    fruitless = 0
+    while len(found) < count and fruitless < PATIENCE:
+        fruitless += 1
+        numbers = [rng.randint(low, high) for _ in range(rng.choice(sizes))]
+        value = _join(numbers, rng)
+        if value is None or value.denominator != 1 or not targets[0] <= value <= targets[1]:
+            continue
+        candidate = problem(numbers, int(value))
+        key = (tuple(sorted(numbers)), candidate.target)
+        if key not in found and candidate.split == split:
+            found[key] = candidate
+            fruitless = 0
+    if len(found) < count:
+        raise UserError(
+            f"countdown: there seem to be only {len(found)} {split} problems with {list(sizes)} numbers from "
+            f"{low} to {high} and targets from {targets[0]} to {targets[1]}; ask for fewer than {count}."
+        )
+    return list(found.values())
+
+
+def every(
+    size: int, *, split: Split = "train", low: int = 1, high: int = 99, targets: tuple[int, int] = (10, 99)
+) -> list[Problem]:
+    """Every solvable problem of one split with `size` numbers from `low` to `high`, numbers ascending.
+
+    For small ranges: three numbers up to 20 make some 12,000 problems and take half a second.
+    """
+    return [
+        candidate
+        for numbers in combinations_with_replacement(range(low, high + 1), size)
+        for value in reachable(numbers)
+        if value.denominator == 1 and targets[0] <= value <= targets[1]
+        if (candidate := problem(numbers, int(value))).split == split
+    ]
+
+
+def orders(given: Problem) -> list[Problem]:
+    """The problem with its numbers in every order.
+
+    The split ignores order, so they are more training data and never leak a held-out problem.
+    """
+    return [problem(numbers, given.target) for numbers in sorted(set(permutations(given.numbers)))]
+
+
+def read_problems(path: str | Path) -> list[Problem]:
+    """Problems of a JSONL, JSON or Parquet file in any of the public layouts.
+
+    `nums` or `numbers` is a list, `target` a number; or `input` is `"30,100,93"` and `output` is `"23"`.
+    An `id` field is kept; without one, a problem is named by its row.
+
+    Raises:
+        UserError: a missing file, or a row that is no problem; the message names the row and the field.
+    """
+    rows = enumerate(read_rows(path), start=1)
+    return [problem_of(row, f"{path}, row {number}", f"row-{number}") for number, row in rows]
+
+
+def problem_of(row: Mapping[str, Any], where: str, name: str = "") -> Problem:
+    """The problem in one row. `where` is named in errors; `name` is the id of a row that has none."""
+    for numbers_field, target_field in LAYOUTS:
+        if numbers_field in row and target_field in row:
+            break
+    else:
+        layouts = ", ".join("/".join(layout) for layout in LAYOUTS)
+        raise UserError(f"{where}: not a Countdown problem; give the fields {layouts}.")
+    numbers = row[numbers_field]
+    if isinstance(numbers, str):
+        numbers = numbers.split(",")
+    if not isinstance(numbers, Sequence) or not numbers:
+        raise UserError(f"{where}: {numbers_field} is {numbers!r}; give a list of whole numbers.")
+    whole = tuple(_whole(number, f"{where}: {numbers_field}") for number in numbers)
+    target = _whole(row[target_field], f"{where}: {target_field}")
+    return Problem(whole, target, str(row.get("id") or name))
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a JSONL, JSON or Parquet file, as dictionaries."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give a JSONL, JSON or Parquet file of problems.")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(path).to_pylist()
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        rows = _parse_json(text, str(path))
+        rows = rows if isinstance(rows, list) else [rows]
+    else:
+        lines = [line for line in text.splitlines() if line.strip()]
+        rows = [_parse_json(line, f"{path}, row {number}") for number, line in enumerate(lines, start=1)]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number}: not a JSON object; write one object per problem.")
+    return rows
+
+
+def _parse_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not valid JSON ({error.msg}); fix it there.") from None
+
+
+def _whole(number: Any, where: str) -> int:
+    if isinstance(number, str) and number.strip().isdecimal():
+        return int(number)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise UserError(f"{where} holds {number!r}; give whole numbers from 0.")
+    return number
+
+
+def _join(numbers: Sequence[int], rng: random.Random) -> Fraction | None:
+    """The value of a random expression over all the numbers, or None where it divides by zero."""
+    values: list[Fraction] = [Fraction(number) for number in numbers]
+    while len(values) > 1:
+        rng.shuffle(values)
+        a, b = values.pop(), values.pop()
+        operation = rng.choice(list(OPERATIONS))
+        if operation == "/" and b == 0:
+            return None
+        values.append(OPERATIONS[operation](a, b))
+    return values[0]
+
+
+TINY: dict[str, Any] = {"sizes": (3,), "low": 1, "high": 20, "targets": (10, 99)}
+"""The problems it is made for, as arguments of `boresight.tasks.countdown.generate`."""

@@ -1,0 +1,67 @@
+"""Countdown prompts in the wording that public models and data sets use.
+
+The wording is a data format: models trained on the public data expect it to the letter. It asks for each
+number to be used "once" and means exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Message, Prompt
+from boresight.tasks.countdown.problems import Problem
+from boresight.tasks.countdown.solver import Expression, render
+
+Style = Literal["chat", "base", "tiny"]
+
+QUESTION = (
+    "Using the numbers {numbers}, create an equation that equals {target}. You can use basic arithmetic "
+    "operations (+, -, *, /) and each number can only be used once. Show your work in <think> </think> tags. "
+    "And return the final answer in <answer> </answer> tags, for example <answer> (1 + 2) / 3 </answer>."
+)
+SYSTEM = (
+    "You are a helpful assistant. You first thinks about the reasoning process in the mind and then provides "
+    "the user with the answer."
+)
+BASE = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The "
+    "assistant first thinks about the reasoning process in the mind and then provides the user with the "
+    "answer.\nUser: {question}\nAssistant: Let me solve this step by step.\n"
+)
+
+
+def prompt(problem: Problem, style: Style = "chat") -> Prompt:
+    """The problem as a conversation that waits for its answer.
+
+    `chat` is TinyZero's wording for instruction-tuned models: a system and a user message. `base` is its
+    wording for base models, one message that ends inside the assistant's turn, to be used without a chat
+    template. Both leave `<think>` to the completion, as the cognitive-behaviours data does. `tiny` is the
+    short form for `countdown-tiny`: the numbers, an equals sign, the target.
+
+    Raises:
+        UserError: an unknown style.
+    """
+    if style not in get_args(Style):
+        raise UserError(f"style: there is no Countdown prompt {style!r}{nearest(style, get_args(Style))}.")
+    question = QUESTION.format(numbers=_listed(problem.numbers), target=problem.target)
+    messages: dict[Style, list[Message]] = {
+        "chat": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}],
+        "base": [{"role": "user", "content": BASE.format(question=question)}],
+        "tiny": [{"role": "user", "content": f"{' '.join(map(str, problem.numbers))} = {problem.target}"}],
+    }
+    return Prompt(messages[style], problem.id, problem.meta)
+
+
+def answered(
+    problem: Problem, style: Style, thoughts: str, solution: Expression, meta: Mapping[str, Any]
+) -> Demonstration:
+    """The prompt, then `thoughts` as they are and the solution between `<answer>` tags."""
+    answer: Message = {"role": "assistant", "content": f"{thoughts}<answer> {render(solution)} </answer>"}
+    return Demonstration([*prompt(problem, style).prompt, answer], problem.id, dict(meta))
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, numbers)) + "]"

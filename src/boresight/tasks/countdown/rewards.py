@@ -1,0 +1,105 @@
+"""Countdown rewards for training: batched functions of prompts, completions and the rows' own data.
+
+Every row must carry `numbers` (or `nums`) and `target`. The prompts are not looked at, so an answer that
+stands in a prompt earns nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from boresight.tasks.countdown.answer import Answer, Unreadable, read_answer
+from boresight.tasks.countdown.problems import Problem, problem_of
+from boresight.tasks.countdown.scorer import Mode, score
+
+Rows = Sequence[Mapping[str, Any]]
+
+FORMAT_REWARD = 0.1
+
+ARTEFACT = re.compile(
+    r"</?(?:div|span|p|br|html|body|table|script|img|a|b|i|ul|li|h[1-6])\b[^<>]{0,80}>"
+    r"|```|https?://|\bconfidence\s*:|\bas an ai\b|(.)\1{19}",
+    re.IGNORECASE,
+)
+"""Leftovers of other tasks and broken decoding: HTML, code fences, links, stock phrases, stuck characters."""
+ARTEFACT_PENALTY, MAX_ARTEFACTS = 0.1, 3
+FORM_CREDIT, OPERATOR_CREDIT, NUMBERS_CREDIT, NEAR_CREDIT = 0.1, 0.1, 0.2, 0.2
+NEAR = 10
+"""Distance from the target at which near-miss credit is down to nothing."""
+
+
+def plain(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+    """1 for a correct answer, 0.1 for a wrong one of the right form, else 0; strict scoring."""
+    return [
+        1.0 if verdict.correct else FORMAT_REWARD * verdict.formatted
+        for verdict in _scores(completions, rows, "strict")
+    ]
+
+
+def correct(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+    """1 for a correct answer, else 0; strict scoring."""
+    return [verdict.reward for verdict in _scores(completions, rows, "strict")]
+
+
+def compat(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+    """The public 0 / 0.1 / 1 grader, faults included."""
+    return [verdict.reward for verdict in _scores(completions, rows, "compat")]
+
+
+def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+    """1 for a correct answer; for others partial credit, less a penalty for artefacts; from -0.3 to 1.
+
+    The partial credit of an answer of the right form is the sum of 0.1 for the form, 0.1 for using an
+    operator, 0.2 times the share of the numbers it uses rightly, and up to 0.2 for a value near the target.
+    Each artefact costs 0.1, the first three count, also beside a correct answer.
+
+    It follows the reward of a study whose RLOO run ended at a score of 0.12, below the 0.18 of its start,
+    where the plain reward (with some thirty times the rollouts) took the same base model from 0.30 to 0.64
+    correct. It pays for wrong answers, so compare it with `plain` before trusting it.
+    """
+    pairs = zip(completions, map(_problem, rows), strict=True)
+    return [_shaped(completion, problem) for completion, problem in pairs]
+
+
+def _shaped(completion: str, problem: Problem) -> float:
+    artefacts = min(MAX_ARTEFACTS, sum(1 for _ in ARTEFACT.finditer(completion)))
+    penalty = ARTEFACT_PENALTY * artefacts
+    if score(completion, problem.numbers, problem.target).correct:
+        return 1.0 - penalty
+    try:
+        answer = read_answer(completion)
+    except Unreadable:
+        return -penalty
+    return _partial_credit(answer, problem) - penalty
+
+
+def _partial_credit(answer: Answer, problem: Problem) -> float:
+    credit = FORM_CREDIT
+    if any(operator in answer.expression for operator in "+-*/"):
+        credit += OPERATOR_CREDIT
+    credit += NUMBERS_CREDIT * _share_used(answer.numbers, problem.numbers)
+    if answer.value is not None:
+        distance = float(min(NEAR, abs(answer.value - problem.target)))
+        credit += NEAR_CREDIT * (1 - distance / NEAR)
+    return credit
+
+
+def _share_used(used: Sequence[int], given: Sequence[int]) -> float:
+    """Numbers used as often as given, over all numbers that are used or given."""
+    left = list(given)
+    for number in used:
+        if number in left:
+            left.remove(number)
+    shared = len(given) - len(left)
+    return shared / (len(used) + len(left))
+
+
+def _scores(completions: Sequence[str], rows: Rows, mode: Mode) -> list[Any]:
+    pairs = zip(completions, map(_problem, rows), strict=True)
+    return [score(completion, problem.numbers, problem.target, mode) for completion, problem in pairs]
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
+    return problem_of(row, "reward")

@@ -1,0 +1,87 @@
+"""A search for the solution, written out in the words of the tiny model.
+
+A bare answer asks for everything between two tokens. Here every try is a token of its own: for each pair of
+the three numbers what the two can make (sum, difference, product, quotient), an equals sign, and what the
+third leaves to be made, until one of these is one of those.
+
+    3 7 8 = 29     <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer>
+
+21 is 29 - 8, and 3 and 7 have it as their product. A blank stands for what is not whole or beyond 99, and a
+semicolon for a pair given up. This is backward chaining with backtracking (`traces` has both in English).
+"""
+
+from __future__ import annotations
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration
+from boresight.tasks.countdown.problems import Problem
+from boresight.tasks.countdown.prompts import answered
+from boresight.tasks.countdown.solver import Expression, solutions
+
+LARGEST = 99
+"""The largest number the tiny model has a word for."""
+BLANK, NEXT_PAIR = "_", ";"
+
+
+def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
+    """A problem with three numbers, the search through its pairs in their order, and the solution found.
+
+    One problem in fifty needs a number beyond 99 or a fraction on the way. Its search ends without
+    success, and any solution follows. Not `written`, the same solution is given at once.
+
+    Raises:
+        UserError: not three numbers, or a problem that has no solution.
+    """
+    if len(asked.numbers) != 3:
+        raise UserError(f"countdown: the search is for three numbers, not {len(asked.numbers)}; use `trace`.")
+    words, found = _search(*asked.numbers, target=asked.target)
+    solution = found or next(solutions(asked.numbers, asked.target), None)
+    if solution is None:
+        numbers = ", ".join(map(str, asked.numbers))
+        raise UserError(f"countdown: {numbers} cannot make {asked.target}; drop the problem.")
+    thoughts = f"<think> {' '.join(words)} </think> " if written else ""
+    return answered(asked, "tiny", thoughts, solution, asked.meta)
+
+
+def _search(a: int, b: int, c: int, *, target: int) -> tuple[list[str], Expression | None]:
+    """The words of the search and the solution it ends with, if it does."""
+    words: list[str] = []
+    for x, y, last in ((a, b, c), (a, c, b), (b, c, a)):
+        made = _made(x, y)
+        words += [*(_word(value) for value, _ in made), "="]
+        for needed, operation, swapped in _needed(target, last):
+            words.append(_word(needed))
+            pair = next((how for value, how in made if value == needed), None)
+            if pair is not None and words[-1] != BLANK:
+                return words, (operation, last, pair) if swapped else (operation, pair, last)
+        words.append(NEXT_PAIR)
+    return words, None
+
+
+def _made(x: int, y: int) -> list[tuple[int | None, Expression]]:
+    """What two numbers make, and how: the larger comes first where the order matters."""
+    high, low = max(x, y), min(x, y)
+    return [
+        (x + y, ("+", x, y)),
+        (high - low, ("-", high, low)),
+        (x * y, ("*", x, y)),
+        (_quotient(high, low), ("/", high, low)),
+    ]
+
+
+def _needed(target: int, last: int) -> list[tuple[int | None, str, bool]]:
+    """What a pair must make, the operation that then finishes it, and whether `last` stands left of that."""
+    return [
+        (abs(target - last), "+" if target >= last else "-", target < last),
+        (target + last, "-", False),
+        (_quotient(target, last), "*", False),
+        (target * last, "/", False),
+    ]
+
+
+def _quotient(a: int, b: int) -> int | None:
+    return a // b if b and a % b == 0 else None
+
+
+def _word(value: int | None) -> str:
+    return BLANK if value is None or value > LARGEST else str(value)

@@ -1,0 +1,74 @@
+"""Whether the backward finds its activations in memory or computes them again: by an estimate, unless told.
+
+Recomputing costs about a third more arithmetic (a second forward of every layer) and a few per cent of
+the memory; the numbers are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.config.recipe import Recipe
+from boresight.models.packed.plan import causal_model
+from boresight.training.distributed import collectives
+from boresight.training.memory import activation_gb, available_gb, training_state_gb
+
+SPARE = 0.9
+"""Share of the free memory that an estimate may fill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen, and the estimate it rests on, GB: with activations kept, without, and what is free."""
+
+    recompute: bool
+    kept_gb: float
+    recomputed_gb: float
+    free_gb: float
+    asked: bool
+
+    def __str__(self) -> str:
+        """One sentence for the terminal."""
+        what = "computed again in the backward" if self.recompute else "kept for the backward"
+        why = "train.activations says so" if self.asked else "by estimate"
+        return (
+            f"Activations are {what} ({why}): training needs about {self.kept_gb:.1f} GB more if they are "
+            f"kept, {self.recomputed_gb:.1f} GB if not; {self.free_gb:.1f} GB are free."
+        )
+
+
+def settle(recipe: Recipe, policy: Any, longest: int) -> Choice:
+    """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
+
+    `longest` is the longest row, tokens: a row is never split, so a forward may hold more than
+    `train.tokens_per_forward`.
+    """
+    base = causal_model(policy)
+    shape = base.config.get_text_config()
+    tokens = max(recipe.train.tokens_per_forward, longest)
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    state = training_state_gb(trained)
+    sizes = {
+        recompute: state
+        + activation_gb(
+            tokens,
+            layers=shape.num_hidden_layers,
+            hidden=shape.hidden_size,
+            intermediate=getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size,
+            recompute=recompute,
+        )
+        for recompute in (False, True)
+    }
+    free, mode = available_gb(), recipe.train.activations
+    too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
+    choice = Choice(
+        recompute=collectives.from_first(too_much) if mode == "auto" else mode == "recompute",
+        kept_gb=sizes[False],
+        recomputed_gb=sizes[True],
+        free_gb=free,
+        asked=mode != "auto",
+    )
+    if choice.recompute:
+        base.activation_checkpointing_enable()
+    return choice

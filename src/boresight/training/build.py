@@ -1,0 +1,154 @@
+"""What a run needs besides its model, for data that is given and for answers that are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.batching import Plan, plan
+from boresight.data.prepare import Prepared, prompt_of
+from boresight.data.rows import Row
+from boresight.data.stop_tokens import stop_token_ids
+from boresight.models.eval_mode import arithmetic
+from boresight.models.lora import adapters_off
+from boresight.models.reference.cache import cached_reference
+from boresight.models.reference.frozen import Reference, StoredReference, frozen_copy, live_reference
+from boresight.scorers.rewards import Judge
+from boresight.stats.paired import ByRow
+from boresight.training.distributed import collectives
+from boresight.training.forward import Kind
+from boresight.training.logging.logger import counting
+from boresight.training.loop import Batch, Batches
+from boresight.training.probes.kl import KLProbe
+from boresight.training.rollouts.importance import ImportanceGate
+from boresight.training.rollouts.rollout import (
+    Draw,
+    GroupRollouts,
+    OnlinePrompt,
+    PairRollouts,
+    Rollouts,
+    Scorer,
+    as_sampled,
+    sampler,
+)
+from boresight.training.rollouts.vllm import VllmRollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Batches to train on, rows and probes to measure with, and the reference both compare against."""
+
+    batches: Batches
+    eval_rows: Sequence[Row]
+    reference: Reference | None
+    probes: Sequence[Callable[[int], ByRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineBatches:
+    """Rows of a fixed data set in the planned order."""
+
+    rows: Sequence[Row]
+    plan: Plan
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return self.plan.steps
+
+    def batch(self, step: int) -> Batch:
+        """Rows of step `step`."""
+        return Batch([self.rows[index] for index in self.plan.indices(step)])
+
+    def used(self) -> list[Row]:
+        """Every row that any step will see."""
+        return [self.rows[index] for index in self.plan.used()]
+
+
+def plan_of(recipe: Recipe, rows: int) -> Plan:
+    """Order of `rows` training rows under the recipe."""
+    train = recipe.train
+    return plan(rows, train.batch, epochs=train.epochs, steps=train.steps, seed=train.seed)
+
+
+def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Console) -> Parts:
+    """Given answers: the reference is computed once, now, for every row that will be looked at."""
+    batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
+    reference = None
+    if kind.needs_reference and recipe.method.wants_reference:
+        rows = collectives.share([*batches.used(), *data.eval.rows])
+        alike = arithmetic(policy, recipe.model.dtype)
+        with alike, counting(console, "reference log-probabilities", len(rows)) as on_rows:
+            own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+        reference = _of_all(own)
+    probes = []
+    if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:
+        probes.append(KLProbe(policy, data.eval.rows[: recipe.evaluate.kl_rows]))
+    return Parts(batches, data.eval.rows, reference, probes)
+
+
+def _of_all(own: StoredReference) -> StoredReference:
+    """The reference of all rows: every process has looked up or computed its share."""
+    parts = collectives.gather_tensors({key.hex(): sums for key, sums in own.table.items()})
+    return StoredReference({bytes.fromhex(key): sums for part in parts for key, sums in part.items()})
+
+
+def judge_of(recipe: Recipe) -> Judge | None:
+    """The rewards of a recipe, loaded; None where it names none."""
+    return Judge(recipe.reward) if recipe.reward else None
+
+
+def online(
+    recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, judge: Judge | None
+) -> Parts:
+    """Sampled answers: a judge, and samplers for the policy and the reference.
+
+    Raises:
+        UserError: the recipe names no reward.
+    """
+    if judge is None:
+        raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
+    temperature = recipe.rollout.temperature
+    ends = stop_token_ids(policy)
+    frozen = frozen_copy(policy) if recipe.method.wants_reference else None
+    served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
+    gate = ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward)
+    rollouts = Rollouts(
+        prompts=[
+            OnlinePrompt(row.id, row.prompt, example.meta, prompt_of(example))
+            for row, example in zip(data.train.rows, data.train.examples, strict=True)
+        ],
+        plan=plan_of(recipe, len(data.train.rows)),
+        draw=served.draw if served else sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        scorer=Scorer(judge, tokenizer),
+        complete=gate if served else as_sampled,
+    )
+    reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
+    batches = _batches(recipe, kind, rollouts, frozen, ends, served.draw_reference if served else None)
+    return Parts(batches, [], reference, [])
+
+
+def _batches(
+    recipe: Recipe,
+    kind: Kind,
+    rollouts: Rollouts,
+    frozen: Any,
+    ends: tuple[int, ...],
+    draw_reference: Draw | None = None,
+) -> GroupRollouts | PairRollouts:
+    """Groups, or pairs whose other side `frozen` draws with its adapters off, unless another sampler does."""
+    if kind.samples == "group":
+        return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
+    from_frozen = sampler(frozen, recipe.rollout, ends, recipe.train.seed)
+
+    def draw_here(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:
+        with adapters_off(frozen):
+            return from_frozen(prompts, k, step)
+
+    return PairRollouts(rollouts, draw_reference or draw_here)

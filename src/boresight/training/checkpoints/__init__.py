@@ -1,0 +1,1 @@
+"""Save and resume a run: weights, optimizer and random state."""

@@ -1,0 +1,149 @@
+"""Weights and training state on disk: standard formats, written whole or not at all.
+
+    step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
+    step-40/state.safetensors     optimiser moments and random states
+    step-40/state.json            step and learning-rate sum
+
+Nothing is pickled. A folder appears under its final name only once everything in it is on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from boresight.models import lora
+from boresight.models.lora import has_adapters
+from boresight.training.checkpoints import random_state
+
+
+def save_model(
+    policy: Any, tokenizer: Any, folder: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them.
+
+    `weights` by name stand in for the policy's own, where it holds only a part of them.
+    """
+    lora.save(policy, folder, tokenizer, weights)
+
+
+def save_state(
+    folder: Path, policy: Any, tokenizer: Any, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Write everything that continuing after `progress["step"]` steps needs."""
+    with _whole(folder) as part:
+        save_model(policy, tokenizer, part / "model")
+        save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
+        (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
+
+
+def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put weights, optimiser and random states back; returns the saved progress."""
+    _load_weights(policy, folder / "model")
+    tensors = load_file(folder / "state.safetensors")
+    for index, parameter in enumerate(_parameters(optimizer)):
+        # The step count too: fused AdamW on a GPU reads it there.
+        optimizer.state[parameter] = {
+            name: tensors[f"{index}.{name}"].to(parameter.device)
+            for name in ("exp_avg", "exp_avg_sq", "step")
+        }
+    random_state.restore(tensors)
+    progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return progress
+
+
+def latest_sound(run: Path) -> Path | None:
+    """The newest checkpoint whose files still have the hashes they were saved with."""
+    return next((folder for folder in newest_first(run) if _is_sound(folder)), None)
+
+
+def newest_first(run: Path) -> list[Path]:
+    """Every checkpoint that stands under its final name."""
+    found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """The number of steps after which a checkpoint was written."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def drop_older(run: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the `keep` newest checkpoints and that of step `best`."""
+    for folder in newest_first(run)[keep:]:
+        if step_of(folder) != best:
+            shutil.rmtree(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        saved = json.loads((folder / "state.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(saved == _hashes(folder))
+
+
+def _load_weights(policy: Any, folder: Path) -> None:
+    if has_adapters(policy):
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(policy, load_peft_weights(str(folder), device="cpu"))
+        return
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    policy.load_state_dict(tensors, strict=False)
+    policy.tie_weights()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{index}.{name}": value.detach().cpu().contiguous()
+        for index, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state[parameter].items()
+    }
+
+
+class _whole:
+    """Context: a temporary folder that takes its final name when the block succeeds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir(parents=True)
+        return self._part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self._part, ignore_errors=True)
+            return
+        try:
+            for file in self._part.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+        except OSError:  # a disk may notice only now that it is full
+            shutil.rmtree(self._part, ignore_errors=True)
+            raise
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        self._part.rename(self._folder)

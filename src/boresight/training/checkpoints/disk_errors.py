@@ -1,0 +1,54 @@
+"""A disk that takes no more, in one sentence that says what is whole and how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.training.checkpoints.checkpoint import latest_sound
+
+REASONS = {
+    errno.ENOSPC: "no space is left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would become larger than this system allows",
+    errno.ENOTDIR: "a part of its path is a file",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "it may not be written",
+    errno.EPERM: "it may not be written",
+}
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Inside it, a failure to write becomes a `UserError`; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        reason = REASONS.get(_number(error))
+        if reason is None:
+            raise
+        where = getattr(error, "filename", None) or folder
+        remedy = "make room" if _number(error) in FULL else "make it writable"
+        raise UserError(f"{where}: {reason}; {remedy} {_what_next(folder)}") from error
+
+
+def _number(error: Exception) -> int:
+    """The system's number of an error; safetensors tells it in words alone. 0 where there is none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found and type(error).__name__ == "SafetensorError" else 0
+
+
+def _what_next(folder: Path) -> str:
+    sound = latest_sound(folder)
+    if sound is None:
+        return "or give another folder with --run, and start again: there is no checkpoint yet."
+    return f"and go on with --resume: {sound} is whole."

@@ -1,0 +1,150 @@
+"""Checkpoints of a model that is spread over processes: every process writes its part, any number reads.
+
+    step-40/weights/*.safetensors       what is trained, in parts
+    step-40/optimizer/*.safetensors     Adam's moments, in parts
+    step-40/state.json                  progress, Adam's step counts, hashes
+
+Written and read by `torch.distributed.checkpoint` in its safetensors format. The reader takes whole files
+as well, so a run may go on with its weights spread after it began with whole ones, and the other way
+round. The folder must be on storage that all processes share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from boresight.training.distributed import collectives
+
+WEIGHTS, OPTIMIZER = "weights", "optimizer"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def is_sharded_checkpoint(folder: Path) -> bool:
+    """Whether `save_shards` wrote the checkpoint."""
+    return (folder / WEIGHTS).is_dir()
+
+
+def save_shards(
+    folder: Path, policy: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Write what continuing after `progress["step"]` steps needs; to be called by all processes."""
+    part = folder.with_name(f".{folder.name}.part")
+    if collectives.is_first():
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    collectives.wait()
+    _write(part / WEIGHTS, _weights(policy))
+    _write(part / OPTIMIZER, _moments(optimizer))
+    own = sorted(part.rglob("*.safetensors"))[collectives.rank() :: collectives.world()]
+    hashes = {str(f.relative_to(part)): hashlib.sha256(f.read_bytes()).hexdigest() for f in own}
+    everyones = {name: digest for some in collectives.gather(hashes) for name, digest in some.items()}
+    if collectives.is_first():
+        state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
+        with (part / "state.json").open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # the shards' writer has done so with its own
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    collectives.wait()
+
+
+def load_shards(folder: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put weights and optimiser back, whatever is spread and over how many; returns the saved progress.
+
+    The random state is not kept: with several processes dropout is seeded by the step.
+    """
+    progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    in_parts = is_sharded_checkpoint(folder)
+    moments = {
+        f"{index}.{name}": torch.zeros_like(parameter)
+        for index, parameter in _numbered(optimizer)
+        for name in MOMENTS
+        if not in_parts or str(index) in progress["adam_steps"]
+    }
+    _read(folder / (WEIGHTS if in_parts else "model"), _weights(policy))
+    _read(folder / OPTIMIZER if in_parts else folder, moments)
+    steps = progress["adam_steps"] if in_parts else _whole_step_counts(folder)
+    for index, parameter in _numbered(optimizer):
+        if str(index) in steps:
+            state = {name: moments[f"{index}.{name}"] for name in MOMENTS}
+            step = torch.tensor(float(steps[str(index)]), device=parameter.device)
+            optimizer.state[parameter] = state | {"step": step}
+    return progress
+
+
+def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
+    with _quiet():
+        dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
+
+
+def _read(folder: Path, into: dict[str, Tensor]) -> None:
+    """Fill tensors, whole or in parts, in place."""
+    with _quiet():
+        dcp.load(
+            into,
+            storage_reader=dcp.HuggingFaceStorageReader(str(folder)),
+            no_dist=not dist.is_initialized(),
+        )
+
+
+def _weights(policy: nn.Module) -> dict[str, Tensor]:
+    """What is trained, under the names that PEFT and transformers save it with."""
+    trained = {name: p for name, p in policy.named_parameters() if p.requires_grad}
+    return {name.replace(".default.", "."): p.detach() for name, p in trained.items()}
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{index}.{name}": optimizer.state[parameter][name]
+        for index, parameter in _numbered(optimizer)
+        for name in MOMENTS
+        if parameter in optimizer.state
+    }
+
+
+def _step_counts(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Updates that each parameter has had, by its number."""
+    return {
+        str(i): float(optimizer.state[p]["step"]) for i, p in _numbered(optimizer) if p in optimizer.state
+    }
+
+
+def _whole_step_counts(folder: Path) -> dict[str, float]:
+    with safe_open(folder / "state.safetensors", framework="pt") as file:
+        names = [name for name in file.keys() if name.endswith(".step")]  # noqa: SIM118
+        return {name.removesuffix(".step"): float(file.get_tensor(name)) for name in names}
+
+
+def _numbered(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, nn.Parameter]]:
+    return enumerate(p for group in optimizer.param_groups for p in group["params"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's remarks on its formats, and on loading in one process, off the terminal."""
+    log = logging.getLogger("torch.distributed.checkpoint")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,234 @@
+"""Several processes, one run: each does its share of the work, and every one learns all results.
+
+    torchrun --nproc-per-node 2 -m boresight train RECIPE
+
+Every process knows the whole batch of a step, takes its share of it (`share`, `in_shares`), and adds its
+gradients to everybody's (`replicas.py`). Numbers, samples and rewards travel as JSON or safetensors over the
+processor's network, gradients over the accelerator's. The first process alone writes the run folder.
+
+Alone, every function here is the identity, and nothing of `torch.distributed` is touched.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+from boresight.data.rows import Row
+from boresight.training.checkpoints import checkpoint
+
+V = TypeVar("V")
+
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for one that is still alive, which may be reading data or writing a checkpoint.
+A dead one is noticed at once, by its closed connection."""
+
+_store: Any = None
+
+
+def world() -> int:
+    """How many processes make this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes."""
+    return rank() == 0
+
+
+# ---------------------------------------------------------------------------------------------- joining
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside the block the processes that torchrun has started belong together; alone it does nothing.
+
+    An error that every process meets is raised by the first to meet it. The others exit in silence,
+    so one sentence is printed and not one a process.
+    """
+    if dist.is_initialized() or not _started_together():
+        yield
+        return
+    _join()
+    try:
+        yield
+        gc.collect()  # a sharded model lies in cycles, and would keep the group's threads alive
+        dist.destroy_process_group()
+    except BaseException as error:
+        if _speaks_first():
+            raise
+        raise SystemExit(2 if isinstance(error, UserError) else 1) from None
+
+
+def _started_together() -> bool:
+    """Whether torchrun, or something like it, has started this process as one of several."""
+    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    return told <= os.environ.keys() and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def _join() -> None:
+    global _store
+    _store, number, count = next(dist.rendezvous("env://"))
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, store=_store, rank=number, world_size=count, timeout=PATIENCE)
+
+
+def _speaks_first() -> bool:
+    """Whether no other process has spoken; torchrun keeps the score, so it survives any of them."""
+    try:
+        return bool(_store.add("boresight/spoken", 1) == 1)
+    except RuntimeError:  # the machine that keeps it is gone: better said twice than never
+        return True
+
+
+@contextmanager
+def noticing_losses(run: Path) -> Iterator[None]:
+    """Inside the block the death of another process ends this one as a signal would: with one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world() == 1 or not _is_loss(error):
+            raise
+        last = checkpoint.latest_sound(run)
+        good = f"{last} is good: go on with --resume" if last else "there is no checkpoint to go on from"
+        raise Interrupted(f"another process of this run has died; {good}.") from error
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    """gloo raises a plain RuntimeError, so its words must do."""
+    return isinstance(error, dist.DistError) or any(
+        word in str(error) for word in ("gloo", "Connection closed", "Connection reset", "NCCL")
+    )
+
+
+# --------------------------------------------------------------------------------------------- talking
+
+
+def from_first(value: Any) -> Any:
+    """What the first process holds, JSON; the others' own value is not looked at."""
+    return gather(value if is_first() else None)[0]
+
+
+def path_from_first(make: Callable[[], Path | None]) -> Path | None:
+    """What `make` returns in the first process, the only one that calls it."""
+    found = from_first(str(make() or "") if is_first() else "")
+    return Path(found) if found else None
+
+
+def anyone(flag: bool) -> bool:
+    """Whether any process says so."""
+    if world() == 1:
+        return flag
+    said = torch.tensor(int(flag))
+    dist.all_reduce(said, dist.ReduceOp.MAX)
+    return bool(said)
+
+
+def wait() -> None:
+    """Go on when every process has come here."""
+    anyone(False)
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """The block is run by the first process of every machine, then by the others: downloads are shared."""
+    early = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not early:
+        wait()
+    yield
+    if early:
+        wait()
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's value, JSON, by rank."""
+    if world() == 1:
+        return [value]
+    return [json.loads(part) for part in _gather_bytes(json.dumps(value).encode())]
+
+
+def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Every process's tensors, on the CPU, by rank."""
+    if world() == 1:
+        return [tensors]
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return [load_tensors(part) for part in _gather_bytes(save_tensors(own))]
+
+
+def _gather_bytes(own: bytes) -> list[bytes]:
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world())]
+    dist.all_gather(sizes, torch.tensor([len(own)]))
+    mine = torch.zeros(int(max(sizes)), dtype=torch.uint8)
+    mine[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+    parts = [torch.empty_like(mine) for _ in sizes]
+    dist.all_gather(parts, mine)
+    return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+
+# --------------------------------------------------------------------------------------------- sharing
+
+
+def share(rows: Sequence[Row], number: int | None = None) -> list[Row]:
+    """The rows of process `number` (this one): dealt longest first, back and forth, so tokens balance."""
+    count, number = world(), rank() if number is None else number
+    if count == 1:
+        return list(rows)
+    longest_first = sorted(rows, key=lambda row: -row.tokens)
+    rounds = [longest_first[start : start + count] for start in range(0, len(rows), count)]
+    places = [number if turn % 2 == 0 else count - 1 - number for turn in range(len(rounds))]
+    return [dealt[place] for dealt, place in zip(rounds, places, strict=True) if place < len(dealt)]
+
+
+def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[V]:
+    """`work` on every index below `count`, each process on its own; the results, JSON, in order for all.
+
+    `work` is called in every process, with no index where there are fewer than processes.
+    """
+    if world() == 1:
+        return list(work(range(count)))
+    results: list[Any] = [None] * count
+    for number, part in enumerate(gather(list(work(range(rank(), count, world()))))):
+        results[number :: world()] = part
+    return results
+
+
+class Silent:
+    """Stands in for the tracker in all processes but the first, which logs for everybody."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []
+        self.stopping = False
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
+        """Numbers are everybody's, so the first process logs the same."""
+
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """The first process says it."""

@@ -1,0 +1,89 @@
+"""One model in several processes: gradients added up, weights that stay the same.
+
+Each process back-propagates sums of `loss * weight` over its share of the rows. Added over processes and
+divided once, by the weight of the whole batch, they are the update that a single process makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from boresight.core.errors import UserError
+from boresight.training.distributed import collectives
+
+BUCKET = 16 << 20
+"""Gradient elements that are summed in one message: 64 MB in float32."""
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over processes, one bucket a message.
+
+    A parameter that has no gradient anywhere keeps none: to the optimiser that is not a zero.
+    Sharded parameters are left alone, since their backward has summed them.
+    """
+    if collectives.world() == 1 or any(is_sharded(p) for p in parameters):
+        return
+    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
+    dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
+    used = [p for p, has in zip(parameters, has_gradient.tolist(), strict=True) if has]
+    for parameter in used:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    for bucket in _buckets([p.grad for p in used if p.grad is not None]):
+        flat = torch.cat([grad.reshape(-1) for grad in bucket])
+        dist.all_reduce(flat)
+        parts = flat.split([grad.numel() for grad in bucket])
+        torch._foreach_copy_(bucket, [p.view_as(grad) for p, grad in zip(parts, bucket, strict=True)])
+
+
+def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients of one precision, in order, up to `BUCKET` elements at a time."""
+    bucket: list[Tensor] = []
+    for grad in grads:
+        full = sum(g.numel() for g in bucket) + grad.numel() > BUCKET
+        if bucket and (full or bucket[0].dtype != grad.dtype):
+            yield bucket
+            bucket = []
+        bucket.append(grad)
+    if bucket:
+        yield bucket
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether each process holds a part of the parameter only."""
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(parameter, DTensor)
+
+
+def reseed(seed: int, step: int) -> None:
+    """Dropout of one step: other masks in every process, and nothing to save for a resumed run."""
+    if collectives.world() > 1:
+        torch.manual_seed(int(np.random.SeedSequence((seed, step, collectives.rank())).generate_state(1)[0]))
+
+
+def check_replicas(policy: nn.Module, when: str) -> None:
+    """Compare the weights of all processes, bit by bit through an integer sum.
+
+    Raises:
+        UserError: two processes hold different ones, which would train different models as one.
+    """
+    if collectives.world() == 1 or any(is_sharded(p) for p in policy.parameters()):
+        return
+    total = sum(int(_bits(p.detach()).sum(dtype=torch.int64)) for p in policy.parameters()) % (1 << 63)
+    sums = collectives.gather(total)
+    if len(set(sums)) > 1:
+        odd = next(number for number, other in enumerate(sums) if other != sums[0])
+        raise UserError(
+            f"process {odd} holds other weights than process 0 {when}; start all of them from the same "
+            "files, on machines with the same software."
+        )
+
+
+def _bits(values: Tensor) -> Tensor:
+    return values.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])

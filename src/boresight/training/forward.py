@@ -1,0 +1,176 @@
+"""From rows to what a loss eats: one function per kind of input.
+
+`KINDS` is the only place that knows both. A new pairwise method needs nothing here; a new kind of
+input needs its dataclass in `methods/inputs.py` and one entry below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from boresight.data.rows import Row
+from boresight.methods.inputs import (
+    GroupLogps,
+    OnlinePairLogps,
+    PairLogps,
+    PairScores,
+    PolicyPairLogps,
+    SequenceLogps,
+)
+from boresight.models.kernels.to_device import like, to_device
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.reference.frozen import Reference
+from boresight.models.reward import completion_scores
+
+Rows = Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an input type needs and how it is computed.
+
+    `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
+    log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
+    where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
+    sampled during training, and `samples` says how: a group of the policy's, or a pair with one of the
+    reference's. `head` is the model's: a language model's, or one scalar per sequence.
+    """
+
+    data: str
+    needs_reference: bool
+    build: Callable[[Any, Reference | None, Rows, float], Any]
+    unmoved: Callable[[Reference | None, Rows], Any | None] = lambda reference, rows: None
+    head: Literal["lm", "score"] = "lm"
+    samples: Literal["group", "pair"] | None = None
+
+    @property
+    def online(self) -> bool:
+        """Whether answers are sampled during training."""
+        return self.data == "prompt"
+
+
+def _sequence(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> SequenceLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    return SequenceLogps(policy=logps.sums[:, 0], length=logps.lengths[:, 0])
+
+
+def _policy_pair(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> PolicyPairLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    return PolicyPairLogps(*logps.sums.unbind(1), *logps.lengths.unbind(1))
+
+
+def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
+    assert reference is not None
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    ref = like(reference(rows), logps.sums)
+    return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
+
+
+def _unmoved_pair(reference: Reference | None, rows: Rows) -> PairLogps | None:
+    if reference is None:
+        return None
+    ref = reference(rows)
+    return PairLogps(*ref.unbind(1), *ref.unbind(1), *like(_lengths(rows), ref).unbind(1))
+
+
+def _online_pair(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> OnlinePairLogps:
+    pair = _pair(model, reference, rows, temperature)
+    won_by_ref = torch.tensor([row.from_reference[0] for row in rows])
+    return OnlinePairLogps(
+        **{f.name: getattr(pair, f.name) for f in fields(pair)},
+        chosen_from_ref=to_device(won_by_ref, pair.policy_chosen.device),
+    )
+
+
+def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    drawn = like(_sampled_logps(rows), logps.sums)
+    old = torch.where(drawn.isnan(), logps.sums.detach(), drawn)
+    ref = old if reference is None else like(reference(rows), old)
+    return _group_of(rows, logps.sums, old, ref, logps.lengths)
+
+
+def _unmoved_group(reference: Reference | None, rows: Rows) -> GroupLogps | None:
+    """With a reference there is none: its log-probabilities of fresh samples are not stored."""
+    old = _sampled_logps(rows)
+    if reference is not None or old.isnan().any():
+        return None
+    return _group_of(rows, old, old, old, _lengths(rows))
+
+
+def _group_of(rows: Rows, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
+    truncated = torch.tensor([[c.truncated for c in row.completions] for row in rows])
+    importance = torch.tensor([[c.importance for c in row.completions] for row in rows])
+    return GroupLogps(
+        policy=policy,
+        old=old,
+        ref=ref,
+        reward=like(torch.tensor([row.scores for row in rows]), old),
+        length=length,
+        truncated=to_device(truncated, old.device),
+        importance=like(importance, old),
+    )
+
+
+def _sampled_logps(rows: Rows) -> Tensor:
+    """Log-probabilities under the policy that sampled, `(rows, k)`; NaN for other text."""
+    return torch.tensor(
+        [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
+    )
+
+
+def _lengths(rows: Rows) -> Tensor:
+    """Scored tokens of each completion, `(rows, k)`."""
+    return torch.tensor([[float(c.scored) for c in row.completions] for row in rows])
+
+
+def _pair_scores(
+    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+) -> PairScores:
+    chosen, rejected = completion_scores(model, rows).unbind(1)
+    gaps = [row.scores[0] - row.scores[1] if row.scores else 0.0 for row in rows]
+    return PairScores(chosen, rejected, like(torch.tensor(gaps), chosen))
+
+
+KINDS: dict[type[Any], Kind] = {
+    SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
+    PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
+    PairLogps: Kind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
+    PairScores: Kind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
+    OnlinePairLogps: Kind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
+    GroupLogps: Kind(
+        data="prompt", needs_reference=True, build=_group, unmoved=_unmoved_group, samples="group"
+    ),
+}
+
+
+def at_reference(x: Any) -> Any:
+    """The same inputs with the policy's log-probabilities replaced by the reference's.
+
+    This is what every method must see before the first step, so `loss(at_reference(x))` is the
+    value the step-0 check expects, whatever the method. Inputs without a reference come back as
+    they are.
+    """
+    if not isinstance(x, PairLogps):
+        return x
+    return replace(x, policy_chosen=x.ref_chosen, policy_rejected=x.ref_rejected)
+
+
+def largest_log_ratio(x: Any) -> float | None:
+    """max |log pi - log ref| over the batch, nats; None for inputs without a reference."""
+    if not isinstance(x, PairLogps):
+        return None
+    both: Tensor = torch.cat([x.chosen_logratio, x.rejected_logratio])
+    return float(both.detach().abs().max())

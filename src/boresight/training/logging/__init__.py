@@ -1,0 +1,1 @@
+"""Write metrics to files, the terminal and experiment trackers."""

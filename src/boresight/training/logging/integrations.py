@@ -1,0 +1,216 @@
+"""Metrics to W&B, TensorBoard or trackio, under the names that trainers built on transformers log.
+
+    train: {trackers: [tensorboard]}
+
+None is on by default, and the run folder holds everything either way. A tracker that fails while the run
+goes on is left out from then on, with a sentence: a run is not lost to a dashboard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from boresight.core.errors import UserError
+
+if TYPE_CHECKING:
+    from boresight.config.recipe import Recipe
+    from boresight.methods.base import MethodConfig
+    from boresight.training.logging.logger import Tracker
+
+PROJECT = "boresight"
+"""Project name where WANDB_PROJECT or TRACKIO_PROJECT does not set one."""
+
+USUAL_NAMES = {
+    "lr": "learning_rate",
+    "margin": "rewards/margins",
+    "accuracy": "rewards/accuracies",
+    "chosen_logratio": "rewards/chosen",
+    "rejected_logratio": "rewards/rejected",
+    "chosen_logps": "logps/chosen",
+    "rejected_logps": "logps/rejected",
+    "kl": "kl",
+    "zero_variance": "frac_reward_zero_std",
+    "sampled_len": "completions/mean_length",
+    "truncated": "completions/clipped_ratio",
+}
+"""Our names and the usual ones (TRL 1.16); whatever is not here goes under its own name."""
+
+IN_REWARD = ("margin", "chosen_logratio", "rejected_logratio")
+"""Logged in nats here; what others call a reward is beta times that."""
+
+
+class Service(Protocol):
+    """One place that metrics go to."""
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """Take the numbers of one step."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dict[str, float]:
+    """Numbers under their usual names, `train/` or `eval/` first; values that are not finite are left out.
+
+    `method` is the method's settings at this step: its beta (IPO: tau) turns nats into rewards. Without one,
+    as for a reward model, margins and accuracies keep their own names.
+    """
+    settings = method.model_dump()
+    beta = settings.get("beta", settings.get("tau"))
+    named = {}
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            continue
+        if name in (*IN_REWARD, "accuracy") and beta is None:
+            named[f"{split}/{name}"] = value
+            continue
+        scale = beta if name in IN_REWARD else 1.0
+        named[f"{split}/{USUAL_NAMES.get(name, name)}"] = scale * value
+    return named
+
+
+def refuse_missing(names: list[str]) -> None:
+    """Raise a `UserError` for a tracker whose package is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"train.trackers: {name} is not installed; pip install 'boresight[{name}]', or leave it out."
+            )
+
+
+def connect(tracker: Tracker, recipe: Recipe, folder: Path, steps: int) -> None:
+    """Send everything that `tracker` logs to the recipe's trackers too, until it is closed.
+
+    Raises:
+        UserError: a tracker's package is not installed.
+    """
+    refuse_missing(recipe.train.trackers)
+    for name in recipe.train.trackers:
+        forward = _Forward(name, SERVICES[name](folder, recipe), tracker, recipe, steps)
+        tracker.listeners.append(forward)
+        tracker.closing.callback(forward.close)
+
+
+class _Forward:
+    """Listens to a tracker and passes lines on to one service for as long as that works."""
+
+    def __init__(self, name: str, service: Service, tracker: Tracker, recipe: Recipe, steps: int) -> None:
+        self._name, self._service, self._tracker = name, service, tracker
+        self._method, self._steps = recipe.method, steps
+        self._works = True
+
+    def __call__(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+        """Take one line of metrics, as `Tracker.log` gets it."""
+        if not self._works:
+            return
+        try:
+            # A step is taken with the settings of its beginning, held-out rows with those of now.
+            done = step - 1 if split == "train" else step
+            self._service.log(step, usual(split, numbers, self._method.at(done / self._steps)))
+        except Exception as error:  # whatever a third-party client raises
+            self._fail(error)
+
+    def close(self) -> None:
+        """End the service's run."""
+        if not self._works:
+            with suppress(Exception):
+                self._service.close()
+            return
+        try:
+            self._service.close()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._works = False
+        first = (str(error).strip() or "no message").splitlines()[0]
+        self._tracker.say(
+            f"{self._name} failed ({type(error).__name__}: {first}) and gets nothing from now on; "
+            "the run folder has every number.",
+            style="yellow",
+        )
+
+
+class Wandb:
+    """Weights & Biases; `WANDB_MODE=offline` writes into the run folder and sends nothing."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=folder.resolve().name,
+            id=_identity(folder),
+            resume="allow",
+            dir=folder,
+            config=recipe.to_dict(),
+            settings=wandb.Settings(silent=True),
+        )
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """Numbers of a step; W&B joins the lines of one step."""
+        self._run.log(numbers | {"train/global_step": step}, step=step)
+
+    def close(self) -> None:
+        """Flush and end."""
+        self._run.finish()
+
+
+class TensorBoard:
+    """Event files in `RUN/tensorboard`."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(log_dir=str(folder / "tensorboard"))
+        self._writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}```")
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """One scalar a number."""
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and end."""
+        self._writer.close()
+
+
+class Trackio:
+    """trackio: W&B's calls on a local database."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        import trackio
+
+        self._trackio = trackio
+        trackio.init(
+            project=os.environ.get("TRACKIO_PROJECT", PROJECT),
+            name=folder.resolve().name,
+            config=recipe.to_dict(),
+            resume="allow",
+        )
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """Numbers of a step."""
+        self._trackio.log(numbers | {"train/global_step": step}, step=step)
+
+    def close(self) -> None:
+        """Flush and end."""
+        self._trackio.finish()
+
+
+SERVICES = {"wandb": Wandb, "tensorboard": TensorBoard, "trackio": Trackio}
+
+
+def _identity(folder: Path) -> str:
+    """One id for a run and its resumptions, another for a new run in a folder of the same name."""
+    made = (folder / "environment.json").read_bytes() if (folder / "environment.json").is_file() else b""
+    return hashlib.sha256(str(folder.resolve()).encode() + made).hexdigest()[:16]

@@ -1,0 +1,328 @@
+"""The training loop. It does not know which method it runs.
+
+Rows become the method's input (`forward`), the input becomes a loss, and gradients of
+`loss * weight` are summed over micro-batches, and over processes where there are several, and divided
+once by the summed weight, which is the exact gradient of the whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted, listening
+from boresight.data.batching import micro_batches
+from boresight.data.rows import Row
+from boresight.methods import Method
+from boresight.models import lora
+from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.reference.frozen import Reference
+from boresight.models.sharding import is_sharded, whole, whole_weights
+from boresight.stats.paired import ByRow
+from boresight.training import initial_loss
+from boresight.training.checkpoints import best, checkpoint
+from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
+from boresight.training.distributed import collectives, replicas
+from boresight.training.forward import Kind
+from boresight.training.logging import reward_failures
+from boresight.training.logging.logger import Tracker, peak_memory_gb
+from boresight.training.metrics import Gathered
+from boresight.training.optim import divide_and_clip, learning_rate, make_optimizer
+from boresight.training.rollouts import zero_advantage
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one step, and what is worth logging about how they came to be."""
+
+    rows: Sequence[Row]
+    numbers: dict[str, float] = field(default_factory=dict)
+    failures: Sequence[dict[str, Any]] = ()
+    """Completions that a reward failed on; they are missing from the rows' scores."""
+
+
+class Batches(Protocol):
+    """Where the rows of a step come from: a file's, in a seeded order, or fresh rollouts."""
+
+    steps: int
+
+    def batch(self, step: int) -> Batch:
+        """Rows of step `step`, `0 <= step < steps`."""
+        ...
+
+
+@dataclass(slots=True)
+class Task:
+    """Everything one run needs, assembled."""
+
+    recipe: Recipe
+    method: Method
+    kind: Kind
+    policy: Any
+    tokenizer: Any
+    reference: Reference | None
+    batches: Batches
+    eval_rows: Sequence[Row]
+    run: Path
+    tracker: Tracker
+    probes: Sequence[Callable[[int], ByRow]] = ()
+    """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
+
+    @property
+    def temperature(self) -> float:
+        """Log-probabilities are taken at the temperature the rows were sampled at; 1 for given text."""
+        return self.recipe.rollout.temperature if self.kind.online else 1.0
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether the policy computes in half precision, which widens what counts as equal."""
+        return self.recipe.model.dtype != "float32"
+
+    def build(self, rows: Sequence[Row]) -> Any:
+        """The method's input for `rows`."""
+        return self.kind.build(self.policy, self.reference, rows, self.temperature)
+
+    def is_fresh(self, step: int) -> bool:
+        """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
+        return self.kind.online and step % self.recipe.rollout.updates == 0
+
+    def build_at_start(self, rows: Sequence[Row]) -> Any:
+        """The same before the first step; the policy is not run where the reference knows the answer."""
+        unmoved = self.kind.unmoved(self.reference, rows)
+        return self.build(rows) if unmoved is None else unmoved
+
+
+def train(task: Task, resume_from: Path | None = None) -> ByRow:
+    """Run all steps; weights, metrics and checkpoints end up in the run folder.
+
+    Returns the held-out numbers by row after the last step.
+
+    Raises:
+        Interrupted: a signal asked the run to stop; it did so at a checkpoint.
+    """
+    recipe, steps = task.recipe, task.batches.steps
+    optimizer = make_optimizer(task.policy, recipe.optim)
+    eval_every = recipe.train.eval_every or max(1, steps // 8)
+    done: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
+    if resume_from:
+        in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
+        load = load_shards if in_parts else checkpoint.load_state
+        done = load(resume_from, task.policy, optimizer)
+        _drop_older(task, done)  # a run killed right after a checkpoint has not done so
+    replicas.check_replicas(task.policy, "at the start")
+    after: ByRow | None = None
+    task.policy.train()
+    with listening() as stop:
+        for step in range(int(done["step"]), steps):
+            rate = learning_rate(step, steps, recipe.optim)
+            done |= {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
+            numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
+            task.tracker.log(step + 1, "train", numbers)
+            due = step + 1 == steps or (step + 1) % eval_every == 0
+            if due or collectives.anyone(task.tracker.stopping):
+                held_out, after = evaluate_now(task, step + 1)
+                done |= best.found(recipe, held_out, done)
+            stopping = collectives.anyone(stop.made)
+            if _save_due(recipe, step + 1, stopping or done.get("best_step") == step + 1):
+                _save(task, optimizer, done)
+                if stopping and step + 1 < steps:
+                    raise Interrupted(f"stopped after step {step + 1} of {steps}; {_how_to_go_on(task.run)}.")
+            if collectives.anyone(task.tracker.stopping):
+                break
+    save_final(task)
+    if "best_step" in done:
+        task.tracker.say(best.told(recipe, done))
+    if after is None:  # cut between its last checkpoint and its end: this evaluation is in the log already
+        with whole(task.policy):
+            after = measure(task, steps)[1]
+    return after
+
+
+def _how_to_go_on(run: Path) -> str:
+    """In words; torchrun keeps `--run` for itself."""
+    return f"go on with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
+
+
+def save_final(task: Task) -> None:
+    """Write the trained model for other tools: adapters, whole weights, or a reward model with all in one."""
+    final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
+    with whole(final):
+        if collectives.is_first():
+            weights = whole_weights(final) if is_sharded(final) else None
+            checkpoint.save_model(final, task.tokenizer, task.run / "model", weights)
+
+
+def _save_due(recipe: Recipe, step: int, wanted: bool) -> bool:
+    """Whether a checkpoint is due. Never between two updates on one rollout: it could not be redrawn."""
+    every = recipe.train.save_every
+    return step % recipe.rollout.updates == 0 and (wanted or (every is not None and step % every == 0))
+
+
+def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
+    replicas.check_replicas(task.policy, f"after step {done['step']}")
+    folder = task.run / "checkpoints" / f"step-{done['step']}"
+    if is_sharded(task.policy):
+        save_shards(folder, task.policy, optimizer, done)
+    elif collectives.is_first():
+        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
+    _drop_older(task, done)
+
+
+def _drop_older(task: Task, done: dict[str, Any]) -> None:
+    if collectives.is_first():
+        checkpoint.drop_older(task.run, task.recipe.train.keep, done.get("best_step"))
+
+
+def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
+    """Log the held-out numbers after `step` steps; returns them as means and by row."""
+    with whole(task.policy):
+        numbers, by_row = measure(task, step)
+    if numbers:
+        task.tracker.log(step, "eval", numbers)
+    best.refuse_unmeasured(task.recipe, numbers)
+    return numbers, by_row
+
+
+def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
+    """One optimiser step; returns what is logged about it."""
+    started = time.perf_counter()
+    batch = task.batches.batch(step)
+    if batch.failures and step % task.recipe.rollout.updates == 0 and collectives.is_first():
+        task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
+    replicas.reseed(task.recipe.train.seed, step)
+    gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
+    if task.is_fresh(step) and batch.rows:
+        initial_loss.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
+    if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
+        optimizer.zero_grad(set_to_none=True)
+        return batch.numbers | {"skipped": 1.0}
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    replicas.sum_gradients(trainable)
+    norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
+    if not math.isfinite(norm):
+        task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
+        raise UserError(_not_finite(task, gathered, step + 1))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - started
+    return (
+        gathered.summary()
+        | batch.numbers
+        | {
+            "grad_norm": norm,
+            "clipped": float(clipped),
+            "truncated_share": sum(row.truncated for row in batch.rows) / len(batch.rows),
+            "tokens_per_second": sum(row.tokens for row in batch.rows) / seconds,
+            "seconds": seconds,
+            "peak_memory_gb": peak_memory_gb(),
+        }
+    )
+
+
+def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
+    """What to look at and where the last good weights are, when a step would have broken them."""
+    measured = ("margin", "nll_per_token", "logp_per_token")
+    by_row = gathered.by_row()
+    broken = [
+        id for name in measured for id, value in by_row.get(name, {}).items() if not math.isfinite(value)
+    ]
+    rows = f" (rows {', '.join(broken[:5])})" if 0 < len(broken) < len(gathered.ids) else ""
+    good = checkpoint.latest_sound(task.run)
+    kept = f"{good} is good" if good else "there is no checkpoint yet (train.save_every)"
+    return f"step {step}: the gradient is not finite{rows}; lower optim.lr or look for broken rows; {kept}."
+
+
+def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
+    """Forward and backward over this process's micro-batches; gradients are sums of `loss * weight`."""
+    cfg = task.recipe.method.at(step / task.batches.steps)
+    gathered = Gathered()
+    if task.is_fresh(step):
+        rows = zero_advantage.set_aside(task.kind, task.method, task.reference, rows, cfg, gathered)
+    for index, (group, counts) in enumerate(_own_groups(task, rows)):
+        in_place = gradients_in_place(not is_sharded(task.policy))
+        with arithmetic(task.policy, task.recipe.model.dtype), in_place:
+            x = task.build(group)
+            out = task.method.loss(x, cfg)
+        if step == 0 and index == 0:
+            found = initial_loss.check(
+                x,
+                out,
+                task.method.loss,
+                cfg,
+                half_precision=task.half_precision,
+                drawn=_drawn_here(task, group),
+            )
+            if found:
+                task.tracker.say(found)
+        (out.loss * (out.weight if counts else 0.0)).backward()
+        if counts:
+            gathered.add([row.id for row in group], x, out)
+    return gathered
+
+
+def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
+    """Log-probabilities that pairs were drawn with; None where a server or somebody else drew them."""
+    drawn = [[c.sampled_logp for c in row.completions] for row in rows]
+    if task.kind.samples != "pair" or task.recipe.rollout.backend != "local":
+        return None
+    return None if any(None in pair for pair in drawn) else torch.tensor(drawn)
+
+
+def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]:
+    """This process's micro-batches, and whether each counts.
+
+    Sharded weights are put together by all processes at once, so those with fewer micro-batches than
+    others run a short row that counts for nothing.
+    """
+    limit = task.recipe.train.tokens_per_forward
+    own = [(group, True) for group in micro_batches(collectives.share(rows), limit)]
+    if not is_sharded(task.policy):
+        return own
+    most = max(len(micro_batches(collectives.share(rows, n), limit)) for n in range(collectives.world()))
+    spare = min(rows, key=lambda row: row.tokens)
+    return own + [([spare], False)] * (most - len(own))
+
+
+@torch.no_grad()
+def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: bool = False) -> Gathered:
+    """The method's loss and metrics on `rows`, dropout off, no gradient.
+
+    `unmoved` says that the policy has not been trained yet, and need not be run where a reference is stored.
+    """
+    gathered = Gathered()
+    build = task.build_at_start if unmoved else task.build
+    training = task.policy.training
+    task.policy.eval()
+    cfg = task.recipe.method.at(progress)
+    for group in micro_batches(collectives.share(rows), 2 * task.recipe.train.tokens_per_forward):
+        with arithmetic(task.policy, task.recipe.model.dtype):
+            x = build(group)
+            gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
+    task.policy.train(training)
+    return gathered.of_all()
+
+
+def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
+    """Every held-out number of this moment: as means, and by row."""
+    numbers: dict[str, float] = {}
+    by_row: ByRow = {}
+    if task.eval_rows:
+        gathered = evaluate_rows(task, task.eval_rows, step / task.batches.steps, unmoved=step == 0)
+        numbers, by_row = gathered.summary(), gathered.by_row()
+    for probe in task.probes:
+        for name, values in probe(step).items():
+            by_row[name] = values
+            known = [value for value in values.values() if not math.isnan(value)]
+            numbers[name] = math.fsum(known) / len(known) if known else math.nan
+    return numbers, by_row

@@ -1,0 +1,50 @@
+"""How much memory training takes, from shapes alone, and how much is free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FLOAT = 4
+
+
+def training_state_gb(trained: int) -> float:
+    """Gradients and Adam's two moments of `trained` parameters, GB."""
+    return 3 * trained * FLOAT / 1e9
+
+
+def activation_gb(tokens: int, *, layers: int, hidden: int, intermediate: int, recompute: bool) -> float:
+    """What a forward of `tokens` tokens leaves for its backward, GB.
+
+    Of every layer about 16 vectors of the hidden and 4 of the MLP's width, a token; when they are computed
+    again, every layer's input, and one layer's own at a time.
+    """
+    layer = 16 * hidden + 4 * intermediate
+    per_token = layers * hidden + layer if recompute else layers * layer
+    return tokens * per_token * FLOAT / 1e9
+
+
+def available_gb() -> float:
+    """Free memory: of the GPU if there is one, else of the machine, within its container's limit."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 1e9
+    free = _meminfo("MemAvailable")
+    limit = _number(Path("/sys/fs/cgroup/memory.max"))
+    used = _number(Path("/sys/fs/cgroup/memory.current")) or 0.0
+    return min(free, limit - used) / 1e9 if limit else free / 1e9
+
+
+def _meminfo(field: str) -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return float("inf")  # not Linux: say nothing rather than something wrong
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(field)), float("inf"))
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None

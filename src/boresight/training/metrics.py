@@ -1,0 +1,183 @@
+"""Per-row numbers that are logged for every method of a kind, and how rows become one number.
+
+Values are collected per row and averaged once, so a metric does not depend on how a batch was cut
+into micro-batches, and a short last batch is not over-weighted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boresight.methods.inputs import (
+    GroupLogps,
+    LossOutput,
+    PairLogps,
+    PairScores,
+    PolicyPairLogps,
+    SequenceLogps,
+)
+from boresight.models.kernels.to_device import to_device
+from boresight.stats.paired import ByRow
+from boresight.training.distributed import collectives
+
+Rows = dict[str, Tensor]
+SHORTEST = 100
+"""Tokens below which the rounding of a sum is not proportional to its length."""
+
+
+@singledispatch
+def row_metrics(x: Any) -> Rows:
+    """Metrics of an input kind, each `(batch,)`, detached."""
+    raise TypeError(f"no metrics for {type(x).__name__}")
+
+
+@row_metrics.register
+def _(x: SequenceLogps) -> Rows:
+    return {"nll_per_token": -x.policy / x.length, "length": x.length}
+
+
+@row_metrics.register
+def _(x: PolicyPairLogps) -> Rows:
+    gap = x.policy_chosen / x.chosen_len - x.policy_rejected / x.rejected_len
+    return {
+        "margin": gap,
+        "accuracy": _wins(gap),
+        "chosen_logps": x.policy_chosen,
+        "rejected_logps": x.policy_rejected,
+        "chosen_len": x.chosen_len,
+        "rejected_len": x.rejected_len,
+    }
+
+
+@row_metrics.register
+def _(x: PairLogps) -> Rows:
+    per_token = (x.chosen_logratio + x.rejected_logratio) / (x.chosen_len + x.rejected_len)
+    return {
+        "margin": x.margin,
+        "accuracy": _wins(x.margin),
+        "chosen_logps": x.policy_chosen,
+        "rejected_logps": x.policy_rejected,
+        "chosen_logratio": x.chosen_logratio,
+        "rejected_logratio": x.rejected_logratio,
+        "logratio_per_token": per_token,
+        "chosen_len": x.chosen_len,
+        "rejected_len": x.rejected_len,
+    }
+
+
+@row_metrics.register
+def _(x: PairScores) -> Rows:
+    margin = x.chosen - x.rejected
+    return {"margin": margin, "accuracy": _wins(margin), "reward": (x.chosen + x.rejected) / 2}
+
+
+@row_metrics.register
+def _(x: GroupLogps) -> Rows:
+    return {
+        "length": x.length.mean(-1),
+        "logp_per_token": (x.policy / x.length).mean(-1),
+        "sampler_gap": sampler_gap(x.policy, x.old, x.length).amax(-1),
+    }
+
+
+def sampler_gap(policy: Tensor, drawn: Tensor, length: Tensor) -> Tensor:
+    """|policy - drawn| of each completion, nats a token, short ones taken for as long as `SHORTEST`."""
+    return (policy - drawn).abs() / length.clamp(min=SHORTEST)
+
+
+def _wins(margin: Tensor) -> Tensor:
+    """1 where the chosen answer leads, one half on ties; rounding (a thousandth of a nat) is a tie."""
+    leads = torch.where(margin.abs() < 1e-3, 0.0, margin.sign())
+    return (leads + 1) / 2
+
+
+class Gathered:
+    """Rows' metrics and the loss, collected over micro-batches.
+
+    What is added stays on its device until somebody looks, and then comes in one piece: every look in
+    between would make the host wait for the device, and the device afterwards for the host.
+    """
+
+    def __init__(self) -> None:
+        self._added: list[tuple[Rows, Tensor, Tensor]] = []
+        self._rows: list[Rows] = []
+        self._loss = 0.0
+        self._weight = 0.0
+        self.ids: list[str] = []
+
+    def add(self, ids: Sequence[str], x: Any, out: LossOutput) -> None:
+        """Take one micro-batch; `ids` name its rows."""
+        self.ids += ids
+        rows = {**row_metrics(x), **out.metrics}
+        loss, weight = out.loss.detach(), out.weight
+        if not isinstance(weight, Tensor):
+            weight = torch.full_like(loss, weight, dtype=torch.float64)
+        self._added.append(({name: value.detach().float() for name, value in rows.items()}, loss, weight))
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of all micro-batches."""
+        self._look()
+        return self._weight
+
+    def _look(self) -> None:
+        """Take over what was added since the last time."""
+        if not self._added:
+            return
+        tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
+        device = tensors[-1].device  # what was set aside without a forward came first, and lies on the host
+        flat = torch.cat([to_device(t.detach(), device).double().reshape(-1) for t in tensors]).cpu()
+        parts = iter(flat.split([t.numel() for t in tensors]))
+        for names, _, _ in self._added:
+            self._rows.append({name: next(parts).float() for name in names})
+            loss, weight = float(next(parts)), float(next(parts))
+            self._loss += loss * weight
+            self._weight += weight
+        self._added.clear()
+
+    def of_all(self) -> Gathered:
+        """The same, with what the other processes have collected."""
+        if collectives.world() == 1:
+            return self
+        self._look()
+        whole = Gathered()
+        rows = self.rows() if self._rows else {}
+        numbers = torch.tensor([self._loss, self._weight], dtype=torch.float64)
+        ids = torch.frombuffer(bytearray(json.dumps(self.ids).encode()), dtype=torch.uint8)
+        for part in collectives.gather_tensors({"/numbers": numbers, "/ids": ids} | rows):
+            loss, weight = part.pop("/numbers").tolist()
+            whole._loss += loss
+            whole._weight += weight
+            whole.ids += json.loads(bytes(part.pop("/ids").tolist()))
+            whole._rows += [part] if part else []
+        return whole
+
+    def rows(self) -> Rows:
+        """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
+        self._look()
+        return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
+
+    def by_row(self) -> ByRow:
+        """Every metric by row id."""
+        return {name: dict(zip(self.ids, v.tolist(), strict=True)) for name, v in self.rows().items()}
+
+    def summary(self) -> dict[str, float]:
+        """Means over rows, quantiles of the margin, and the loss as its own method averages it."""
+        rows = self.rows()
+        numbers = {"loss": self._loss / self._weight if self._weight else float("nan")}
+        numbers |= {name: float(value.nanmean()) for name, value in rows.items()}
+        if "margin" in rows:
+            low, mid, high = quantiles(rows["margin"], (0.1, 0.5, 0.9))
+            numbers |= {"margin_p10": low, "margin_p50": mid, "margin_p90": high}
+        return numbers
+
+
+def quantiles(values: Tensor, at: Sequence[float]) -> list[float]:
+    """Quantiles by linear interpolation, ignoring NaN."""
+    return torch.nanquantile(values, torch.tensor(at, dtype=values.dtype)).tolist()

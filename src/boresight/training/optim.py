@@ -1,0 +1,68 @@
+"""AdamW, learning-rate schedules as pure functions of the step, and clipping that tells the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from boresight.config.recipe import OptimSection
+
+
+def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
+    """Rate of step `step`, `0 <= step < steps`.
+
+    Warm-up rises linearly and reaches the peak at its last step; the first step's rate is not zero.
+    Cosine and linear then fall so that the step after the last would have rate zero.
+    """
+    warm = math.ceil(optim.warmup * steps)
+    if step < warm:
+        return optim.lr * (step + 1) / warm
+    if optim.schedule == "constant":
+        return optim.lr
+    done = (step - warm) / max(1, steps - warm)
+    if optim.schedule == "linear":
+        return optim.lr * (1 - done)
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def learning_rate_sum(steps: int, optim: OptimSection) -> float:
+    """Sum of the rates of all steps: a bound on how far Adam can move any one weight."""
+    return math.fsum(learning_rate(step, steps, optim) for step in range(steps))
+
+
+def make_optimizer(model: nn.Module, optim: OptimSection) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; matrices decay, biases and norms (one-dimensional) do not."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": optim.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
+
+
+def total_norm(grads: Sequence[Tensor]) -> float:
+    """Euclidean norm over all gradients, of which a sharded one is here only in part."""
+    norm = torch.nn.utils.get_total_norm(grads)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def divide_and_clip(
+    parameters: Iterable[nn.Parameter], weight: float, clip: float | None
+) -> tuple[float, bool]:
+    """Divide summed gradients by `weight` and clip; returns the norm before clipping, and whether it bit.
+
+    Micro-batches back-propagate `loss * weight`; dividing the sum once gives the exact gradient of
+    the whole batch. Division and clipping are one pass over the gradients.
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = total_norm(grads) / weight
+    clipped = clip is not None and norm > clip
+    scale = (clip / norm if clipped and clip is not None else 1.0) / weight
+    torch._foreach_mul_(grads, scale)
+    return norm, clipped

@@ -1,0 +1,1 @@
+"""Held-out measurements at every evaluation besides the loss."""

@@ -1,0 +1,86 @@
+"""The same prompts answered by the start model and by the trained one, side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.config.recipe import EvaluateSection, Recipe
+from boresight.core.schema import Example, Message
+from boresight.data.prepare import half, prompt_of, read_data
+from boresight.data.stop_tokens import stop_token_ids
+from boresight.models.sampler.sample import SamplingParams, answer
+from boresight.stats.paired import Measured
+from boresight.tasks.constraints import evaluation
+from boresight.training.distributed import collectives
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A held-out prompt; `meta` carries the constraints its answer can be checked against, if any."""
+
+    id: str
+    prompt: list[Message]
+    meta: dict[str, Any]
+
+
+def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Question]:
+    """Every prompt that may be asked: those of `evaluate.prompts`, or the held-out rows'."""
+    examples: Sequence[Example] = held_out
+    if recipe.evaluate.prompts:
+        found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
+        examples = half(found, recipe.data.eval_half)
+    return [Question(example.id, prompt_of(example), example.meta) for example in examples]
+
+
+def answer_all(
+    policy: Any, tokenizer: Any, asked: Sequence[Question], settings: EvaluateSection, console: Console
+) -> list[str]:
+    """Answers of `policy` as it is now, in the order asked."""
+    if not asked:
+        return []
+    params = SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        stop_token_ids=stop_token_ids(policy),
+        seed=0,
+    )
+    started = time.monotonic()
+
+    def own(mine: Sequence[int]) -> list[str]:
+        streams = [replace(params, stream=i) for i in mine]
+        return answer(policy, tokenizer, [asked[i].prompt for i in mine], streams, console=console)
+
+    answers = collectives.in_shares(len(asked), own)
+    console.print(f"answers: {len(asked)} prompts in {time.monotonic() - started:.1f} s", highlight=False)
+    return answers
+
+
+def write(
+    run: Path, asked: Sequence[Question], before: Sequence[str], after: Sequence[str]
+) -> list[Measured]:
+    """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
+    if not asked:
+        return []
+    answered = list(zip(asked, before, after, strict=True))
+    with (run / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for question, old, new in answered:
+            line = {"id": question.id, "prompt": question.prompt, "before": old, "after": new}
+            file.write(json.dumps(line | _checks(question, old, new), ensure_ascii=False) + "\n")
+    checked = [(q.id, q.meta, old, new) for q, old, new in answered if evaluation.checkable(q.meta)]
+    return evaluation.compare(*zip(*checked, strict=True)) if checked else []
+
+
+def _checks(question: Question, old: str, new: str) -> dict[str, dict[str, bool]]:
+    if not evaluation.checkable(question.meta):
+        return {}
+    return {
+        "before_checks": evaluation.check_answer(question.meta, old),
+        "after_checks": evaluation.check_answer(question.meta, new),
+    }

@@ -1,0 +1,94 @@
+"""A few held-out prompts, answered at every evaluation: do answers still end, go in circles, get longer?
+
+What was said is kept in `probes.jsonl` of the run folder, a line an answer, so that a report can show how
+answers changed on the way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boresight.config.recipe import Recipe
+from boresight.data.chat import encode_prompt
+from boresight.data.stop_tokens import stop_token_ids
+from boresight.models.sampler.sample import Sample, SamplingParams, sample
+from boresight.stats.paired import ByRow
+from boresight.training.distributed import collectives
+from boresight.training.probes.answers import Question
+
+FILE = "probes.jsonl"
+LONGEST = 64
+"""Tokens of an answer: enough to see a loop, few enough to cost little."""
+LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
+
+
+@dataclass(frozen=True)
+class AnswerProbe:
+    """Greedy answers of the policy as it is now to fixed prompts."""
+
+    policy: Any
+    tokenizer: Any
+    prompts: dict[str, np.ndarray]
+    params: SamplingParams
+    folder: Path
+
+    def __call__(self, step: int) -> ByRow:
+        """Keep what is said, and measure it as `measured` does."""
+        drawn = [group[0] for group in sample(self.policy, list(self.prompts.values()), self.params, 1)]
+        pairs = list(zip(self.prompts, drawn, strict=True))
+        if collectives.is_first():
+            self._keep(step, pairs)
+        return measured(pairs)
+
+    def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
+        with (self.folder / FILE).open("a", encoding="utf-8") as file:
+            for id, drawn in answers:
+                text = self.tokenizer.decode(drawn.ids, skip_special_tokens=True).strip()
+                line = {"step": step, "id": id, "answer": text, "finish": drawn.finish}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def answer_probe(
+    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question], folder: Path
+) -> list[AnswerProbe]:
+    """The probe on `check.probes` prompts; nothing where a held-out reward asks prompts already."""
+    asked = asked[: recipe.check.probes]
+    if recipe.reward or not asked:
+        return []
+    params = SamplingParams(
+        max_new_tokens=min(LONGEST, recipe.evaluate.max_new_tokens),
+        temperature=0.0,
+        stop_token_ids=stop_token_ids(policy),
+        seed=0,
+    )
+    prompts = {q.id: encode_prompt(tokenizer, q.prompt) for q in asked}
+    return [AnswerProbe(policy, tokenizer, prompts, params, folder)]
+
+
+def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
+    """Of answers by prompt id: 1 where it stopped by itself, 1 where it ends in a loop, length in tokens."""
+    answers = list(answers)
+    return {
+        "stopped_share": {id: float(s.finish == "stop") for id, s in answers},
+        "repetition_share": {id: float(loops(s.ids.tolist())) for id, s in answers},
+        "answer_len": {id: float(len(s.ids)) for id, s in answers},
+    }
+
+
+def loops(ids: Sequence[int]) -> bool:
+    """Whether a text ends in the same few tokens over and over.
+
+    A loop is a period of up to 16 tokens that fills the last 16 tokens or more, three times or more.
+    """
+    for period in range(1, min(LONGEST_PERIOD, len(ids) // LEAST_TURNS) + 1):
+        needed = max(LEAST_LOOPED, LEAST_TURNS * period)
+        tail = ids[-needed:]
+        if len(tail) == needed and all(tail[i] == tail[i - period] for i in range(period, needed)):
+            return True
+    return False

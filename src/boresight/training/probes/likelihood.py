@@ -1,0 +1,80 @@
+"""How likely a model finds answers: a quality measure that no constraint rewards.
+
+Scored under the start model, the answers of a policy that took to fragments, loops or nonsense lose
+likelihood per token. So do answers in a style that the start model would not choose, hence the
+number stands beside other measures and not alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from boresight.core.schema import Message, Preference
+from boresight.data.batching import micro_batches
+from boresight.data.chat import encode_preference
+from boresight.data.rows import Row
+from boresight.models.lora import adapters_off, has_adapters
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.stats.paired import Measured, measure
+
+LABEL = "log-likelihood of answers under the start model, per token"
+
+
+def under_start_model(
+    policy: Any,
+    tokenizer: Any,
+    ids: Sequence[str],
+    prompts: Sequence[Sequence[Message]],
+    before: Sequence[str],
+    after: Sequence[str],
+) -> list[Measured]:
+    """How likely the start model finds both sides' answers; nothing where it is no longer at hand.
+
+    A policy with adapters still holds its start model. One trained whole does not.
+    """
+    if not ids or not has_adapters(policy):
+        return []
+    with adapters_off(policy):
+        old, new = (logps_per_token(policy, tokenizer, prompts, answers) for answers in (before, after))
+
+    def by_id(values: list[float | None]) -> dict[str, float]:
+        return {id: value for id, value in zip(ids, values, strict=True) if value is not None}
+
+    return [measure("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
+
+
+@torch.no_grad()
+def logps_per_token(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    answers: Sequence[str],
+    tokens_per_forward: int = 4096,
+) -> list[float | None]:
+    """Mean log-probability of every answer's tokens and its end of turn under `model`, nats per token.
+
+    For a policy with adapters, call it inside `adapters_off(policy)`: then the start model judges.
+    An empty answer has no tokens to judge and is missing, None.
+    """
+    rows = [
+        _row(tokenizer, str(index), prompt, answer)
+        for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+        if answer.strip()
+    ]
+    found: dict[int, float] = {}
+    for group in micro_batches(rows, tokens_per_forward):
+        scored = completion_logprobs(model, group)
+        for row, logp in zip(group, (scored.sums / scored.lengths).flatten().tolist(), strict=True):
+            found[int(row.id)] = logp
+    return [found.get(index) for index in range(len(answers))]
+
+
+def _row(tokenizer: Any, id: str, prompt: Sequence[Message], answer: str) -> Row:
+    """The answer as the one completion of its prompt, tokenised as training tokenises answers."""
+    turn: list[Message] = [{"role": "assistant", "content": answer}]
+    pair = encode_preference(tokenizer, Preference(list(prompt), turn, turn, id))
+    return replace(pair, completions=pair.completions[:1])

@@ -1,0 +1,1 @@
+"""Sample rows during training, from the policy, its reference or a vLLM server."""

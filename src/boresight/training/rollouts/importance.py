@@ -1,0 +1,105 @@
+"""Completions that another program sampled, weighed for not quite coming from the policy.
+
+    r_t = policy(y_t) / sampler(y_t)        per token, at the rollout's temperature
+    w   = min(prod_t r_t, cap)              per completion
+
+A server computes in another precision and with other kernels, so its log-probabilities are not the
+trainer's, and RLOO's gradient is biased by the difference (Yao et al. 2025, "Your efficient RL framework
+secretly brings you off-policy RL training"). Truncated importance sampling (Ionides 2008) repairs it at
+bounded variance. RLOO takes a whole completion for one action, so a completion has one weight.
+
+Far apart, the two are no longer the same model: the adapter did not arrive, the base is another one,
+or the log-probabilities are of another temperature. Then the run stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from boresight.config.recipe import RolloutSection
+from boresight.core.errors import UserError
+from boresight.data.batching import micro_batches
+from boresight.data.rows import Completion, Row
+from boresight.models.eval_mode import evaluation_mode
+from boresight.models.packed.logprobs import completion_token_logprobs
+from boresight.models.sampler.sample import Sample
+from boresight.training.rollouts.rollout import as_sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Weights `(completions,)`, and how the two models differ."""
+
+    weights: np.ndarray
+    numbers: dict[str, float]
+
+
+def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: float) -> Weighed:
+    """Truncated weights from the log-probabilities of every completion's tokens, nats."""
+    gaps = [
+        np.asarray(p, np.float64) - np.asarray(s, np.float64) for p, s in zip(policy, sampler, strict=True)
+    ]
+    whole = np.exp([gap.sum() for gap in gaps])
+    tokens = np.concatenate(gaps)
+    return Weighed(
+        weights=np.minimum(whole, cap),
+        numbers={
+            "importance_mean": float(np.minimum(whole, cap).mean()),
+            "importance_clipped": float((whole > cap).mean()),
+            "importance_token_ratio": float(np.exp(tokens).mean()),
+            "importance_token_gap": float(np.abs(tokens).mean()),
+        },
+    )
+
+
+class ImportanceGate:
+    """Completions of a server as the policy sees them: its log-probabilities, and a weight each.
+
+    Raises:
+        UserError: the mean |log policy - log sampler| per token is above the bound.
+    """
+
+    def __init__(self, policy: Any, settings: RolloutSection, tokens_per_forward: int) -> None:
+        self.policy, self.settings, self.tokens_per_forward = policy, settings, tokens_per_forward
+
+    def __call__(
+        self, prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
+    ) -> tuple[list[tuple[Completion, ...]], dict[str, float]]:
+        """`as_sampled`, weighed."""
+        groups, _ = as_sampled(prompts, samples)
+        rows = [
+            Row(str(i), prompt, group) for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
+        ]
+        ours = self._policy_logps(rows)
+        found = weigh(ours, [s.logps for group in samples for s in group], self.settings.importance_cap)
+        self._refuse_strangers(found.numbers["importance_token_gap"])
+        flat = iter(zip(ours, found.weights, strict=True))
+        weighed = [tuple(_weighed(c, *next(flat)) for c in group) for group in groups]
+        return weighed, found.numbers
+
+    def _policy_logps(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """Log-probabilities of every completion's tokens, in the order of `rows`."""
+        found: dict[str, list[np.ndarray]] = {}
+        with evaluation_mode(self.policy):
+            for batch in micro_batches(rows, self.tokens_per_forward):  # the longest first
+                scored = completion_token_logprobs(self.policy, batch, temperature=self.settings.temperature)
+                for row, group in zip(batch, scored, strict=True):
+                    found[row.id] = [logps.double().cpu().numpy() for logps in group]
+        return [logps for row in rows for logps in found[row.id]]
+
+    def _refuse_strangers(self, gap: float) -> None:
+        if gap <= self.settings.importance_bound:
+            return
+        raise UserError(
+            f"rollout: the server's log-probabilities are {gap:.3g} nats per token away from the policy's, "
+            f"more than rollout.importance_bound ({self.settings.importance_bound:g}); serve the same base "
+            "model, and at a temperature other than 1 start it with --logprobs-mode processed_logprobs."
+        )
+
+
+def _weighed(drawn: Completion, logps: np.ndarray, weight: float) -> Completion:
+    return replace(drawn, sampled_logp=float(logps.sum()), importance=float(weight))

@@ -1,0 +1,90 @@
+"""Rollouts through a `vllm serve`: the adapter is handed over before every rollout, under a name of its own.
+
+A new name each time means that no request can meet older weights, and that the server's prefix cache, which
+goes by adapter, holds nothing stale.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boresight.config.recipe import Recipe, RolloutSection
+from boresight.core.errors import UserError
+from boresight.llm.vllm import VllmServer
+from boresight.models import lora
+from boresight.models.sampler.sample import Sample, SamplingParams
+from boresight.training.distributed import collectives
+
+
+class VllmRollouts:
+    """Samplers of the policy and of its reference behind one server.
+
+    Raises:
+        UserError: the recipe trains whole weights, several processes train, or the server does not answer.
+    """
+
+    def __init__(self, policy: Any, recipe: Recipe, stop_token_ids: tuple[int, ...]) -> None:
+        if not lora.has_adapters(policy):
+            raise UserError(
+                "rollout.backend: vllm takes adapters; set model.lora, or sample with backend local."
+            )
+        if collectives.world() > 1:
+            raise UserError(
+                "rollout.backend: vllm serves one training process; use backend local with several."
+            )
+        self.policy, self.settings, self.seed = policy, recipe.rollout, recipe.train.seed
+        self.stop_token_ids = stop_token_ids
+        self.server = VllmServer(recipe.rollout.base_url or "", os.environ.get(recipe.rollout.key_env))
+        self.base = self.server.base_model()
+        self._folder = shared_folder(recipe.rollout)
+        self._run = secrets.token_hex(4)  # a run that goes on must not meet its own earlier names
+        self._count = 0
+        self._name: str | None = None
+
+    def draw(self, prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
+        """From the policy as it is now."""
+        return self.server.sample(self._hand_over(), prompts, self._params(step), k)
+
+    def draw_reference(self, prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
+        """From the model without adapters."""
+        return self.server.sample(self.base, prompts, self._params(step), k)
+
+    def _hand_over(self) -> str:
+        """Save the adapter, let the server load it and forget the last one; returns its name there."""
+        self._count += 1
+        name = f"boresight-{self._run}-{self._count}"
+        folder = self._folder / name
+        lora.save(self.policy, folder)
+        self.server.load_adapter(name, folder)
+        if self._name:
+            self.server.unload_adapter(self._name)
+            shutil.rmtree(self._folder / self._name, ignore_errors=True)
+        self._name = name
+        return name
+
+    def _params(self, step: int) -> SamplingParams:
+        return SamplingParams(
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            stop_token_ids=self.stop_token_ids,
+            seed=int(np.random.SeedSequence((self.seed, step)).generate_state(1)[0]),
+        )
+
+
+def shared_folder(settings: RolloutSection) -> Path:
+    """Where adapters are put for the server, as an absolute path."""
+    if settings.shared_folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="boresight-adapters-"))
+        folder.chmod(0o755)  # the server may be another user
+        return folder
+    folder = Path(settings.shared_folder).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,43 @@
+"""Fresh samples that no gradient comes from, found before the model is run on them.
+
+Where all samples of a prompt earned the same, none has an advantage: the loss does not pull at their
+log-probabilities. These are known from sampling, so the pull is known without a forward, and so are the
+metrics. With a verifier and a good policy most groups are like that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from boresight.data.rows import Row
+from boresight.methods import Method
+from boresight.methods.inputs import GroupLogps
+from boresight.models.reference.frozen import Reference
+from boresight.training.distributed import collectives
+from boresight.training.forward import Kind
+from boresight.training.metrics import Gathered
+
+
+def set_aside(
+    kind: Kind, method: Method, reference: Reference | None, rows: Sequence[Row], cfg: Any, gathered: Gathered
+) -> Sequence[Row]:
+    """The rows that have a gradient, or the first if none has; the others are gathered as they were sampled.
+
+    All rows where the loss needs what the sampler does not know, as a KL term does.
+    """
+    x = kind.unmoved(reference, rows)
+    if not isinstance(x, GroupLogps):
+        return rows
+    policy = x.policy.clone().requires_grad_()
+    (pull,) = torch.autograd.grad(method.loss(replace(x, policy=policy), cfg).loss, policy)
+    pulled = (pull != 0).any(-1).tolist()
+    pulled[0] |= not any(pulled)  # an optimiser treats no gradient and a gradient of zero differently
+    still = collectives.share([row for row, has in zip(rows, pulled, strict=True) if not has])
+    if still:
+        x = kind.unmoved(None, still)
+        gathered.add([row.id for row in still], x, method.loss(x, cfg))
+    return [row for row, has in zip(rows, pulled, strict=True) if has]

@@ -1,0 +1,116 @@
+"""The arena as a person meets it, in headless Chromium."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not executable:
+        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, arena):
+    """The arena's page. Afterwards: no complaint, and nothing ran that a model wrote."""
+    page = chromium.new_page(viewport={"width": 1366, "height": 900})
+    complaints = []
+    page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(m.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(arena.url)
+    yield page
+    assert page.evaluate("window.hit === undefined")
+    assert complaints == []
+    page.close()
+
+
+def shown(page):
+    return page.locator("#prompt").inner_text()
+
+
+def judged(page, count):
+    page.locator("#progress", has_text=f"{count} of 6 judged").wait_for()
+
+
+def votes_of(arena, name):
+    return [json.loads(line) for line in (arena.votes.folder / name).read_text().splitlines()]
+
+
+def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, arena):
+    assert page.locator("#standing").inner_text() == "No votes yet."
+    left = page.locator("#left").text_content()
+    page.keyboard.press("ArrowLeft")
+    judged(page, 1)
+    assert [row["chosen"][0]["content"] for row in votes_of(arena, "preferences.jsonl")] == [left]
+    right = page.locator("#right").text_content()
+    page.keyboard.press("2")
+    judged(page, 2)
+    assert votes_of(arena, "preferences.jsonl")[1]["chosen"][0]["content"] == right
+    page.keyboard.press("t")
+    judged(page, 3)
+    assert len(votes_of(arena, "ties.jsonl")) == 1
+    assert "in 3 votes." in page.locator("#standing").inner_text()
+
+
+def test_skip_undo_and_the_end(page, arena):
+    first = shown(page)
+    page.keyboard.press("s")
+    assert shown(page) != first
+    second = shown(page)
+    page.keyboard.press("ArrowRight")
+    judged(page, 1)
+    page.keyboard.press("u")
+    judged(page, 0)
+    assert shown(page) == second and votes_of(arena, "preferences.jsonl") == []
+    assert page.locator("#undo").is_disabled()
+    for count in range(1, 7):
+        page.locator("#buttons .vote").first.click()
+        judged(page, count)
+    assert page.locator("#question").inner_text() == "Every prompt is judged"
+    assert not page.locator("#duel").is_visible() and len(arena.votes) == 6
+
+
+def test_a_reload_goes_on_where_it_was(page, arena):
+    page.keyboard.press("ArrowLeft")
+    judged(page, 1)
+    next_prompt = shown(page)
+    page.reload()
+    assert shown(page) == next_prompt
+    assert page.locator("#progress").inner_text() == "1 of 6 judged"
+
+
+def test_a_vote_that_is_not_saved_is_told_and_kept_on_the_screen(chromium, arena, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    page = chromium.new_page()
+    page.goto(arena.url)
+    before = shown(page)
+    monkeypatch.setattr("boresight.arena.votes._to_disk", full)
+    page.keyboard.press("ArrowLeft")
+    page.locator("#trouble", has_text="The vote is not saved: No space left on device.").wait_for()
+    assert shown(page) == before
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1366, 768), (375, 812)], ids=["laptop", "phone"])
+def test_it_fits_the_screen_with_the_buttons_in_sight(page, size, scheme):
+    width, height = size
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    box = page.locator("#buttons").bounding_box()
+    assert box["y"] + box["height"] <= height
+    assert len(page.screenshot()) > 10_000

@@ -1,0 +1,148 @@
+"""Votes: blind, on disk before the next question, whole after any crash, and fit to train on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from boresight.arena.duels import make_duels, read_duels
+from boresight.arena.votes import Votes
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.data.reading.load import read
+from boresight.evaluation.win_rate import System, rate_interval
+
+
+def some_duels(count=20, seed=0):
+    prompts = [Prompt([{"role": "user", "content": f"question {i}"}], f"p{i}") for i in range(count)]
+    systems = [System(name, {p.id: f"{name} says {p.id}" for p in prompts}) for name in ("old", "new")]
+    return make_duels(prompts, tuple(systems), seed)
+
+
+def side_of(duel, name):
+    return "left" if duel.left[0] == name else "right"
+
+
+def test_sides_and_order_are_drawn_and_drawn_alike_again():
+    found = some_duels(200)
+    lefts = sum(duel.left[0] == "old" for duel in found.duels)
+    assert 75 < lefts < 125
+    assert [d.prompt.id for d in found.duels] != sorted(d.prompt.id for d in found.duels)
+    assert some_duels(200) == found and some_duels(200, seed=1) != found
+
+
+def test_prompts_that_decide_nothing_are_left_out_and_counted():
+    prompts = [Prompt([{"role": "user", "content": str(i)}], str(i)) for i in range(4)]
+    a = System("a", {"0": "x", "1": "same", "2": None, "3": "y"})
+    b = System("b", {"0": "z", "1": "same ", "2": "x"})
+    found = make_duels(prompts, (a, b))
+    assert (len(found.duels), found.identical, found.missing) == (1, 1, 2)
+    assert found.sentence == (
+        "1 prompt to vote on; 1 with equal answers is left out; 2 with an answer missing are left out."
+    )
+
+
+def test_votes_are_preference_pairs_that_the_readers_take(tmp_path):
+    duels = some_duels()
+    votes = Votes(tmp_path, duels.names)
+    for duel in duels.duels[:3]:
+        votes.add(duel, side_of(duel, "new"))
+    votes.add(duels.duels[3], side_of(duels.duels[3], "old"))
+    votes.add(duels.duels[4], "tie")
+    loaded = read(tmp_path / "preferences.jsonl", kind="preference")
+    assert len(loaded.examples) == 4 and loaded.bad == []
+    first = loaded.examples[0]
+    assert first.chosen[0]["content"] == f"new says {first.id}"
+    assert first.rejected[0]["content"] == f"old says {first.id}"
+    (tie,) = map(json.loads, (tmp_path / "ties.jsonl").read_text().splitlines())
+    assert set(tie["answers"]) == {"old", "new"}
+    assert votes.rate == rate_interval([1.0, 1.0, 1.0, 0.0, 0.5])
+    votes.close()
+
+
+def test_votes_are_there_when_the_folder_is_opened_again(tmp_path):
+    duels = some_duels()
+    votes = Votes(tmp_path, duels.names)
+    for duel in duels.duels[:5]:
+        votes.add(duel, "left")
+    rate = votes.rate
+    with pytest.raises(UserError, match="another arena is writing there"):
+        Votes(tmp_path, duels.names)
+    votes.close()
+    again = Votes(tmp_path, duels.names)
+    assert len(again) == 5 and again.rate == rate and duels.duels[4].prompt.id in again
+    again.close()
+    with pytest.raises(UserError, match="the vote is between new and old"):
+        Votes(tmp_path, ("old", "other"))
+
+
+def test_a_torn_last_line_is_cut_off_and_nothing_before_it(tmp_path):
+    duels = some_duels()
+    votes = Votes(tmp_path, duels.names)
+    for duel in duels.duels[:3]:
+        votes.add(duel, "left")
+    votes.close()
+    file = tmp_path / "preferences.jsonl"
+    whole = file.read_bytes()
+    two_lines = whole[: whole[:-1].rfind(b"\n") + 1]
+    for end in (len(whole) - 1, len(whole) - 10, len(two_lines) + 1):
+        file.write_bytes(whole[:end])
+        torn = Votes(tmp_path, duels.names)
+        assert len(torn) == 2 and file.read_bytes() == two_lines
+        torn.close()
+
+
+def test_a_line_that_is_no_vote_is_named(tmp_path):
+    (tmp_path / "preferences.jsonl").write_text('{"prompt": "x", "chosen": "y", "rejected": "z"}\n')
+    with pytest.raises(UserError, match="row 1: is not a vote of an arena"):
+        Votes(tmp_path, ("a", "b"))
+
+
+def test_the_last_vote_can_be_taken_back_once(tmp_path):
+    duels = some_duels()
+    votes = Votes(tmp_path, duels.names)
+    votes.add(duels.duels[0], "left")
+    before = (tmp_path / "preferences.jsonl").read_bytes()
+    votes.add(duels.duels[1], "right")
+    assert votes.undo() == duels.duels[1].prompt.id
+    assert (tmp_path / "preferences.jsonl").read_bytes() == before and len(votes) == 1
+    assert votes.undo() is None
+    votes.close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from boresight.arena.votes import Votes
+from tests.arena.test_votes import some_duels
+duels = some_duels()
+votes = Votes(Path(sys.argv[1]), duels.names)
+for duel in duels.duels[:7]:
+    votes.add(duel, "left")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_has_lost_no_vote(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}
+    )
+    assert done.returncode == -signal.SIGKILL
+    votes = Votes(tmp_path, some_duels().names)
+    assert len(votes) == 7
+    votes.close()
+
+
+def test_files_are_matched_by_prompt(tmp_path):
+    for name, order in (("a", [0, 1, 2]), ("b", [2, 1, 0])):
+        rows = [{"prompt": f"q{i}", "answer": f"{name}{i}"} for i in order]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_duels(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert found.names == ("a", "b")
+    for duel in found.duels:
+        assert {text[1] for _, text in (duel.left, duel.right)} == {duel.prompt.prompt[0]["content"][1]}
+    with pytest.raises(UserError, match="is given twice"):
+        read_duels(tmp_path / "a.jsonl", tmp_path / "a.jsonl")

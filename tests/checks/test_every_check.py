@@ -1,0 +1,256 @@
+"""Every check of data, tokens, rewards, model, method, budget, machine and a run in progress can fire.
+
+`test_planted_faults` plants the faults that cost people days and wants them named first. Here are the
+others, found among whatever else is said; a check that is in neither table fails the last test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from boresight import methods
+from boresight.checks.run import initial_loss, machine
+from boresight.checks.run.machine import Load
+from boresight.config.reward import RewardConfig
+from boresight.core.schema import Prompt
+from boresight.data.reading.generated import read_generated
+from boresight.findings import live_checks
+from boresight.findings.finding import checks_of, run_checks
+from boresight.methods.inputs import GroupLogps
+from boresight.runs import preflight
+from boresight.scorers.rewards import Judge
+from tests.checks import builders as b
+from tests.checks.test_planted_faults import FAULTS, PROMPTS
+from tests.checks.test_study_recipes import DIAGNOSIS
+
+AREAS = (*preflight.AREAS, initial_loss, live_checks)
+COUNTDOWN = [{"function": "countdown"}]
+
+
+def said(role, words):
+    return [{"role": role, "content": words}]
+
+
+# Data ---------------------------------------------------------------------------------------------------
+
+
+def changed(some, change, count=40):
+    """Findings in healthy pairs of which the first `count` are changed."""
+    return b.found_in_data([change(pair) for pair in some[:count]] + some[count:])
+
+
+def wordless(pair):
+    return replace(pair, rejected=said("assistant", "  "))
+
+
+def other_question(pair):
+    return replace(pair, chosen=[*said("user", "And why?"), *pair.chosen])
+
+
+def tied(pair):
+    return replace(pair, rejected_score=pair.chosen_score)
+
+
+def in_russian(pair):
+    return replace(pair, chosen=said("assistant", "\u041f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440"))
+
+
+def one_prompt(pair):
+    return replace(pair, prompt=said("user", "Tell me a story of tides and bread"))
+
+
+def few_held_out():
+    return b.found_in_data(b.pairs(), held=b.pairs(30, seed=9))
+
+
+# Tokens -------------------------------------------------------------------------------------------------
+
+
+def grown(sides, rows=60):
+    """Findings when completions of these sides have 100 tokens, in the first so many of sixty rows."""
+
+    def long(ids, mask):
+        return b.np.append(b.np.full(99, 7), b.END.id).astype("int32"), b.np.ones(100, bool)
+
+    healthy = b.rows()
+    return b.found_in_tokens(
+        b.facts_of(b.change_completions(healthy[:rows], long, sides=sides) + healthy[rows:])
+    )
+
+
+def unknown():
+    return b.found_in_tokens(b.facts_of(b.rows(), unknown=int(b.rows()[0].prompt[1])))
+
+
+def refused(reason):
+    return b.found_in_tokens(b.facts_of(b.rows(), refused=[("row-x", reason)]))
+
+
+# Model --------------------------------------------------------------------------------------------------
+
+
+def wired(change, *settings, name="dpo", **sections):
+    """Findings in a wired tiny model after a change."""
+    wiring = b.wired(b.recipe(name, *settings, data=b.SHORT, **sections))
+    change(wiring)
+    return b.found_in_model(wiring)
+
+
+def with_new_tokens(wiring):
+    wiring.tokenizer.add_tokens([f"<new-{i}>" for i in range(5)])
+
+
+def pad_in_table(wiring):
+    wiring.model.get_input_embeddings().padding_idx = wiring.end.id
+
+
+def end_pads(wiring):
+    wiring.tokenizer.pad_token_id = wiring.end.id
+
+
+def drop_out(wiring):
+    wiring.model.config.attention_dropout = 0.1
+
+
+def nothing(wiring):
+    return None
+
+
+LORA_DROPOUT = {"model": {"lora": {"dropout": 0.1}}, "reward": COUNTDOWN}
+
+# Method, budget, machine --------------------------------------------------------------------------------
+
+
+def kl_in_the_loss():
+    """L = RLOO without KL + beta * mean(log pi - log ref): the same push for every sample."""
+    rloo = methods.get("rloo")
+
+    def loss(x, cfg):
+        out = rloo.loss(x, cfg.model_copy(update={"beta": 0.0}))
+        return replace(out, loss=out.loss + cfg.beta * (x.policy - x.ref).mean())
+
+    own = methods.Method("rloo", rloo.Config, loss, GroupLogps)
+    return b.found_in_recipe(b.recipe("rloo", "method.beta=0.03", reward=COUNTDOWN), own=own)
+
+
+def recipe(name, *settings, rows=60_000, **sections):
+    return b.found_in_recipe(b.recipe(name, *settings, **sections), rows)
+
+
+def loaded(monkeypatch, free_gb, **facts):
+    """Findings about half a billion trained weights on a machine of 1e11 operations a second."""
+    monkeypatch.setattr(machine, "available_gb", lambda: free_gb)
+    monkeypatch.setattr(machine, "rate", lambda: 1e11)
+    return run_checks(machine, Load(b.recipe("dpo"), b.QWEN, b.QWEN, **facts))
+
+
+# Rewards ------------------------------------------------------------------------------------------------
+
+
+def raises(prompts, completions, rows):
+    return [1 / 0 for _ in completions]
+
+
+def failing():
+    judge = Judge([RewardConfig(function=f"{__name__}:raises")])
+    return b.found_in_rewards(judge, [Prompt(said("user", "Hi"), "p"), *PROMPTS])
+
+
+# While it runs ------------------------------------------------------------------------------------------
+
+
+def logged(**curves):
+    return b.found_live(b.log(**curves))
+
+
+def flat(value):
+    return lambda t: value
+
+
+PLANTED = {
+    "empty-turns": lambda: changed(b.pairs(), wordless),
+    "prompts-differ": lambda: changed(b.pairs(), other_question),
+    "equal-scores": lambda: changed(b.pairs(), tied),
+    "foreign-answers": lambda: changed(b.pairs(), in_russian),
+    "duplicated-prompts": lambda: changed(b.pairs(), one_prompt),
+    "eval-too-small": few_held_out,
+    "rejected-truncated": lambda: grown((1,)),
+    "rows-truncated": lambda: grown((0, 1)),
+    "few-truncated": lambda: grown((0,), rows=2),
+    "unknown-tokens": unknown,
+    "prompt-not-prefix": lambda: refused("prompt and answer are joined into one token"),
+    "template-refuses": lambda: refused("the template knows no system role"),
+    "reward-fails": failing,
+    "vocabulary-too-small": lambda: wired(with_new_tokens),
+    "padding-drops-gradient": lambda: wired(pad_in_table),
+    "pad-is-end-of-turn": lambda: wired(end_pads),
+    "dropout-in-policy": lambda: wired(drop_out),
+    "dropout-in-rollouts": lambda: wired(nothing, name="rloo", **LORA_DROPOUT),
+    "beyond-context": lambda: wired(nothing, "data.max_length=4096"),
+    "kl-without-effect": kl_in_the_loss,
+    "not-exploring": lambda: recipe("xpo_offline"),
+    "kl-too-strong": lambda: recipe("rloo", "method.beta=0.5", reward=COUNTDOWN),
+    "reward-pays-for-wrong": lambda: recipe("rloo", reward=[{"function": "countdown_shaped"}]),
+    "over-optimisation-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8"),
+    "zero-variance-groups": lambda: logged(zero_variance=flat(0.8)),
+    "rewards-missing": lambda: logged(unscorable=flat(0.2)),
+    "steps-skipped": lambda: logged(skipped=flat(1.0)),
+    "reward-flat-held-out": lambda: logged(reward=lambda t: 0.1 + 0.5 * t, held_reward=flat(0.2)),
+    "over-optimisation": lambda: logged(
+        held_kl_per_token=lambda t: 0.2 * t**3, held_accuracy=lambda t: 0.7 - 0.1 * t
+    ),
+    "overfitting": lambda: logged(accuracy=flat(0.95), held_accuracy=flat(0.7)),
+    "repetition": lambda: logged(held_repetition_share=lambda t: 0.6 * t),
+    "clip-saturation": lambda: logged(clipped=flat(1.0), grad_norm=flat(4.0)),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_fault_is_among_what_is_found(name):
+    found = {f.name: f for f in PLANTED[name]()}
+    assert name in found
+    assert all(words.strip().endswith(".") for words in (found[name].why, found[name].fix))
+
+
+@pytest.mark.parametrize("free_gb", [1.0, 6.0, 900.0])
+def test_memory_is_a_warning_where_it_is_short_and_an_error_at_half(monkeypatch, free_gb):
+    """Four numbers a weight of four bytes: 7.9 GB, and 0.7 for the libraries."""
+    found = {f.name: f.severity for f in loaded(monkeypatch, free_gb)}
+    assert found.get("memory") == {1.0: "error", 6.0: "warning", 900.0: None}[free_gb]
+
+
+def test_days_are_said(monkeypatch):
+    """60,000 rows of 500 tokens: 2 * 4.9e8 * 3e7 * 3 = 8.9e16 operations, at 4e10 a second 26 days."""
+    (found,) = loaded(monkeypatch, 900.0, row_tokens=500.0, rows=60_000)
+    assert found.name == "duration" and "about 26 days" in found.why
+
+
+def test_answers_twice_as_long_at_two_evaluations_are_length_drift():
+    assert "length-drift" in [f.name for f in logged(held_answer_len=lambda t: 10 + 30 * t)]
+    assert "length-drift" not in [
+        f.name for f in logged(held_answer_len=lambda t: 10 + (25 if t == 0.5 else 0))
+    ]
+
+
+def test_a_model_that_learns_where_to_end_has_no_length_to_drift_from():
+    shorter = {"held_answer_len": lambda t: 60 - 50 * t}
+    assert "length-drift" in [f.name for f in logged(held_stopped_share=flat(0.9), **shorter)]
+    assert "length-drift" not in [f.name for f in logged(held_stopped_share=flat(0.1), **shorter)]
+
+
+@pytest.mark.parametrize("name", ["countdown-tiny-solutions", "countdown-traces"])
+def test_generated_demonstrations_are_healthy(name):
+    """They repeat little of their prompts but numbers that many prompts have."""
+    assert not b.found_in_data(read_generated(f"generate:{name}").examples)
+
+
+def test_pairs_of_xpo_that_cannot_be_scored_are_counted_too():
+    assert "rewards-missing" in [f.name for f in logged(unscorable_share=flat(0.2))]
+
+
+def test_no_check_is_without_a_planted_fault():
+    planted = {name for _, name in FAULTS.values()} | set(PLANTED) | set(DIAGNOSIS.values())
+    checks = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
+    assert checks - planted == {"memory", "duration"}  # above, with a machine of their own

@@ -1,0 +1,147 @@
+"""Judges with known faults: each control finds the fault it is for, and a good judge passes all."""
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.evaluation.judge_controls import (
+    Trust,
+    first_third,
+    human_agreement,
+    order_effects,
+    planted_controls,
+    read_labels,
+    self_agreement,
+)
+from boresight.llm.request import Reply
+from boresight.scorers.judges import llm
+from boresight.scorers.judges.base import Judgement, Score, Scorer, Verdict
+from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
+
+PROMPTS = [prompt(i) for i in range(30)]
+ANSWERS = [
+    f"the answer to question {i} is a long one of {'many ' * (i % 5)}words, and it ends here."
+    for i in range(30)
+]
+
+
+class Good(Scorer):
+    """Knows which number belongs to which prompt, and likes whole sentences."""
+
+    name = "good"
+
+    def score(self, prompts, answers, repeat=0):
+        return [
+            Score((f"{p.prompt[0]['content']} is" in text) + text.endswith("."))
+            for p, text in zip(prompts, answers, strict=True)
+        ]
+
+
+def shares(judge):
+    return {control.name: control.share.value for control in planted_controls(judge, PROMPTS, ANSWERS)}
+
+
+def test_a_good_judge_passes_every_control():
+    controls = planted_controls(Good(), PROMPTS, ANSWERS, most=20)
+    assert {c.name: (c.share.value, c.share.n) for c in controls} == {
+        "identical": (1.0, 20), "truncated": (1.0, 20), "wrong prompt": (1.0, 20),
+    }  # fmt: skip
+    assert controls[1].sentence == "prefers a whole answer to its first third in 20 of 20 planted cases"
+
+
+def test_a_judge_of_length_is_caught_by_the_wrong_prompt():
+    found = shares(LengthScorer())
+    assert found["identical"] == found["truncated"] == 1.0
+    assert found["wrong prompt"] < 0.8
+
+
+def test_a_judge_that_likes_short_answers_is_caught_by_truncation():
+    class Short(Scorer):
+        name = "short"
+
+        def score(self, prompts, answers, repeat=0):
+            return [Score(-len(text)) for text in answers]
+
+    assert shares(Short())["truncated"] == 0.0
+
+
+def test_a_judge_that_likes_a_slot_is_caught_by_identical_answers_and_in_one_order_only():
+    """Both orders make a tie of a slot's favourite, which is why they are the default."""
+    found = {}
+    for orders in (1, 2):
+        config = llm.Config(endpoint="http://here/v1", model="m", orders=orders)
+        found[orders] = shares(llm.build(config, FakeEndpoint(lambda r: Reply("VERDICT: 1"))))["identical"]
+    assert found == {1: 0.0, 2: 1.0}
+
+
+def test_failed_controls_are_missing_and_controls_without_answers_are_left_out():
+    class Silent(Scorer):
+        name = "silent"
+
+        def score(self, prompts, answers, repeat=0):
+            return [Score(None, failure="no") if "question 1" in text else Score(1.0) for text in answers]
+
+    (identical, *_) = planted_controls(Silent(), PROMPTS[:5], ANSWERS[:5])
+    assert (identical.share.n, identical.share.missing) == (4, 1)
+    assert "1 failed" in identical.sentence
+    assert planted_controls(Good(), PROMPTS[:2], [None, "  "]) == ()
+
+
+def test_a_judge_that_changes_its_mind():
+    class Fickle(Scorer):
+        name = "fickle"
+
+        def score(self, prompts, answers, repeat=0):
+            return [Score(len(text) * (-1) ** repeat) for text in answers]
+
+    a, b = ["xx"] * 30, ["x"] * 30
+    assert self_agreement(LengthScorer(), PROMPTS, a, b, most=10).accuracy.value == 1.0
+    assert self_agreement(Fickle(), PROMPTS, a, b).accuracy.value == 0.0
+    assert self_agreement(Fickle(), PROMPTS, [None] * 30, b) is None
+
+
+def test_flips_and_the_favoured_slot_by_hand():
+    """Verdicts (a first, b first): a twice; slot 1 twice; slot 2 twice; a tie, then a; a failure.
+
+    Flips: 2 of 4. Slot one is named by: 1 of 2, 2 of 2, 0 of 2, 0 of 1 (b first, a won), 1 of 1: 4 of 8.
+    """
+    pairs = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, None)]
+    found = order_effects([Judgement(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs])
+    assert (found.flips.value, found.flips.n, found.flips.missing) == (0.5, 4, 1)
+    assert found.first_slot.value == 0.5
+    assert order_effects([Judgement(1.0, scores=(1.0, 0.0))]) is None
+
+
+def test_agreement_with_people(tmp_path):
+    """The judge of length agrees on 3 of 4.
+
+    Judge: a, b, a, tie. People: a, b, b, tie. Chance: a 2/4·1/4 + b 1/4·2/4 + tie 1/4·1/4 = 5/16,
+    so kappa = (12/16 - 5/16) / (11/16) = 7/11.
+    """
+    file = tmp_path / "labels.csv"
+    rows = ["q,xx,x,a", "q,x,xx,B", "q,xx,x,b", "q,x,x,tie"]
+    file.write_text("prompt,answer_a,answer_b,preferred\n" + "\n".join(rows))
+    found = human_agreement(LengthScorer(), file)
+    assert found.accuracy.value == 0.75 and found.kappa == pytest.approx(7 / 11)
+    assert "agrees with people in 75 % [30, 95] of 4, Cohen's kappa 0.64" in Trust(people=found).sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt,answer_a,answer_b,preferred\nq,x,y,c\n", "row 1: preferred is 'c'; write a, b or tie"),
+        ("prompt,answer_a,preferred\nq,x,a\n", "row 1: the column answer_b is missing"),
+        ("prompt,answer_a,answer_b,preferred\n", "there are no rows"),
+    ],
+)
+def test_bad_labels_are_named(tmp_path, text, message):
+    file = tmp_path / "labels.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_labels(file)
+    with pytest.raises(UserError, match="there is no file"):
+        read_labels(tmp_path / "none.csv")
+
+
+def test_a_third_of_the_words():
+    assert first_third("one two three four five six seven") == "one two"
+    assert first_third("one") == "one"

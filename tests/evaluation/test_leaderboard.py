@@ -1,0 +1,117 @@
+"""Totals alone: the study's table, by hand and as published analyses of it have it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.evaluation.leaderboard import Entry, against_bar, pairs, read_leaderboard
+from boresight.reports.leaderboard import write_leaderboard
+from boresight.stats.intervals import unpaired_difference, wilson
+
+STUDY = Path(__file__).parents[2] / "recipes" / "study" / "leaderboard.csv"
+
+
+def test_difference_by_hand():
+    """39 against 20 of 400: pooled share 59/800, z = 0.0475 / √(0.07375 · 0.92625 · 2/400) = 2.570.
+
+    Newcombe: 0.0475 - √((0.0975 - 0.0721)² + (0.0760 - 0.05)²) = 0.0112, and 0.0475 + √((0.1305 - 0.0975)² +
+    (0.05 - 0.0326)²) = 0.0848.
+    """
+    found = unpaired_difference(20, 400, 39, 400)
+    assert found.z == pytest.approx(2.570, abs=1e-3) and found.p == pytest.approx(0.01017, abs=1e-5)
+    limits = found.difference
+    assert (limits.value, limits.low, limits.high) == pytest.approx((0.0475, 0.0112, 0.0848), abs=1e-4)
+
+
+def test_swapping_the_two_mirrors_the_difference_and_equal_scores_have_none():
+    there, back = unpaired_difference(3, 50, 9, 40), unpaired_difference(9, 40, 3, 50)
+    assert (back.difference.low, back.difference.high) == (-there.difference.high, -there.difference.low)
+    assert back.p == there.p and back.z == -there.z
+    assert unpaired_difference(5, 10, 5, 10).p == 1.0
+    assert unpaired_difference(0, 10, 0, 10).z == 0.0
+
+
+def test_the_interval_covers():
+    rng = np.random.default_rng(1)
+    draws = zip(rng.binomial(400, 0.05, 1500), rng.binomial(400, 0.0975, 1500), strict=True)
+    found = [unpaired_difference(int(a), 400, int(b), 400).difference for a, b in draws]
+    assert 0.93 <= np.mean([i.low <= 0.0475 <= i.high for i in found]) <= 0.97
+
+
+def test_the_studys_table():
+    """Wilson's limits, z and needed prompts agree with the analysis of the published shares."""
+    entries = read_leaderboard(STUDY)
+    assert [e.name for e in entries] == ["DPO-20k", "SFT", "XPO", "IPO", "DPO-5k", "synthetic"]
+    limits = [(round(e.share.low, 3), round(e.share.high, 3)) for e in entries]
+    assert limits == [
+        (0.072, 0.131),
+        (0.033, 0.076),
+        (0.021, 0.058),
+        (0.019, 0.055),
+        (0.015, 0.049),
+        (0.014, 0.045),
+    ]
+    found = {(p.better.name, p.worse.name): p for p in pairs(entries)}
+    assert len(found) == 15 and sum(p.resolved for p in found.values()) == 4
+    z = [round(found[pair].found.z, 2) for pair in (("DPO-20k", "SFT"), ("SFT", "DPO-5k"), ("XPO", "DPO-5k"))]
+    assert z == [2.57, 1.65, 0.61]
+    assert found["XPO", "DPO-5k"].needed == 8500 and found["DPO-20k", "SFT"].needed == 480
+    assert found["XPO", "DPO-5k"].sentence == (
+        "XPO over DPO-5k: 0.75 points [-1.8, 3.3], z = 0.61, p = 0.54, 1 after Holm's adjustment: "
+        "not resolved, needs about 8,500 prompts each."
+    )
+
+
+def test_one_prompt_below_the_bar_is_not_below_the_bar():
+    assert against_bar(Entry("DPO-20k", 39, 400), 0.10) == (
+        "DPO-20k: 39 of 400 is 1 short of the 40 that the bar asks for; "
+        "not resolved, the bar lies inside [7.2, 13.1]."
+    )
+    assert "at or above the 30" in against_bar(Entry("x", 200, 300), 0.1)
+    assert "resolved, the bar lies outside" in against_bar(Entry("x", 200, 300), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("system,k\na,1\n", "row 1: the column n is missing"),
+        ("system,k,n\na,x,10\nb,1,10\n", "row 1: k is 'x'"),
+        ("system,k,n\na,1,10\nb,11,10\n", "row 2: 11 of 10 is not a share"),
+        ("system,k,n\na,1,0\nb,1,10\n", "row 1: 1 of 0 is not a share"),
+        ("system,k,n\na,1,10\na,2,10\n", "a stands there twice"),
+        ("# only a remark\nsystem,k,n\na,1,10\n", "needs two rows or more, and there are 1"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path, text, message):
+    file = tmp_path / "board.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_leaderboard(file)
+
+
+def test_the_page_and_its_tables(tmp_path):
+    path, sentences = write_leaderboard(STUDY, tmp_path / "board.html", bar=0.1)
+    assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.2, 13.1]." and len(sentences) == 6 + 6 + 15
+    html = path.read_text()
+    assert "6 systems, 4 of 15 differences resolved" in html and html.count("not resolved</span>") == 11
+    assert {p.suffix for p in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
+
+
+def test_half_wins_and_markup_in_names(tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("system,k,n\n<script>alert(1)</script>,2.5,10\nb,1,10\n")
+    path, sentences = write_leaderboard(file, tmp_path / "out.html")
+    assert "2.5 of 10" in sentences[0]
+    assert "<script>alert" not in path.read_text()
+    low, high = wilson(2.5, 10)
+    assert f"[{100 * low:.1f}, {100 * high:.1f}]" in sentences[0]
+
+
+def test_the_table_read_is_not_written_over(tmp_path):
+    file = tmp_path / "board.csv"
+    file.write_text(STUDY.read_text())
+    with pytest.raises(UserError, match="would be written over it"):
+        write_leaderboard(file, tmp_path / "board.html")
+    assert file.read_text() == STUDY.read_text()

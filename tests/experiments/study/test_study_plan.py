@@ -1,0 +1,84 @@
+"""Plans: the ones that ship, and those that are wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight.core.errors import UserError
+from boresight.experiments.study import plan as plans
+from boresight.experiments.study.command import listing, plan_of
+from boresight.experiments.study.plan import Job, jobs, load_plan
+from boresight.experiments.study.storage import refuse_other
+
+RECIPES = Path(__file__).parents[3] / "recipes" / "study"
+PUBLISHED = ("beta", "tau", "alpha", "reduction")
+
+
+def test_every_first_seed_comes_before_any_second(written):
+    found = jobs(load_plan(written()))
+    assert [job.name for job in found] == [
+        "slow-seed0", "fast-seed0", "onward-seed0", "slow-seed1", "fast-seed1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
+def test_plans_that_ship_resolve(path):
+    plan = load_plan(path)
+    assert plans.resolved(plan, path.parent)["recipes"]
+    assert "about" in listing(plan, path.parent)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
+def test_published_arms_keep_what_was_published(path):
+    """Only steps, batch, model and data may shrink."""
+    plan = load_plan(path)
+    checked = 0
+    for name, arm in plan.arms.items():
+        if arm.role != "published" or "countdown-tiny" in arm.recipe:
+            continue
+        here = plans.recipe_of(plan, path.parent, Job(name, 0))
+        there = plans.as_published(plan, path.parent, name)
+        assert here.optim == there.optim, name
+        assert here.model.lora == there.model.lora, name
+        assert here.method == there.method, name
+        checked += 1
+    assert checked >= 5
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"answers": None, "comparisons": [{"title": "t", "of": "slow", "to": "fats"}]}, "'fats'.*'fast'"),
+        ({"groups": {"pairs": {"title": "P", "metrics": ["acuracy"]}}}, "'acuracy'.*'accuracy'"),
+        ({"titel": "x"}, "unknown key titel"),
+    ],
+)
+def test_names_that_stand_for_nothing_are_refused(written, change, says):
+    with pytest.raises(UserError, match=says):
+        load_plan(written(**change))
+
+
+def test_an_arm_starts_from_one_before_it(written, raw):
+    arms = raw["arms"]
+    backwards = {name: arms[name] for name in ("onward", "fast", "slow")}
+    with pytest.raises(UserError, match="must stand before it"):
+        load_plan(written(arms=backwards))
+    arms["onward"]["seeds"] = [7]
+    with pytest.raises(UserError, match="has a seed that 'fast'"):
+        load_plan(written(arms=arms))
+
+
+def test_the_first_difference_is_named_with_both_values():
+    old = {"recipes": {"a-seed0": {"optim": {"lr": 1e-6}, "train": {"steps": 3}}}}
+    new = {"recipes": {"a-seed0": {"optim": {"lr": 2e-6}, "train": {"steps": 4}}}}
+    says = r"a-seed0.optim.lr was 1e-06 and is 2e-06 \(and 1 more\)"
+    with pytest.raises(UserError, match=says):
+        refuse_other(Path("runs/x"), old, new)
+    refuse_other(Path("runs/x"), old, yaml.safe_load(yaml.safe_dump(old)))
+
+
+def test_a_scale_without_a_plan_says_which_there_are(monkeypatch):
+    monkeypatch.chdir(RECIPES.parents[1])
+    with pytest.raises(UserError, match="known: cpu"):
+        plan_of("laptop")

@@ -1,0 +1,35 @@
+"""What finished runs have measured, as a study reads it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from boresight.data.reading.generated import read_generated
+from boresight.experiments.study.plan import Job, load_plan
+from boresight.experiments.study.read import read
+from boresight.experiments.study.results import compared
+from boresight.experiments.study.storage import Outcome, Study, write_json
+
+PLAN = Path(__file__).parents[3] / "recipes" / "study" / "plan-cpu.yaml"
+
+
+def test_problems_are_the_same_to_an_arm_with_held_out_rows_and_to_one_without(tmp_path):
+    """SFT of Countdown has held-out demonstrations, RLOO has none; both solve the same problems.
+
+    Of four problems, RLOO solves the two that SFT does and one more: 0.25.
+    """
+    study = Study(load_plan(PLAN), PLAN.parent, tmp_path)
+    problems = [p.id for p in read_generated("generate:countdown-tiny-held-out").examples[:4]]
+    for arm, solved in (("countdown-sft", [1, 1, 0, 0]), ("countdown-rloo", [1, 1, 1, 0])):
+        job = Job(arm, 0)
+        rewards = dict(zip(problems, map(float, solved), strict=True))
+        study.run(job).mkdir(parents=True)
+        write_json(study.run(job) / "end.json", {"numbers": {"reward": rewards, "nll_per_token": rewards}})
+        study.close(job, Outcome(seconds=1.0))
+    measured = read(study).measured
+    (line,) = compared(measured, [c for c in study.plan.comparisons if "RLOO" in c.title])
+    assert line.difference is not None and line.difference.mean.value == pytest.approx(0.25)
+    # What is measured on rows is by the prompt's text, since several rows may share one.
+    assert not set(measured["countdown-sft"]["nll"][0]) & set(problems)

@@ -1,0 +1,118 @@
+"""The table's arithmetic, by hand."""
+
+import math
+
+import pytest
+
+from boresight.experiments.study.plan import Comparison
+from boresight.experiments.study.results import by_prompt, compared, difference, headline, mean_of, sentence
+from boresight.stats.over_seeds import difference_over_seeds, over_seeds
+
+
+def test_rows_of_one_prompt_are_averaged_first():
+    """Two pairs of prompt a at 1 and 0 make one half; a NaN is left out; a row without a prompt stays."""
+    values = {"a-0": 1.0, "a-1": 0.0, "b-0": 1.0, "b-1": math.nan, "c": 0.0}
+    of_row = {"a-0": "a", "a-1": "a", "b-0": "b", "b-1": "b"}
+    assert by_prompt(values, of_row) == {"a": 0.5, "b": 1.0, "c": 0.0}
+
+
+def test_a_win_rate_counts_ties_one_half():
+    """Of four prompts the second arm wins two, ties one and loses one: (2 + 1/2) / 4 = 0.625."""
+    of = {0: {"a": 0.0, "b": 0.0, "c": 1.0, "d": 1.0}}
+    to = {0: {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}}
+    measured = {"x": {"good": of}, "y": {"good": to}}
+    (found,) = compared(measured, [Comparison(title="t", of="x", to="y", metrics=["win_rate"])])
+    assert found.shown.value == pytest.approx(0.625)
+    assert found.difference.mean.value == pytest.approx(0.25)
+    assert found.shown.low == pytest.approx((1 + found.difference.mean.low) / 2)
+    assert found.shown.n == 4
+
+
+def test_a_win_rate_looks_at_who_is_better_not_by_how_much():
+    """Rewards of 0.1 against 0 and of 0 against 5 are a win and a loss: one half."""
+    found = difference([({0: {"a": 0.0, "b": 5.0}}, {0: {"a": 0.1, "b": 0.0}})], "win_rate")
+    assert found.mean.value == 0
+
+
+def test_seeds_and_prompts_are_paired():
+    """Only seed 0 is shared; of its prompts only a and b: differences 1 and 0, mean one half."""
+    of = {0: {"a": 0.0, "b": 1.0, "c": 1.0}, 1: {"a": 0.0}}
+    to = {0: {"a": 1.0, "b": 1.0}, 2: {"a": 1.0}}
+    found = difference([(of, to)], "accuracy")
+    assert (found.mean.value, found.mean.n, found.mean.missing, found.seeds) == (0.5, 2, 1, 1)
+    assert found == difference_over_seeds([of[0]], [to[0]], bounds=(-1.0, 1.0))
+
+
+def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
+    """Prompt a: gains 1 and 0, mean one half; b: 0 and -1, mean minus one half; c is missing in one pair.
+
+    By wins, the same; of three prompts two have all values.
+    """
+    measured = {
+        "x": {"good": {0: {"a": 0.0, "b": 1.0, "c": 0.0}}},
+        "y": {"good": {0: {"a": 1.0, "b": 1.0, "c": 1.0}}},
+        "z": {"good": {0: {"a": 0.0, "b": 0.0}}},
+    }
+    wanted = Comparison(title="all", of=["x", "x"], to=["y", "z"], metrics=["good", "win_rate"])
+    by_good, by_wins = compared(measured, [wanted])
+    assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
+    assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
+    assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
+    assert "Y; Z (taken together) and X cannot be told apart" in sentence(by_good, dict(x="X", y="Y", z="Z"))
+
+
+def test_arms_are_compared_in_pairs():
+    with pytest.raises(ValueError, match="of names 2 arms and to 1"):
+        Comparison(title="t", of=["x", "y"], to="z")
+
+
+def test_an_arm_without_values_has_no_mean_and_no_difference():
+    assert mean_of({}, "accuracy") is None
+    assert difference([({}, {0: {"a": 1.0}})], "accuracy") is None
+    (found,) = compared({}, [Comparison(title="t", of="x", to="y", metrics=["accuracy"])])
+    assert (found.verdict, found.shown) == ("not measured", None)
+    assert "not measured" in sentence(found, {"x": "X", "y": "Y"})
+
+
+def test_shares_are_bounded_and_margins_are_not():
+    values = {0: {"a": 1.0, "b": 1.0}}
+    assert mean_of(values, "accuracy").mean == over_seeds([values[0]], bounds=(0.0, 1.0)).mean
+    assert mean_of(values, "margin").mean == over_seeds([values[0]]).mean
+
+
+def test_p_values_are_adjusted_over_all_comparisons():
+    """Holm: of two, the smaller p is doubled."""
+    many = {str(n): 0.0 for n in range(30)}
+    better = {key: float(int(key) % 3 > 0) for key in many}
+    measured = {"x": {"accuracy": {0: many}}, "y": {"accuracy": {0: better}}, "z": {"accuracy": {0: many}}}
+    wanted = [Comparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "yz"]
+    first, second = compared(measured, wanted)
+    assert first.p == pytest.approx(min(1.0, 2 * first.difference.p))
+    assert (first.verdict, second.verdict) == ("better", "not resolved")
+    assert headline([first, second]).startswith("The tuned recipes win 1 of 2 comparisons")
+    assert "X cannot be told apart" in sentence(second, {"x": "X", "z": "Z"})
+    assert sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
+
+
+def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
+    """Its own interval excludes 0; among twenty lines, a p of 0.01 is 0.2."""
+    of = {0: {str(n): 0.0 for n in range(30)}}
+    few = {0: {str(n): float(n % 5 == 0) for n in range(30)}}
+    measured = {"x": {"accuracy": of}, "y": {"accuracy": few}, "z": {"accuracy": of}}
+    wanted = [Comparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "y" + 19 * "z"]
+    found = compared(measured, wanted)
+    assert found[0].direction == "better" and found[0].difference.p < 0.05 < found[0].p
+    assert found[0].verdict == "better, alone"
+    assert headline(found) == (
+        "The tuned recipes win 0 of 20 comparisons with the published ones; "
+        "1 more by its own interval alone; 19 are not resolved."
+    )
+
+
+def test_lower_is_better_where_the_metric_says_so():
+    of = {0: {str(n): 1.0 + n / 100 for n in range(20)}}
+    to = {0: {str(n): 0.5 + n / 90 for n in range(20)}}
+    (found,) = compared(
+        {"x": {"nll": of}, "y": {"nll": to}}, [Comparison(title="t", of="x", to="y", metrics=["nll"])]
+    )
+    assert found.difference.mean.value < 0 and found.verdict == "better"

@@ -1,0 +1,211 @@
+"""Sweeps in one process: failures that are explained, pruning, resuming, joining, Optuna, and the page."""
+
+import importlib.util
+import io
+import json
+import os
+import signal
+
+import pytest
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+from boresight.experiments.sweep import claim, storage, worker
+from boresight.experiments.sweep.command import run
+from boresight.experiments.sweep.confirm import confirm_trials, finalists
+from boresight.experiments.sweep.recipe import parse_sweep
+from boresight.experiments.sweep.storage import Trial, join
+from boresight.training import loop
+
+TWO = {"space": {"optim.lr": [1e-5, 1e-3]}, "confirm": {"top": 0}}
+
+
+def swept(raw, folder, **changes):
+    """Run a sweep; returns it and what it printed."""
+    said = io.StringIO()
+    run(parse_sweep(raw | changes), folder, console=Console(file=said, width=300))
+    return join(folder), said.getvalue()
+
+
+def outcomes(sweep):
+    return [sweep.outcome(trial) for trial in sweep.search_trials()]
+
+
+def test_a_trial_that_fails_is_explained_and_the_rest_goes_on(raw, tmp_path):
+    sweep, said = swept(raw, tmp_path / "s", **TWO | {"space": {"data.max_length": [2, 512]}})
+    failed, finished = outcomes(sweep)
+    assert (failed.state, finished.state) == ("failed", "finished")
+    assert "data.max_length" in failed.why and failed.value is None
+    assert "Setting 0 failed: " in said
+    assert "unconfirmed (confirm.top is 0)" in said
+    assert "failed" in (tmp_path / "s/table.md").read_text()
+
+
+def test_an_unexpected_error_is_one_line_and_a_file(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_step", lambda *_: 1 / 0)
+    sweep, said = swept(raw, tmp_path / "s", **TWO)
+    assert [o.why for o in outcomes(sweep)] == [
+        "ZeroDivisionError: division by zero (error.txt has the rest)"
+    ] * 2
+    assert "Traceback" in (tmp_path / "s/trials/00-seed0/error.txt").read_text()
+    assert "No setting finished with all its seeds" in said
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(raw, tmp_path):
+    """Two claims of processes that are gone are two attempts; the third look writes it off."""
+    folder = tmp_path / "s"
+    sweep = storage.open_folder(folder, parse_sweep(raw | TWO))
+    dead = json.dumps(claim._identity() | {"process": 2**22 + 1, "started": "1"})
+    sweep.trial_folder(Trial(0, 0)).mkdir(parents=True)
+    for number in (1, 2):
+        (sweep.trial_folder(Trial(0, 0)) / f"claim-{number}").write_text(dead)
+    sweep, _ = swept(raw, folder, **TWO)
+    failed, finished = outcomes(sweep)
+    assert failed.state == "failed" and "ended without a word 2 times" in failed.why
+    assert finished.state == "finished"
+
+
+def test_the_same_seeds_and_rows_for_all_and_unseen_prompts_for_the_finalists(raw, tmp_path):
+    sweep, _ = swept(raw, tmp_path / "s", seeds=[0, 1], space={"optim.lr": [1e-5, 1e-3]})
+    assert finalists(sweep) == [1]  # setting 0 is the default itself
+    assert [t.name for t in confirm_trials(sweep)] == [
+        "confirm-default-seed1000", "confirm-01-seed1000", "confirm-default-seed1001", "confirm-01-seed1001",
+    ]  # fmt: skip
+    seen = {frozenset(sweep.by_prompt(trial)) for trial in sweep.search_trials()}
+    unseen = {frozenset(sweep.by_prompt(trial)) for trial in confirm_trials(sweep)}
+    assert len(seen) == len(unseen) == 1 and not next(iter(seen)) & next(iter(unseen))
+    assert {sweep.recipe_of(t).train.seed for t in confirm_trials(sweep)} == {1000, 1001}
+
+
+def test_a_default_that_wins_is_said_to(raw, tmp_path):
+    base = json.loads(json.dumps(raw["recipe"])) | {"optim": {"lr": 1e-3}}
+    _, said = swept(raw, tmp_path / "s", recipe=base, space={"optim.lr": [1e-3, 1e-5]})
+    assert "The search found nothing better than the default itself (lr 0.001)." in said
+    assert "lr 1e-05 is worse than the default by " in said
+
+
+def test_a_trial_that_falls_behind_is_pruned(raw, tmp_path):
+    """The good rates come first, so the bad one is judged by them."""
+    sweep, said = swept(
+        raw,
+        tmp_path / "s",
+        **TWO | {"space": {"optim.lr": [1e-3, 5e-4, 1e-5]}, "prune": {"after": 2, "trials": 2}},
+    )
+    assert [o.state for o in outcomes(sweep)] == ["finished", "finished", "pruned"]
+    assert "worse than the median" in outcomes(sweep)[2].why
+    lines = (sweep.run_folder(Trial(2, 0)) / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(line)["step"] for line in lines) == 2  # of four
+
+
+def test_an_interrupted_sweep_goes_on_inside_the_trial(raw, tmp_path, monkeypatch):
+    step = loop._step
+
+    def interrupted(task, optimizer, number, rate):
+        if number == 1 and rate > 1e-4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(task, optimizer, number, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", interrupted)
+        with pytest.raises(Interrupted, match="run the same command to go on"):
+            swept(raw, tmp_path / "s", **TWO)
+    sweep = join(tmp_path / "s")
+    assert [bool(o) for o in outcomes(sweep)] == [True, False]
+    assert (sweep.run_folder(Trial(1, 0)) / "checkpoints/step-2").is_dir()
+    sweep, _ = swept(raw, tmp_path / "s", **TWO)
+    whole, _ = swept(raw, tmp_path / "whole", **TWO)
+    assert [o.value for o in outcomes(sweep)] == [o.value for o in outcomes(whole)]
+    assert outcomes(sweep)[1].attempts == 1
+
+
+def test_a_folder_takes_one_sweep(raw, tmp_path):
+    swept(raw, tmp_path / "s", **TWO)
+    with pytest.raises(UserError, match="a sweep whose metric differs"):
+        swept(raw, tmp_path / "s", **TWO | {"metric": "accuracy"})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    with pytest.raises(UserError, match="holds something that is no sweep"):
+        swept(raw, tmp_path / "other", **TWO)
+
+
+def test_a_finished_sweep_runs_nothing_again(raw, tmp_path, monkeypatch):
+    swept(raw, tmp_path / "s", **TWO)
+    monkeypatch.setattr(worker, "run_trial", lambda *_: pytest.fail("a trial was run again"))
+    _, said = swept(raw, tmp_path / "s", **TWO)
+    assert "2 of 2 trials done" in said
+
+
+def test_a_metric_that_the_run_does_not_measure_is_named(raw, tmp_path):
+    sweep, _ = swept(raw, tmp_path / "s", **TWO | {"metric": "reward"})
+    assert "dpo measures no reward on this held-out data" in outcomes(sweep)[0].why
+
+
+def test_names_in_the_page_are_text(raw, tmp_path):
+    path = "<script>alert(1)</script>.jsonl"
+    swept(raw, tmp_path / "s", **TWO | {"space": {"data.train": [path, raw["recipe"]["data"]["train"]]}})
+    page = (tmp_path / "s/report.html").read_text()
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+
+
+needs_optuna = pytest.mark.skipif(
+    importlib.util.find_spec("optuna") is None,
+    reason="optuna is not installed; pip install 'boresight[sweep]'",
+)
+SEARCH = {
+    "search": "optuna",
+    "trials": 5,
+    "space": {"optim.lr": {"low": 1e-6, "high": 1e-3, "log": True}, "train.batch": [4, 8]},
+    "confirm": {"top": 0},
+}
+
+
+@needs_optuna
+def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
+    from boresight.experiments.sweep.search import _study, _tell
+
+    sweep, _ = swept(raw, tmp_path / "a", **SEARCH)
+    again, _ = swept(raw, tmp_path / "b", **SEARCH)
+    settings = [sweep.setting(number) for number in range(5)]
+    assert settings == [again.setting(number) for number in range(5)]
+    assert all(1e-6 <= s["optim.lr"] <= 1e-3 and s["train.batch"] in (4, 8) for s in settings)
+    study = _study(sweep, 5)
+    _tell(study, sweep)
+    assert sorted(trial.value for trial in study.trials) == sorted(o.value for o in outcomes(sweep))
+
+
+@needs_optuna
+@pytest.mark.slow
+def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
+    """Two processes ask and tell one study; every setting is drawn once and every result is heard."""
+    from boresight.experiments.sweep.search import _study, _tell
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    space = {"optim.lr": {"low": 1e-6, "high": 1e-3, "log": True}}
+    recipe = parse_sweep(raw | SEARCH | {"trials": 4, "space": space})
+    run(recipe, tmp_path / "s", workers=2, console=Console(quiet=True))
+    sweep = join(tmp_path / "s")
+    assert {o.state for o in outcomes(sweep)} == {"finished"}
+    assert len({sweep.setting(number)["optim.lr"] for number in range(4)}) == 4
+    study = _study(sweep, 4)
+    _tell(study, sweep)
+    heard = sorted(trial.value for trial in study.trials if trial.value is not None)
+    assert heard == sorted(o.value for o in outcomes(sweep))
+
+
+@needs_optuna
+def test_a_setting_outlives_the_worker_that_drew_it(raw, tmp_path):
+    """The setting is kept before the trial begins, so whoever takes over runs the same one."""
+    from boresight.experiments.sweep.search import draw
+
+    sweep = storage.open_folder(tmp_path / "s", parse_sweep(raw | SEARCH))
+    drawn = draw(sweep, 0)
+    assert draw(join(tmp_path / "s"), 0) == drawn
+    assert sweep.keep_setting(0, {"optim.lr": 1.0}) == drawn
+
+
+def test_without_optuna_a_search_is_refused_in_one_sentence(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"optuna is not installed; pip install 'boresight\[sweep\]'"):
+        run(parse_sweep(raw | SEARCH), tmp_path / "s", console=Console(quiet=True))
+    assert not (tmp_path / "s").exists()

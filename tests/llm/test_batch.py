@@ -1,0 +1,150 @@
+"""The batch API: joined on ids, partly failed, expired, refused, and found again after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openai", reason="the client needs the extra [api]")
+
+from boresight.llm.budget import Budget, Price  # noqa: E402
+from boresight.llm.client import Client, Endpoint, Stopped  # noqa: E402
+from boresight.llm.ledger import Ledger, Spent  # noqa: E402
+from boresight.llm.rate_limits import LimitSection  # noqa: E402
+from boresight.llm.request import Reply, Request  # noqa: E402
+from boresight.llm.transports import batch as batches  # noqa: E402
+from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport  # noqa: E402
+from tests.llm.fake_batches import Lines, good_line  # noqa: E402
+from tests.llm.fake_server import FakeServer, completion, echo  # noqa: E402
+from tests.llm.helpers import KEY_ENV, MODEL, digest_of, requests  # noqa: E402
+
+REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
+
+def ask(
+    server: FakeServer, book: Path, asked: list[Request], give_up_after: float | None = None
+) -> tuple[list[Reply], Spent]:
+    """Through batches; `give_up_after` seconds the client is cancelled, as by a crash."""
+
+    async def go() -> tuple[list[Reply], Spent]:
+        with Ledger(book) as ledger:
+            transport = BatchTransport(server.url, ledger, KEY_ENV, poll_every=0.02, linger=0.02)
+            limits = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
+            endpoint = Endpoint(MODEL, transport, limits, Price(input=1, output=1), 60.0)
+            budget = Budget.continued(Budget().ceilings, ledger.spent())
+            async with Client(ledger, [endpoint], budget, first_pause=0.01) as client:
+                try:
+                    async with asyncio.timeout(give_up_after):
+                        await client.each(asked, client.ask)
+                except TimeoutError:
+                    pass
+            return [await ledger.ask(request) for request in asked], ledger.spent()
+
+    return asyncio.run(go())
+
+
+def answer_of(server: FakeServer, request: Request) -> str:
+    body = {"model": MODEL, "messages": list(request.messages), **request.params}
+    return completion(body, echo(body, digest_of(request)))["choices"][0]["message"]["content"]
+
+
+def test_results_are_joined_on_their_id_whatever_their_order(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        asked = requests(server.url, 40)
+        replies, spent = ask(server, tmp_path / "l.sqlite", asked)
+        assert [reply.text for reply in replies] == [answer_of(server, request) for request in asked]
+    assert len(server.batches) == 1 and not server.seen
+    assert spent.usd == pytest.approx(sum(r.usage.total for r in replies if r.usage) / 1e6)
+
+
+def test_what_failed_or_expired_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
+    """Of the first batch a third fails with 500, a third expires; the second batch holds these alone."""
+
+    def script(server: FakeServer, lines: Lines) -> tuple[Lines, Lines, str]:
+        if len(server.batches) > 1:
+            return [good_line(server, line) for line in lines], [], "completed"
+        broken = {"response": {"status_code": 500, "body": {"error": {"message": "oops"}}}, "error": None}
+        late = {"response": None, "error": {"code": "batch_expired", "message": "expired"}}
+        bad = [{"custom_id": line["custom_id"], **broken} for line in lines[10:20]]
+        bad += [{"custom_id": line["custom_id"], **late} for line in lines[20:]]
+        return [good_line(server, line) for line in lines[:10]], bad, "expired"
+
+    with FakeServer() as server:
+        server.batch_script = script
+        replies, spent = ask(server, tmp_path / "l.sqlite", requests(server.url, 30))
+    assert all(reply.failure is None for reply in replies)
+    assert set(server.answered.values()) == {1}
+    assert len(server.batches) >= 2
+    assert spent.lost_tokens == 0
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_it_in_the_second_batch(tmp_path: Path) -> None:
+    """The first batch comes back as 400s and costs nothing; every line of the second has the other name."""
+
+    def script(server: FakeServer, lines: Lines) -> tuple[Lines, Lines, str]:
+        said = {"code": "unsupported_parameter", "message": REFUSED}
+        refused = {"response": {"status_code": 400, "body": {"error": said}}, "error": None}
+        old = [line for line in lines if "max_tokens" in line["body"]]
+        good = [good_line(server, line) for line in lines if "max_completion_tokens" in line["body"]]
+        return good, [{"custom_id": line["custom_id"], **refused} for line in old], "completed"
+
+    with FakeServer() as server:
+        server.batch_script = script
+        replies, spent = ask(server, tmp_path / "l.sqlite", requests(server.url, 12))
+    assert all(reply.failure is None and reply.text for reply in replies)
+    assert len(server.batches) == 2 and set(server.answered.values()) == {1}
+    assert spent.lost_tokens == 0
+
+
+def test_a_refused_batch_says_why(tmp_path: Path) -> None:
+    def script(server: FakeServer, lines: Lines) -> tuple[Lines, Lines, str]:
+        for batch in server.batches.values():
+            batch["errors"] = {"object": "list", "data": [{"code": "x", "message": "no such model"}]}
+        return [], [], "failed"
+
+    with FakeServer() as server:
+        server.batch_script = script
+        with pytest.raises(Stopped, match="no such model"):
+            ask(server, tmp_path / "l.sqlite", requests(server.url, 3))
+
+
+@pytest.mark.parametrize("lost_id", [False, True])
+def test_a_batch_is_found_again_after_a_crash_and_not_bought_twice(tmp_path: Path, lost_id: bool) -> None:
+    """`lost_id`: the process died between the server's making of the batch and the note of its id."""
+    book = tmp_path / "l.sqlite"
+    with FakeServer() as server:
+        server.hold_batches = True
+        asked = requests(server.url, 12)
+        replies, _ = ask(server, book, asked, give_up_after=1.0)
+        assert {reply.failure for reply in replies} == {"missing"} and len(server.batches) == 1
+        if lost_id:
+            [made] = server.batches.values()
+            with Ledger(book) as ledger:
+                ledger.batch([r.key for r in asked], f"{batches.UNSENT}{made['metadata'][batches.MARK]}")
+        server.hold_batches = False
+        replies, spent = ask(server, book, [*asked, *requests(server.url, 15)[12:]])
+        used = sum(reply.usage.total for reply in replies if reply.usage)
+    assert all(reply.failure is None for reply in replies)
+    assert len(server.batches) == 2  # the old one, and one for the three new requests
+    assert set(server.answered.values()) == {1}
+    with Ledger(book) as ledger:
+        assert not ledger.batches()
+        assert ledger.spent() == spent
+    assert (spent.requests, spent.tokens, spent.lost_tokens) == (15, used, 0)
+
+
+def test_batches_are_cut_where_the_server_would_refuse_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_REQUESTS", 4)
+    with FakeServer() as server:
+        replies, _ = ask(server, tmp_path / "l.sqlite", requests(server.url, 10))
+    assert sorted(len(_lines(server, b)) for b in server.batches.values()) == [2, 4, 4]
+    assert all(reply.failure is None for reply in replies)
+
+
+def _lines(server: FakeServer, batch: dict[str, Any]) -> list[bytes]:
+    return server.files[batch["input_file_id"]].splitlines()

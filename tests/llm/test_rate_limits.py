@@ -1,0 +1,155 @@
+"""Rates and concurrency: arithmetic by hand, then throughput against a server that keeps its own limits."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boresight.llm.rate_limits import Bucket, Concurrency, Limits, LimitSection
+from boresight.llm.transports.openai import retry_after
+from tests.llm.fake_server import FakeServer
+from tests.llm.helpers import requests, run
+
+
+def test_a_bucket_refills_at_its_rate() -> None:
+    """600 a minute is 10 a second: after the first, one every 0.1 s; capacity 10 · 0.25 = 2.5."""
+    bucket = Bucket(600)
+    assert bucket.wait(1, 0.0) == 0.0
+    bucket.take(1, 0.0)
+    assert bucket.wait(1, 0.0) == pytest.approx(0.1)
+    assert bucket.wait(1, 0.1) == pytest.approx(0.0)
+    assert bucket.wait(2, 100.0) == 0.0
+    assert bucket.level == 2.5
+
+
+def test_a_request_larger_than_the_bucket_passes_when_it_is_full_and_is_paid_off() -> None:
+    """6,000 tokens a minute is 100 a second, capacity 25. 400 tokens wait for 25, and then leave -375."""
+    bucket = Bucket(6000, level=0.0)
+    assert bucket.wait(400, 0.0) == pytest.approx(0.25)
+    bucket.take(400, 0.25)
+    assert bucket.level == pytest.approx(-375)
+    bucket.give_back(300, 0.25)
+    assert bucket.level == pytest.approx(-75)
+    assert bucket.wait(1, 0.25) == pytest.approx(0.76)
+
+
+@given(
+    per_minute=st.floats(1, 1e6),
+    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
+    amounts=st.lists(st.floats(0.1, 3), min_size=60, max_size=60),
+)
+def test_no_span_from_the_start_lets_more_through_than_its_rate_plus_one_request(
+    per_minute: float, gaps: list[float], amounts: list[float]
+) -> None:
+    bucket, now, passed, largest = Bucket(per_minute), 0.0, 0.0, 0.0
+    for gap, amount in zip(gaps, amounts, strict=False):
+        now += gap
+        if bucket.wait(amount, now) == 0:
+            bucket.take(amount, now)
+            passed, largest = passed + amount, max(largest, amount)
+        assert passed <= now * per_minute / 60 + 1 + largest + 1e-6 * passed
+
+
+def test_concurrency_doubles_a_round_until_the_first_refusal_and_then_grows_by_one() -> None:
+    c = Concurrency(4, most=100)
+    for _ in range(4):
+        c.succeeded(0.0, 1.0, 50, under_way=4)
+    assert c.allowed == 8
+    c.refused(started=1.0, now=2.0)
+    assert c.limit == 6.0
+    for sent in (1.0, 1.5, 2.0):  # the same burst: sent before the cut
+        c.refused(started=sent, now=2.1)
+    assert c.limit == 6.0
+    for _ in range(6):
+        c.succeeded(2.5, 3.5, 50, under_way=6)
+    assert c.limit == pytest.approx(7.0, abs=0.1)
+
+
+def test_concurrency_that_is_not_in_use_does_not_grow() -> None:
+    c = Concurrency(8, most=100)
+    c.succeeded(0.0, 1.0, 50, under_way=3)
+    assert c.limit == 8
+
+
+def test_a_round_twice_as_slow_per_token_cuts_by_a_tenth() -> None:
+    """Eight calls of 50 tokens at 1 s, then eight at 2.1 s; long answers at the same pace are no sign."""
+    c = Concurrency(8, most=8)
+    for _ in range(8):
+        c.succeeded(0.0, 1.0, 50, under_way=8)
+    for _ in range(8):
+        c.succeeded(0.0, 10.0, 950, under_way=8)  # 1,000 token-equivalents in 10 s, as 100 in 1 s
+    assert c.limit == 8
+    for _ in range(8):
+        c.succeeded(0.0, 2.1, 50, under_way=8)
+    assert c.limit == pytest.approx(7.2)
+
+
+def test_concurrency_never_falls_below_one() -> None:
+    c = Concurrency(2, most=8)
+    for now in range(1, 50):
+        c.refused(started=now - 0.5, now=float(now))
+    assert c.allowed == 1
+
+
+def test_a_fixed_concurrency_stays_as_it_is() -> None:
+    limits = Limits(LimitSection(max_concurrency=50, adapt=False))
+    limits.refused(started=0.0, now=1.0, retry_after=None)
+    for seconds in range(1, 40):
+        limits.succeeded(0.0, float(seconds), 10, under_way=50)
+    assert limits.concurrency.allowed == 50
+
+
+def test_limits_wait_for_the_slowest_of_all() -> None:
+    """60 a minute: the second request waits 1 s; a Retry-After of 5 s waits longer; no place, for ever."""
+    limits = Limits(LimitSection(rpm=60, start_concurrency=2))
+    limits.take(10, 0.0)
+    assert limits.wait(10, 0.0, under_way=1) == pytest.approx(1.0)
+    limits.refused(started=0.0, now=0.0, retry_after=5.0)
+    assert limits.wait(10, 0.0, under_way=0) == pytest.approx(5.0)
+    assert math.isinf(limits.wait(10, 9.0, under_way=1))  # 2 · 0.75 = 1.5: one place
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after": "Mon, 01 Jan 2024 00:00:30 GMT"}, 30.0),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, lambda: datetime(2024, 1, 1, tzinfo=UTC)) == seconds
+
+
+# --- against a server, slow enough for a busy machine; benchmarks/synthesize.py measures whole minutes --
+
+
+def test_a_server_limit_on_requests_is_used_and_not_passed(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="the client needs the extra [api]")
+    rpm = 1200
+    with FakeServer(rpm=rpm, latency=lambda n: 0.02) as server:
+        run(server.url, tmp_path / "l.sqlite", requests(server.url, 50), limits=LimitSection(rpm=rpm))
+    span = server.seen[-1].at - server.seen[0].at
+    allowed = span * rpm / 60
+    assert 0.9 * allowed <= 49 <= allowed + 0.01 * rpm
+    assert server.outcomes()["429"] <= 1
+
+
+def test_a_server_limit_on_tokens_is_used_and_not_passed(tmp_path: Path) -> None:
+    """Requests reserve 20 + 32 tokens and use about 20: what is not used is used by others."""
+    pytest.importorskip("openai", reason="the client needs the extra [api]")
+    tpm = 24_000
+    with FakeServer(tpm=tpm, latency=lambda n: 0.02) as server:
+        run(server.url, tmp_path / "l.sqlite", requests(server.url, 50), limits=LimitSection(tpm=tpm))
+    span = server.seen[-1].at - server.seen[0].at
+    used = sum(seen.tokens for seen in server.seen[1:] if seen.outcome == "ok")
+    allowed = span * tpm / 60
+    assert 0.9 * allowed <= used <= allowed + 0.01 * tpm
+    assert server.outcomes()["429"] <= 1

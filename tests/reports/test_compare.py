@@ -1,0 +1,104 @@
+"""Several runs on one page: only what differs, paired verdicts, overlaid curves, the same prompts."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from boresight.core.errors import UserError
+from boresight.reports.compare import differences, shared_metrics, shared_prompts, verdicts, write_comparison
+from boresight.reports.figures import overlaid
+from boresight.reports.read_run import RunData, Sample, read_run
+from tests.reports.fake_run import ATTACK, write_fake_run
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two runs that differ in beta and in the commit, and answer the same prompts."""
+    root = tmp_path_factory.mktemp("compare")
+    a, b = (write_fake_run(root / name, steps=24, hostile=True) for name in ("a", "b"))
+    recipe = yaml.safe_load((b / "config.yaml").read_text())
+    recipe["method"]["beta"] = 0.5
+    (b / "config.yaml").write_text(yaml.safe_dump(recipe))
+    machine = json.loads((b / "environment.json").read_text())
+    (b / "environment.json").write_text(json.dumps(machine | {"commit": "0123abc"}))
+    return [a, b]
+
+
+@pytest.fixture(scope="module")
+def runs(folders):
+    return [read_run(folder) for folder in folders]
+
+
+def _answered(name, outcomes):
+    """A run whose i-th prompt has one check, met or not."""
+    samples = [
+        Sample(f"p{i}", [{"role": "user", "content": "?"}], ["b", "a"], [{}, {"ok": ok}])
+        for i, ok in enumerate(outcomes)
+    ]
+    return RunData(name=name, folder=None, finished=True, samples=samples)
+
+
+def test_only_what_differs_is_listed(runs):
+    assert [(d.key, d.values) for d in differences(runs)] == [
+        ("method.beta", ["0.1", "0.5"]),
+        ("environment.commit", [ATTACK, "0123abc"]),
+    ]
+
+
+def test_a_setting_that_one_run_lacks_is_a_difference():
+    a = RunData(name="a", folder=None, finished=True, config={"optim": {"lr": 1e-4, "clip": None}})
+    b = replace(a, config={"optim": {"lr": 1e-4}})
+    assert [(d.key, d.values) for d in differences([a, b])] == [("optim.clip", ["none", ""])]
+
+
+def test_verdicts_are_paired_by_prompt_and_adjusted():
+    """b wins 10 of 20 prompts and loses none: exact p = 2/1024, doubled by Holm for two comparisons.
+
+    Limits: 11/22 - 1/22 ± 1.96 √((12/22 - (10/22)²)/22) = .4545 ± .2432.
+    """
+    a = _answered("a", [False] * 10 + [True] * 10)
+    b = _answered("b", [True] * 20)
+    assert verdicts([a, b]) == ["b beats a by 50.0 points [21.1, 69.8], n = 20."]
+    to_b, to_itself = verdicts([a, b, a])
+    assert to_b.endswith("n = 20; p = 0.0039 after Holm's adjustment.")
+    assert "cannot be told apart" in to_itself and "p = 1 after" in to_itself
+    assert verdicts([a, RunData(name="c", folder=None, finished=True)]) == []
+
+
+def test_metrics_stand_side_by_side_with_gaps(runs):
+    lone = replace(runs[1], metrics=runs[1].metrics[1:])
+    found = shared_metrics([runs[0], lone])
+    assert len(found) == 5
+    assert found[0].cells[1] is None and found[1].cells[1] is not None
+    assert [mark.role for mark in found[1].drawing.marks] == ["run-1", "run-2"]
+
+
+def test_every_chart_has_a_curve_of_each_run(runs):
+    for figure in overlaid(runs):
+        assert [entry["label"] for entry in figure.legend] == ["a", "b"]
+
+
+def test_prompts_are_matched_by_id_and_text(runs):
+    changed = replace(runs[1], samples=[replace(runs[1].samples[0], prompt=[]), *runs[1].samples[1:-1]])
+    found = shared_prompts([runs[0], changed])
+    assert [row["id"] for row in found] == [sample.id for sample in runs[0].samples[1:-1]]
+    assert found[0]["answers"] == [run.samples[1].answers[-1] for run in runs]
+
+
+def test_the_page_is_one_file_with_planted_markup_as_text(folders, tmp_path):
+    html = write_comparison(folders, tmp_path / "compare.html").page.read_text()
+    assert "<script>alert" not in html and "<img src=x" not in html
+    assert html.count("<h2>") == 4
+    assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
+
+
+def test_one_run_is_no_comparison(folders, tmp_path):
+    with pytest.raises(UserError, match="at least two run folders"):
+        write_comparison(folders[:1], tmp_path / "compare.html")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folder(folders, tmp_path):
+    html = write_comparison([folders[0], folders[0]], tmp_path / "compare.html").page.read_text()
+    assert str(folders[0]) in html

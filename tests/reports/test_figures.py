@@ -1,0 +1,144 @@
+"""Which curves a run gets, and that plotly accepts them."""
+
+import json
+import math
+import re
+
+import pytest
+
+from boresight.findings.finding import Finding
+from boresight.findings.monitor import write_findings
+from boresight.reports.figures import MOST_POINTS, figures, moving_average, points
+from boresight.reports.page import render
+from boresight.reports.read_run import RunData, read_run
+from boresight.stats.intervals import wilson
+from tests.reports.fake_run import write_fake_run
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    run = read_run(write_fake_run(tmp_path_factory.mktemp("figures") / "run"))
+    return {figure.title: figure for figure in figures(run)}
+
+
+def test_a_dpo_run_gets_its_curves(drawn):
+    assert list(drawn) == [
+        "Loss",
+        "Accuracy",
+        "Margin",
+        "Log-ratio to the reference",
+        "Distance from the reference",
+        "Gradient norm",
+        "Learning rate",
+        "Sum of learning rates",
+        "Answer length",
+        "Throughput",
+    ]
+
+
+def test_dpo_loss_has_the_ln_2_line_and_clipping_its_threshold(drawn):
+    (line,) = drawn["Loss"].layout["shapes"]
+    assert line["y0"] == line["y1"] == pytest.approx(math.log(2))
+    (clip,) = drawn["Gradient norm"].layout["shapes"]
+    assert clip["y0"] == 1.0
+    # On a logarithmic axis plotly places annotations by exponent.
+    assert drawn["Gradient norm"].layout["annotations"][0]["y"] == 0.0
+
+
+def test_captions_tell_what_has_no_curve(drawn):
+    assert re.search(r"scaled down to it\. \d+% of the steps were clipped\.$", drawn["Gradient norm"].reading)
+    assert drawn["Answer length"].reading.endswith("0.0% of the rows were truncated.")
+    assert drawn["Accuracy"].reading.endswith("Bars are 95 % intervals.")
+
+
+def test_held_out_accuracy_carries_wilson_intervals(drawn):
+    trace = drawn["Accuracy"].data[-1]
+    low, high = wilson(trace["y"][-1] * 120, 120)
+    assert trace["y"][-1] + trace["error_y"]["array"][-1] == pytest.approx(high)
+    assert trace["y"][-1] - trace["error_y"]["arrayminus"][-1] == pytest.approx(low)
+
+
+def test_plotly_accepts_every_figure(drawn):
+    from plotly.graph_objects import Figure
+
+    for figure in drawn.values():
+        spec = json.dumps({"data": figure.data, "layout": figure.layout})
+        for name in (
+            "after",
+            "before",
+            "held-out",
+            "chosen",
+            "rejected",
+            "band",
+            "guide",
+            "grid",
+            "muted",
+            "ink",
+            "card",
+        ):
+            spec = spec.replace(f'"var:{name}"', '"#123456"')
+        assert "var:" not in spec
+        Figure(json.loads(spec))
+
+
+def _run(train=(), held_out=(), **fields):
+    return RunData(name="r", folder=None, finished=True, train=list(train), eval=list(held_out), **fields)
+
+
+def test_sft_shows_only_what_it_logged_and_no_ln_2():
+    lines = [
+        {"step": s, "split": "train", "loss": 2.0 / s, "nll_per_token": 1.0 / s, "lr": 1e-4}
+        for s in (1, 2, 3)
+    ]
+    found = figures(_run(lines, config={"method": {"name": "sft"}}))
+    assert [f.title for f in found] == ["Loss", "Negative log-likelihood", "Learning rate"]
+    assert found[0].layout["shapes"] == []
+
+
+def test_a_metric_that_no_chart_knows_is_shown_all_the_same():
+    lines = [
+        {"step": 1, "split": "train", "format_share": 0.5},
+        {"step": 2, "split": "train", "format_share": 0.7},
+    ]
+    (figure,) = figures(_run(lines))
+    assert figure.title == "Format share"
+    assert figure.data[0]["y"] == [0.5, 0.7]
+
+
+def test_missing_and_non_finite_values_leave_gaps_not_zeros():
+    lines = [
+        {"step": s, "loss": value}
+        for s, value in enumerate([1.0, None, float("nan"), float("inf"), 0.5, True])
+    ]
+    assert points(lines, "loss") == ([0, 4], [1.0, 0.5])
+
+
+def test_long_runs_are_thinned():
+    x, y = points([{"step": s, "loss": float(s)} for s in range(10 * MOST_POINTS)], "loss")
+    assert len(x) <= MOST_POINTS and x == y
+
+
+def test_moving_average_by_hand():
+    """80 points reach 2 to each side: in the middle of 0, 1, 0, 1, … the mean of five is 2/5 or 3/5."""
+    y = [0.0, 1.0] * 40
+    smooth = moving_average(y)
+    assert smooth[40] == pytest.approx(2 / 5) and smooth[41] == pytest.approx(3 / 5)
+    assert smooth[0] == pytest.approx(1 / 3)
+    ramp = [float(v) for v in range(80)]
+    assert moving_average(ramp) is ramp
+
+
+def test_findings_are_marked_at_their_step_and_listed(tmp_path):
+    """The second finding of the list fired at step 50: every chart has a line there, numbered 2."""
+    run = write_fake_run(tmp_path / "run")
+    before = Finding("labels-noisy", "warning", "Some labels are <b>wrong</b>.", "Swap them.")
+    live = Finding("not-learning", "warning", "Nothing is learnt.", "Raise the rate.", step=50)
+    write_findings(run, [before, live])
+    data = read_run(run)
+    for figure in figures(data):
+        marks = [shape for shape in figure.layout["shapes"] if shape.get("yref") == "paper"]
+        assert [mark["x0"] for mark in marks] == [50]
+        assert "2" in [note["text"] for note in figure.layout["annotations"]]
+    page = render(data)
+    assert "What the checks found" in page and "not-learning" in page
+    assert "<b>wrong</b>" not in page

@@ -1,0 +1,85 @@
+"""The words and the table of a report, from given numbers."""
+
+import math
+
+import pytest
+
+from boresight.reports.comparison_table import draw, metric_rows
+from boresight.reports.headline import headline
+from boresight.reports.read_run import Metric, RunData
+from boresight.stats.intervals import Interval
+from boresight.stats.verdict import unit_named
+
+UP = Metric(
+    "met", "constraints met", Interval(0.15, 0.1, 0.2, 120), Interval(0.6, 0.5, 0.7, 120),
+    Interval(0.45, 0.36, 0.54, 120, missing=2), "share", "higher",
+)  # fmt: skip
+FLAT = Metric(
+    "acc", "accuracy", Interval(0.5, 0.4, 0.6, 100), Interval(0.52, 0.42, 0.62, 100),
+    Interval(0.02, -0.06, 0.10, 100), "share", "higher",
+)  # fmt: skip
+WORSE = Metric(
+    "len", "length", Interval(10, 9, 11, 50), Interval(12, 11, 13, 50),
+    Interval(2, 1, 3, 50), "words", "lower",
+)  # fmt: skip
+
+
+def _run(*metrics, **fields):
+    return RunData(name="r", folder=None, **({"finished": True, "metrics": list(metrics)} | fields))
+
+
+def test_the_first_metric_leads_and_costs_are_told():
+    found = headline(_run(UP, FLAT, WORSE))
+    assert found.title == "Constraints met rose from 15.0 % to 60.0 %."
+    assert found.detail == "+45.0 points [36.0, 54.0] at 95 %, paired over 120 prompts (2 missing)."
+    assert found.asides == ["But length rose from 10.0 words to 12.0 words (+2.0 words [1.0, 3.0])."]
+
+
+def test_an_unresolved_change_is_not_called_a_change():
+    """Half-width .08 at n = 100: sd .408, and 7.849 (.408/.02)² = 3,269."""
+    found = headline(_run(FLAT))
+    assert found.title == "Accuracy: no measurable change, 50.0 % before and 52.0 % after."
+    assert found.detail.endswith("over 100 prompts: not resolved, needs about 3,300 prompts.")
+
+
+def test_a_run_without_evaluation_says_how_far_it_came():
+    lines = [{"step": 12, "split": "train", "loss": 0.61234, "accuracy": None, "margin": 1.5}]
+    found = headline(_run(finished=False, train=lines))
+    assert found.title == "This run has not finished."
+    assert found.detail == "The last logged step is 12: loss 0.612, margin 1.5."
+    assert headline(_run()).title == "This run has not been evaluated."
+
+
+def test_rows_of_the_table():
+    up, flat, worse, bare = metric_rows([UP, FLAT, WORSE, Metric("x", "x", None, None, None)])
+    assert (up.before.value, up.after.limits, up.difference.value) == (
+        "15.0 %",
+        "[50.0, 70.0]",
+        "+45.0 points",
+    )
+    assert [row.verdict for row in (up, flat, worse, bare)] == ["better", "not resolved", "worse", ""]
+    assert up.n == "120 (2 missing)"
+    assert bare.before is bare.difference is bare.drawing is None
+
+
+def test_marks_lie_where_their_numbers_are():
+    """Shares over a wide range are drawn from 0 to 100 %; a narrow range is enlarged, here to 0.4-0.7."""
+    wide = draw({"before": UP.before, "after": UP.after}, unit_named("share"))
+    assert [(m.low, m.at, m.high) for m in wide.marks] == [(10, 15, 20), (50, 60, 70)]
+    assert (wide.left, wide.right) == ("0.0", "100.0")
+    narrow = draw({"after": Interval(0.5, 0.45, 0.6, 9)}, unit_named("share"))
+    assert (narrow.left, narrow.right) == ("40.0", "70.0")
+    assert narrow.marks[0].at == pytest.approx(100 / 3, abs=0.01)
+
+
+def test_an_infinite_limit_reaches_the_edge():
+    drawing = draw({"after": Interval(3.0, -math.inf, math.inf, 1)}, unit_named("nats"))
+    assert (drawing.marks[0].low, drawing.marks[0].high) == (0, 100)
+
+
+def test_differences_are_drawn_around_no_difference():
+    """From -.06 to .097 on a scale of ±.1: -.06 is a fifth of the width from the left end, .097 at 98.5 %."""
+    drawn = draw({"after": Interval(0.019, -0.06, 0.097, 53)}, unit_named("share"), null=0.0)
+    (mark,) = drawn.marks
+    assert (drawn.left, drawn.right, drawn.null) == ("-10.0", "10.0", 50.0)
+    assert (mark.low, mark.at, mark.high) == pytest.approx((20.0, 59.5, 98.5))

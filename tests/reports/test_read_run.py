@@ -1,0 +1,86 @@
+"""Run folders that are whole, half-written or broken: read what is there, say what is not."""
+
+import json
+import math
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.reports.read_run import read_run
+from tests.reports.fake_run import write_fake_run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_fake_run(tmp_path / "run", steps=40)
+
+
+def test_a_whole_run_has_no_notes(folder):
+    run = read_run(folder)
+    assert run.notes == []
+    assert (run.name, run.method, run.last_step, run.finished) == ("run", "dpo", 40, True)
+    assert (len(run.train), len(run.eval), len(run.samples), len(run.metrics)) == (40, 9, 60, 5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "environment.json", "data.json", "metrics.jsonl", "evaluation.json", "samples.jsonl"],
+)
+def test_each_missing_file_is_said(folder, name):
+    (folder / name).unlink()
+    notes = read_run(folder).notes
+    assert len(notes) == 1 and notes[0].startswith(f"{name} is missing: ")
+
+
+def test_an_unfinished_run_says_so_and_its_torn_last_line_is_left_out(folder):
+    (folder / "model").rmdir()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 41, "split": "tr')
+    run = read_run(folder)
+    assert run.last_step == 40
+    assert run.notes == [
+        "The run has not finished: there is no model folder yet.",
+        "metrics.jsonl: line 50 could not be read and is left out.",
+    ]
+
+
+def test_broken_json_and_yaml_are_notes_not_crashes(folder):
+    (folder / "evaluation.json").write_text("{")
+    (folder / "data.json").write_text("[1]")
+    (folder / "config.yaml").write_text("a: [1")
+    run = read_run(folder)
+    assert run.metrics == [] and run.data == {} and run.config == {}
+    assert run.config_text == "a: [1"
+    assert [note.split()[0] for note in run.notes] == ["evaluation.json", "config.yaml", "data.json"]
+
+
+def test_a_metric_without_a_number_is_left_out_and_counted(folder):
+    after = {"value": 0.5, "low": None, "high": 0.7, "n": 9}
+    entries = [{"label": "nameless"}, {"name": "ok", "before": None, "after": after, "difference": None}]
+    (folder / "evaluation.json").write_text(json.dumps({"metrics": entries}))
+    run = read_run(folder)
+    assert [m.name for m in run.metrics] == ["ok"]
+    assert run.metrics[0].after.low == -math.inf
+    assert "one metric has no name or no numbers" in run.notes[0]
+
+
+def test_a_failed_answer_is_missing_not_empty(folder):
+    row = {
+        "id": 7,
+        "prompt": "plain text",
+        "before": None,
+        "after": "",
+        "after_checks": {"ok": True, "bad": None},
+    }
+    (folder / "samples.jsonl").write_text(json.dumps(row))
+    (sample,) = read_run(folder).samples
+    assert sample.id == "7" and sample.prompt == [{"role": "user", "content": "plain text"}]
+    assert sample.answers == [None, ""]
+    assert sample.checks == [{}, {"ok": True}]
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such run folder"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="not a run folder, it has no config.yaml"):
+        read_run(tmp_path)

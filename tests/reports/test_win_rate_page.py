@@ -1,0 +1,126 @@
+"""The page of an evaluation: what it says, what it filters, and that model text stays text."""
+
+import os
+import shutil
+
+import pytest
+
+from boresight.core.schema import Prompt
+from boresight.evaluation.judge_controls import Trust, order_effects, planted_controls
+from boresight.evaluation.win_rate import System, tournament
+from boresight.reports.win_rate import _pair_kinds, headline, render, samples, write_win_rate_page
+from boresight.scorers.judges.base import Judgement, Verdict
+from tests.reports.fake_run import ATTACK
+
+
+class Fixed:
+    """By the prompt's number: wins, a flip, losses, a failure in turn."""
+
+    name = "fixed judge"
+
+    def compare(self, prompts, a, b, repeat=0):
+        return [self._one(int(p.id[1:]) % 8) for p in prompts]
+
+    @staticmethod
+    def _one(kind):
+        if kind == 7:
+            return Judgement(None, failure="timeout: 60 s")
+        if kind == 6:
+            verdicts = (Verdict("a", 1.0, "first"), Verdict("b", 0.0, "first"))
+            return Judgement(0.5, verdicts=verdicts, reasoning=f"it depends {ATTACK}")
+        won = 1.0 if kind < 4 else 0.0
+        return Judgement(won, verdicts=(Verdict("a", won), Verdict("b", won)), reasoning="a is clearer")
+
+
+def evaluation(count=80, names=("old", "new")):
+    prompts = [Prompt([{"role": "user", "content": f"question {i} {ATTACK}"}], f"p{i}") for i in range(count)]
+    systems = [
+        System(
+            name, {p.id: f"{name} answer {'word ' * (i % 7 + 2 * n)}{ATTACK}" for i, p in enumerate(prompts)}
+        )
+        for n, name in enumerate(names)
+    ]
+    found = tournament(prompts, systems, Fixed())
+    judgements = [c.judgement for pair in found.pairs for c in pair.comparisons]
+    answers = [systems[0].answers[p.id] for p in prompts]
+    trust = Trust(planted_controls(Fixed(), prompts, answers, 8), order=order_effects(judgements))
+    return found, trust
+
+
+def test_the_page_says_verdict_trust_and_what_is_missing():
+    found, trust = evaluation()
+    html = render(found, trust)
+    assert headline(found.pairs[0]) == "No verdict: too many judgements are missing"
+    assert "10 of 80 judgements are missing" in html and "10 (timeout)" in html
+    assert "Calls an answer and itself a tie" in html and "40 won, 10 tied, 20 lost, 10 failed" in html
+    assert "<script>alert" not in html and "<img src=x" not in html
+
+
+def test_a_tournament_shows_every_pair_and_one_scale():
+    found, trust = evaluation(names=("a", "b", "c"))
+    html = render(found, trust)
+    assert "3 systems compared" in html and "One scale" in html
+    assert all(f"{x} over {y}" in html for x, y in (("b", "a"), ("c", "a"), ("c", "b")))
+    labels = [label for label, _ in _pair_kinds(found.pairs)]
+    assert len(labels) == 9 and labels[-3:] == ["Tied in a pair", "Flipped in a pair", "Failed in a pair"]
+    tags = [row["tags"] for row in samples(found.pairs, ["a", "b", "c"])]
+    assert all(said.startswith("No verdict") and "Holm" not in said for said in found.verdicts)
+    assert sum("flipped" in found for found in tags) == sum("failed" in found for found in tags) == 10
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not executable:
+        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def _open(chromium, path):
+    page = chromium.new_page(viewport={"width": 1366, "height": 900})
+    complaints = []
+    page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(m.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
+    page.goto(path.as_uri())
+    return page, complaints
+
+
+@pytest.mark.browser
+def test_filters_reasoning_and_permalinks(chromium, tmp_path):
+    path = write_win_rate_page(tmp_path / "report.html", *evaluation())
+    page, complaints = _open(chromium, path)
+    for label, count in (("Won", 40), ("Lost", 20), ("Tied", 10), ("Flipped", 10), ("Failed", 10)):
+        page.click(f".chip:has-text('{label}')")
+        assert page.locator("#count").inner_text() == f"{count} of 80 prompts"
+        if label == "Flipped":
+            page.keyboard.press("j")
+            page.keyboard.press("r")
+            assert page.locator(".sample.current .note[open] .text").inner_text() == f"it depends {ATTACK}"
+            page.keyboard.press("r")
+            assert page.locator(".note[open]").count() == 0
+    page.click(".chip:has-text('Longer')")
+    assert page.locator(".sample").count() > 0
+    page.goto(f"{path.as_uri()}#sample=p45")
+    page.reload()
+    assert page.locator(".sample.current .link").text_content() == "#p45"
+    page.set_viewport_size({"width": 375, "height": 812})
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert page.locator(".sample img, .sample script").count() == 0 and complaints == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_five_thousand_judged_prompts_draw_one_screenful(chromium, tmp_path):
+    """Opening costs what is shown, not what there is; the filter runs over all of it."""
+    path = write_win_rate_page(tmp_path / "report.html", *evaluation(5000))
+    page, complaints = _open(chromium, path)
+    assert page.locator(".sample").count() == 20
+    page.fill("#filter", "question 4999")
+    assert page.locator("#count").inner_text() == "1 of 5,000 prompts"
+    assert complaints == []
+    page.close()

@@ -1,0 +1,196 @@
+"""A whole evaluation on files: answers matched, judged, examined, written; continued where it stopped."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.evaluation.recipe import GenerateSection, SystemSection, load_evaluation, parse_evaluation
+from boresight.evaluation.systems import ask_server, generate, matched, prompts_of, read_answers
+from boresight.reports.page import write_report
+from boresight.runs.evaluate import run
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.fake_vllm import FakeVllm
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Twelve problems; `new` solves nine of them, `old` three, and one answer of `old` is missing."""
+    problems = [{"id": f"p{i}", "nums": [i, i + 1, i + 2], "target": 3 * i + 3} for i in range(1, 13)]
+
+    def answers(solved):
+        for i, problem in enumerate(problems):
+            a, b, c = problem["nums"]
+            sign = "+" if i in solved else "*"
+            yield {"id": problem["id"], "answer": f"<answer>{a}+{b}{sign}{c}</answer>"}
+
+    old = list(answers({0, 1, 2}))
+    old[11]["answer"] = None
+    return {
+        "prompts": jsonl(tmp_path / "problems.jsonl", problems),
+        "old": jsonl(tmp_path / "old.jsonl", old),
+        "new": jsonl(tmp_path / "new.jsonl", answers(set(range(2, 11)))),
+    }
+
+
+def recipe(files, **changes):
+    return parse_evaluation(
+        {
+            "prompts": files["prompts"],
+            "systems": {"old": {"answers": files["old"]}, "new": {"answers": files["new"]}},
+            "judge": {"name": "countdown"},
+            "trust": {"controls": 5, "repeats": 5},
+        }
+        | changes
+    )
+
+
+def said(*arguments):
+    console = Console(file=io.StringIO(), width=500)
+    return run(*arguments, console).page, console.file.getvalue()
+
+
+def test_from_files_to_page(files, tmp_path):
+    """New wins 8 (all it solves but p3, which both solve), loses 2, ties 1, one is missing: 8.5 of 11."""
+    page, text = said(recipe(files), tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (pair,) = results["pairs"]
+    assert {k: pair[k] for k in ("won", "tied", "lost", "failed")} == {
+        "won": 8,
+        "tied": 1,
+        "lost": 2,
+        "failed": 1,
+    }
+    assert pair["win_rate"]["value"] == pytest.approx(8.5 / 11)
+    assert results["metrics"][0]["after"] == pair["win_rate"]
+    assert pair["not_length_controlled_because"]
+    assert {c["name"]: c["share"]["value"] for c in results["trust"]["controls"]}["identical"] == 1.0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "comparisons.jsonl").read_text().splitlines()]
+    assert [line["outcome"] for line in lines].count("won") == 8 and len(lines) == 12
+    html = page.read_text()
+    assert "new beats old" in html or "cannot be told apart" in html
+    assert "Calls an answer and itself a tie" in html
+    assert "1 prompt is missing" in text
+
+
+def test_what_could_not_be_found_out_about_the_judge_is_said(files, tmp_path):
+    """Human labels carry no Countdown problem, so the verifier can judge none of them."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("prompt,answer_a,answer_b,preferred\nq,x,y,a\n")
+    page, text = said(
+        recipe(files, trust={"controls": 0, "repeats": 0, "people": str(labels)}), tmp_path / "out"
+    )
+    assert f"Not one pair of {labels} could be judged." in text
+    assert "could be judged." in page.read_text()
+
+
+def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, tmp_path):
+    page, _ = said(recipe(files), tmp_path / "out")
+    before = page.read_text()
+    with pytest.raises(UserError, match="holds an evaluation"):
+        write_report(tmp_path / "out")
+    assert page.read_text() == before
+    page.unlink()  # what the message names does it: the folder's own recipe, into the folder
+    run(load_evaluation(tmp_path / "out" / "config.yaml"), tmp_path / "out", Console(file=io.StringIO()))
+    assert page.read_text() == before
+
+
+def test_the_same_recipe_goes_on_and_another_is_refused(files, tmp_path):
+    said(recipe(files), tmp_path / "out")
+    said(recipe(files), tmp_path / "out")
+    with pytest.raises(UserError, match="holds an evaluation by another recipe"):
+        said(recipe(files, limit=3), tmp_path / "out")
+    with pytest.raises(UserError, match="holds something else"):
+        said(recipe(files), tmp_path)
+
+
+def test_models_answer_and_their_answers_are_kept(files, tmp_path):
+    place = tmp_path / "model"
+    tiny_model().save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    systems = {"tiny": {"model": str(place)}, "new": {"answers": files["new"]}}
+    made = recipe(files, systems=systems, generate={"max_new_tokens": 4, "device": "cpu"}, limit=6)
+    _, text = said(made, tmp_path / "out")
+    kept = tmp_path / "out" / "answers-tiny.jsonl"
+    assert len(kept.read_text().splitlines()) == 6
+    assert "of 6 answers reached 4 tokens" in text
+    _, again = said(made, tmp_path / "out")
+    assert "reached 4 tokens" not in again, "what was generated is not generated again"
+
+
+def test_prompts_come_from_the_first_systems_answers(files, tmp_path):
+    rows = [{"prompt": f"say {i}", "response": "x" * i} for i in range(1, 5)]
+    a = jsonl(tmp_path / "a.jsonl", rows)
+    b = jsonl(tmp_path / "b.jsonl", [{**row, "response": "y"} for row in reversed(rows)])
+    judge = {"name": "checks", "check": f"{__name__}:length"}
+    systems = {"a": {"answers": a}, "b": {"answers": b}}
+    said(parse_evaluation({"systems": systems, "judge": judge}), tmp_path / "out")
+    (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
+    assert (pair["lost"], pair["tied"]) == (3, 1), "matched by the prompt's text, not by place"
+
+
+def length(prompts, completions, rows):
+    return [float(len(text)) for text in completions]
+
+
+def test_answers_to_other_prompts_are_refused(files, tmp_path):
+    other = jsonl(tmp_path / "other.jsonl", [{"prompt": "something else", "answer": "x"}])
+    with pytest.raises(UserError, match="answers none of the 12 prompts"):
+        said(
+            recipe(files, systems={"a": {"answers": other}, "b": {"answers": files["new"]}}), tmp_path / "out"
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "x"}, "row 1: there is no answer"),
+        ({"answer": "x"}, "`prompt` and `id` are both missing"),
+        ({"prompt": "x", "answer": 3}, "`answer` is not text"),
+        ({"prompt": [{"role": "robot", "content": "x"}], "answer": "x"}, "row 1: `prompt`"),
+        (["x"], "not an object"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, message):
+    with pytest.raises(UserError, match=message):
+        read_answers(jsonl(tmp_path / "a.jsonl", [row]))
+
+
+def test_a_run_folder_answers_with_what_it_said_after_training(tmp_path):
+    jsonl(
+        tmp_path / "samples.jsonl",
+        [{"id": "a", "prompt": [{"role": "user", "content": "q"}], "before": "x", "after": "y"}],
+    )
+    rows = read_answers(tmp_path)
+    prompts = prompts_of(rows, tmp_path)
+    assert matched("run", prompts, rows, tmp_path).answers == {"a": "y"}
+
+
+def test_a_server_answers_what_the_model_itself_answers(tmp_path):
+    """Greedy, over HTTP: the prompts are rendered and tokenised here, the stop token is the template's."""
+    tiny_model(initializer_range=0.2).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    prompts = [Prompt([{"role": "user", "content": f"say {i}"}], f"p{i}") for i in range(3)]
+    settings, quiet = GenerateSection(max_new_tokens=6), Console(quiet=True)
+    with FakeVllm(tmp_path / "model") as server:
+        section = SystemSection(model=str(tmp_path / "model"), base_url=server.url)
+        told = ask_server("a", section, prompts, settings, quiet)
+        assert {body["temperature"] for body in server.asked} == {0.0}
+    assert told == generate("a", str(tmp_path / "model"), prompts, settings, quiet)
+    with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
+        ask_server("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, quiet)
+    with pytest.raises(UserError, match="base_url answers for a model"):
+        parse_evaluation(
+            {
+                "systems": {n: {"answers": "x", "base_url": "http://x"} for n in "ab"},
+                "judge": {"name": "countdown"},
+            }
+        )

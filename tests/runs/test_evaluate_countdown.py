@@ -1,0 +1,143 @@
+"""`boresight evaluate` on Countdown: models that try every problem often, and files made elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from boresight.cli import main
+from boresight.core.errors import UserError
+from boresight.evaluation.recipe import load_evaluation, parse_evaluation
+from boresight.tasks.countdown import prompt, score
+from boresight.tasks.countdown.problems import problem
+from tests.test_config import ROOT
+from tests.tiny import tiny_model, tiny_tokenizer
+
+PROBLEMS = [problem([a, a + 1, a + 2], 3 * a + 3) for a in range(4, 10)]
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def solution(p):
+    return f"<answer> {' + '.join(map(str, p.numbers))} </answer>"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Problems, and completions of them from elsewhere: numbers in another order, four tries each."""
+    monkeypatch.chdir(tmp_path)
+    jsonl(tmp_path / "problems.jsonl", [{"nums": p.numbers, "target": p.target} for p in PROBLEMS])
+    rows = [
+        {"nums": p.numbers[::-1], "target": p.target, "completions": [solution(p)] * n + ["no"] * (4 - n)}
+        for n, p in enumerate(PROBLEMS[:5])
+    ]
+    jsonl(tmp_path / "elsewhere.jsonl", rows)
+    return tmp_path
+
+
+def evaluate(*arguments):
+    with pytest.raises(SystemExit) as left:
+        main.main(["evaluate", *map(str, arguments)])
+    return int(left.value.code or 0)
+
+
+def recipe(place, **changes):
+    raw = {"systems": {"elsewhere": {"answers": "elsewhere.jsonl"}}, "countdown": {"pass_at": [1, 2, 4]}}
+    (place / "eval.yaml").write_text(json.dumps(raw | changes))
+    return place / "eval.yaml"
+
+
+def test_completions_made_elsewhere(place, capsys):
+    """Of 4 tries 0 to 4 are right: accuracy 10/20, pass@2 (0 + 1/2 + 5/6 + 1 + 1) / 5, pass@4 4/5."""
+    assert evaluate(recipe(place), "--run", "out") == 0
+    found = json.loads((place / "out" / "evaluation.json").read_text())
+    after = {m["name"]: m["after"]["value"] for m in found["metrics"]}
+    assert after == pytest.approx(
+        {"accuracy": 0.5, "format_rate": 0.5, "pass_at_2": (1 / 2 + 5 / 6 + 2) / 5, "pass_at_4": 0.8}
+    )
+    assert all(m["before"] is None and m["difference"] is None for m in found["metrics"])
+    out = capsys.readouterr().out
+    assert "Countdown accuracy" in out and "50.0 %" in out and "pass@4" in out
+
+
+def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, capsys):
+    tiny_model(max_position_embeddings=2048).save_pretrained(place / "model")
+    tiny_tokenizer().save_pretrained(place / "model")
+    systems = {"model": {"model": "model"}, "elsewhere": {"answers": "elsewhere.jsonl"}}
+    made = recipe(
+        place,
+        prompts="problems.jsonl",
+        systems=systems,
+        generate={"max_new_tokens": 5, "temperature": 1.0, "device": "cpu"},
+        countdown={"samples": 4, "pass_at": [1, 4]},
+    )
+    assert evaluate(made, "--run", "out") == 0
+    lines = [json.loads(line) for line in (place / "out" / "problems-model.jsonl").read_text().splitlines()]
+    assert [len(line["completions"]) for line in lines] == [4] * len(PROBLEMS)
+    found = json.loads((place / "out" / "evaluation.json").read_text())
+    accuracy = found["metrics"][0]
+    assert (accuracy["before"]["value"], accuracy["after"]["value"]) == (0.0, 0.5)
+    # Five of the six problems are in the file, with their numbers in another order.
+    assert accuracy["difference"]["value"] == 0.5
+    assert (accuracy["difference"]["n"], accuracy["difference"]["missing"]) == (5, 1)
+    out = capsys.readouterr().out
+    assert "24 of 24 answers reached 5 tokens" in out and "elsewhere" in out
+    assert evaluate(made, "--run", "out") == 0
+    assert "answers reached" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"countdown": {"pass_at": [8]}}, "pass@8 needs k from 1 to 4"),
+        ({"countdown": {"pass_at": []}}, "give each k once, from 1"),
+        ({"countdown": {"sampels": 4}}, "unknown key countdown.sampels; did you mean 'samples'"),
+        ({"systems": {"a": {"model": "x"}}}, "prompts is missing"),
+        (
+            {"systems": {"a": {"model": "x"}}, "prompts": "p", "countdown": {"samples": 4}},
+            "temperature above 0",
+        ),
+        (
+            {
+                "systems": {"a": {"model": "x"}},
+                "prompts": "p",
+                "generate": {"temperature": 1},
+                "countdown": {"samples": 4, "pass_at": [8]},
+            },
+            "pass_at asks for more than countdown.samples",
+        ),
+        ({"judge": {"name": "countdown"}}, "judge"),
+    ],
+)
+def test_a_mistake_is_one_sentence(place, capsys, changes, complaint):
+    assert evaluate(recipe(place, **changes), "--run", "out") == 2
+    error = capsys.readouterr().err
+    assert complaint in error and "Traceback" not in error
+    assert not (place / "out").exists(), "nothing half-written"
+
+
+def test_prompts_that_are_no_problems_are_named(place):
+    from rich.console import Console
+
+    from boresight.runs.evaluate import run_any
+
+    jsonl(place / "talk.jsonl", [{"prompt": "Hello."}])
+    made = parse_evaluation({"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}})
+    with pytest.raises(UserError, match="prompts, .*not a Countdown problem"):
+        run_any(made, place / "out", Console(quiet=True))
+
+
+def test_the_recipe_that_comes_along_asks_for_what_it_says():
+    greedy = ["generate.temperature=0", "countdown.samples=1", "countdown.pass_at=[1]"]
+    found = load_evaluation(ROOT / "recipes" / "eval-countdown.yaml", greedy)
+    assert found.countdown.samples == 1
+    assert load_evaluation(ROOT / "recipes" / "eval-countdown.yaml").countdown.pass_at == [1, 4, 16]
+
+
+def test_solutions_here_are_solutions():
+    assert all(score(solution(p), p.numbers, p.target).correct for p in PROBLEMS)
+    assert prompt(PROBLEMS[0]).meta["target"] == PROBLEMS[0].target

@@ -1,0 +1,134 @@
+"""Post-mortems: of a run folder, and of the log that TRL leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.findings.trl_log import derived_beta, read_trainer_state
+from boresight.reports.read_run import Metric
+from boresight.runs.explain import explain, got_worse, not_resolved
+from boresight.stats.intervals import Interval
+from tests.checks import builders as b
+from tests.reports.fake_run import write_fake_run
+
+
+def write_run(folder, recipe, lines, rows=400, train=None):
+    """A finished run folder with this log."""
+    folder.mkdir()
+    (folder / "model").mkdir()
+    (folder / "config.yaml").write_text(recipe.to_yaml())
+    counts = {"train": {"rows": 5000, "kept": 5000, "dropped": 0, "truncated": 0}, "eval": {"kept": rows}}
+    counts["train"] |= train or {}
+    (folder / "data.json").write_text(json.dumps(counts))
+    text = "".join(json.dumps({"step": s, "split": k} | n) + "\n" for s, k, n in lines)
+    (folder / "metrics.jsonl").write_text(text)
+    return folder
+
+
+def flat_log():
+    return b.log(
+        208,
+        loss=lambda t: 0.692,
+        accuracy=lambda t: 0.51,
+        lr_sum=lambda t: 2.1e-5 * t,
+        held_accuracy=lambda t: 0.51,
+        held_margin=lambda t: 0.05 * t,
+    )
+
+
+def test_a_flat_run_is_explained_by_its_budget(tmp_path):
+    settings = ("method.beta=0.05", "optim.lr=2e-7", "train.batch=24")
+    recipe = b.recipe("dpo", *settings, model={"name": "Qwen/Qwen2.5-0.5B"})
+    found = explain(write_run(tmp_path / "flat", recipe, flat_log())).findings
+    assert [f.name for f in found[:2]] == ["learning-rate-budget", "not-learning"]  # cause, then symptom
+    assert "2.1e-05 over 208 steps" in found[0].why
+    assert "0.51 [0.46, 0.56]" in found[1].why
+
+
+def test_a_sound_run_is_left_alone(tmp_path):
+    done = explain(write_fake_run(tmp_path / "sound"))
+    assert [f.name for f in done.findings if f.severity == "error"] == []
+    assert any("resolved" in sentence for sentence in done.outcome)
+
+
+def test_lost_rows_are_counted(tmp_path):
+    recipe = b.recipe("dpo", model={"name": "Qwen/Qwen2.5-0.5B"})
+    run = write_run(tmp_path / "cut", recipe, b.log(900, loss=lambda t: 0.5), train={"dropped": 2400})
+    assert "2,400 of 5,000" in next(f for f in explain(run).findings if f.name == "rows-lost").why
+
+
+def trainer_state(folder, beta=0.1, rate=2e-7, learns=False):
+    """What TRL's DPOTrainer logs: rewards are beta times log-ratios; every tenth step, and two "
+    "evaluations."""
+    history = []
+    for step in range(10, 201, 10):
+        margin = step / 40 if learns else step / 4000
+        history.append(
+            {
+                "step": step, "epoch": step / 200, "loss": 0.69, "grad_norm": 1.2, "learning_rate": rate,
+                "rewards/margins": beta * margin, "rewards/accuracies": 0.75 if learns else 0.5,
+                "rewards/chosen": beta * margin / 2, "rewards/rejected": -beta * margin / 2,
+            }
+        )  # fmt: skip
+        if step % 100 == 0:
+            accuracy = 0.7 if learns else 0.5
+            chosen = -beta * step / 50
+            history.append(
+                {
+                    "step": step, "eval_loss": 0.69, "eval_rewards/accuracies": accuracy,
+                    "eval_rewards/margins": beta * margin, "eval_rewards/chosen": chosen,
+                    "eval_logps/chosen": -200 - step / 50, "eval_runtime": 3.0,
+                }
+            )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "trainer_state.json").write_text(json.dumps({"max_steps": 200, "log_history": history}))
+    return folder
+
+
+def test_a_trl_log_is_read_in_nats_and_explained(tmp_path):
+    """200 steps at 2e-7 sum to 4e-5. Chosen reward and log-probability fall by 0.2 and 2, so beta is 0.1."""
+    done = explain(trainer_state(tmp_path / "trl"))
+    assert done.findings[0].name == "learning-rate-budget"
+    assert "sum to 4.0e-05" in done.findings[0].why
+    assert "Beta is 0.1; margins are in nats." in done.outcome
+    lines, facts = read_trainer_state(tmp_path / "trl" / "trainer_state.json")
+    margins = [n["margin"] for _, split, n in lines if split == "train"]
+    assert margins[-1] == pytest.approx(200 / 4000)
+    assert facts.steps == 200
+
+
+def test_a_trl_run_that_learns_is_left_alone(tmp_path):
+    done = explain(trainer_state(tmp_path / "trl", rate=5e-6, learns=True))
+    assert [f.name for f in done.findings if f.severity != "note"] == []
+
+
+def test_beta_cannot_be_derived_from_one_evaluation():
+    assert derived_beta([{"eval_rewards/chosen": 0.1, "eval_logps/chosen": -3}]) is None
+
+
+def test_what_is_no_run_is_said(tmp_path):
+    (tmp_path / "trainer_state.json").write_text("{}")
+    with pytest.raises(UserError, match="no log_history"):
+        explain(tmp_path)
+    (tmp_path / "trainer_state.json").write_text('{"log_history": []}')
+    with pytest.raises(UserError, match="no training step"):
+        explain(tmp_path)
+    with pytest.raises(UserError, match="no such run folder"):
+        explain(tmp_path / "nowhere")
+
+
+def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
+    """-0.10 [-0.15, -0.05] is resolved and bad; +0.01 [-0.04, 0.06] is neither."""
+
+    def accuracy(value, low, high):
+        difference = Interval(value, low, high, 400)
+        return Metric("accuracy", "accuracy", None, None, difference, unit="share")
+
+    worse, unknown = accuracy(-0.1, -0.15, -0.05), accuracy(0.01, -0.04, 0.06)
+    assert got_worse(worse).why == "Accuracy got worse, by -0.100 [-0.150, -0.050] on 400."
+    assert not_resolved(worse) is None and got_worse(unknown) is None
+    assert not_resolved(unknown).severity == "note"
+    assert got_worse(accuracy(0.1, 0.05, 0.15)) is None

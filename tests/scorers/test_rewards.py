@@ -1,0 +1,126 @@
+"""Rewards are found by name, weighted, and a failure is missing and told, never zero."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight.config.reward import RewardConfig
+from boresight.core.errors import UserError
+from boresight.scorers.rewards import BUILTIN, Judge, load_reward
+
+ROWS = [{"numbers": [3, 4], "target": 7}] * 3
+COMPLETIONS = ["<answer>3 + 4</answer>", "<answer>3 - 4</answer>", "?"]
+PROMPTS = ["a", "b", "c"]
+
+
+def length(prompts, completions, rows):
+    return [len(c) for c in completions]
+
+
+def fragile(prompts, completions, rows):
+    if "?" in completions:
+        raise RuntimeError("cannot judge a question mark")
+    return [1.0] * len(completions)
+
+
+def selective(prompts, completions, rows):
+    return [None if "?" in c else 0.5 for c in completions]
+
+
+def odd(prompts, completions, rows):
+    return [1.0, math.inf, "2"]
+
+
+def short(prompts, completions, rows):
+    return [1.0]
+
+
+def named(function):
+    return f"{__name__}:{function.__name__}"
+
+
+def judge(*configs):
+    parsed = [RewardConfig(function=name, weight=weight) for name, weight in configs]
+    return Judge(parsed)(PROMPTS, COMPLETIONS, ROWS)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_every_builtin_is_found_and_pays_one_for_a_solution(name):
+    assert load_reward(name)(["a"], COMPLETIONS[:1], ROWS[:1]) == [1.0]
+
+
+def test_the_total_is_the_weighted_sum():
+    got = judge(("countdown", 1.0), (named(length), 0.01))
+    assert got.by_function == {"countdown": [1.0, 0.1, 0.0], named(length): [22.0, 22.0, 1.0]}
+    assert got.total == pytest.approx([1.22, 0.32, 0.01])
+    assert got.missing == 0 and got.failures == []
+
+
+def test_the_completion_that_raises_is_missing_and_told_and_the_others_are_judged():
+    got = judge((named(fragile), 1.0), ("countdown", 1.0))
+    assert got.total[:2] == [2.0, 1.1] and math.isnan(got.total[2])
+    assert got.missing == 1 and got.missing_by_function == {named(fragile): 1, "countdown": 0}
+    (failure,) = got.failures
+    assert (failure.function, failure.index, failure.completion) == (named(fragile), 2, "?")
+    assert "RuntimeError: cannot judge a question mark" in str(failure) and "'?'" in str(failure)
+
+
+def test_a_reward_may_decline():
+    got = judge((named(selective), 1.0))
+    assert got.total[:2] == [0.5, 0.5] and math.isnan(got.total[2]) and got.failures == []
+
+
+def test_what_is_not_a_finite_number_is_missing():
+    got = judge((named(odd), 1.0))
+    assert got.total[0] == 1.0 and got.missing == 2
+    assert [f.index for f in got.failures] == [1, 2]
+
+
+def test_a_wrong_number_of_rewards_is_an_error():
+    with pytest.raises(UserError, match="returned 1 rewards for 3 completions"):
+        judge((named(short), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("countdwn", "did you mean 'countdown'"),
+        ("no_such_module_at_all:reward", "cannot import 'no_such_module_at_all'"),
+        (f"{__name__}:lenght", "did you mean 'length'"),
+        (f"{__name__}:ROWS", "has no function 'ROWS'"),
+        ("boresight.tasks.countdown.rewards", "not built in"),
+    ],
+)
+def test_what_cannot_be_found_is_named(name, complaint):
+    with pytest.raises(UserError, match=complaint):
+        load_reward(name)
+
+
+def test_no_function_or_the_same_twice_is_an_error():
+    with pytest.raises(UserError, match="no function is given"):
+        Judge([])
+    with pytest.raises(UserError, match="named twice"):
+        Judge([RewardConfig(function="countdown"), RewardConfig(function="countdown", weight=2)])
+
+
+def test_a_function_of_weight_0_is_measured_and_pays_nothing():
+    configs = [RewardConfig(function="countdown"), RewardConfig(function="countdown_correct", weight=0)]
+    rows = [{"numbers": [2, 3], "target": 5}] * 2
+    earned = Judge(configs)(["", ""], ["<answer>2 + 3</answer>", "<answer>2 * 3</answer>"], rows)
+    assert earned.total == pytest.approx([1.0, 0.1])
+    assert earned.by_function["countdown_correct"] == [1.0, 0.0]
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.rglob("*rloo*.yaml")), ids=lambda file: file.stem)
+def test_recipes_that_pay_for_form_measure_correctness_beside_it(file):
+    """Or the monitor could not tell a policy that only learns the form."""
+    rewards = yaml.safe_load(file.read_text()).get("reward") or []
+    named = {reward["function"] for reward in rewards}
+    assert not named & {"countdown", "countdown_shaped"} or "countdown_correct" in named

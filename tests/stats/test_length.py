@@ -1,0 +1,94 @@
+"""Length control recovers a planted quality, and refuses where the data cannot tell."""
+
+import math
+
+import numpy as np
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.stats.length import _fit_logistic, length_controlled_win_rate, length_matched_split
+
+
+def _games(rng, n, theta, phi, longer_by=0):
+    """Outcomes of a judge that sees quality theta and likes length with strength phi."""
+    ours, theirs = rng.integers(50, 300, n) + longer_by, rng.integers(50, 300, n)
+    d = ours - theirs
+    chance = 1 / (1 + np.exp(-(theta + phi * np.tanh(d / d.std()))))
+    return (rng.random(n) < chance).astype(float).tolist(), ours.tolist(), theirs.tolist()
+
+
+def test_two_by_two_by_hand():
+    """At length +1 won 3 of 4, at -1 won 2 of 4: logits ln 3 and 0, theta = ln(3)/2, share 1/(1 + 1/√3)."""
+    outcomes = [1, 1, 1, 0, 1, 1, 0, 0]
+    found = length_controlled_win_rate(outcomes, [11] * 4 + [9] * 4, [10] * 8)
+    assert found.raw.value == 0.625
+    assert found.at_equal_length.value == pytest.approx(1 / (1 + 1 / math.sqrt(3)))
+    # d = ±1 has sd 1, and tanh(1) scales phi.
+    assert found.length_effect.value == pytest.approx(math.log(3) / 2 / math.tanh(1))
+
+
+def test_length_that_buys_wins_is_taken_out():
+    """Equal quality, answers 120 tokens longer, a judge that likes length: only the raw rate leaves 1/2."""
+    games = _games(np.random.default_rng(0), 800, theta=0.0, phi=1.5, longer_by=120)
+    found = length_controlled_win_rate(*games)
+    assert found.raw.low > 0.6
+    assert found.at_equal_length.low < 0.5 < found.at_equal_length.high
+    assert found.length_effect.low > 1
+
+
+def test_intervals_cover():
+    rng = np.random.default_rng(1)
+    truth = 1 / (1 + math.exp(-0.4))
+    found = [
+        length_controlled_win_rate(*_games(rng, 200, 0.4, 1.0, longer_by=40)).at_equal_length
+        for _ in range(1200)
+    ]
+    assert 0.93 <= np.mean([i.low <= truth <= i.high for i in found]) <= 0.97
+
+
+def test_missing_outcomes_are_counted():
+    outcomes, ours, theirs = _games(np.random.default_rng(2), 100, 0.2, 0.5)
+    with_gaps = length_controlled_win_rate([None, float("nan"), *outcomes], [1, 1, *ours], [9, 9, *theirs])
+    without = length_controlled_win_rate(outcomes, ours, theirs)
+    assert with_gaps.at_equal_length.value == pytest.approx(without.at_equal_length.value)
+    assert (with_gaps.raw.n, with_gaps.raw.missing) == (100, 2)
+
+
+def test_refuses_to_extrapolate():
+    """Longer on 97 of 100 prompts: equal length lies at the edge of the data, whatever the fit would say."""
+    ours, theirs = [20] * 97 + [5] * 3, [10] * 100
+    with pytest.raises(UserError, match="the answer is longer on 97% of 100 prompts"):
+        length_controlled_win_rate([1, 0] * 50, ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "ours", "why"),
+    [
+        ([1, 1, 0, 0], [12, 11, 9, 8], "length alone decides"),
+        ([0, 0, 1, 1], [12, 11, 9, 8], "length alone decides"),
+        ([1, 1, 1, 1], [12, 11, 9, 8], "all 4 prompts were won"),
+        ([1, 0, 0.5, 0], [12, 12, 12, 12], "the same on every prompt"),
+        ([None, None, None, None], [12, 11, 9, 8], "all 4 judgements are missing"),
+    ],
+)
+def test_refuses_in_words(outcomes, ours, why):
+    with pytest.raises(UserError, match=why):
+        length_controlled_win_rate(outcomes, ours, [10] * 4)
+
+
+def test_refuses_a_fit_that_has_not_converged():
+    """One Newton step from zero moves by more than the tolerance; a few more arrive."""
+    design = np.stack([np.ones(8), np.repeat([0.76, -0.76], 4)], axis=1)
+    y = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=float)
+    assert _fit_logistic(design, y)[0] == pytest.approx([math.log(3) / 2, math.log(3) / 2 / 0.76])
+    with pytest.raises(UserError, match="did not converge in 1 steps over 8 prompts"):
+        _fit_logistic(design, y, steps=1)
+
+
+def test_split_by_length():
+    """Tolerance a tenth of the longer answer: 100 against 95 is similar, 100 against 80 is not."""
+    split = length_matched_split([1, 0, 0.5, 1, None], [100, 80, 100, 95, 500], [80, 100, 95, 100, 10])
+    assert (split.longer.value, split.longer.n) == (1.0, 1)
+    assert (split.shorter.value, split.shorter.n) == (0.0, 1)
+    assert (split.similar.value, split.similar.n) == (0.75, 2)
+    assert length_matched_split([1], [10], [10]).longer is None

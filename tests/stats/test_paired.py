@@ -1,0 +1,31 @@
+"""Numbers before and after, where some or all of them are missing."""
+
+import math
+
+import pytest
+
+from boresight.stats.paired import compare, measure
+
+NAN = math.nan
+
+
+def test_prompts_with_both_values_are_paired_and_the_others_counted():
+    """Differences 1 and 2 over two prompts; of the third, one value is missing."""
+    found = measure(
+        "reward", "reward", "reward", "higher", {"a": 0, "b": 1, "c": NAN}, {"a": 1, "b": 3, "c": 5}
+    )
+    assert found.difference.value == pytest.approx(1.5)
+    assert (found.difference.n, found.difference.missing) == (2, 1)
+    assert (found.before.n, found.before.missing, found.after.n, found.after.missing) == (2, 1, 3, 0)
+
+
+def test_a_missing_share_is_counted_beside_it():
+    found = measure("accuracy", "accuracy", "share", "higher", {"a": 1, "b": 0, "c": NAN}, {})
+    assert (found.before.value, found.before.n, found.before.missing) == (0.5, 2, 1)
+
+
+def test_a_run_whose_rewards_are_all_missing_still_ends_with_a_report():
+    """A reward that can judge nothing leaves no difference; it must not cost the run its evaluation."""
+    (found,) = compare({"reward": {"a": NAN, "b": NAN}}, {"reward": {"a": 1.0, "b": 2.0}})
+    assert found.before is None and found.difference is None
+    assert found.after.value == pytest.approx(1.5)

@@ -1,0 +1,62 @@
+"""Checks of answers side by side, and the likelihood that stands beside them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from boresight.core.schema import Message
+from boresight.tasks.constraints.evaluation import LABELS, check_answer, check_answers, checkable, compare
+from boresight.training.probes.likelihood import logps_per_token
+from tests.tiny import tiny_model, tiny_tokenizer
+
+META = {"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 12}}}
+GOOD = "Tea is a warm drink that many people enjoy."
+LONG = "Tea is a warm drink that many people all over the world enjoy every single day."
+FRAGMENT = "Warm."
+
+
+def test_a_fragment_meets_the_constraint_and_is_not_a_good_answer():
+    assert checkable(META) and not checkable({"topic": "tea"}) and not checkable({})
+    fragment, good = check_answer(META, FRAGMENT), check_answer(META, GOOD)
+    assert list(good) == list(LABELS)
+    assert all(good.values())
+    assert fragment["constraint_met"] and fragment["complete"]
+    assert not fragment["enough_words"] and not fragment["on_topic"] and not fragment["good_answer"]
+    assert not check_answer(META, LONG)["good_answer"]
+    assert [checks["words"] for checks in check_answers([META] * 2, [GOOD, FRAGMENT])] == [9, 1]
+
+
+def test_shares_before_and_after_are_paired_by_prompt():
+    """Before: good, long, long. After: good, good, fragment. Met goes 1/3 -> 3/3, good 1/3 -> 2/3."""
+    measured = {
+        m.name: m for m in compare(["a", "b", "c"], [META] * 3, [GOOD, LONG, LONG], [GOOD, GOOD, FRAGMENT])
+    }
+    met, good = measured["constraint_met"], measured["good_answer"]
+    assert (met.before.value, met.after.value) == pytest.approx((1 / 3, 1))
+    assert (good.before.value, good.after.value, good.difference.value) == pytest.approx(
+        (1 / 3, 2 / 3, 1 / 3)
+    )
+    # Wilson for 1 of 3, z² = 3.84: (1/3 + z²/6 ± z √(2/27 + z²/36)) / (1 + z²/3) = (0.974 ± 0.833) / 2.280
+    assert (good.before.low, good.before.high) == pytest.approx((0.0615, 0.7923), abs=1e-4)
+    assert met.difference.n == 3
+
+
+def test_likelihood_of_answers_is_that_of_the_plain_forward_and_empty_ones_are_missing():
+    import torch
+
+    tokenizer = tiny_tokenizer("chatml")
+    model = tiny_model("llama", vocab=len(tokenizer)).eval()
+    prompt: list[Message] = [{"role": "user", "content": "Describe tea."}]
+    found = logps_per_token(model, tokenizer, [prompt] * 3, ["Warm.", " ", "A warm drink."])
+    assert found[1] is None
+    for answer, logp in ((a, found[i]) for i, a in ((0, "Warm."), (2, "A warm drink."))):
+        before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(
+            before + answer + "<|im_end|>", add_special_tokens=False, return_tensors="pt"
+        ).input_ids
+        start = len(tokenizer(before, add_special_tokens=False).input_ids)
+        with torch.no_grad():
+            logps = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[start - 1 :]
+        assert math.isclose(logp, logps.mean().item(), abs_tol=1e-4)

@@ -1,0 +1,85 @@
+"""A whole training task in memory: tiny model, random rows, no files but the run folder."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from boresight import methods
+from boresight.config.recipe import parse_recipe
+from boresight.config.section import apply_override
+from boresight.data.batching import plan
+from boresight.data.rows import Completion, Row
+from boresight.models.reference.frozen import store_reference
+from boresight.training.build import OfflineBatches
+from boresight.training.forward import KINDS
+from boresight.training.logging.logger import Tracker
+from boresight.training.loop import Task
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def random_rows(count: int, k: int, seed: int = 0, vocab: int = 300) -> list[Row]:
+    """Rows with random tokens: prompts of 2 to 12, completions of 1 to 12, every token scored."""
+    rng = np.random.default_rng(seed)
+
+    def ids(low: int) -> np.ndarray:
+        return rng.integers(3, vocab, rng.integers(low, 13)).astype(np.int32)
+
+    def completion() -> Completion:
+        tokens = ids(1)
+        return Completion(tokens, np.ones(len(tokens), bool))
+
+    return [
+        Row(
+            f"row-{i}",
+            ids(2),
+            tuple(completion() for _ in range(k)),
+            scores=tuple(rng.integers(0, 2, k).astype(float).tolist()),
+            from_reference=tuple(j == i % 2 for j in range(k)),
+        )
+        for i in range(count)
+    ]
+
+
+def completions_of(kind: Any) -> int:
+    """How many completions rows of a kind carry."""
+    return {"demonstration": 1, "preference": 2}.get(kind.data, 2 if kind.samples == "pair" else 4)
+
+
+def make_task(
+    run: Path,
+    method: str,
+    *settings: str,
+    rows: int = 16,
+    dtype: torch.dtype = torch.float32,
+    policy: Any = None,
+) -> Task:
+    """A task for `method` on random rows; `settings` are recipe overrides."""
+    raw = {"method": {"name": method}, "data": {"train": "none"}, "optim": {"lr": 1e-3, "warmup": 0.0}}
+    for setting in settings:
+        apply_override(raw, setting)
+    recipe = parse_recipe(raw)
+    chosen = methods.get(method)
+    kind = KINDS[chosen.Input]
+    data = random_rows(rows, completions_of(kind))
+    policy = policy or tiny_model(dtype=dtype)
+    steps = recipe.train.steps or 1
+    order = plan(rows, recipe.train.batch, epochs=None, steps=steps, seed=recipe.train.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    return Task(
+        recipe=recipe,
+        method=chosen,
+        kind=kind,
+        policy=policy,
+        tokenizer=tiny_tokenizer(),
+        reference=store_reference(policy, data, 10_000) if kind.needs_reference else None,
+        batches=OfflineBatches(data, order),
+        eval_rows=data[:4] if not kind.online else [],
+        run=run,
+        tracker=Tracker(run, steps, Console(file=io.StringIO())),
+    )

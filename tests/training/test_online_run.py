@@ -1,0 +1,155 @@
+"""Whole runs that sample: what rewards are given, and what becomes of completions that they fail on."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+import boresight
+from boresight.config.reward import RewardConfig
+from boresight.core.schema import Prompt
+from boresight.scorers.judges import reward_model
+from boresight.scorers.rewards import Judge
+from boresight.training.checkpoints.resume import rewind
+from boresight.training.logging import reward_failures
+from tests.tiny import tiny_model, tiny_tokenizer
+
+COLOURS = ("red", "green", "blue", "white", "grey", "black", "pink", "brown")
+
+
+def fails_on_red(prompts, completions, rows):
+    """Takes the conversation apart as a user's reward would; raises on one prompt."""
+    said = [turns[-1]["content"] for turns in prompts]
+    assert all(turns[-1]["role"] == "user" for turns in prompts)
+    if any("red" in text for text in said):
+        raise RuntimeError("red is not for me")
+    return [float(len(text) % 7) for text in completions]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A model, a reward model and prompts."""
+    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    model, tokenizer = tiny_model(max_position_embeddings=1024), tiny_tokenizer()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    make_reward_model(tmp_path)
+    rows = ({"id": colour, "prompt": f"Say {colour}."} for colour in COLOURS)
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def make_reward_model(folder):
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    scorer = AutoModelForSequenceClassification.from_pretrained(
+        folder / "model", num_labels=1, dtype=torch.float32
+    )
+    with torch.no_grad():
+        scorer.score.weight.mul_(50)
+    scorer.config.pad_token_id = 0
+    scorer.save_pretrained(folder / "reward")
+    tiny_tokenizer().save_pretrained(folder / "reward")
+
+
+def recipe(method, *rewards):
+    return {
+        "method": {"name": method},
+        "model": {"name": "model", "device": "cpu"},
+        "data": {"train": "prompts.jsonl", "eval_rows": 0},
+        "optim": {"lr": 1e-3},
+        "reward": list(rewards),
+        "rollout": {"k": 2, "max_new_tokens": 6},
+        "train": {"batch": 8, "steps": 2},
+        "evaluate": {"prompts": "prompts.jsonl", "samples": 1, "max_new_tokens": 6, "kl_rows": 0},
+        "check": {"allow": ["reward-fails", "reward-constant", "learning-rate-budget"], "probes": 0},
+    }
+
+
+def test_a_completion_that_a_reward_raises_on_is_told_kept_and_missing(place, capsys):
+    found = boresight.train(recipe("rloo", {"function": f"{__name__}:fails_on_red"}), run="run")
+    lines = [json.loads(line) for line in (place / "run" / reward_failures.FILE).read_text().splitlines()]
+    assert [(line["step"], line["id"]) for line in lines] == [(1, "red"), (1, "red"), (2, "red"), (2, "red")]
+    assert {line["error"] for line in lines} == {"RuntimeError: red is not for me"}
+    assert found.series("reward_failures")[1] == [2, 2]
+    assert found.series("unscorable")[1] == pytest.approx([2 / 16, 2 / 16])
+    out = capsys.readouterr().out
+    assert "step 1: 2 completions could not be judged and count as missing, the first: " in out
+    assert (
+        f"RuntimeError: red is not for me, on {lines[0]['completion']!r} to prompt 'red'; all are in" in out
+    )
+    assert "held out after step 0: 1 completion could not be judged" in out
+    after = found.metric("reward").after
+    assert (after.n, after.missing) == (len(COLOURS) - 1, 1)
+
+
+def test_a_resumed_run_forgets_failures_of_steps_that_it_repeats(tmp_path):
+    for step in (1, 2, 3):
+        failure = {"id": "p", "function": "f", "error": "E", "completion": "c"}
+        reward_failures.keep(tmp_path, step, [failure])
+    rewind(tmp_path, 2)
+    lines = (tmp_path / reward_failures.FILE).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["rloo", "xpo"])
+def test_a_reward_model_is_a_reward(place, method):
+    """Every sample has a finite score, and so has every held-out answer."""
+    found = boresight.train(
+        recipe(method, {"judge": {"name": "reward_model", "model": "reward", "device": "cpu"}}),
+        run="run",
+        quiet=True,
+    )
+    assert all(math.isfinite(value) for value in found.series("reward")[1])
+    assert found.metric("reward").after.n == len(COLOURS)
+    assert not (place / "run" / reward_failures.FILE).exists()
+
+
+def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
+    judge = {"name": "reward_model", "model": "reward", "device": "cpu", "max_length": 40}
+    turns = [{"role": "user", "content": "Say red."}]
+    answers = ["red", "word " * 60]
+    got = Judge([RewardConfig(judge=judge, weight=2.0)])([turns] * 2, answers, [{}] * 2)
+    (expected,) = reward_model.build(
+        reward_model.Config(**{k: v for k, v in judge.items() if k != "name"})
+    ).score([Prompt(turns, "p")], answers[:1])
+    assert got.total[0] == pytest.approx(2 * expected.value) and got.by_function == {
+        "reward_model": [got.total[0] / 2, pytest.approx(math.nan, nan_ok=True)]
+    }
+    assert math.isnan(got.total[1]) and got.missing == 1
+    assert [(f.index, f.completion, f.error) for f in got.failures] == [
+        (1, answers[1], "longer than 40 tokens")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reward", "complaint"),
+    [
+        ({}, "give either function or judge"),
+        ({"function": "countdown", "judge": {"name": "countdown"}}, "give either function or judge"),
+        ({"judge": {"model": "reward"}}, "reward.judge: name is missing"),
+        ({"judge": {"name": "reward_modl"}}, "did you mean 'reward_model'"),
+        ({"judge": {"name": "checks", "chek": "x"}}, "unknown key reward.judge.chek; did you mean 'check'"),
+        (
+            {"judge": {"name": "llm", "endpoint": "http://127.0.0.1:1/v1", "model": "m"}},
+            "compares two answers",
+        ),
+        (
+            {"judge": {"name": "reward_endpoint", "key_env": "sk-planted"}},
+            "must be the name of an environment",
+        ),
+    ],
+)
+def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):
+    from boresight.config.recipe import parse_recipe
+    from boresight.core.errors import UserError
+    from boresight.training.build import judge_of
+
+    with pytest.raises(UserError, match=complaint) as found:
+        judge_of(parse_recipe(recipe("rloo", reward)))
+    assert "\n" not in str(found.value) and "sk-planted" not in str(found.value)

@@ -1,0 +1,255 @@
+"""Resuming is a theorem: 2k steps equal k steps, an interruption and a resumption, to the bit."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load, save
+
+from boresight.config.recipe import parse_recipe
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted, listening
+from boresight.runs.train import run, run_to_end
+from boresight.training import loop
+from boresight.training.checkpoints import checkpoint, random_state
+from boresight.training.loop import train
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.fixtures import make_task
+from tests.training.test_loop import LM_METHODS
+
+
+def test_a_run_cut_after_its_last_checkpoint_logs_its_last_evaluation_once(tmp_path):
+    """It had been evaluated and saved; what is left is the model folder and the report."""
+    settings = ("train.batch=3", "train.steps=4", "train.save_every=2", "train.eval_every=2")
+    task = make_task(tmp_path, "dpo", *settings)
+    train(task)
+    before = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    again = make_task(tmp_path, "dpo", *settings)
+    found = train(again, tmp_path / "checkpoints" / "step-4")
+    after = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert after == before and found["margin"]
+
+
+class Halt(Exception):
+    """Stands in for a kill: nothing after it runs."""
+
+
+def halt_at(task, step):
+    """Make the task die when it asks for the rows of `step`."""
+    batches = task.batches
+
+    class Dying:
+        steps = batches.steps
+
+        def batch(self, number):
+            if number == step:
+                raise Halt
+            return batches.batch(number)
+
+    task.batches = Dying()
+    return task
+
+
+def weights(task):
+    return {name: p.detach().clone() for name, p in task.policy.named_parameters()}
+
+
+def train_lines(run):
+    """What was logged of training, apart from how long it took."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timing = {"seconds", "tokens_per_second", "peak_memory_gb"}
+    return [{k: v for k, v in line.items() if k not in timing} for line in lines if line["split"] == "train"]
+
+
+@pytest.mark.parametrize("method", LM_METHODS)
+def test_interrupted_and_resumed_is_uninterrupted(tmp_path, method):
+    """Seven rows, batches of three, five steps: an epoch ends inside a batch, before and after the kill."""
+    settings = ("train.batch=3", "train.steps=5", "train.save_every=2")
+    whole = make_task(tmp_path / "whole", method, *settings, rows=7)
+    train(whole)
+    killed = halt_at(make_task(tmp_path / "cut", method, *settings, rows=7), step=3)
+    with pytest.raises(Halt):
+        train(killed)
+    resumed = make_task(tmp_path / "cut2", method, *settings, rows=7)
+    found = checkpoint.latest_sound(tmp_path / "cut")
+    assert found.name == "step-2"
+    train(resumed, found)
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+    assert train_lines(tmp_path / "cut2") == train_lines(tmp_path / "whole")[2:]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4", "train.save_every=1", "train.keep=3")
+    train(task)
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-2", "step-3", "step-4"]
+    state = tmp_path / "checkpoints/step-4/state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1] + b"\xff")
+    assert checkpoint.latest_sound(tmp_path).name == "step-3"
+    (tmp_path / "checkpoints/step-3/state.json").write_text("{")
+    assert checkpoint.latest_sound(tmp_path).name == "step-2"
+
+
+def test_a_signal_saves_and_stops_after_the_step(tmp_path):
+    task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4")
+    ask = task.batches.batch
+
+    class Signalled:
+        steps = 4
+
+        def batch(self, number):
+            if number == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return ask(number)
+
+    task.batches = Signalled()
+    with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume"):
+        train(task)
+    assert checkpoint.latest_sound(tmp_path).name == "step-2"
+
+
+def test_every_generator_goes_on_where_it_was():
+    """The first normal number of two is drawn, so that both libraries hold the second back."""
+
+    def draw():
+        drawn = [random.gauss(0, 1), random.random(), np.random.normal(), np.random.random()]
+        return [*drawn, torch.rand(1).item()]
+
+    draw()
+    kept = random_state.states()
+    expected = draw()
+    random_state.restore(load(save(kept)))
+    assert draw() == expected
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    raw = {
+        "method": {"name": "sft"},
+        "model": {"name": str(tmp_path / "base"), "lora": {"r": 2, "dropout": 0.3}},
+        "data": {"train": str(tmp_path / "rows.jsonl")},
+        "optim": {"lr": 0.01},
+        "train": {"batch": 4, "steps": 4, "save_every": 1},
+        "evaluate": {"samples": 2, "max_new_tokens": 3},
+    }
+    return yaml.safe_dump(raw)
+
+
+def parsed(text, **optim):
+    raw = yaml.safe_load(text)
+    raw["optim"] |= optim
+    return parse_recipe(raw)
+
+
+def cut_short(recipe, folder, monkeypatch, *, before):
+    """Begin a run that dies before step number `before`, counted from 0."""
+    step = loop._step
+
+    def dying(task, optimizer, number, rate):
+        if number == before:
+            raise Halt
+        return step(task, optimizer, number, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", dying)
+        with pytest.raises(Halt):
+            run(recipe, folder, Console(quiet=True))
+
+
+def test_a_run_folder_resumes_to_the_same_evaluation_with_dropout(tmp_path, recipe, monkeypatch):
+    """Dropout draws from the random state, so equality shows that the state was saved and restored."""
+    quiet = Console(quiet=True)
+    run(parsed(recipe), tmp_path / "whole", quiet)
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=3)
+    for resume in (True, False):
+        with pytest.raises(UserError, match=r"the recipe differs in optim.lr \(0.01 there, 0.02 here\)"):
+            run(parsed(recipe, lr=0.02), tmp_path / "cut", quiet, resume=resume)
+    run(parsed(recipe), tmp_path / "cut", quiet, resume=True)
+    assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
+    for name in ("evaluation.json", "samples.jsonl"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    for resume in (True, False):
+        with pytest.raises(UserError, match="this run is finished"):
+            run(parsed(recipe), tmp_path / "cut", quiet, resume=resume)
+    with pytest.raises(UserError, match="there is no run to resume"):
+        run(parsed(recipe), tmp_path / "nowhere", quiet, resume=True)
+
+
+def test_starting_again_in_the_same_folder_goes_on_and_says_so(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    said = io.StringIO()
+    run(parsed(recipe), tmp_path / "cut", Console(file=said, width=500))
+    assert f"{tmp_path / 'cut'}: going on with the run there after step 2." in said.getvalue().splitlines()
+    run(parsed(recipe), tmp_path / "whole", Console(quiet=True))
+    assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
+
+
+def test_other_data_under_the_same_name_is_named_and_the_run_stays_as_it_is(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    before = (tmp_path / "cut/metrics.jsonl").read_text()
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"prompt": "one more", "completion": "row"}\n')
+    with pytest.raises(UserError, match=r"the data differs in .*train.rows \(8 there, 9 here\)"):
+        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert (tmp_path / "cut/metrics.jsonl").read_text() == before
+
+
+def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, recipe, monkeypatch):
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=0)
+    with pytest.raises(UserError, match="ended before its first checkpoint .*delete the folder and start"):
+        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    for name, text in (("notes.txt", "mine"), ("config.yaml", "systems: {a: {model: b}}")):
+        other = tmp_path / name.partition(".")[0]
+        other.mkdir()
+        (other / name).write_text(text)
+        with pytest.raises(UserError, match="something that is no run is there"):
+            run(parsed(recipe), other, Console(quiet=True))
+        assert [path.name for path in other.iterdir()] == [name]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from boresight.core.lock import Alone
+with Alone(Path(sys.argv[1])) as alone:
+    alone.take()
+    print("taken", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, recipe, monkeypatch):
+    """Going on would rewind its log. The lock ends with the process, however that ends."""
+    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "cut")], **pipes)
+    assert holder.stdout.readline() == b"taken\n"
+    for call in (run, run_to_end):
+        with pytest.raises(UserError, match="another process is training here"):
+            call(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert len(train_lines(tmp_path / "cut")) == 2
+    holder.kill()
+    holder.communicate()
+    run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    assert len(train_lines(tmp_path / "cut")) == 4

@@ -1,0 +1,227 @@
+"""Sampled rows: where each answer comes from, who wins, and what makes no pair."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from boresight.config.lora import LoraConfig
+from boresight.config.recipe import RolloutSection
+from boresight.config.reward import RewardConfig
+from boresight.core.errors import UserError
+from boresight.data.batching import plan
+from boresight.methods import get
+from boresight.methods.inputs import GroupLogps
+from boresight.models.lora import adapters_off, attach
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.reference.frozen import live_reference
+from boresight.models.sampler.sample import Sample
+from boresight.scorers.rewards import Judge
+from boresight.training.build import _batches
+from boresight.training.forward import KINDS
+from boresight.training.initial_loss import check_fresh, check_sampler
+from boresight.training.loop import Batch, accumulate, train
+from boresight.training.metrics import row_metrics
+from boresight.training.rollouts.rollout import (
+    GroupRollouts,
+    OnlinePrompt,
+    Rollouts,
+    Scorer,
+    sampler,
+    why_no_pair,
+)
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.fixtures import make_task
+
+SETTINGS = RolloutSection(k=3, max_new_tokens=6)
+
+
+def longer_is_better(prompts, completions, rows):
+    return [float(len(text)) for text in completions]
+
+
+def never_sure(prompts, completions, rows):
+    return [None] * len(completions)
+
+
+def says_green(prompts, completions, rows):
+    return [float("g" in text) for text in completions]
+
+
+def rollouts(policy, reward="longer_is_better", prompts=4, settings=SETTINGS):
+    asked = [OnlinePrompt(f"p{i}", np.array([5, 6, 7 + i], np.int32), {}) for i in range(prompts)]
+    return Rollouts(
+        prompts=asked,
+        plan=plan(prompts, prompts, epochs=None, steps=3, seed=0),
+        draw=sampler(policy, settings, (0,), seed=0),
+        scorer=Scorer(Judge([RewardConfig(function=f"{__name__}:{reward}")]), tiny_tokenizer()),
+    )
+
+
+def test_groups_hold_k_scored_samples_with_their_log_probabilities():
+    policy = tiny_model()
+    batch = GroupRollouts(rollouts(policy), k=3).batch(0)
+    assert [len(row.completions) for row in batch.rows] == [3] * 4
+    ours = completion_logprobs(policy, batch.rows).sums.detach()
+    drawn = torch.tensor([[c.sampled_logp for c in row.completions] for row in batch.rows])
+    torch.testing.assert_close(ours, drawn, rtol=0, atol=1e-4)
+    assert batch.numbers["reward"] == pytest.approx(np.mean([row.scores for row in batch.rows]))
+
+
+def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):
+    """One forward, the policy's own with gradients: what it sampled with is what it was at the time."""
+    policy, calls = tiny_model(), []
+    rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
+
+    def counted(*args, **settings):
+        calls.append(args)
+        return completion_logprobs(*args, **settings)
+
+    monkeypatch.setattr("boresight.training.forward.completion_logprobs", counted)
+    x = KINDS[get("rloo").Input].build(policy, None, rows, 1.0)
+    assert len(calls) == 1
+    assert x.old.tolist() == [pytest.approx([c.sampled_logp for c in row.completions]) for row in rows]
+
+
+def test_every_fresh_rollout_is_held_against_the_sampler():
+    """Within 1e-4 nats a token, which is a hundredth of a nat for an answer of a hundred tokens or fewer."""
+    at, length = torch.zeros(1, 2), torch.tensor([[20.0, 1000.0]])
+    for gaps, fine in [((0.009, 0.09), True), ((0.011, 0.0), False), ((0.0, 0.11), False)]:
+        policy = torch.tensor([gaps])
+        x = GroupLogps(policy, at, at, at, length, torch.zeros(1, 2, dtype=torch.bool))
+        assert "a token" in check_sampler(policy, at, length, half_precision=True)  # bfloat16 rounds coarsely
+        if fine:
+            said = check_sampler(policy, at, length, half_precision=False, step=7)
+            assert said == "step 7: sampler and trainer agree to 9.0e-05 nats a token"
+            check_fresh(row_metrics(x), half_precision=False, step=7)
+            continue
+        with pytest.raises(UserError, match=r"step 7: sampler and trainer differ by 0\.00011 nats a token"):
+            check_fresh(row_metrics(x), half_precision=False, step=7)
+
+
+@pytest.mark.parametrize(("updates", "stopped_at"), [(1, 1), (2, 2)])
+def test_a_sampler_that_goes_astray_stops_the_run_at_its_next_rollout(tmp_path, updates, stopped_at):
+    """From the second batch on the rows claim other log-probabilities than the policy has."""
+    options = ("train.batch=4", "train.steps=4", f"rollout.updates={updates}")
+    task = make_task(tmp_path, "rloo", *options)
+    honest = task.batches.batch
+
+    def astray(step):
+        if step == 0:
+            return honest(0)
+        lies = [replace(c, sampled_logp=-1.0) for c in honest(0).rows[0].completions]
+        return Batch([replace(honest(0).rows[0], completions=tuple(lies))])
+
+    task.batches = SimpleNamespace(steps=4, batch=astray)
+    with pytest.raises(UserError, match=f"step {stopped_at}: sampler and trainer differ"):
+        train(task)
+
+
+def test_several_updates_use_one_rollout_and_steps_differ():
+    groups = GroupRollouts(rollouts(tiny_model()), k=3, updates=2)
+    assert groups.steps == 6
+    first, again, next_one = (groups.batch(step) for step in (0, 1, 2))
+    assert first is again
+    assert [r.id for r in first.rows] != [r.id for r in next_one.rows] or any(
+        not np.array_equal(a.completions[0].ids, b.completions[0].ids)
+        for a, b in zip(first.rows, next_one.rows, strict=True)
+    )
+
+
+def visibly_adapted():
+    """A policy whose adapters change nearly every token it says."""
+    policy = attach(tiny_model(initializer_range=0.2), LoraConfig(r=4, dropout=0.0), seed=0)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 3.0)
+    return policy
+
+
+def test_the_reference_sample_comes_from_the_model_with_its_adapters_off():
+    """Each sample must be likelier under the model that is said to have drawn it: checked for both."""
+    policy = visibly_adapted()
+    source = rollouts(policy, prompts=16)
+    pairs = _batches(_recipe(), KINDS[get("xpo").Input], source, policy, (0,)).batch(0)
+    assert len(pairs.rows) > 8
+    from_policy = completion_logprobs(policy, pairs.rows).sums.detach()
+    with adapters_off(policy):
+        from_ref = completion_logprobs(policy, pairs.rows).sums.detach()
+    for row, mine, theirs in zip(pairs.rows, from_policy, from_ref, strict=True):
+        for side, is_ref in enumerate(row.from_reference):
+            expected = theirs[side] if is_ref else mine[side]
+            assert row.completions[side].sampled_logp == pytest.approx(float(expected), abs=1e-3)
+    assert (from_policy - from_ref).abs().mean() > 1.0  # the two models are visibly different
+    assert all(sum(row.from_reference) == 1 for row in pairs.rows)
+    assert all(row.scores[0] > row.scores[1] for row in pairs.rows)
+
+
+def test_live_reference_is_the_policy_without_its_adapters():
+    policy = visibly_adapted()
+    rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
+    expected = completion_logprobs(tiny_model(initializer_range=0.2), rows).sums.detach()
+    torch.testing.assert_close(live_reference(policy, 40)(rows), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "rewards", "reason"),
+    [
+        ([1, 2], [1, 2], (1.0, 0.0), "identical"),
+        ([1, 2], [1, 3], (0.5, 0.5), "ties"),
+        ([1, 2], [1, 3], (math.nan, 0.5), "unscorable"),
+        ([1, 2], [1, 3], (0.0, 0.5), None),
+    ],
+)
+def test_what_makes_no_pair(mine, other, rewards, reason):
+    def drawn(ids):
+        return Sample(0, np.array(ids, np.int32), np.zeros(len(ids), np.float32), "stop")
+
+    assert why_no_pair(drawn(mine), drawn(other), *rewards) == reason
+
+
+@pytest.mark.parametrize(
+    ("reward", "counted"), [("never_sure", "unscorable_share"), ("says_green", "ties_share")]
+)
+def test_lost_pairs_are_counted(reward, counted):
+    policy = visibly_adapted()
+    batch = _batches(_recipe(), KINDS[get("xpo").Input], rollouts(policy, reward), policy, (0,)).batch(0)
+    lost = sum(batch.numbers[f"{name}_share"] for name in ("identical", "ties", "unscorable"))
+    assert batch.numbers[counted] > 0
+    assert len(batch.rows) == round(4 * (1 - lost))
+
+
+def _recipe():
+    from boresight.config.recipe import parse_recipe
+
+    return parse_recipe(
+        {
+            "method": {"name": "xpo"},
+            "data": {"train": "none"},
+            "optim": {"lr": 1e-4},
+            "rollout": {"max_new_tokens": 6},
+        }
+    )
+
+
+@pytest.mark.parametrize(("method", "at"), [("xpo", 1.0), ("xpo", 0.5), ("rloo", 0.5)])
+def test_a_sampler_that_is_not_the_trainers_stops_at_step_0(tmp_path, method, at):
+    """Planted fault: answers are drawn at a temperature of 0.5 and learnt from at 1."""
+    policy = attach(tiny_model(initializer_range=0.2), LoraConfig(r=4, dropout=0.0), seed=0)
+    task = make_task(tmp_path, method, policy=policy)
+    settings = SETTINGS.model_copy(update={"temperature": at})
+    source = rollouts(policy, prompts=16, settings=settings)
+    recipe = _recipe().model_copy(update={"rollout": settings})
+    task.batches = _batches(recipe, task.kind, source, policy, (0,))
+    task.reference = live_reference(policy, 10_000)
+    said = []
+    task.tracker.say = said.append
+    rows = task.batches.batch(0).rows
+    if at == 1.0:
+        accumulate(task, rows, 0)
+        assert "sampler and trainer agree" in said[0]
+        return
+    with pytest.raises(UserError, match="sampler and trainer differ by .* likely: dropout is on"):
+        accumulate(task, rows, 0)
