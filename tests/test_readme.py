@@ -1,5 +1,6 @@
 """The README is kept true: its tree, its commands, its make targets."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from boresight.cli import main
 from boresight.config.recipe import load_recipe
+from tests.test_layers import LEVEL
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +25,22 @@ def test_every_path_in_the_tree_exists():
         indent, name = found.groups()
         folder = ROOT / "src/boresight" if len(indent) == 6 else ROOT
         assert (folder / name).exists(), line
+
+
+def roles():
+    """Package and role of every line about a package in the README."""
+    return dict(re.findall(r"^      (\w+)/ +(.+)$", TREE, re.M))
+
+
+def test_every_package_is_listed_with_its_own_words():
+    packages = {file.parent.name: file for file in (ROOT / "src" / "boresight").glob("*/__init__.py")}
+    words = {name: ast.get_docstring(ast.parse(file.read_text())) for name, file in packages.items()}
+    assert roles() == {name: text.splitlines()[0] for name, text in words.items()}
+
+
+def test_packages_are_listed_from_the_bottom_layer_up():
+    levels = [LEVEL[name] for name in roles()]
+    assert levels == sorted(levels)
 
 
 def test_make_targets_exist():
