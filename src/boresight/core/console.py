@@ -1,0 +1,78 @@
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+LINE_EVERY = 15.0
+"""Seconds between lines where there is no terminal for a bar."""
+
+
+@contextmanager
+def progress(
+    console: Console | None, label: str, total: int | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Yield `advance(count)`, to be called when `count` more of `total` items are done.
+
+    The bar disappears at the end. Nothing is shown without a console; `total` is None if it is not known.
+    """
+    if console is None:
+        yield lambda count: None
+        return
+    started = printed = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, printed
+        done += count
+        bar.advance(task, count)
+        now = time.monotonic()
+        if not console.is_terminal and now - printed > LINE_EVERY and done != total:
+            printed = now
+            console.print(_line(label, done, total, now - started), markup=False, highlight=False)
+
+    with progress_bar(console) as bar:
+        task = bar.add_task(label, total=total, note="")
+        yield advance
+
+
+def progress_bar(console: Console, *, transient: bool = True) -> Progress:
+    """A bar with label, count, elapsed and remaining time; off a terminal it shows nothing.
+
+    Every task needs a field `note`, the text at its end. A `transient` bar disappears when it stops.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=transient,
+        disable=not console.is_terminal,
+    )
+
+
+def _line(label: str, done: int, total: int | None, seconds: float) -> str:
+    if total is None:
+        return f"{label}: {done:,}"
+    left = f"  about {seconds / done * (total - done):.0f} s left" if done else ""
+    return f"{label}: {done:,}/{total:,}{left}"

@@ -1,0 +1,152 @@
+"""Files and folders that appear complete or not at all, and JSON Lines that survive a killed writer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from boresight.core import files
+from boresight.core.files import (
+    append_jsonl,
+    atomic_file,
+    atomic_folder,
+    read_jsonl,
+    remove_leftovers,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+LINE_SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x1cf"
+"""Characters that str.splitlines splits at; the first three stand unescaped in JSON."""
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_text_replaces_the_old_one(tmp_path):
+    path = tmp_path / "page.html"
+    for text in ("one", "zwei: ü"):
+        write_text(path, text)
+        assert path.read_bytes() == text.encode()
+    write_text(path, "half a pair \ud800", errors="replace")
+    assert path.read_bytes() == b"half a pair ?"
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_json_keeps_its_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "ü": [\n  1,\n  null\n ]\n}\n'
+    write_json(tmp_path / "a.json", {"a": 1}, indent=2)
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": 1\n}\n'
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.jsonl"
+    path.write_text("old")
+    with pytest.raises(error), atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_jsonl(path, [{"a": 1}, {"a": object()}])
+    assert path.read_text() == "old" and names(tmp_path) == ["a.jsonl"]
+
+
+def test_an_interrupted_folder_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "made") as target:
+        (target / "config.json").touch()
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_a_folder_replaces_the_old_one_with_all_its_files(tmp_path):
+    for file in ("old", "new"):
+        with atomic_folder(tmp_path / "deep" / "made") as target:
+            (target / file).touch()
+    assert names(tmp_path / "deep") == ["made"] and names(tmp_path / "deep" / "made") == ["new"]
+
+
+def test_two_builders_at_once_make_one_whole_folder(tmp_path):
+    """Both are inside their build at the same time: the first rename wins, the second is discarded."""
+    both_inside = threading.Barrier(2)
+
+    def build():
+        with atomic_folder(tmp_path / "made", replace=False) as target:
+            both_inside.wait(timeout=10)
+            for name in ("a", "b"):
+                (target / name).write_text(threading.current_thread().name)
+
+    with ThreadPoolExecutor(2) as pool:
+        builders = [pool.submit(build) for _ in range(2)]
+    for builder in builders:
+        builder.result()  # the second one does not fail for being second
+    assert names(tmp_path) == ["made"]
+    a, b = ((tmp_path / "made" / name).read_text() for name in ("a", "b"))
+    assert a == b  # one builder's files, not a mixture
+
+
+def test_a_file_in_the_way_is_no_folder_of_another_process(tmp_path):
+    (tmp_path / "made").touch()
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "made", replace=False):
+        pass
+    assert names(tmp_path) == ["made"]
+
+
+def test_a_durable_folder_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
+    flushed = []
+
+    def flush(file):
+        assert not (tmp_path / "made").exists()
+        flushed.append(file.name)
+
+    monkeypatch.setattr(files, "flush_to_disk", flush)
+    with atomic_folder(tmp_path / "made", durable=True) as target:
+        (target / "inner").mkdir()
+        for name in ("a", "inner/b"):
+            (target / name).touch()
+    assert sorted(flushed) == ["a", "b"]
+
+
+def test_leftovers_of_killed_writers_go(tmp_path):
+    (tmp_path / "kept").touch()
+    killed = [atomic_folder(tmp_path / "model"), atomic_file(tmp_path / "a.json")]
+    folder, file = (write.__enter__() for write in killed)
+    file.touch()
+    (folder / "config.json").touch()
+    assert len(names(tmp_path)) == 3
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["kept"]
+
+
+def test_jsonl_comes_back_as_it_was(tmp_path):
+    rows = [{"text": LINE_SEPARATORS, "ü": None}, {"text": "\r\n"}, {}]
+    write_jsonl(tmp_path / "a.jsonl", rows[:1])
+    append_jsonl(tmp_path / "a.jsonl", rows[1:])
+    malformed = []
+    assert list(read_jsonl(tmp_path / "a.jsonl", malformed)) == rows and not malformed
+    assert "ü" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+
+
+def test_what_is_no_json_object_is_skipped_and_numbered(tmp_path):
+    lines = [b'{"step": 1}', b"", b"[1]", b'{"text": "\xff"}', b"  ", b'{"step": 2, "lo']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    malformed = []
+    assert list(read_jsonl(tmp_path / "a.jsonl", malformed)) == [{"step": 1}, {"text": "\ufffd"}]
+    assert malformed == [3, 6]
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == [{"step": 1}, {"text": "\ufffd"}]
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == []
+
+
+def test_a_row_per_line(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"a": LINE_SEPARATORS}] * 3)
+    assert [json.loads(line) for line in (tmp_path / "a.jsonl").open(encoding="utf-8")] == [
+        {"a": LINE_SEPARATORS}
+    ] * 3
