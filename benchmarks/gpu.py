@@ -56,11 +56,9 @@ def main() -> None:
         console.print(
             f"TRL is not there ({args.trl_python}): boresight alone. `make bench-setup` installs it."
         )
-    measured = []
     with tempfile.TemporaryDirectory() as folder:
         config = make_model(args, Path(folder))
-        for case in chosen(args):
-            measured.append(measure(case, config, args, Path(folder), trl, console))
+        measured = [measure(case, config, args, Path(folder), trl, console) for case in chosen(args)]
     print_table(measured, console)
     if args.json:
         args.json.write_text(json.dumps(facts(args, measured) | {"rows": measured}, indent=2) + "\n")

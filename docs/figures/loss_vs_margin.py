@@ -117,8 +117,7 @@ def draw_panel(panel: Panel, left: float) -> list[str]:
         y = down(level)
         parts.append(f'<path class="grid" d="M{left} {y:.1f}h{PANEL_WIDTH}"/>')
         parts.append(text(left - 8, y + 4, str(level), 'text-anchor="end"'))
-    for tick in panel.ticks:
-        parts.append(text(across(tick), bottom + 18, f"{tick:g}", 'text-anchor="middle"'))
+    parts += [text(across(tick), bottom + 18, f"{tick:g}", 'text-anchor="middle"') for tick in panel.ticks]
     parts.append(f'<path class="axis" d="M{across(0):.1f} {TOP}v{HEIGHT}"/>')
     parts.append(text(left + PANEL_WIDTH / 2, bottom + 38, panel.axis, 'text-anchor="middle"'))
     margins = torch.linspace(panel.low, panel.high, POINTS, dtype=torch.float64)

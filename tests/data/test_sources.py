@@ -137,7 +137,7 @@ def test_a_column_less_is_a_bad_field_or_another_layout(layout, record, example)
 @pytest.mark.parametrize("source", every(), ids=str)
 @pytest.mark.parametrize("junk", [None, 3, "", [], {}, [None], [{}], {"role": 3}, True])
 def test_junk_in_the_columns_is_a_bad_field(source, junk):
-    record = {column: junk for column in source.columns}
+    record = dict.fromkeys(source.columns, junk)
     source.matches(record)
     with pytest.raises(BadField):
         source.read(record, "7")

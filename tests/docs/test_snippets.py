@@ -70,7 +70,8 @@ class Reader:
         """Run a snippet, or keep a file."""
         if block.title:
             compile(block.text, block.title, "exec")
-            return self.keep(block)
+            self.keep(block)
+            return
         tree = ast.parse(block.text, block.place)
         ast.increment_lineno(tree, block.line - 1)
         exec(compile(tree, block.place, "exec"), self.names)
@@ -83,7 +84,8 @@ class Reader:
     def yaml(self, block: Block) -> None:
         """Keep a recipe; a part of one must consist of sections and fields that exist."""
         if block.title:
-            return self.keep(block)
+            self.keep(block)
+            return
         raw = yaml.safe_load(block.text)
         kinds = (Recipe, WinRateRecipe, CountdownRecipe, SynthesisRecipe)
         unknown = min((unknown_keys(kind, raw) for kind in kinds), key=len)

@@ -257,9 +257,8 @@ def test_generation_is_undisturbed_after_a_packed_forward():
         fresh, used = build(CONFIGS[name]()), build(CONFIGS[name]())
         completion_logprobs(used, random_rows(2, 2, seed=1), layout="packed")
         prompt = torch.tensor([[0, 5, 9, 3], [4, 8, 2, 7]])
-        options = dict(
-            attention_mask=(prompt > 0).long(), max_new_tokens=6, do_sample=False, min_new_tokens=6
-        )
+        options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+        options |= {"attention_mask": (prompt > 0).long()}
         assert torch.equal(fresh.generate(prompt, **options), used.generate(prompt, **options))
 
 

@@ -9,18 +9,18 @@ import transformers as hf
 from boresight.data.rows import Completion, Row
 
 VOCABULARY = 61
-SHAPE = dict(
-    vocab_size=VOCABULARY,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    max_position_embeddings=256,
-    bos_token_id=1,
-    eos_token_id=2,
-    pad_token_id=0,
-)
-GROUPED = SHAPE | dict(num_key_value_heads=2)
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = SHAPE | {"num_key_value_heads": 2}
 
 CONFIGS = {
     "llama": lambda: hf.LlamaConfig(**GROUPED),

@@ -125,7 +125,7 @@ def _preference(
 
 
 def _tie(duel: Duel) -> dict[str, Any]:
-    answers = {name: text for name, text in (duel.left, duel.right)}
+    answers = dict((duel.left, duel.right))
     meta = {"arena": _circumstances(duel) | {"winner": None}}
     return {"id": duel.prompt.id, "prompt": duel.prompt.prompt, "answers": answers, "meta": meta}
 

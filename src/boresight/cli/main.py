@@ -186,7 +186,8 @@ def compare(
 
         path, sentences = write_leaderboard(runs[0], out, bar)
         typer.echo("\n".join(sentences))
-        return typer.echo(path)
+        typer.echo(path)
+        return
     if bar is not None:
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
     from rich.console import Console

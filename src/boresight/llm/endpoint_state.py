@@ -73,7 +73,8 @@ class Gate:
                 continue
             now = self.clock()
             if (wait := self.limits.wait(cost.tokens, now, self.under_way)) > 0:
-                return self._wake_in(wait)
+                self._wake_in(wait)
+                return
             self._waiting.popleft()
             self._admit(cost, now)
             turn.set_result(None)

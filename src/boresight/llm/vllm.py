@@ -101,6 +101,7 @@ class VllmServer:
                         "start `vllm serve` there, then go on."
                     ) from None
             time.sleep(self._pause * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def _send(self, path: str, body: dict[str, Any] | None) -> Any:
         request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None)

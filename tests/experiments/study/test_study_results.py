@@ -58,7 +58,9 @@ def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
     assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
     assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
     assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
-    assert "Y; Z (taken together) and X cannot be told apart" in sentence(by_good, dict(x="X", y="Y", z="Z"))
+    assert "Y; Z (taken together) and X cannot be told apart" in sentence(
+        by_good, {"x": "X", "y": "Y", "z": "Z"}
+    )
 
 
 def test_arms_are_compared_in_pairs():

@@ -177,8 +177,7 @@ def _axes(low: float, high: float, last: int, across, down) -> str:
     for mark in marks:
         parts.append(_rule(down(mark), "var(--grid)"))
         parts.append(_text(LEFT - 7, down(mark) + 4, _number(mark, digits), "end"))
-    for step in ticks(0, last):
-        parts.append(_text(across(step), HEIGHT - 8, f"{step:g}", "middle"))
+    parts += [_text(across(step), HEIGHT - 8, f"{step:g}", "middle") for step in ticks(0, last)]
     return "".join(parts)
 
 

@@ -125,12 +125,14 @@ class BatchTransport(OpenAITransport):
     async def _resume(self, batch: str, waiting: Sequence[Waiting]) -> None:
         """A batch of an earlier process, by its id, or by its mark when the id never reached us."""
         if not batch.startswith(UNSENT):
-            return await self._finish(batch, waiting)
+            await self._finish(batch, waiting)
+            return
         found = await self._find(batch.removeprefix(UNSENT))
         keys = [request.key for request, _ in waiting]
         self.ledger.unbatch(keys)
         if found is None:
-            return await self._submit(waiting)
+            await self._submit(waiting)
+            return
         self.ledger.batch(keys, found)
         await self._finish(found, waiting)
 
