@@ -187,7 +187,7 @@ def test_a_loss_of_ones_own_is_named_by_its_import_path(tmp_path, monkeypatch, r
 
 
 def test_a_module_that_is_no_method_is_refused():
-    with pytest.raises(boresight.UserError, match="json.decoder has no Config and no loss"):
+    with pytest.raises(boresight.UserError, match=r"json\.decoder has no Config and no loss"):
         methods.get("json.decoder")
-    with pytest.raises(boresight.UserError, match="cannot import 'nowhere.at_all'"):
+    with pytest.raises(boresight.UserError, match=r"cannot import 'nowhere\.at_all'"):
         methods.get("nowhere.at_all")

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from loss_vs_margin import COLOURS, Curve, losses, relative, text  # noqa: E402
+from loss_vs_margin import COLOURS, Curve, losses, relative, text
 
-from boresight.methods.rloo import leave_one_out  # noqa: E402
+from boresight.methods.rloo import leave_one_out
 
 FOLDER = Path(__file__).parent
 WIDTH, HEIGHT, LEFT, TOP, RIGHT = 560, 230, 62, 46, 24

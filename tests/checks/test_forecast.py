@@ -75,7 +75,7 @@ def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
     assert found.accuracy == pytest.approx(0.7)
     only = choose(150_000_000, True, like="rules", known=[slow, fast, PUBLIC]).expect(1e-3)
     assert (only.middle, only.source) == (pytest.approx(4.0), "b on rules")
-    with pytest.raises(UserError, match="check.like: no curve of 'rule'; did you mean 'rules'"):
+    with pytest.raises(UserError, match=r"check\.like: no curve of 'rule'; did you mean 'rules'"):
         choose(150_000_000, True, like="rule", known=[slow, fast])
 
 

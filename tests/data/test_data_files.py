@@ -103,7 +103,7 @@ def test_broken_files_are_one_sentence_with_the_place(tmp_path: Path, name, cont
 
 def test_missing_file_suggests_its_neighbour(tmp_path: Path):
     (tmp_path / "train.jsonl").write_bytes(LINES)
-    with pytest.raises(UserError, match="no such file; did you mean 'train.jsonl'"):
+    with pytest.raises(UserError, match=r"no such file; did you mean 'train\.jsonl'"):
         records(tmp_path / "trian.jsonl")
     with pytest.raises(UserError, match="no such file, and no folder"):
         records("nowhere/trian.jsonl")
@@ -161,7 +161,7 @@ def test_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
         raise ConnectionError("Couldn't reach the Hub.\nA long story follows")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match="^owner/name: neither a file here nor a data set") as error:
+    with pytest.raises(UserError, match=r"^owner/name: neither a file here nor a data set") as error:
         records("owner/name")
     assert "Couldn't reach the Hub)." in str(error.value)
     assert "long story" not in str(error.value)

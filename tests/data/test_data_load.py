@@ -191,7 +191,7 @@ def test_sentence_says_what_a_pair_was_read_as(jsonl):
     ],
 )
 def test_nothing_is_read_as_more_than_it_is(jsonl, record, kind):
-    with pytest.raises(UserError, match="holds .*s .*, which cannot be read as"):
+    with pytest.raises(UserError, match=r"holds .*s .*, which cannot be read as"):
         read(jsonl(record), kind=kind)
 
 
@@ -200,7 +200,7 @@ def test_unpaired_feedback_is_no_pair(jsonl):
     path = jsonl(*rows)
     for kind in (None, "preference"):
         with pytest.raises(
-            UserError, match="unpaired feedback .* not a preference pair; .* kind=demonstration"
+            UserError, match=r"unpaired feedback .* not a preference pair; .* kind=demonstration"
         ):
             read(path, kind=kind)
     loaded = read(path, kind="demonstration")

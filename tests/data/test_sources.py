@@ -144,7 +144,7 @@ def test_junk_in_the_columns_is_a_bad_field(source, junk):
 
 
 def test_unknown_layout_suggests():
-    with pytest.raises(UserError, match="data.layout: there is no layout 'alpacca'; did you mean 'alpaca'"):
+    with pytest.raises(UserError, match=r"data\.layout: there is no layout 'alpacca'; did you mean 'alpaca'"):
         get("alpacca")
 
 
@@ -216,7 +216,7 @@ def test_scores_at_the_top_or_in_metadata(where):
 @pytest.mark.parametrize("score", ["9", True, float("nan")])
 def test_a_score_must_be_a_finite_number(score):
     record = {"prompt": "q", "chosen": "x", "rejected": "y", "score_chosen": score}
-    with pytest.raises(BadField, match="`score_chosen` is .*, not a finite number"):
+    with pytest.raises(BadField, match=r"`score_chosen` is .*, not a finite number"):
         get("plain_pairs").read(record, "7")
 
 

@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.llm.budget import Budget, Price  # noqa: E402
-from boresight.llm.client import Client, Endpoint, Stopped  # noqa: E402
-from boresight.llm.ledger import Ledger, Spent  # noqa: E402
-from boresight.llm.rate_limits import LimitSection  # noqa: E402
-from boresight.llm.request import Reply, Request  # noqa: E402
-from boresight.llm.transports import batch as batches  # noqa: E402
-from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport  # noqa: E402
-from tests.llm.fake_batches import Lines, good_line  # noqa: E402
-from tests.llm.fake_server import FakeServer, completion, echo  # noqa: E402
-from tests.llm.helpers import KEY_ENV, MODEL, digest_of, requests  # noqa: E402
+from boresight.llm.budget import Budget, Price
+from boresight.llm.client import Client, Endpoint, Stopped
+from boresight.llm.ledger import Ledger, Spent
+from boresight.llm.rate_limits import LimitSection
+from boresight.llm.request import Reply, Request
+from boresight.llm.transports import batch as batches
+from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport
+from tests.llm.fake_batches import Lines, good_line
+from tests.llm.fake_server import FakeServer, completion, echo
+from tests.llm.helpers import KEY_ENV, MODEL, digest_of, requests
 
 REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
 

@@ -9,14 +9,14 @@ import pytest
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.llm.budget import BudgetSection, Price  # noqa: E402
-from boresight.llm.client import Stopped  # noqa: E402
-from boresight.llm.endpoint import EndpointSection  # noqa: E402
-from boresight.llm.ledger import Ledger  # noqa: E402
-from boresight.llm.rate_limits import LimitSection  # noqa: E402
-from boresight.llm.session import Session  # noqa: E402
-from tests.llm.fake_server import FakeServer, some  # noqa: E402
-from tests.llm.helpers import KEY, KEY_ENV, MODEL, requests, run  # noqa: E402
+from boresight.llm.budget import BudgetSection, Price
+from boresight.llm.client import Stopped
+from boresight.llm.endpoint import EndpointSection
+from boresight.llm.ledger import Ledger
+from boresight.llm.rate_limits import LimitSection
+from boresight.llm.session import Session
+from tests.llm.fake_server import FakeServer, some
+from tests.llm.helpers import KEY, KEY_ENV, MODEL, requests, run
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_an_endpoint_that_only_stalls_stops_the_run_and_keeps_what_was_there(boo
         asked = requests(server.url, 20)
         run(server.url, book, asked[:5])
         server.faults = some({"stall": 1.0}, attempts=99)
-        with pytest.raises(Stopped, match="answered nothing for 0.4 s"):
+        with pytest.raises(Stopped, match=r"answered nothing for 0\.4 s"):
             run(server.url, book, asked, stuck_after=0.4, timeout=5.0)
     with Ledger(book) as ledger:
         assert len(ledger) == 5
@@ -175,7 +175,7 @@ def test_an_api_that_stalls_beside_a_model_in_this_process_stops_the_run_too(boo
         there = EndpointSection(model=MODEL, base_url=server.url, key_env=KEY_ENV, timeout=1.0)
         with (
             Session(book, [here, there], stuck_after=0.4) as session,
-            pytest.raises(Stopped, match="answered nothing for 0.4 s"),
+            pytest.raises(Stopped, match=r"answered nothing for 0\.4 s"),
         ):
             session.complete(requests(server.url, 3))
     assert [e.slow for e in session.endpoints] == [True, False]

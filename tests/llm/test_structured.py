@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.llm.client import Client, Endpoint  # noqa: E402
-from boresight.llm.ledger import Ledger  # noqa: E402
-from boresight.llm.structured import Parsed, ask_for, extract_json, strict_schema  # noqa: E402
-from boresight.llm.transports.openai import OpenAITransport  # noqa: E402
-from tests.llm.fake_server import FakeServer  # noqa: E402
-from tests.llm.helpers import KEY_ENV, MODEL, requests  # noqa: E402
+from boresight.llm.client import Client, Endpoint
+from boresight.llm.ledger import Ledger
+from boresight.llm.structured import Parsed, ask_for, extract_json, strict_schema
+from boresight.llm.transports.openai import OpenAITransport
+from tests.llm.fake_server import FakeServer
+from tests.llm.helpers import KEY_ENV, MODEL, requests
 
 
 class Rating(BaseModel):

@@ -67,9 +67,9 @@ def test_settings_that_drown_the_preference_are_refused(alpha, beta):
 
 def test_the_guard_looks_at_the_whole_schedule():
     """Largest alpha over smallest beta: 0.003 / (0.1 / 2) = 0.06."""
-    with pytest.raises(ValidationError, match="is 0.06, above 0.05"):
+    with pytest.raises(ValidationError, match=r"is 0\.06, above 0\.05"):
         Config(alpha=[[0, 1e-5], [0.5, 0.003], [1, 0]])
-    with pytest.raises(ValidationError, match="above 0.05"):
+    with pytest.raises(ValidationError, match=r"above 0\.05"):
         Config(alpha=1e-3, beta=[[0, 0.1], [1, 0.01]])
 
 
@@ -89,7 +89,7 @@ def test_guarded_share_is_the_ratio_of_gradients_at_the_first_step():
 
 def test_schedules_must_be_resolved():
     cfg = Config(alpha=[[0, 1e-3], [1, 0]])
-    with pytest.raises(ValueError, match="resolve it with config.at"):
+    with pytest.raises(ValueError, match=r"resolve it with config\.at"):
         loss(hand(), cfg)
     assert loss(hand(), cfg.at(0.5)).loss.item() == loss(hand(), Config(alpha=5e-4)).loss.item()
 

@@ -82,5 +82,5 @@ def test_a_failed_answer_is_missing_not_empty(folder):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
         read_run(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="not a run folder, it has no config.yaml"):
+    with pytest.raises(UserError, match=r"not a run folder, it has no config\.yaml"):
         read_run(tmp_path)

@@ -127,7 +127,7 @@ def test_prompts_that_are_no_problems_are_named(place):
 
     jsonl(place / "talk.jsonl", [{"prompt": "Hello."}])
     made = parse_evaluation({"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}})
-    with pytest.raises(UserError, match="prompts, .*not a Countdown problem"):
+    with pytest.raises(UserError, match=r"prompts, .*not a Countdown problem"):
         run_any(made, place / "out", Console(quiet=True))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from boresight.llm.rate_limits import LimitSection  # noqa: E402
-from tests.llm.helpers import requests, run  # noqa: E402
+from boresight.llm.rate_limits import LimitSection
+from tests.llm.helpers import requests, run
 
 
 def main(url: str, ledger: str, count: str, out: str) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.llm.ledger import Ledger  # noqa: E402
-from tests.llm.fake_server import FakeServer, Faults, some  # noqa: E402
-from tests.llm.helpers import digest_of, requests  # noqa: E402
+from boresight.llm.ledger import Ledger
+from tests.llm.fake_server import FakeServer, Faults, some
+from tests.llm.helpers import digest_of, requests
 
 SCRIPT = Path(__file__).with_name("run_to_be_killed.py")
 FAULTS = {

@@ -11,15 +11,15 @@ import pytest
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.core.errors import UserError  # noqa: E402
-from boresight.core.schema import Preference  # noqa: E402
-from boresight.data.reading.load import read  # noqa: E402
-from boresight.llm.client import Stopped  # noqa: E402
-from boresight.synthesis.dry_run import estimate  # noqa: E402
-from boresight.synthesis.recipe import parse_synthesis  # noqa: E402
-from boresight.synthesis.run import run  # noqa: E402
-from tests.llm.fake_server import FakeServer, echo, some  # noqa: E402
-from tests.llm.helpers import KEY, KEY_ENV  # noqa: E402
+from boresight.core.errors import UserError
+from boresight.core.schema import Preference
+from boresight.data.reading.load import read
+from boresight.llm.client import Stopped
+from boresight.synthesis.dry_run import estimate
+from boresight.synthesis.recipe import parse_synthesis
+from boresight.synthesis.run import run
+from tests.llm.fake_server import FakeServer, echo, some
+from tests.llm.helpers import KEY, KEY_ENV
 
 
 def write_prompts(path: Path, count: int) -> Path:

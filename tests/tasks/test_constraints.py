@@ -107,7 +107,7 @@ def test_meta_round_trip_and_errors():
         Constraint("max_word", {"n": 15})
     with pytest.raises(UserError, match="takes the parameters n, but got m"):
         Constraint("max_words", {"m": 15})
-    with pytest.raises(UserError, match="meta.constraint: None is not a constraint"):
+    with pytest.raises(UserError, match=r"meta\.constraint: None is not a constraint"):
         Constraint.from_meta({})
 
 

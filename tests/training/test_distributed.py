@@ -263,7 +263,7 @@ def test_each_process_fills_its_share_of_the_reference_cache(tmp_path, pair):
         assert set(table) == set(alone)
         for key, sums in alone.items():
             assert table[key] == pytest.approx(sums.tolist(), abs=1e-5)
-    (file,) = (tmp_path / "shared").glob("*.sqlite")
+    (_,) = (tmp_path / "shared").glob("*.sqlite")
     computed = []
     again = cached_reference(tiny_model(), rows, 40, computed.append, folder=tmp_path / "shared")
     assert computed == [9] and len(again.table) == 9  # one read, no forward

@@ -94,7 +94,7 @@ def test_an_unknown_tracker_is_refused():
         "optim": {"lr": 1},
         "train": {"trackers": ["aim"]},
     }
-    with pytest.raises(UserError, match="train.trackers.0 is 'aim'"):
+    with pytest.raises(UserError, match=r"train\.trackers\.0 is 'aim'"):
         parse_recipe(raw)
 
 

@@ -217,7 +217,7 @@ def test_other_data_under_the_same_name_is_named_and_the_run_stays_as_it_is(tmp_
 
 def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, recipe, monkeypatch):
     cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=0)
-    with pytest.raises(UserError, match="ended before its first checkpoint .*delete the folder and start"):
+    with pytest.raises(UserError, match=r"ended before its first checkpoint .*delete the folder and start"):
         run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
     for name, text in (("notes.txt", "mine"), ("config.yaml", "systems: {a: {model: b}}")):
         other = tmp_path / name.partition(".")[0]

@@ -223,5 +223,5 @@ def test_a_sampler_that_is_not_the_trainers_stops_at_step_0(tmp_path, method, at
         accumulate(task, rows, 0)
         assert "sampler and trainer agree" in said[0]
         return
-    with pytest.raises(UserError, match="sampler and trainer differ by .* likely: dropout is on"):
+    with pytest.raises(UserError, match=r"sampler and trainer differ by .* likely: dropout is on"):
         accumulate(task, rows, 0)

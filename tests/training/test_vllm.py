@@ -210,12 +210,12 @@ def test_a_failing_server_is_asked_again_and_then_given_up(server):
     assert len(ours.sample(BASE, PROMPTS[:1], PARAMS, k=1)) == 1
     assert len(server.asked) == 3
     server.failures = 99
-    with pytest.raises(UserError, match="answered 500 .*the engine has died"):
+    with pytest.raises(UserError, match=r"answered 500 .*the engine has died"):
         ours.sample(BASE, PROMPTS[:1], PARAMS, k=1)
 
 
 def test_nobody_there():
-    with pytest.raises(UserError, match="cannot be reached .*start `vllm serve` there"):
+    with pytest.raises(UserError, match=r"cannot be reached .*start `vllm serve` there"):
         VllmServer("http://127.0.0.1:9", pause=0.0).base_model()
     with pytest.raises(UserError, match="does not begin with http"):
         VllmServer("127.0.0.1:8000")
@@ -224,7 +224,7 @@ def test_nobody_there():
 def test_answers_that_cannot_be_used_are_refused(server):
     ours = VllmServer(server.url, pause=0.0)
     server.stop_ids = tuple(range(320))
-    with pytest.raises(UserError, match="stopped at token .* which ends no turn here"):
+    with pytest.raises(UserError, match=r"stopped at token .* which ends no turn here"):
         ours.sample(BASE, PROMPTS, PARAMS, k=2)
     server.without_ids = True
     with pytest.raises(UserError, match="lacks token_ids"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -98,7 +99,7 @@ def _repeats_role(example: Example) -> bool:
 
 
 def _runs(turns: Sequence[Message]) -> bool:
-    return any(one["role"] == other["role"] for one, other in zip(turns, turns[1:], strict=False))
+    return any(one["role"] == other["role"] for one, other in pairwise(turns))
 
 
 def _repeats(values: Iterable[object]) -> int:

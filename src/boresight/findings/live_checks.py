@@ -5,6 +5,8 @@ The order is that of causes: what comes first explains what comes after.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
 from boresight.findings.history import WINDOW, History, mean, median
 
@@ -185,7 +187,7 @@ def likelihood_displacement(h: History) -> Finding | None:
     if chosen is None or margin is None or margin <= 0:
         return None
     falls = h.values("chosen_logratio", "eval")[-4:]
-    steady = len(falls) == 4 and all(b < a for a, b in zip(falls, falls[1:], strict=False))
+    steady = len(falls) == 4 and all(b < a for a, b in pairwise(falls))
     if chosen > -FAR and not (steady and chosen < -5):
         return None
     return warning(

@@ -78,7 +78,7 @@ class Budget:
     pass the ceilings by more than prompts were underestimated.
     """
 
-    ceilings: BudgetSection = BudgetSection()
+    ceilings: BudgetSection = field(default_factory=BudgetSection)
     requests: int = 0
     tokens: int = 0
     usd: float = 0.0

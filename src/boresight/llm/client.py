@@ -44,7 +44,7 @@ class Endpoint:
 
     model: str
     transport: Transport
-    limits: LimitSection = LimitSection()
+    limits: LimitSection = field(default_factory=LimitSection)
     price: Price | None = None
     timeout: float = 120.0
     slow: bool = False

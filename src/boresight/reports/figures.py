@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
@@ -173,7 +174,7 @@ def moving_average(y: list[float]) -> list[float]:
 def _is_smooth(y: list[float]) -> bool:
     """Whether neighbours lie close compared with the whole range, as in a learning-rate schedule."""
     spread = max(y) - min(y)
-    return max(abs(b - a) for a, b in zip(y, y[1:], strict=False)) <= 0.15 * spread
+    return max(abs(b - a) for a, b in pairwise(y)) <= 0.15 * spread
 
 
 # Reference lines and words ------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_default_that_wins_is_said_to(raw, tmp_path):
 
 def test_a_trial_that_falls_behind_is_pruned(raw, tmp_path):
     """The good rates come first, so the bad one is judged by them."""
-    sweep, said = swept(
+    sweep, _ = swept(
         raw,
         tmp_path / "s",
         **TWO | {"space": {"optim.lr": [1e-3, 5e-4, 1e-5]}, "prune": {"after": 2, "trials": 2}},

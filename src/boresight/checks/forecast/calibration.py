@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from boresight.core.did_you_mean import nearest
@@ -72,7 +73,7 @@ class Curve:
         if not known:
             return None
         x = math.log(budget)
-        for (x0, y0), (x1, y1) in zip(known, known[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(known):
             if x0 <= x <= x1:
                 return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
         if x > known[-1][0]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import escape
 
@@ -182,7 +183,7 @@ def _axes(low: float, high: float, last: int, across, down) -> str:
 
 
 def _digits(marks: Sequence[float]) -> int:
-    gap = min((b - a for a, b in zip(marks, marks[1:], strict=False)), default=1.0)
+    gap = min((b - a for a, b in pairwise(marks)), default=1.0)
     return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))
 
 

@@ -142,7 +142,7 @@ def _to_grid(x: Tensor, step: DecodeStep) -> Tensor:
 
 def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
     """The way back: `(prompts * kv heads, width * r, w)` to `(*shape, w)`, shape = (rows, kv heads, r)."""
-    _, kv_heads, r = shape
+    _, kv_heads, _ = shape
     rows = (
         x.view(step.prompts, kv_heads, step.width, -1).transpose(1, 2).reshape(step.prompts * step.width, -1)
     )

@@ -111,4 +111,4 @@ class LedgerCompleter:
 
 def why(reply: Reply) -> str:
     """The failure of a reply in words, '' when it has none."""
-    return reply.failure and f"{reply.failure}: {reply.detail}".removesuffix(": ") or ""
+    return f"{reply.failure}: {reply.detail}".removesuffix(": ") if reply.failure else ""
