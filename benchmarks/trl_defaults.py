@@ -29,8 +29,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from boresight.core.schema import prompt_of
 from boresight.data.demo import HELDOUT_PAIRS, PAIRS
-from boresight.data.prepare import prompt_of
 from boresight.data.reading.load import read
 from boresight.data.tokenize import tokenize
 from boresight.models.embedded.starter import starter_path

@@ -54,3 +54,8 @@ class Preference:
 
 
 Example = Prompt | Demonstration | Preference
+
+
+def prompt_of(example: Example) -> list[Message]:
+    """The messages before the answer; of a demonstration, before its last one."""
+    return list(example.messages[:-1] if isinstance(example, Demonstration) else example.prompt)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.core.schema import Demonstration, Example, Message, Preference
+from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
 from boresight.data.reading.load import BadRow, Loaded, collect, plural
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -56,11 +56,6 @@ def check_file(
     loaded = collect(path, layout=layout, kind=kind, split=split)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
     return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples))
-
-
-def prompt_of(example: Example) -> list[Message]:
-    """What stands before the answer; for a demonstration, before the last one."""
-    return example.messages[:-1] if isinstance(example, Demonstration) else example.prompt
 
 
 def _counts(examples: Sequence[Example]) -> list[Count]:

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.schema import prompt_of
 from boresight.data.batching import Plan, plan
-from boresight.data.prepare import Prepared, prompt_of
+from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import stop_token_ids
 from boresight.models.eval_mode import arithmetic

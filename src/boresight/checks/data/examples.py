@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from boresight.core.schema import Demonstration, Example, Message, Preference
+from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
 
 SAMPLE = 1000
 FEWEST = 30
@@ -44,11 +44,6 @@ class Examples:
 def said(turns: Iterable[Message]) -> str:
     """The words of some turns."""
     return "\n".join(message["content"] for message in turns)
-
-
-def prompt_of(example: Example) -> list[Message]:
-    """What stands before the answer; for a demonstration, before the last one."""
-    return example.messages[:-1] if isinstance(example, Demonstration) else example.prompt
 
 
 def turns_of(example: Example) -> Iterator[Message]:

@@ -12,8 +12,8 @@ from collections import Counter
 import numpy as np
 
 from boresight.checks.data import text
-from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, prompt_of, said
-from boresight.core.schema import Demonstration, Preference
+from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, said
+from boresight.core.schema import Demonstration, Preference, prompt_of
 from boresight.findings.finding import Finding, graded, note, percent, warning
 
 

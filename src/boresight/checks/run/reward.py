@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from boresight.checks.data.examples import prompt_of, said
-from boresight.core.schema import Example, Message
+from boresight.checks.data.examples import said
+from boresight.core.schema import Example, Message, prompt_of
 from boresight.findings.finding import Finding, error, warning
 from boresight.scorers.rewards import Judge, Rewards
 
