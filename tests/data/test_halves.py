@@ -8,7 +8,8 @@ from rich.console import Console
 
 from boresight.config.recipe import parse_recipe
 from boresight.core.schema import Preference
-from boresight.data.prepare import half, prepare
+from boresight.data.prepare import DatasetCache, prepare
+from boresight.data.reading.split import half
 from tests.tiny import tiny_tokenizer
 
 
@@ -47,8 +48,9 @@ def recipe(tmp_path):
     return make
 
 
-def ids(recipe):
-    data = prepare(recipe, "preference", tiny_tokenizer(), Console(file=io.StringIO()))
+def ids(recipe, datasets=None):
+    data = (datasets or DatasetCache()).of(recipe, "preference")
+    data = prepare(data, tiny_tokenizer(), Console(file=io.StringIO()))
     return [row.id for row in data.train.rows], [row.id for row in data.eval.rows]
 
 
@@ -71,24 +73,31 @@ def test_rows_of_a_separate_held_out_file_that_are_not_measured_are_counted(reci
     whole = recipe(0).to_dict()
     for rows in (12, 60):
         changed = parse_recipe({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
-        prepare(changed, "preference", tiny_tokenizer(), Console(file=said, width=200))
+        prepare(DatasetCache().of(changed, "preference"), tiny_tokenizer(), Console(file=said, width=200))
     assert said.getvalue().count("data.eval_rows is the limit") == 1
     assert "held out: 12 of 60 rows are measured" in said.getvalue()
 
 
 def test_the_last_data_is_not_tokenised_again_until_anything_of_it_changes(recipe, tmp_path, monkeypatch):
-    from boresight.data import prepare as module
+    from boresight.data import tokenize as module
 
     calls = []
-    tokenize = module.tokenize
-    monkeypatch.setattr(module, "tokenize", lambda *a, **k: calls.append(1) or tokenize(*a, **k))
-    first = ids(recipe(0))
+    render = module.render
+    monkeypatch.setattr(module, "render", lambda *a: calls.append(1) or render(*a))
+    datasets = DatasetCache()
+    first = ids(recipe(0), datasets)
     count = len(calls)
-    assert ids(recipe(1)) == first and len(calls) == count  # another seed of the run, the same split
-    ids(recipe(0, "selection"))
+    assert ids(recipe(1), datasets) == first and len(calls) == count  # another seed, the same split
+    ids(recipe(0, "selection"), datasets)
     assert len(calls) > count
     count = len(calls)
     with (tmp_path / "pairs.jsonl").open("a") as file:
         file.write(json.dumps({"prompt": "one more", "chosen": "yes", "rejected": "no"}) + "\n")
-    ids(recipe(0, "selection"))
+    ids(recipe(0, "selection"), datasets)
+    assert len(calls) > count
+    count = len(calls)
+    data = datasets.of(recipe(0, "selection"), "preference")
+    other = tiny_tokenizer()
+    other.chat_template = other.chat_template.replace("Be kind.", "Be brief.")
+    prepare(data, other, Console(file=io.StringIO()))
     assert len(calls) > count

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from boresight import methods
@@ -19,9 +19,10 @@ from boresight.checks.forecast.published import RECIPES
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.chat import ensure_chat_template
-from boresight.data.prepare import draw, half, read_data, split
+from boresight.data.prepare import Dataset
+from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
-from boresight.data.tokenize import tokenize
+from boresight.data.tokenize import Outcome, fit
 from boresight.models.load import load_tokenizer, locate
 from boresight.models.lora import attach
 from boresight.training.forward import KINDS, Kind
@@ -58,28 +59,18 @@ def kind_of(recipe: Recipe) -> Kind:
     return KINDS[methods.get(recipe.method_name).Input]
 
 
-def read_examples(recipe: Recipe) -> Examples:
-    """Training and held-out examples, split as training would split them. Raises `UserError`."""
-    data = recipe.data
-    kind = kind_of(recipe).data
-    examples = list(read_data(data.train, kind, data).examples)
-    if data.eval:
-        there = half(read_data(data.eval, kind, data).examples, data.eval_half)
-        train, held = examples, draw(there, data.eval_rows, recipe.split_seed)
-    else:
-        train, held = split(examples, data.eval_rows, recipe.split_seed)
-        held = half(held, data.eval_half)
-    return Examples(draw(train, data.limit or len(train), recipe.split_seed), held)
+def read_examples(data: Dataset) -> Examples:
+    """Training and held-out examples. Raises `UserError`."""
+    return Examples(data.split.train.examples, data.split.eval.examples)
 
 
-def make_tokens(recipe: Recipe, examples: Examples, tokenizer: Any) -> Tokens:
+def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Any) -> Tokens:
     """Rows of up to `SAMPLE` examples at full length, and what each template makes of one conversation."""
     own = tokenizer.chat_template
     templates = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
     ensure_chat_template(tokenizer, recipe.model.chat_template)
     templates["training"] = rendered(tokenizer)
-    step = max(1, len(examples.train) // SAMPLE)
-    made = tokenize(examples.train[::step][:SAMPLE], tokenizer, max_length=NO_LIMIT)
+    made = fit(sample_rows(data, tokenizer), NO_LIMIT)
     return Tokens(
         rows=made.rows,
         end=end_of_turn(tokenizer),
@@ -91,6 +82,20 @@ def make_tokens(recipe: Recipe, examples: Examples, tokenizer: Any) -> Tokens:
         refused=made.dropped,
         templates=templates,
     )
+
+
+def sample_rows(data: Dataset, tokenizer: Any) -> list[Outcome]:
+    """Up to `SAMPLE` training examples, evenly spread, as rows under the ids that their file gives them."""
+    examples = data.split.train.examples
+    step = max(1, len(examples) // SAMPLE)
+    sample = range(0, len(examples), step)[:SAMPLE]
+    outcomes = data.rows(tokenizer).train.outcomes(sample)
+    return [renamed(outcome, examples[index].id) for index, outcome in zip(sample, outcomes, strict=True)]
+
+
+def renamed(outcome: Outcome, id: str) -> Outcome:
+    """The same row or reason under another id."""
+    return replace(outcome, id=id) if isinstance(outcome, Row) else (id, outcome[1])
 
 
 def rendered(tokenizer: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -54,27 +54,7 @@ def tokenize(
         UserError: under `error`, the first row that would be left out or cut; under every policy, no
             usable chat template, or one that suits no row at all.
     """
-    end = end_of_turn(tokenizer)
-    rows: list[Row] = []
-    dropped: list[tuple[str, str]] = []
-    refused: UserError | None = None
-    refusals = 0
-    with _progress(console, len(examples)) as advance:
-        for outcome in _encode_all(examples, tokenizer, end, advance):
-            if isinstance(outcome, Row):
-                outcome = _fit(outcome, max_length, truncation)
-            if isinstance(outcome, Row):
-                rows.append(outcome)
-                continue
-            id, error = outcome
-            if truncation == "error":
-                raise error
-            if not isinstance(error, TooLong):
-                refused, refusals = refused or error, refusals + 1
-            dropped.append((id, str(error).removeprefix(f"row {id!r}: ")))
-    if refused and refusals == len(examples):
-        raise refused
-    return Tokenized(rows, len(examples), sum(row.truncated for row in rows), dropped)
+    return fit(FullRows(examples, tokenizer).outcomes(console=console), max_length, truncation)
 
 
 class TooLong(UserError):
@@ -85,8 +65,53 @@ Outcome = Row | tuple[str, UserError]
 """A row, or the id of an example and why it makes none."""
 
 
+class FullRows:
+    """Examples as rows of any length; each is rendered and tokenized once, when it is first asked for.
+
+    Raises:
+        UserError: no usable chat template.
+    """
+
+    def __init__(self, examples: Sequence[Example], tokenizer: Any) -> None:
+        self.examples = examples
+        self._tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
+        self._known: dict[int, Outcome] = {}
+
+    def outcomes(self, indices: Sequence[int] | None = None, console: Console | None = None) -> list[Outcome]:
+        """Rows of the examples at `indices` (None: of all), or why there are none, in that order."""
+        wanted = range(len(self.examples)) if indices is None else indices
+        new = [index for index in wanted if index not in self._known]
+        with _progress(console, len(new)) as advance:
+            made = _encode_all((self.examples[i] for i in new), self._tokenizer, self._end, advance)
+            self._known.update(zip(new, made, strict=True))
+        return [self._known[index] for index in wanted]
+
+
+def fit(outcomes: Sequence[Outcome], max_length: int, truncation: Truncation = "drop") -> Tokenized:
+    """Rows within `max_length` by the policy, as `tokenize` describes it. Raises `UserError` as it does."""
+    rows: list[Row] = []
+    dropped: list[tuple[str, str]] = []
+    refused: UserError | None = None
+    refusals = 0
+    for outcome in outcomes:
+        if isinstance(outcome, Row):
+            outcome = _fit(outcome, max_length, truncation)
+        if isinstance(outcome, Row):
+            rows.append(outcome)
+            continue
+        id, error = outcome
+        if truncation == "error":
+            raise error
+        if not isinstance(error, TooLong):
+            refused, refusals = refused or error, refusals + 1
+        dropped.append((id, str(error).removeprefix(f"row {id!r}: ")))
+    if refused and refusals == len(outcomes):
+        raise refused
+    return Tokenized(rows, len(outcomes), sum(row.truncated for row in rows), dropped)
+
+
 def _encode_all(
-    examples: Sequence[Example], tokenizer: Any, end: EndOfTurn, advance: Callable[[int], None]
+    examples: Iterable[Example], tokenizer: Any, end: EndOfTurn, advance: Callable[[int], None]
 ) -> Iterator[Outcome]:
     rest = iter(examples)
     while chunk := list(islice(rest, CHUNK)):

@@ -13,7 +13,7 @@ from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.files import write_whole
 from boresight.core.schema import Prompt
-from boresight.data.prepare import read_data
+from boresight.data.reading.split import read_data
 from boresight.evaluation.recipe import Asked
 from boresight.evaluation.systems import (
     prompts_of,

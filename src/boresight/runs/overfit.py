@@ -18,11 +18,12 @@ from rich.console import Console
 from boresight import methods
 from boresight.checks.data import tokens
 from boresight.checks.forecast.calibration import SMALLEST_MODEL
-from boresight.checks.inputs import kind_of, make_tokenizer, make_tokens, read_examples
+from boresight.checks.inputs import kind_of, make_tokenizer, make_tokens
 from boresight.checks.run import initial_loss
 from boresight.checks.run.initial_loss import FirstStep
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
 from boresight.findings.finding import Finding, error, ranked, run_checks
 from boresight.findings.printing import print_findings
@@ -85,7 +86,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> Outcome:
         raise UserError(f"--overfit: {recipe.method_name} samples its answers, there are no rows to learn.")
     seed_everything(recipe.train.seed)
     tokenizer = make_tokenizer(recipe)
-    made = make_tokens(recipe, read_examples(recipe), tokenizer)
+    made = make_tokens(recipe, DatasetCache().of(recipe, kind.data), tokenizer)
     rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
     policy = load_policy(recipe, kind, tokenizer)
     with arithmetic(policy, recipe.model.dtype):

@@ -36,6 +36,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Shown
+from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
 from boresight.runs.forecast_table import forecast_table
@@ -78,11 +79,12 @@ class Report(Shown):
         console.print(Text(verdict, style="red" if counts["error"] else "green"))
 
 
-def preflight(recipe: Recipe, *, rows: int | None = None) -> Report:
+def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache | None = None) -> Report:
     """Check a recipe before it is run.
 
     Args:
         rows: number of training rows, where the data are not at hand; then they are not looked at.
+        datasets: keeps what is read and tokenized here, for a run that follows.
 
     Raises:
         UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
@@ -94,7 +96,9 @@ def preflight(recipe: Recipe, *, rows: int | None = None) -> Report:
     check_rewards(recipe.reward)
     missing = Missing()
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
-    looked = look(recipe, tokenizer, missing) if rows is None else Looked(rows=rows)
+    looked = (
+        look(recipe, tokenizer, missing, datasets or DatasetCache()) if rows is None else Looked(rows=rows)
+    )
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
     size = at_hand.size_of(recipe, skeleton)
     steps = steps_of(recipe, looked.rows)
@@ -118,13 +122,13 @@ def preflight(recipe: Recipe, *, rows: int | None = None) -> Report:
     )
 
 
-def before_training(recipe: Recipe, console: Console) -> list[Finding]:
+def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | None = None) -> list[Finding]:
     """Preflight as `boresight train` runs it: prints what it found.
 
     Raises:
         UserError: an error that `check.allow` does not name.
     """
-    report = preflight(recipe)
+    report = preflight(recipe, datasets=datasets)
     print_findings([f for f in report.findings if f.severity != "note"], console)
     if report.errors:
         names = [finding.name for finding in report.errors]
@@ -135,7 +139,7 @@ def before_training(recipe: Recipe, console: Console) -> list[Finding]:
     return report.findings
 
 
-def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
+def look(recipe: Recipe, tokenizer: Any, missing: Missing, datasets: DatasetCache) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read(key)):
@@ -143,11 +147,12 @@ def look(recipe: Recipe, tokenizer: Any, missing: Missing) -> Looked:
     if "cannot be reached" in missing.why.get("tokenizer", "") and not cache.local_files(recipe):
         missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
         return Looked(rows=recipe.data.limit)
-    examples = missing.attempt("data", at_hand.read_examples, recipe)
+    data = datasets.of(recipe, kind_of(recipe).data)
+    examples = missing.attempt("data", at_hand.read_examples, data)
     if examples is None:
         return Looked(rows=recipe.data.limit)
     found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
-    made = missing.attempt("tokens", at_hand.make_tokens, recipe, examples, tokenizer) if tokenizer else None
+    made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
     if kind_of(recipe).online and recipe.reward:
         found += missing.attempt("reward", probe_rewards, recipe, examples) or []

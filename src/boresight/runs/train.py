@@ -20,7 +20,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.lock import Alone
 from boresight.data.chat import ensure_chat_template
-from boresight.data.prepare import Prepared, prepare
+from boresight.data.prepare import DatasetCache, Prepared, prepare
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch, write_findings
@@ -57,12 +57,13 @@ def run(
     resume: bool = False,
     listeners: Sequence[Listener] = (),
     claimed: bool = False,
+    datasets: DatasetCache | None = None,
 ) -> Path:
     """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
 
     A run that was cut short goes on from its checkpoint, with `resume` or without; with it, there must be
     one. `listeners` get every line of metrics; what they raise ends the run. Of `claimed` folders the caller
-    knows that no other process is in them.
+    knows that no other process is in them. `datasets` keeps the data for the caller's next run.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
@@ -79,7 +80,7 @@ def run(
             console = Console(soft_wrap=True, quiet=not collectives.is_first())
         folder = Path(collectives.from_first(str(folder)))
         with collectives.noticing_losses(folder), disk_errors.told(folder), Alone(folder, claimed) as alone:
-            report = _run(recipe, folder, console, resume, listeners, alone)
+            report = _run(recipe, folder, console, resume, listeners, alone, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on
     return report
 
@@ -91,10 +92,12 @@ def run_to_end(
     listeners: Sequence[Listener] = (),
     *,
     claimed: bool = False,
+    datasets: DatasetCache | None = None,
 ) -> None:
     """Run, go on with, or leave alone what `folder` holds, so that a finished run is there afterwards.
 
-    A run that was killed before its first checkpoint is started again. Of `claimed` folders as `run` says.
+    A run that was killed before its first checkpoint is started again. `claimed` and `datasets` are as for
+    `run`.
     """
     if (folder / "evaluation.json").exists():
         return
@@ -103,7 +106,15 @@ def run_to_end(
         with Alone(folder, claimed or not (folder / "config.yaml").exists()) as alone:
             alone.take()  # what another process is writing is not taken away
             shutil.rmtree(folder, ignore_errors=True)
-    run(recipe, folder, console, resume=going_on, listeners=listeners, claimed=claimed)
+    run(
+        recipe,
+        folder,
+        console,
+        resume=going_on,
+        listeners=listeners,
+        claimed=claimed,
+        datasets=datasets,
+    )
 
 
 def _run(
@@ -113,16 +124,17 @@ def _run(
     resume: bool,
     listeners: Sequence[Listener],
     alone: Alone,
+    datasets: DatasetCache,
 ) -> Path:
     going_on = collectives.path_from_first(lambda: find_checkpoint(folder, recipe, alone, resume=resume))
-    checked = [] if going_on or not collectives.is_first() else look_first(recipe, console)
+    checked = [] if going_on or not collectives.is_first() else look_first(recipe, console, datasets)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
     seed_everything(recipe.train.seed)
     with collectives.taking_turns():
         tokenizer = load_tokenizer(recipe.model.name)
         ensure_chat_template(tokenizer, recipe.model.chat_template)
-        data = prepare(recipe, kind.data, tokenizer, console)
+        data = prepare(datasets.of(recipe, kind.data), tokenizer, console)
         policy = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
     describe(recipe, policy, data, console)
@@ -203,10 +215,10 @@ def _tracker(
     return tracker
 
 
-def look_first(recipe: Recipe, console: Console) -> list[Finding]:
+def look_first(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:
     """What stops a fresh run before anything is loaded raises a `UserError`; returns other findings."""
     integrations.refuse_missing(recipe.train.trackers)
-    return before_training(recipe, console)
+    return before_training(recipe, console, datasets)
 
 
 def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:

@@ -8,13 +8,14 @@ from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast, curve_in_words
 from boresight.checks.inputs import size_of
 from boresight.config.recipe import Recipe
+from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.runs.preflight import preflight, steps_of
 
 
-def look(recipe: Recipe) -> dict[str, Any]:
+def look(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:
     """Forecast and findings of a recipe, data and model looked at, as `check.json` holds them."""
-    report = preflight(recipe)
+    report = preflight(recipe, datasets=datasets)
     told = in_numbers(report.forecast) if report.forecast else {}
     # What would have stopped the run leads, although the recipe lets it pass.
     found = sorted(report.findings, key=lambda f: f.name not in recipe.check.allow)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boresight.checks.inputs import kind_of, read_examples
+from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
-from boresight.core.schema import Prompt
-from boresight.data.prepare import prompt_of
+from boresight.core.schema import Prompt, prompt_of
+from boresight.data.reading.split import read_split
 from boresight.evaluation.systems import matched, read_answers
 from boresight.evaluation.win_rate import System
 from boresight.experiments.study import storage
@@ -83,7 +83,7 @@ class Rows:
         kind, data = kind_of(recipe).data, recipe.data.model_dump(mode="json")
         key = json.dumps([kind, data, recipe.split_seed])
         if key not in self._known:
-            held_out = read_examples(recipe).eval
+            held_out = read_split(recipe.data, kind, recipe.split_seed).eval.examples
             self._known[key] = {example.id: json.dumps(prompt_of(example)) for example in held_out}
         return self._known[key]
 

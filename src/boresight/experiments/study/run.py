@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
+from boresight.data.prepare import DatasetCache
 from boresight.experiments.study import storage
 from boresight.experiments.study.plan import Job, jobs
 from boresight.experiments.study.storage import Outcome, Study
@@ -32,7 +33,7 @@ def work(study: Study, console: Console, only: Sequence[str] = ()) -> None:
     """
     wanted = [job for job in jobs(study.plan) if not only or job.arm in only]
     left = [job for job in wanted if not study.finished(job)]
-    clock = Clock(study, left)
+    clock, datasets = Clock(study, left), DatasetCache()
     if left and study.plan.answers:
         with _stopping():
             start_answers(study, console)
@@ -40,7 +41,7 @@ def work(study: Study, console: Console, only: Sequence[str] = ()) -> None:
         lead = f"[{wanted.index(job) + 1}/{len(wanted)}] {study.plan.arms[job.arm].title}, seed {job.seed}"
         console.print(f"{lead}; {clock.in_words()}", markup=False, highlight=False)
         with _stopping():
-            outcome = attempt(study, job, console, lead)
+            outcome = attempt(study, job, console, datasets, lead)
         clock.done(job, outcome.seconds)
         ended = outcome.why or f"finished after {time_in_words(outcome.seconds)}"
         console.print(f"    {ended}", markup=False, highlight=False)
@@ -54,7 +55,7 @@ def _stopping() -> Iterator[None]:
         raise Interrupted("the study stopped; run the same command to go on.") from None
 
 
-def attempt(study: Study, job: Job, console: Console, lead: str = "") -> Outcome:
+def attempt(study: Study, job: Job, console: Console, datasets: DatasetCache, lead: str) -> Outcome:
     """Bring one arm to its end and write how it ended; what goes wrong in it becomes the reason."""
     place = study.place(job)
     place.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def attempt(study: Study, job: Job, console: Console, lead: str = "") -> Outcome
     try:
         with (place / "output.txt").open("a", encoding="utf-8") as file:
             own = Console(file=file, width=120, soft_wrap=True)
-            carry_out(study, job, own, console, lead)
+            carry_out(study, job, own, console, datasets, lead)
     except UserError as error:
         why = str(error)
     except Interrupted:
@@ -80,7 +81,9 @@ def attempt(study: Study, job: Job, console: Console, lead: str = "") -> Outcome
     return outcome
 
 
-def carry_out(study: Study, job: Job, own: Console, console: Console, lead: str) -> None:
+def carry_out(
+    study: Study, job: Job, own: Console, console: Console, datasets: DatasetCache, lead: str
+) -> None:
     """Check, train, answer: whatever of it is not there yet."""
     from boresight.experiments.study.preflight import look
     from boresight.runs.train import run_to_end
@@ -90,9 +93,9 @@ def carry_out(study: Study, job: Job, own: Console, console: Console, lead: str)
         raise UserError(f"{arm.starts_from} with seed {job.seed}, from which it starts, is not finished.")
     recipe = study.recipe(job)
     if not (place / "check.json").exists():
-        storage.write_json(place / "check.json", look(recipe))
+        storage.write_json(place / "check.json", look(recipe, datasets))
     with Steps(console, lead) as steps:
-        run_to_end(recipe, study.run(job), own, [steps])
+        run_to_end(recipe, study.run(job), own, [steps], datasets=datasets)
     if study.answers(job) and not (place / "answers.jsonl").exists():
         ask(study, str(study.run(job)), place / "answers.jsonl", own)
     if not arm.keep_weights and not _is_start(study, job.arm):
@@ -127,7 +130,7 @@ def ask(study: Study, model: str, path: Path, console: Console) -> None:
 def read_prompts(study: Study) -> list[Any]:
     """The held-out prompts, with what their answers are checked by. Raises `UserError`."""
     from boresight.config.recipe import DataSection
-    from boresight.data.prepare import read_data
+    from boresight.data.reading.split import read_data
 
     assert study.plan.answers is not None
     source = study.plan.answers.prompts

@@ -20,6 +20,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
+from boresight.data.prepare import DatasetCache
 from boresight.experiments.sweep import search, storage
 from boresight.experiments.sweep.claim import Claim, take
 from boresight.experiments.sweep.confirm import confirm_trials
@@ -42,13 +43,14 @@ def work(sweep: Sweep, console: Console) -> None:
     Raises:
         Interrupted: a signal; the trial in hand is saved and goes on when the sweep does.
     """
+    datasets = DatasetCache()  # trials differ in other things than their data
     while left := unfinished(sweep):
         for trial in left:
             claim = take(sweep.trial_folder(trial))
             if claim is None:
                 continue
             if sweep.outcome(trial) is None:  # it may have ended between the two looks
-                attempt(sweep, trial, claim, console)
+                attempt(sweep, trial, claim, console, datasets)
             break
         else:
             time.sleep(POLL_SECONDS)  # others have them; one may die, and then there is the confirmation
@@ -60,12 +62,12 @@ def unfinished(sweep: Sweep) -> list[Trial]:
     return left or [trial for trial in confirm_trials(sweep) if sweep.outcome(trial) is None]
 
 
-def attempt(sweep: Sweep, trial: Trial, claim: Claim, console: Console) -> None:
+def attempt(sweep: Sweep, trial: Trial, claim: Claim, console: Console, datasets: DatasetCache) -> None:
     """Run one trial and write its outcome; what goes wrong in a trial does not stop the worker."""
     started = time.monotonic()
     try:
         with claim.kept_alive():
-            outcome = ended(sweep, trial, claim, started)
+            outcome = ended(sweep, trial, claim, started, datasets)
     except TakenOver:
         return
     except (KeyboardInterrupt, Interrupted):
@@ -76,7 +78,7 @@ def attempt(sweep: Sweep, trial: Trial, claim: Claim, console: Console) -> None:
         console.print(sentence(sweep, trial, outcome), markup=False, highlight=False)
 
 
-def ended(sweep: Sweep, trial: Trial, claim: Claim, started: float) -> Outcome:
+def ended(sweep: Sweep, trial: Trial, claim: Claim, started: float, datasets: DatasetCache) -> Outcome:
     """Run the trial, and how that ended."""
 
     def outcome(state: storage.State, value: float | None, why: str) -> Outcome:
@@ -85,7 +87,7 @@ def ended(sweep: Sweep, trial: Trial, claim: Claim, started: float) -> Outcome:
     if claim.lost >= ATTEMPTS:
         return outcome("failed", None, _died(claim.lost))
     try:
-        value = run_trial(sweep, trial, claim)
+        value = run_trial(sweep, trial, claim, datasets)
         why = "" if value is not None else f"no held-out row gave a {sweep.recipe.metric}"
         return outcome("finished" if value is not None else "failed", value, why)
     except Pruned as pruned:
@@ -101,7 +103,7 @@ def ended(sweep: Sweep, trial: Trial, claim: Claim, started: float) -> Outcome:
         return outcome("failed", None, explained(error))
 
 
-def run_trial(sweep: Sweep, trial: Trial, claim: Claim) -> float | None:
+def run_trial(sweep: Sweep, trial: Trial, claim: Claim, datasets: DatasetCache) -> float | None:
     """Run, or go on with, the trial's run; returns its held-out mean."""
     from boresight.runs.train import run_to_end
 
@@ -110,7 +112,8 @@ def run_trial(sweep: Sweep, trial: Trial, claim: Claim) -> float | None:
     recipe, folder = sweep.recipe_of(trial), sweep.run_folder(trial)
     with (sweep.trial_folder(trial) / "output.txt").open("a", encoding="utf-8") as file:
         console = Console(file=file, width=120, soft_wrap=True)
-        run_to_end(recipe, folder, console, [Overseer(sweep, trial, claim, recipe)], claimed=True)
+        overseer = Overseer(sweep, trial, claim, recipe)
+        run_to_end(recipe, folder, console, [overseer], claimed=True, datasets=datasets)
     values = sweep.by_prompt(trial)
     if not values:
         raise UserError(

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config.recipe import EvaluateSection, Recipe
-from boresight.core.schema import Example, Message
-from boresight.data.prepare import half, prompt_of, read_data
+from boresight.core.schema import Example, Message, prompt_of
+from boresight.data.reading.split import half, read_data
 from boresight.data.stop_tokens import stop_token_ids
 from boresight.models.sampler.sample import SamplingParams, answer
 from boresight.stats.paired import Measured

@@ -1,0 +1,116 @@
+"""From the data section of a recipe to training and held-out examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boresight.config.recipe import DataSection
+from boresight.core.schema import Example, prompt_of
+from boresight.data.reading.generated import PREFIX, read_generated
+from boresight.data.reading.load import BadRow, Loaded, read
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Training or held-out examples, and the source that they were read from."""
+
+    examples: list[Example]
+    path: str
+    layout: str
+    sha256: str
+    bad: list[BadRow]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], loaded: Loaded) -> Part:
+        """Some examples of a source."""
+        return cls(list(examples), loaded.source, loaded.layout, loaded.sha256, loaded.bad)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Both parts, and a line for the terminal about everything that was read."""
+
+    train: Part
+    eval: Part
+    lines: list[str]
+
+
+def read_split(data: DataSection, kind: str, seed: int) -> Split:
+    """Read the data and split them with `seed`.
+
+    Args:
+        kind: "preference", "demonstration" or "prompt".
+
+    Raises:
+        UserError: unreadable data, or a bad row under `bad_rows: error`.
+    """
+    loaded = read_data(data.train, kind, data)
+    lines = [f"train: {loaded.sentence}"]
+    if data.eval:
+        source = read_data(data.eval, kind, data)
+        lines.append(f"held out: {source.sentence}")
+        available = half(source.examples, data.eval_half)
+        train, held = loaded.examples, draw(available, data.eval_rows, seed)
+        if len(held) < len(available):
+            lines.append(
+                f"held out: {len(held):,} of {len(available):,} rows are measured; "
+                "data.eval_rows is the limit."
+            )
+    else:
+        source = loaded
+        train, held = hold_out(loaded.examples, data.eval_rows, seed)
+        held = half(held, data.eval_half)
+    if data.limit:
+        train = draw(train, data.limit, seed)
+    return Split(Part.of(train, loaded), Part.of(held, source), lines)
+
+
+def read_data(name: str, kind: str, data: DataSection) -> Loaded:
+    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
+    if name.startswith(PREFIX):
+        return read_generated(name, kind)
+    split = "train"
+    if not Path(name).exists() and "@" in name:
+        name, _, split = name.rpartition("@")
+    return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows)
+
+
+def hold_out(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:
+    """Hold out about `rows` examples, at most a fifth; examples with the same prompt stay together."""
+    rows = min(rows, len(examples) // 5)
+    by_prompt: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        by_prompt.setdefault(_prompt_key(example), []).append(index)
+    groups = list(by_prompt.values())
+    held: set[int] = set()
+    for group in np.random.default_rng((seed, 0)).permutation(len(groups)):
+        if len(held) + len(groups[group]) <= rows:
+            held.update(groups[group])
+        if len(held) == rows:
+            break
+    train = [example for index, example in enumerate(examples) if index not in held]
+    return train, [examples[index] for index in sorted(held)]
+
+
+def draw(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
+    chosen = np.random.default_rng((seed, 1)).permutation(len(examples))[:count]
+    return [examples[i] for i in sorted(chosen)]
+
+
+def half(examples: Sequence[Example], which: str | None) -> list[Example]:
+    """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its text; None: all."""
+    if which is None:
+        return list(examples)
+    odd = which == "confirmation"
+    return [e for e in examples if hashlib.sha256(_prompt_key(e).encode()).digest()[0] % 2 == odd]
+
+
+def _prompt_key(example: Example) -> str:
+    """Text that decides the splits of every run there is: a change of it changes them all."""
+    return repr([(m["role"], m["content"]) for m in prompt_of(example)])
