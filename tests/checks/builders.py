@@ -194,9 +194,9 @@ def found_in_recipe(
     )
 
 
-def found_in_rewards(judge: Any, prompts: list[Any]) -> list[Finding]:
+def found_in_rewards(rewards: Any, prompts: list[Any]) -> list[Finding]:
     """What the reward checks say."""
-    return ranked(run_checks(reward, reward.Reward(judge, prompts)))
+    return ranked(run_checks(reward, reward.Reward(rewards, prompts)))
 
 
 def found_at_start(policy: Any, reference: Any, some: list[Row]) -> list[Finding]:

@@ -20,7 +20,7 @@ from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks
 from boresight.methods.inputs import GroupLogps
 from boresight.runs import preflight
-from boresight.scorers.rewards import Judge
+from boresight.scorers.rewards import RewardSum
 from tests.checks import builders as b
 from tests.checks.test_planted_faults import FAULTS, PROMPTS
 from tests.checks.test_study_recipes import DIAGNOSIS
@@ -154,8 +154,8 @@ def raises(prompts, completions, rows):
 
 
 def failing():
-    judge = Judge([RewardConfig(function=f"{__name__}:raises")])
-    return b.found_in_rewards(judge, [Prompt(said("user", "Hi"), "p"), *PROMPTS])
+    rewards = RewardSum([RewardConfig(function=f"{__name__}:raises")])
+    return b.found_in_rewards(rewards, [Prompt(said("user", "Hi"), "p"), *PROMPTS])
 
 
 # While it runs ------------------------------------------------------------------------------------------

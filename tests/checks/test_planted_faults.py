@@ -261,14 +261,14 @@ PROMPTS = [
 
 
 def judged(function):
-    """A judge that scores with `function(prompt, completion)`, both as text."""
+    """A reward that scores with `function(prompt, completion)`, both as text."""
 
-    def judge(prompts, completions, rows):
-        texts = ["".join(m["content"] for m in turns) for turns in prompts]
+    def rewards(prompts, completions):
+        texts = ["".join(m["content"] for m in p.prompt) for p in prompts]
         total = [function(p, c) for p, c in zip(texts, completions, strict=True)]
         return Rewards(total, {"mine": total}, [])
 
-    return b.found_in_rewards(judge, PROMPTS)
+    return b.found_in_rewards(rewards, PROMPTS)
 
 
 def constant_reward():

@@ -16,7 +16,7 @@ from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import Plan
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.scorers import judges
-from boresight.scorers.rewards import BUILTIN
+from boresight.scorers.reward_function import BUILTIN
 from boresight.synthesis.judge_config import RubricConfig
 from boresight.synthesis.recipe import SynthesisRecipe
 

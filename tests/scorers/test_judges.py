@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.llm.request import Reply
 from boresight.scorers import judges
-from boresight.scorers.judges import checks, countdown, llm, reward_endpoint
+from boresight.scorers.judges import checks, llm, reward_endpoint
 from boresight.scorers.judges.base import NO_ANSWER, Score, Scorer
+from boresight.scorers.rewards import RewardSum
 from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
 
 
@@ -216,11 +218,33 @@ def test_a_function_of_ones_own_judges_too():
     assert found[1].failure == "the function declined to judge"
 
 
+def test_a_verifier_is_one_function_in_one_file(tmp_path, monkeypatch):
+    """Its file name is the name in recipes; None declines, and an error costs only the answer at hand."""
+    (tmp_path / "says.py").write_text(
+        "def score(prompt, answer, config):\n"
+        "    return float(prompt.meta['word'] in answer) if answer else None\n"
+    )
+    monkeypatch.setattr(judges, "__path__", [*judges.__path__, str(tmp_path)])
+    file = judges.get("says")
+    settings = file.Config()
+    judge = file.build(settings, None, None)
+    assert (judge.name, judges.name_of(settings)) == ("says", "says")
+    tea = Prompt([], "a", {"word": "tea"})
+    found = judge.score([tea, tea, tea, Prompt([], "b")], ["tea", "coffee", "", "tea"])
+    assert [score.value for score in found] == [1.0, 0.0, None, None]
+    assert [score.declined for score in found] == [False, False, True, False]
+    assert found[3].failure == "KeyError: 'word'"
+    rewards = RewardSum([RewardConfig(judge={"name": "says"})])([tea, tea], ["tea", ""])
+    assert rewards.by_function["says"][0] == 1.0 and rewards.missing == 1 and rewards.failures == []
+
+
 def test_countdown_prefers_a_solution():
     """3 · 4 + 5 = 17."""
     problem = Prompt([], "p", {"nums": [3, 4, 5], "target": 17})
     right, wrong, none = "<answer>3*4+5</answer>", "<answer>3+4+5</answer>", "seventeen"
+    countdown = judges.get("countdown")
     judge = countdown.build(countdown.Config())
+    assert judge.name == "Countdown verifier, strict"
     found = judge.compare([problem] * 3, [right, wrong, right], [wrong, none, right])
     assert [j.preference for j in found] == [1.0, 0.5, 0.5]
     credit = countdown.build(countdown.Config(format_credit=0.1))

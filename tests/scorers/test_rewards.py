@@ -10,11 +10,13 @@ import yaml
 
 from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
-from boresight.scorers.rewards import BUILTIN, Judge, load_reward
+from boresight.core.schema import Prompt
+from boresight.scorers.reward_function import BUILTIN, load_reward
+from boresight.scorers.rewards import RewardSum
 
 ROWS = [{"numbers": [3, 4], "target": 7}] * 3
 COMPLETIONS = ["<answer>3 + 4</answer>", "<answer>3 - 4</answer>", "?"]
-PROMPTS = ["a", "b", "c"]
+PROMPTS = [Prompt([{"role": "user", "content": id}], id, row) for id, row in zip("abc", ROWS, strict=True)]
 
 
 def length(prompts, completions, rows):
@@ -43,9 +45,9 @@ def named(function):
     return f"{__name__}:{function.__name__}"
 
 
-def judge(*configs):
+def rewarded(*configs):
     parsed = [RewardConfig(function=name, weight=weight) for name, weight in configs]
-    return Judge(parsed)(PROMPTS, COMPLETIONS, ROWS)
+    return RewardSum(parsed)(PROMPTS, COMPLETIONS)
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -54,35 +56,36 @@ def test_every_builtin_is_found_and_pays_one_for_a_solution(name):
 
 
 def test_the_total_is_the_weighted_sum():
-    got = judge(("countdown", 1.0), (named(length), 0.01))
+    got = rewarded(("countdown", 1.0), (named(length), 0.01))
     assert got.by_function == {"countdown": [1.0, 0.1, 0.0], named(length): [22.0, 22.0, 1.0]}
     assert got.total == pytest.approx([1.22, 0.32, 0.01])
     assert got.missing == 0 and got.failures == []
 
 
 def test_the_completion_that_raises_is_missing_and_told_and_the_others_are_judged():
-    got = judge((named(fragile), 1.0), ("countdown", 1.0))
+    got = rewarded((named(fragile), 1.0), ("countdown", 1.0))
     assert got.total[:2] == [2.0, 1.1] and math.isnan(got.total[2])
-    assert got.missing == 1 and got.missing_by_function == {named(fragile): 1, "countdown": 0}
+    missing = {name: sum(map(math.isnan, values)) for name, values in got.by_function.items()}
+    assert got.missing == 1 and missing == {named(fragile): 1, "countdown": 0}
     (failure,) = got.failures
     assert (failure.function, failure.index, failure.completion) == (named(fragile), 2, "?")
-    assert "RuntimeError: cannot judge a question mark" in str(failure) and "'?'" in str(failure)
+    assert failure.error == "RuntimeError: cannot judge a question mark"
 
 
 def test_a_reward_may_decline():
-    got = judge((named(selective), 1.0))
+    got = rewarded((named(selective), 1.0))
     assert got.total[:2] == [0.5, 0.5] and math.isnan(got.total[2]) and got.failures == []
 
 
 def test_what_is_not_a_finite_number_is_missing():
-    got = judge((named(odd), 1.0))
+    got = rewarded((named(odd), 1.0))
     assert got.total[0] == 1.0 and got.missing == 2
     assert [f.index for f in got.failures] == [1, 2]
 
 
 def test_a_wrong_number_of_rewards_is_an_error():
     with pytest.raises(UserError, match="returned 1 rewards for 3 completions"):
-        judge((named(short), 1.0))
+        rewarded((named(short), 1.0))
 
 
 @pytest.mark.parametrize(
@@ -102,15 +105,15 @@ def test_what_cannot_be_found_is_named(name, complaint):
 
 def test_no_function_or_the_same_twice_is_an_error():
     with pytest.raises(UserError, match="no function is given"):
-        Judge([])
+        RewardSum([])
     with pytest.raises(UserError, match="named twice"):
-        Judge([RewardConfig(function="countdown"), RewardConfig(function="countdown", weight=2)])
+        RewardSum([RewardConfig(function="countdown"), RewardConfig(function="countdown", weight=2)])
 
 
 def test_a_function_of_weight_0_is_measured_and_pays_nothing():
     configs = [RewardConfig(function="countdown"), RewardConfig(function="countdown_correct", weight=0)]
-    rows = [{"numbers": [2, 3], "target": 5}] * 2
-    earned = Judge(configs)(["", ""], ["<answer>2 + 3</answer>", "<answer>2 * 3</answer>"], rows)
+    prompts = [Prompt([], "p", {"numbers": [2, 3], "target": 5})] * 2
+    earned = RewardSum(configs)(prompts, ["<answer>2 + 3</answer>", "<answer>2 * 3</answer>"])
     assert earned.total == pytest.approx([1.0, 0.1])
     assert earned.by_function["countdown_correct"] == [1.0, 0.0]
 

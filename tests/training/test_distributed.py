@@ -219,18 +219,19 @@ def test_rollouts_do_not_depend_on_the_number_of_processes(pair):
 
 
 def rolled_out_pairs():
-    from boresight.training.rollouts.rollout import PairRollouts, sampler
+    from boresight.training.rollouts.rollout import PairRollouts
+    from boresight.training.rollouts.sampling import policy_sampler
     from tests.training.test_rollout import SETTINGS, visibly_adapted
 
     torch.manual_seed(0)
     policy = visibly_adapted()
-    draw = sampler(policy, SETTINGS, (0,), seed=0)
+    sampler = policy_sampler(policy, SETTINGS, (0,), seed=0)
 
-    def draw_reference(prompts, k, step):
+    def reference_sampler(prompts, k, number):
         with adapters_off(policy):
-            return draw(prompts, k, step)
+            return sampler(prompts, k, number)
 
-    batch = PairRollouts(rollouts(policy, prompts=7), draw_reference).batch(0)
+    batch = PairRollouts(rollouts(policy, prompts=7), reference_sampler).batch(0)
     answers = [[c.ids.tolist() for c in row.completions] for row in batch.rows]
     return [row.id for row in batch.rows], answers, [row.from_reference for row in batch.rows], batch.numbers
 

@@ -2,8 +2,8 @@
 
 import json
 
+from boresight.core.schema import Prompt
 from boresight.data.stop_tokens import wire_stop_tokens
-from boresight.training.probes.answers import Question
 from boresight.training.probes.generations import answer_probe, loops
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -23,7 +23,7 @@ def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):
     tokenizer = tiny_tokenizer()
     policy = tiny_model(vocab=len(tokenizer))
     wire_stop_tokens(policy, tokenizer)
-    asked = [Question(f"q-{i}", [{"role": "user", "content": f"say {i}"}], {}) for i in range(6)]
+    asked = [Prompt([{"role": "user", "content": f"say {i}"}], f"q-{i}") for i in range(6)]
     (probe,) = answer_probe(b.recipe("dpo"), policy, tokenizer, asked, tmp_path)
     found = probe(0)
     assert found["stopped_share"].keys() == {f"q-{i}" for i in range(4)}
@@ -36,7 +36,7 @@ def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):
 
 
 def test_no_probe_where_none_is_wanted_or_a_reward_asks_already(tmp_path):
-    asked = [Question("q", [{"role": "user", "content": "x"}], {})]
+    asked = [Prompt([{"role": "user", "content": "x"}], "q")]
     assert answer_probe(b.recipe("dpo", "check.probes=0"), None, None, asked, tmp_path) == []
     assert (
         answer_probe(b.recipe("rloo", reward=[{"function": "countdown"}]), None, None, asked, tmp_path) == []

@@ -12,7 +12,7 @@ import boresight
 from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
 from boresight.scorers.judges import reward_model
-from boresight.scorers.rewards import Judge
+from boresight.scorers.rewards import RewardSum
 from boresight.training.checkpoints.resume import rewind
 from boresight.training.logging import reward_failures
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -114,7 +114,7 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
     judge = {"name": "reward_model", "model": "reward", "device": "cpu", "max_length": 40}
     turns = [{"role": "user", "content": "Say red."}]
     answers = ["red", "word " * 60]
-    got = Judge([RewardConfig(judge=judge, weight=2.0)])([turns] * 2, answers, [{}] * 2)
+    got = RewardSum([RewardConfig(judge=judge, weight=2.0)])([Prompt(turns, "p")] * 2, answers)
     (expected,) = reward_model.build(
         reward_model.Config(**{k: v for k, v in judge.items() if k != "name"})
     ).score([Prompt(turns, "p")], answers[:1])
@@ -148,8 +148,8 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
 def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):
     from boresight.config.recipe import parse_recipe
     from boresight.core.errors import UserError
-    from boresight.training.build import judge_of
+    from boresight.training.build import rewards_of
 
     with pytest.raises(UserError, match=complaint) as found:
-        judge_of(parse_recipe(recipe("rloo", reward)))
+        rewards_of(parse_recipe(recipe("rloo", reward)))
     assert "\n" not in str(found.value) and "sk-planted" not in str(found.value)

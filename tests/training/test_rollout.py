@@ -12,6 +12,7 @@ from boresight.config.lora import LoraConfig
 from boresight.config.recipe import RolloutSection
 from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
 from boresight.data.batching import plan
 from boresight.methods import get
 from boresight.methods.inputs import GroupLogps
@@ -19,20 +20,14 @@ from boresight.models.lora import adapters_off, attach
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.reference.frozen import live_reference
 from boresight.models.sampler.sample import Sample
-from boresight.scorers.rewards import Judge
+from boresight.scorers.rewards import RewardSum
 from boresight.training.build import _batches
 from boresight.training.forward import KINDS
 from boresight.training.initial_loss import check_fresh, check_sampler
 from boresight.training.loop import Batch, accumulate, train
 from boresight.training.metrics import row_metrics
-from boresight.training.rollouts.rollout import (
-    GroupRollouts,
-    OnlinePrompt,
-    Rollouts,
-    Scorer,
-    sampler,
-    why_no_pair,
-)
+from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, Rollouts, why_no_pair
+from boresight.training.rollouts.sampling import policy_sampler
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
 
@@ -52,12 +47,13 @@ def says_green(prompts, completions, rows):
 
 
 def rollouts(policy, reward="longer_is_better", prompts=4, settings=SETTINGS):
-    asked = [OnlinePrompt(f"p{i}", np.array([5, 6, 7 + i], np.int32), {}) for i in range(prompts)]
+    asked = [OnlinePrompt(Prompt([], f"p{i}"), np.array([5, 6, 7 + i], np.int32)) for i in range(prompts)]
     return Rollouts(
         prompts=asked,
         plan=plan(prompts, prompts, epochs=None, steps=3, seed=0),
-        draw=sampler(policy, settings, (0,), seed=0),
-        scorer=Scorer(Judge([RewardConfig(function=f"{__name__}:{reward}")]), tiny_tokenizer()),
+        sampler=policy_sampler(policy, settings, (0,), seed=0),
+        rewards=RewardSum([RewardConfig(function=f"{__name__}:{reward}")]),
+        tokenizer=tiny_tokenizer(),
     )
 
 

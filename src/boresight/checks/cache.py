@@ -10,7 +10,7 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.data.reading.files import sha256
 from boresight.findings.finding import Finding, from_json
-from boresight.scorers.rewards import BUILTIN
+from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
 """Sections of a recipe on which nothing in data or tokens depends."""

@@ -154,7 +154,7 @@ class WinRateRecipe(Asked):
     @property
     def judge_name(self) -> str:
         """Name of the judge, as in the recipe."""
-        return type(self.judge).__module__.rsplit(".", 1)[-1]
+        return judges.name_of(self.judge)
 
     def to_yaml(self) -> str:
         """The resolved recipe: every field, defaults included."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +23,9 @@ from boresight.evaluation.systems import (
     write_answers,
 )
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
-from boresight.llm.ledger import Ledger
 from boresight.runs.evaluation_files import as_json, file_name, open_folder, read_prompts
-from boresight.scorers import judges
-from boresight.scorers.judges import reward_model
 from boresight.scorers.judges.base import Judge
-from boresight.scorers.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
+from boresight.scorers.open_judge import open_judge
 
 if TYPE_CHECKING:
     from boresight.runs.evaluate_countdown import CountdownEvaluation
@@ -87,8 +83,7 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     open_folder(folder, recipe)
     prompts = read_prompts(recipe, console)
     console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
-    with ExitStack() as inside:
-        judge = build_judge(recipe, inside, console)
+    with open_judge(recipe.judge, recipe.ledger, console) as judge:
         systems = [_answers(name, s, recipe, prompts, folder, console) for name, s in recipe.systems.items()]
         console.print(f"judging with {judge.name}", markup=False, highlight=False)
         found = tournament(prompts, systems, judge)
@@ -98,17 +93,6 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     write_win_rate_page(evaluation.page, found, believed)
     evaluation.show(console)
     return evaluation
-
-
-def build_judge(recipe: WinRateRecipe, inside: ExitStack, console: Console) -> Judge:
-    """The recipe's judge; one that models score for keeps its ledger open until `inside` closes."""
-    completer: LedgerCompleter | Kept | None = None
-    if isinstance(recipe.judge, EndpointConfig):
-        completer = LedgerCompleter(recipe.judge, inside.enter_context(Ledger(recipe.ledger)), console)
-    elif isinstance(recipe.judge, reward_model.Config):
-        completer = Kept(inside.enter_context(Ledger(recipe.ledger)))
-    judge: Judge = judges.get(recipe.judge_name).build(recipe.judge, completer, console)
-    return judge
 
 
 def examine(

@@ -40,7 +40,7 @@ from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
 from boresight.runs.forecast_table import forecast_table
-from boresight.scorers.rewards import Judge, check_rewards
+from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import plan_of
 
 EXAMPLES = (malformed, labels, shortcuts)
@@ -178,7 +178,7 @@ def counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | N
 
 def probe_rewards(recipe: Recipe, examples: Examples) -> list[Finding]:
     """Findings about the reward functions. Raises `UserError` where one cannot be loaded."""
-    return run_checks(reward, reward.Reward(Judge(recipe.reward), examples.train))
+    return run_checks(reward, reward.Reward(RewardSum(recipe.reward), examples.train))
 
 
 def wiring(recipe: Recipe, policy: Any, tokenizer: Any) -> Wiring:

@@ -19,6 +19,7 @@ from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.lock import Alone
+from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import DatasetCache, Prepared, prepare
 from boresight.data.stop_tokens import wire_stop_tokens
@@ -140,15 +141,15 @@ def _run(
     describe(recipe, policy, data, console)
     longest = max((row.tokens for row in data.train.rows), default=0)
     console.print(str(activations.settle(recipe, policy, longest)), highlight=False)
-    judge = build.judge_of(recipe)
+    rewards = build.rewards_of(recipe)
     if kind.online:
-        parts = build.online(recipe, kind, policy, tokenizer, data, judge)
+        parts = build.online(recipe, kind, policy, tokenizer, data, rewards)
     else:
         parts = build.offline(recipe, kind, policy, data, console)
     asked = answers.held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
     probes = [
         *parts.probes,
-        *held_out_reward(recipe, policy, tokenizer, asked, judge, console),
+        *held_out_reward(recipe, policy, tokenizer, asked, rewards, console),
         *answer_probe(recipe, policy, tokenizer, asked, folder),
     ]
     asked = asked[: recipe.evaluate.samples]
@@ -188,7 +189,7 @@ def _run(
     return finish(folder, measured, console)
 
 
-def write_start(task: Task, asked: Sequence[answers.Question], console: Console) -> dict[str, Any]:
+def write_start(task: Task, asked: Sequence[Prompt], console: Console) -> dict[str, Any]:
     """Measure the start model and keep it: a resumed run cannot measure it again."""
     with whole(task.policy):
         said = answers.answer_all(task.policy, task.tokenizer, asked, task.recipe.evaluate, console)

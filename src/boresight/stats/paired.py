@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +65,12 @@ def interval(values: dict[str, float], unit: str) -> Interval | None:
     if sum(not math.isnan(value) for value in given) < 2:
         return None  # one value has no interval
     return share_interval(given) if unit == "share" else mean_interval(given)
+
+
+def mean_of_known(values: Iterable[float]) -> float:
+    """Mean of the values that are not NaN; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:

@@ -1,8 +1,8 @@
-"""Stage 3, judge: a score for every answer, from a rubric, a reward model or a programme.
+"""Stage 3, judge: a score for every answer, from a rubric, a reward model or a verifier.
 
-The judges that win rates use score here too (`boresight.scorers.judges`, all that score answers one by
-one). `rubric` is this stage's own: a language model rates all answers to a prompt side by side, once in
-their order and once reversed, since judges favour a place.
+Every judge of win rates that scores answers one by one works here too (`boresight.scorers.judges`). `rubric`
+exists only here: a language model rates all answers to a prompt side by side, once in their order and once
+reversed, since judges favor a position.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from boresight.llm.session import Session
 from boresight.llm.structured import Asker, Parsed, ask_for, first_round, recalled
 from boresight.scorers import judges
 from boresight.scorers.judges.base import Scorer
-from boresight.scorers.judges.endpoint import EndpointConfig
+from boresight.scorers.judges.endpoint import Completer, EndpointConfig
 from boresight.synthesis.answers import Answer, Answered, Answers
-from boresight.synthesis.judge_config import RubricConfig, judge_name
+from boresight.synthesis.judge_config import RubricConfig
 from boresight.synthesis.recipe import SynthesisRecipe
 
 STAGE = "judge"
@@ -62,9 +62,7 @@ def judge_all(session: Session, recipe: SynthesisRecipe, answered: Answers) -> I
 
 
 def _by_scorer(session: Session, settings: BaseModel, answered: Answers) -> Iterator[Judged]:
-    name = judge_name(settings)
-    scorer = judges.get(name).build(settings, session)
-    assert isinstance(scorer, Scorer)  # `judge_config` has seen to it
+    scorer = _scorer(settings, session)
     waiting: list[Answered] = []
     for a in answered:
         waiting.append(a)
@@ -83,6 +81,12 @@ def _score(scorer: Scorer, part: Sequence[Answered]) -> Iterator[Judged]:
     }
     for a in part:
         yield Judged(a.prompt, tuple(scores.get(id(x)) or _not_judged(x) for x in a.answers))
+
+
+def _scorer(settings: BaseModel, completer: Completer) -> Scorer:
+    scorer = judges.get(judges.name_of(settings)).build(settings, completer)
+    assert isinstance(scorer, Scorer)  # `judge_config` refuses the others
+    return scorer
 
 
 def _not_judged(answer: Answer) -> Scored:
@@ -109,8 +113,7 @@ def requests_about(recipe: SynthesisRecipe, a: Answered) -> list[Request]:
     if not isinstance(recipe.judge, EndpointConfig):
         return []
     recorder = _Recorder()
-    scorer = judges.get(judge_name(recipe.judge)).build(recipe.judge, recorder)
-    list(_score(scorer, [a]))
+    list(_score(_scorer(recipe.judge, recorder), [a]))
     return recorder.asked
 
 

@@ -100,4 +100,4 @@ def judge_config(raw: Any, source: str) -> BaseModel:
 
 def judge_name(settings: BaseModel) -> str:
     """The name under which a recipe asks for this judge."""
-    return RUBRIC if isinstance(settings, RubricConfig) else type(settings).__module__.rsplit(".", 1)[-1]
+    return RUBRIC if isinstance(settings, RubricConfig) else judges.name_of(settings)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.schema import prompt_of
+from boresight.core.schema import Prompt, prompt_of
 from boresight.data.batching import Plan, plan
 from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
@@ -20,7 +20,8 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import adapters_off
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import Reference, StoredReference, frozen_copy, live_reference
-from boresight.scorers.rewards import Judge
+from boresight.models.sampler.sample import Sample
+from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 from boresight.training.forward import Kind
@@ -28,16 +29,8 @@ from boresight.training.logging.logger import counting
 from boresight.training.loop import Batch, Batches
 from boresight.training.probes.kl import KLProbe
 from boresight.training.rollouts.importance import ImportanceGate
-from boresight.training.rollouts.rollout import (
-    Draw,
-    GroupRollouts,
-    OnlinePrompt,
-    PairRollouts,
-    Rollouts,
-    Scorer,
-    as_sampled,
-    sampler,
-)
+from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts
+from boresight.training.rollouts.sampling import Sampler, policy_sampler
 from boresight.training.rollouts.vllm import VllmRollouts
 
 
@@ -100,38 +93,38 @@ def _of_all(own: StoredReference) -> StoredReference:
     return StoredReference({bytes.fromhex(key): sums for part in parts for key, sums in part.items()})
 
 
-def judge_of(recipe: Recipe) -> Judge | None:
+def rewards_of(recipe: Recipe) -> RewardSum | None:
     """The rewards of a recipe, loaded; None where it names none."""
-    return Judge(recipe.reward) if recipe.reward else None
+    return RewardSum(recipe.reward) if recipe.reward else None
 
 
 def online(
-    recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, judge: Judge | None
+    recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, rewards: RewardSum | None
 ) -> Parts:
-    """Sampled answers: a judge, and samplers for the policy and the reference.
+    """Sampled completions: rewards, and samplers for the policy and the reference.
 
     Raises:
         UserError: the recipe names no reward.
     """
-    if judge is None:
+    if rewards is None:
         raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
     frozen = frozen_copy(policy) if recipe.method.wants_reference else None
     served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
-    gate = ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward)
     rollouts = Rollouts(
         prompts=[
-            OnlinePrompt(row.id, row.prompt, example.meta, prompt_of(example))
+            OnlinePrompt(Prompt(prompt_of(example), row.id, example.meta), row.prompt)
             for row, example in zip(data.train.rows, data.train.examples, strict=True)
         ],
         plan=plan_of(recipe, len(data.train.rows)),
-        draw=served.draw if served else sampler(policy, recipe.rollout, ends, recipe.train.seed),
-        scorer=Scorer(judge, tokenizer),
-        complete=gate if served else as_sampled,
+        sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        rewards=rewards,
+        tokenizer=tokenizer,
+        gate=ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward) if served else None,
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
-    batches = _batches(recipe, kind, rollouts, frozen, ends, served.draw_reference if served else None)
+    batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return Parts(batches, [], reference, [])
 
 
@@ -141,15 +134,15 @@ def _batches(
     rollouts: Rollouts,
     frozen: Any,
     ends: tuple[int, ...],
-    draw_reference: Draw | None = None,
+    reference_sampler: Sampler | None = None,
 ) -> GroupRollouts | PairRollouts:
-    """Groups, or pairs whose other side `frozen` draws with its adapters off, unless another sampler does."""
+    """Groups, or pairs. `frozen` without adapters samples their other side where no sampler is given."""
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
-    from_frozen = sampler(frozen, recipe.rollout, ends, recipe.train.seed)
+    from_frozen = policy_sampler(frozen, recipe.rollout, ends, recipe.train.seed)
 
-    def draw_here(prompts: Sequence[np.ndarray], k: int, step: int) -> Any:
+    def without_adapters(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         with adapters_off(frozen):
-            return from_frozen(prompts, k, step)
+            return from_frozen(prompts, k, number)
 
-    return PairRollouts(rollouts, draw_reference or draw_here)
+    return PairRollouts(rollouts, reference_sampler or without_adapters)

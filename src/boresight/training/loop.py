@@ -27,7 +27,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.stats.paired import ByRow
+from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
@@ -323,6 +323,5 @@ def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     for probe in task.probes:
         for name, values in probe(step).items():
             by_row[name] = values
-            known = [value for value in values.values() if not math.isnan(value)]
-            numbers[name] = math.fsum(known) / len(known) if known else math.nan
+            numbers[name] = mean_of_known(values.values())
     return numbers, by_row

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from boresight.checks.data.examples import said
-from boresight.core.schema import Example, Message, prompt_of
+from boresight.core.schema import Example, Prompt, prompt_of
 from boresight.findings.finding import Finding, error, warning
-from boresight.scorers.rewards import Judge, Rewards
+from boresight.scorers.rewards import Rewards, RewardSum
 
 PROMPTS = 4
 SENTENCE = "Here is an answer of several words."
@@ -23,9 +23,9 @@ SENTENCE = "Here is an answer of several words."
 
 @dataclass(frozen=True)
 class Reward:
-    """The reward functions of a run and prompts to try them on."""
+    """The rewards of a run and prompts to try them on."""
 
-    judge: Judge
+    rewards: RewardSum
     prompts: Sequence[Example]
 
     @property
@@ -35,17 +35,14 @@ class Reward:
 
     @cached_property
     def tried(self) -> Rewards:
-        """Rewards of every made-up answer to every prompt, as the trainer would ask for them."""
-        asked = [(example, answer) for example in self.some for answer in _answers(example)]
-        return self._ask([(e, prompt_of(e), answer) for e, answer in asked])
+        """Rewards of every made-up answer to every prompt, computed as in training."""
+        pairs = [(Prompt(prompt_of(e), e.id, e.meta), answer) for e in self.some for answer in _answers(e)]
+        return self.rewards([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
 
     def empty(self, with_prompt: bool) -> list[float]:
         """Rewards of empty answers, with the prompts or with nothing in their place."""
-        return self._ask([(e, prompt_of(e) if with_prompt else [], "") for e in self.some]).total
-
-    def _ask(self, asked: Sequence[tuple[Example, list[Message], str]]) -> Rewards:
-        prompts = [prompt for _, prompt, _ in asked]
-        return self.judge(prompts, [answer for *_, answer in asked], [e.meta for e, *_ in asked])
+        prompts = [Prompt(prompt_of(e) if with_prompt else [], e.id, e.meta) for e in self.some]
+        return self.rewards(prompts, [""] * len(prompts)).total
 
 
 def reward_fails(reward: Reward) -> Finding | None:

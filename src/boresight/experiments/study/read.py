@@ -65,9 +65,9 @@ def logged(run: Path) -> dict[str, dict[str, float]]:
 def judged(study: Study, prompts: list[Prompt], system: System) -> dict[str, dict[str, float]]:
     """Reward and length of a system's answers; a prompt without an answer or a score is missing."""
     assert study.plan.answers is not None
-    judge = checks.build(checks.Config(check=study.plan.answers.check))
+    scorer = checks.build(checks.Config(check=study.plan.answers.check))
     said = [(p, answer) for p in prompts if (answer := system.answers.get(p.id)) is not None]
-    scores = judge.score([p for p, _ in said], [answer for _, answer in said])
+    scores = scorer.score([p for p, _ in said], [answer for _, answer in said])
     good = {p.id: s.value for (p, _), s in zip(said, scores, strict=True) if s.value is not None}
     return {"good": good, "words": {p.id: float(len(words(answer))) for p, answer in said}}
 

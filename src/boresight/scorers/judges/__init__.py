@@ -1,7 +1,12 @@
-"""Judges, one file each: which of two answers to a prompt is better.
+"""Judges, one file each; the file's name is the judge's name in recipes.
 
-A judge's file exposes `Config` and `build(config, completer, console) -> Judge`; nothing is registered.
-`base` holds the interface, `endpoint` how judges that live behind an API are reached.
+A verifier is a file with one function, as `countdown` is; `Config` and `NAME` are optional:
+
+    score(prompt, answer, config) -> float | Score | None
+
+It works as a reward, and as the judge of win rates and of synthetic data. Any other judge exposes `Config`
+and `build(config, completer, console) -> Judge`. Nothing is registered. `base` holds the interfaces;
+`endpoint` sends the requests of judges that are behind an API.
 """
 
 from __future__ import annotations
@@ -10,9 +15,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
+from pydantic import BaseModel
+
+from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.scorers.judges.base import Judge, JudgeConfig, Verifier
 
 NOT_JUDGES = {"base", "endpoint"}
 
@@ -23,7 +34,7 @@ class JudgeFile:
 
     name: str
     Config: type[Any]
-    build: Callable[..., Any]
+    build: Callable[..., Judge]
 
 
 def names() -> list[str]:
@@ -38,8 +49,24 @@ def get(name: str) -> JudgeFile:
         UserError: no such file; the message suggests the nearest.
     """
     if name not in names():
-        from boresight.core.did_you_mean import nearest
-
         raise UserError(f"judge.name: there is no judge {name!r}{nearest(name, names())}.")
     module = importlib.import_module(f"{__name__}.{name}")
-    return JudgeFile(name, module.Config, module.build)
+    if hasattr(module, "build"):
+        return JudgeFile(name, module.Config, module.build)
+    return JudgeFile(name, _config_of(module), partial(_verifier, module))
+
+
+def name_of(settings: BaseModel) -> str:
+    """The name of the judge with these settings."""
+    return type(settings).__module__.rpartition(".")[2]
+
+
+def _config_of(module: ModuleType) -> type[Any]:
+    """The file's settings; a class without fields where it has none."""
+    return getattr(module, "Config", None) or type("Config", (JudgeConfig,), {"__module__": module.__name__})
+
+
+def _verifier(module: ModuleType, config: JudgeConfig, *_: object) -> Verifier:
+    """The scorer of a file that holds one function."""
+    name = getattr(module, "NAME", name_of(config))
+    return Verifier(name.format(**config.model_dump()), partial(module.score, config=config))

@@ -1,9 +1,11 @@
-"""The interface of judges, and what follows from scores alone.
+"""Scorers and judges: the value of one answer, and the better of two.
 
-    judgements = judge.compare(prompts, a, b)        # one Judgement a prompt; 1 says that a is better
+    scores = scorer.score(prompts, answers)          # one Score per answer
+    judgements = judge.compare(prompts, a, b)        # one Judgement per prompt; 1: a is better
 
-A judge that scores answers one by one is a `Scorer`: it implements `score`, and the higher score wins. Scores
-compare within a prompt only. An answer that is None was never generated; nothing is asked about it.
+Reward functions, verifiers and reward models are scorers. Every scorer is a judge too: the higher score wins.
+Scores compare within a prompt only. Other judges compare two answers directly. A prompt carries its
+conversation in `prompt` and its other columns (reference answers, numbers, constraints) in `meta`.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 
 Answers = Sequence[str | None]
@@ -29,14 +32,30 @@ class JudgeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    needs_ledger: ClassVar[bool] = False
+    """Whether replies or scores are expensive and therefore kept in a ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one answer is worth; `value` is None when judging failed, and `failure` says why."""
+    """Value of one answer; None where scoring failed, and `failure` gives the reason."""
 
     value: float | None
     reasoning: str = ""
     failure: str = ""
+    declined: bool = False
+    """The scorer returned no value on purpose: the score is missing, but nothing failed."""
+
+    def checked(self) -> Score:
+        """The same score, with a finite value or the reason why there is none. NaN would lose silently."""
+        if self.value is None:
+            return self if self.failure else replace(self, failure="no score")
+        if math.isfinite(self.value):
+            return self
+        return Score(None, self.reasoning, f"the score is {self.value}, not a finite number")
+
+
+DECLINED = Score(None, failure="the function declined to judge", declined=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """Anything that compares answers."""
+    """Compares two answers. An answer that is None was never generated; such a pair is a failure."""
 
     name: str
 
@@ -76,7 +95,10 @@ class Judge(Protocol):
 
 
 class Scorer(ABC):
-    """A judge that scores answers one by one. Each (prompt, answer, repeat) is scored once."""
+    """Scores answers one by one, and compares two by their scores.
+
+    `compare` remembers scores: each (prompt, answer, repeat) is scored once.
+    """
 
     name: str
 
@@ -85,7 +107,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """What `answers[i]` is worth as an answer to `prompts[i]`."""
+        """One score per answer: `answers[i]` answers `prompts[i]`. `repeat` as in `Judge.compare`."""
 
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
         """The answer with the higher score wins; equal scores are a tie; a missing score is a failure."""
@@ -102,20 +124,39 @@ class Scorer(ABC):
         if new:
             asked = list(new.values())
             scores = self.score([prompts[i] for i in asked], [answers[i] or "" for i in asked], repeat)
-            self._known.update(zip(new, map(_finite, scores), strict=True))
+            self._known.update(zip(new, (score.checked() for score in scores), strict=True))
         return [Score(None, failure=NO_ANSWER) if key is None else self._known[key] for key in keys]
 
 
-def _finite(score: Score) -> Score:
-    """A score that is no number is a failure: NaN would lose or tie without a word."""
-    if score.value is None or math.isfinite(score.value):
-        return score
-    return Score(None, score.reasoning, f"the score is {score.value}, not a finite number")
+class Verifier(Scorer):
+    """A scorer made of one function, `verify(prompt, answer)`, which returns a number, a `Score` or None.
+
+    None declines to judge. An answer on which the function raises has no score; the error is its failure.
+    """
+
+    def __init__(self, name: str, verify: Callable[[Prompt, str], Score | float | None]):
+        super().__init__()
+        self.name, self.verify = name, verify
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
+        """One call of the function per answer."""
+        return [self._score(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+
+    def _score(self, prompt: Prompt, answer: str) -> Score:
+        try:
+            found = self.verify(prompt, answer)
+        except UserError as error:
+            return Score(None, failure=str(error))
+        except Exception as error:  # one answer without a score costs less than the whole evaluation
+            return Score(None, failure=f"{type(error).__name__}: {error}")
+        if found is None:
+            return DECLINED
+        return found if isinstance(found, Score) else Score(float(found))
 
 
 def _by_score(a: Score, b: Score) -> Judgement:
     reasoning = "\n\n".join(f"{side}: {s.reasoning}" for side, s in (("a", a), ("b", b)) if s.reasoning)
     if a.value is None or b.value is None:
-        return Judgement(None, reasoning=reasoning, failure=a.failure or b.failure or "no score")
+        return Judgement(None, reasoning=reasoning, failure=a.failure or b.failure)
     preference = 0.5 if a.value == b.value else float(a.value > b.value)
     return Judgement(preference, scores=(a.value, b.value), reasoning=reasoning)

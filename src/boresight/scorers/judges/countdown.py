@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
+from boresight.scorers.judges.base import JudgeConfig, Score
+from boresight.tasks.countdown import scorer
+from boresight.tasks.countdown.problems import problem_of
+
+NAME = "Countdown verifier, {mode}"
 
 
 class Config(JudgeConfig):
@@ -19,30 +21,8 @@ class Config(JudgeConfig):
     """Worth of a wrong answer of the right form; above 0, it beats one without form."""
 
 
-def build(config: Config, completer: object = None, console: object = None) -> Countdown:
-    """A judge that needs nothing but the problems, which prompts carry in their meta."""
-    return Countdown(config)
-
-
-class Countdown(Scorer):
-    """Scores are 1 for a solution, `format_credit` for a wrong answer of the right form, else 0."""
-
-    def __init__(self, config: Config):
-        super().__init__()
-        self.name = f"Countdown verifier, {config.mode}"
-        self.config = config
-
-    def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One value an answer; a prompt without a problem is a failure."""
-        return [self._score(p, text) for p, text in zip(prompts, answers, strict=True)]
-
-    def _score(self, prompt: Prompt, text: str) -> Score:
-        from boresight.tasks.countdown.problems import problem_of
-        from boresight.tasks.countdown.scorer import score
-
-        try:
-            problem = problem_of(prompt.meta, f"prompt {prompt.id}")
-        except UserError as error:
-            return Score(None, failure=str(error))
-        found = score(text, problem.numbers, problem.target, self.config.mode)
-        return Score(1.0 if found.correct else self.config.format_credit * found.formatted, found.reason)
+def score(prompt: Prompt, answer: str, config: Config) -> Score:
+    """1 for a solution, `format_credit` for a wrong answer of the right form, else 0."""
+    problem = problem_of(prompt.meta, f"prompt {prompt.id}")
+    found = scorer.score(answer, problem.numbers, problem.target, config.mode)
+    return Score(1.0 if found.correct else config.format_credit * found.formatted, found.reason)

@@ -1,8 +1,8 @@
-"""How judges behind an API are reached: requests go out in one batch, a reply comes back for each.
+"""Requests of judges to models behind an API: one batch of requests, one reply for each.
 
-The client, with its limits, retries, budget and ledger, is `boresight.synthesis`'s. A request's key in
-the ledger holds the rendered judge prompt, both answers and every setting, so nothing stale is recalled and
-nothing is asked twice. Replies are kept as they came and read afterwards: a better parser costs nothing.
+The client, with its limits, retries, budget and ledger, is `boresight.llm`'s. A request's key in the ledger
+covers the rendered judge prompt, both answers and every setting, so no stale reply is reused and no request
+is sent twice. Replies are stored unparsed: a better parser costs no new requests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ STAGE = "judge"
 class EndpointConfig(JudgeConfig):
     """A model behind an OpenAI-compatible API."""
 
+    needs_ledger: ClassVar[bool] = True
     endpoint: str
     """Base URL, usually ending in /v1."""
     model: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Message, Prompt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Config(JudgeConfig):
     """Which model, and how much at a time."""
 
+    needs_ledger: ClassVar[bool] = True
     model: str
     """A run folder of the method `reward`, a model folder, or a hub id."""
     batch: int = 16

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from boresight.config.recipe import EvaluateSection, Recipe
-from boresight.core.schema import Example, Message, prompt_of
+from boresight.core.schema import Example, Prompt, prompt_of
 from boresight.data.reading.split import half, read_data
 from boresight.data.stop_tokens import stop_token_ids
 from boresight.models.sampler.sample import SamplingParams, answer
@@ -21,26 +21,17 @@ from boresight.tasks.constraints import evaluation
 from boresight.training.distributed import collectives
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A held-out prompt; `meta` carries the constraints its answer can be checked against, if any."""
-
-    id: str
-    prompt: list[Message]
-    meta: dict[str, Any]
-
-
-def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Question]:
-    """Every prompt that may be asked: those of `evaluate.prompts`, or the held-out rows'."""
+def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
+    """Every prompt that may be sampled from: those of `evaluate.prompts`, or of the held-out rows."""
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
         found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
         examples = half(found, recipe.data.eval_half)
-    return [Question(example.id, prompt_of(example), example.meta) for example in examples]
+    return [Prompt(prompt_of(example), example.id, example.meta) for example in examples]
 
 
 def answer_all(
-    policy: Any, tokenizer: Any, asked: Sequence[Question], settings: EvaluateSection, console: Console
+    policy: Any, tokenizer: Any, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
 ) -> list[str]:
     """Answers of `policy` as it is now, in the order asked."""
     if not asked:
@@ -62,25 +53,23 @@ def answer_all(
     return answers
 
 
-def write(
-    run: Path, asked: Sequence[Question], before: Sequence[str], after: Sequence[str]
-) -> list[Measured]:
+def write(run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]) -> list[Measured]:
     """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))
     with (run / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for question, old, new in answered:
-            line = {"id": question.id, "prompt": question.prompt, "before": old, "after": new}
-            file.write(json.dumps(line | _checks(question, old, new), ensure_ascii=False) + "\n")
-    checked = [(q.id, q.meta, old, new) for q, old, new in answered if evaluation.checkable(q.meta)]
+        for prompt, old, new in answered:
+            line = {"id": prompt.id, "prompt": prompt.prompt, "before": old, "after": new}
+            file.write(json.dumps(line | _checks(prompt, old, new), ensure_ascii=False) + "\n")
+    checked = [(p.id, p.meta, old, new) for p, old, new in answered if evaluation.checkable(p.meta)]
     return evaluation.compare(*zip(*checked, strict=True)) if checked else []
 
 
-def _checks(question: Question, old: str, new: str) -> dict[str, dict[str, bool]]:
-    if not evaluation.checkable(question.meta):
+def _checks(prompt: Prompt, old: str, new: str) -> dict[str, dict[str, bool]]:
+    if not evaluation.checkable(prompt.meta):
         return {}
     return {
-        "before_checks": evaluation.check_answer(question.meta, old),
-        "after_checks": evaluation.check_answer(question.meta, new),
+        "before_checks": evaluation.check_answer(prompt.meta, old),
+        "after_checks": evaluation.check_answer(prompt.meta, new),
     }

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from boresight.config.recipe import Recipe
+from boresight.core.schema import Prompt
 from boresight.data.chat import encode_prompt
 from boresight.data.stop_tokens import stop_token_ids
 from boresight.models.sampler.sample import Sample, SamplingParams, sample
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
-from boresight.training.probes.answers import Question
 
 FILE = "probes.jsonl"
 LONGEST = 64
@@ -55,7 +55,7 @@ class AnswerProbe:
 
 
 def answer_probe(
-    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Question], folder: Path
+    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Prompt], folder: Path
 ) -> list[AnswerProbe]:
     """The probe on `check.probes` prompts; nothing where a held-out reward asks prompts already."""
     asked = asked[: recipe.check.probes]

@@ -1,4 +1,4 @@
-"""Completions that another program sampled, weighed for not quite coming from the policy.
+"""Importance weights of completions that another program sampled, almost from the policy.
 
     r_t = policy(y_t) / sampler(y_t)        per token, at the rollout's temperature
     w   = min(prod_t r_t, cap)              per completion
@@ -27,7 +27,7 @@ from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.packed.logprobs import completion_token_logprobs
 from boresight.models.sampler.sample import Sample
-from boresight.training.rollouts.rollout import as_sampled
+from boresight.training.rollouts.sampling import completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class ImportanceGate:
     def __call__(
         self, prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
     ) -> tuple[list[tuple[Completion, ...]], dict[str, float]]:
-        """`as_sampled`, weighed."""
-        groups, _ = as_sampled(prompts, samples)
+        """Completions `[prompt][k]` with their weights, and metrics of the weights."""
+        groups = [tuple(map(completion, group)) for group in samples]
         rows = [
             Row(str(i), prompt, group) for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
         ]
@@ -101,5 +101,5 @@ class ImportanceGate:
         )
 
 
-def _weighed(drawn: Completion, logps: np.ndarray, weight: float) -> Completion:
-    return replace(drawn, sampled_logp=float(logps.sum()), importance=float(weight))
+def _weighed(sampled: Completion, logps: np.ndarray, weight: float) -> Completion:
+    return replace(sampled, sampled_logp=float(logps.sum()), importance=float(weight))

@@ -22,6 +22,7 @@ from boresight.llm.vllm import VllmServer
 from boresight.models import lora
 from boresight.models.sampler.sample import Sample, SamplingParams
 from boresight.training.distributed import collectives
+from boresight.training.rollouts.sampling import rollout_params
 
 
 class VllmRollouts:
@@ -49,13 +50,13 @@ class VllmRollouts:
         self._count = 0
         self._name: str | None = None
 
-    def draw(self, prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
-        """From the policy as it is now."""
-        return self.server.sample(self._hand_over(), prompts, self._params(step), k)
+    def sample(self, prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
+        """Sample from the policy in its current state; a `Sampler`."""
+        return self.server.sample(self._hand_over(), prompts, self._params(number), k)
 
-    def draw_reference(self, prompts: Sequence[np.ndarray], k: int, step: int) -> list[list[Sample]]:
-        """From the model without adapters."""
-        return self.server.sample(self.base, prompts, self._params(step), k)
+    def sample_reference(self, prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
+        """Sample from the model without adapters; a `Sampler`."""
+        return self.server.sample(self.base, prompts, self._params(number), k)
 
     def _hand_over(self) -> str:
         """Save the adapter, let the server load it and forget the last one; returns its name there."""
@@ -70,13 +71,8 @@ class VllmRollouts:
         self._name = name
         return name
 
-    def _params(self, step: int) -> SamplingParams:
-        return SamplingParams(
-            max_new_tokens=self.settings.max_new_tokens,
-            temperature=self.settings.temperature,
-            stop_token_ids=self.stop_token_ids,
-            seed=int(np.random.SeedSequence((self.seed, step)).generate_state(1)[0]),
-        )
+    def _params(self, number: int) -> SamplingParams:
+        return rollout_params(self.settings, self.stop_token_ids, self.seed, number)
 
 
 def shared_folder(settings: RolloutSection) -> Path:

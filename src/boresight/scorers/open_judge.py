@@ -1,0 +1,30 @@
+"""Build a judge together with the ledger that keeps its replies or scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.llm.ledger import Ledger
+from boresight.scorers import judges
+from boresight.scorers.judges.base import Judge, JudgeConfig
+from boresight.scorers.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextmanager
+def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | None = None) -> Iterator[Judge]:
+    """The judge with these settings. The ledger is open inside the block, where the judge needs one."""
+    build = judges.get(judges.name_of(settings)).build
+    if not settings.needs_ledger:
+        yield build(settings, None, console)
+        return
+    with Ledger(ledger) as kept:
+        if isinstance(settings, EndpointConfig):
+            yield build(settings, LedgerCompleter(settings, kept, console), console)
+        else:
+            yield build(settings, Kept(kept), console)

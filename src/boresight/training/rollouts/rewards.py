@@ -1,0 +1,82 @@
+"""Rewards of sampled tokens: decode them, score the texts, and count what cannot be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+from boresight.core.schema import Prompt
+from boresight.models.sampler.sample import Sample
+from boresight.scorers.rewards import RewardSum
+from boresight.stats.paired import mean_of_known
+from boresight.training.distributed import collectives
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRewards:
+    """Rewards `[prompt][k]`, NaN where a completion could not be scored, and their metrics.
+
+    A failure contains the prompt's `id`, the `function`, the `completion` and the `error`.
+    """
+
+    values: list[list[float]]
+    numbers: dict[str, float]
+    failures: list[dict[str, Any]]
+
+
+def reward_samples(
+    rewards: RewardSum, tokenizer: Any, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+) -> SampleRewards:
+    """Score every sample of every prompt; each process scores a share of the prompts."""
+
+    def share(mine: Sequence[int]) -> list[dict[str, Any]]:
+        return _groups(rewards, tokenizer, [prompts[i] for i in mine], [samples[i] for i in mine])
+
+    groups = collectives.in_shares(len(prompts), share)
+    failures = [failure for group in groups for failure in group["failures"]]
+    return SampleRewards([group["total"] for group in groups], _numbers(groups), failures)
+
+
+def _groups(
+    rewards: RewardSum, tokenizer: Any, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+) -> list[dict[str, Any]]:
+    """Per prompt: the rewards of its samples, in `total` and `by_function`, and the failures."""
+    if not prompts:
+        return []
+    asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
+    texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for group in samples for s in group]
+    found = rewards(asked, texts)
+    ends = [0, *accumulate(map(len, samples))]
+    return [
+        {
+            "total": found.total[start:end],
+            "by_function": {name: values[start:end] for name, values in found.by_function.items()},
+            "failures": [
+                {
+                    "id": asked[f.index].id,
+                    "function": f.function,
+                    "error": f.error,
+                    "completion": f.completion,
+                }
+                for f in found.failures
+                if start <= f.index < end
+            ],
+        }
+        for start, end in pairwise(ends)
+    ]
+
+
+def _numbers(groups: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Means over all samples, of the total reward and of each function."""
+    names = groups[0]["by_function"] if groups else ()
+    parts = {
+        f"reward_{name.rsplit(':', 1)[-1]}": mean_of_known(
+            [v for group in groups for v in group["by_function"][name]]
+        )
+        for name in names
+    }
+    total = mean_of_known([value for group in groups for value in group["total"]])
+    failed = sum(len(group["failures"]) for group in groups)
+    return parts | {"reward": total, "reward_failures": float(failed)}

@@ -1,0 +1,84 @@
+"""Sample in all processes of a run: each takes a share of the prompts, and all get every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from boresight.config.recipe import RolloutSection
+from boresight.data.rows import Completion
+from boresight.models.sampler.sample import Sample, SamplingParams, sample
+from boresight.models.sharding import whole
+from boresight.training.distributed import collectives
+
+Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
+"""Prompts, samples per prompt and number of the rollout to samples `[prompt][k]`."""
+
+
+def completion(sample: Sample) -> Completion:
+    """A sampled completion: every token is scored."""
+    return Completion(
+        ids=sample.ids,
+        mask=np.ones(len(sample.ids), bool),
+        truncated=sample.finish == "length",
+        sampled_logp=float(sample.logps.sum()),
+    )
+
+
+def policy_sampler(
+    model: Any, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
+) -> Sampler:
+    """A sampler from `model`, in its state at the time of each call."""
+
+    def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
+        params = rollout_params(settings, stop_token_ids, seed, number)
+        with whole(model):
+            return sample_in_shares(model, prompts, params, k)
+
+    return sampler
+
+
+def rollout_params(
+    settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int, number: int
+) -> SamplingParams:
+    """Settings of the rollout with this number; each has its own seed."""
+    return SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        stop_token_ids=stop_token_ids,
+        seed=int(np.random.SeedSequence((seed, number)).generate_state(1)[0]),
+    )
+
+
+def sample_in_shares(
+    model: Any, prompts: Sequence[np.ndarray], params: SamplingParams, k: int = 1, **options: Any
+) -> list[list[Sample]]:
+    """As `sample`, divided among the processes.
+
+    A prompt's random numbers depend on its index among all prompts, so its samples do not depend on how many
+    processes there are.
+    """
+    if collectives.world() == 1:
+        return sample(model, prompts, params, k, **options)
+
+    def share(mine: Sequence[int]) -> list[Any]:
+        streams = [replace(params, stream=i) for i in mine]
+        return _to_json(sample(model, [prompts[i] for i in mine], streams, k, **options))
+
+    return _from_json(collectives.in_shares(len(prompts), share))
+
+
+def _to_json(samples: Sequence[Sequence[Sample]]) -> list[Any]:
+    """One value per prompt."""
+    return [[(s.ids.tolist(), s.logps.tolist(), s.logps.dtype.name, s.finish) for s in g] for g in samples]
+
+
+def _from_json(values: Sequence[Any]) -> list[list[Sample]]:
+    """Samples of all prompts, in order."""
+    return [
+        [Sample(i, np.array(ids, np.int32), np.array(logps, dtype), end) for ids, logps, dtype, end in group]
+        for i, group in enumerate(values)
+    ]
