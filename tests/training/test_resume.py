@@ -231,9 +231,9 @@ def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, 
 HOLDER = """
 import sys
 from pathlib import Path
-from boresight.core.lock import Alone
-with Alone(Path(sys.argv[1])) as alone:
-    alone.take()
+from boresight.core.lock import RunLock
+with RunLock(Path(sys.argv[1])) as lock:
+    lock.acquire()
     print("taken", flush=True)
     sys.stdin.read()
 """

@@ -10,7 +10,6 @@ folder is opened again; nothing before it can be.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 from boresight.arena.duels import Duel
 from boresight.core.errors import UserError
+from boresight.core.lock import FileLock
 from boresight.core.schema import Message, Preference
 from boresight.data.write import to_record
 from boresight.evaluation.win_rate import rate_interval
@@ -39,14 +39,9 @@ class Votes:
     def __init__(self, folder: Path, names: tuple[str, str]):
         self.folder, self.names = folder, names
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(
-                f"{folder}: another arena is writing there; close it or choose another --out."
-            ) from None
+        self._lock = FileLock(folder / ".lock")
+        if not self._lock.acquire():
+            raise UserError(f"{folder}: another arena is writing there; close it or choose another --out.")
         self._files = {name: _open(folder / name) for name in ("preferences.jsonl", "ties.jsonl")}
         self._winners: dict[str, str | None] = {}
         for name, file in self._files.items():
@@ -58,7 +53,7 @@ class Votes:
         """Let go of the folder."""
         for file in self._files.values():
             file.close()
-        self._lock.close()
+        self._lock.release()
 
     def __contains__(self, id: str) -> bool:
         return id in self._winners

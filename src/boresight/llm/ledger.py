@@ -14,7 +14,6 @@ Values are JSON; nothing is pickled. No key or header ever comes here: requests 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.lock import FileLock
 from boresight.llm.request import Failure, Reply, Request, failed
 
 SCHEMA = """
@@ -63,20 +63,16 @@ class Ledger:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # The operating system drops this lock with the process, however that ends.
-        self._lock = self.path.with_suffix(".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(f"{self.path}: another process works on this ledger; wait for it.") from None
+        self._lock = FileLock(self.path.with_suffix(".lock"))
+        if not self._lock.acquire():
+            raise UserError(f"{self.path}: another process works on this ledger; wait for it.")
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
-            self._lock.close()
+            self._lock.release()
             raise UserError(f"{self.path}: not a ledger ({error}); move it away.") from None
         # Attempts that a dead process left open: those in a batch are still under way and will be
         # reserved again by whoever asks for them; of the others the server may have answered any.
@@ -92,7 +88,7 @@ class Ledger:
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of it."""
         self._db.close()
-        self._lock.close()
+        self._lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The body of a completed response."""

@@ -18,7 +18,7 @@ from rich.console import Console
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.lock import Alone
+from boresight.core.lock import RunLock
 from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import DatasetCache, Prepared, prepare
@@ -80,8 +80,8 @@ def run(
         if console is None or not collectives.is_first():
             console = Console(soft_wrap=True, quiet=not collectives.is_first())
         folder = Path(collectives.from_first(str(folder)))
-        with collectives.noticing_losses(folder), disk_errors.told(folder), Alone(folder, claimed) as alone:
-            report = _run(recipe, folder, console, resume, listeners, alone, datasets or DatasetCache())
+        with collectives.noticing_losses(folder), disk_errors.told(folder), RunLock(folder, claimed) as lock:
+            report = _run(recipe, folder, console, resume, listeners, lock, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on
     return report
 
@@ -104,8 +104,8 @@ def run_to_end(
         return
     going_on = (folder / "start.json").exists() and latest_sound(folder) is not None
     if not going_on and folder.exists():
-        with Alone(folder, claimed or not (folder / "config.yaml").exists()) as alone:
-            alone.take()  # what another process is writing is not taken away
+        with RunLock(folder, claimed or not (folder / "config.yaml").exists()) as lock:
+            lock.acquire()  # what another process is writing is not taken away
             shutil.rmtree(folder, ignore_errors=True)
     run(
         recipe,
@@ -124,10 +124,10 @@ def _run(
     console: Console,
     resume: bool,
     listeners: Sequence[Listener],
-    alone: Alone,
+    lock: RunLock,
     datasets: DatasetCache,
 ) -> Path:
-    going_on = collectives.path_from_first(lambda: find_checkpoint(folder, recipe, alone, resume=resume))
+    going_on = collectives.path_from_first(lambda: find_checkpoint(folder, recipe, lock, resume=resume))
     checked = [] if going_on or not collectives.is_first() else look_first(recipe, console, datasets)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
@@ -155,7 +155,7 @@ def _run(
     asked = asked[: recipe.evaluate.samples]
     if sharded:
         shard(policy)
-    begin = partial(open_folder, folder, recipe, data, checked, going_on, console, alone)
+    begin = partial(open_folder, folder, recipe, data, checked, going_on, console, lock)
     collectives.path_from_first(begin)
     with _tracker(folder, recipe, parts.batches.steps, len(data.eval.rows), console) as tracker:
         tracker.listeners += listeners
@@ -280,7 +280,7 @@ def open_folder(
     checked: Sequence[Finding],
     going_on: Path | None,
     console: Console,
-    alone: Alone,
+    lock: RunLock,
 ) -> Path | None:
     """Make a run folder with what is known before training; or rewind the one there to the checkpoint
     that it goes on from."""
@@ -297,7 +297,7 @@ def open_folder(
             file.write(recipe.to_yaml())
     except FileExistsError:
         raise UserError(f"{folder}: another run has begun there; give another folder with --run.") from None
-    alone.take()
+    lock.acquire()
     write_json(folder / "data.json", facts)
     write_json(folder / "environment.json", environment())
     write_findings(folder, checked)

@@ -16,7 +16,7 @@ import yaml
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.lock import Alone
+from boresight.core.lock import RunLock
 from boresight.training.checkpoints import checkpoint
 from boresight.training.logging import reward_failures
 from boresight.training.probes import generations
@@ -25,7 +25,7 @@ LONGEST_VALUES = 80
 """Characters of two differing values that an error still shows."""
 
 
-def find_checkpoint(folder: Path, recipe: Recipe, alone: Alone, *, resume: bool) -> Path | None:
+def find_checkpoint(folder: Path, recipe: Recipe, lock: RunLock, *, resume: bool) -> Path | None:
     """The checkpoint that a run in `folder` goes on from; None where a new one begins.
 
     With `resume` a run must be there. Without, it goes on where one was cut short. The folder is locked
@@ -39,7 +39,7 @@ def find_checkpoint(folder: Path, recipe: Recipe, alone: Alone, *, resume: bool)
     if old is None:
         _refuse_what_is_no_run(folder, resume)
         return None
-    alone.take()
+    lock.acquire()
     if (folder / "evaluation.json").is_file():
         report = (
             "" if (folder / "report.html").is_file() else f" (`boresight report {folder}` writes its page)"
