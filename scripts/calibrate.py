@@ -19,6 +19,7 @@ from boresight.checks.forecast import calibration
 from boresight.checks.inputs import make_skeleton, make_tokenizer, size_of
 from boresight.config.recipe import parse_recipe
 from boresight.core.errors import UserError
+from boresight.core.files import write_text
 from boresight.reports.read_run import RunData, read_run
 
 
@@ -68,9 +69,7 @@ def add(line: dict, file: Path) -> None:
     """Write the file with `line` in it, in place of an older line of the same source."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     kept = [old for old in lines if old.strip() and json.loads(old)["source"] != line["source"]]
-    part = file.with_name(f".{file.name}.part")
-    part.write_text("\n".join([*kept, json.dumps(line)]) + "\n", encoding="utf-8")
-    part.replace(file)
+    write_text(file, "\n".join([*kept, json.dumps(line)]) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
+from boresight.core.files import write_text
 from boresight.data.reading.files import sha256
 from boresight.findings.finding import Finding, from_json
 from boresight.scorers.reward_function import BUILTIN
@@ -66,13 +68,9 @@ def write(key: str, looked: Looked) -> None:
     kept = {name: value for name, value in vars(looked).items() if name != "findings"}
     kept["findings"] = [finding.as_json() for finding in looked.findings]
     file = _file(key)
-    part = file.with_name(f".{file.name}.part")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept), encoding="utf-8")
-        part.replace(file)
-    except OSError:
-        return
+        write_text(file, json.dumps(kept))
 
 
 def _tokenizer_files(recipe: Recipe) -> list[Path]:

@@ -86,9 +86,6 @@ def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
-write_whole = write_text
-
-
 def write_json(path: Path, value: Any, *, indent: int = 1) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

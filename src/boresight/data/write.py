@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.files import atomic_file
 from boresight.core.schema import Demonstration, Example, Preference, Prompt
 
 
@@ -31,19 +30,8 @@ def write(examples: Sequence[Example], path: str | Path) -> None:
     writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
     if writer is None:
         raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")
-    with _whole(path) as temporary:
+    with atomic_file(path) as temporary:
         writer(examples, temporary)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name in the same folder to write to, which becomes `path` if nothing goes wrong."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_record(example: Example) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import write_jsonl
 from boresight.core.schema import Message, Prompt
 from boresight.data.reading.files import records
 from boresight.data.turns import BadField, to_messages
@@ -164,14 +164,9 @@ def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str]])
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
-    """Save what a system said, so that `answers: FILE` finds it again; whole or not at all."""
-    write_whole(path, "".join(_lines(prompts, system)))
-
-
-def _lines(prompts: Sequence[Prompt], system: System) -> Iterator[str]:
-    for p in prompts:
-        line = {"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)}
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+    """Save the answers of a system in a file that `answers: FILE` reads, atomically."""
+    rows = ({"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)} for p in prompts)
+    write_jsonl(path, rows)
 
 
 def _answered(row: Any, where: str) -> Answered:

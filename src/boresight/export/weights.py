@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
+from boresight.core.files import write_json
 from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
             shutil.copyfile(plan.model / name, folder / name)
     settings = json.loads((plan.model / "adapter_config.json").read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_of(plan)
-    _write_json(folder / "adapter_config.json", settings)
+    write_json(folder / "adapter_config.json", settings, indent=2)
     write_tokenizer(load_tokenizer(str(plan.model)), folder)
 
 
@@ -110,7 +111,7 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(settings.get("extra_special_tokens"), list):
         settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
-    _write_json(path, settings)
+    write_json(path, settings, indent=2)
 
 
 def state_old_names(path: Path) -> None:
@@ -126,7 +127,7 @@ def state_old_names(path: Path) -> None:
         settings["rope_theta"] = rope["rope_theta"]
         if rope.get("rope_type", "default") != "default":
             settings["rope_scaling"] = {k: v for k, v in rope.items() if k != "rope_theta"}
-    _write_json(path, settings)
+    write_json(path, settings, indent=2)
 
 
 def probe_rows(run: Path, tokenizer: Any) -> list[list[int]]:
@@ -189,7 +190,3 @@ def _load_plain(plan: ExportPlan, folder: Path) -> Any:
     kind = AutoModelForSequenceClassification if plan.head == "score" else AutoModelForCausalLM
     with quiet_bars():
         return kind.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

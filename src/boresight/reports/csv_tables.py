@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.core.files import write_whole
+from boresight.core.files import write_text
 from boresight.reports.headline import difference_text
 from boresight.stats.intervals import Interval
 from boresight.stats.verdict import unit_named
@@ -45,7 +45,7 @@ def write_tables(page: Path, table: Table) -> list[Path]:
     written = []
     for ending, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
         path = page.with_suffix(ending)
-        write_whole(path, text)
+        write_text(path, text)
         written.append(path)
     return written
 

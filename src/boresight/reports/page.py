@@ -22,7 +22,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import write_text
 from boresight.core.version import VERSION
 from boresight.reports.comparison_table import metric_rows
 from boresight.reports.csv_tables import Table, TableRow, write_tables
@@ -130,7 +130,7 @@ def check_page_path(path: Path) -> None:
 
 def write_page(path: Path, html: str) -> None:
     """Replace the file at once, so that an open report is never half a page."""
-    write_whole(path, html, errors="replace")
+    write_text(path, html, errors="replace")
 
 
 def _policy(scripts: list[str], connects: bool) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from boresight.core.files import write_whole
+from boresight.core.files import write_json, write_jsonl
 from boresight.core.printable import Shown
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
@@ -23,7 +23,7 @@ from boresight.evaluation.systems import (
     write_answers,
 )
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
-from boresight.runs.evaluation_files import as_json, file_name, open_folder, read_prompts
+from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
 from boresight.scorers.judges.base import Judge
 from boresight.scorers.open_judge import open_judge
 
@@ -142,8 +142,8 @@ def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
         for pair in found.pairs
         for comparison in pair.comparisons
     ]
-    write_whole(folder / "comparisons.jsonl", "".join(as_json(line) + "\n" for line in lines))
-    write_whole(folder / "evaluation.json", as_json(results, indent=1) + "\n")
+    write_jsonl(folder / "comparisons.jsonl", map(finite, lines))
+    write_json(folder / "evaluation.json", finite(results))
 
 
 def _answers(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boresight.core.files import write_whole
+from boresight.core.files import write_json
 from boresight.core.printable import Shown
 from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import draw_answers
 from boresight.reports.terminal import evaluation_table
-from boresight.runs.evaluation_files import as_json, file_name, open_folder, read_prompts
+from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
 from boresight.stats.paired import Measured
 from boresight.stats.verdict import verdict
 from boresight.tasks.countdown.evaluation import (
@@ -96,6 +96,6 @@ def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEva
         for m in measured
     ]
     whole = {"metrics": metrics, "systems": {name: result.as_dict() for name, result in results.items()}}
-    write_whole(folder / "evaluation.json", as_json(whole, indent=1) + "\n")
+    write_json(folder / "evaluation.json", finite(whole))
     found.show(console)
     return found

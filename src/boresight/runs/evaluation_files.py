@@ -11,7 +11,7 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import write_json, write_text
 from boresight.core.schema import Prompt
 from boresight.data.reading.split import read_data
 from boresight.evaluation.recipe import Asked
@@ -57,8 +57,8 @@ def open_folder(folder: Path, recipe: Asked) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not config.exists():
         raise UserError(f"{folder}: holds something else already; give another folder with --run.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(config, recipe.to_yaml())
-    write_whole(folder / "environment.json", as_json(environment(), indent=1) + "\n")
+    write_text(config, recipe.to_yaml())
+    write_json(folder / "environment.json", environment())
 
 
 def file_name(name: str) -> str:
@@ -66,14 +66,10 @@ def file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def as_json(value: Any, indent: int | None = None) -> str:
-    """JSON, which has no infinity: a limit that is not known is null."""
-    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with None for infinity and NaN, which JSON lacks: a limit that is not known is null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and value - value != 0 else value

@@ -18,6 +18,7 @@ from rich.console import Console
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.files import write_json
 from boresight.core.lock import RunLock
 from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
@@ -302,13 +303,6 @@ def open_folder(
     write_json(folder / "environment.json", environment())
     write_findings(folder, checked)
     return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def finish(folder: Path, measured: Sequence[paired.Measured], console: Console) -> Path:

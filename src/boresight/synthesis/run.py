@@ -14,8 +14,6 @@ a change of the recipe costs only what it changes.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.schema import Preference
 from boresight.data.write import write
 from boresight.llm.client import Stopped
@@ -63,7 +61,7 @@ def run(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -
         UserError: unreadable prompts, or not one pair.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", recipe.to_yaml())
+    write_text(folder / "config.yaml", recipe.to_yaml())
     endpoints = used_endpoints(recipe)
     with Session(
         folder / "ledger.sqlite", endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
@@ -80,7 +78,7 @@ def run(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -
         over = session.client.over_budget
         costs, spent = session.ledger.costs(), session.ledger.spent()
         text = card(recipe, tally, pairs, sieve, costs, spent, session.unpriced, over)
-        write_whole(folder / "card.md", text)
+        write_text(folder / "card.md", text)
         if sieve.counts:
             say(f"left out: {sieve.say()}", highlight=False, markup=False)
         if over:
@@ -119,15 +117,13 @@ def _stages(
 
 def _written(judged: Iterator[Judged], path: Path, tally: Tally) -> Iterator[Judged]:
     """The rows as they pass, each counted and written to a file that appears when all have."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in judged:
             tally.add(row)
             line = {"id": row.prompt.id, "prompt": row.prompt.prompt, "flipped": row.flipped}
             answers = [_record(scored) for scored in row.scored]
-            file.write(json.dumps({**line, "answers": answers}, ensure_ascii=False) + "\n")
+            file.write(json_line({**line, "answers": answers}))
             yield row
-    os.replace(temporary, path)
 
 
 def _record(scored: Scored) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from boresight.core.files import write_json
 from boresight.data.reading.generated import read_generated
 from boresight.experiments.study.plan import Job, load_plan
 from boresight.experiments.study.read import read
 from boresight.experiments.study.results import compared
-from boresight.experiments.study.storage import Outcome, Study, write_json
+from boresight.experiments.study.storage import Outcome, Study
 
 PLAN = Path(__file__).parents[3] / "recipes" / "study" / "plan-cpu.yaml"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from boresight.core.files import write_whole
+from boresight.core.files import write_text
 from boresight.experiments.study import preflight, storage
 from boresight.experiments.study.figures import Drawn, drawn, standalone
 from boresight.experiments.study.metrics import METRICS
@@ -108,9 +108,9 @@ def write(study: Study) -> Path:
     folder = study.report
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in told.figures:
-        write_whole(folder / "figures" / f"{figure.name}.svg", standalone(figure))
-    write_whole(folder / "results.csv", comma_separated(study, found, results))
-    write_whole(folder / "results.md", markdown(study, told))
+        write_text(folder / "figures" / f"{figure.name}.svg", standalone(figure))
+    write_text(folder / "results.csv", comma_separated(study, found, results))
+    write_text(folder / "results.md", markdown(study, told))
     write_page(folder / "index.html", render(study, found, told))
     return folder / "index.html"
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from boresight.core.errors import UserError
+from boresight.core.files import write_json
 from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.experiments.study import storage
@@ -74,7 +75,7 @@ def attempt(study: Study, job: Job, console: Console, datasets: DatasetCache, le
         why = explained(error)
     finally:
         spent = before + time.monotonic() - started
-        storage.write_json(place / "spent.json", spent)
+        write_json(place / "spent.json", spent)
         gc.collect()  # or the last model stays while the next one is loaded
     outcome = Outcome(spent, f"failed: {why}" if why else "")
     study.close(job, outcome)
@@ -93,7 +94,7 @@ def carry_out(
         raise UserError(f"{arm.starts_from} with seed {job.seed}, from which it starts, is not finished.")
     recipe = study.recipe(job)
     if not (place / "check.json").exists():
-        storage.write_json(place / "check.json", look(recipe, datasets))
+        write_json(place / "check.json", look(recipe, datasets))
     with Steps(console, lead) as steps:
         run_to_end(recipe, study.run(job), own, [steps], datasets=datasets)
     if study.answers(job) and not (place / "answers.jsonl").exists():

@@ -23,7 +23,7 @@ import yaml
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import write_json, write_text
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import Job, Plan
 from boresight.reports.facts import flat
@@ -84,11 +84,6 @@ class Study:
         write_json(self.place(job) / "outcome.json", asdict(outcome))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
 def read_json(path: Path) -> Any:
     """What `write_json` wrote; None where there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -111,7 +106,7 @@ def open_folder(plan: Plan, here: Path, folder: Path) -> Study:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "environment.json", environment())
-    write_whole(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
     return Study(plan, here, folder)
 
 

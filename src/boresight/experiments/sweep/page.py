@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from boresight.core.files import write_whole
+from boresight.core.files import write_text
 from boresight.experiments.sweep import table
 from boresight.experiments.sweep.confirm import Confirmed, confirmed, verdict
 from boresight.experiments.sweep.prune import read_curve
@@ -56,8 +56,8 @@ def write_sweep_page(sweep: Sweep) -> tuple[Path, list[str]]:
     said = [*verdict(sweep, tested), *_lost(found)]
     path = sweep.folder / "report.html"
     write_page(path, render(sweep, found, tested, said))
-    write_whole(sweep.folder / "table.md", table.markdown(sweep, found, tested, said))
-    write_whole(sweep.folder / "trials.csv", table.comma_separated(sweep, found))
+    write_text(sweep.folder / "table.md", table.markdown(sweep, found, tested, said))
+    write_text(sweep.folder / "trials.csv", table.comma_separated(sweep, found))
     return path, said
 
 

@@ -7,14 +7,13 @@ completion that is None (its generation failed) is missing and counted, never wr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_whole
+from boresight.core.files import write_jsonl
 from boresight.stats.intervals import (
     Interval,
     cluster_bootstrap,
@@ -92,9 +91,8 @@ class CountdownResult:
         }
 
     def write(self, path: str | Path) -> None:
-        """Save the problems with completions and scores as JSONL; the file appears whole or not at all."""
-        lines = (json.dumps(result.as_dict(), ensure_ascii=False) + "\n" for result in self.problems)
-        write_whole(Path(path), "".join(lines))
+        """Save the problems with completions and scores as JSON Lines, atomically."""
+        write_jsonl(Path(path), (result.as_dict() for result in self.problems))
 
 
 def evaluate_completions(
