@@ -1,10 +1,8 @@
-"""The embedded model: built once, whole or not at all, and really SmolLM2."""
+"""The embedded model: really SmolLM2, in a folder that any loader reads."""
 
 from __future__ import annotations
 
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -23,34 +21,6 @@ def test_a_missing_wheel_names_the_command(monkeypatch):
 def test_the_cache_follows_xdg(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert starter.cache_folder() == tmp_path / "boresight"
-
-
-def test_an_interrupted_build_leaves_nothing(tmp_path):
-    def interrupted(target):
-        (target / "config.json").touch()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        starter.build_once(tmp_path / "made", interrupted)
-    assert not list(tmp_path.iterdir())
-
-
-def test_two_builders_at_once_make_one_whole_folder(tmp_path):
-    """Both are inside their build at the same time: the first rename wins, the second is discarded."""
-    both_inside = threading.Barrier(2)
-
-    def build(target):
-        both_inside.wait(timeout=10)
-        for name in ("a", "b"):
-            (target / name).write_text(threading.current_thread().name)
-
-    with ThreadPoolExecutor(2) as pool:
-        builders = [pool.submit(starter.build_once, tmp_path / "made", build) for _ in range(2)]
-    for builder in builders:
-        builder.result()  # the second one does not fail for being second
-    assert [f.name for f in tmp_path.iterdir()] == ["made"]
-    a, b = ((tmp_path / "made" / name).read_text() for name in ("a", "b"))
-    assert a == b  # one builder's files, not a mixture
 
 
 @pytest.mark.starter

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.files import atomic_folder
 from boresight.export.plan import Form, notes, plan_of
 
 
@@ -22,21 +23,18 @@ def export(run: Path, to: Path, form: Form, dtype: str, console: Console) -> Pat
     """
     from boresight.export.card import write_card
     from boresight.export.weights import size_in_mb, write_adapter, write_merged
-    from boresight.models.embedded.starter import build_once
 
     plan = plan_of(run, form, dtype)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 
-    def build(folder: Path) -> None:
+    with atomic_folder(to, replace=False) as folder:
         drift = write_merged(plan, folder) if form == "merged" else write_adapter(plan, folder)
         if drift is not None:
             console.print(drift.sentence, markup=False, highlight=False)
         write_card(plan, drift, folder, to.name)
         for file in folder.iterdir():
             file.chmod(0o644)  # weights are written for their owner alone
-
-    build_once(to, build)
     for note in notes(plan):
         console.print(note, markup=False, highlight=False)
     console.print(f"exported: {to} ({size_in_mb(to):,.0f} MB)", markup=False, highlight=False)

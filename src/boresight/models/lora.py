@@ -6,9 +6,6 @@ Source: Hu et al. 2021 (arXiv 2106.09685); the implementation is PEFT's.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from boresight.config.lora import LoraConfig
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
@@ -97,23 +95,14 @@ def save(
 ) -> None:
     """Write the adapters alone, or the whole model where it has none, as safetensors.
 
-    The folder appears complete or not at all, and replaces an older one of that name. `weights` by name
-    stand in for the model's own.
+    The folder is written atomically and replaces an older one of that name. `weights` by name stand in for
+    the model's own.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(Path(folder)) as temporary:
         with quiet_bars():
             _write(model, temporary, weights)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        temporary.chmod(0o755)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:

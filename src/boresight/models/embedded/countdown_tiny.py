@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ CHAT_TEMPLATE = (
 
 def path(seed: int = 0) -> Path:
     """Folder with the untrained model, built on first use; the seed draws its weights."""
-    from boresight.models.embedded.starter import build_once, cache_folder
+    from boresight.models.embedded.starter import cache_folder
 
     folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
     if not folder.is_dir():
-        build_once(folder, lambda target: build(target, seed))
+        with atomic_folder(folder, replace=False) as target:
+            build(target, seed)
     return folder
 
 

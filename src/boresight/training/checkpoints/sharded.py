@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from boresight.core.files import flush_to_disk, replace_folder
 from boresight.training.distributed import collectives
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -55,13 +55,9 @@ def save_shards(
     everyones = {name: digest for some in collectives.gather(hashes) for name, digest in some.items()}
     if collectives.is_first():
         state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
-        with (part / "state.json").open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())  # the shards' writer has done so with its own
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        flush_to_disk(part / "state.json")  # the shards' writer has done so with its own
+        replace_folder(part, folder)
     collectives.wait()
 
 
