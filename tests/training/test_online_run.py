@@ -90,11 +90,14 @@ def test_a_completion_that_a_reward_raises_on_is_told_kept_and_missing(place, ca
 
 def test_a_resumed_run_forgets_failures_of_steps_that_it_repeats(tmp_path):
     for step in (1, 2, 3):
-        failure = {"id": "p", "function": "f", "error": "E", "completion": "c"}
+        failure = {"id": "p", "function": "f", "error": "E", "completion": "two\u2028lines"}
         reward_failures.keep(tmp_path, step, [failure])
+    kept = (tmp_path / reward_failures.FILE).read_text(encoding="utf-8").split("\n")[:2]
+    with (tmp_path / reward_failures.FILE).open("a") as file:
+        file.write('{"step": 2, "torn')
     rewind(tmp_path, 2)
-    lines = (tmp_path / reward_failures.FILE).read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    assert (tmp_path / reward_failures.FILE).read_text(encoding="utf-8") == "\n".join([*kept, ""])
+    assert [json.loads(line)["step"] for line in kept] == [1, 2]
 
 
 @pytest.mark.parametrize("method", ["rloo", "xpo"])

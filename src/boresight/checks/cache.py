@@ -11,7 +11,7 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.core.files import write_text
 from boresight.data.reading.files import sha256
-from boresight.findings.finding import Finding, from_json
+from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
@@ -58,7 +58,7 @@ def read(key: str) -> Looked | None:
     """What was kept under `key`; None when there is nothing, or nothing that can be read."""
     try:
         raw = json.loads(_file(key).read_text(encoding="utf-8"))
-        return Looked([from_json(line) for line in raw.pop("findings")], **raw)
+        return Looked([from_dict(found) for found in raw.pop("findings")], **raw)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -66,7 +66,7 @@ def read(key: str) -> Looked | None:
 def write(key: str, looked: Looked) -> None:
     """Keep `looked`; where the cache folder cannot be written, nothing is kept and nothing is lost."""
     kept = {name: value for name, value in vars(looked).items() if name != "findings"}
-    kept["findings"] = [finding.as_json() for finding in looked.findings]
+    kept["findings"] = [finding.as_dict() for finding in looked.findings]
     file = _file(key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

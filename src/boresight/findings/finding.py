@@ -8,7 +8,6 @@ which is the order of their causes: what explains more comes first.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -45,16 +44,13 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.severity}: {self.name}: {self.why} {self.fix}"
 
-    def as_json(self) -> str:
-        """One line for `findings.jsonl`."""
-        return json.dumps(
-            asdict(self) | {"numbers": dict(self.numbers), "link": self.link}, ensure_ascii=False
-        )
+    def as_dict(self) -> dict[str, Any]:
+        """One line of `findings.jsonl`."""
+        return asdict(self) | {"numbers": dict(self.numbers), "link": self.link}
 
 
-def from_json(line: str) -> Finding:
-    """A finding back from its line."""
-    raw = json.loads(line)
+def from_dict(raw: dict[str, Any]) -> Finding:
+    """Inverse of `Finding.as_dict`. Raises KeyError, TypeError or AttributeError for anything else."""
     known = {key: raw[key] for key in ("name", "severity", "why", "fix", "count", "step")}
     return Finding(**known, rows=tuple(raw["rows"]), numbers=tuple(raw["numbers"].items()))
 

@@ -6,14 +6,15 @@ monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
 from boresight.findings import live_checks
-from boresight.findings.finding import Finding, checks_of, from_json
+from boresight.findings.finding import Finding, checks_of, from_dict
 from boresight.findings.history import History
 from boresight.findings.printing import STYLES
 
@@ -56,7 +57,7 @@ class Monitor:
 
     def replay(self, folder: Path) -> None:
         """Take the lines that a run folder holds already, so that a resumed run is watched as one."""
-        for line in read_lines(folder / "metrics.jsonl"):
+        for line in read_jsonl(folder / "metrics.jsonl"):
             split = line.get("split")
             if split in self.history.series and isinstance(line.get("step"), int):
                 numbers = {k: v for k, v in line.items() if k not in ("step", "split")}
@@ -80,8 +81,7 @@ class Watch:
     def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
         """Take one line of metrics, as `Tracker.log` gets it."""
         for finding in self._monitor.see(step, split, numbers):
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(finding.as_json() + "\n")
+            append_jsonl(self._file, [finding.as_dict()])
             told = f"step {step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
             self._tracker.say(told, STYLES[finding.severity])
             if self._stop and finding.severity == "error":
@@ -95,33 +95,14 @@ def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int
 
 
 def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
-    """Write `findings.jsonl` whole or not at all."""
-    part = folder / f".{FILE}.part"
-    part.write_text("".join(finding.as_json() + "\n" for finding in findings), encoding="utf-8")
-    part.replace(folder / FILE)
+    """Write `findings.jsonl`, atomically."""
+    write_jsonl(folder / FILE, (finding.as_dict() for finding in findings))
 
 
 def read_findings(folder: Path) -> list[Finding]:
     """Findings that a run folder holds; lines that cannot be read are left out."""
     found = []
-    for line in read_lines(folder / FILE):
-        try:
-            found.append(from_json(json.dumps(line)))
-        except (KeyError, TypeError, AttributeError):
-            continue
-    return found
-
-
-def read_lines(file: Path) -> list[dict]:
-    """JSON objects of a file, one a line; without a file none, without what is broken."""
-    if not file.is_file():
-        return []
-    found = []
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict):
-            found.append(line)
+    for line in read_jsonl(folder / FILE):
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            found.append(from_dict(line))
     return found

@@ -17,6 +17,7 @@ import yaml
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.files import read_jsonl
 from boresight.core.printable import Shown
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
@@ -206,17 +207,7 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
 
 def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     bad: list[int] = []
-    for number, text in enumerate(_text(path).splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            line = None
-        if isinstance(line, dict):
-            yield line
-        else:
-            bad.append(number)
+    yield from read_jsonl(path, bad)
     if bad:
         where = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, first line {bad[0]},"
         notes.append(f"{path.name}: {where} could not be read and is left out.")

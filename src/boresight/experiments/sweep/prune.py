@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from boresight.core.files import read_jsonl
 from boresight.experiments.sweep.recipe import PruneSection
 
 Curve = dict[int, float]
@@ -53,13 +53,8 @@ def value_at(curve: Curve, rows: int) -> float:
 
 def read_curve(run: Path, metric: str, batch: int) -> Curve:
     """The held-out curve of a run so far, without the start model."""
-    path = run / "metrics.jsonl"
     curve: Curve = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue  # a line that is being written
+    for line in read_jsonl(run / "metrics.jsonl"):
         value = line.get(metric)
         if line.get("split") == "eval" and line["step"] > 0 and value is not None:
             curve[line["step"] * batch] = value

@@ -7,6 +7,7 @@ the step. The reference is computed anew from the start model, before the checkp
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import remove_leftovers
+from boresight.core.files import read_jsonl, remove_leftovers, write_jsonl
 from boresight.core.lock import RunLock
 from boresight.training.checkpoints import checkpoint
 from boresight.training.logging import reward_failures
@@ -96,20 +97,8 @@ def rewind(folder: Path, step: int) -> None:
         if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
             shutil.rmtree(newer)
     for path in (folder / "metrics.jsonl", folder / generations.FILE, folder / reward_failures.FILE):
-        if not path.is_file():
-            continue
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
-        part = path.with_suffix(".part")
-        part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        part.replace(path)
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # the torn last line of a killed run
+        if path.is_file():
+            write_jsonl(path, (line for line in read_jsonl(path) if line.get("step", math.inf) <= step))
 
 
 def _same(folder: Path, what: str, old: Any, new: Any) -> None:

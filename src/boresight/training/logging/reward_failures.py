@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from boresight.core.files import append_jsonl
 
 FILE = "reward-failures.jsonl"
 SHOWN = 200
@@ -13,10 +14,8 @@ SHOWN = 200
 
 
 def keep(run: Path, step: int, failures: Sequence[dict[str, Any]]) -> str:
-    """Append a line a failure to the run's file; returns the sentence that tells of them."""
-    with (run / FILE).open("a", encoding="utf-8") as file:
-        for failure in failures:
-            file.write(json.dumps({"step": step, **failure}, ensure_ascii=False) + "\n")
+    """Append one line per failure to the run's file; returns a summary sentence."""
+    append_jsonl(run / FILE, ({"step": step, **failure} for failure in failures))
     return f"step {step}: {told(failures)}; all are in {run / FILE}"
 
 

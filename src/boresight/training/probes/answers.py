@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config.recipe import EvaluateSection, Recipe
+from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Prompt, prompt_of
 from boresight.data.reading.split import half, read_data
 from boresight.data.stop_tokens import stop_token_ids
@@ -58,12 +58,14 @@ def write(run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequ
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))
-    with (run / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for prompt, old, new in answered:
-            line = {"id": prompt.id, "prompt": prompt.prompt, "before": old, "after": new}
-            file.write(json.dumps(line | _checks(prompt, old, new), ensure_ascii=False) + "\n")
-    checked = [(p.id, p.meta, old, new) for p, old, new in answered if evaluation.checkable(p.meta)]
+    write_jsonl(run / "samples.jsonl", [_line(*answers) for answers in answered])
+    checked = [(q.id, q.meta, old, new) for q, old, new in answered if evaluation.checkable(q.meta)]
     return evaluation.compare(*zip(*checked, strict=True)) if checked else []
+
+
+def _line(prompt: Prompt, old: str, new: str) -> dict[str, Any]:
+    line = {"id": prompt.id, "prompt": prompt.prompt, "before": old, "after": new}
+    return line | _checks(prompt, old, new)
 
 
 def _checks(prompt: Prompt, old: str, new: str) -> dict[str, dict[str, bool]]:

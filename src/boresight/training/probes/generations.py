@@ -6,7 +6,6 @@ answers changed on the way.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from boresight.config.recipe import Recipe
+from boresight.core.files import append_jsonl
 from boresight.core.schema import Prompt
 from boresight.data.chat import encode_prompt
 from boresight.data.stop_tokens import stop_token_ids
@@ -47,11 +47,11 @@ class AnswerProbe:
         return measured(pairs)
 
     def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
-        with (self.folder / FILE).open("a", encoding="utf-8") as file:
-            for id, drawn in answers:
-                text = self.tokenizer.decode(drawn.ids, skip_special_tokens=True).strip()
-                line = {"step": step, "id": id, "answer": text, "finish": drawn.finish}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        lines = []
+        for id, drawn in answers:
+            text = self.tokenizer.decode(drawn.ids, skip_special_tokens=True).strip()
+            lines.append({"step": step, "id": id, "answer": text, "finish": drawn.finish})
+        append_jsonl(self.folder / FILE, lines)
 
 
 def answer_probe(
