@@ -97,7 +97,7 @@ def all_good(server: FakeServer, lines: Lines) -> tuple[Lines, Lines, str]:
 
 
 def _jsonl(lines: Lines) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
 def _json(value: Any) -> bytes:

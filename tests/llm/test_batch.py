@@ -111,6 +111,12 @@ def test_a_refused_batch_says_why(tmp_path: Path) -> None:
             ask(server, tmp_path / "l.sqlite", requests(server.url, 3))
 
 
+def test_a_line_separator_inside_an_answer_ends_no_line(tmp_path: Path) -> None:
+    with FakeServer(answer=lambda body, digest: "one\u2028two\x85three") as server:
+        (reply,), _ = ask(server, tmp_path / "l.sqlite", requests(server.url, 1))
+    assert reply.text == "one\u2028two\x85three"
+
+
 @pytest.mark.parametrize("lost_id", [False, True])
 def test_a_batch_is_found_again_after_a_crash_and_not_bought_twice(tmp_path: Path, lost_id: bool) -> None:
     """`lost_id`: the process died between the server's making of the batch and the note of its id."""

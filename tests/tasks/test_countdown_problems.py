@@ -91,13 +91,14 @@ def test_asking_for_more_than_there_are_says_how_many_there_are():
     "row",
     [
         {"nums": [30, 100, 93], "target": 23},
+        {"nums": [30, 100, 93], "target": 23, "note": "no line ends\u2028here"},
         {"numbers": [30, 100, 93], "target": 23, "prompt": "…"},
         {"input": "30,100,93", "output": "23"},
     ],
 )
 def test_public_layouts(tmp_path, row):
     file = tmp_path / "problems.jsonl"
-    file.write_text(json.dumps(row) + "\n\n" + json.dumps({**row, "id": "mine"}) + "\n")
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n" + json.dumps({**row, "id": "mine"}) + "\n")
     first, second = read_problems(file)
     assert first.numbers == (30, 100, 93) and first.target == 23
     assert (first.id, second.id) == ("row-1", "mine")

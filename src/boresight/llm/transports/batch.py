@@ -149,7 +149,8 @@ class BatchTransport(OpenAITransport):
         results: dict[str, dict[str, Any]] = {}
         for file in filter(None, (state.output_file_id, state.error_file_id)):
             content = await self._call(lambda file=file: self._client.files.content(file))
-            for line in self._clean(content.content.decode("utf-8", "replace")).splitlines():
+            # Not splitlines: answers may hold U+2028 and its like, which it takes for ends of lines.
+            for line in self._clean(content.content.decode("utf-8", "replace")).split("\n"):
                 if line.strip():
                     result = json.loads(line)
                     results[result["custom_id"]] = result

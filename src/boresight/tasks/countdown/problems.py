@@ -162,7 +162,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         rows = _parse_json(text, str(path))
         rows = rows if isinstance(rows, list) else [rows]
     else:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         rows = [_parse_json(line, f"{path}, row {number}") for number, line in enumerate(lines, start=1)]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
