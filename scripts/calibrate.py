@@ -17,7 +17,7 @@ import typer
 
 from boresight.checks.forecast import calibration
 from boresight.checks.inputs import make_skeleton, make_tokenizer, size_of
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.reports.read_run import RunData, read_run
@@ -40,7 +40,7 @@ def main(
 
 def curve_of(run: RunData, data: str) -> dict:
     """One line of the file. Raises `UserError` when the run has no held-out margins."""
-    recipe = parse_recipe(dict(run.config), run.name)
+    recipe = Recipe.parse(dict(run.config), run.name)
     sums = {0: 0.0} | {int(line["step"]): line.get("lr_sum") for line in run.train}
     measured = {int(line["step"]): line for line in run.eval if line.get("margin") is not None}
     points = [

@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from boresight.config import recipe
-from boresight.config.recipe import load_recipe
+from boresight.config.recipe import Recipe
 from boresight.config.section import fields
 from boresight.core.errors import UserError
-from boresight.evaluation.recipe import load_evaluation
-from boresight.experiments.study.plan import load_plan
-from boresight.experiments.sweep.recipe import load_sweep
-from boresight.synthesis.recipe import load_synthesis
+from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.experiments.study.plan import Plan
+from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.synthesis.recipe import SynthesisRecipe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
@@ -27,11 +27,11 @@ def recipe_file(tmp_path):
 
 
 READERS = {
-    "train": load_recipe,
-    "evaluate": load_evaluation,
-    "synthesize": load_synthesis,
-    "sweep": load_sweep,
-    "study": load_plan,
+    "train": Recipe.load,
+    "evaluate": EvaluationRecipe.load,
+    "synthesize": SynthesisRecipe.load,
+    "sweep": SweepRecipe.load,
+    "study": Plan.load,
 }
 
 
@@ -52,7 +52,7 @@ def test_there_are_recipes():
 
 
 def test_overrides_reach_every_level_and_yaml_scientific_notation_is_a_number(recipe_file):
-    recipe = load_recipe(recipe_file, ["method.beta=0.3", "optim.lr=2e-6", "model.lora.r=4", "data.limit=7"])
+    recipe = Recipe.load(recipe_file, ["method.beta=0.3", "optim.lr=2e-6", "model.lora.r=4", "data.limit=7"])
     assert recipe.method.beta == 0.3
     assert recipe.optim.lr == 2e-6
     assert recipe.model.lora.r == 4
@@ -60,10 +60,10 @@ def test_overrides_reach_every_level_and_yaml_scientific_notation_is_a_number(re
 
 
 def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
-    recipe = load_recipe(recipe_file, ["model.lora={}"])
+    recipe = Recipe.load(recipe_file, ["model.lora={}"])
     again = tmp_path / "resolved.yaml"
     again.write_text(recipe.to_yaml())
-    assert load_recipe(again) == recipe
+    assert Recipe.load(again) == recipe
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
 )
 def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
     with pytest.raises(UserError, match=None) as caught:
-        load_recipe(recipe_file, [override])
+        Recipe.load(recipe_file, [override])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not str(caught.value).endswith("?.")
@@ -92,16 +92,16 @@ def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
 
 def test_steps_and_epochs_together_are_refused(recipe_file):
     with pytest.raises(UserError, match="both set; keep one"):
-        load_recipe(recipe_file, ["train.steps=3", "train.epochs=1"])
+        Recipe.load(recipe_file, ["train.steps=3", "train.epochs=1"])
 
 
 def test_missing_file_and_broken_yaml(tmp_path):
     with pytest.raises(UserError, match="no such recipe"):
-        load_recipe(tmp_path / "none.yaml")
+        Recipe.load(tmp_path / "none.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: 1\nb: [1, 2\nc: 3\n")
     with pytest.raises(UserError, match=r"broken.yaml: not valid YAML at line \d"):
-        load_recipe(broken)
+        Recipe.load(broken)
 
 
 def test_every_field_is_documented():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boresight.cli import main
-from boresight.config.recipe import load_recipe
+from boresight.config.recipe import Recipe
 from tests.test_layers import LEVEL
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_there_are_commands():
 def test_recipes_and_overrides_in_the_readme_parse(command):
     words = command.split()[1:]
     overrides = [word for word in words[1:] if "=" in word]
-    assert load_recipe(ROOT / words[0], overrides)
+    assert Recipe.load(ROOT / words[0], overrides)
 
 
 def test_every_verb_exists(capsys):

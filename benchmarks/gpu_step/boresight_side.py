@@ -19,7 +19,7 @@ from preference.boresight_side import InOrder
 from rich.console import Console
 
 from boresight import methods
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     rate = gemm_rate(job["device"], getattr(torch, job["dtype"]))
-    recipe = parse_recipe(recipe_of(job))
+    recipe = Recipe.parse(recipe_of(job))
     policy = load_model(job["model"], device=job["device"])
     if recipe.model.lora is not None:
         policy = attach(policy, recipe.model.lora, seed=0)

@@ -24,7 +24,7 @@ import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from boresight import methods  # noqa: E402
-from boresight.config.recipe import parse_recipe  # noqa: E402
+from boresight.config.recipe import Recipe  # noqa: E402
 from boresight.data.rows import Completion, Row  # noqa: E402
 from boresight.models.load import load_model, load_tokenizer  # noqa: E402
 from boresight.models.lora import attach  # noqa: E402
@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     rate = gemm_rate()
-    recipe = parse_recipe(recipe_of(job))
+    recipe = Recipe.parse(recipe_of(job))
     policy = load_model(job["model"], device="cpu")
     if recipe.model.lora is not None:
         policy = attach(policy, recipe.model.lora, seed=0)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from boresight.config.base import BaseRecipe
     from boresight.reports.compare import Comparison
     from boresight.reports.read_run import RunData
     from boresight.runs.evaluate import Evaluation
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Recipe = str | Path | Mapping[str, Any]
 """A YAML file, or what stands in one."""
+R = TypeVar("R", bound="BaseRecipe")
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder
             as `run` goes on.
     """
-    from boresight.config.recipe import parse_recipe
+    from boresight.config import recipe as training
     from boresight.core.errors import UserError
     from boresight.reports.read_run import read_run
     from boresight.runs.train import default_folder
@@ -70,7 +72,7 @@ def train(
 
     if resume and run is None:
         raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
-    chosen = parse_recipe(*_raw(recipe, sections))
+    chosen = _parsed(training.Recipe, recipe, sections)
     folder = Path(run) if run else default_folder(_named(recipe, chosen.method_name))
     run_recipe(chosen, folder, _console(quiet), resume=resume)
     return read_run(folder)
@@ -92,10 +94,10 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
     Raises:
         UserError: a mistake in the recipe. Data or a model that cannot be read become a finding.
     """
-    from boresight.config.recipe import parse_recipe
+    from boresight.config import recipe as training
     from boresight.runs.preflight import preflight
 
-    return preflight(parse_recipe(*_raw(recipe, sections)), rows=rows)
+    return preflight(_parsed(training.Recipe, recipe, sections), rows=rows)
 
 
 def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
@@ -136,11 +138,11 @@ def evaluate(
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.
     """
-    from boresight.evaluation.recipe import parse_evaluation
+    from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_any as run_evaluation
     from boresight.runs.train import default_folder
 
-    chosen = parse_evaluation(*_raw(recipe, sections))
+    chosen = _parsed(EvaluationRecipe, recipe, sections)
     folder = Path(run) if run else default_folder(_named(recipe, "evaluation"))
     return run_evaluation(chosen, folder, _console(quiet))
 
@@ -165,12 +167,12 @@ def synthesize(
     Raises:
         UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
     """
-    from boresight.synthesis.recipe import parse_synthesis
+    from boresight.synthesis.recipe import SynthesisRecipe
     from boresight.synthesis.run import run as make
 
-    raw, source = _raw(recipe, sections)
+    chosen = _parsed(SynthesisRecipe, recipe, sections)
     folder = Path(run) if run else Path("runs") / _named(recipe, "synthetic").stem
-    return make(parse_synthesis(raw, source), folder, _console(quiet))
+    return make(chosen, folder, _console(quiet))
 
 
 def report(run: str | Path) -> RunData:
@@ -204,13 +206,11 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
     return write_comparison([Path(run) for run in runs], Path(out))
 
 
-def _raw(recipe: Recipe, sections: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """A recipe as dictionaries with `sections` merged in, and what to call it in errors."""
-    from boresight.config.section import read_raw
-
+def _parsed(kind: type[R], recipe: Recipe, sections: Mapping[str, Any]) -> R:
+    """A recipe of a kind, checked, with `sections` merged in."""
     if isinstance(recipe, Mapping):
-        return _merged(recipe, sections), "recipe"
-    return _merged(read_raw(recipe), sections), str(recipe)
+        return kind.parse(_merged(recipe, sections))
+    return kind.parse(_merged(kind.read(recipe), sections), str(recipe))
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from boresight.checks.forecast import forecast
 from boresight.checks.run import initial_loss, method, model, reward
 from boresight.checks.run.method import Setting
 from boresight.checks.run.model import Wiring
-from boresight.config.recipe import Recipe, parse_recipe
-from boresight.config.section import apply_override
+from boresight.config.dotted import apply_override
+from boresight.config.recipe import Recipe
 from boresight.core.schema import Preference
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn, wire_stop_tokens
@@ -113,7 +113,7 @@ def recipe(name: str = "dpo", *settings: str, **sections: dict[str, Any]) -> Rec
     }
     for setting in settings:
         apply_override(raw, setting)
-    return parse_recipe(raw)
+    return Recipe.parse(raw)
 
 
 END = EndOfTurn("<end>", 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boresight.checks.forecast.forecast import sigmoid_loss
-from boresight.config.recipe import load_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs.preflight import preflight
 
@@ -48,7 +48,7 @@ def _unreachable(recipe):
 
 
 def checked(name, *overrides):
-    recipe = load_recipe(STUDY / f"{name}.yaml", list(overrides))
+    recipe = Recipe.load(STUDY / f"{name}.yaml", list(overrides))
     return preflight(recipe, rows=recipe.data.limit)
 
 

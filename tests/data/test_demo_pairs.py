@@ -12,7 +12,7 @@ from boresight.data import demo
 from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TRAIN_TOPICS, prompts
 from boresight.data.reading.load import read
 from boresight.synthesis.pairs import lengths
-from boresight.synthesis.recipe import load_synthesis as load_recipe
+from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.tasks.constraints.constraint import Constraint
 from boresight.tasks.constraints.evaluation import check_answer
 
@@ -43,7 +43,7 @@ def test_length_alone_does_not_tell_chosen_from_rejected(shipped):
 def test_pairs_are_as_the_recipe_makes_them(shipped):
     """At most `per_prompt` a prompt, of like length, from its one source, no answer twice."""
     pairs, _ = shipped
-    recipe = load_recipe(ROOT / "recipes/synth-demo.yaml")
+    recipe = SynthesisRecipe.load(ROOT / "recipes/synth-demo.yaml")
     per_prompt = Counter(pair.prompt[0]["content"] for pair in pairs)
     assert max(per_prompt.values()) == recipe.pairs.per_prompt
     used = [pair.meta[f"{side}_from"]["response"] for pair in pairs for side in ("chosen", "rejected")]

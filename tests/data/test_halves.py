@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.schema import Preference
 from boresight.data.prepare import DatasetCache, prepare
 from boresight.data.reading.split import half
@@ -33,7 +33,7 @@ def recipe(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def make(seed, which=None, split_seed=7):
-        return parse_recipe(
+        return Recipe.parse(
             {
                 "method": {"name": "dpo"},
                 "data": {
@@ -72,7 +72,7 @@ def test_rows_of_a_separate_held_out_file_that_are_not_measured_are_counted(reci
     data = {"train": str(tmp_path / "pairs.jsonl"), "eval": str(tmp_path / "pairs.jsonl")}
     whole = recipe(0).to_dict()
     for rows in (12, 60):
-        changed = parse_recipe({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
+        changed = Recipe.parse({**whole, "data": {**whole["data"], **data, "eval_rows": rows}})
         prepare(DatasetCache().of(changed, "preference"), tiny_tokenizer(), Console(file=said, width=200))
     assert said.getvalue().count("data.eval_rows is the limit") == 1
     assert "held out: 12 of 60 rows are measured" in said.getvalue()

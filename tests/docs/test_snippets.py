@@ -23,7 +23,6 @@ import yaml
 
 from boresight.cli import main
 from boresight.config.recipe import Recipe
-from boresight.config.section import read_raw
 from boresight.data import layouts
 from boresight.data.reading.detect import fitting
 from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
@@ -184,7 +183,7 @@ def parse(words: Sequence[str]) -> None:
     parsed = command.make_context(command.name, rest)
     recipe = parsed.params.get("recipe")
     if command.name in ("train", "check") and recipe and "--resume" not in words:
-        read_raw(recipe, parsed.params.get("overrides"))
+        Recipe.read(recipe, parsed.params.get("overrides"))
 
 
 def unknown_keys(model: Any, raw: dict[str, Any], prefix: str = "") -> list[str]:

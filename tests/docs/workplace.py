@@ -20,17 +20,13 @@ import pytest
 import torch
 
 import boresight
-from boresight import api, methods
-from boresight.config import recipe, section
-from boresight.config.section import apply_override, read_raw
+from boresight import methods
+from boresight.config.base import BaseRecipe
+from boresight.config.dotted import apply_override
 from boresight.data import layouts
 from boresight.data.reading import generated
-from boresight.evaluation import recipe as evaluation_recipe
-from boresight.experiments.study import plan
-from boresight.experiments.sweep import recipe as sweep_recipe
 from boresight.runs import train
 from boresight.scorers import judges
-from boresight.synthesis import recipe as synthesis_recipe
 from boresight.tasks.countdown import generate
 from tests.docs.snippets import ROOT
 from tests.tiny import SPECIAL, tiny_model, tiny_tokenizer
@@ -174,9 +170,8 @@ def standing_in(folder: Path) -> Iterator[None]:
         patch.setenv("OPENAI_API_KEY", "none")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "path", [*sys.path, str(folder)])
-        for reader in (section, recipe, evaluation_recipe, synthesis_recipe, sweep_recipe, plan, api):
-            small = lambda path, overrides=None: smaller(read_raw(path, overrides))  # noqa: E731
-            patch.setattr(reader, "read_raw", small, raising=False)
+        read = BaseRecipe.read
+        patch.setattr(BaseRecipe, "read", lambda path, overrides=None: smaller(read(path, overrides)))
         number = count(1)
         patch.setattr(generated, "generate", lambda n, **how: generate(min(n, 24), **how))
         patch.setattr(train, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")

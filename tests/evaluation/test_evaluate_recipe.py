@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from boresight.core.errors import UserError
-from boresight.evaluation.recipe import load_evaluation, parse_evaluation
+from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.scorers import judges
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,17 +21,23 @@ def raw(**changes):
 
 
 def test_the_recipe_that_comes_along_is_sound_and_takes_overrides():
-    found = load_evaluation(
+    found = EvaluationRecipe.load(
         ROOT / "recipes" / "eval-winrate.yaml", ["systems.trained.model=runs/x", "judge.batch=4"]
     )
     assert found.systems["trained"].model == "runs/x" and found.judge.batch == 4
-    assert found.judge_name == "reward_model"
+    assert judges.name_of(found.judge) == "reward_model"
 
 
 def test_what_is_written_down_is_read_back():
-    found = parse_evaluation(raw())
-    assert parse_evaluation(yaml.safe_load(found.to_yaml())) == found
+    found = EvaluationRecipe.parse(raw())
+    assert EvaluationRecipe.parse(yaml.safe_load(found.to_yaml())) == found
     assert found.judge.check == "constraint_met"
+
+
+def test_a_recipe_without_judge_and_countdown_is_refused():
+    given = {key: value for key, value in raw().items() if key != "judge"}
+    with pytest.raises(UserError, match="judge and countdown are both missing"):
+        EvaluationRecipe.parse(given)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def test_what_is_written_down_is_read_back():
 )
 def test_a_mistake_is_one_sentence(changes, message):
     with pytest.raises(UserError, match=message) as found:
-        parse_evaluation(raw(**changes))
+        EvaluationRecipe.parse(raw(**changes))
     assert "\n" not in str(found.value)
 
 
@@ -71,5 +78,5 @@ KEY = "sk-planted-0123456789abcdef"
 def test_a_key_in_the_judge_is_refused_and_not_quoted(name, judge):
     given = {"name": name, "endpoint": "https://host/v1", "model": "m", **judge}
     with pytest.raises(UserError, match="key_env") as found:
-        parse_evaluation(raw(judge=given))
+        EvaluationRecipe.parse(raw(judge=given))
     assert KEY not in str(found.value) and "\n" not in str(found.value)

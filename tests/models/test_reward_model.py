@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from boresight.config.lora import LoraConfig
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.models import lora as lora_of
 from boresight.models.load import load_model
 from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
@@ -97,7 +97,7 @@ def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
         "optim": {"lr": 0.01},
         "train": {"batch": 8, "steps": 20},
     }
-    run(parse_recipe(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
+    run(Recipe.parse(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
     numbers = json.loads((tmp_path / "run/evaluation.json").read_text())["metrics"]
     assert numbers[0]["name"] == "accuracy" and numbers[0]["after"]["value"] == 1.0
 

@@ -9,7 +9,7 @@ import pytest
 
 import boresight
 from boresight.checks.inputs import make_tokens, sample_rows
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.data import tokenize
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading import files
@@ -92,7 +92,7 @@ def test_a_run_reads_once_and_tokenizes_once(method, separate, place, counted):
 
 def test_a_run_whose_findings_are_known_reads_once(place, counted):
     opened, rendered = counted
-    recipe = parse_recipe(raw(place, "dpo"))
+    recipe = Recipe.parse(raw(place, "dpo"))
     preflight(recipe)
     opened.clear()
     rendered.clear()
@@ -105,7 +105,7 @@ def test_a_resumed_run_reads_once(place, counted):
     opened, rendered = counted
     recipe = raw(place, "dpo")
     recipe["train"] |= {"steps": 2, "save_every": 1}
-    recipe = parse_recipe(recipe)
+    recipe = Recipe.parse(recipe)
 
     def stop(step, split, numbers):
         if (step, split) == (2, "train"):
@@ -122,7 +122,7 @@ def test_a_resumed_run_reads_once(place, counted):
 def test_a_check_alone_tokenizes_a_sample(place, counted, monkeypatch):
     monkeypatch.setattr("boresight.checks.inputs.SAMPLE", 5)
     opened, rendered = counted
-    report = preflight(parse_recipe(raw(place, "dpo")))
+    report = preflight(Recipe.parse(raw(place, "dpo")))
     assert report.sampled == 5 and len(rendered) == 5 and set(opened.values()) == {1}
 
 
@@ -130,7 +130,7 @@ def test_a_run_finds_what_a_check_finds(place):
     """Same findings whether the rows are made for a check or for a run that follows."""
     raw_recipe = raw(place, "dpo")
     raw_recipe["data"]["max_length"] = 21  # some rows are too long
-    recipe, datasets = parse_recipe(raw_recipe), DatasetCache()
+    recipe, datasets = Recipe.parse(raw_recipe), DatasetCache()
     alone = make_tokens(recipe, DatasetCache().of(recipe, "preference"), tiny_tokenizer())
     data = datasets.of(recipe, "preference")
     data.rows(tiny_tokenizer()).train.outcomes()
@@ -146,6 +146,6 @@ def test_checks_see_the_ids_of_the_file(place):
     (place / "train.jsonl").write_text(
         "".join(json.dumps(line | {"prompt": f"{i}?"}) + "\n" for i in (1, 2, 3))
     )
-    data = DatasetCache().of(parse_recipe(raw(place, "dpo")), "preference")
+    data = DatasetCache().of(Recipe.parse(raw(place, "dpo")), "preference")
     assert [row.id for row in sample_rows(data, tiny_tokenizer())] == ["same"] * 3
     assert [row.id for row in data.rows(tiny_tokenizer()).train.outcomes()] == ["same", "same#2", "same#3"]

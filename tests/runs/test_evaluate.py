@@ -8,7 +8,7 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.evaluation.recipe import GenerateSection, SystemSection, load_evaluation, parse_evaluation
+from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
 from boresight.evaluation.systems import ask_server, generate, matched, prompts_of, read_answers
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run
@@ -42,7 +42,7 @@ def files(tmp_path):
 
 
 def recipe(files, **changes):
-    return parse_evaluation(
+    return EvaluationRecipe.parse(
         {
             "prompts": files["prompts"],
             "systems": {"old": {"answers": files["old"]}, "new": {"answers": files["new"]}},
@@ -99,7 +99,9 @@ def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, t
         write_report(tmp_path / "out")
     assert page.read_text() == before
     page.unlink()  # what the message names does it: the folder's own recipe, into the folder
-    run(load_evaluation(tmp_path / "out" / "config.yaml"), tmp_path / "out", Console(file=io.StringIO()))
+    run(
+        EvaluationRecipe.load(tmp_path / "out" / "config.yaml"), tmp_path / "out", Console(file=io.StringIO())
+    )
     assert page.read_text() == before
 
 
@@ -132,7 +134,7 @@ def test_prompts_come_from_the_first_systems_answers(files, tmp_path):
     b = jsonl(tmp_path / "b.jsonl", [{**row, "response": "y"} for row in reversed(rows)])
     judge = {"name": "checks", "check": f"{__name__}:length"}
     systems = {"a": {"answers": a}, "b": {"answers": b}}
-    said(parse_evaluation({"systems": systems, "judge": judge}), tmp_path / "out")
+    said(EvaluationRecipe.parse({"systems": systems, "judge": judge}), tmp_path / "out")
     (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
     assert (pair["lost"], pair["tied"]) == (3, 1), "matched by the prompt's text, not by place"
 
@@ -188,7 +190,7 @@ def test_a_server_answers_what_the_model_itself_answers(tmp_path):
     with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
         ask_server("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, quiet)
     with pytest.raises(UserError, match="base_url answers for a model"):
-        parse_evaluation(
+        EvaluationRecipe.parse(
             {
                 "systems": {n: {"answers": "x", "base_url": "http://x"} for n in "ab"},
                 "judge": {"name": "countdown"},

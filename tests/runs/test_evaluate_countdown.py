@@ -8,7 +8,7 @@ import pytest
 
 from boresight.cli import main
 from boresight.core.errors import UserError
-from boresight.evaluation.recipe import load_evaluation, parse_evaluation
+from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.tasks.countdown import prompt, score
 from boresight.tasks.countdown.problems import problem
 from tests.test_config import ROOT
@@ -126,16 +126,18 @@ def test_prompts_that_are_no_problems_are_named(place):
     from boresight.runs.evaluate import run_any
 
     jsonl(place / "talk.jsonl", [{"prompt": "Hello."}])
-    made = parse_evaluation({"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}})
+    made = EvaluationRecipe.parse(
+        {"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}}
+    )
     with pytest.raises(UserError, match=r"prompts, .*not a Countdown problem"):
         run_any(made, place / "out", Console(quiet=True))
 
 
 def test_the_recipe_that_comes_along_asks_for_what_it_says():
     greedy = ["generate.temperature=0", "countdown.samples=1", "countdown.pass_at=[1]"]
-    found = load_evaluation(ROOT / "recipes" / "eval-countdown.yaml", greedy)
+    found = EvaluationRecipe.load(ROOT / "recipes" / "eval-countdown.yaml", greedy)
     assert found.countdown.samples == 1
-    assert load_evaluation(ROOT / "recipes" / "eval-countdown.yaml").countdown.pass_at == [1, 4, 16]
+    assert EvaluationRecipe.load(ROOT / "recipes" / "eval-countdown.yaml").countdown.pass_at == [1, 4, 16]
 
 
 def test_solutions_here_are_solutions():

@@ -12,8 +12,8 @@ import yaml
 from rich.console import Console
 
 from boresight.checks.cache import key
-from boresight.config.recipe import parse_recipe
-from boresight.config.section import apply_override
+from boresight.config.dotted import apply_override
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs import preflight as module
 from boresight.runs.preflight import before_training, names, preflight
@@ -80,7 +80,7 @@ def make_recipe(tmp_path, model_folder, cached):
         for setting in settings:
             apply_override(raw, setting)
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
-        return parse_recipe(raw)
+        return Recipe.parse(raw)
 
     return make
 

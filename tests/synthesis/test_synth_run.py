@@ -16,7 +16,7 @@ from boresight.core.schema import Preference
 from boresight.data.reading.load import read
 from boresight.llm.client import Stopped
 from boresight.synthesis.dry_run import estimate
-from boresight.synthesis.recipe import parse_synthesis
+from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.synthesis.run import run
 from tests.llm.fake_server import FakeServer, echo, some
 from tests.llm.helpers import KEY, KEY_ENV
@@ -66,7 +66,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def make(server: FakeServer, folder: Path, source: Path, /, **changes: Any) -> list[Preference]:
-    run(parse_synthesis(raw(server, source, **changes)), folder)
+    run(SynthesisRecipe.parse(raw(server, source, **changes)), folder)
     return [e for e in read(folder / "pairs.jsonl").examples if isinstance(e, Preference)]
 
 
@@ -156,13 +156,11 @@ def test_the_key_is_nowhere_in_the_run_folder(
 
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge, faults=some({"500": 0.2}), key=KEY) as server:
-        run(parse_synthesis(raw(server, prompts)), folder, Console())
+        run(SynthesisRecipe.parse(raw(server, prompts)), folder, Console())
         server.key = "another"
         with pytest.raises(Stopped) as stopped:
-            run(
-                parse_synthesis(raw(server, prompts, judge={"name": "rubric", "by": "api", "scale": 7})),
-                folder,
-            )
+            judge = {"name": "rubric", "by": "api", "scale": 7}
+            run(SynthesisRecipe.parse(raw(server, prompts, judge=judge)), folder)
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert {"ledger.sqlite", "card.md", "config.yaml", "answers.jsonl"} <= {file.name for file in files}
     everything = b"".join(file.read_bytes() for file in files).decode("latin-1")
@@ -200,7 +198,7 @@ def test_new_prompts_in_the_style_of_seeds(tmp_path: Path, prompts: Path) -> Non
 )
 def test_other_rubrics_rate_on_their_own_axes(tmp_path: Path, prompts: Path, rubric: Any) -> None:
     """The judge gives the first axis the answer's quality and every other one 1; weight 0 counts nothing."""
-    judge = parse_synthesis(
+    judge = SynthesisRecipe.parse(
         {
             "endpoints": {"api": {}},
             "answers": {"a": {"by": "api"}},
@@ -242,7 +240,7 @@ def test_held_out_prompts_are_left_out_before_anything_is_bought(tmp_path: Path,
 def test_a_dry_run_sends_nothing_and_knows_what_is_there(tmp_path: Path, prompts: Path) -> None:
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge) as server:
-        recipe = parse_synthesis(raw(server, prompts))
+        recipe = SynthesisRecipe.parse(raw(server, prompts))
         before = estimate(recipe, folder)
         assert not server.seen and not folder.exists()
         make(server, folder, prompts)
@@ -259,7 +257,7 @@ def test_a_dry_run_sends_nothing_and_knows_what_is_there(tmp_path: Path, prompts
 
 def dry(server: FakeServer, folder: Path, source: Path, /, **changes: Any) -> list[tuple[str, int, int]]:
     """Stage, requests, and how many of them are there."""
-    found = estimate(parse_synthesis(raw(server, source, **changes)), folder)
+    found = estimate(SynthesisRecipe.parse(raw(server, source, **changes)), folder)
     return [(e.stage, e.requests, e.cached) for e in found]
 
 
@@ -300,7 +298,7 @@ def test_a_dry_run_counts_a_judge_with_its_own_endpoint_and_halves_the_price_of_
         assert dry(server, tmp_path / "run", prompts, judge=judge)[1] == ("judge", 24, 24)
         one_by_one, batched = (raw(server, prompts) for _ in range(2))
         batched["endpoints"]["api"]["batch"] = True
-        full, half = (estimate(parse_synthesis(r), tmp_path / "none")[0] for r in (one_by_one, batched))
+        full, half = (estimate(SynthesisRecipe.parse(r), tmp_path / "none")[0] for r in (one_by_one, batched))
     assert half.usd == pytest.approx([x / 2 for x in full.usd or ()]) and half.minutes is None
 
 
@@ -332,7 +330,7 @@ def test_sides_made_differently_must_be_meant_and_are_marked(tmp_path: Path, pro
 )
 def test_a_wrong_recipe_is_one_sentence(prompts: Path, changes: dict[str, Any], message: str) -> None:
     with FakeServer() as server, pytest.raises(UserError, match=re.escape(message)):
-        parse_synthesis(raw(server, prompts, **changes))
+        SynthesisRecipe.parse(raw(server, prompts, **changes))
 
 
 def test_one_model_at_one_address_has_one_set_of_settings(prompts: Path) -> None:
@@ -340,9 +338,9 @@ def test_one_model_at_one_address_has_one_set_of_settings(prompts: Path) -> None
         given = raw(server, prompts, judge={"name": "rubric", "by": "cheap"})
         given["endpoints"]["cheap"] = {**given["endpoints"]["api"], "batch": True}
         with pytest.raises(UserError, match=r"endpoints\.api and endpoints\.cheap are one model"):
-            parse_synthesis(given)
+            SynthesisRecipe.parse(given)
         given["endpoints"]["cheap"] = given["endpoints"]["api"]
-        parse_synthesis(given)
+        SynthesisRecipe.parse(given)
 
 
 @pytest.mark.parametrize(
@@ -359,14 +357,14 @@ def test_a_key_in_the_recipe_is_refused_and_not_quoted(
     with FakeServer() as server, pytest.raises(UserError, match="key_env") as refused:
         given = raw(server, prompts)
         given["endpoints"]["api"] |= endpoint
-        parse_synthesis(given)
+        SynthesisRecipe.parse(given)
     assert KEY not in str(refused.value)
 
 
 def test_a_key_in_the_judge_of_a_recipe_is_refused_and_not_quoted(prompts: Path) -> None:
     judge = {"name": "reward_endpoint", "endpoint": "http://host/v1", "key_env": KEY}
     with FakeServer() as server, pytest.raises(UserError, match=r"judge\.key_env") as refused:
-        parse_synthesis(raw(server, prompts, judge=judge))
+        SynthesisRecipe.parse(raw(server, prompts, judge=judge))
     assert KEY not in str(refused.value)
 
 

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from boresight import methods
-from boresight.config.recipe import parse_recipe
-from boresight.config.section import apply_override
+from boresight.config.dotted import apply_override
+from boresight.config.recipe import Recipe
 from boresight.data.batching import plan
 from boresight.data.rows import Completion, Row
 from boresight.models.reference.frozen import store_reference
@@ -63,7 +63,7 @@ def make_task(
     raw = {"method": {"name": method}, "data": {"train": "none"}, "optim": {"lr": 1e-3, "warmup": 0.0}}
     for setting in settings:
         apply_override(raw, setting)
-    recipe = parse_recipe(raw)
+    recipe = Recipe.parse(raw)
     chosen = methods.get(method)
     kind = KINDS[chosen.Input]
     data = random_rows(rows, completions_of(kind))

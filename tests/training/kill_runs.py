@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs.train import run
 
@@ -29,7 +29,7 @@ ANEW = "ended before its first checkpoint"
 
 def go_on(recipe: dict, folder: Path) -> None:
     """As somebody would who finds a run that has stopped."""
-    parsed, quiet = parse_recipe(recipe), Console(quiet=True)
+    parsed, quiet = Recipe.parse(recipe), Console(quiet=True)
     try:
         run(parsed, folder, quiet)
     except UserError as error:

@@ -13,7 +13,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs import train as train_run
 from boresight.runs.train import run
@@ -39,7 +39,7 @@ def recipe(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return parse_recipe(
+    return Recipe.parse(
         {
             "method": {"name": "sft"},
             "model": {"name": str(tmp_path / "base")},

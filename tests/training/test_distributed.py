@@ -18,7 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from boresight.config.lora import LoraConfig
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.models.lora import adapters_off, attach
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import distinct
@@ -351,7 +351,7 @@ def recipe_of(folder, **sections):
 
 
 def run_recipe(text, folder, resume=False):
-    run(parse_recipe(yaml.safe_load(text)), folder, Console(quiet=True), resume=resume)
+    run(Recipe.parse(yaml.safe_load(text)), folder, Console(quiet=True), resume=resume)
     return collectives.rank()
 
 

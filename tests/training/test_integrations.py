@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.methods import dpo, ipo, reward
 from boresight.training.logging import integrations
@@ -32,7 +32,7 @@ def track(tmp_path):
     """Log two lines by a recipe with the named trackers; returns the run folder and what was printed."""
 
     def log(*names):
-        recipe = parse_recipe(
+        recipe = Recipe.parse(
             {
                 "method": {"name": "dpo", "beta": 0.1},
                 "data": {"train": "none"},
@@ -95,7 +95,7 @@ def test_an_unknown_tracker_is_refused():
         "train": {"trackers": ["aim"]},
     }
     with pytest.raises(UserError, match=r"train\.trackers\.0 is 'aim'"):
-        parse_recipe(raw)
+        Recipe.parse(raw)
 
 
 def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(track, monkeypatch):

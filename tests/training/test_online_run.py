@@ -135,7 +135,7 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
     [
         ({}, "give either function or judge"),
         ({"function": "countdown", "judge": {"name": "countdown"}}, "give either function or judge"),
-        ({"judge": {"model": "reward"}}, "reward.judge: name is missing"),
+        ({"judge": {"model": "reward"}}, "reward.judge.name is missing; set it to one of checks"),
         ({"judge": {"name": "reward_modl"}}, "did you mean 'reward_model'"),
         ({"judge": {"name": "checks", "chek": "x"}}, "unknown key reward.judge.chek; did you mean 'check'"),
         (
@@ -149,10 +149,10 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
     ],
 )
 def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):
-    from boresight.config.recipe import parse_recipe
+    from boresight.config.recipe import Recipe
     from boresight.core.errors import UserError
     from boresight.training.build import rewards_of
 
     with pytest.raises(UserError, match=complaint) as found:
-        rewards_of(parse_recipe(recipe("rloo", reward)))
+        rewards_of(Recipe.parse(recipe("rloo", reward)))
     assert "\n" not in str(found.value) and "sk-planted" not in str(found.value)

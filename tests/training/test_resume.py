@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load, save
 
-from boresight.config.recipe import parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted, listening
 from boresight.runs.train import run, run_to_end
@@ -159,7 +159,7 @@ def recipe(tmp_path):
 def parsed(text, **optim):
     raw = yaml.safe_load(text)
     raw["optim"] |= optim
-    return parse_recipe(raw)
+    return Recipe.parse(raw)
 
 
 def cut_short(recipe, folder, monkeypatch, *, before):

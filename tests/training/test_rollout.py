@@ -190,9 +190,9 @@ def test_lost_pairs_are_counted(reward, counted):
 
 
 def _recipe():
-    from boresight.config.recipe import parse_recipe
+    from boresight.config.recipe import Recipe
 
-    return parse_recipe(
+    return Recipe.parse(
         {
             "method": {"name": "xpo"},
             "data": {"train": "none"},

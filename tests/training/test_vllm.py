@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from boresight.config.recipe import RolloutSection, parse_recipe
+from boresight.config.recipe import Recipe, RolloutSection
 from boresight.core.errors import UserError
 from boresight.llm.vllm import VllmServer
 from boresight.methods.inputs import GroupLogps
@@ -44,7 +44,7 @@ def recipe(base, server, tmp_path, method="rloo", **rollout):
     rows = [{"prompt": f"say {i}"} for i in range(8)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"backend": "vllm", "base_url": server.url, "k": 4, "max_new_tokens": 6, **rollout}
-    return parse_recipe(
+    return Recipe.parse(
         {
             "method": {"name": method},
             "model": {"name": str(base), "lora": {"r": 4, "dropout": 0.0, "targets": "all-linear"}},

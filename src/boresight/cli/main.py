@@ -76,7 +76,7 @@ def train(
 
     A run in --run that was cut short goes on from its last checkpoint.
     """
-    from boresight.config.recipe import load_recipe
+    from boresight.config.recipe import Recipe
     from boresight.runs.train import default_folder
     from boresight.runs.train import run as run_recipe
     from boresight.training.distributed.collectives import joined
@@ -84,7 +84,7 @@ def train(
     with joined():
         if resume and run is None:
             raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
-        run_recipe(load_recipe(recipe, overrides), run or default_folder(recipe), resume=resume)
+        run_recipe(Recipe.load(recipe, overrides), run or default_folder(recipe), resume=resume)
 
 
 @app.command()
@@ -97,10 +97,10 @@ def check(
     """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
     from rich.console import Console
 
-    from boresight.config.recipe import load_recipe
+    from boresight.config.recipe import Recipe
     from boresight.runs.preflight import preflight
 
-    console, chosen = Console(), load_recipe(recipe, overrides)
+    console, chosen = Console(), Recipe.load(recipe, overrides)
     found = preflight(chosen, rows=rows)
     found.show(console)
     failed = bool(found.errors)
@@ -132,11 +132,11 @@ def evaluate(
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> None:
     """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
-    from boresight.evaluation.recipe import load_evaluation
+    from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_any as run_evaluation
     from boresight.runs.train import default_folder
 
-    run_evaluation(load_evaluation(recipe, overrides), run or default_folder(recipe))
+    run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
 
 
 @app.command()

@@ -1,24 +1,16 @@
-"""Recipes: YAML plus dotted overrides, checked into one typed, frozen schema.
-
-    recipe = load_recipe("recipes/dpo.yaml", ["method.beta=0.1", "optim.lr=2e-6"])
-
-Every field carries its docstring, which is what `boresight train --help` prints. A wrong key or
-value is a `UserError` that names the file, the field and the way out.
-"""
+"""The recipe of a training run: every section, with its fields, defaults and limits."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import Field, SerializeAsAny, model_validator
 
 from boresight import methods
+from boresight.config.base import BaseRecipe
 from boresight.config.lora import LoraConfig
 from boresight.config.reward import RewardConfig
-from boresight.config.section import Section, read_raw, validate
-from boresight.core.errors import UserError
+from boresight.config.section import Section
 from boresight.methods.base import MethodConfig
 
 
@@ -178,8 +170,10 @@ class CheckSection(Section):
     `HH-RLHF harmless`, `demo`, or your own by `scripts/calibrate.py`. Without it, it uses all."""
 
 
-class Recipe(Section):
+class Recipe(BaseRecipe):
     """One run, completely."""
+
+    CHOICES = {"method": methods}
 
     method: SerializeAsAny[MethodConfig]
     """`name`, and that method's own settings."""
@@ -214,33 +208,3 @@ class Recipe(Section):
     def split_seed(self) -> int:
         """What seeds the held-out split and the draw of rows."""
         return self.train.seed if self.data.split_seed is None else self.data.split_seed
-
-    def to_yaml(self) -> str:
-        """The resolved recipe: every field, defaults included."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The resolved recipe as nested dictionaries, which `parse` reads back."""
-        dump = self.model_dump(mode="json")
-        dump["method"] = {"name": self.method_name, **dump["method"]}
-        return dump
-
-
-def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe, apply `section.key=value` overrides, and check everything.
-
-    Raises:
-        UserError: missing file, broken YAML, unknown key, value of the wrong type.
-    """
-    return parse_recipe(read_raw(path, overrides), str(path))
-
-
-def parse_recipe(raw: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Check a recipe given as nested dictionaries; `source` is named in errors."""
-    section = raw.get("method")
-    if not isinstance(section, dict) or "name" not in section:
-        known = ", ".join(methods.names())
-        raise UserError(f"{source}: method.name is missing; set it to one of {known}.")
-    settings = {k: v for k, v in section.items() if k != "name"}
-    config = validate(methods.get(section["name"]).Config, settings, source, "method")
-    return validate(Recipe, {**raw, "method": config}, source)

@@ -1,11 +1,9 @@
-"""The base of all recipes: typed sections, YAML with dotted overrides, and one-sentence errors."""
+"""Sections of recipes: typed, documented, and with one-sentence errors."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boresight.core.did_you_mean import nearest
@@ -18,14 +16,6 @@ class Section(BaseModel):
     """Base of the recipe's sections: unknown keys are errors, fields carry their docstrings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-def read_raw(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """A recipe of any kind as nested dictionaries, with overrides applied and nothing checked."""
-    raw = _read_yaml(Path(path))
-    for override in overrides or []:
-        apply_override(raw, override)
-    return raw
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
@@ -41,42 +31,6 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
         default = "required" if info.is_required() else str(info.default)
         rows.append((prefix + name, kind, default, " ".join((info.description or "").split())))
     return rows
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such recipe; give the path of a YAML file.")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not valid YAML{where}; fix the syntax there.") from None
-    if not isinstance(raw, dict):
-        kind = "nothing" if raw is None else f"a {type(raw).__name__}"
-        raise UserError(f"{path}: a recipe is a mapping of sections such as `model:`; the file holds {kind}.")
-    return raw
-
-
-def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set what `section.key=value` says; the value is read as YAML. Raises `UserError` for other forms."""
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
-    put(raw, key, yaml.safe_load(value))
-
-
-def put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
-    *parents, last = key.split(".")
-    at = raw
-    for parent in parents:
-        if at.get(parent) is None:
-            at[parent] = {}
-        at = at[parent]
-        if not isinstance(at, dict):
-            raise UserError(f"{key}={value}: {parent} is a value, not a section.")
-    at[last] = value
 
 
 def validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:

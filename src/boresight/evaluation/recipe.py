@@ -12,13 +12,12 @@ of `judge`, the systems solve Countdown problems and are measured by how many.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from boresight.config.section import Section, read_raw, validate
+from boresight.config.base import BaseRecipe
+from boresight.config.section import Section
 from boresight.core.errors import UserError
 from boresight.llm.transports.openai import refuse_secrets
 from boresight.scorers import judges
@@ -78,8 +77,8 @@ class TrustSection(Section):
     """A CSV of human labels: prompt, answer_a, answer_b, preferred (a, b or tie)."""
 
 
-class Asked(Section):
-    """What every evaluation has: prompts and systems that answer them."""
+class EvaluationRecipe(BaseRecipe):
+    """Prompts and the systems that answer them, which every evaluation has."""
 
     prompts: str | None = None
     """Held-out prompts in any layout that data has; null takes those of the first system's answers."""
@@ -91,9 +90,14 @@ class Asked(Section):
     """By name; the first is the reference."""
     generate: GenerateSection = GenerateSection()
 
-    def to_yaml(self) -> str:
-        """The resolved recipe: every field, defaults included."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    @classmethod
+    def parse(cls, raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
+        """Check a recipe; its section `judge` or `countdown` decides which kind it is."""
+        if "judge" not in raw and "countdown" not in raw:
+            raise UserError(f"{source}: judge and countdown are both missing; give one of the two sections.")
+        refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
+        kind = CountdownRecipe if "countdown" in raw else WinRateRecipe
+        return super(EvaluationRecipe, kind).parse(raw, source)
 
 
 class CountdownSection(Section):
@@ -114,7 +118,7 @@ class CountdownSection(Section):
         return sorted(ks)
 
 
-class CountdownRecipe(Asked):
+class CountdownRecipe(EvaluationRecipe):
     """One measurement of how many Countdown problems systems solve, completely."""
 
     countdown: CountdownSection
@@ -133,8 +137,10 @@ class CountdownRecipe(Asked):
         return self
 
 
-class WinRateRecipe(Asked):
+class WinRateRecipe(EvaluationRecipe):
     """One comparison of two or more systems, completely."""
+
+    CHOICES = {"judge": judges}
 
     systems: dict[str, SystemSection] = Field(min_length=2)
     """By name; the first is the reference."""
@@ -150,39 +156,3 @@ class WinRateRecipe(Asked):
         if self.prompts is None and next(iter(self.systems.values())).answers is None:
             raise ValueError("prompts is missing, and the first system has no answers to take them from")
         return self
-
-    @property
-    def judge_name(self) -> str:
-        """Name of the judge, as in the recipe."""
-        return judges.name_of(self.judge)
-
-    def to_yaml(self) -> str:
-        """The resolved recipe: every field, defaults included."""
-        dump = self.model_dump(mode="json")
-        dump["judge"] = {"name": self.judge_name, **dump["judge"]}
-        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
-
-
-def load_evaluation(path: str | Path, overrides: list[str] | None = None) -> WinRateRecipe | CountdownRecipe:
-    """Read a recipe, apply `systems.dpo.model=…` overrides, and check everything.
-
-    Raises:
-        UserError: missing file, broken YAML, unknown key or judge, value of the wrong type.
-    """
-    return parse_evaluation(read_raw(path, overrides), str(path))
-
-
-def parse_evaluation(raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
-    """Check a recipe given as nested dictionaries; `source` is named in errors."""
-    if "countdown" in raw:
-        return validate(CountdownRecipe, raw, source)
-    section = raw.get("judge")
-    if not isinstance(section, dict) or "name" not in section:
-        known = ", ".join(judges.names())
-        raise UserError(
-            f"{source}: judge.name is missing; set it to one of {known} (or give a countdown section)."
-        )
-    refuse_secrets(section, f"{source}: judge", "endpoint")
-    settings = {key: value for key, value in section.items() if key != "name"}
-    judge = validate(judges.get(section["name"]).Config, settings, source, "judge")
-    return validate(WinRateRecipe, {**raw, "judge": judge}, source)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from boresight.config import dotted
 from boresight.core.errors import UserError
 from boresight.core.printable import Shown
 from boresight.reports.comparison_table import Cell, Drawing, draw
 from boresight.reports.csv_tables import Table, TableRow, markdown, write_tables
-from boresight.reports.facts import flat
+from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_colour
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
@@ -109,12 +110,10 @@ def compare(runs: Sequence[RunData]) -> str:
 
 def differences(runs: Sequence[RunData]) -> list[Difference]:
     """Settings, data facts and versions that are not the same in every run."""
-    sources = [
-        flat(run.config) | flat(run.data, "data.") | flat(run.environment, "environment.") for run in runs
+    facts = [
+        texts(run.config) | texts(run.data, "data.") | texts(run.environment, "environment.") for run in runs
     ]
-    keys = dict.fromkeys(key for source in sources for key in source)
-    rows = [Difference(key, [source.get(key, "") for source in sources]) for key in keys]
-    return [row for row in rows if len(set(row.values)) > 1]
+    return [Difference(key, values) for key, values in dotted.differences(*facts, absent="").items()]
 
 
 def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:

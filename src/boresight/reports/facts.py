@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from boresight.config.dotted import flat
 from boresight.reports.read_run import RunData
 
 
@@ -48,18 +49,12 @@ def splits(run: RunData) -> list[Split]:
 
 def environment(run: RunData) -> list[tuple[str, str]]:
     """environment.json as name and value, one level."""
-    return [(name.rsplit(".", 1)[-1], value) for name, value in flat(run.environment).items()]
+    return [(name.rsplit(".", 1)[-1], value) for name, value in texts(run.environment).items()]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested mapping as dotted keys and texts: {"optim": {"lr": 1e-4}} becomes {"optim.lr": "0.0001"}."""
-    found: dict[str, str] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = "none" if value is None else str(value)
-    return found
+def texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Values of a nested mapping as text, by dotted key."""
+    return {key: "none" if value is None else str(value) for key, value in flat(tree, prefix).items()}
 
 
 class _Path:

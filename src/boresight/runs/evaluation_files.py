@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -14,17 +14,11 @@ from boresight.core.errors import UserError
 from boresight.core.files import write_json, write_text
 from boresight.core.schema import Prompt
 from boresight.data.reading.split import read_data
-from boresight.evaluation.recipe import Asked
-from boresight.evaluation.systems import (
-    prompts_of,
-    read_answers,
-)
-
-if TYPE_CHECKING:
-    pass
+from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.evaluation.systems import prompts_of, read_answers
 
 
-def read_prompts(recipe: Asked, console: Console) -> list[Prompt]:
+def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
     """The held-out prompts, each once."""
     if recipe.prompts is None:
         source = next(iter(recipe.systems.values())).answers or ""
@@ -43,7 +37,7 @@ def read_prompts(recipe: Asked, console: Console) -> list[Prompt]:
     return prompts
 
 
-def open_folder(folder: Path, recipe: Asked) -> None:
+def open_folder(folder: Path, recipe: EvaluationRecipe) -> None:
     """Make the folder of an evaluation, or go on in one that the same recipe left.
 
     Raises:

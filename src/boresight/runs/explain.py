@@ -17,7 +17,7 @@ from boresight.checks.forecast import forecast
 from boresight.checks.inputs import size_of
 from boresight.checks.run import method
 from boresight.checks.run.method import Setting
-from boresight.config.recipe import Recipe, parse_recipe
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.printable import Shown
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
@@ -186,7 +186,7 @@ def _trl_budget(history: History) -> list[Finding]:
 def _recipe(run: RunData) -> Recipe | None:
     """The run's recipe; None where it is missing or of another version."""
     try:
-        return parse_recipe(dict(run.config)) if run.config else None
+        return Recipe.parse(dict(run.config)) if run.config else None
     except (UserError, TypeError):
         return None
 

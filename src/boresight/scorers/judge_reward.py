@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boresight.config.section import validate
+from boresight.config.choice import read_choice
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.llm.transports.openai import refuse_secrets
@@ -30,11 +30,8 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
     Raises:
         UserError: no name, no such judge, a wrong setting, or a key in plain text.
     """
-    if "name" not in section:
-        raise UserError(f"reward.judge: name is missing; set it to one of {', '.join(judges.names())}.")
     refuse_secrets(dict(section), "reward.judge", "endpoint")
-    settings = {key: value for key, value in section.items() if key != "name"}
-    return validate(judges.get(section["name"]).Config, settings, "recipe", "reward.judge")
+    return read_choice(judges, section, "recipe", "reward.judge")
 
 
 def judge_reward(section: Mapping[str, Any]) -> Scorer:

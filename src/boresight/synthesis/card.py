@@ -10,7 +10,7 @@ from boresight.core.schema import Message, Preference
 from boresight.llm.ledger import Spent
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged
-from boresight.synthesis.judge_config import RubricConfig, judge_name
+from boresight.synthesis.judge_config import RubricConfig, name_of
 from boresight.synthesis.pairs import lengths
 from boresight.synthesis.recipe import Decoding, SynthesisRecipe
 
@@ -124,7 +124,7 @@ def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
     if recipe.judge is None:
         return ["", "Nobody: the sides were given by how the answers were made."]
     total = sum(tally.answers.values())
-    name = f"`{judge_name(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
+    name = f"`{name_of(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
     lines = ["", f"{name} scored {tally.judged:,} of {total:,} answers."]
     if tally.both_orders:
         from boresight.stats.intervals import wilson

@@ -9,7 +9,7 @@ from rich.console import Console
 from boresight.core.interrupt import Interrupted
 from boresight.synthesis.dry_run import estimate, print_estimate
 from boresight.synthesis.filters import Sieve
-from boresight.synthesis.recipe import load_synthesis
+from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.synthesis.run import run, summary
 
 
@@ -24,7 +24,7 @@ def synthesize(
         UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
         Interrupted: Ctrl-C; everything that had arrived is kept.
     """
-    recipe = load_synthesis(path, overrides)
+    recipe = SynthesisRecipe.load(path, overrides)
     folder = folder or Path("runs") / path.stem
     if dry_run:
         sieve = Sieve()

@@ -1,16 +1,18 @@
-"""Settings of the judge that scores answers, from a recipe's `judge` section."""
+"""The judges of synthesis: those that score single answers, and `rubric`."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from boresight.config.section import Section, validate
+from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.llm.endpoint import EndpointSection
 from boresight.scorers import judges
+from boresight.scorers.judges import JudgeFile
+from boresight.scorers.judges.base import JudgeConfig
 from boresight.scorers.judges.endpoint import EndpointConfig
 
 RUBRIC = "rubric"
@@ -60,7 +62,7 @@ describe an answer and do not say that it is good, so they count nothing unless 
 RUBRICS = {"ultrafeedback": ULTRAFEEDBACK, "helpsteer2": HELPSTEER2}
 
 
-class RubricConfig(Section):
+class RubricConfig(JudgeConfig):
     """A language model with a rubric."""
 
     by: str
@@ -81,23 +83,26 @@ class RubricConfig(Section):
         return RUBRICS[self.rubric] if isinstance(self.rubric, str) else self.rubric
 
 
-def judge_config(raw: Any, source: str) -> BaseModel:
-    """A recipe's judge section, checked by that judge's own settings."""
-    known = sorted([RUBRIC, *judges.names()])
-    known.remove(PAIRWISE)
-    if not isinstance(raw, dict) or "name" not in raw:
-        raise UserError(f"{source}: judge.name is missing; set it to one of {', '.join(known)}.")
-    settings = {key: value for key, value in raw.items() if key != "name"}
-    if raw["name"] == PAIRWISE:
-        raise UserError(
-            f"{source}: judge.name: {PAIRWISE} compares pairs; use {RUBRIC}, which rates answers."
-        )
-    if raw["name"] not in known:
-        raise UserError(f"{source}: there is no judge {raw['name']!r}{nearest(raw['name'], known)}.")
-    shape = RubricConfig if raw["name"] == RUBRIC else judges.get(raw["name"]).Config
-    return validate(shape, settings, source, "judge")
+class Rubric:
+    """The judge that only synthesis has, as `get` returns judges."""
+
+    Config = RubricConfig
 
 
-def judge_name(settings: BaseModel) -> str:
-    """The name under which a recipe asks for this judge."""
-    return RUBRIC if isinstance(settings, RubricConfig) else judges.name_of(settings)
+def names() -> list[str]:
+    """Judges that score answers, sorted."""
+    return sorted({RUBRIC, *judges.names()} - {PAIRWISE})
+
+
+def get(name: str) -> JudgeFile | type[Rubric]:
+    """The judge called `name`. Raises `UserError` for a name that is unknown or compares pairs."""
+    if name == PAIRWISE:
+        raise UserError(f"judge.name: {PAIRWISE} compares pairs; use {RUBRIC}, which rates answers.")
+    if name not in names():
+        raise UserError(f"judge.name: there is no judge {name!r}{nearest(name, names())}.")
+    return Rubric if name == RUBRIC else judges.get(name)
+
+
+def name_of(config: JudgeConfig) -> str:
+    """Name of the judge that these settings belong to."""
+    return RUBRIC if isinstance(config, RubricConfig) else judges.name_of(config)

@@ -1,22 +1,19 @@
-"""The recipe of a synthetic data set, checked into one typed, frozen schema.
-
-recipe = load_synthesis("recipes/synth-onpolicy.yaml", ["answers.policy.n=8"])
-"""
+"""The recipe of a synthetic data set: every section, with its fields, defaults and limits."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from boresight.config.section import Section, read_raw, validate
+from boresight.config.base import BaseRecipe
+from boresight.config.section import Section
 from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.transports.openai import refuse_secrets
-from boresight.synthesis.judge_config import judge_config, judge_name
+from boresight.scorers.judges.base import JudgeConfig
+from boresight.synthesis import judge_config
 
 Side = Literal["chosen", "rejected"]
 
@@ -105,15 +102,17 @@ class PairsSection(Section):
     """Says that the two sides are made differently on purpose, as the study did; needed to do so."""
 
 
-class SynthesisRecipe(Section):
+class SynthesisRecipe(BaseRecipe):
     """A synthetic data set, completely."""
+
+    CHOICES = {"judge": judge_config}
 
     endpoints: dict[str, EndpointSection]
     """Models by a name of your choice."""
     prompts: PromptsSection = PromptsSection()
     answers: dict[str, AnswersSection] = Field(min_length=1)
     """Who answers, by a name of your choice."""
-    judge: SerializeAsAny[BaseModel] | None = None
+    judge: SerializeAsAny[JudgeConfig] | None = None
     """`name`, and that judge's own settings; null where every answer has a side."""
     pairs: PairsSection = PairsSection()
     budget: BudgetSection = BudgetSection()
@@ -121,6 +120,14 @@ class SynthesisRecipe(Section):
     """Draws prompts, shots and orders."""
     stuck_after: float = Field(default=300.0, gt=0)
     """Seconds without any answer after which the run stops."""
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
+        """Check a recipe given as nested dictionaries; errors name `source`, and never quote a key."""
+        _refuse_secrets(raw, source)
+        recipe = super().parse(raw, source)
+        _require_names(recipe, source)
+        return recipe
 
     @model_validator(mode="after")
     def _options_must_act(self) -> SynthesisRecipe:
@@ -149,35 +156,9 @@ class SynthesisRecipe(Section):
         only = [sorted(sides["chosen"] - sides["rejected"]), sorted(sides["rejected"] - sides["chosen"])]
         return " against ".join(", ".join(_short(part)) for part in only) if any(only) else ""
 
-    def to_yaml(self) -> str:
-        """The resolved recipe: every field, defaults included."""
-        dump = self.model_dump(mode="json")
-        if self.judge is not None:
-            dump["judge"] = {"name": judge_name(self.judge), **dump["judge"]}
-        return yaml.safe_dump(dump, sort_keys=False, allow_unicode=True)
-
 
 def _short(parts: list[str]) -> list[str]:
     return [part if len(part) <= 40 else f"{part[:37]}..." for part in parts]
-
-
-def load_synthesis(path: str | Path, overrides: list[str] | None = None) -> SynthesisRecipe:
-    """Read a recipe, apply `section.key=value` overrides, and check everything.
-
-    Raises:
-        UserError: missing file, broken YAML, unknown key, a name that stands for nothing.
-    """
-    return parse_synthesis(read_raw(path, overrides), str(path))
-
-
-def parse_synthesis(raw: dict[str, Any], source: str = "recipe") -> SynthesisRecipe:
-    """Check a recipe given as nested dictionaries; `source` is named in errors."""
-    _refuse_secrets(raw, source)
-    if raw.get("judge") is not None:
-        raw = {**raw, "judge": judge_config(raw["judge"], source)}
-    recipe = validate(SynthesisRecipe, raw, source)
-    _require_names(recipe, source)
-    return recipe
 
 
 def _refuse_secrets(raw: dict[str, Any], source: str) -> None:

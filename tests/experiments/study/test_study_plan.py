@@ -8,7 +8,7 @@ import yaml
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.command import listing, plan_of
-from boresight.experiments.study.plan import Job, jobs, load_plan
+from boresight.experiments.study.plan import Job, Plan, jobs
 from boresight.experiments.study.storage import refuse_other
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "study"
@@ -16,7 +16,7 @@ PUBLISHED = ("beta", "tau", "alpha", "reduction")
 
 
 def test_every_first_seed_comes_before_any_second(written):
-    found = jobs(load_plan(written()))
+    found = jobs(Plan.load(written()))
     assert [job.name for job in found] == [
         "slow-seed0", "fast-seed0", "onward-seed0", "slow-seed1", "fast-seed1",
     ]  # fmt: skip
@@ -24,7 +24,7 @@ def test_every_first_seed_comes_before_any_second(written):
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_plans_that_ship_resolve(path):
-    plan = load_plan(path)
+    plan = Plan.load(path)
     assert plans.resolved(plan, path.parent)["recipes"]
     assert "about" in listing(plan, path.parent)
 
@@ -32,7 +32,7 @@ def test_plans_that_ship_resolve(path):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_published_arms_keep_what_was_published(path):
     """Only steps, batch, model and data may shrink."""
-    plan = load_plan(path)
+    plan = Plan.load(path)
     checked = 0
     for name, arm in plan.arms.items():
         if arm.role != "published" or "countdown-tiny" in arm.recipe:
@@ -56,17 +56,17 @@ def test_published_arms_keep_what_was_published(path):
 )
 def test_names_that_stand_for_nothing_are_refused(written, change, says):
     with pytest.raises(UserError, match=says):
-        load_plan(written(**change))
+        Plan.load(written(**change))
 
 
 def test_an_arm_starts_from_one_before_it(written, raw):
     arms = raw["arms"]
     backwards = {name: arms[name] for name in ("onward", "fast", "slow")}
     with pytest.raises(UserError, match="must stand before it"):
-        load_plan(written(arms=backwards))
+        Plan.load(written(arms=backwards))
     arms["onward"]["seeds"] = [7]
     with pytest.raises(UserError, match="has a seed that 'fast'"):
-        load_plan(written(arms=arms))
+        Plan.load(written(arms=arms))
 
 
 def test_the_first_difference_is_named_with_both_values():

@@ -8,7 +8,7 @@ import pytest
 
 from boresight.core.files import write_json
 from boresight.data.reading.generated import read_generated
-from boresight.experiments.study.plan import Job, load_plan
+from boresight.experiments.study.plan import Job, Plan
 from boresight.experiments.study.read import read
 from boresight.experiments.study.results import compared
 from boresight.experiments.study.storage import Outcome, Study
@@ -21,7 +21,7 @@ def test_problems_are_the_same_to_an_arm_with_held_out_rows_and_to_one_without(t
 
     Of four problems, RLOO solves the two that SFT does and one more: 0.25.
     """
-    study = Study(load_plan(PLAN), PLAN.parent, tmp_path)
+    study = Study(Plan.load(PLAN), PLAN.parent, tmp_path)
     problems = [p.id for p in read_generated("generate:countdown-tiny-held-out").examples[:4]]
     for arm, solved in (("countdown-sft", [1, 1, 0, 0]), ("countdown-rloo", [1, 1, 1, 0])):
         job = Job(arm, 0)

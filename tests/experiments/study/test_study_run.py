@@ -13,7 +13,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.experiments.study import run as runner
 from boresight.experiments.study import storage
 from boresight.experiments.study.command import study
-from boresight.experiments.study.plan import Job, load_plan
+from boresight.experiments.study.plan import Job, Plan
 
 
 def carry(path, folder, only=()):
@@ -51,13 +51,13 @@ def test_a_study_to_its_end(written, tmp_path):
     assert again == 0 and "[1/5]" not in said
     assert before == {p: p.stat().st_mtime_ns for p in folder.glob("*/outcome.json")}
 
-    changed = written(arms=load_plan(path).model_dump()["arms"] | {"slow": _slower(path)})
+    changed = written(arms=Plan.load(path).model_dump()["arms"] | {"slow": _slower(path)})
     with pytest.raises(UserError, match=r"slow-seed0.optim.lr was 1e-06 and is 5e-07"):
         carry(changed, folder)
 
 
 def _slower(path):
-    arm = load_plan(path).model_dump()["arms"]["slow"]
+    arm = Plan.load(path).model_dump()["arms"]["slow"]
     return arm | {"set": {"optim.lr": 5e-7}}
 
 
@@ -103,7 +103,7 @@ def test_weights_go_where_the_plan_says_so_and_nobody_starts_from_them(written, 
     for name in ("slow", "fast", "onward"):
         raw["arms"][name] |= {"keep_weights": False, "seeds": [0]}
     carry(written(), tmp_path / "study")
-    plan = load_plan(written())
+    plan = Plan.load(written())
     opened = storage.open_folder(plan, tmp_path, tmp_path / "study")
     kept = [name for name in plan.arms if (opened.run(Job(name, 0)) / "model").exists()]
     assert kept == ["fast"]

@@ -5,8 +5,8 @@ import yaml
 
 from boresight.cli import main
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.recipe import load_sweep, parse_sweep
-from boresight.experiments.sweep.space import flat, grid, words
+from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.experiments.sweep.space import grid, setting_of, words
 
 
 def test_a_grid_is_every_combination_the_last_key_fastest():
@@ -26,7 +26,7 @@ def test_some_of_a_grid_are_drawn_without_repeats_and_the_same_again():
 def test_sections_become_dotted_keys_and_1e_7_a_number():
     """PyYAML reads 1e-7 as text; a range is a value, not a section."""
     raw = yaml.safe_load("{optim: {lr: [1e-7, 2e-7]}, method.beta: {low: 0.01, high: 0.2, log: true}}")
-    assert flat(raw) == {
+    assert setting_of(raw) == {
         "optim.lr": [1e-7, 2e-7],
         "method.beta": {"low": 0.01, "high": 0.2, "log": True},
     }
@@ -34,15 +34,17 @@ def test_sections_become_dotted_keys_and_1e_7_a_number():
 
 
 def test_overrides_go_to_the_sweep_or_to_what_it_sweeps(written):
-    sweep = load_sweep(written(), ["trials=2", "confirm.seeds=4", "train.batch=5", "space.optim.lr=[1e-3]"])
+    sweep = SweepRecipe.load(
+        written(), ["trials=2", "confirm.seeds=4", "train.batch=5", "space.optim.lr=[1e-3]"]
+    )
     assert sweep.count == 2 and sweep.confirm.seeds == 4
     assert sweep.base().train.batch == 5 and sweep.space["optim.lr"] == [1e-3]
     assert sweep.recipe_with({"method.beta": 0.7}).method.beta == 0.7
 
 
 def test_a_resolved_sweep_reads_back(raw):
-    sweep = parse_sweep(raw)
-    assert parse_sweep(yaml.safe_load(sweep.to_yaml())) == sweep
+    sweep = SweepRecipe.parse(raw)
+    assert SweepRecipe.parse(yaml.safe_load(sweep.to_yaml())) == sweep
 
 
 MISTAKES = {
@@ -65,7 +67,7 @@ MISTAKES = {
 def test_mistakes_are_one_sentence(raw, name):
     change, sentence = MISTAKES[name]
     with pytest.raises(UserError) as error:
-        parse_sweep(raw | change)
+        SweepRecipe.parse(raw | change)
     assert sentence in str(error.value)
 
 
@@ -73,7 +75,7 @@ def test_a_missing_swept_recipe_names_the_file(written, tmp_path):
     path = written()
     (tmp_path / "base.yaml").unlink()
     with pytest.raises(UserError, match=r"base\.yaml: there is no such recipe"):
-        load_sweep(path)
+        SweepRecipe.load(path)
 
 
 def test_help_shows_every_field_of_a_sweep(capsys):

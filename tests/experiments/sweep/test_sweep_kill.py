@@ -12,7 +12,7 @@ from rich.console import Console
 
 from boresight.experiments.sweep import workers
 from boresight.experiments.sweep.command import run
-from boresight.experiments.sweep.recipe import parse_sweep
+from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Trial, join
 
 VICTIM = Path(__file__).with_name("worker_to_be_killed.py")
@@ -30,7 +30,7 @@ def trials(folder):
 
 def test_six_trials_two_workers_one_killed(raw, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    recipe = parse_sweep(raw)
+    recipe = SweepRecipe.parse(raw)
     assert recipe.count == 6
     started = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from boresight.checks import inputs
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.recipe import load_sweep
+from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.runs.preflight import preflight
 
 FOLDER = Path(__file__).parents[3] / "recipes" / "sweeps"
@@ -29,7 +29,7 @@ def test_every_sweep_is_listed():
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_and_no_trial_that_check_would_stop(name):
-    sweep = load_sweep(FOLDER / f"{name}.yaml")
+    sweep = SweepRecipe.load(FOLDER / f"{name}.yaml")
     assert sweep.count == SIZES[name]
     for setting in [{}, *sweep.planned()]:
         recipe = sweep.recipe_with(setting)
@@ -37,6 +37,6 @@ def test_sizes_and_no_trial_that_check_would_stop(name):
 
 
 def test_the_rloo_sweep_draws_from_a_grid_of_54():
-    sweep = load_sweep(FOLDER / "rloo.yaml")
+    sweep = SweepRecipe.load(FOLDER / "rloo.yaml")
     assert len({tuple(setting.items()) for setting in sweep.planned()}) == 10
-    assert load_sweep(FOLDER / "rloo.yaml", ["trials=54"]).count == 54
+    assert SweepRecipe.load(FOLDER / "rloo.yaml", ["trials=54"]).count == 54

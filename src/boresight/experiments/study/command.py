@@ -10,7 +10,7 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study import storage
-from boresight.experiments.study.plan import Plan, load_plan
+from boresight.experiments.study.plan import Plan
 from boresight.experiments.study.run import work
 from boresight.experiments.sweep.table import time_in_words
 from boresight.reports.csv_tables import pipe_table
@@ -31,7 +31,7 @@ def study(
         Interrupted: a signal; what was computed is kept.
     """
     path = plan or plan_of(scale)
-    loaded = load_plan(path)
+    loaded = Plan.load(path)
     plans.refuse_unknown_arms(loaded, list(only))
     if listed:
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)

@@ -225,9 +225,9 @@ def _setup_line(study: Study, name: str) -> SetupLine:
 
 
 def _environment(study: Study) -> list[tuple[str, str]]:
-    from boresight.reports.facts import flat
+    from boresight.reports.facts import texts
 
-    told = flat(storage.read_json(study.folder / "environment.json") or {})
+    told = texts(storage.read_json(study.folder / "environment.json") or {})
     return [(name.rsplit(".", 1)[-1], value) for name, value in told.items()]
 
 

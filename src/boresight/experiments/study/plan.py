@@ -1,6 +1,6 @@
 """The plan of a study: its arms, what is compared with what, and which curves are drawn.
 
-    plan = load_plan("recipes/study/plan-cpu.yaml")
+    plan = Plan.load("recipes/study/plan-cpu.yaml")
 
 Plans are data. An arm is a recipe, changes to it, and its seeds; everything else a plan holds are words
 and names of arms.
@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from boresight.config.recipe import Recipe, load_recipe, parse_recipe
-from boresight.config.section import Section, put, read_raw, validate
+from boresight.config.base import BaseRecipe
+from boresight.config.dotted import put
+from boresight.config.recipe import Recipe
+from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.experiments.study.metrics import METRICS
@@ -120,7 +122,7 @@ class Answers(Section):
     """Arms whose answers the page shows beside the start model's."""
 
 
-class Plan(Section):
+class Plan(BaseRecipe):
     """A study, completely."""
 
     title: str
@@ -180,15 +182,6 @@ class Job:
         return f"{self.arm}-seed{self.seed}"
 
 
-def load_plan(path: str | Path) -> Plan:
-    """Read a plan.
-
-    Raises:
-        UserError: missing file, broken YAML, unknown key, a name that stands for nothing.
-    """
-    return validate(Plan, read_raw(path), str(path))
-
-
 def jobs(plan: Plan) -> list[Job]:
     """Every run, in order: all arms with their first seed, then those with a second, and so on.
 
@@ -210,7 +203,7 @@ def recipe_of(plan: Plan, here: Path, job: Job, start: str | None = None) -> Rec
         UserError: no such recipe, or a change that it does not take.
     """
     arm = plan.arms[job.arm]
-    raw = read_raw(here / arm.recipe)
+    raw = Recipe.read(here / arm.recipe)
     for key, value in arm.set.items():
         put(raw, key, value)
     put(raw, "train.seed", job.seed)
@@ -218,14 +211,14 @@ def recipe_of(plan: Plan, here: Path, job: Job, start: str | None = None) -> Rec
     put(raw, "data.split_seed", 0)
     if start is not None:
         put(raw, "model.name", start)
-    recipe = parse_recipe(raw, f"arm {job.arm}")
+    recipe = Recipe.parse(raw, f"arm {job.arm}")
     check_rewards(recipe.reward)
     return recipe
 
 
 def as_published(plan: Plan, here: Path, arm: str) -> Recipe:
     """The arm's recipe as the study published it, nothing shrunk. Raises `UserError`."""
-    return load_recipe(here / plan.arms[arm].recipe)
+    return Recipe.load(here / plan.arms[arm].recipe)
 
 
 def resolved(plan: Plan, here: Path) -> dict[str, Any]:

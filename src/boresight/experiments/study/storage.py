@@ -21,12 +21,13 @@ from typing import Any
 
 import yaml
 
+from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_json, write_text
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import Job, Plan
-from boresight.reports.facts import flat
+from boresight.reports.facts import texts
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,12 @@ def open_folder(plan: Plan, here: Path, folder: Path) -> Study:
 
 def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raise a `UserError` that names the first setting in which two studies differ."""
-    was, now = flat(old), flat(new)
-    differing = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    differing = differences(texts(old), texts(new), absent="absent")
     if not differing:
         return
-    key = differing[0]
+    key, (was, now) = next(iter(differing.items()))
     more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
     raise UserError(
-        f"{folder}: holds a study with other settings: {key.removeprefix('recipes.')} was "
-        f"{was.get(key, 'absent')} and is {now.get(key, 'absent')}{more}; put it back, or give another "
-        "folder with --run."
+        f"{folder}: holds a study with other settings: {key.removeprefix('recipes.')} was {was} and is "
+        f"{now}{more}; put it back, or give another folder with --run."
     )

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from boresight.experiments.sweep import search, storage, worker
 from boresight.experiments.sweep.page import write_sweep_page
-from boresight.experiments.sweep.recipe import SweepRecipe, load_sweep
+from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Sweep
 from boresight.experiments.sweep.workers import run_workers
 
@@ -23,7 +23,9 @@ def sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, c
         UserError: a wrong recipe or setting, or a folder that holds something else.
         Interrupted: a signal; what was computed is kept.
     """
-    return run(load_sweep(path, overrides), folder or Path("runs") / f"sweep-{path.stem}", workers, console)
+    return run(
+        SweepRecipe.load(path, overrides), folder or Path("runs") / f"sweep-{path.stem}", workers, console
+    )
 
 
 def run(recipe: SweepRecipe, folder: Path, workers: int = 1, console: Console | None = None) -> Path:

@@ -1,6 +1,6 @@
 """A sweep's recipe: which run, what is varied, what decides, and how the winner is tested.
 
-    sweep = load_sweep("recipes/sweeps/dpo.yaml", ["trials=8", "data.train=my_pairs.jsonl"])
+    sweep = SweepRecipe.load("recipes/sweeps/dpo.yaml", ["trials=8", "data.train=my_pairs.jsonl"])
 
 Overrides that name no field of a sweep go to the recipe that is swept.
 """
@@ -8,16 +8,18 @@ Overrides that name no field of a sweep go to the recipe that is swept.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
 
-from boresight.config.recipe import Recipe, parse_recipe
-from boresight.config.section import Section, put, read_raw, validate
+from boresight.config.base import BaseRecipe
+from boresight.config.dotted import put
+from boresight.config.recipe import Recipe
+from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.space import Range, Setting, flat, grid, words
+from boresight.experiments.sweep.space import Range, Setting, grid, setting_of, words
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import LABELS
 
@@ -45,7 +47,7 @@ class ConfirmSection(Section):
     """The first of those seeds; the others follow it."""
 
 
-class SweepRecipe(Section):
+class SweepRecipe(BaseRecipe):
     """One sweep, completely."""
 
     recipe: str | dict[str, Any]
@@ -71,6 +73,34 @@ class SweepRecipe(Section):
     prune: PruneSection | None = None
     """Null lets every trial finish."""
     confirm: ConfirmSection = ConfirmSection()
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+        """A sweep as nested dictionaries. Overrides of the swept recipe are added to `set`."""
+        own, swept = _sorted(overrides or [])
+        raw = super().read(path, own)
+        raw["set"] = setting_of(raw.get("set") or {})
+        for override in swept:
+            key, _, value = override.partition("=")
+            raw["set"][key] = yaml.safe_load(value)
+        if isinstance(raw.get("recipe"), str):
+            raw["recipe"] = str(Path(path).parent / raw["recipe"])
+        return raw
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], source: str = "sweep") -> Self:
+        """Check a sweep given as nested dictionaries, its recipe, and every planned setting."""
+        space = setting_of(raw.get("space") or {})
+        for key, values in space.items():
+            if isinstance(values, dict):
+                space[key] = validate(Range, values, source, f"space.{key}")
+        settings = [setting_of(setting) for setting in raw.get("settings") or []]
+        sweep = super().parse({**raw, "space": space, "settings": settings}, source)
+        swept = Recipe.read(sweep.recipe) if isinstance(sweep.recipe, str) else sweep.recipe
+        sweep = sweep.model_copy(update={"recipe": Recipe.parse(swept, source).to_dict()})
+        sweep.base()
+        _accept(sweep)
+        return sweep
 
     @model_validator(mode="after")
     def _options_must_act(self) -> SweepRecipe:
@@ -121,49 +151,12 @@ class SweepRecipe(Section):
     def recipe_with(self, setting: Setting) -> Recipe:
         """The swept recipe with `set` and then `setting` applied. Raises `UserError`."""
         assert isinstance(self.recipe, dict)
-        raw = parse_recipe(self.recipe, "recipe").to_dict()
+        raw = Recipe.parse(self.recipe).to_dict()
         for key, value in {**self.set, **setting}.items():
             put(raw, key, value)
-        recipe = parse_recipe(raw, f"setting {words(setting)}" if setting else "the swept recipe")
+        recipe = Recipe.parse(raw, f"setting {words(setting)}" if setting else "the swept recipe")
         check_rewards(recipe.reward)
         return recipe
-
-    def to_yaml(self) -> str:
-        """The resolved sweep: every field, the swept recipe written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load_sweep(path: str | Path, overrides: list[str] | None = None) -> SweepRecipe:
-    """Read a sweep's recipe and the recipe it sweeps, and check every planned setting.
-
-    Raises:
-        UserError: missing file, broken YAML, unknown key, a setting that is no valid recipe.
-    """
-    path = Path(path)
-    own, swept = _sorted(overrides or [])
-    raw = read_raw(path, own)
-    raw["set"] = flat(raw.get("set") or {})
-    for override in swept:
-        key, _, value = override.partition("=")
-        raw["set"][key] = yaml.safe_load(value)
-    return parse_sweep(raw, str(path), path.parent)
-
-
-def parse_sweep(raw: dict[str, Any], source: str = "sweep", here: Path = Path()) -> SweepRecipe:
-    """Check a sweep given as nested dictionaries; `here` is where the swept recipe's path starts."""
-    raw = dict(raw)
-    space = flat(raw.get("space") or {})
-    ranges = {key: value for key, value in space.items() if isinstance(value, dict)}
-    checked = {k: validate(Range, value, source, f"space.{k}") for k, value in ranges.items()}
-    raw["space"] = space | checked
-    raw["settings"] = [flat(setting) for setting in raw.get("settings") or []]
-    if isinstance(raw.get("recipe"), str):
-        raw["recipe"] = read_raw(here / raw["recipe"])
-    sweep = validate(SweepRecipe, raw, source)
-    sweep = sweep.model_copy(update={"recipe": parse_recipe(sweep.recipe, source).to_dict()})  # type: ignore[arg-type]
-    sweep.base()
-    _accept(sweep)
-    return sweep
 
 
 def _accept(sweep: SweepRecipe) -> None:

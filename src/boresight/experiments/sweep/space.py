@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from boresight.config.dotted import flat
 from boresight.config.section import Section
 from boresight.core.errors import UserError
 
@@ -53,15 +54,13 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[Settin
     return [points[index] for index in sorted(chosen)]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Setting:
-    """Nested sections as dotted keys; a mapping with `low` is a range, so a value."""
-    found: Setting = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value and "low" not in value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = number(value)
-    return found
+def setting_of(tree: Mapping[str, Any]) -> Setting:
+    """Nested sections by dotted key. A mapping with `low` is a range, so a value, and so is an empty one."""
+    return {key: number(value) for key, value in flat(tree, is_value=_is_value).items()}
+
+
+def _is_value(mapping: Mapping[str, Any]) -> bool:
+    return not mapping or "low" in mapping
 
 
 def number(value: Any) -> Any:

@@ -17,14 +17,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
+from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.experiments.sweep.claim import create
-from boresight.experiments.sweep.recipe import SweepRecipe, parse_sweep
+from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import Setting, words
 from boresight.stats.intervals import Value
 
@@ -146,9 +147,8 @@ def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
         raise UserError(f"{folder}: the folder holds something that is no sweep; give another with --run.")
     folder.mkdir(parents=True, exist_ok=True)
     create(path, recipe.to_yaml())
-    differing = _differences(
-        yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml())
-    )
+    old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    differing = list(differences(old, recipe.to_dict()))
     if differing:
         raise UserError(
             f"{folder}: holds a sweep whose {', '.join(differing[:4])} differs; put it back, or give another "
@@ -160,15 +160,4 @@ def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
 def join(folder: Path) -> Sweep:
     """The sweep that `folder` holds, for a worker."""
     raw = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    return Sweep(folder, parse_sweep(raw, str(folder / "sweep.yaml")))
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in {**old, **new}:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}")
-    return found
+    return Sweep(folder, SweepRecipe.parse(raw, str(folder / "sweep.yaml")))

@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
+from boresight.config.section import Section
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 
@@ -27,10 +26,8 @@ Answers = Sequence[str | None]
 NO_ANSWER = "there is no answer to judge"
 
 
-class JudgeConfig(BaseModel):
-    """Base of judges' settings: unknown keys are errors, fields carry their docstrings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class JudgeConfig(Section):
+    """Base of judges' settings."""
 
     needs_ledger: ClassVar[bool] = False
     """Whether replies or scores are expensive and therefore kept in a ledger."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl, remove_leftovers, write_jsonl
@@ -53,7 +54,7 @@ def find_checkpoint(folder: Path, recipe: Recipe, lock: RunLock, *, resume: bool
             f"{folder}: the run there ended before its first checkpoint (train.save_every); delete the "
             "folder and start again, or give another one with --run."
         )
-    _same(folder, "recipe", old, yaml.safe_load(recipe.to_yaml()))
+    _same(folder, "recipe", old, recipe.to_dict())
     return found
 
 
@@ -102,7 +103,7 @@ def rewind(folder: Path, step: int) -> None:
 
 
 def _same(folder: Path, what: str, old: Any, new: Any) -> None:
-    differing = sorted(_told(key, a, b) for key, a, b in _walk(old, new) if a != b)
+    differing = sorted(_told(key, *values) for key, values in differences(old, new).items())
     if differing:
         raise UserError(
             f"{folder}: cannot go on with the run there, the {what} differs in {', '.join(differing[:4])}; "
@@ -118,12 +119,3 @@ def _told(key: str, old: Any, new: Any) -> str:
 
 def _short(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _walk(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [(prefix, old, new)]
-    rows = []
-    for key in {**old, **new}:
-        rows += _walk(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
-    return rows

@@ -1,0 +1,49 @@
+"""Sections whose `name` selects their other settings: `{name: dpo, beta: 0.1}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from boresight.config.section import validate
+from boresight.core.errors import UserError
+
+
+class Registry(Protocol):
+    """Names and the settings of each, such as the packages `boresight.methods` and `scorers.judges`."""
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        ...
+
+    def get(self, name: str, /) -> Any:
+        """What is called `name`; its `Config` is the class of its settings. Raises `UserError`."""
+        ...
+
+    def name_of(self, config: Any, /) -> str:
+        """Name of the choice that these settings belong to."""
+        ...
+
+
+def read_choice(registry: Registry, section: Any, source: str, field: str) -> BaseModel:
+    """Settings of the choice that `section` names, checked by its `Config`.
+
+    Raises:
+        UserError: no name, an unknown one, or a wrong setting; names `source` and `field`.
+    """
+    if not isinstance(section, Mapping) or "name" not in section:
+        known = ", ".join(registry.names())
+        raise UserError(f"{source}: {field}.name is missing; set it to one of {known}.")
+    try:
+        chosen = registry.get(section["name"])
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    settings = {key: value for key, value in section.items() if key != "name"}
+    return validate(chosen.Config, settings, source, field)
+
+
+def write_choice(registry: Registry, config: BaseModel) -> dict[str, Any]:
+    """The section that `read_choice` reads back as `config`: name first, then every setting."""
+    return {"name": registry.name_of(config), **config.model_dump(mode="json")}

@@ -1,0 +1,58 @@
+"""Nested dictionaries by dotted keys, such as `optim.lr`: set one, flatten all, compare two trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from boresight.core.errors import UserError
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Apply `section.key=value`; the value is read as YAML. Raises `UserError` for other forms."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
+    put(raw, key, yaml.safe_load(value))
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
+    *parents, last = key.split(".")
+    at = raw
+    for parent in parents:
+        if at.get(parent) is None:
+            at[parent] = {}
+        at = at[parent]
+        if not isinstance(at, dict):
+            raise UserError(f"{key}={value}: {parent} is a value, not a section.")
+    at[last] = value
+
+
+def flat(
+    tree: Mapping[Any, Any], prefix: str = "", is_value: Callable[[Mapping[Any, Any]], bool] = lambda _: False
+) -> dict[str, Any]:
+    """Values by dotted key: `{"optim": {"lr": 1e-4}}` becomes `{"optim.lr": 1e-4}`.
+
+    Mappings for which `is_value` returns True are kept whole. Other empty ones have no key.
+    """
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and not is_value(value):
+            found |= flat(value, f"{prefix}{name}.", is_value)
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def differences(*trees: Mapping[Any, Any], absent: Any = None) -> dict[str, list[Any]]:
+    """Dotted keys whose values differ, each with its value in every tree, in the order of the trees.
+
+    A tree without a key has `absent` there.
+    """
+    flattened = [flat(tree) for tree in trees]
+    keys = dict.fromkeys(key for tree in flattened for key in tree)
+    values = {key: [tree.get(key, absent) for tree in flattened] for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found[1:])}
