@@ -27,29 +27,14 @@ app.add_typer(data_app, name="data")
 
 
 class RecipeCommand(TyperCommand):
-    """A command whose help ends with every field a recipe can have."""
-
-    fields = "print_fields"
-    """The function of `recipe_help` that prints them, by name: that module is imported when help is asked."""
+    """A verb whose help ends with every field of its recipe."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Typer's own help, then the recipe fields."""
+        """Print Typer's own help, then the recipe fields."""
         super().format_help(ctx, formatter)
-        from boresight.cli import recipe_help
+        from boresight.cli.recipe_help import print_fields
 
-        getattr(recipe_help, self.fields)()
-
-
-class EvaluationCommand(RecipeCommand):
-    """The same for an evaluation's recipe."""
-
-    fields = "print_evaluation_fields"
-
-
-class SweepCommand(RecipeCommand):
-    """The same for a sweep's recipe."""
-
-    fields = "print_sweep_fields"
+        print_fields(str(self.name))
 
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
@@ -125,7 +110,7 @@ def explain(
     explain_run(run, beta=beta).show(Console())
 
 
-@app.command(cls=EvaluationCommand)
+@app.command(cls=RecipeCommand)
 def evaluate(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -246,7 +231,7 @@ def chat(
     talk(run, Settings(max_new_tokens, temperature, seed, system, device))
 
 
-@app.command(cls=SweepCommand)
+@app.command(cls=RecipeCommand)
 def sweep(
     recipe: RecipePath,
     overrides: Overrides = None,

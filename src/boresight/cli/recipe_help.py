@@ -1,60 +1,72 @@
-"""Every field of a recipe, printed under `boresight train --help`."""
+"""Every field of a recipe, printed under `boresight train --help` and that of other verbs."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from boresight import methods
-from boresight.config import recipe
-from boresight.config.lora import LoraConfig
 from boresight.config.section import fields
 
 
-def print_fields(console: Console | None = None) -> None:
-    """Print the recipe's fields and each method's own settings."""
-    console = console or Console()
-    console.print("\n[bold]Recipe fields[/bold] (set in the YAML file or as field=value)")
-    rows = [row for row in fields(recipe.Recipe) if row[0] != "method"]
-    console.print(_table(rows))
+class Part(NamedTuple):
+    """A table of fields under a heading."""
+
+    heading: str
+    note: str
+    rows: list[tuple[str, str, str, str]]
+    """As `fields` returns them."""
+
+
+def print_fields(verb: str) -> None:
+    """Print the fields of the recipe that `verb` takes: `train`, `evaluate` or `sweep`."""
+    console = Console()
+    for part in PARTS[verb]():
+        console.print(f"\n[bold]{part.heading}[/bold]{part.note}")
+        if part.rows:
+            console.print(_table(part.rows))
+
+
+def _training() -> Iterator[Part]:
+    from boresight import methods
+    from boresight.config.lora import LoraConfig
+    from boresight.config.recipe import Recipe
+
+    rows = [row for row in fields(Recipe) if row[0] != "method"]
+    yield Part("Recipe fields", " (set in the YAML file or as field=value)", rows)
     for name in methods.names():
         settings = fields(methods.get(name).Config, "method.")
-        console.print(f"\n[bold]method.name: {name}[/bold]" + ("" if settings else "  (no settings)"))
-        if settings:
-            console.print(_table(settings))
-    console.print("\n[bold]model.lora[/bold]")
-    console.print(_table(fields(LoraConfig, "model.lora.")))
+        yield Part(f"method.name: {name}", "" if settings else "  (no settings)", settings)
+    yield Part("model.lora", "", fields(LoraConfig, "model.lora."))
 
 
-def print_evaluation_fields(console: Console | None = None) -> None:
-    """Print the fields of an evaluation's recipe and each judge's own settings."""
+def _evaluation() -> Iterator[Part]:
     from boresight.evaluation.recipe import CountdownSection, SystemSection, WinRateRecipe
     from boresight.scorers import judges
 
-    console = console or Console()
-    console.print("\n[bold]Recipe fields[/bold] (set in the YAML file or as field=value)")
     rows = [row for row in fields(WinRateRecipe) if row[0] not in ("judge", "systems")]
-    console.print(_table(rows + fields(SystemSection, "systems.NAME.")))
-    console.print("\n[bold]countdown[/bold] (in place of judge: how many problems are solved)")
-    console.print(_table(fields(CountdownSection, "countdown.")))
+    rows += fields(SystemSection, "systems.NAME.")
+    yield Part("Recipe fields", " (set in the YAML file or as field=value)", rows)
+    countdown = fields(CountdownSection, "countdown.")
+    yield Part("countdown", " (in place of judge: how many problems are solved)", countdown)
     for name in judges.names():
-        console.print(f"\n[bold]judge.name: {name}[/bold]")
-        console.print(_table(fields(judges.get(name).Config, "judge.")))
+        yield Part(f"judge.name: {name}", "", fields(judges.get(name).Config, "judge."))
 
 
-def print_sweep_fields(console: Console | None = None) -> None:
-    """Print the fields of a sweep's recipe."""
+def _sweep() -> Iterator[Part]:
     from boresight.experiments.sweep.recipe import PruneSection, SweepRecipe
     from boresight.experiments.sweep.space import Range
 
-    console = console or Console()
-    console.print(
-        "\n[bold]Sweep fields[/bold] (set in the YAML file or as field=value; others go to the recipe)"
-    )
     rows = [row for row in fields(SweepRecipe) if row[0] != "prune"]
     rows += fields(PruneSection, "prune.") + fields(Range, "space.KEY.")
-    console.print(_table(rows))
+    yield Part("Sweep fields", " (set in the YAML file or as field=value; others go to the recipe)", rows)
+
+
+PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep}
+"""Parts of the help by verb."""
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> Table:
