@@ -154,7 +154,7 @@ def rate_interval(outcomes: Sequence[float | None]) -> Interval:
         return share_interval(outcomes)
     won, lost = ([None if o is None else float(o == side) for o in outcomes] for side in (1, 0))
     lead = paired_difference(lost, won)
-    return Interval(*(0.5 + x / 2 for x in (lead.value, lead.low, lead.high)), lead.n, lead.missing)
+    return lead.transformed(lambda difference: 0.5 + difference / 2)
 
 
 def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
@@ -250,4 +250,4 @@ def _games(pair: WinRate) -> list[Game]:
 
 def _over_even(rate: Interval) -> Interval:
     """A win rate as the lead over an even split."""
-    return Interval(rate.value - 0.5, rate.low - 0.5, rate.high - 0.5, rate.n, rate.missing)
+    return rate.transformed(lambda share: share - 0.5)

@@ -49,6 +49,11 @@ class Interval:
         low, high = sorted((self.low * factor, self.high * factor))
         return Interval(self.value * factor, low, high, self.n, self.missing)
 
+    def transformed(self, increasing: Callable[[float], float]) -> Interval:
+        """The interval of an increasing function of the estimate."""
+        limits = increasing(self.low), increasing(self.high)
+        return Interval(increasing(self.value), *limits, self.n, self.missing)
+
     def as_dict(self) -> dict[str, float | int]:
         """For evaluation.json."""
         return asdict(self)
@@ -340,7 +345,9 @@ def _present(values: Sequence[Value]) -> tuple[Array, int]:
     return present, array.size - present.size
 
 
-def _paired(a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mapping[str, Value]):
+def _paired(
+    a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mapping[str, Value]
+) -> tuple[Array, Array, int]:
     """Values of both systems on the prompts that have both, and how many prompts do not."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         prompts = list(dict.fromkeys([*a, *b]))

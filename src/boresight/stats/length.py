@@ -64,7 +64,7 @@ def length_controlled_win_rate(
     )
     return LengthControlled(
         raw=Interval(raw.value, raw.low, raw.high, raw.n, missing),
-        at_equal_length=Interval(*map(_sigmoid, (theta.value, theta.low, theta.high)), y.size, missing),
+        at_equal_length=theta.transformed(_sigmoid),
         length_effect=phi,
     )
 
@@ -96,7 +96,9 @@ def length_matched_split(
     return LengthSplit(part(~similar & (d < 0)), part(similar), part(~similar & (d > 0)))
 
 
-def _present_games(outcomes: Sequence[Value], lengths: Sequence[int], opponent_lengths: Sequence[int]):
+def _present_games(
+    outcomes: Sequence[Value], lengths: Sequence[int], opponent_lengths: Sequence[int]
+) -> tuple[Array, Array, int]:
     """Outcome and length difference of the prompts that have an outcome, and how many do not."""
     if not len(outcomes) == len(lengths) == len(opponent_lengths):
         raise ValueError(
