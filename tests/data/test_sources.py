@@ -12,7 +12,7 @@ from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data.layouts import every, get, names
 from boresight.data.layouts.hh_rlhf import transcript
 from boresight.data.reading.detect import fitting
-from boresight.data.turns import BadField
+from boresight.data.reading.turns import BadField
 from boresight.tasks import countdown
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boresight.data.turns import (
+from boresight.data.reading.turns import (
     BadField,
     after_prompt,
     check_completion,

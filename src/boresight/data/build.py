@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.columns import Record, extras, scores
-from boresight.data.turns import check_completion, check_prompt
+from boresight.data.reading.turns import check_completion, check_prompt
 
 
 def user(content: str) -> Message:

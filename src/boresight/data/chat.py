@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +26,10 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
+from boresight.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,7 +59,7 @@ class Rendered:
         return [self.prompt, *(c.text for c in self.continuations)]
 
 
-def ensure_chat_template(tokenizer: Any, spec: str | None = None) -> None:
+def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
     """Give the tokenizer the chat template called `spec`; without one, it must have its own.
 
     Args:
@@ -73,12 +77,12 @@ def ensure_chat_template(tokenizer: Any, spec: str | None = None) -> None:
     end_of_turn(tokenizer)
 
 
-def encode_preference(tokenizer: Any, example: Preference) -> Row:
+def encode_preference(tokenizer: Tokenizer, example: Preference) -> Row:
     """A row with two completions, chosen first. Raises `UserError` as `render` and `assemble` do."""
     return _encode(tokenizer, example)
 
 
-def encode_demonstration(tokenizer: Any, example: Demonstration) -> Row:
+def encode_demonstration(tokenizer: Tokenizer, example: Demonstration) -> Row:
     """A row with one completion: all that follows the first user turn, assistant turns scored.
 
     Raises `UserError` as `render` and `assemble` do.
@@ -86,14 +90,14 @@ def encode_demonstration(tokenizer: Any, example: Demonstration) -> Row:
     return _encode(tokenizer, example)
 
 
-def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> np.ndarray:
+def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarray:
     """Token ids of a conversation and the generation prompt: int32 `(length,)`."""
     text = _template(tokenizer, messages, "prompt", ask=True)
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     return np.asarray(ids, dtype=np.int32)
 
 
-def render(tokenizer: Any, example: Example, end: EndOfTurn) -> Rendered:
+def render(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> Rendered:
     """Render an example with the tokenizer's chat template.
 
     Raises:
@@ -106,7 +110,7 @@ def render(tokenizer: Any, example: Example, end: EndOfTurn) -> Rendered:
     return Rendered(example.id, prompt, continuations)
 
 
-def assemble(rendered: Rendered, encodings: Sequence[Any], end: EndOfTurn) -> Row:
+def assemble(rendered: Rendered, encodings: Sequence[Encoding], end: EndOfTurn) -> Row:
     """A row from the encodings of `rendered.texts` (made without adding special tokens).
 
     Raises:
@@ -121,7 +125,7 @@ def assemble(rendered: Rendered, encodings: Sequence[Any], end: EndOfTurn) -> Ro
     return Row(rendered.id, prompt, completions)
 
 
-def _encode(tokenizer: Any, example: Example) -> Row:
+def _encode(tokenizer: Tokenizer, example: Example) -> Row:
     end = end_of_turn(tokenizer)
     rendered = render(tokenizer, example, end)
     # Without special tokens: the template has written BOS already, if the model has one.
@@ -141,12 +145,12 @@ def _split(example: Example) -> tuple[list[Message], list[list[Message]]]:
 
 
 def _continuation(
-    tokenizer: Any, before: list[Message], after: list[Message], prompt: str, end: EndOfTurn, id: str
+    tokenizer: Tokenizer, before: list[Message], after: list[Message], prompt: str, end: EndOfTurn, id: str
 ) -> Continuation:
     if not after or after[0]["role"] != "assistant":
         raise UserError(f"row {id!r}: an assistant's turn must follow the prompt.")
     whole = _template(tokenizer, [*before, *after], id)
-    spans = []
+    spans: list[tuple[int, int]] = []
     for i, message in enumerate(after):
         if message["role"] != "assistant":
             continue
@@ -177,7 +181,9 @@ def _turn_end(whole: str, start: int, content: str, end: EndOfTurn, id: str) -> 
     return at + len(end.text)
 
 
-def _completion(id: str, prompt: np.ndarray, text: Continuation, encoding: Any, end: EndOfTurn) -> Completion:
+def _completion(
+    id: str, prompt: np.ndarray, text: Continuation, encoding: Encoding, end: EndOfTurn
+) -> Completion:
     ids = np.asarray(encoding.ids, dtype=np.int32)
     if not np.array_equal(ids[: len(prompt)], prompt):
         raise _shared_token(id)
@@ -185,11 +191,12 @@ def _completion(id: str, prompt: np.ndarray, text: Continuation, encoding: Any, 
     for i, (start, stop) in enumerate(text.spans):
         first = len(prompt) if i == 0 else _first_token(id, encoding, start, stop)
         last = encoding.char_to_token(stop - len(end.text))
+        assert last is not None, "the end-of-turn token is a token"
         mask[first : last + 1] = True
     return Completion(ids[len(prompt) :], mask[len(prompt) :])
 
 
-def _first_token(id: str, encoding: Any, start: int, stop: int) -> int:
+def _first_token(id: str, encoding: Encoding, start: int, stop: int) -> int:
     """Index of the first token of the characters from `start`.
 
     Some tokenizers count a leading space to no token; then the next character's token holds it.
@@ -197,9 +204,9 @@ def _first_token(id: str, encoding: Any, start: int, stop: int) -> int:
     for position in range(start, stop):
         token = encoding.char_to_token(position)
         if token is not None:
-            if encoding.token_to_chars(token)[0] < start:
+            if encoding.offsets[token][0] < start:
                 raise _shared_token(id)
-            return int(token)
+            return token
     raise AssertionError("the end-of-turn token has a position")
 
 
@@ -210,12 +217,12 @@ def _shared_token(id: str) -> UserError:
     )
 
 
-def _template(tokenizer: Any, messages: Sequence[Message], id: str, ask: bool = False) -> str:
+def _template(tokenizer: Tokenizer, messages: Sequence[Message], id: str, ask: bool = False) -> str:
     """The template's text; `ask` appends the generation prompt."""
     from jinja2 import TemplateError
 
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask))
+        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
     except (TemplateError, ValueError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"row {id!r}: the chat template refuses these messages: {said}.") from error

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from boresight.data.turns import BadField, check_text
+from boresight.data.reading.turns import BadField, check_text
 
 Record = dict[str, Any]
 
@@ -37,11 +37,11 @@ def has_turns(record: Record, *columns: str) -> bool:
     return all(_begins_with_message(record.get(c)) for c in columns)
 
 
-def _begins_with_message(value: Any) -> bool:
+def _begins_with_message(value: object) -> bool:
     return isinstance(value, list) and bool(value) and is_message(value[0])
 
 
-def is_message(value: Any) -> bool:
+def is_message(value: object) -> bool:
     """`{"role": …}` or ShareGPT's `{"from": …}`."""
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
@@ -70,7 +70,7 @@ def optional_text(record: Record, column: str) -> str:
     return "" if value is None or value == "" or _blank(value) else check_text(value, column)
 
 
-def _blank(value: Any) -> bool:
+def _blank(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
@@ -95,7 +95,7 @@ def scores(record: Record) -> tuple[float | None, float | None]:
     return first, second
 
 
-def _score(value: Any, name: str) -> float | None:
+def _score(value: object, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -118,7 +118,7 @@ def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
     return rest
 
 
-def _from_json(value: Any) -> dict[str, Any]:
+def _from_json(value: str) -> dict[str, Any]:
     try:
         meta = json.loads(value)
     except (TypeError, ValueError):

@@ -26,6 +26,7 @@ from boresight.core.schema import Example, Preference
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rows import Row
 from boresight.data.tokenize import FullRows, fit
+from boresight.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Prepared:
 class TokenRows:
     """Rows of both parts at full length under one tokenizer, and what `prepare` made of them."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     train: FullRows
     eval: FullRows
     prepared: Prepared | None = None
@@ -72,7 +73,7 @@ class Dataset:
         """Training and held-out examples. Raises `UserError` as `read_split` does."""
         return read_split(self.section, self._kind, self._seed)
 
-    def rows(self, tokenizer: Any) -> TokenRows:
+    def rows(self, tokenizer: Tokenizer) -> TokenRows:
         """Rows under `tokenizer`; the last ones where the last tokenizer makes the same.
 
         Raises:
@@ -102,7 +103,7 @@ class DatasetCache:
         return self._last[1]
 
 
-def prepare(data: Dataset, tokenizer: Any, console: Console) -> Prepared:
+def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     """Rows within `data.max_length`; prints what was read and counts everything that was left out.
 
     Raises:
@@ -135,7 +136,7 @@ def _content(recipe: Recipe, kind: str) -> str:
     return repr((kind, recipe.data, recipe.split_seed, stats))
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(one: Tokenizer, other: Tokenizer) -> bool:
     """Whether two tokenizers make the same rows."""
     return one is other or (
         one.chat_template == other.chat_template
@@ -182,6 +183,7 @@ def _distinct_ids(examples: Sequence[Example]) -> list[Example]:
 
 def _with_scores(row: Row, example: Example) -> Row:
     """The row with the source's scores, where it has both."""
-    if not isinstance(example, Preference) or None in (example.chosen_score, example.rejected_score):
+    if not isinstance(example, Preference):
         return row
-    return replace(row, scores=(example.chosen_score, example.rejected_score))
+    chosen, rejected = example.chosen_score, example.rejected_score
+    return row if chosen is None or rejected is None else replace(row, scores=(chosen, rejected))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from boresight.data.rows import Completion, Row
+from boresight.data.tokenizer import Tokenizer
 
 PROMPT, SCORED, UNSCORED = "dim", "green", "yellow"
 SPECIAL = "bold"
@@ -36,7 +36,7 @@ INVISIBLE = [
 VISIBLE = str.maketrans(CONTROLS | {code: f"‹U+{code:04X}›" for code in INVISIBLE})
 
 
-def show_rows(rows: Sequence[Row], tokenizer: Any, console: Console, n: int = 3) -> None:
+def show_rows(rows: Sequence[Row], tokenizer: Tokenizer, console: Console, n: int = 3) -> None:
     """Print the first `n` rows: prompt, completions, special tokens, and the loss mask.
 
     The text is shown as text, never as markup; control characters appear as symbols. Without colour,
@@ -80,14 +80,16 @@ def _name(i: int, row: Row) -> str:
     return "completion" if len(row.completions) == 1 else f"completion {i + 1}"
 
 
-def _prompt_text(row: Row, tokenizer: Any, special: frozenset[int]) -> Text:
+def _prompt_text(row: Row, tokenizer: Tokenizer, special: frozenset[int]) -> Text:
     text = Text()
     for piece, is_special in _pieces(row.prompt, tokenizer, special):
         text.append(piece, _style(PROMPT, is_special))
     return text
 
 
-def _completion_text(completion: Completion, tokenizer: Any, special: frozenset[int], colour: bool) -> Text:
+def _completion_text(
+    completion: Completion, tokenizer: Tokenizer, special: frozenset[int], colour: bool
+) -> Text:
     """The completion in runs of equal mask."""
     text = Text()
     edges = np.flatnonzero(np.diff(completion.mask)) + 1
@@ -102,7 +104,7 @@ def _completion_text(completion: Completion, tokenizer: Any, special: frozenset[
     return text
 
 
-def _pieces(ids: np.ndarray, tokenizer: Any, special: frozenset[int]) -> Iterator[tuple[str, bool]]:
+def _pieces(ids: np.ndarray, tokenizer: Tokenizer, special: frozenset[int]) -> Iterator[tuple[str, bool]]:
     """Decoded runs of ordinary and of special tokens; runs, as one character may take several tokens."""
     for is_special, run in groupby(ids.tolist(), key=special.__contains__):
         piece = tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False)

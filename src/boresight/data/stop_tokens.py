@@ -9,9 +9,15 @@ stopped by it (QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from boresight.core.errors import UserError
+from boresight.core.schema import Message
+from boresight.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import GenerationConfig, PreTrainedConfig
 
 PROBE = "abcxyz"
 """An answer that no template changes, to be found again in what it renders."""
@@ -25,13 +31,25 @@ class EndOfTurn:
     id: int
 
 
-def end_of_turn(tokenizer: Any) -> EndOfTurn:
+class GenerativeModel(Protocol):
+    """The parts of a transformers model that say what stops generation."""
+
+    @property
+    def config(self) -> PreTrainedConfig: ...
+
+    @property
+    def generation_config(self) -> GenerationConfig: ...
+
+    def get_input_embeddings(self) -> nn.Module: ...
+
+
+def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
     """The first special token that the chat template writes after an assistant's words.
 
     Raises:
         UserError: no chat template, or one that ends a turn with ordinary text.
     """
-    turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}]
+    turn: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}]
     if tokenizer.chat_template is None:
         raise UserError(
             "model.chat_template: the tokenizer has no chat template; set it to `chatml`, `plain` "
@@ -50,7 +68,7 @@ def end_of_turn(tokenizer: Any) -> EndOfTurn:
     )
 
 
-def wire_stop_tokens(model: Any, tokenizer: Any) -> EndOfTurn:
+def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
     """Make tokenizer, config and generation config agree on what stops generation.
 
     The end-of-turn token comes first and becomes the tokenizer's `eos_token`; ids that stopped
@@ -66,18 +84,22 @@ def wire_stop_tokens(model: Any, tokenizer: Any) -> EndOfTurn:
     for config in (model.config, model.generation_config):
         config.eos_token_id = stops if len(stops) > 1 else end.id
         config.pad_token_id = tokenizer.pad_token_id
-    # transformers turns pad_token_id into padding_idx, which drops that row's gradient.
-    model.get_input_embeddings().padding_idx = None
+    train_padding(model)
     return end
 
 
-def stop_token_ids(model: Any) -> tuple[int, ...]:
+def train_padding(model: GenerativeModel) -> None:
+    """Give the pad token's embedding a gradient again: transformers makes it the `padding_idx`."""
+    cast("nn.Embedding", model.get_input_embeddings()).padding_idx = None
+
+
+def stop_token_ids(model: GenerativeModel) -> tuple[int, ...]:
     """Ids that stop generation, as `wire_stop_tokens` left them."""
     ids = model.generation_config.eos_token_id
     return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
 
 
-def _stops(model: Any, tokenizer: Any) -> list[int]:
+def _stops(model: GenerativeModel, tokenizer: Tokenizer) -> list[int]:
     """Ids that stop generation now."""
     ids: list[int] = []
     for holder in (model.generation_config, model.config, tokenizer):

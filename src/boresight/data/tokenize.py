@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.chat import Rendered, assemble, render
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
+from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Truncation = Literal["drop", "cut", "error"]
 CHUNK = 256
 """Examples rendered and tokenised at a time: enough for the tokenizer's threads, little to hold."""
@@ -38,7 +41,7 @@ class Tokenized:
 
 def tokenize(
     examples: Sequence[Example],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     *,
     max_length: int,
     truncation: Truncation = "drop",
@@ -72,7 +75,7 @@ class FullRows:
         UserError: no usable chat template.
     """
 
-    def __init__(self, examples: Sequence[Example], tokenizer: Any) -> None:
+    def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
         self.examples = examples
         self._tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
         self._known: dict[int, Outcome] = {}
@@ -111,7 +114,7 @@ def fit(outcomes: Sequence[Outcome], max_length: int, truncation: Truncation = "
 
 
 def _encode_all(
-    examples: Iterable[Example], tokenizer: Any, end: EndOfTurn, advance: Callable[[int], None]
+    examples: Iterable[Example], tokenizer: Tokenizer, end: EndOfTurn, advance: Callable[[int], None]
 ) -> Iterator[Outcome]:
     rest = iter(examples)
     while chunk := list(islice(rest, CHUNK)):
@@ -127,10 +130,10 @@ def _encode_all(
         advance(len(chunk))
 
 
-def _attempt(id: str, make: Callable[..., Any], *arguments: Any) -> Any:
+def _attempt(id: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | tuple[str, UserError]:
     """What `make` returns, or `id` and the user's error."""
     try:
-        return make(*arguments)
+        return make(*args, **kwargs)
     except UserError as error:
         return id, error
 

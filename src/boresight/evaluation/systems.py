@@ -13,7 +13,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Message, Prompt
 from boresight.data.reading.files import records
-from boresight.data.turns import BadField, to_messages
+from boresight.data.reading.turns import BadField, to_messages
 from boresight.evaluation.win_rate import System
 
 if TYPE_CHECKING:

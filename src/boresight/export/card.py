@@ -119,7 +119,7 @@ def _short_path(text: str) -> str:
     return text if _hub_id(text) or "/" not in text else PurePath(text).name
 
 
-def _without_folders(value: Any) -> Any:
+def _without_folders(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -29,9 +29,12 @@ def export(run: Path, to: Path, form: Form, dtype: str, console: Console) -> Pat
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 
     with atomic_folder(to, replace=False) as folder:
-        drift = write_merged(plan, folder) if form == "merged" else write_adapter(plan, folder)
-        if drift is not None:
+        drift = None
+        if form == "merged":
+            drift = write_merged(plan, folder)
             console.print(drift.sentence, markup=False, highlight=False)
+        else:
+            write_adapter(plan, folder)
         write_card(plan, drift, folder, to.name)
         for file in folder.iterdir():
             file.chmod(0o644)  # weights are written for their owner alone

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
 from boresight.core.files import write_json
 from boresight.core.silence_hf import quiet_bars
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
 
 if TYPE_CHECKING:
     import torch
@@ -63,15 +65,17 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
 
     from boresight.models import lora
     from boresight.models.load import load_tokenizer
+    from boresight.models.policy import causal_model
 
     tokenizer = load_tokenizer(str(plan.model))
     model = _load_run(plan)
     rows = probe_rows(plan.run, tokenizer)
     expected = outputs(model, rows)
-    model = lora.merge(model).to(getattr(torch, plan.dtype))
+    merged = causal_model(lora.merge(model))
+    merged.to(getattr(torch, plan.dtype))
     with quiet_bars():
-        model.save_pretrained(folder, max_shard_size=SHARD)
-    del model  # one model in memory at a time
+        merged.save_pretrained(folder, max_shard_size=SHARD)
+    del model, merged  # one model in memory at a time
     write_tokenizer(tokenizer, folder)
     state_old_names(folder / "config.json")
     drift = compare(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
@@ -96,7 +100,7 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
     write_tokenizer(load_tokenizer(str(plan.model)), folder)
 
 
-def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Tokenizer and chat template under names that transformers 4 and 5 both know.
 
     transformers 5 writes a class that 4 has not heard of, additional special tokens as a list where 4 wants a
@@ -130,21 +134,20 @@ def state_old_names(path: Path) -> None:
     write_json(path, settings, indent=2)
 
 
-def probe_rows(run: Path, tokenizer: Any) -> list[list[int]]:
+def probe_rows(run: Path, tokenizer: Tokenizer) -> list[list[int]]:
     """Token ids of the run's first answered prompts; of a fixed text where it has none."""
+    from boresight.data.build import assistant
     from boresight.reports.read_run import read_run
 
     texts = [
-        tokenizer.apply_chat_template(
-            [*sample.prompt, {"role": "assistant", "content": sample.answers[-1] or ""}], tokenize=False
-        )
+        tokenizer.apply_chat_template([*sample.prompt, assistant(sample.answers[-1] or "")], tokenize=False)
         for sample in read_run(run).samples[:PROBES]
     ]
     encode = tokenizer.backend_tokenizer.encode
     return [encode(text, add_special_tokens=False).ids[:PROBE_TOKENS] for text in texts or [PROBE_TEXT]]
 
 
-def outputs(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """Logits of every row, float32: `(tokens, vocabulary)`, or `(1, 1)` of a reward model."""
     import torch
 
@@ -174,7 +177,7 @@ def size_in_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def _load_run(plan: ExportPlan) -> Any:
+def _load_run(plan: ExportPlan) -> Policy:
     from boresight.models.load import load_model
     from boresight.models.reward import load_reward_model
 
@@ -183,7 +186,7 @@ def _load_run(plan: ExportPlan) -> Any:
     return load_model(str(plan.model), device="cpu", merge=False)
 
 
-def _load_plain(plan: ExportPlan, folder: Path) -> Any:
+def _load_plain(plan: ExportPlan, folder: Path) -> Policy:
     """As a user would, with nothing of ours."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from boresight.models.policy import Policy
+
 
 @contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+def evaluation_mode(model: Policy) -> Iterator[None]:
     """Inside the block dropout is off; afterwards every module is in the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -21,7 +23,7 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def arithmetic(model: Any, dtype: str) -> AbstractContextManager[Any]:
+def arithmetic(model: Policy, dtype: str) -> AbstractContextManager[Any]:
     """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay float32.
 
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens comes out a third of a

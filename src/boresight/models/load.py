@@ -6,15 +6,17 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.silence_hf import quiet_bars
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
 EMBEDDED = ("starter", "countdown-tiny")
 """Models that need no network; each lives in a cache folder whose name begins with its own."""
@@ -37,7 +39,7 @@ class Source:
     adapters: tuple[Path, ...] = ()
 
 
-def load_tokenizer(name: str, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str, chat_template: str | None = None) -> Tokenizer:
     """The tokenizer of the model called `name`; an adapter's own where it has one.
 
     Args:
@@ -52,17 +54,18 @@ def load_tokenizer(name: str, chat_template: str | None = None) -> PreTrainedTok
 
     place, cached_only = _tokenizer_place(name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=cached_only)
+        found = AutoTokenizer.from_pretrained(place, local_files_only=cached_only)
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load(name, "tokenizer", error) from error
-    if not tokenizer.is_fast:
+    if not found.is_fast:
         raise UserError(
             f"model: the tokenizer of {name!r} has no tokenizer.json, which the loss mask needs; "
             "choose a model that ships one."
         )
+    tokenizer = cast("Tokenizer", found)
     if chat_template is not None:
         ensure_chat_template(tokenizer, chat_template)
-    return cast("PreTrainedTokenizerFast", tokenizer)
+    return tokenizer
 
 
 def load_model(
@@ -72,7 +75,7 @@ def load_model(
     *,
     attention: str = "sdpa",
     merge: bool = True,
-) -> PreTrainedModel:
+) -> Policy:
     """The causal language model called `name`, in evaluation mode.
 
     Weights are float32 by default: they are the master weights of training, and an update of 1e-6
@@ -98,7 +101,7 @@ def load_model(
     source = locate(name)
     with quiet_bars(source.cached_only):  # a download keeps its bar
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
+            model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
                 source.place,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention,
@@ -108,8 +111,9 @@ def load_model(
         except (OSError, ValueError, KeyError) as error:
             raise _cannot_load(name, "model", error) from error
     for adapter in source.adapters:
-        model = _with_adapter(model, adapter, merge or adapter != source.adapters[-1])
-    return cast("PreTrainedModel", model.to(_device(device)).eval())
+        base = cast("PreTrainedModel", model)  # every adapter but the last is merged
+        model = _with_adapter(base, adapter, merge or adapter != source.adapters[-1])
+    return cast("Policy", model.to(_device(device)).eval())
 
 
 def locate(name: str) -> Source:
@@ -215,18 +219,18 @@ def _hub_has(name: str) -> bool:
     )
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path, merge: bool) -> torch.nn.Module:
+def _with_adapter(base: PreTrainedModel, adapter: Path, merge: bool) -> torch.nn.Module:
     from peft import PeftModel
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
-            adapted: Any = PeftModel.from_pretrained(model, str(adapter))
+            adapted = PeftModel.from_pretrained(base, str(adapter))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _cannot_load(str(adapter), "adapter", error) from error
-    _restore_stop_tokens(model, adapter)
+    _restore_stop_tokens(base, adapter)
     if not merge:
-        return cast("torch.nn.Module", adapted)
+        return adapted
     merged = adapted.merge_and_unload().requires_grad_(True)  # PEFT froze it; what trains it may train all
     merged.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
     return cast("torch.nn.Module", merged)

@@ -10,24 +10,26 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard, cast
 
 from boresight.config.lora import LoraConfig
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy, causal_model
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 
-def attach(model: PreTrainedModel, config: LoraConfig, seed: int, *, task: Task = "CAUSAL_LM") -> PeftModel:
+def attach(model: Policy, config: LoraConfig, seed: int, *, task: Task = "CAUSAL_LM") -> Policy:
     """Add fresh adapters and freeze everything else; the model's outputs do not change by it.
 
     `model` is changed in place and lives on inside the result. Initial weights come from `seed` alone:
@@ -43,7 +45,8 @@ def attach(model: PreTrainedModel, config: LoraConfig, seed: int, *, task: Task 
 
     if has_adapters(model):
         raise UserError("model.lora: the model has adapters already; merge them before adding new ones.")
-    _check_targets(model, config.targets)
+    base = causal_model(model)
+    _check_targets(base, config.targets)
     settings = PeftLoraConfig(
         r=config.r,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # PEFT only divides it by r
@@ -54,11 +57,11 @@ def attach(model: PreTrainedModel, config: LoraConfig, seed: int, *, task: Task 
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
         torch.manual_seed(seed)
-        adapted: Any = get_peft_model(model, settings)
-    return adapted.train(model.training)  # new layers start in training mode
+        adapted = get_peft_model(base, settings)
+    return cast("Policy", adapted.train(base.training))  # new layers start in training mode
 
 
-def has_adapters(model: Any) -> bool:
+def has_adapters(model: object) -> TypeGuard[PeftModel]:
     """Whether `attach` was called on the model (or it was loaded with its adapter kept apart)."""
     from peft import PeftModel
 
@@ -66,7 +69,7 @@ def has_adapters(model: Any) -> bool:
 
 
 @contextmanager
-def adapters_off(model: Any) -> Iterator[None]:
+def adapters_off(model: Policy) -> Iterator[None]:
     """Inside the block the model is the reference: no adapters, no dropout.
 
     Afterwards the adapters are back and every module is in the mode it was in. A model without
@@ -82,15 +85,15 @@ def adapters_off(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def merge(model: Any) -> PreTrainedModel:
+def merge(model: Policy) -> Policy:
     """Fold the adapters into the weights, in place; returns the plain model. Without adapters: itself."""
     return model.merge_and_unload() if has_adapters(model) else model
 
 
 def save(
-    model: Any,
+    model: Policy,
     folder: str | Path,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: Tokenizer | None = None,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write the adapters alone, or the whole model where it has none, as safetensors.
@@ -105,14 +108,15 @@ def save(
             tokenizer.save_pretrained(temporary)
 
 
-def _write(model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
     if not has_adapters(model):
-        model.save_pretrained(folder, state_dict=weights)
+        causal_model(model).save_pretrained(folder, state_dict=weights)
         return
     # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
-    model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
-    if getattr(model, "generation_config", None) is not None:  # a reward model has none
-        model.generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
+    model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
+    generation_config = getattr(causal_model(model), "generation_config", None)
+    if generation_config is not None:  # a reward model has none
+        generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 
 

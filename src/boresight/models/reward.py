@@ -7,7 +7,6 @@ The model is transformers' sequence classification with one label, so what we sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,16 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
-from boresight.data.stop_tokens import end_of_turn
+from boresight.data.stop_tokens import end_of_turn, train_padding
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.logprobs import Layout, completions_per_row
 from boresight.models.packed.packing import length, pack
-from boresight.models.packed.plan import PackedPlan, causal_model, packed_plan, warn_once
+from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
+from boresight.models.policy import Policy, causal_model
 
 
-def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Any:
+def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Policy:
     """Load `name` with a one-label head; a causal model gets a fresh head drawn from `seed`."""
     from transformers import AutoModelForSequenceClassification
 
@@ -39,13 +40,13 @@ def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) ->
             local_files_only=source.cached_only,
         )
     if source.adapters:  # the place is their base alone
-        adapted: Any = load_model(name, device="cpu")
+        adapted = causal_model(load_model(name, device="cpu"))
         model.base_model.load_state_dict(adapted.base_model.state_dict())
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(place).eval()
 
 
-def wire_pad_token(model: Any, tokenizer: Any) -> None:
+def wire_pad_token(model: Policy, tokenizer: Tokenizer) -> None:
     """Give the model and its tokenizer a pad token that no conversation ends with.
 
     transformers reads a sequence's score at its last token that is not the pad token. Where pad equals
@@ -60,10 +61,10 @@ def wire_pad_token(model: Any, tokenizer: Any) -> None:
         raise UserError("model: a reward model needs a pad token besides the end-of-turn token; add one.")
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(others[0])
     model.config.pad_token_id = others[0]
-    model.get_input_embeddings().padding_idx = None
+    train_padding(model)
 
 
-def completion_scores(model: Any, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
+def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
     """Scalar reward of prompt + completion, `(rows, k)`, float32.
 
     Reads the hidden state of each completion's last token and applies the head there, so padding
@@ -78,11 +79,11 @@ def completion_scores(model: Any, rows: Sequence[Row], *, layout: Layout = "auto
         if layout == "auto":
             warn_once(model, plan)
         last = _last_states_padded(model, rows)
-    scores: Tensor = causal_model(model).score(last).squeeze(-1).float()
+    scores: Tensor = causal_model(model).get_submodule("score")(last).squeeze(-1).float()
     return scores.view(len(rows), -1)
 
 
-def _last_states_packed(model: Any, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:
+def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:
     """Hidden state of every completion's last token, `(rows * k, width)`."""
     batch = pack(rows, completions_per_row(rows), model.device)
     last = [
@@ -93,7 +94,7 @@ def _last_states_packed(model: Any, plan: PackedPlan, rows: Sequence[Row]) -> Te
     return plan.hidden(model, batch)[to_device(torch.tensor(last), model.device)]
 
 
-def _last_states_padded(model: Any, rows: Sequence[Row]) -> Tensor:
+def _last_states_padded(model: Policy, rows: Sequence[Row]) -> Tensor:
     """The same, one right-padded row per completion."""
     sequences = [np.concatenate([row.prompt, c.ids]) for row in rows for c in row.completions]
     longest = max(map(len, sequences))

@@ -10,18 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from boresight.models.packed.plan import causal_model, settle
+from boresight.models.packed.plan import settle
+from boresight.models.policy import Policy, causal_model
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 Outputs = tuple[Any, ...]
 """Tensors, or None."""
 
 
-def fits(policy: Any) -> bool:
+class Sharded(Protocol):
+    """What `shard` adds to a model."""
+
+    as_forward: Callable[[Callable[[], Outputs]], Outputs]
+
+
+def fits(policy: Policy) -> bool:
     """Whether weights, gradients and Adam's moments leave a third of the device to activations.
 
     On a CPU always: its memory is shared by the processes of the machine anyway.
@@ -33,9 +43,9 @@ def fits(policy: Any) -> bool:
     return needed < 2 / 3 * torch.cuda.mem_get_info(policy.device)[1]
 
 
-def shard(policy: Any) -> None:
+def shard(policy: Policy) -> None:
     """Spread the weights of `policy`, the same in every process, layer by layer; in place."""
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     settle(policy)  # the layout is found by trying, which needs all the weights
     base = causal_model(policy)
@@ -44,9 +54,10 @@ def shard(policy: Any) -> None:
     for module in [*layers, base]:
         # The root too: a forward without a backward would leave it whole, and stale after the next update.
         fully_shard(module, reshard_after_forward=True)
+        assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)  # sums, as everywhere: the loop divides by the weight
         module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
-    base.as_forward = _call
+    cast("Sharded", base).as_forward = _call
     register_fsdp_forward_method(base, "as_forward")
 
 
@@ -55,22 +66,22 @@ def _call(compute: Callable[[], Outputs]) -> Outputs:
     return tuple(None if output is None else output.clone() for output in compute())
 
 
-def is_sharded(model: Any) -> bool:
+def is_sharded(model: Policy) -> bool:
     """Whether `shard` was called on the model."""
     return hasattr(causal_model(model), "as_forward")
 
 
-def as_forward(model: Any, compute: Callable[[], Outputs]) -> Outputs:
+def as_forward(model: Policy, compute: Callable[[], Outputs]) -> Outputs:
     """`compute()`, which calls parts of `model`, as one forward of it.
 
     What goes around the model, such as our own head, would otherwise meet weights in parts.
     """
     base = causal_model(model)
-    return base.as_forward(compute) if is_sharded(model) else compute()
+    return cast("Sharded", base).as_forward(compute) if is_sharded(model) else compute()
 
 
 @contextmanager
-def whole(model: Any) -> Iterator[None]:
+def whole(model: Policy) -> Iterator[None]:
     """Inside the block every process holds all weights, and forwards need no other process.
 
     To be entered by all processes together. Nothing to do for a model that is not sharded.
@@ -78,24 +89,25 @@ def whole(model: Any) -> Iterator[None]:
     if not is_sharded(model):
         yield
         return
-    base = causal_model(model)
-    base.set_reshard_after_forward(False)
-    for part in _parts(base):
+    root, *layers = _parts(causal_model(model))
+    root.set_reshard_after_forward(False)
+    for part in (root, *layers):
         part.unshard()
     try:
         yield
     finally:
-        for part in _parts(base):
+        for part in (root, *layers):
             part.reshard()
-        base.set_reshard_after_forward(True)
+        root.set_reshard_after_forward(True)
 
 
-def whole_weights(model: Any) -> dict[str, Tensor]:
+def whole_weights(model: Policy) -> dict[str, Tensor]:
     """Every weight of a `whole` model by name, on the CPU: what saving takes for a state dictionary."""
     return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
 
 
-def _parts(base: nn.Module) -> list[Any]:
+def _parts(base: nn.Module) -> list[FSDPModule]:
+    """The sharded parts, the model itself first."""
     from torch.distributed.fsdp import FSDPModule
 
     return [module for module in base.modules() if isinstance(module, FSDPModule)]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,9 +19,13 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl
 from boresight.core.printable import Shown
+from boresight.core.schema import Message
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
 from boresight.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Line = Mapping[str, Any]
 
@@ -44,7 +48,7 @@ class Sample:
     """One prompt with its answers, in the order of the report's columns, and which checks each one met."""
 
     id: str
-    prompt: list[dict[str, str]]
+    prompt: list[Message]
     answers: list[str | None]
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
@@ -112,7 +116,7 @@ class RunData(Shown):
             raise UserError(f"{self.folder}: no {split} step logs {name!r}{nearest(name, known)}.")
         return [int(line["step"]) for line in logged], [float(line[name]) for line in logged]
 
-    def show(self, console: Any) -> None:
+    def show(self, console: Console) -> None:
         """Print what was measured, what was found, and where the report is."""
         from boresight.findings.printing import print_findings
         from boresight.reports.terminal import evaluation_table
@@ -242,7 +246,7 @@ def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
     )
 
 
-def _float(value: Any, otherwise: float) -> float:
+def _float(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else float(value)
 
 
@@ -271,7 +275,7 @@ def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
-def _messages(prompt: Any) -> list[dict[str, str]]:
+def _messages(prompt: object) -> list[Message]:
     if isinstance(prompt, list):
         return [
             {"role": str(m.get("role", "")), "content": str(m.get("content", ""))}
@@ -281,11 +285,11 @@ def _messages(prompt: Any) -> list[dict[str, str]]:
     return [{"role": "user", "content": "" if prompt is None else str(prompt)}]
 
 
-def _answer(text: Any) -> str | None:
+def _answer(text: object) -> str | None:
     return None if text is None else str(text)
 
 
-def _checks(found: Any) -> dict[str, bool]:
+def _checks(found: object) -> dict[str, bool]:
     if not isinstance(found, Mapping):
         return {}
     return {str(name): met for name, met in found.items() if isinstance(met, bool)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight.config.recipe import Recipe
-from boresight.models.packed.plan import causal_model
+from boresight.models.policy import causal_model
 from boresight.training.distributed import collectives
 from boresight.training.memory import activation_gb, available_gb, training_state_gb
 

@@ -19,11 +19,11 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
+from boresight.data.columns import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Source:
     title: str
     kind: str
     columns: tuple[str, ...]
-    matches: Callable[[dict[str, Any]], bool]
-    read: Callable[[dict[str, Any], str], Example]
+    matches: Callable[[Record], bool]
+    read: Callable[[Record, str], Example]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.title})"

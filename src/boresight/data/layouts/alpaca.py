@@ -6,7 +6,7 @@ Instruction and input become one user turn, a blank line between them.
 from boresight.core.schema import Demonstration, Message
 from boresight.data.build import assistant, demonstration, user
 from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks, optional_text, text
-from boresight.data.turns import BadField, check_text
+from boresight.data.reading.turns import BadField, check_text
 
 TITLE = "Alpaca instructions and outputs"
 KIND = "demonstration"

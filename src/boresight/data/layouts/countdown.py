@@ -7,7 +7,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt
 from boresight.data.columns import ANSWER_COLUMNS, Record, lacks
-from boresight.data.turns import BadField
+from boresight.data.reading.turns import BadField
 from boresight.tasks import countdown
 
 TITLE = "Countdown problems"

@@ -12,7 +12,7 @@ import re
 from boresight.core.schema import Message, Preference
 from boresight.data.build import assistant, preference
 from boresight.data.columns import Record, has_text, text
-from boresight.data.turns import BadField, check_text, split_pair
+from boresight.data.reading.turns import BadField, check_text, split_pair
 
 TITLE = "HH-RLHF transcripts, implicit prompt"
 KIND = "preference"

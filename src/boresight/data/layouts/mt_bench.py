@@ -7,7 +7,7 @@ The prompt is the first turn. What the user says after the model's answer is kep
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt, user
 from boresight.data.columns import ANSWER_COLUMNS, Record, lacks
-from boresight.data.turns import BadField, check_text
+from boresight.data.reading.turns import BadField, check_text
 
 TITLE = "MT-Bench questions, first turn"
 KIND = "prompt"

@@ -4,7 +4,7 @@ from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration
 from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks
 from boresight.data.layouts.alpaca import asked
-from boresight.data.turns import BadField, check_text
+from boresight.data.reading.turns import BadField, check_text
 
 TITLE = "Self-Instruct tasks"
 KIND = "demonstration"

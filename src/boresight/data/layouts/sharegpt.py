@@ -3,7 +3,7 @@
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
 from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks, optional_text
-from boresight.data.turns import to_messages
+from boresight.data.reading.turns import to_messages
 
 TITLE = "ShareGPT conversations"
 KIND = "demonstration"

@@ -3,7 +3,7 @@
 from boresight.core.schema import Message, Preference
 from boresight.data.build import preference
 from boresight.data.columns import Record, has_turns, is_message, optional_text
-from boresight.data.turns import BadField, to_messages
+from boresight.data.reading.turns import BadField, to_messages
 
 TITLE = "ShareGPT conversations with a chosen and a rejected answer"
 KIND = "preference"

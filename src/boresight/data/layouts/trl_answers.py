@@ -3,7 +3,7 @@
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
 from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks
-from boresight.data.turns import check_completion, check_prompt, to_messages
+from boresight.data.reading.turns import check_completion, check_prompt, to_messages
 
 TITLE = "TRL chat prompt and completion"
 KIND = "demonstration"

@@ -3,7 +3,7 @@
 from boresight.core.schema import Preference
 from boresight.data.build import preference
 from boresight.data.columns import Record, has_turns
-from boresight.data.turns import after_prompt, to_messages
+from boresight.data.reading.turns import after_prompt, to_messages
 
 TITLE = "TRL chat pairs, explicit prompt"
 KIND = "preference"

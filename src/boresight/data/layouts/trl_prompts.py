@@ -3,7 +3,7 @@
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt
 from boresight.data.columns import ANSWER_COLUMNS, Record, has_turns, lacks
-from boresight.data.turns import to_messages
+from boresight.data.reading.turns import to_messages
 
 TITLE = "TRL chat prompts"
 KIND = "prompt"

@@ -7,7 +7,7 @@ original repeats from `chosen`, is not kept a second time.
 from boresight.core.schema import Message, Preference
 from boresight.data.build import preference, user
 from boresight.data.columns import Record, has_text, has_turns, text
-from boresight.data.turns import BadField, split_pair, to_messages
+from boresight.data.reading.turns import BadField, split_pair, to_messages
 
 TITLE = "UltraFeedback conversations with the prompt beside"
 KIND = "preference"

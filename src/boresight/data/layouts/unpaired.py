@@ -6,7 +6,7 @@ The label stays in `meta`, where the reader finds it when asked for demonstratio
 from boresight.core.schema import Demonstration
 from boresight.data.columns import PAIR_COLUMNS, Record, has_text, has_turns, lacks
 from boresight.data.layouts import messages, plain_answers, trl_answers
-from boresight.data.turns import BadField
+from boresight.data.reading.turns import BadField
 
 TITLE = "unpaired feedback, answers labelled true or false"
 KIND = "unpaired"

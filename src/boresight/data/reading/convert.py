@@ -35,7 +35,10 @@ def _as_it_is(example: Example) -> Example:
     return example
 
 
-CONVERSIONS: dict[tuple[str, str], tuple[Callable[..., Example | None], str]] = {
+Conversion = Callable[..., Example | None]
+"""From an example of the file's kind to one of the kind wanted; None for a row that does not count."""
+
+CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "demonstration"): (_chosen, "the chosen answers"),
     ("preference", "prompt"): (_prompt_of_pair, "answers left out"),
     ("demonstration", "prompt"): (_prompt_of_demonstration, "last answers left out"),
@@ -43,5 +46,4 @@ CONVERSIONS: dict[tuple[str, str], tuple[Callable[..., Example | None], str]] = 
     ("unpaired", "prompt"): (_prompt_of_demonstration, "last answers left out"),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }
-"""(kind of the file, kind wanted) -> the conversion, which gives None for a row that does not count,
-and what to say of it."""
+"""(kind of the file, kind wanted) -> the conversion, and what to say of it."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.data.columns import Record
 from boresight.data.layouts import Source, every
 
 SHOWN = 12
 """Columns that a message lists."""
 
-Rows = Sequence[tuple[int, Any]]
+Rows = Sequence[tuple[int, object]]
 
 
-def fitting(record: Any) -> list[Source]:
+def fitting(record: object) -> list[Source]:
     """Every layout whose columns and shapes this record has."""
     return [source for source in every() if source.matches(record)] if isinstance(record, dict) else []
 
@@ -62,7 +62,7 @@ def _unknown(name: str, rows: Rows) -> str:
     return f"{name}: row {row} has the columns {columns}, which fit no known layout; {_hint(record)}."
 
 
-def _hint(record: dict[str, Any]) -> str:
+def _hint(record: Record) -> str:
     """What the nearest layout would need: most columns in common, then fewest missing."""
     ranked = sorted(every(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
     best = ranked[0]
@@ -74,5 +74,5 @@ def _hint(record: dict[str, Any]) -> str:
     return f"{best} has these columns, but with other values in them"
 
 
-def _common(source: Source, record: dict[str, Any]) -> int:
+def _common(source: Source, record: Record) -> int:
     return sum(column in record for column in source.columns)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -24,7 +24,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_BATCH = 1024
 """Parquet rows that are turned into Python objects at a time."""
 
-Raw = Iterator[tuple[int, Any]]
+Raw = Iterator[tuple[int, object]]
 
 
 def records(source: str | Path, split: str = "train") -> Raw:
@@ -53,21 +53,21 @@ def sha256(source: str | Path, split: str = "train") -> str:
     """Hex digest of a file's bytes, of a folder's files in order of name, or of a hub data set's records."""
     path, digest = Path(source), hashlib.sha256()
     if path.is_file():
-        _add_file(digest, path)
+        _add_file(digest.update, path)
     elif path.is_dir():
         for part in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(part.relative_to(path).as_posix().encode() + b"\0")
-            _add_file(digest, part)
+            _add_file(digest.update, part)
     else:
         for _, record in records(source, split):
             digest.update(json.dumps(record, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _add_file(digest: Any, path: Path) -> None:
+def _add_file(update: Callable[[bytes], None], path: Path) -> None:
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
-            digest.update(block)
+            update(block)
 
 
 def _file(path: Path) -> Raw:
@@ -103,7 +103,7 @@ def _json_lines(path: Path) -> Raw:
                 yield row, _parse(path, line, row)
 
 
-def _parse(path: Path, line: bytes, row: int) -> Any:
+def _parse(path: Path, line: bytes, row: int) -> object:
     try:
         return json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -138,7 +138,7 @@ def _json(path: Path) -> Raw:
     return enumerate(_record_list(path, value), 1)
 
 
-def _record_list(path: Path, value: Any) -> list[Any]:
+def _record_list(path: Path, value: object) -> list[object]:
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
@@ -151,10 +151,11 @@ def _record_list(path: Path, value: Any) -> list[Any]:
     return value[lists[0]] if lists else [value]
 
 
-def _is_record_list(items: Any) -> bool:
+def _is_record_list(items: object) -> bool:
     """A list of objects that are not the messages of one conversation."""
-    objects = isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
-    return objects and not ({"role", "from"} & items[0].keys())
+    if not (isinstance(items, list) and items and all(isinstance(item, dict) for item in items)):
+        return False
+    return not {"role", "from"} & items[0].keys()
 
 
 def _parquet(path: Path) -> Raw:
@@ -179,7 +180,7 @@ READERS: dict[str, Callable[[Path], Raw]] = {
 }
 
 
-def _saved_folder(path: Path, split: str) -> Iterable[Any]:
+def _saved_folder(path: Path, split: str) -> Iterable[object]:
     if not ((path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()):
         raise UserError(f"{path}: is a folder that `datasets` did not save; name one of its files.")
     import datasets
@@ -200,7 +201,7 @@ def _is_hub_id(source: str | Path) -> bool:
     return HUB_ID.fullmatch(name) is not None and Path(name.removesuffix(".gz")).suffix not in READERS
 
 
-def _hub(name: str, split: str) -> Iterable[Any]:
+def _hub(name: str, split: str) -> Iterable[object]:
     import datasets
 
     path, _, config = name.partition(":")

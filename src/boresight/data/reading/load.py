@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
@@ -14,12 +13,13 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference
 from boresight.data import layouts
-from boresight.data.columns import id_column
+from boresight.data.columns import Record, id_column
 from boresight.data.layouts import Source
 from boresight.data.reading import files
-from boresight.data.reading.convert import CONVERSIONS, KINDS
+from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, fitting, mixed
-from boresight.data.turns import BadField
+from boresight.data.reading.files import Raw
+from boresight.data.reading.turns import BadField
 
 SAMPLE = 1000
 """Rows that the layout is detected from; every later row is held against it."""
@@ -128,7 +128,7 @@ def collect(
     return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence)
 
 
-def _watched(name: str, rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+def _watched(name: str, rows: Raw) -> Raw:
     """The rows, with a count on the terminal once there are more than the sample."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -144,14 +144,14 @@ def _watched(name: str, rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, 
             yield row
 
 
-def _without_nulls(record: Any) -> Any:
+def _without_nulls(record: object) -> object:
     """Columns that are null are absent: tables have no other way to say so."""
     if not isinstance(record, dict):
         return record
     return {column: value for column, value in record.items() if value is not None}
 
 
-def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Any, str]:
+def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Conversion, str]:
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
     kind = wanted or source.kind
@@ -168,9 +168,7 @@ def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Any
     )
 
 
-def _outcomes(
-    name: str, source: Source, rows: Iterator[tuple[int, Any]], forced: bool
-) -> Iterator[Example | BadRow]:
+def _outcomes(name: str, source: Source, rows: Raw, forced: bool) -> Iterator[Example | BadRow]:
     for row, record in rows:
         if not isinstance(record, dict):
             yield BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
@@ -183,7 +181,7 @@ def _outcomes(
             yield BadRow(row, error.field, error.message)
 
 
-def _identity(record: dict[str, Any], row: int) -> str:
+def _identity(record: Record, row: int) -> str:
     column = id_column(record)
     return f"row-{row}" if column is None else str(record[column])
 

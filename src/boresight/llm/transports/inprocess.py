@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
+from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Failure, Request
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _params(request: Request, model: Any) -> SamplingParams:
     )
 
 
-def _body(request: Request, tokenizer: Any, prompt_tokens: int, drawn: Sample) -> dict[str, Any]:
+def _body(request: Request, tokenizer: Tokenizer, prompt_tokens: int, drawn: Sample) -> dict[str, Any]:
     """The sample as a chat completion."""
     text = tokenizer.decode(drawn.ids, skip_special_tokens=True)
     return {

@@ -117,11 +117,11 @@ def _gated_mlp(module: Any) -> Forward:
     return lambda x: down(SwiGLU.apply(gate(x), up(x)))  # adapters or biases inside
 
 
-def _linear(module: Any) -> Forward:
+def _linear(module: nn.Linear) -> Forward:
     return lambda x: Linear.apply(x, module.weight, module.bias)
 
 
-def _embedding(module: Any) -> Forward:
+def _embedding(module: nn.Embedding) -> Forward:
     return lambda ids: Embedding.apply(ids, module.weight, module.padding_idx)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ WORTHWHILE = 1000
 """Tokens from which on packing pays: it costs about as much as it saves on that many."""
 
 
-def can_pack(model: Any) -> bool:
+def can_pack(model: torch.nn.Module) -> bool:
     """On a CPU, in float32, with a torch that has oneDNN."""
     weight = next(model.parameters())
     return (
@@ -28,7 +27,7 @@ def can_pack(model: Any) -> bool:
 
 
 @contextmanager
-def packed_linears(model: Any) -> Iterator[None]:
+def packed_linears(model: torch.nn.Module) -> Iterator[None]:
     """Inside the block the linear layers of `model` compute from a packed copy of their weights.
 
     The copy takes as much memory as the weights. It does not follow changes of the weights, and has no
@@ -38,12 +37,11 @@ def packed_linears(model: Any) -> Iterator[None]:
     inside_adapters: set[torch.nn.Module] = set()
     try:
         for module in model.modules():  # an adapted layer comes before the layer that it wraps
-            folded = _folded_weight(module)
+            folded = _folded(module)
             if folded is None or module in inside_adapters or "forward" in vars(module):
                 continue
             inside_adapters.update(module.modules())
-            base = module.base_layer if hasattr(module, "base_layer") else module
-            module.forward = _packed_forward(folded, base.bias)
+            module.forward = _packed_forward(*folded)
             changed.append(module)
         yield
     finally:
@@ -51,14 +49,14 @@ def packed_linears(model: Any) -> Iterator[None]:
             del module.forward
 
 
-def _folded_weight(module: torch.nn.Module) -> Tensor | None:
-    """The weight that the layer amounts to, `(out, in)`; None for what is not such a layer."""
+def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
+    """Weight `(out, in)` and bias `(out,)` that the layer amounts to; None for what is not such a layer."""
     if type(module) is torch.nn.Linear:
-        return module.weight if module.weight.dtype == torch.float32 else None
+        return (module.weight, module.bias) if module.weight.dtype == torch.float32 else None
     return _folded_lora(module)
 
 
-def _folded_lora(module: Any) -> Tensor | None:
+def _folded_lora(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
     """W + sum of the active adapters' updates; None where the layer does more than that."""
     from peft.tuners.lora import Linear as LoraLinear
 
@@ -71,7 +69,7 @@ def _folded_lora(module: Any) -> Tensor | None:
     weight = module.base_layer.weight
     for name in active:
         weight = weight + module.get_delta_weight(name)
-    return weight
+    return weight, module.base_layer.bias
 
 
 def _packed_forward(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -37,7 +38,7 @@ class UnsupportedAttention(Exception):
     """The model asks for an attention that the packed layout does not compute."""
 
 
-def install(model: Any) -> bool:
+def install(model: PreTrainedModel) -> bool:
     """Make `model`, a transformers model, accept packed sequences; False where it cannot.
 
     Its own attention stays in use for everything that is not packed. Idempotent.
@@ -199,7 +200,7 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _eager_of(module: torch.nn.Module) -> Any:
+def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The eager attention of a model, which transformers defines beside each model under one name."""
     return vars(sys.modules[type(module).__module__])["eager_attention_forward"]
 

@@ -39,14 +39,14 @@ def flex_packed_attention(
     return out.transpose(1, 2)
 
 
-def may_attend(packed: PackedBatch) -> Callable[[Any, Any, Any, Any], Tensor]:
+def may_attend(packed: PackedBatch) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """The rule of the layout as FlexAttention wants it: (batch, head, query, key) -> bool.
 
     A query sees keys of its own row, not later than itself, of the prompt or of its own completion.
     """
     row, part = (to_device(array, packed.ids.device) for array in _membership(packed))
 
-    def rule(_batch: Any, _head: Any, q: Any, k: Any) -> Tensor:
+    def rule(_batch: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return (row[q] == row[k]) & (k <= q) & ((part[k] == 0) | (part[k] == part[q]))
 
     return rule
@@ -142,7 +142,7 @@ def _compiled() -> Callable[..., Tensor]:
 
 @functools.cache
 def _soft_cap(cap: float) -> Callable[..., Tensor]:
-    def score_mod(score: Tensor, _b: Any, _h: Any, _q: Any, _k: Any) -> Tensor:
+    def score_mod(score: Tensor, _b: Tensor, _h: Tensor, _q: Tensor, _k: Tensor) -> Tensor:
         return cap * torch.tanh(score / cap)
 
     return score_mod

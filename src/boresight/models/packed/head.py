@@ -76,7 +76,7 @@ def _kept(hidden: Tensor, head: Head) -> Kept:
 class _Logits:
     """Tiles of logits, and their derivative, for one head at one temperature."""
 
-    def __init__(self, head: Head, temperature: float):
+    def __init__(self, head: Head, temperature: float) -> None:
         self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
 
     def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -177,7 +177,7 @@ def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
 class _Running:
     """Sums over the tiles seen so far, relative to the running maximum of each position."""
 
-    def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool):
+    def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool) -> None:
         dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         self.hidden, self.targets = hidden, targets
         self.top = torch.full(targets.shape, -torch.inf, dtype=dtype, device=hidden.device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.head import token_logprobs
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
+from boresight.models.policy import Policy
 from boresight.models.sharding import as_forward
 
 Layout = Literal["auto", "packed", "padded"]
@@ -41,7 +42,7 @@ class CompletionLogps:
 
 
 def completion_logprobs(
-    model: Any,
+    model: Policy,
     rows: Sequence[Row],
     *,
     layout: Layout = "auto",
@@ -66,7 +67,7 @@ def completion_logprobs(
 
 
 def _logprobs(
-    model: Any, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
 ) -> CompletionLogps:
     if layout != "padded":
         plan = packed_plan(model, rows)
@@ -79,7 +80,7 @@ def _logprobs(
 
 
 def padded_logprobs(
-    model: Any, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+    model: Policy, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
 ) -> CompletionLogps:
     """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
     taken, keep, logps = _padded_tokens(model, rows, temperature)
@@ -95,7 +96,7 @@ def padded_logprobs(
     )
 
 
-def _padded_tokens(model: Any, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
     logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
@@ -104,7 +105,7 @@ def _padded_tokens(model: Any, rows: Sequence[Row], temperature: float) -> tuple
 
 
 def packed_logprobs(
-    model: Any, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+    model: Policy, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
 ) -> CompletionLogps:
     """The fast path: one packed sequence, and a head over the positions that score a token."""
     batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
@@ -116,7 +117,7 @@ def packed_logprobs(
 
 
 def _packed_tokens(
-    model: Any, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
+    model: Policy, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
 ) -> tuple[PackedBatch, Tensor, Tensor | None]:
     """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
     batch = pack(rows, completions_per_row(rows), model.device)
@@ -134,7 +135,7 @@ def _packed_tokens(
 
 @torch.no_grad()
 def completion_token_logprobs(
-    model: Any, rows: Sequence[Row], *, temperature: float = 1.0
+    model: Policy, rows: Sequence[Row], *, temperature: float = 1.0
 ) -> list[tuple[Tensor, ...]]:
     """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
     plan = packed_plan(model, rows)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,6 +23,10 @@ from boresight.models.kernels.fused import fused_layers
 from boresight.models.packed import attention
 from boresight.models.packed.head import Head
 from boresight.models.packed.packing import PackedBatch, pack
+from boresight.models.policy import Policy, causal_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 log = logging.getLogger("boresight")
 
@@ -41,7 +45,7 @@ class PackedPlan:
     softcap: float | None = None
     window: int | None = None
 
-    def hidden(self, model: Any, packed: PackedBatch) -> Tensor:
+    def hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
         """Last hidden states of every packed token, `(T, width)`."""
         decoder = causal_model(model).base_model
         with fused_layers(decoder):
@@ -54,25 +58,20 @@ class PackedPlan:
             )
         return out.last_hidden_state[0]
 
-    def head(self, model: Any) -> Head | None:
+    def head(self, model: Policy) -> Head | None:
         """The output layer as plain tensors; None where it is more than a linear layer (LoRA on it)."""
         layer = causal_model(model).get_output_embeddings()
         if type(layer) is not nn.Linear or not layer.weight.is_floating_point():
             return None
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 
-    def logits(self, model: Any, hidden: Tensor) -> Tensor:
+    def logits(self, model: Policy, hidden: Tensor) -> Tensor:
         """Logits by calling the output layer as a module, whatever is wrapped around it."""
         raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
 
-def causal_model(model: Any) -> Any:
-    """The transformers model inside a PEFT wrapper; its adapters stay where they are."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def packed_plan(model: Any, rows: Sequence[Row]) -> PackedPlan | str:
+def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     """The plan by which `model` runs `rows` packed, or the reason in words why it must not."""
     adapters = getattr(model, "peft_config", {})
     if isinstance(adapters, dict) and any(c.is_prompt_learning for c in adapters.values()):
@@ -87,12 +86,12 @@ def packed_plan(model: Any, rows: Sequence[Row]) -> PackedPlan | str:
     return plan
 
 
-def settle(model: Any) -> None:
+def settle(model: Policy) -> None:
     """Find the plan now: later the weights of `model` may be spread over processes."""
     packed_plan(model, [_probe_row(causal_model(model).config.get_text_config().vocab_size)])
 
 
-def warn_once(model: Any, obstacle: str) -> None:
+def warn_once(model: Policy, obstacle: str) -> None:
     """Say that the padded path is taken, once per model and reason."""
     said = _warned.setdefault(causal_model(model), set())
     if obstacle not in said:
@@ -100,7 +99,7 @@ def warn_once(model: Any, obstacle: str) -> None:
         log.warning("The padded path is used, which is slower and gives the same numbers: %s.", obstacle)
 
 
-def _find(base: Any) -> PackedPlan | str:
+def _find(base: PreTrainedModel) -> PackedPlan | str:
     config = base.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"} or getattr(config, "attention_chunk_size", None):
@@ -118,7 +117,7 @@ def _find(base: Any) -> PackedPlan | str:
     return found
 
 
-def _try_out(base: Any, config: Any) -> PackedPlan | str:
+def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
     """Run a probe row plain and packed."""
     row = _probe_row(config.vocab_size)
     sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
@@ -140,7 +139,9 @@ def _try_out(base: Any, config: Any) -> PackedPlan | str:
     return plan
 
 
-def _matching_logits(base: Any, config: Any, hidden: Tensor, logits: Tensor) -> PackedPlan | None:
+def _matching_logits(
+    base: PreTrainedModel, config: PreTrainedConfig, hidden: Tensor, logits: Tensor
+) -> PackedPlan | None:
     """The plan under which `hidden` gives `logits`; models scale and cap their logits by several names."""
     window = _window(config)
     caps = _values(config, "final_logit_softcapping", "logits_soft_cap")
@@ -153,7 +154,7 @@ def _matching_logits(base: Any, config: Any, hidden: Tensor, logits: Tensor) -> 
     return None
 
 
-def _window(config: Any) -> int | None:
+def _window(config: PreTrainedConfig) -> int | None:
     """Tokens that the narrowest layer sees, or None where every layer sees all."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
@@ -161,7 +162,7 @@ def _window(config: Any) -> int | None:
     return getattr(config, "sliding_window", None)
 
 
-def _values(config: Any, *names: str) -> list[float]:
+def _values(config: PreTrainedConfig, *names: str) -> list[float]:
     return [float(v) for v in (getattr(config, name, None) for name in names) if v]
 
 
@@ -184,7 +185,7 @@ def _probe_row(vocabulary: int) -> Row:
     return Row("probe", ids[:5].astype(np.int32), (completion(ids[5:8]), completion(ids[8:])))
 
 
-def _ids(base: Any, *parts: np.ndarray) -> Tensor:
+def _ids(base: PreTrainedModel, *parts: np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None].to(base.device)
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
-from boresight.models.packed.plan import causal_model
+from boresight.models.policy import Policy, causal_model
 from boresight.models.reference.frozen import StoredReference, distinct, reference_sums
 
 CHECKED_ROWS = 4
@@ -37,7 +36,7 @@ _NO_EFFECT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "
 
 
 def cached_reference(
-    model: Any,
+    model: Policy,
     rows: Sequence[Row],
     tokens_per_forward: int,
     on_rows: Callable[[int], None] = lambda done: None,
@@ -66,7 +65,7 @@ def cached_reference(
     return StoredReference(table)
 
 
-def reference_fingerprint(model: Any) -> str:
+def reference_fingerprint(model: Policy) -> str:
     """Digest of everything in the reference that its log-probabilities depend on; adapters do not count.
 
     The names of weights are those without a PEFT wrapper, so a LoRA run and a full one share a file.
@@ -82,7 +81,7 @@ def reference_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def _precision(model: Any) -> str:
+def _precision(model: Policy) -> str:
     """What the arithmetic adds to the name of the file: half precision gives other numbers."""
     device = model.device.type
     if not torch.is_autocast_enabled(device):
@@ -135,7 +134,7 @@ def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor]) -> None:
 
 
 def _check(
-    model: Any,
+    model: Policy,
     rows: Mapping[bytes, Row],
     stored: Mapping[bytes, Tensor],
     tokens_per_forward: int,

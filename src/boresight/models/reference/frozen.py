@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import Policy
 
 Reference = Callable[[Sequence[Row]], Tensor]
 """Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
@@ -45,7 +45,7 @@ class StoredReference:
 
 
 def store_reference(
-    model: Any,
+    model: Policy,
     rows: Sequence[Row],
     tokens_per_forward: int,
     on_rows: Callable[[int], None] = lambda done: None,
@@ -68,7 +68,7 @@ def distinct(rows: Sequence[Row]) -> dict[bytes, Row]:
 
 @torch.no_grad()
 def reference_sums(
-    model: Any, rows: Mapping[bytes, Row], tokens_per_forward: int
+    model: Policy, rows: Mapping[bytes, Row], tokens_per_forward: int
 ) -> Iterator[dict[bytes, Tensor]]:
     """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first."""
     keys = {id(row): key for key, row in rows.items()}
@@ -78,7 +78,7 @@ def reference_sums(
             yield {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
 
 
-def live_reference(model: Any, tokens_per_forward: int, temperature: float = 1.0) -> Reference:
+def live_reference(model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> Reference:
     """The reference for rows that did not exist before: `model` with its adapters off, run when asked."""
 
     @torch.no_grad()
@@ -95,7 +95,7 @@ def live_reference(model: Any, tokens_per_forward: int, temperature: float = 1.0
     return reference
 
 
-def frozen_copy(policy: Any) -> Any:
+def frozen_copy(policy: Policy) -> Policy:
     """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy."""
     if has_adapters(policy):
         return policy

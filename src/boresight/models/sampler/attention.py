@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from boresight.models.sampler.kv_cache import DecodeStep, KeyValues, RolloutCache
 
@@ -25,7 +25,7 @@ _ROPE_BY_POSITION = {"default", "linear", "llama3", "yarn", "proportional"}
 _UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q")
 
 
-def supported(model: Any) -> bool:
+def supported(model: PreTrainedModel) -> bool:
     """Whether this attention computes what `model`, a transformers model, asks for.
 
     It does for decoders of plain and sliding-window attention layers, whose rotary angles depend on
@@ -49,7 +49,7 @@ def supported(model: Any) -> bool:
 
 
 @contextmanager
-def rollout_attention(model: Any) -> Iterator[None]:
+def rollout_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside the block `model` attends through this file."""
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from boresight.models.kernels.to_device import to_device
@@ -29,7 +30,7 @@ class Rollout:
     together, and none that comes later needs more room.
     """
 
-    def __init__(self, model: Any, samples: Sequence[RunningSample], max_batch: int):
+    def __init__(self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int) -> None:
         self.model, self.max_batch = model, max_batch
         self.config = model.config.get_text_config()
         # Taken from the end.

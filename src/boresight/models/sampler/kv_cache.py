@@ -55,7 +55,7 @@ class KeyValues:
 class RolloutLayer(CacheLayerMixin):
     """One layer's share of a `RolloutCache`."""
 
-    def __init__(self, cache: RolloutCache):
+    def __init__(self, cache: RolloutCache) -> None:
         super().__init__()
         self.cache = cache
         self.prompts = KeyValues()
@@ -139,7 +139,7 @@ class RolloutCache(Cache):
     it.
     """
 
-    def __init__(self, layers: int, device: torch.device):
+    def __init__(self, layers: int, device: torch.device) -> None:
         self.tables = [RolloutLayer(self) for _ in range(layers)]
         super().__init__(layers=[*self.tables])
         self.device = device

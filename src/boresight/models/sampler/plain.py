@@ -7,7 +7,6 @@ models that the fast path does not cover are sampled with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.to_device import to_device
+from boresight.models.policy import Policy
 from boresight.models.sampler.params import (
     RunningSample,
     Sample,
@@ -26,7 +26,7 @@ from boresight.models.sampler.params import (
 
 
 def sample_plain(
-    model: Any,
+    model: Policy,
     prompts: Sequence[np.ndarray],
     params: SamplingParams | Sequence[SamplingParams],
     k: int = 1,
@@ -40,7 +40,7 @@ def sample_plain(
 
 
 def draw_plainly(
-    model: Any,
+    model: Policy,
     samples: Sequence[RunningSample],
     max_batch: int,
     ended: Callable[[int], None] = lambda n: None,
@@ -57,7 +57,7 @@ def draw_plainly(
                 rows = live
 
 
-def next_logits(model: Any, sequences: Sequence[np.ndarray]) -> Tensor:
+def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
     """Logits after the last token of every sequence, `(n, V)`.
 
     Padding is on the right and attention causal, so no token sees any of it and no mask is needed.

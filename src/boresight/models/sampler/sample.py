@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from boresight.core.schema import Message
 from boresight.data.chat import encode_prompt
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
+from boresight.models.policy import Policy, causal_model
 from boresight.models.sampler.attention import rollout_attention, supported
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, Sample, SamplingParams, requests
@@ -28,6 +30,7 @@ from boresight.models.sampler.plain import draw_plainly, sample_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from transformers import PreTrainedModel
 
 __all__ = ["MAX_BATCH", "Sample", "SamplingParams", "answer", "sample", "sample_plain"]
 
@@ -38,7 +41,7 @@ CACHE = 2**30
 
 
 def sample(
-    model: Any,
+    model: Policy,
     prompts: Sequence[np.ndarray],
     params: SamplingParams | Sequence[SamplingParams],
     k: int = 1,
@@ -63,16 +66,17 @@ def sample(
     """
     samples = requests(prompts, params, k)
     with _progress(len(samples), console) as ended:
-        if supported(model := _transformer(model)):
-            _draw(model, samples, max_batch or _batch_for(model, samples), ended)
+        base = causal_model(model)  # its layers keep their adapters, on or off
+        if supported(base):
+            _draw(base, samples, max_batch or _batch_for(base, samples), ended)
         else:
-            draw_plainly(model, samples, max_batch or MAX_BATCH, ended)
+            draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
 
 
 def answer(
-    model: Any,
-    tokenizer: Any,
+    model: Policy,
+    tokenizer: Tokenizer,
     prompts: Sequence[Sequence[Message]],
     params: SamplingParams | Sequence[SamplingParams],
     *,
@@ -88,7 +92,7 @@ def answer(
     return [tokenizer.decode(group[0].ids, skip_special_tokens=True) for group in drawn]
 
 
-def _batch_for(model: Any, samples: Sequence[RunningSample]) -> int:
+def _batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
     """Large batches hide what a decode step costs beside its products; `MAX_BATCH` where they need memory."""
     text = model.config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
@@ -98,7 +102,9 @@ def _batch_for(model: Any, samples: Sequence[RunningSample]) -> int:
     return max(MAX_BATCH, min(MOST, CACHE // (token * longest)))
 
 
-def _draw(model: Any, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]) -> None:
+def _draw(
+    model: PreTrainedModel, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]
+) -> None:
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(model))
@@ -108,11 +114,6 @@ def _draw(model: Any, samples: list[RunningSample], max_batch: int, ended: Calla
         rollout = Rollout(model, samples, max_batch)
         while rollout.unfinished:
             ended(rollout.step())
-
-
-def _transformer(model: Any) -> Any:
-    """The transformers model inside a PEFT model; its layers keep their adapters, on or off."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextmanager

@@ -4,43 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 import torch
 
 from boresight.models.eval_mode import evaluation_mode
+from boresight.models.policy import Policy, causal_model
 from boresight.models.sampler.attention import rollout_attention, supported
 from boresight.models.sampler.decode import Rollout
-from boresight.models.sampler.params import Sample, SamplingParams, extend, requests, settings_of
+from boresight.models.sampler.params import (
+    RunningSample,
+    Sample,
+    SamplingParams,
+    extend,
+    requests,
+    settings_of,
+)
 from boresight.models.sampler.plain import next_logits
 
 
 def stream(
-    model: Any, prompt: np.ndarray, params: SamplingParams, hear: Callable[[Sequence[int]], None]
+    model: Policy, prompt: np.ndarray, params: SamplingParams, hear: Callable[[Sequence[int]], None]
 ) -> Sample:
     """Draw what `sample` draws; `hear` is given all ids so far after every forward (the first brings two).
 
     Whatever `hear` raises, and Ctrl-C, ends it with the model as it was.
     """
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = causal_model(model)
     (running,) = requests([prompt], params, 1)
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
-        inside.enter_context(evaluation_mode(model))
+        inside.enter_context(evaluation_mode(base))
         step: Callable[[], object]
-        if supported(model):
-            inside.enter_context(rollout_attention(model))
-            step = Rollout(model, [running], 1).step
+        if supported(base):
+            inside.enter_context(rollout_attention(base))
+            step = Rollout(base, [running], 1).step
         else:
-            step = _plain_step(model, running)
+            step = _plain_step(base, running)
         while not running.finished:
             step()
             hear(running.ids)
     return running.result(model.dtype)
 
 
-def _plain_step(model: Any, running: Any) -> Callable[[], object]:
+def _plain_step(model: Policy, running: RunningSample) -> Callable[[], object]:
     def step() -> None:
         logits = next_logits(model, [np.append(running.prompt, running.ids)])
         extend([running], logits, settings_of([running], logits.shape[1], logits.device))

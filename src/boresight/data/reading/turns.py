@@ -6,8 +6,6 @@ characters instead would move a common opening of both answers ("It is …") int
 
 from __future__ import annotations
 
-from typing import Any
-
 from boresight.core.schema import Message
 
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
@@ -16,13 +14,13 @@ ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assi
 class BadField(Exception):
     """A row cannot be read: which field, and a phrase that completes "`field` …"."""
 
-    def __init__(self, field: str, message: str):
+    def __init__(self, field: str, message: str) -> None:
         super().__init__(f"`{field}` {message}")
         self.field = field
         self.message = message
 
 
-def check_text(value: Any, field: str, where: str = "") -> str:
+def check_text(value: object, field: str, where: str = "") -> str:
     """`value` if it is text that a tokenizer can take; `where` says which part of the field is meant.
 
     Raises:
@@ -46,7 +44,7 @@ def _encodable(value: str, field: str, subject: str) -> str:
     return value
 
 
-def to_messages(value: Any, field: str) -> list[Message]:
+def to_messages(value: object, field: str) -> list[Message]:
     """Messages from `role`/`content` or ShareGPT's `from`/`value`, with content as text or text parts.
 
     Roles come out as `system`, `user` or `assistant`. An empty system message stays: with some
@@ -64,7 +62,7 @@ def to_messages(value: Any, field: str) -> list[Message]:
     return [_message(turn, field, f"turn {n}") for n, turn in enumerate(value, 1)]
 
 
-def _message(turn: Any, field: str, where: str) -> Message:
+def _message(turn: object, field: str, where: str) -> Message:
     if not isinstance(turn, dict):
         raise BadField(field, f"{where} is {type(turn).__name__}, not a message")
     said = turn.get("role", turn.get("from"))
@@ -77,7 +75,7 @@ def _message(turn: Any, field: str, where: str) -> Message:
     return {"role": role, "content": check_text(content, field, f"{where} ({role})")}
 
 
-def _content(content: Any, field: str, where: str) -> Any:
+def _content(content: object, field: str, where: str) -> object:
     """Text parts joined; anything else as it is, for `check_text` to judge."""
     if not isinstance(content, list):
         return content
@@ -87,7 +85,7 @@ def _content(content: Any, field: str, where: str) -> Any:
     return "".join(texts)
 
 
-def _part(part: Any) -> str | None:
+def _part(part: object) -> str | None:
     if not isinstance(part, dict) or part.get("type", "text") != "text":
         return None
     text = part.get("text", part.get("value"))

@@ -1,0 +1,64 @@
+"""What this package needs of a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from boresight.core.schema import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Backend
+
+
+class Tokenizer(Protocol):
+    """A `PreTrainedTokenizerFast` of transformers.
+
+    A protocol, because that class finds its special tokens at run time, where a type checker cannot see
+    them, and because its methods are declared for many more uses than the ones here.
+    """
+
+    chat_template: str | None
+    eos_token: str | None
+    pad_token: str | None
+
+    @property
+    def eos_token_id(self) -> int | None: ...
+
+    @property
+    def pad_token_id(self) -> int | None: ...
+
+    @property
+    def bos_token_id(self) -> int | None: ...
+
+    @property
+    def unk_token_id(self) -> int | None: ...
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, AddedToken]: ...
+
+    @property
+    def backend_tokenizer(self) -> Backend: ...
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Message],
+        *,
+        tokenize: Literal[False],
+        add_generation_prompt: bool = False,
+    ) -> str: ...
+
+    def decode(
+        self,
+        token_ids: Sequence[int] | np.ndarray,
+        *,
+        skip_special_tokens: bool,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> str: ...
+
+    def convert_ids_to_tokens(self, ids: int) -> str: ...
+
+    def save_pretrained(self, save_directory: str | Path) -> object: ...

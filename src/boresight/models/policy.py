@@ -1,0 +1,54 @@
+"""What this package needs of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, Self, cast
+
+from boresight.data.stop_tokens import GenerativeModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+class Outputs(Protocol):
+    """Result of a forward; `logits` is `(batch, tokens, vocabulary)`, or `(batch, 1)` of a reward model."""
+
+    logits: Tensor
+
+
+class Policy(GenerativeModel, Protocol):
+    """A language model or a reward model: a `PreTrainedModel` of transformers, or PEFT's wrapper around one.
+
+    A protocol, because PEFT passes the attributes of the wrapped model on at run time, where a type checker
+    cannot see them. For everything else there is `causal_model(policy)`.
+    """
+
+    training: bool
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def __call__(self, **inputs: object) -> Outputs: ...
+
+    def train(self, mode: bool = True) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+
+def causal_model(policy: Policy) -> PreTrainedModel:
+    """The transformers model inside a PEFT wrapper, or the model itself; its adapters stay where they are."""
+    return cast("PreTrainedModel", policy.get_base_model() if hasattr(policy, "get_base_model") else policy)
