@@ -29,8 +29,8 @@ def printed(clock, label, total, done):
     return out.file.getvalue().splitlines()
 
 
-def test_lines_come_every_15_seconds_with_the_time_left(clock):
-    lines = printed(clock, "rows", 4000, [(10, 500), (20, 500), (30, 500), (40, 500), (60, 2000)])
+def test_lines_come_every_10_seconds_with_the_time_left(clock):
+    lines = printed(clock, "rows", 4000, [(8, 500), (20, 500), (25, 500), (40, 500), (60, 2000)])
     assert lines == ["rows: 1,000/4,000  about 60 s left", "rows: 2,000/4,000  about 40 s left"]
 
 

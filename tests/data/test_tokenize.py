@@ -128,7 +128,7 @@ def test_no_examples():
 def test_a_terminal_shows_a_bar_that_goes_away():
     screen = io.StringIO()
     tokenize([pair()], tiny_tokenizer(), max_length=500, console=Console(file=screen, force_terminal=True))
-    assert "tokenising" in screen.getvalue()
+    assert "tokenizing" in screen.getvalue()
     plain = io.StringIO()
     tokenize([pair()], tiny_tokenizer(), max_length=500, console=Console(file=plain))
     assert plain.getvalue() == ""

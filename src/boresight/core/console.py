@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-LINE_EVERY = 15.0
+LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
+from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.chat import Rendered, assemble, render
@@ -84,7 +84,7 @@ class FullRows:
         """Rows of the examples at `indices` (None: of all), or why there are none, in that order."""
         wanted = range(len(self.examples)) if indices is None else indices
         new = [index for index in wanted if index not in self._known]
-        with _progress(console, len(new)) as advance:
+        with progress(console, "tokenizing", len(new)) as advance:
             made = _encode_all((self.examples[i] for i in new), self._tokenizer, self._end, advance)
             self._known.update(zip(new, made, strict=True))
         return [self._known[index] for index in wanted]
@@ -156,17 +156,3 @@ def _too_long(id: str, what: str, max_length: int) -> Outcome:
     return id, TooLong(
         f"row {id!r}: too long, {what} tokens where max_length is {max_length:,}; raise data.max_length."
     )
-
-
-@contextmanager
-def _progress(console: Console | None, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, gone when done; nothing without a terminal."""
-    if console is None or not console.is_terminal:
-        yield lambda count: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("tokenising"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("tokenising", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -6,15 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 
+from boresight.core.console import LINE_EVERY, progress_bar
 from boresight.llm.client import Client
 
 REDRAW_EVERY = 0.2
-PLAIN_EVERY = 10.0
-"""Seconds between updates on a terminal, and between lines where the output is none."""
+"""Seconds between updates of the bar."""
 
 
 @contextmanager
@@ -79,28 +78,19 @@ class Meter:
 
 @contextmanager
 def _bar(console: Console, what: str, total: int | None, meter: Meter) -> Iterator[Callable[[], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[said]}"),
-    ]
     done, shown_at = 0, -REDRAW_EVERY
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total, said="")
+    with progress_bar(console, transient=False) as bar:
+        task = bar.add_task(what, total=total, note="")
 
         def step() -> None:
             nonlocal done, shown_at
             done += 1
             if meter.clock() - shown_at > REDRAW_EVERY:
                 shown_at = meter.clock()
-                progress.update(task, completed=done, said=meter.line(done, total))
+                bar.update(task, completed=done, note=meter.line(done, total))
 
         yield step
-        progress.update(task, completed=done, said=meter.line(done, total))
+        bar.update(task, completed=done, note=meter.line(done, total))
 
 
 @contextmanager
@@ -116,7 +106,7 @@ def _lines(console: Console, what: str, total: int | None, meter: Meter) -> Iter
     def step() -> None:
         nonlocal done, said_at
         done += 1
-        if meter.clock() - said_at > PLAIN_EVERY:
+        if meter.clock() - said_at > LINE_EVERY:
             said_at = meter.clock()
             say()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, prompt_of
 from boresight.data.batching import Plan, plan
@@ -25,7 +27,6 @@ from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 from boresight.training.forward import Kind
-from boresight.training.logging.logger import counting
 from boresight.training.loop import Batch, Batches
 from boresight.training.probes.kl import KLProbe
 from boresight.training.rollouts.importance import ImportanceGate
@@ -78,8 +79,10 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
     if kind.needs_reference and recipe.method.wants_reference:
         rows = collectives.share([*batches.used(), *data.eval.rows])
         alike = arithmetic(policy, recipe.model.dtype)
-        with alike, counting(console, "reference log-probabilities", len(rows)) as on_rows:
-            own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, on_rows)
+        label, started = "reference log-probabilities", time.monotonic()
+        with alike, progress(console, label, len(rows)) as advance:
+            own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, advance)
+        console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
         reference = _of_all(own)
     probes = []
     if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from rich.markup import escape
-
+from boresight.core.console import progress
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference
@@ -131,16 +130,12 @@ def collect(
 def _watched(name: str, rows: Raw) -> Raw:
     """The rows, with a count on the terminal once there are more than the sample."""
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     yield from islice(rows, SAMPLE)
-    terminal = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task(f"reading {escape(name)}")
-        for count, row in enumerate(rows, SAMPLE + 1):
+    with progress(Console(stderr=True), f"reading {name}") as advance:
+        for count, row in enumerate(rows, SAMPLE):
             if count % SAMPLE == 0:
-                bar.update(task, description=f"reading {escape(name)}: {count:,} rows")
+                advance(SAMPLE)
             yield row
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
+from boresight.core.console import progress_bar
 from boresight.core.errors import UserError
 from boresight.core.files import write_json
 from boresight.core.interrupt import Interrupted
@@ -176,16 +177,8 @@ class Steps:
     bar: Progress = field(init=False)
 
     def __enter__(self) -> Steps:
-        self.bar = Progress(
-            TextColumn("    step {task.completed:.0f}"),
-            BarColumn(bar_width=24, pulse_style="cyan"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task(self.lead, total=None, numbers="")
+        self.bar = progress_bar(self.console)
+        self.task = self.bar.add_task(self.lead, total=None, note="")
         self.bar.start()
         return self
 
@@ -197,4 +190,4 @@ class Steps:
         from boresight.training.logging.logger import shown
 
         if split == "train":
-            self.bar.update(self.task, completed=step, numbers=shown(numbers))
+            self.bar.update(self.task, completed=step, note=shown(numbers))

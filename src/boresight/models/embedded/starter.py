@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
@@ -68,20 +69,16 @@ def _gguf_file() -> Path:
 def _convert(gguf: Path, target: Path) -> None:
     """Dequantise `gguf` and write it to `target` as a plain float32 Llama model."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console.print("Unpacking the starter model SmolLM2-135M-Instruct (once, about half a minute).")
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with quiet_bars(), bar as progress:
-        task = progress.add_task("reading the tokenizer", total=4)
+    with quiet_bars(), progress(console, "unpacking", total=4) as advance:
         _save_tokenizer(gguf, target)
-        progress.update(task, advance=1, description="dequantising the weights")
+        advance(1)
         model = _dequantise(gguf)
-        progress.update(task, advance=2, description="writing safetensors")
+        advance(2)
         model.save_pretrained(target)
-        progress.update(task, advance=1)
+        advance(1)
     console.print(f"Starter model ready in {target.parent}.")
 
 

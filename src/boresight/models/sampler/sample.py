@@ -10,13 +10,14 @@ not on who shares the batch. `sample_plain` draws the same without a cache, slow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from boresight.core.console import progress
 from boresight.core.schema import Message
 from boresight.data.chat import encode_prompt
 from boresight.data.tokenizer import Tokenizer
@@ -65,7 +66,7 @@ def sample(
         UserError: an empty prompt, a number of `params` unlike that of prompts, or `k` below 1.
     """
     samples = requests(prompts, params, k)
-    with _progress(len(samples), console) as ended:
+    with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
         if supported(base):
             _draw(base, samples, max_batch or _batch_for(base, samples), ended)
@@ -114,16 +115,3 @@ def _draw(
         rollout = Rollout(model, samples, max_batch)
         while rollout.unfinished:
             ended(rollout.step())
-
-
-@contextmanager
-def _progress(total: int, console: Console | None) -> Iterator[Callable[[int], None]]:
-    if console is None:
-        yield lambda n: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("sampling", total=total)
-        yield lambda n: progress.advance(task, n)

@@ -7,10 +7,11 @@ evaluation that is started again goes on where it stopped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Message, Prompt
 from boresight.llm.request import Request
@@ -91,14 +92,16 @@ class RewardModel(Scorer):
         scores = [self._recalled(request) for request in asked]
         # Alike lengths go together, so that padding is small.
         rows = sorted(self._encoded(prompts, answers, scores), key=lambda ir: ir[1].tokens)
-        for start in self._watched(range(0, len(rows), self.config.batch)):
-            part = rows[start : start + self.config.batch]
-            values = self._rewards([row for _, row in part])
-            for (i, _), value in zip(part, values, strict=True):
-                scores[i] = Score(value)
-            if self.ledger is not None:
-                kept = zip(part, values, strict=True)
-                self.ledger.keep((asked[i], {"score": value}) for (i, _), value in kept)
+        with progress(self.console, "scoring", len(rows)) as advance:
+            for start in range(0, len(rows), self.config.batch):
+                part = rows[start : start + self.config.batch]
+                values = self._rewards([row for _, row in part])
+                for (i, _), value in zip(part, values, strict=True):
+                    scores[i] = Score(value)
+                if self.ledger is not None:
+                    kept = zip(part, values, strict=True)
+                    self.ledger.keep((asked[i], {"score": value}) for (i, _), value in kept)
+                advance(len(part))
         return [score for score in scores if score is not None]
 
     def _encoded(
@@ -134,14 +137,6 @@ class RewardModel(Scorer):
     def _recalled(self, request: Request) -> Score | None:
         body = None if self.ledger is None else self.ledger.get(request.key)
         return None if body is None else Score(body["score"])
-
-    def _watched(self, starts: range) -> Iterable[int]:
-        """The batches, with a progress bar where somebody watches."""
-        if self.console is None or not self.console.is_terminal:
-            return starts
-        from rich.progress import track
-
-        return track(starts, "scoring", console=self.console, transient=True)
 
     def _encode(self, prompt: Prompt, text: str) -> Row | str:
         from boresight.data.chat import encode_demonstration

@@ -7,26 +7,17 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from boresight.core.console import LINE_EVERY, progress_bar
 
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
-
-PLAIN_EVERY = 15.0
-"""Seconds between lines about a count, where there is no terminal for a bar."""
 
 Listener = Callable[[int, str, dict[str, float]], None]
 """Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
@@ -46,18 +37,8 @@ class Tracker:
         """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps
         self._started = self._said = time.monotonic()
-        self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("train", total=steps, numbers="")
+        self._bar = progress_bar(console, transient=False)
+        self._task = self._bar.add_task("training", total=steps, note="")
 
     def __enter__(self) -> Tracker:
         self._bar.start()
@@ -87,9 +68,9 @@ class Tracker:
         self._console.print(sentence, style=style, markup=False, highlight=False)
 
     def _show(self, step: int, numbers: dict[str, float]) -> None:
-        self._bar.update(self._task, completed=step, numbers=shown(numbers))
+        self._bar.update(self._task, completed=step, note=shown(numbers))
         now = time.monotonic()
-        if self._console.is_terminal or (now - self._said < 10 and step not in (1, self._steps)):
+        if self._console.is_terminal or (now - self._said < LINE_EVERY and step not in (1, self._steps)):
             return
         self._said = now
         left = (now - self._started) / step * (self._steps - step)
@@ -115,34 +96,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-@contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with time left for a count of things; plain lines when not a terminal."""
-    started = said = time.monotonic()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, said
-        done += count
-        bar.advance(task, count)
-        now = time.monotonic()
-        if not console.is_terminal and now - said > PLAIN_EVERY and done < total:
-            said, left = now, (now - started) / done * (total - done)
-            console.print(f"{what}: {done:,}/{total:,}  about {left:.0f} s left", highlight=False)
-
-    with Progress(
-        TextColumn(what),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(what, total=total)
-        yield advance
-    console.print(f"{what}: {total:,} in {time.monotonic() - started:.1f} s", highlight=False)
