@@ -12,7 +12,8 @@ from boresight.cli.chat import Conversation, Settings, Talker, Unrolled, printab
 from boresight.core.errors import UserError
 from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
 from boresight.models.load import load_model
-from boresight.models.sampler.sample import SamplingParams, answer, sample
+from boresight.models.sampler.generate import generate
+from boresight.models.sampler.sample import SamplingParams, sample
 from boresight.models.sampler.stream import stream
 from tests.export.conftest import trained  # noqa: F401
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -108,7 +109,7 @@ def test_commands():
 
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_a_run_and_its_start_model(trained, lora):  # noqa: F811
-    """What `answer` draws from the run's model, and for /before from the start model."""
+    """What `generate` samples from the run's model, and for /before from the start model."""
     run = trained("dpo", lora)
     talker = Talker(str(run), Settings(max_new_tokens=8))
     turns = [{"role": "user", "content": "say 3"}]
@@ -119,7 +120,7 @@ def test_a_run_and_its_start_model(trained, lora):  # noqa: F811
         params = SamplingParams(
             max_new_tokens=8, seed=0, temperature=0.0, stop_token_ids=stop_token_ids(model)
         )
-        return answer(model, talker.tokenizer, [turns], params)[0]
+        return generate(model, talker.tokenizer, [turns], params)[0][0].text
 
     after, before = drawn_from(str(run)), drawn_from(talker.start_name)
     assert talker.answer(turns, lambda text: None) == after

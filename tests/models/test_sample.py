@@ -18,8 +18,9 @@ from boresight.models.packed.logprobs import completion_logprobs, padded_logprob
 from boresight.models.sampler import sample as module
 from boresight.models.sampler.attention import supported
 from boresight.models.sampler.decode import prefill_batches
+from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import requests
-from boresight.models.sampler.sample import SamplingParams, _batch_for, answer, sample, sample_plain
+from boresight.models.sampler.sample import SamplingParams, _batch_for, sample, sample_plain
 from tests.models.tiny_decoders import CONFIGS, VOCABULARY, build
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -264,7 +265,7 @@ def test_answers_are_text_without_special_tokens():
     asked = [[{"role": "user", "content": text}] for text in ("one", "two words")]
     console = Console(file=io.StringIO())
     params = SamplingParams(max_new_tokens=8, seed=0, stop_token_ids=(stop,))
-    answers = answer(model, tokenizer, asked, params, console=console)
+    answers = [group[0].text for group in generate(model, tokenizer, asked, params, console=console)]
     assert len(answers) == 2 and all("<|" not in text for text in answers)
 
 

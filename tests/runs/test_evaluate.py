@@ -9,7 +9,7 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
-from boresight.evaluation.systems import ask_server, generate, matched, prompts_of, read_answers
+from boresight.evaluation.systems import ask_server, generate_answers, matched, prompts_of, read_answers
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -186,7 +186,7 @@ def test_a_server_answers_what_the_model_itself_answers(tmp_path):
         section = SystemSection(model=str(tmp_path / "model"), base_url=server.url)
         told = ask_server("a", section, prompts, settings, quiet)
         assert {body["temperature"] for body in server.asked} == {0.0}
-    assert told == generate("a", str(tmp_path / "model"), prompts, settings, quiet)
+    assert told == generate_answers("a", str(tmp_path / "model"), prompts, settings, quiet)
     with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
         ask_server("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, quiet)
     with pytest.raises(UserError, match="base_url answers for a model"):

@@ -41,17 +41,14 @@ class Talker:
     """The run's model, and its start model: the same one with its adapter off, or loaded when asked for."""
 
     def __init__(self, name: str, settings: Settings) -> None:
-        from boresight.data.stop_tokens import wire_stop_tokens
-        from boresight.models.load import load_model, load_tokenizer
+        from boresight.models.sampler.generate import load_chat_model
 
         recipe = recipe_of(Path(name))
         if (recipe.get("method") or {}).get("name") == "reward":
             raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
         self.settings = settings
         self.start_name: str | None = (recipe.get("model") or {}).get("name")
-        self.tokenizer: Any = load_tokenizer(name)
-        self.model: Any = load_model(name, device=settings.device, merge=False)
-        wire_stop_tokens(self.model, self.tokenizer)
+        self.model, self.tokenizer = load_chat_model(name, device=settings.device, merge=False)
         self._start: Any = None
 
     def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
@@ -82,7 +79,7 @@ class Talker:
 
     def _answer(self, model: Any, turns: Sequence[Message], say: Callable[[str], None]) -> str:
         from boresight.data.chat import encode_prompt
-        from boresight.data.stop_tokens import stop_token_ids
+        from boresight.models.sampler.generate import stopping_at_turns
         from boresight.models.sampler.params import SamplingParams
         from boresight.models.sampler.stream import stream
 
@@ -91,10 +88,10 @@ class Talker:
             max_new_tokens=self.settings.max_new_tokens,
             temperature=self.settings.temperature,
             seed=self.settings.seed + len(turns),
-            stop_token_ids=stop_token_ids(self.model),
         )
+        prompt, params = encode_prompt(self.tokenizer, turns), stopping_at_turns(self.model, params)
         try:
-            stream(model, encode_prompt(self.tokenizer, turns), params, text.hear)
+            stream(model, prompt, params, text.hear)
         except KeyboardInterrupt:
             say(" …")
         text.finish()

@@ -17,7 +17,6 @@ from boresight.data.reading.turns import BadField, to_messages
 from boresight.evaluation.win_rate import System
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import Console
 
     from boresight.evaluation.recipe import GenerateSection, SystemSection
@@ -77,55 +76,44 @@ def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], s
     return System(name, {id: row and row.answer for id, row in found.items()})
 
 
-def generate(
+def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """An answer of a model to every prompt; says how many reached the limit of tokens."""
-    return _system(name, prompts, draw_answers(name, model, prompts, settings, 1, console))
+    """One answer of a model to every prompt. Prints how many reached the limit of tokens."""
+    return _system(name, prompts, generate_texts(name, model, prompts, settings, 1, console))
 
 
-def draw_answers(
+def generate_texts(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
 ) -> list[list[str]]:
-    """`k` answers of a model to every prompt; says how many reached the limit of tokens."""
-    from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
-    from boresight.models.load import load_model
-    from boresight.models.sampler.sample import sample
+    """`k` answers of a model to every prompt. Prints how many reached the limit of tokens."""
+    from boresight.models.sampler.generate import generate, load_chat_model
 
-    tokenizer = _tokenizer(model)
-    policy = load_model(model, device=settings.device)
-    wire_stop_tokens(policy, tokenizer)
-    params = _params(settings, stop_token_ids(policy))
-    drawn = sample(policy, _encoded(tokenizer, prompts), params, k, console=console)
-    return _texts(name, tokenizer, drawn, settings, console)
+    policy, tokenizer = load_chat_model(model, device=settings.device)
+    conversations = [p.prompt for p in prompts]
+    samples = generate(policy, tokenizer, conversations, _params(settings), k, console=console)
+    return _texts(name, samples, settings, console)
 
 
 def ask_server(
     name: str, section: SystemSection, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """The same from a `vllm serve`, which is sent token ids: nothing is rendered or tokenised there."""
+    """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there."""
     from boresight.data.stop_tokens import end_of_turn
     from boresight.llm.vllm import VllmServer
+    from boresight.models.load import load_tokenizer
+    from boresight.models.sampler.generate import generate
 
-    tokenizer = _tokenizer(section.model or "")
-    key = os.environ.get(section.key_env)
-    server = VllmServer(section.base_url or "", key, section=f"systems.{name}")
+    tokenizer = load_tokenizer(section.model or "")
     stops = dict.fromkeys([end_of_turn(tokenizer).id, tokenizer.eos_token_id])
     params = _params(settings, tuple(stop for stop in stops if stop is not None))
-    drawn = server.sample(server.base_model(), _encoded(tokenizer, prompts), params, 1)
-    return _system(name, prompts, _texts(name, tokenizer, drawn, settings, console))
+    server = VllmServer(section.base_url or "", os.environ.get(section.key_env), section=f"systems.{name}")
+    conversations = [p.prompt for p in prompts]
+    samples = generate(server.base_model(), tokenizer, conversations, params, sampler=server.sample)
+    return _system(name, prompts, _texts(name, samples, settings, console))
 
 
-def _tokenizer(model: str) -> Any:
-    from boresight.data.chat import ensure_chat_template
-    from boresight.models.load import load_tokenizer
-
-    tokenizer = load_tokenizer(model)
-    ensure_chat_template(tokenizer)
-    return tokenizer
-
-
-def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...]) -> SamplingParams:
+def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> SamplingParams:
     from boresight.models.sampler.params import SamplingParams
 
     return SamplingParams(
@@ -138,25 +126,15 @@ def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...]) -> Sampl
     )
 
 
-def _encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-    from boresight.data.chat import encode_prompt
-
-    return [encode_prompt(tokenizer, p.prompt) for p in prompts]
-
-
 def _texts(
-    name: str,
-    tokenizer: Any,
-    drawn: Sequence[Sequence[Sample]],
-    settings: GenerateSection,
-    console: Console,
+    name: str, samples: Sequence[Sequence[Sample]], settings: GenerateSection, console: Console
 ) -> list[list[str]]:
-    """Samples as text, `[prompt][sample]`; says how many were cut."""
-    finishes = [s.finish for group in drawn for s in group]
+    """Texts `[prompt][sample]`. Prints how many were cut."""
+    finishes = [s.finish for group in samples for s in group]
     if cut := finishes.count("length"):
         said = f"{name}: {cut:,} of {len(finishes):,} answers reached {settings.max_new_tokens} tokens "
         console.print(f"{said}and are cut.", markup=False, highlight=False)
-    return [[tokenizer.decode(s.ids, skip_special_tokens=True) for s in group] for group in drawn]
+    return [[s.text for s in group] for group in samples]
 
 
 def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str]]) -> System:

@@ -17,7 +17,7 @@ from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.recipe import CountdownRecipe, SystemSection, WinRateRecipe
 from boresight.evaluation.systems import (
     ask_server,
-    generate,
+    generate_answers,
     matched,
     read_answers,
     write_answers,
@@ -163,6 +163,6 @@ def _answers(
     if section.base_url is not None:
         system = ask_server(name, section, prompts, recipe.generate, console)
     else:
-        system = generate(name, section.model or "", prompts, recipe.generate, console)
+        system = generate_answers(name, section.model or "", prompts, recipe.generate, console)
     write_answers(kept, prompts, system)
     return system

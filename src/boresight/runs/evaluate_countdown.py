@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from boresight.core.files import write_json
 from boresight.core.printable import Shown
 from boresight.evaluation.recipe import CountdownRecipe
-from boresight.evaluation.systems import draw_answers
+from boresight.evaluation.systems import generate_texts
 from boresight.reports.terminal import evaluation_table
 from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
 from boresight.stats.paired import Measured
@@ -86,8 +86,9 @@ def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEva
         elif kept.exists():
             results[name] = evaluate_file(kept, wanted.pass_at, wanted.mode)
         else:
-            drawn = draw_answers(name, str(system.model), prompts, recipe.generate, wanted.samples, console)
-            results[name] = evaluate_completions(problems, drawn, wanted.pass_at, wanted.mode)
+            model, samples = str(system.model), wanted.samples
+            texts = generate_texts(name, model, prompts, recipe.generate, samples, console)
+            results[name] = evaluate_completions(problems, texts, wanted.pass_at, wanted.mode)
         results[name].write(kept)
     found = CountdownEvaluation(folder, results)
     metrics = [

@@ -121,12 +121,12 @@ def start_answers(study: Study, console: Console) -> None:
 def ask(study: Study, model: str, path: Path, console: Console) -> None:
     """Write a model's answers to the held-out prompts."""
     from boresight.evaluation.recipe import GenerateSection
-    from boresight.evaluation.systems import generate, write_answers
+    from boresight.evaluation.systems import generate_answers, write_answers
 
     assert study.plan.answers is not None
     prompts = read_prompts(study)
     settings = GenerateSection(max_new_tokens=study.plan.answers.max_new_tokens)
-    write_answers(path, prompts, generate(model, model, prompts, settings, console))
+    write_answers(path, prompts, generate_answers(model, model, prompts, settings, console))
 
 
 def read_prompts(study: Study) -> list[Any]:

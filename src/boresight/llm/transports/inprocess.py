@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
-from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Failure, Request
 
 if TYPE_CHECKING:
@@ -90,15 +89,13 @@ class InProcessTransport:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Model and tokenizer."""
-        from boresight.data.stop_tokens import wire_stop_tokens
-        from boresight.models.load import load_model, load_tokenizer
+        from boresight.models.sampler.generate import load_chat_model
 
-        model, tokenizer = load_model(self.name), load_tokenizer(self.name)
-        wire_stop_tokens(model, tokenizer)
-        return model, tokenizer
+        return load_chat_model(self.name)
 
     def _sample(self, asked: Sequence[Request]) -> list[dict[str, Any]]:
         from boresight.data.chat import encode_prompt
+        from boresight.models.sampler.generate import decode
         from boresight.models.sampler.sample import sample
 
         model, tokenizer = self._loaded
@@ -114,11 +111,10 @@ class InProcessTransport:
             by_k[max(request.sample for request in group) + 1].append(i)
         for k, members in by_k.items():
             params = [_params(groups[i][0], model) for i in members]
-            drawn = sample(model, [prompts[i] for i in members], params, k)
+            drawn = decode(tokenizer, sample(model, [prompts[i] for i in members], params, k))
             for i, samples in zip(members, drawn, strict=True):
                 for request in groups[i]:
-                    chosen = samples[request.sample]
-                    bodies[request.key] = _body(request, tokenizer, len(prompts[i]), chosen)
+                    bodies[request.key] = _body(request, len(prompts[i]), samples[request.sample])
         return [bodies[request.key] for request in asked]
 
 
@@ -135,30 +131,30 @@ def _prompt_identity(request: Request) -> str:
 
 
 def _params(request: Request, model: Any) -> SamplingParams:
-    from boresight.data.stop_tokens import stop_token_ids
-    from boresight.models.sampler.sample import SamplingParams
+    from boresight.models.sampler.generate import stopping_at_turns
+    from boresight.models.sampler.params import SamplingParams
 
     p = request.params
     stream = int.from_bytes(hashlib.sha256(_prompt_identity(request).encode()).digest()[:8], "big")
-    return SamplingParams(
+    params = SamplingParams(
         max_new_tokens=request.max_tokens,
         seed=p.get("seed", 0),
         temperature=p.get("temperature", 1.0),
         top_p=p.get("top_p", 1.0),
         top_k=p.get("top_k", 0),
-        stop_token_ids=stop_token_ids(model),
         stream=stream,
     )
+    return stopping_at_turns(model, params)
 
 
-def _body(request: Request, tokenizer: Tokenizer, prompt_tokens: int, drawn: Sample) -> dict[str, Any]:
+def _body(request: Request, prompt_tokens: int, sample: Sample) -> dict[str, Any]:
     """The sample as a chat completion."""
-    text = tokenizer.decode(drawn.ids, skip_special_tokens=True)
+    message = {"role": "assistant", "content": sample.text}
     return {
         "object": "chat.completion",
         "model": request.model,
-        "choices": [{"finish_reason": drawn.finish, "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(drawn.ids)},
+        "choices": [{"finish_reason": sample.finish, "message": message}],
+        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(sample.ids)},
     }
 
 

@@ -58,12 +58,14 @@ class Sample:
     `ids` is int32 `(length,)`, the stop token included where one ended it. `logps` is `(length,)`,
     float32 (float64 from a float64 model): nats per token under softmax(logits / temperature) before
     top-k and top-p, at temperature 1 for greedy; what `completion_logprobs` says of the same tokens.
+    `text` is set by `generate` and `decode`.
     """
 
     prompt_index: int
     ids: np.ndarray
     logps: np.ndarray
     finish: Literal["stop", "length"]
+    text: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -18,9 +18,6 @@ import numpy as np
 import torch
 
 from boresight.core.console import progress
-from boresight.core.schema import Message
-from boresight.data.chat import encode_prompt
-from boresight.data.tokenizer import Tokenizer
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
 from boresight.models.policy import Policy, causal_model
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from transformers import PreTrainedModel
 
-__all__ = ["MAX_BATCH", "Sample", "SamplingParams", "answer", "sample", "sample_plain"]
+__all__ = ["MAX_BATCH", "Sample", "SamplingParams", "sample", "sample_plain"]
 
 MAX_BATCH, MOST = 256, 1024
 """Samples decoded at a time, unless told otherwise: up to `MOST` while the cache stays under `CACHE`."""
@@ -73,24 +70,6 @@ def sample(
         else:
             draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
-
-
-def answer(
-    model: Policy,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[Message]],
-    params: SamplingParams | Sequence[SamplingParams],
-    *,
-    max_batch: int | None = None,
-    console: Console | None = None,
-) -> list[str]:
-    """One answer as text to each conversation, through the tokenizer's chat template.
-
-    Special tokens are left out of the text, and with them the stop token.
-    """
-    encoded = [encode_prompt(tokenizer, messages) for messages in prompts]
-    drawn = sample(model, encoded, params, max_batch=max_batch, console=console)
-    return [tokenizer.decode(group[0].ids, skip_special_tokens=True) for group in drawn]
 
 
 def _batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:

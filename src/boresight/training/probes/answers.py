@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Prompt, prompt_of
 from boresight.data.reading.split import half, read_data
-from boresight.data.stop_tokens import stop_token_ids
-from boresight.models.sampler.sample import SamplingParams, answer
+from boresight.models.sampler.generate import generate
+from boresight.models.sampler.params import SamplingParams
 from boresight.stats.paired import Measured
 from boresight.tasks.constraints import evaluation
-from boresight.training.distributed import collectives
+from boresight.training.rollouts.sampling import sample_in_shares
 
 
 def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
@@ -33,24 +32,15 @@ def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt
 def answer_all(
     policy: Any, tokenizer: Any, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
 ) -> list[str]:
-    """Answers of `policy` as it is now, in the order asked."""
+    """Answers of `policy` in its current state, in the order of the prompts."""
     if not asked:
         return []
-    params = SamplingParams(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        stop_token_ids=stop_token_ids(policy),
-        seed=0,
-    )
+    params = SamplingParams(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0)
     started = time.monotonic()
-
-    def own(mine: Sequence[int]) -> list[str]:
-        streams = [replace(params, stream=i) for i in mine]
-        return answer(policy, tokenizer, [asked[i].prompt for i in mine], streams, console=console)
-
-    answers = collectives.in_shares(len(asked), own)
+    prompts = [p.prompt for p in asked]
+    samples = generate(policy, tokenizer, prompts, params, sampler=sample_in_shares, console=console)
     console.print(f"answers: {len(asked)} prompts in {time.monotonic() - started:.1f} s", highlight=False)
-    return answers
+    return [group[0].text for group in samples]
 
 
 def write(run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]) -> list[Measured]:

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from boresight.config.recipe import Recipe
 from boresight.core.files import append_jsonl
 from boresight.core.schema import Prompt
-from boresight.data.chat import encode_prompt
-from boresight.data.stop_tokens import stop_token_ids
-from boresight.models.sampler.sample import Sample, SamplingParams, sample
+from boresight.models.sampler.generate import generate
+from boresight.models.sampler.params import Sample, SamplingParams
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 
@@ -30,27 +27,24 @@ LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
 
 @dataclass(frozen=True)
 class AnswerProbe:
-    """Greedy answers of the policy as it is now to fixed prompts."""
+    """Greedy answers of the policy in its current state to fixed prompts."""
 
     policy: Any
     tokenizer: Any
-    prompts: dict[str, np.ndarray]
+    prompts: Sequence[Prompt]
     params: SamplingParams
     folder: Path
 
     def __call__(self, step: int) -> ByRow:
-        """Keep what is said, and measure it as `measured` does."""
-        drawn = [group[0] for group in sample(self.policy, list(self.prompts.values()), self.params, 1)]
-        pairs = list(zip(self.prompts, drawn, strict=True))
+        """Write the answers to the run folder, and measure them as `measured` does."""
+        samples = generate(self.policy, self.tokenizer, [p.prompt for p in self.prompts], self.params)
+        answers = [(p.id, group[0]) for p, group in zip(self.prompts, samples, strict=True)]
         if collectives.is_first():
-            self._keep(step, pairs)
-        return measured(pairs)
+            self._keep(step, answers)
+        return measured(answers)
 
     def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
-        lines = []
-        for id, drawn in answers:
-            text = self.tokenizer.decode(drawn.ids, skip_special_tokens=True).strip()
-            lines.append({"step": step, "id": id, "answer": text, "finish": drawn.finish})
+        lines = [{"step": step, "id": id, "answer": s.text.strip(), "finish": s.finish} for id, s in answers]
         append_jsonl(self.folder / FILE, lines)
 
 
@@ -61,14 +55,9 @@ def answer_probe(
     asked = asked[: recipe.check.probes]
     if recipe.reward or not asked:
         return []
-    params = SamplingParams(
-        max_new_tokens=min(LONGEST, recipe.evaluate.max_new_tokens),
-        temperature=0.0,
-        stop_token_ids=stop_token_ids(policy),
-        seed=0,
-    )
-    prompts = {q.id: encode_prompt(tokenizer, q.prompt) for q in asked}
-    return [AnswerProbe(policy, tokenizer, prompts, params, folder)]
+    longest = min(LONGEST, recipe.evaluate.max_new_tokens)
+    params = SamplingParams(max_new_tokens=longest, temperature=0.0, seed=0)
+    return [AnswerProbe(policy, tokenizer, asked, params, folder)]
 
 
 def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:

@@ -10,9 +10,8 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt
-from boresight.data.chat import encode_prompt
-from boresight.data.stop_tokens import stop_token_ids
-from boresight.models.sampler.sample import SamplingParams
+from boresight.models.sampler.generate import generate
+from boresight.models.sampler.params import SamplingParams
 from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import ByRow
 from boresight.training.logging import reward_failures
@@ -34,15 +33,15 @@ class HeldOutReward:
 
     def __call__(self, step: int = 0) -> ByRow:
         """Reward, whether the answer stopped by itself or ends in a loop, and its length, by prompt id."""
-        prompts = [encode_prompt(self.tokenizer, p.prompt) for p in self.prompts]
-        drawn = sample_in_shares(self.policy, prompts, self.params)
-        scored = reward_samples(self.rewards, self.tokenizer, self.prompts, drawn)
+        prompts = [p.prompt for p in self.prompts]
+        samples = generate(self.policy, self.tokenizer, prompts, self.params, sampler=sample_in_shares)
+        scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
         if scored.failures:
             said = f"held out after step {step}: {reward_failures.told(scored.failures)}"
             self.console.print(said, style="yellow", markup=False, highlight=False)
         ids = [p.id for p in self.prompts]
         rewards = {id: group[0] for id, group in zip(ids, scored.values, strict=True)}
-        return {"reward": rewards} | measured(zip(ids, (group[0] for group in drawn), strict=True))
+        return {"reward": rewards} | measured(zip(ids, (group[0] for group in samples), strict=True))
 
 
 def held_out_reward(
@@ -57,10 +56,5 @@ def held_out_reward(
     asked = asked[: recipe.evaluate.rewarded]
     if rewards is None or not asked:
         return []
-    params = SamplingParams(
-        max_new_tokens=recipe.evaluate.max_new_tokens,
-        temperature=0.0,
-        stop_token_ids=stop_token_ids(policy),
-        seed=0,
-    )
+    params = SamplingParams(max_new_tokens=recipe.evaluate.max_new_tokens, temperature=0.0, seed=0)
     return [HeldOutReward(policy, tokenizer, asked, rewards, params, console)]

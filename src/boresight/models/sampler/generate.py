@@ -1,0 +1,70 @@
+"""Generate text: from conversations to completions, through the tokenizer's chat template.
+
+model, tokenizer = load_chat_model("starter")
+params = SamplingParams(max_new_tokens=96, seed=0)
+samples = generate(model, tokenizer, conversations, params, k=4)    # samples[prompt][j].text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from boresight.core.schema import Message
+from boresight.data.chat import encode_prompt, ensure_chat_template
+from boresight.data.stop_tokens import GenerativeModel, stop_token_ids, wire_stop_tokens
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.load import load_model, load_tokenizer
+from boresight.models.policy import Policy
+from boresight.models.sampler.params import Sample, SamplingParams
+from boresight.models.sampler.sample import sample
+
+
+def load_chat_model(name: str, *, device: str | None = None, merge: bool = True) -> tuple[Policy, Tokenizer]:
+    """Model and tokenizer called `name`, which agree on the tokens that end a turn.
+
+    Raises:
+        UserError: no such model, or its chat template is missing or ends a turn with no special token.
+    """
+    tokenizer = load_tokenizer(name)
+    ensure_chat_template(tokenizer)
+    model = load_model(name, device=device, merge=merge)
+    wire_stop_tokens(model, tokenizer)
+    return model, tokenizer
+
+
+def generate(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[Message]],
+    params: SamplingParams,
+    k: int = 1,
+    *,
+    sampler: Callable[..., list[list[Sample]]] = sample,
+    **options: Any,
+) -> list[list[Sample]]:
+    """`k` completions of each conversation, with their texts; the result is `[prompt][sample]`.
+
+    Without stop tokens in `params`, those of the model end a completion.
+
+    Args:
+        sampler: called with `(model, prompts as token ids, params, k, **options)`, as `sample` is.
+    """
+    if not params.stop_token_ids:
+        params = stopping_at_turns(model, params)
+    ids = [encode_prompt(tokenizer, messages) for messages in prompts]
+    return decode(tokenizer, sampler(model, ids, params, k, **options))
+
+
+def stopping_at_turns(model: GenerativeModel, params: SamplingParams) -> SamplingParams:
+    """The same settings with the stop tokens of the model."""
+    return replace(params, stop_token_ids=stop_token_ids(model))
+
+
+def decode(tokenizer: Tokenizer, samples: Sequence[Sequence[Sample]]) -> list[list[Sample]]:
+    """The same samples with their texts, which leave out special tokens and with them the stop token."""
+    return [
+        [replace(s, text=tokenizer.decode(s.ids, skip_special_tokens=True)) for s in group]
+        for group in samples
+    ]
