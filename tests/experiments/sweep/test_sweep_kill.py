@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from boresight.experiments.sweep import workers
+from boresight.experiments.engine import processes
 from boresight.experiments.sweep.command import run
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Trial, join
@@ -34,15 +34,15 @@ def test_six_trials_two_workers_one_killed(raw, tmp_path, monkeypatch):
     assert recipe.count == 6
     started = []
 
-    def start(folder, index, workers):
-        program = ["-m", "boresight.experiments.sweep.worker"] if started else [str(VICTIM)]
+    def start(module, folder, index, workers):
+        program = ["-m", module] if started else [str(VICTIM)]
         worker = subprocess.Popen([sys.executable, *program, str(folder)], start_new_session=True)
         started.append(worker)
         while worker is started[0] and not list(folder.glob("trials/*/claim-1")) and worker.poll() is None:
             os.sched_yield()  # the other one begins when the victim has a trial
         return worker
 
-    monkeypatch.setattr(workers, "start", start)
+    monkeypatch.setattr(processes, "start", start)
     said = io.StringIO()
     run(recipe, tmp_path / "killed", workers=2, console=Console(file=said, width=200))
     assert "worker 0 was killed (signal 9); another one takes its place" in said.getvalue()

@@ -11,11 +11,13 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
-from boresight.experiments.sweep import claim, storage, worker
+from boresight.experiments.engine import claim
+from boresight.experiments.sweep import storage
 from boresight.experiments.sweep.command import run
 from boresight.experiments.sweep.confirm import confirm_trials, finalists
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Trial, join
+from boresight.experiments.sweep.trials import SweepTrials
 from boresight.training import loop
 
 TWO = {"space": {"optim.lr": [1e-5, 1e-3]}, "confirm": {"top": 0}}
@@ -57,9 +59,9 @@ def test_a_trial_that_kills_its_workers_is_given_up(raw, tmp_path):
     folder = tmp_path / "s"
     sweep = storage.open_folder(folder, SweepRecipe.parse(raw | TWO))
     dead = json.dumps(claim._identity() | {"process": 2**22 + 1, "started": "1"})
-    sweep.trial_folder(Trial(0, 0)).mkdir(parents=True)
+    sweep.job_folder(Trial(0, 0)).mkdir(parents=True)
     for number in (1, 2):
-        (sweep.trial_folder(Trial(0, 0)) / f"claim-{number}").write_text(dead)
+        (sweep.job_folder(Trial(0, 0)) / f"claim-{number}").write_text(dead)
     sweep, _ = swept(raw, folder, **TWO)
     failed, finished = outcomes(sweep)
     assert failed.state == "failed" and "ended without a word 2 times" in failed.why
@@ -131,7 +133,7 @@ def test_a_folder_takes_one_sweep(raw, tmp_path):
 
 def test_a_finished_sweep_runs_nothing_again(raw, tmp_path, monkeypatch):
     swept(raw, tmp_path / "s", **TWO)
-    monkeypatch.setattr(worker, "run_trial", lambda *_: pytest.fail("a trial was run again"))
+    monkeypatch.setattr(SweepTrials, "run", lambda *_: pytest.fail("a trial was run again"))
     _, said = swept(raw, tmp_path / "s", **TWO)
     assert "2 of 2 trials done" in said
 

@@ -19,4 +19,4 @@ def step_or_die(task, optimizer, number, rate):
 
 
 loop._step = step_or_die
-worker.main(Path(sys.argv[1]))
+worker.work_in(Path(sys.argv[1]))

@@ -20,11 +20,11 @@ from boresight.core.errors import UserError
 from boresight.core.files import write_json
 from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
+from boresight.experiments.engine.attempt import error_sentence
 from boresight.experiments.study import storage
 from boresight.experiments.study.plan import Job, jobs
 from boresight.experiments.study.storage import Outcome, Study
 from boresight.experiments.sweep.table import time_in_words
-from boresight.experiments.sweep.worker import explained
 
 
 def work(study: Study, console: Console, only: Sequence[str] = ()) -> None:
@@ -73,7 +73,7 @@ def attempt(study: Study, job: Job, console: Console, datasets: DatasetCache, le
         raise
     except Exception as error:  # a failed arm is a line of the report, whatever went wrong
         (place / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        why = explained(error)
+        why = error_sentence(error)
     finally:
         spent = before + time.monotonic() - started
         write_json(place / "spent.json", spent)

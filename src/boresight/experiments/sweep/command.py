@@ -6,11 +6,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.experiments.sweep import search, storage, worker
+from boresight.experiments.engine.processes import run_workers
+from boresight.experiments.engine.worker import work
+from boresight.experiments.sweep import search, storage
 from boresight.experiments.sweep.page import write_sweep_page
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Sweep
-from boresight.experiments.sweep.workers import run_workers
+from boresight.experiments.sweep.trials import SweepTrials
+
+WORKER = "boresight.experiments.sweep.worker"
+"""Module that a worker process runs."""
 
 
 def sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console) -> Path:
@@ -34,10 +39,11 @@ def run(recipe: SweepRecipe, folder: Path, workers: int = 1, console: Console | 
     search.refuse_missing(recipe)
     opened = storage.open_folder(folder, recipe)
     describe(opened, workers, console)
+    trials = SweepTrials(opened, console)
     if workers > 1:
-        run_workers(opened, workers, console)
+        run_workers(trials, WORKER, workers, console)
     else:
-        worker.work(opened, console)
+        work(trials)
     page, sentences = write_sweep_page(opened)
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False)

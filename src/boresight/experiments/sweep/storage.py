@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,8 @@ import yaml
 from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.claim import create
+from boresight.experiments.engine.folder import ExperimentFolder, refuse_foreign
+from boresight.experiments.engine.write_once import write_once
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import Setting, words
 from boresight.stats.intervals import Value
@@ -60,9 +61,19 @@ class Outcome:
     why: str = ""
     attempts: int = 1
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has no value."""
+        return self.state == "failed"
 
-class Sweep:
-    """A sweep as its folder tells it."""
+
+class Sweep(ExperimentFolder[Trial, Outcome]):
+    """A sweep's folder and recipe."""
+
+    jobs_below = "trials"
+    shared = True
+    retries_failed = False
+    outcome_class = Outcome
 
     def __init__(self, folder: Path, recipe: SweepRecipe) -> None:
         self.folder, self.recipe = folder, recipe
@@ -80,7 +91,7 @@ class Sweep:
     def keep_setting(self, number: int, setting: Setting) -> Setting:
         """Write what a search drew; where another worker was first, theirs holds."""
         self._drawn(number).parent.mkdir(exist_ok=True)
-        create(self._drawn(number), json.dumps(setting))
+        write_once(self._drawn(number), json.dumps(setting))
         return json.loads(self._drawn(number).read_text(encoding="utf-8"))
 
     def words(self, number: int | None) -> str:
@@ -91,29 +102,12 @@ class Sweep:
         """Trials to choose by: every setting with every seed."""
         return [Trial(n, seed) for n in range(self.recipe.count) for seed in self.recipe.seeds]
 
-    def trial_folder(self, trial: Trial) -> Path:
-        """Folder of a trial."""
-        return self.folder / "trials" / trial.name
-
-    def run_folder(self, trial: Trial) -> Path:
-        """Run folder of a trial."""
-        return self.trial_folder(trial) / "run"
-
     def recipe_of(self, trial: Trial) -> Recipe:
         """The run of a trial: setting and seed, the same rows for all, its half of the held-out prompts."""
         split_seed = self.recipe.base().split_seed
         half = "confirmation" if trial.confirms else "selection"
         own = {"train.seed": trial.seed, "data.split_seed": split_seed, "data.eval_half": half}
         return self.recipe.recipe_with({**(self.setting(trial.setting) or {}), **own})
-
-    def outcome(self, trial: Trial) -> Outcome | None:
-        """How a trial ended; None while it has not."""
-        path = self.trial_folder(trial) / "outcome.json"
-        return Outcome(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-
-    def close(self, trial: Trial, outcome: Outcome) -> None:
-        """Write how a trial ended, once."""
-        create(self.trial_folder(trial) / "outcome.json", json.dumps(asdict(outcome)) + "\n")
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
         """The metric after training, by held-out row or prompt; empty where it was not measured."""
@@ -141,12 +135,10 @@ def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
     Raises:
         UserError: the folder holds something else, or a sweep by another recipe.
     """
+    refuse_foreign(folder, "sweep.yaml", "sweep")
     path = folder / "sweep.yaml"
-    foreign = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
-    if foreign and not path.exists():
-        raise UserError(f"{folder}: the folder holds something that is no sweep; give another with --run.")
     folder.mkdir(parents=True, exist_ok=True)
-    create(path, recipe.to_yaml())
+    write_once(path, recipe.to_yaml())
     old = yaml.safe_load(path.read_text(encoding="utf-8"))
     differing = list(differences(old, recipe.to_dict()))
     if differing:

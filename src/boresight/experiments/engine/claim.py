@@ -1,11 +1,11 @@
-"""Which worker has a trial: one file an attempt, made by a hard link, which is atomic on shared disks too.
+"""Which worker has a job: one file per attempt, created by a hard link, which is atomic on shared disks too.
 
-    trials/03-seed0/claim-1     host, process; touched every few seconds while its worker lives
+    trials/03-seed0/claim-1     host and process; touched every few seconds while its worker lives
     trials/03-seed0/claim-2     another worker took over
 
-A worker takes over by making the next number, which only one can. The holder of an older number finds out
-at its next line of metrics and stops. Ages are read off the file system's own clock, so machines need not
-agree on the time.
+A worker takes over by creating the next number, which only one worker can do. The holder of an older number
+notices at its next line of metrics and stops. Ages are measured by the file system's own clock, so the
+clocks of machines need not agree.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 120.0
-"""Seconds without a sign of life after which a worker on another machine is taken for dead."""
+from boresight.experiments.engine.write_once import write_once
+
+SILENCE_SECONDS = 120.0
+"""Seconds without a sign of life after which a worker on another machine counts as dead."""
 RELEASED = 0.0
-"""Time of a claim that was given back: it counts as no attempt."""
+"""Modification time of a released claim, which does not count as an attempt."""
+
+
+class TakenOver(Exception):
+    """Another worker has the job now; the results of this one are not needed."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """This process's hold on a trial; `lost` attempts before it ended without a word."""
+    """A job held by this process. `lost` counts earlier attempts whose worker died."""
 
     path: Path
     number: int
@@ -36,16 +42,16 @@ class Claim:
 
     @property
     def held(self) -> bool:
-        """Whether nobody has taken over."""
+        """Whether no other worker has taken over."""
         return not self.path.with_name(f"claim-{self.number + 1}").exists()
 
     def release(self) -> None:
-        """Give the trial back, so that another worker goes on at once."""
+        """Give the job back, so that another worker continues it at once."""
         os.utime(self.path, (RELEASED, RELEASED))
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Inside the block the claim shows signs of life."""
+        """Touch the claim regularly inside the block."""
         over = threading.Event()
         thread = threading.Thread(target=self._touch, args=(over,), daemon=True)
         thread.start()
@@ -56,19 +62,34 @@ class Claim:
             thread.join()
 
     def _touch(self, over: threading.Event) -> None:
-        while not over.wait(PATIENCE / 12):
-            with suppress(OSError):  # a file system that is away for a moment
+        while not over.wait(SILENCE_SECONDS / 12):
+            with suppress(OSError):  # the file system may be unavailable for a moment
                 os.utime(self.path)
 
 
+class NoClaim:
+    """Stands in for a claim where a folder has one worker: always held, no file."""
+
+    held = True
+    lost = 0
+
+    def release(self) -> None:
+        """Do nothing."""
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
+
 def take(folder: Path) -> Claim | None:
-    """A claim on the trial in `folder`; None while a living worker has it."""
+    """Claim the job in `folder`; None while a living worker has it."""
     folder.mkdir(parents=True, exist_ok=True)
     made = claims(folder)
     if made and not _is_over(made[-1]):
         return None
     path = folder / f"claim-{len(made) + 1}"
-    if not create(path, json.dumps(_identity())):
+    if not write_once(path, json.dumps(_identity())):
         return None
     return Claim(path, len(made) + 1, sum(claim.stat().st_mtime != RELEASED for claim in made))
 
@@ -76,19 +97,6 @@ def take(folder: Path) -> Claim | None:
 def claims(folder: Path) -> list[Path]:
     """Claims made so far, in order."""
     return sorted(folder.glob("claim-*"), key=lambda path: int(path.name.removeprefix("claim-")))
-
-
-def create(path: Path, text: str) -> bool:
-    """Make a file whole, unless it is there already; says whether it did."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    part.write_text(text, encoding="utf-8")
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink()
-    return True
 
 
 def _is_over(claim: Path) -> bool:
@@ -99,7 +107,7 @@ def _is_over(claim: Path) -> bool:
     here = _identity()
     if holder["host"] == here["host"]:
         return _started(holder["process"]) != holder["started"]
-    return _now(claim.parent) - touched > PATIENCE
+    return _now(claim.parent) - touched > SILENCE_SECONDS
 
 
 def _now(folder: Path) -> float:
@@ -118,14 +126,14 @@ def _identity() -> dict[str, str | int | None]:
 
 
 def _host() -> str:
-    """Name of the machine, and of the container in it: process numbers mean nothing in another one."""
+    """Name of the machine and its process namespace: process numbers mean nothing in another container."""
     with suppress(OSError):
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
 
 def _started(process: int) -> str | None:
-    """When a process of this machine was started, since numbers are used again; None when there is none."""
+    """Start time of a process of this machine, since numbers are reused; None if there is no such process."""
     with suppress(OSError):
         state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else rest[18]

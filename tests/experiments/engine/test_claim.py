@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from boresight.experiments.sweep import claim
+from boresight.experiments.engine import claim
+from boresight.experiments.engine.write_once import write_once
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_a_living_worker_keeps_its_trial(trial):
 
 
 def test_a_dead_process_of_this_machine_loses_it_at_once(trial):
-    imports = "from pathlib import Path; from boresight.experiments.sweep import claim"
+    imports = "from pathlib import Path; from boresight.experiments.engine import claim"
     code = f"{imports}; claim.take(Path({str(trial)!r}))"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [path.name for path in claim.claims(trial)] == ["claim-1"]
@@ -40,9 +41,9 @@ def test_a_dead_process_of_this_machine_loses_it_at_once(trial):
 
 def test_another_machine_loses_it_after_silence(trial):
     first = claim.take(trial)
-    elsewhere(first.path, age=claim.PATIENCE / 2)
+    elsewhere(first.path, age=claim.SILENCE_SECONDS / 2)
     assert claim.take(trial) is None
-    elsewhere(first.path, age=claim.PATIENCE * 2)
+    elsewhere(first.path, age=claim.SILENCE_SECONDS * 2)
     assert claim.take(trial).number == 2
     assert not first.held
 
@@ -62,7 +63,7 @@ def test_of_many_that_take_over_one_wins(trial):
 
 def test_a_file_is_made_whole_and_once(tmp_path):
     path = tmp_path / "outcome.json"
-    assert claim.create(path, "first") and not claim.create(path, "second")
+    assert write_once(path, "first") and not write_once(path, "second")
     assert path.read_text() == "first" and [p.name for p in tmp_path.iterdir()] == ["outcome.json"]
 
 

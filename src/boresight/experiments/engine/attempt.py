@@ -1,0 +1,98 @@
+"""One attempt at a job: run it, and write how it ended. A failure becomes one sentence of the outcome."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
+from boresight.experiments.engine.experiment import Attempt, Experiment
+from boresight.experiments.engine.folder import J, O
+
+MOST_LOST_WORKERS = 2
+"""A job whose worker died this many times counts as failed."""
+
+
+def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) -> None:
+    """Run a job and write its outcome, unless another worker has taken over.
+
+    Raises:
+        Interrupted: a signal; the run was saved at a checkpoint, and the job is open again.
+    """
+    folder = experiment.folder.job_folder(job)
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment.begin(job)
+    try:
+        with (
+            stopping(experiment.noun),
+            claim.kept_alive(),
+            (folder / "output.txt").open("a", encoding="utf-8") as output,
+        ):
+            attempt = Attempt(claim, Console(file=output, width=120, soft_wrap=True))
+            outcome = _run(experiment, job, attempt)
+    except TakenOver:
+        return
+    except Interrupted:
+        claim.release()
+        raise
+    if claim.held:
+        experiment.folder.close(job, outcome)
+        if outcome.failed and experiment.folder.retries_failed:
+            claim.release()
+        experiment.report(job, outcome)
+
+
+@contextmanager
+def stopping(noun: str) -> Iterator[None]:
+    """Convert Ctrl-C and SIGTERM into an `Interrupted` that names the way to continue."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"the {noun} stopped; run the same command to go on.") from None
+
+
+def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
+    """The outcome of a job, whatever goes wrong in it."""
+    try:
+        _refuse_hopeless(experiment, job, attempt)
+        return experiment.run(job, attempt)
+    except UserError as error:
+        why = str(error)
+    except (TakenOver, Interrupted):
+        raise
+    except Exception as error:  # a failed job is a line of the report, whatever went wrong
+        path = experiment.folder.job_folder(job) / "error.txt"
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        why = error_sentence(error)
+    finally:
+        experiment.leave(job, attempt)
+        gc.collect()  # or the last model stays in memory while the next one is loaded
+    return experiment.failure(job, attempt, why)
+
+
+def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> None:
+    """Raise a `UserError` if a job has lost too many workers, or if a dependency has not finished."""
+    if attempt.claim.lost >= MOST_LOST_WORKERS:
+        raise UserError(
+            f"its worker ended without a word {attempt.claim.lost} times, most often because the machine was "
+            "out of memory; output.txt shows how far it came"
+        )
+    for dependency in experiment.dependencies(job):
+        if not experiment.folder.finished(dependency):
+            raise UserError(experiment.why_blocked(dependency))
+
+
+def error_sentence(error: Exception) -> str:
+    """An unexpected error in one sentence."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "it ran out of memory; lower train.tokens_per_forward for this setting"
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first} (error.txt has the rest)"

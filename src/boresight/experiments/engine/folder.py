@@ -1,0 +1,92 @@
+"""The folder of an experiment: one folder per job, and the outcome of each job that has ended.
+
+JOB/run/           an ordinary run folder
+JOB/output.txt     printed output of its attempts
+JOB/error.txt      traceback of an unexpected error
+JOB/outcome.json   written last; a job without one is still open
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from boresight.core.errors import UserError
+from boresight.core.files import write_text
+from boresight.experiments.engine.write_once import write_once
+
+
+class Job(Protocol):
+    """One run of an experiment; hashable."""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+
+
+class Outcome(Protocol):
+    """How a job ended: a dataclass of numbers and texts."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job has no result."""
+
+
+J = TypeVar("J", bound=Job)
+O = TypeVar("O", bound=Outcome)  # noqa: E741
+
+
+class ExperimentFolder(Generic[J, O]):
+    """Paths and outcomes of all jobs."""
+
+    folder: Path
+    jobs_below: ClassVar[str] = ""
+    """Folder that holds the jobs' folders, relative to `folder`."""
+    shared: ClassVar[bool]
+    """Policy: several workers may share the folder, each under a claim; otherwise there is one worker."""
+    retries_failed: ClassVar[bool]
+    """Policy: the next start runs failed jobs again and replaces their outcomes; otherwise they stay."""
+    outcome_class: ClassVar[type[Any]]
+
+    def job_folder(self, job: J) -> Path:
+        """Folder of a job."""
+        return self.folder / self.jobs_below / job.name
+
+    def run_folder(self, job: J) -> Path:
+        """Run folder of a job."""
+        return self.job_folder(job) / "run"
+
+    def outcome(self, job: J) -> O | None:
+        """How a job ended; None while it is open."""
+        path = self.job_folder(job) / "outcome.json"
+        found: O | None = None
+        if path.exists():
+            found = self.outcome_class(**json.loads(path.read_text(encoding="utf-8")))
+        return found
+
+    def finished(self, job: J) -> bool:
+        """Whether a job has ended with a result."""
+        outcome = self.outcome(job)
+        return outcome is not None and not outcome.failed
+
+    def close(self, job: J, outcome: O) -> None:
+        """Write how a job ended, once; a failure is replaced if failed jobs are run again."""
+        path = self.job_folder(job) / "outcome.json"
+        text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False) + "\n"  # type: ignore[call-overload]
+        before = self.outcome(job)
+        if before is not None and before.failed and self.retries_failed:
+            write_text(path, text)
+        else:
+            write_once(path, text)
+
+
+def refuse_foreign(folder: Path, settings: str, noun: str) -> None:
+    """Raise a `UserError` if a folder has contents but no file `settings`, so belongs to something else.
+
+    Hidden files are ignored: another worker may be writing one.
+    """
+    occupied = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if occupied and not (folder / settings).exists():
+        raise UserError(f"{folder}: the folder holds something that is no {noun}; give another with --run.")

@@ -1,0 +1,91 @@
+"""Several worker processes on this machine, each with its share of the cores and one of the GPUs.
+
+A worker that is killed is replaced. Another worker takes over its job, which counts one attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.core.interrupt import Interrupted, listening
+from boresight.experiments.engine.experiment import Experiment
+from boresight.experiments.engine.queue import Queue
+
+WATCH_SECONDS = 0.2
+"""Interval at which the worker processes are checked."""
+
+
+def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, console: Console) -> None:
+    """Start `workers` processes, `python -m module FOLDER` each, and wait until no job is open.
+
+    Raises:
+        Interrupted: a signal; the workers have saved their current jobs.
+    """
+    folder, queue = experiment.folder.folder, Queue(experiment)
+    running: list[subprocess.Popen[bytes] | None] = [
+        start(module, folder, index, workers) for index in range(workers)
+    ]
+    spare = len(experiment.jobs()) + workers  # replacements are limited: a worker may be unable to start
+    with listening() as stop:
+        while any(worker is not None for worker in running):
+            time.sleep(WATCH_SECONDS)
+            if stop.made:
+                stop_all([worker for worker in running if worker])
+                raise Interrupted(f"the {experiment.noun} stopped; run the same command to go on.")
+            for index, worker in enumerate(running):
+                if worker is None or worker.poll() is None:
+                    continue
+                running[index] = None
+                if worker.returncode and spare and queue.open_jobs():
+                    spare -= 1
+                    console.print(
+                        f"worker {index} {exit_in_words(worker.returncode)}; another one takes its place."
+                    )
+                    running[index] = start(module, folder, index, workers)
+
+
+def start(module: str, folder: Path, index: int, workers: int) -> subprocess.Popen[bytes]:
+    """Start worker `index` in a session of its own, so that Ctrl-C reaches it once, through this process."""
+    command = [sys.executable, "-m", module, str(folder)]
+    return subprocess.Popen(command, env=os.environ | shares(index, workers), start_new_session=True)
+
+
+def shares(index: int, workers: int) -> dict[str, str]:
+    """Environment of worker `index`: its number of threads, unless the user has set one, and its GPU."""
+    share = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        share["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    gpus = visible_gpus()
+    if gpus:
+        share["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+    return share
+
+
+def visible_gpus() -> list[str]:
+    """GPUs of this machine, by the names that CUDA_VISIBLE_DEVICES uses."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def stop_all(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Send SIGTERM to every worker, which makes it save and stop, and wait for all."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.wait()
+
+
+def exit_in_words(code: int) -> str:
+    """An exit code in words."""
+    return f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"

@@ -1,0 +1,65 @@
+"""One worker: claim a job, run it, write its outcome; repeat until no job is open.
+
+Any number of workers may share a folder whose policy allows it, on all machines that see it. None leads.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+from boresight.experiments.engine.attempt import attempt_job
+from boresight.experiments.engine.claim import NoClaim, take
+from boresight.experiments.engine.experiment import Experiment
+from boresight.experiments.engine.folder import J, O
+from boresight.experiments.engine.queue import Queue
+
+WAIT_SECONDS = 1.0
+"""Pause of a worker while others have all open jobs."""
+STOPPED = 130
+"""Exit code of a worker process that was stopped by a signal."""
+
+
+def work(experiment: Experiment[J, O]) -> None:
+    """Run jobs until none is open.
+
+    Raises:
+        Interrupted: a signal; the current job is saved and continues with the next start.
+    """
+    queue = Queue(experiment)
+    while open_jobs := queue.open_jobs():
+        if not any(_take(experiment, queue, job) for job in open_jobs if queue.is_ready(job, open_jobs)):
+            time.sleep(WAIT_SECONDS)  # a worker may die, or an outcome may add jobs
+
+
+def _take(experiment: Experiment[J, O], queue: Queue[J, O], job: J) -> bool:
+    """Claim a job and run it; False if another worker has it."""
+    claim = take(experiment.folder.job_folder(job)) if experiment.folder.shared else NoClaim()
+    if claim is None:
+        return False
+    if queue.is_open(job):  # it may have ended since the jobs were listed
+        attempt_job(experiment, job, claim)
+        queue.mark_attempted(job)
+    return True
+
+
+def serve(open_experiment: Callable[[], Experiment[Any, Any]]) -> NoReturn:
+    """Work in a process of its own. Exit code 0: no job is open; 130: stopped by a signal; 2: user error."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        work(open_experiment())
+    except (Interrupted, KeyboardInterrupt):
+        sys.exit(STOPPED)
+    except UserError as error:
+        print(f"boresight: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)

@@ -1,0 +1,108 @@
+"""The trials of a sweep as jobs: first those of the search, then those of the confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.prepare import DatasetCache
+from boresight.experiments.engine.experiment import Attempt, Experiment
+from boresight.experiments.sweep import search
+from boresight.experiments.sweep.confirm import confirm_trials
+from boresight.experiments.sweep.prune import Pruned, judge, read_curve
+from boresight.experiments.sweep.space import value_words
+from boresight.experiments.sweep.storage import Outcome, Sweep, Trial, mean_of
+
+
+class SweepTrials(Experiment[Trial, Outcome]):
+    """How the trials of a sweep are run."""
+
+    noun = "sweep"
+
+    def __init__(self, sweep: Sweep, console: Console) -> None:
+        self.folder = self.sweep = sweep
+        self.console = console
+        self.datasets = DatasetCache()  # most trials differ in other things than their data
+
+    def jobs(self) -> Sequence[Trial]:
+        """Trials of the search; when all have ended, those of the confirmation, chosen by their ranking."""
+        search_trials = self.sweep.search_trials()
+        open_trials = any(self.sweep.outcome(trial) is None for trial in search_trials)
+        return search_trials if open_trials else confirm_trials(self.sweep)
+
+    def run(self, trial: Trial, attempt: Attempt) -> Outcome:
+        """Train by the trial's recipe; its value is the held-out mean."""
+        try:
+            value = self._train(trial, attempt)
+        except Pruned as pruned:
+            curve = read_curve(self.sweep.run_folder(trial), self.sweep.recipe.metric, 1)
+            return Outcome("pruned", curve[max(curve)], attempt.seconds, str(pruned), attempt.number)
+        if value is None:
+            return self.failure(trial, attempt, f"no held-out row gave a {self.sweep.recipe.metric}")
+        return Outcome("finished", value, attempt.seconds, "", attempt.number)
+
+    def failure(self, trial: Trial, attempt: Attempt, why: str) -> Outcome:
+        """A trial without a value."""
+        return Outcome("failed", None, attempt.seconds, why, attempt.number)
+
+    def report(self, trial: Trial, outcome: Outcome) -> None:
+        """Print how the trial ended."""
+        value = "" if outcome.value is None else f" {self.sweep.recipe.metric} {value_words(outcome.value)}"
+        why = f": {outcome.why}" if outcome.why else ""
+        self.console.print(
+            f"{trial.name} ({self.sweep.words(trial.setting)}) {outcome.state}{value} "
+            f"in {outcome.seconds:.0f} s{why}",
+            markup=False,
+            highlight=False,
+        )
+
+    def _train(self, trial: Trial, attempt: Attempt) -> float | None:
+        from boresight.runs.train import run_to_end
+
+        if trial.setting is not None:
+            search.draw(self.sweep, trial.setting)
+        recipe, folder = self.sweep.recipe_of(trial), self.sweep.run_folder(trial)
+        pruning = PruningListener(self.sweep, trial, recipe)
+        run_to_end(
+            recipe,
+            folder,
+            attempt.console,
+            [attempt.require_claim, pruning],
+            claimed=True,
+            datasets=self.datasets,
+        )
+        values = self.sweep.by_prompt(trial)
+        if not values:
+            raise UserError(
+                f"metric: {recipe.method_name} measures no {self.sweep.recipe.metric} on this held-out data."
+            )
+        return mean_of(values)
+
+
+@dataclass(frozen=True)
+class PruningListener:
+    """Ends a trial of the search at the evaluation at which it falls behind the others."""
+
+    sweep: Sweep
+    trial: Trial
+    recipe: Recipe
+
+    def __call__(self, step: int, split: str, numbers: dict[str, float]) -> None:
+        """Take one line of metrics. Raises `Pruned`."""
+        rule = self.sweep.recipe.prune
+        if split != "eval" or step == 0 or rule is None or self.trial.confirms:
+            return
+        metric = self.sweep.recipe.metric
+        mine = read_curve(self.sweep.run_folder(self.trial), metric, self.recipe.train.batch)
+        others = [
+            read_curve(self.sweep.run_folder(other), metric, self.sweep.recipe_of(other).train.batch)
+            for other in self.sweep.search_trials()
+            if other != self.trial and self.sweep.run_folder(other).exists()
+        ]
+        why = mine and judge(mine, others, rule, self.sweep.recipe.better)
+        if why:
+            raise Pruned(why)
