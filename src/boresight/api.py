@@ -67,7 +67,7 @@ def train(
     from boresight.config import recipe as training
     from boresight.core.errors import UserError
     from boresight.reports.read_run import read_run
-    from boresight.runs.train import default_folder
+    from boresight.runs.folder import default_folder
     from boresight.runs.train import run as run_recipe
 
     if resume and run is None:
@@ -140,7 +140,7 @@ def evaluate(
     """
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_any as run_evaluation
-    from boresight.runs.train import default_folder
+    from boresight.runs.folder import default_folder
 
     chosen = _parsed(EvaluationRecipe, recipe, sections)
     folder = Path(run) if run else default_folder(_named(recipe, "evaluation"))

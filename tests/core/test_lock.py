@@ -7,8 +7,7 @@ import fcntl
 
 import pytest
 
-from boresight.core.errors import UserError
-from boresight.core.lock import FileLock, RunLock
+from boresight.core.lock import FileLock
 
 
 @pytest.mark.parametrize("optional", [False, True])
@@ -36,15 +35,3 @@ def test_a_file_system_without_locks_refuses_unless_the_lock_is_optional(tmp_pat
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         FileLock(tmp_path / "missing" / "lock", optional=True).acquire()
-
-
-def test_a_run_folder_has_one_trainer(tmp_path):
-    with RunLock(tmp_path) as lock:
-        lock.acquire()
-        lock.acquire()
-        with RunLock(tmp_path) as other, pytest.raises(UserError, match="another process is training here"):
-            other.acquire()
-        with RunLock(tmp_path, claimed=True) as other:
-            other.acquire()
-    with RunLock(tmp_path) as lock:
-        lock.acquire()

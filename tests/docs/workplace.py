@@ -25,7 +25,7 @@ from boresight.config.base import BaseRecipe
 from boresight.config.dotted import apply_override
 from boresight.data import layouts
 from boresight.data.reading import generated
-from boresight.runs import train
+from boresight.runs import folder as run_folder
 from boresight.scorers import judges
 from boresight.tasks.countdown import generate
 from tests.docs.snippets import ROOT
@@ -174,7 +174,7 @@ def standing_in(folder: Path) -> Iterator[None]:
         patch.setattr(BaseRecipe, "read", lambda path, overrides=None: smaller(read(path, overrides)))
         number = count(1)
         patch.setattr(generated, "generate", lambda n, **how: generate(min(n, 24), **how))
-        patch.setattr(train, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
+        patch.setattr(run_folder, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
         patch.setattr("boresight.models.embedded.starter.starter_path", lambda: folder / "path/to/model")
         for package, place in ((methods, "methods"), (layouts, "data/layouts"), (judges, "scorers/judges")):
             patch.setattr(package, "__path__", [*package.__path__, str(folder / "src/boresight" / place)])

@@ -108,9 +108,9 @@ def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, t
 def test_the_same_recipe_goes_on_and_another_is_refused(files, tmp_path):
     said(recipe(files), tmp_path / "out")
     said(recipe(files), tmp_path / "out")
-    with pytest.raises(UserError, match="holds an evaluation by another recipe"):
+    with pytest.raises(UserError, match=r"the recipe differs in limit \(null there, 3 here\)"):
         said(recipe(files, limit=3), tmp_path / "out")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds something that is no evaluation"):
         said(recipe(files), tmp_path)
 
 

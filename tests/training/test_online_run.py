@@ -13,7 +13,7 @@ from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
 from boresight.scorers.judges import reward_model
 from boresight.scorers.rewards import RewardSum
-from boresight.training.checkpoints.resume import rewind
+from boresight.training.checkpoints.rewind import rewind
 from boresight.training.logging import reward_failures
 from tests.tiny import tiny_model, tiny_tokenizer
 

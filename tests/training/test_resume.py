@@ -223,7 +223,7 @@ def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, 
         other = tmp_path / name.partition(".")[0]
         other.mkdir()
         (other / name).write_text(text)
-        with pytest.raises(UserError, match="something that is no run is there"):
+        with pytest.raises(UserError, match="holds something that is no run"):
             run(parsed(recipe), other, Console(quiet=True))
         assert [path.name for path in other.iterdir()] == [name]
 
@@ -231,9 +231,9 @@ def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, 
 HOLDER = """
 import sys
 from pathlib import Path
-from boresight.core.lock import RunLock
-with RunLock(Path(sys.argv[1])) as lock:
-    lock.acquire()
+from boresight.runs.training_folder import TrainingFolder
+with TrainingFolder(Path(sys.argv[1])) as folder:
+    folder.lock()
     print("taken", flush=True)
     sys.stdin.read()
 """

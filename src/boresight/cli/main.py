@@ -62,7 +62,7 @@ def train(
     A run in --run that was cut short goes on from its last checkpoint.
     """
     from boresight.config.recipe import Recipe
-    from boresight.runs.train import default_folder
+    from boresight.runs.folder import default_folder
     from boresight.runs.train import run as run_recipe
     from boresight.training.distributed.collectives import joined
 
@@ -119,7 +119,7 @@ def evaluate(
     """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_any as run_evaluation
-    from boresight.runs.train import default_folder
+    from boresight.runs.folder import default_folder
 
     run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
 

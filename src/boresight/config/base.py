@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import yaml
 
 from boresight.config.choice import Registry, read_choice, write_choice
-from boresight.config.dotted import apply_override
+from boresight.config.dotted import apply_override, as_yaml
 from boresight.config.section import Section, validate
 from boresight.core.errors import UserError
 
@@ -62,7 +62,7 @@ class BaseRecipe(Section):
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return as_yaml(self.to_dict())
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

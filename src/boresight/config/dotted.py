@@ -1,4 +1,4 @@
-"""Nested dictionaries by dotted keys, such as `optim.lr`: set one, flatten all, compare two trees."""
+"""Nested dictionaries by dotted keys, such as `optim.lr`: set one, flatten all, compare trees, write YAML."""
 
 from __future__ import annotations
 
@@ -56,3 +56,8 @@ def differences(*trees: Mapping[Any, Any], absent: Any = None) -> dict[str, list
     keys = dict.fromkeys(key for tree in flattened for key in tree)
     values = {key: [tree.get(key, absent) for tree in flattened] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found[1:])}
+
+
+def as_yaml(tree: Mapping[str, Any]) -> str:
+    """The tree as YAML, with its keys in their order."""
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
-from types import TracebackType
 from typing import IO
-
-from boresight.core.errors import UserError
 
 
 class FileLock:
@@ -40,35 +37,3 @@ class FileLock:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-class RunLock:
-    """Exclusive lock on a run folder, released on exit. Does nothing if the caller has `claimed` the folder.
-
-    A second process would rewind the log of the first and delete its checkpoints. The lock is on
-    `config.yaml`; where the file system has no locks, nothing prevents that.
-    """
-
-    def __init__(self, folder: Path, claimed: bool = False) -> None:
-        self._folder, self._claimed = folder, claimed
-        self._lock = FileLock(folder / "config.yaml", optional=True)
-
-    def acquire(self) -> None:
-        """Lock the folder, which must exist; does nothing if this lock has it already.
-
-        Raises:
-            UserError: another process holds the lock.
-        """
-        if not self._claimed and not self._lock.acquire():
-            raise UserError(
-                f"{self._folder}: another process is training here; wait for it, or give another folder "
-                "with --run."
-            )
-
-    def __enter__(self) -> RunLock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.files import write_json, write_text
 from boresight.core.schema import Prompt
 from boresight.data.reading.split import read_data
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.evaluation.systems import prompts_of, read_answers
+from boresight.runs.folder import RunFolder
 
 
 def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
@@ -38,21 +38,8 @@ def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
 
 
 def open_folder(folder: Path, recipe: EvaluationRecipe) -> None:
-    """Make the folder of an evaluation, or go on in one that the same recipe left.
-
-    Raises:
-        UserError: it holds anything else.
-    """
-    from boresight.runs.environment import environment
-
-    config = folder / "config.yaml"
-    if config.exists() and config.read_text(encoding="utf-8") != recipe.to_yaml():
-        raise UserError(f"{folder}: holds an evaluation by another recipe; give another folder with --run.")
-    if folder.is_dir() and any(folder.iterdir()) and not config.exists():
-        raise UserError(f"{folder}: holds something else already; give another folder with --run.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(config, recipe.to_yaml())
-    write_json(folder / "environment.json", environment())
+    """Begin an evaluation in `folder`, or continue the one there. Raises `UserError` as `RunFolder.open`."""
+    RunFolder(folder, noun="evaluation", section="systems").open(recipe.to_dict())
 
 
 def file_name(name: str) -> str:

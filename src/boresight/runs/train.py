@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +16,24 @@ from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_json
-from boresight.core.lock import RunLock
 from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import DatasetCache, Prepared, prepare
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.findings.finding import Finding
-from boresight.findings.monitor import watch, write_findings
+from boresight.findings.monitor import watch
 from boresight.models import lora
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits, shard, whole
-from boresight.runs.environment import environment
 from boresight.runs.preflight import before_training
+from boresight.runs.training_folder import TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.stats import paired
 from boresight.training import activations, build
 from boresight.training.checkpoints import disk_errors
-from boresight.training.checkpoints.checkpoint import latest_sound, step_of
-from boresight.training.checkpoints.resume import find_checkpoint, refuse_other_data, rewind
 from boresight.training.distributed import collectives
 from boresight.training.forward import KINDS, Kind
 from boresight.training.logging import integrations
@@ -81,10 +75,14 @@ def run(
         if console is None or not collectives.is_first():
             console = Console(soft_wrap=True, quiet=not collectives.is_first())
         folder = Path(collectives.from_first(str(folder)))
-        with collectives.noticing_losses(folder), disk_errors.told(folder), RunLock(folder, claimed) as lock:
-            report = _run(recipe, folder, console, resume, listeners, lock, datasets or DatasetCache())
+        with (
+            collectives.noticing_losses(folder),
+            disk_errors.told(folder),
+            TrainingFolder(folder, claimed) as place,
+        ):
+            _run(recipe, place, console, resume, listeners, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on
-    return report
+    return place.report
 
 
 def run_to_end(
@@ -101,34 +99,24 @@ def run_to_end(
     A run that was killed before its first checkpoint is started again. `claimed` and `datasets` are as for
     `run`.
     """
-    if (folder / "evaluation.json").exists():
-        return
-    going_on = (folder / "start.json").exists() and latest_sound(folder) is not None
-    if not going_on and folder.exists():
-        with RunLock(folder, claimed or not (folder / "config.yaml").exists()) as lock:
-            lock.acquire()  # what another process is writing is not taken away
-            shutil.rmtree(folder, ignore_errors=True)
-    run(
-        recipe,
-        folder,
-        console,
-        resume=going_on,
-        listeners=listeners,
-        claimed=claimed,
-        datasets=datasets,
-    )
+    with TrainingFolder(folder, claimed) as place:
+        if place.finished:
+            return
+        resume = place.resumable
+        if not resume:
+            place.clear()
+    run(recipe, folder, console, resume=resume, listeners=listeners, claimed=claimed, datasets=datasets)
 
 
 def _run(
     recipe: Recipe,
-    folder: Path,
+    place: TrainingFolder,
     console: Console,
     resume: bool,
     listeners: Sequence[Listener],
-    lock: RunLock,
     datasets: DatasetCache,
-) -> Path:
-    going_on = collectives.path_from_first(lambda: find_checkpoint(folder, recipe, lock, resume=resume))
+) -> None:
+    going_on = collectives.path_from_first(lambda: place.find_checkpoint(recipe, resume=resume))
     checked = [] if going_on or not collectives.is_first() else look_first(recipe, console, datasets)
     method = methods.get(recipe.method_name)
     kind = KINDS[method.Input]
@@ -151,14 +139,13 @@ def _run(
     probes = [
         *parts.probes,
         *held_out_reward(recipe, policy, tokenizer, asked, rewards, console),
-        *answer_probe(recipe, policy, tokenizer, asked, folder),
+        *answer_probe(recipe, policy, tokenizer, asked, place.path),
     ]
     asked = asked[: recipe.evaluate.samples]
     if sharded:
         shard(policy)
-    begin = partial(open_folder, folder, recipe, data, checked, going_on, console, lock)
-    collectives.path_from_first(begin)
-    with _tracker(folder, recipe, parts.batches.steps, len(data.eval.rows), console) as tracker:
+    collectives.path_from_first(lambda: open_folder(place, recipe, data, checked, going_on, console))
+    with _tracker(place.path, recipe, parts.batches.steps, len(data.eval.rows), console) as tracker:
         tracker.listeners += listeners
         task = Task(
             recipe=recipe,
@@ -169,11 +156,11 @@ def _run(
             reference=parts.reference,
             batches=parts.batches,
             eval_rows=parts.eval_rows,
-            run=folder,
+            run=place.path,
             tracker=tracker,
             probes=probes,
         )
-        start = read_start(folder) if going_on else write_start(task, asked, console)
+        start = read_start(place.path) if going_on else write_start(task, asked, console)
         after = train(task, going_on)
         with whole(policy):
             said_after = answers.answer_all(policy, tokenizer, asked, recipe.evaluate, console)
@@ -182,12 +169,12 @@ def _run(
                 policy, tokenizer, ids, prompts, start["answers"], said_after
             )
     if not collectives.is_first():
-        return folder / "report.html"
+        return
     measured = paired.compare(start["numbers"], after)
-    write_json(folder / "end.json", {"numbers": after})
-    measured += answers.write(folder, asked, start["answers"], said_after) + likely
-    write_json(folder / "evaluation.json", {"metrics": [m.as_dict() for m in measured]})
-    return finish(folder, measured, console)
+    write_json(place.path / "end.json", {"numbers": after})
+    measured += answers.write(place.path, asked, start["answers"], said_after) + likely
+    write_json(place.path / "evaluation.json", {"metrics": [m.as_dict() for m in measured]})
+    finish(place.path, measured, console)
 
 
 def write_start(task: Task, asked: Sequence[Prompt], console: Console) -> dict[str, Any]:
@@ -275,45 +262,25 @@ def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> N
 
 
 def open_folder(
-    folder: Path,
+    place: TrainingFolder,
     recipe: Recipe,
     data: Prepared,
-    checked: Sequence[Finding],
-    going_on: Path | None,
+    findings: Sequence[Finding],
+    checkpoint: Path | None,
     console: Console,
-    lock: RunLock,
-) -> Path | None:
-    """Make a run folder with what is known before training; or rewind the one there to the checkpoint
-    that it goes on from."""
-    facts = data.facts()
-    if going_on:
-        refuse_other_data(folder, facts)
-        step = step_of(going_on)
-        rewind(folder, step)
-        console.print(f"{folder}: going on with the run there after step {step}.", highlight=False)
-        return going_on
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
-            file.write(recipe.to_yaml())
-    except FileExistsError:
-        raise UserError(f"{folder}: another run has begun there; give another folder with --run.") from None
-    lock.acquire()
-    write_json(folder / "data.json", facts)
-    write_json(folder / "environment.json", environment())
-    write_findings(folder, checked)
-    return None
+) -> None:
+    """Create the run folder with what is known before training, or bring it back to the checkpoint."""
+    if checkpoint is None:
+        place.begin_run(recipe, data.facts(), findings)
+        return
+    step = place.resume_from(checkpoint, data.facts())
+    console.print(f"{place.path}: going on with the run there after step {step}.", highlight=False)
 
 
-def finish(folder: Path, measured: Sequence[paired.Measured], console: Console) -> Path:
+def finish(folder: Path, measured: Sequence[paired.Measured], console: Console) -> None:
     """Print the table and write the report."""
     from boresight.reports.page import write_report
     from boresight.reports.terminal import evaluation_table
 
     console.print(evaluation_table(measured))
-    return write_report(folder, console)
-
-
-def default_folder(recipe_path: Path) -> Path:
-    """A new folder under `runs/` named after the recipe and the time."""
-    return Path("runs") / f"{recipe_path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    write_report(folder, console)

@@ -1,0 +1,123 @@
+"""Folders of runs, evaluations, sweeps and studies. A folder belongs to the resolved recipe in it.
+
+folder = RunFolder(Path("runs/mine"), noun="evaluation", section="systems")
+folder.open(recipe.to_dict())        # begun here, or continued; refused to any other recipe
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boresight.config.dotted import as_yaml, differences
+from boresight.core.errors import UserError
+from boresight.core.files import write_json
+
+LONGEST_VALUES = 80
+"""Characters of two differing values that an error still quotes."""
+
+
+def default_folder(recipe_path: Path) -> Path:
+    """A new folder under `runs/` named after the recipe and the time."""
+    return Path("runs") / f"{recipe_path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+class RunFolder:
+    """The folder of one run, evaluation, sweep or study.
+
+    Args:
+        path: the folder, which need not exist.
+        noun: what it holds, for messages.
+        section: a section that recipes of this kind have and recipes of other kinds have not.
+        recipe_name: name of the file with the resolved recipe.
+    """
+
+    def __init__(self, path: Path, noun: str, section: str, recipe_name: str = "config.yaml") -> None:
+        self.path, self.noun, self._section = path, noun, section
+        self.recipe_file = path / recipe_name
+
+    def open(self, recipe: Mapping[str, Any]) -> None:
+        """Begin here with a resolved recipe, or continue what the same recipe has begun.
+
+        Raises:
+            UserError: the folder holds something else, or what another recipe has begun.
+        """
+        self.refuse_foreign()
+        if self.recipe() is None:
+            self.begin(recipe)
+        self.refuse_other(recipe)
+        self.write_environment()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The resolved recipe in the folder, empty if it is torn; None if there is none of this kind."""
+        if not self.recipe_file.is_file():
+            return None
+        try:
+            found = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return {}
+        own = isinstance(found, dict) and (not found or self._section in found)
+        return found if own else None
+
+    def refuse_foreign(self) -> None:
+        """Raise a `UserError` if the folder holds anything but `noun`, or cannot be written.
+
+        Hidden files are ignored: another process may be writing one.
+        """
+        occupied = self.path.is_file() or (
+            self.path.is_dir() and any(not file.name.startswith(".") for file in self.path.iterdir())
+        )
+        if occupied and self.recipe() is None:
+            raise UserError(
+                f"{self.path}: holds something that is no {self.noun}; give another folder with --run."
+            )
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # before anything is computed
+            raise UserError(
+                f"{self.path}: {there} may not be written; make it writable, or give another folder with "
+                "--run."
+            )
+
+    def refuse_other(self, recipe: Mapping[str, Any]) -> None:
+        """Raise a `UserError` that names the differences if the folder was begun with another recipe."""
+        self._refuse_differences("recipe", self.recipe() or {}, recipe)
+
+    def begin(self, recipe: Mapping[str, Any]) -> None:
+        """Create the folder with a resolved recipe. Raises `UserError` if another process was faster."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.recipe_file.open("x", encoding="utf-8") as file:
+                file.write(as_yaml(recipe))
+        except FileExistsError:
+            raise UserError(
+                f"{self.path}: another {self.noun} has begun there; give another folder with --run."
+            ) from None
+
+    def write_environment(self) -> None:
+        """Write versions, machine and commit to `environment.json`."""
+        from boresight.runs.environment import environment
+
+        write_json(self.path / "environment.json", environment())
+
+    def _refuse_differences(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        differing = sorted(_difference(key, *values) for key, values in differences(old, new).items())
+        if differing:
+            raise UserError(
+                f"{self.path}: cannot go on with the {self.noun} there, the {what} differs in "
+                f"{', '.join(differing[:4])}; put it back, or give another folder with --run."
+            )
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """`optim.lr (0.01 there, 0.02 here)`; without the values where they are long."""
+    values = f" ({_quoted(old)} there, {_quoted(new)} here)"
+    return key + values if len(values) <= LONGEST_VALUES else key
+
+
+def _quoted(value: Any) -> str:
+    return "null" if value is None else str(value)
