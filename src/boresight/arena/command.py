@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.arena.duels import read_duels
+from boresight.arena.duels import Duels, read_duels
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
@@ -36,7 +36,7 @@ def arena(
         votes.close()
 
 
-def _server(duels, votes, port: int) -> Arena:
+def _server(duels: Duels, votes: Votes, port: int) -> Arena:
     try:
         return Arena(duels, votes, port)
     except (OSError, OverflowError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
@@ -27,7 +28,7 @@ LONGEST_BODY = 10_000
 class Refused(Exception):
     """A request that is not served: a status, and a sentence for whoever sent it."""
 
-    def __init__(self, status: HTTPStatus, sentence: str):
+    def __init__(self, status: HTTPStatus, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
@@ -37,7 +38,7 @@ class Arena(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, duels: Duels, votes: Votes, port: int = 0):
+    def __init__(self, duels: Duels, votes: Votes, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.duels, self.votes = duels, votes
         self.token = secrets.token_urlsafe(24)
@@ -108,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         """A vote, or its withdrawal."""
         self._serve(self._act)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """The token stands in the address, so addresses are not logged."""
 
     def _page(self) -> None:
@@ -131,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, sentence) from None
         self._answer(HTTPStatus.OK, "application/json", json.dumps(found))
 
-    def _serve(self, act: Any) -> None:
+    def _serve(self, act: Callable[[], None]) -> None:
         try:
             # A page elsewhere that resolves its own name to this machine is not let in.
             if self.headers.get("Host") not in self.server.hosts:

@@ -36,7 +36,7 @@ class Votes:
         UserError: another arena writes there, or the votes are on other systems.
     """
 
-    def __init__(self, folder: Path, names: tuple[str, str]):
+    def __init__(self, folder: Path, names: tuple[str, str]) -> None:
         self.folder, self.names = folder, names
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 Severity = Literal["error", "warning", "note"]
 ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
@@ -55,31 +55,47 @@ def from_dict(raw: dict[str, Any]) -> Finding:
     return Finding(**known, rows=tuple(raw["rows"]), numbers=tuple(raw["numbers"].items()))
 
 
-def error(name: str, why: str, fix: str, **more: Any) -> Finding:
+class Evidence(TypedDict, total=False):
+    """The optional fields of a `Finding`."""
+
+    count: int
+    rows: tuple[str, ...]
+    step: int | None
+    numbers: tuple[tuple[str, float], ...]
+
+
+class Details(Evidence, total=False):
+    """Optional fields of a `Finding`, or the `ids` of all its rows in place of `count` and `rows`."""
+
+    ids: Sequence[str]
+
+
+def error(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
     """A finding that stops a run, unless `check.allow` names it: the run cannot do what it is for."""
     return _make(name, "error", why, fix, **more)
 
 
-def warning(name: str, why: str, fix: str, **more: Any) -> Finding:
+def warning(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
     """A finding that makes results worse or harder to read."""
     return _make(name, "warning", why, fix, **more)
 
 
-def note(name: str, why: str, fix: str, **more: Any) -> Finding:
+def note(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
     """A finding worth knowing."""
     return _make(name, "note", why, fix, **more)
 
 
-def graded(name: str, share: float, at: float, why: str, fix: str, **more: Any) -> Finding:
+def graded(name: str, share: float, at: float, why: str, fix: str, **more: Unpack[Details]) -> Finding:
     """A warning that becomes an error from share `at` on."""
     return _make(name, "error" if share >= at else "warning", why, fix, **more)
 
 
 def _make(
-    name: str, severity: Severity, why: str, fix: str, *, ids: Sequence[str] = (), **more: Any
+    name: str, severity: Severity, why: str, fix: str, *, ids: Sequence[str] = (), **more: Unpack[Evidence]
 ) -> Finding:
     if ids:
-        more = {"count": len(ids), "rows": tuple(ids[:SHOWN_ROWS])} | more
+        more.setdefault("count", len(ids))
+        more.setdefault("rows", tuple(ids[:SHOWN_ROWS]))
     return Finding(name, severity, why, fix, **more)
 
 
@@ -103,7 +119,7 @@ def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
     ]
 
 
-def run_checks(module: ModuleType, facts: Any) -> list[Finding]:
+def run_checks(module: ModuleType, facts: object) -> list[Finding]:
     """What the checks of a module find in `facts`."""
     return [finding for check in checks_of(module) if (finding := check(facts)) is not None]
 

@@ -14,7 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from boresight.core.errors import UserError
 from boresight.llm.budget import FREE, Budget, Cost, Price, worst_case
@@ -72,7 +72,7 @@ class Progress:
 class _Door:
     """An endpoint and its gate."""
 
-    def __init__(self, endpoint: Endpoint, budget: Budget):
+    def __init__(self, endpoint: Endpoint, budget: Budget) -> None:
         self.endpoint = endpoint
         self.gate = Gate(Limits(endpoint.limits), budget)
 
@@ -89,7 +89,7 @@ class Client:
         attempts: int = ATTEMPTS,
         first_pause: float = FIRST_PAUSE,
         stuck_after: float = STUCK_AFTER,
-    ):
+    ) -> None:
         self.ledger = ledger
         self.budget = budget or Budget.continued(Budget().ceilings, ledger.spent())
         self.attempts, self.first_pause, self.stuck_after = attempts, first_pause, stuck_after
@@ -142,7 +142,7 @@ class Client:
             del self._asked[request.key]
             promise.cancel()
 
-    async def each(self, items: Iterable[T], do: Callable[[T], Awaitable[Any]]) -> None:
+    async def each(self, items: Iterable[T], do: Callable[[T], Awaitable[object]]) -> None:
         """Run `do` on every item, a bounded number at a time; memory does not grow with their number.
 
         Raises:
@@ -258,7 +258,7 @@ def _actual(reply: Reply, reserved: Cost, price: Price | None) -> Cost:
     return Cost(reply.usage.total, price.of(reply.usage) if price else 0.0)
 
 
-async def _one(do: Callable[[T], Awaitable[Any]], item: T) -> None:
+async def _one(do: Callable[[T], Awaitable[object]], item: T) -> None:
     await do(item)
 
 

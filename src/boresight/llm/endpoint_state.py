@@ -19,7 +19,7 @@ class BudgetSpent(Exception):
 class Gate:
     """First come, first served. Whoever waits here holds nothing, so a retry queues like anyone else."""
 
-    def __init__(self, limits: Limits, budget: Budget, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, limits: Limits, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self.budget, self.clock = limits, budget, clock
         self.under_way = 0
         self.trying_since: float | None = None

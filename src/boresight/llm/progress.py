@@ -45,7 +45,7 @@ def _tell(client: Client, console: Console) -> None:
 class Meter:
     """What there is to say about a stage, computed from the client's counters."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self.client, self.clock = client, clock
         self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
 

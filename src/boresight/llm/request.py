@@ -59,7 +59,7 @@ class Failure(Exception):
 
     def __init__(
         self, kind: str, detail: str, retry_after: float | None = None, perhaps_billed: bool = False
-    ):
+    ) -> None:
         super().__init__(kind)
         self.kind, self.detail = kind, one_line(detail)
         self.retry_after, self.perhaps_billed = retry_after, perhaps_billed
@@ -115,7 +115,10 @@ class Request:
 
     def followed_by(self, answer: str, objection: str) -> Request:
         """The same conversation, gone on: the model's answer, and what was wrong with it."""
-        turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": objection}]
+        turns: list[Message] = [
+            {"role": "assistant", "content": answer},
+            {"role": "user", "content": objection},
+        ]
         return replace(self, messages=[*self.messages, *turns])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -45,7 +45,7 @@ class Session:
         *,
         stuck_after: float = STUCK_AFTER,
         console: Console | None = None,
-    ):
+    ) -> None:
         self.console = console
         self.ledger = Ledger(ledger)
         self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
@@ -66,7 +66,7 @@ class Session:
         self.ledger.close()
 
     def each(
-        self, what: str, items: Iterable[T], do: Callable[[T], Awaitable[Any]], total: int | None = None
+        self, what: str, items: Iterable[T], do: Callable[[T], Awaitable[object]], total: int | None = None
     ) -> None:
         """Run `do` on every item, with a live view called `what`; see `Client.each`."""
         with watching(self.client, what, total, self.console) as step:

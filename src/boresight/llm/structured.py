@@ -69,7 +69,7 @@ def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         coroutine.send(None)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return done.value
     raise RuntimeError("a coroutine that asks the ledger alone has nothing to wait for")
 
 
@@ -78,7 +78,7 @@ def first_round(request: Request, shape: type[BaseModel]) -> Request:
     return replace(request, schema=strict_schema(shape))
 
 
-def extract_json(text: str) -> Any:
+def extract_json(text: str) -> object:
     """The first JSON object in `text`, whatever stands around it (fences, a sentence before).
 
     >>> extract_json('Sure: {"a": [1, 2]} as you asked')

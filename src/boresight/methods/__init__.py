@@ -11,10 +11,14 @@ import pkgutil
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
 from boresight.core.plugins import import_user_module
+
+if TYPE_CHECKING:
+    from boresight.methods.base import MethodConfig
+    from boresight.methods.inputs import LossInput, LossOutput
 
 NOT_METHODS = {"inputs", "base", "schedule"}
 
@@ -24,9 +28,10 @@ class Method:
     """A method as the rest of the package sees it."""
 
     name: str
-    Config: type[Any]
-    loss: Callable[[Any, Any], Any]
-    Input: type[Any]
+    Config: type[MethodConfig]
+    loss: Callable[[LossInput, MethodConfig], LossOutput]
+    """Takes an `Input` and a `Config`, and no other input or settings."""
+    Input: type[LossInput]
 
 
 def names() -> list[str]:
@@ -52,7 +57,7 @@ def get(name: str) -> Method:
     return _load(name, f"{__name__}.{name}")
 
 
-def name_of(config: Any) -> str:
+def name_of(config: MethodConfig) -> str:
     """What `get` knows the method of these settings by."""
     return type(config).__module__.removeprefix(f"{__name__}.")
 

@@ -136,3 +136,7 @@ class GroupLogps:
     def __post_init__(self) -> None:
         if self.importance is None:
             object.__setattr__(self, "importance", torch.ones_like(self.old))
+
+
+LossInput = SequenceLogps | PolicyPairLogps | PairLogps | PairScores | GroupLogps
+"""What a loss may take. `OnlinePairLogps` is a `PairLogps`."""

@@ -11,7 +11,8 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from boresight.llm.ledger import Ledger
 from boresight.llm.request import RETRIED, Failure, Request
@@ -23,6 +24,10 @@ from boresight.llm.transports.openai import (
     request_body,
 )
 
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+T = TypeVar("T")
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
 """A batch may hold 50,000 requests and 200 MB (OpenAI's limits of 2026)."""
@@ -50,7 +55,7 @@ class BatchTransport(OpenAITransport):
         token_limit: TokenLimit = "max_tokens",
         poll_every: float = POLL_EVERY,
         linger: float = LINGER,
-    ):
+    ) -> None:
         super().__init__(base_url, key_env, structured=structured, token_limit=token_limit)
         self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
         self._waiting: list[Waiting] = []
@@ -114,7 +119,7 @@ class BatchTransport(OpenAITransport):
         self.ledger.batch(keys, batch.id)
         await self._finish(batch.id, waiting)
 
-    async def _create(self, file: str, mark: str) -> Any:
+    async def _create(self, file: str, mark: str) -> Batch:
         return await self._client.batches.create(
             input_file_id=file,
             endpoint="/v1/chat/completions",
@@ -148,7 +153,7 @@ class BatchTransport(OpenAITransport):
             await asyncio.sleep(self.poll_every)
         results: dict[str, dict[str, Any]] = {}
         for file in filter(None, (state.output_file_id, state.error_file_id)):
-            content = await self._call(lambda file=file: self._client.files.content(file))
+            content = await self._call(partial(self._client.files.content, file))
             # Not splitlines: answers may hold U+2028 and its like, which it takes for ends of lines.
             for line in self._clean(content.content.decode("utf-8", "replace")).split("\n"):
                 if line.strip():
@@ -159,7 +164,7 @@ class BatchTransport(OpenAITransport):
         self.ledger.unbatch(request.key for request, _ in waiting)
 
     def _deliver(
-        self, promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Any
+        self, promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Batch
     ) -> None:
         if promise.done():
             return
@@ -177,7 +182,7 @@ class BatchTransport(OpenAITransport):
         }
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-    async def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         """An API call of ours; a hiccup of the server must not lose a batch, so it is repeated."""
         while True:
             try:
@@ -203,7 +208,7 @@ def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list
     return parts
 
 
-def _body(result: dict[str, Any] | None, batch: Any) -> dict[str, Any]:
+def _body(result: dict[str, Any] | None, batch: Batch) -> dict[str, Any]:
     """A line of the files as a body, or what became of the request."""
     if result is None:
         raise _missing(batch)
@@ -218,7 +223,7 @@ def _body(result: dict[str, Any] | None, batch: Any) -> dict[str, Any]:
     raise Failure("server", str((error or {}).get("message") or error))
 
 
-def _missing(batch: Any) -> Failure:
+def _missing(batch: Batch) -> Failure:
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
         return Failure(

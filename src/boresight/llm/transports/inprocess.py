@@ -16,7 +16,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
+from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Failure, Request
+from boresight.models.policy import Policy
 
 if TYPE_CHECKING:
     from boresight.models.sampler.params import Sample, SamplingParams
@@ -40,7 +42,7 @@ class InProcessTransport:
 
     base_url = IN_PROCESS
 
-    def __init__(self, name: str, batch: int = 128):
+    def __init__(self, name: str, batch: int = 128) -> None:
         self.name, self.batch = name, batch
         self._waiting: list[tuple[Request, asyncio.Future[dict[str, Any]]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -87,7 +89,7 @@ class InProcessTransport:
                 promise.set_result(body)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Policy, Tokenizer]:
         """Model and tokenizer."""
         from boresight.models.sampler.generate import load_chat_model
 
@@ -130,7 +132,7 @@ def _prompt_identity(request: Request) -> str:
     return json.dumps([list(request.messages), dict(request.params)], sort_keys=True)
 
 
-def _params(request: Request, model: Any) -> SamplingParams:
+def _params(request: Request, model: Policy) -> SamplingParams:
     from boresight.models.sampler.generate import stopping_at_turns
     from boresight.models.sampler.params import SamplingParams
 
@@ -158,6 +160,6 @@ def _body(request: Request, prompt_tokens: int, sample: Sample) -> dict[str, Any
     }
 
 
-def _context(model: Any) -> int:
+def _context(model: Policy) -> int:
     """Longest sequence of the model, in tokens."""
     return int(getattr(model.config, "max_position_embeddings", 2**31))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import ModuleType
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -19,9 +20,9 @@ from boresight.core.errors import UserError
 from boresight.llm.request import Failure, Request
 
 REDACTED = "[key removed]"
-OTHER_NAME = "max_completion_tokens"
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
+OTHER_NAME: TokenLimit = "max_completion_tokens"
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
 """Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made: nobody can bill that."""
@@ -77,7 +78,7 @@ class OpenAITransport:
         timeout: float = 120.0,
         structured: Literal["schema", "object", "prompt"] = "schema",
         token_limit: TokenLimit = "max_tokens",
-    ):
+    ) -> None:
         openai = import_openai()
         self.token_limit = token_limit
         self.base_url, self.key_env, self.timeout, self.structured = base_url, key_env, timeout, structured
@@ -104,7 +105,7 @@ class OpenAITransport:
         """Some servers quote the key that they refuse."""
         return text.replace(self._key, REDACTED)
 
-    def _failure(self, error: Any) -> Failure:
+    def _failure(self, error: Exception) -> Failure:
         failure = self._noted(classify(self._openai, error))
         failure.detail = self._clean(failure.detail)
         if failure.kind == "auth":
@@ -118,7 +119,7 @@ class OpenAITransport:
         return failure
 
 
-def import_openai() -> Any:
+def import_openai() -> ModuleType:
     """The `openai` package, imported when it is first needed: it takes most of a second."""
     try:
         import openai
@@ -129,7 +130,7 @@ def import_openai() -> Any:
     return openai
 
 
-def refuse_secrets(section: Any, where: str, url_field: str) -> None:
+def refuse_secrets(section: object, where: str, url_field: str) -> None:
     """Refuse a recipe's section of an endpoint that holds a key: recipes are written into run folders.
 
     Called before anything else checks the section, so that no other error quotes the key.
@@ -196,7 +197,7 @@ def parse_body(text: str) -> dict[str, Any]:
     return body
 
 
-def classify(openai: Any, error: Any) -> Failure:
+def classify(openai: ModuleType, error: Exception) -> Failure:
     """One of the SDK's exceptions as a typed failure."""
     unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):
@@ -210,7 +211,7 @@ def classify(openai: Any, error: Any) -> Failure:
     return Failure("invalid_json", str(error), perhaps_billed=True)
 
 
-def classify_status(status: int, headers: Mapping[str, str], body: Any, message: str) -> Failure:
+def classify_status(status: int, headers: Mapping[str, str], body: object, message: str) -> Failure:
     """An HTTP status that is no success, as a typed failure."""
     code = str(body.get("code") or "") if isinstance(body, dict) else ""
     detail = f"HTTP {status}: {message.removeprefix(f'Error code: {status} - ')}"

@@ -177,8 +177,7 @@ def _compared(
 ) -> Measured:
     difference = None
     if before is not None:
-        sides = ({_key(r.problem): value(r) for r in side.problems} for side in (before, after))
-        difference = paired_difference(*sides)
+        difference = paired_difference(_by_problem(before, value), _by_problem(after, value))
     return Measured(
         name=name,
         label=label,
@@ -188,6 +187,10 @@ def _compared(
         after=after.rate(name),
         difference=difference,
     )
+
+
+def _by_problem(result: CountdownResult, value: Measure) -> dict[str, float | None]:
+    return {_key(r.problem): value(r) for r in result.problems}
 
 
 def _key(problem: Problem) -> str:

@@ -177,7 +177,7 @@ def _parse_json(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid JSON ({error.msg}); fix it there.") from None
 
 
-def _whole(number: Any, where: str) -> int:
+def _whole(number: object, where: str) -> int:
     if isinstance(number, str) and number.strip().isdecimal():
         return int(number)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:

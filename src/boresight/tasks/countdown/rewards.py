@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from boresight.tasks.countdown.answer import Answer, Unreadable, read_answer
 from boresight.tasks.countdown.problems import Problem, problem_of
-from boresight.tasks.countdown.scorer import Mode, score
+from boresight.tasks.countdown.scorer import Mode, Score, score
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -81,7 +82,7 @@ def _partial_credit(answer: Answer, problem: Problem) -> float:
         credit += OPERATOR_CREDIT
     credit += NUMBERS_CREDIT * _share_used(answer.numbers, problem.numbers)
     if answer.value is not None:
-        distance = float(min(NEAR, abs(answer.value - problem.target)))
+        distance = float(min(Fraction(NEAR), abs(Fraction(answer.value) - problem.target)))
         credit += NEAR_CREDIT * (1 - distance / NEAR)
     return credit
 
@@ -96,7 +97,7 @@ def _share_used(used: Sequence[int], given: Sequence[int]) -> float:
     return shared / (len(used) + len(left))
 
 
-def _scores(completions: Sequence[str], rows: Rows, mode: Mode) -> list[Any]:
+def _scores(completions: Sequence[str], rows: Rows, mode: Mode) -> list[Score]:
     pairs = zip(completions, map(_problem, rows), strict=True)
     return [score(completion, problem.numbers, problem.target, mode) for completion, problem in pairs]
 
