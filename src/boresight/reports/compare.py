@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boresight.config import dotted
 from boresight.core.errors import UserError
@@ -18,6 +18,9 @@ from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.verdict import after_holm, unit_named, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Comparison(Shown):
     differences: list[Difference]
     page: Path
 
-    def show(self, console: Any) -> None:
+    def show(self, console: Console) -> None:
         """Print the verdicts, the metrics and what differs."""
         for sentence in self.verdicts:
             console.print(sentence, markup=False, highlight=False)
@@ -124,7 +127,9 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
     for name in order:
         unit = unit_named(first[name].unit)
         after = [_after(run, name) for run in runs]
-        cells = [i and Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after]
+        cells = [
+            None if i is None else Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after
+        ]
         marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
         found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))
     return found
@@ -153,22 +158,22 @@ def _all_checks_met(run: RunData) -> dict[str, bool]:
     return {sample.id: all(sample.checks[-1].values()) for sample in run.samples if sample.checks[-1]}
 
 
-def shared_prompts(runs: Sequence[RunData]) -> list[dict]:
+def shared_prompts(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     """Prompts that every run answered, matched by id and text, with each run's answer after training."""
     by_id = [{sample.id: sample for sample in run.samples} for run in runs]
     rows = []
     for sample in runs[0].samples:
-        found = [samples.get(sample.id) for samples in by_id]
-        if all(other is not None and other.prompt == sample.prompt for other in found):
+        same = [s for samples in by_id if (s := samples.get(sample.id)) and s.prompt == sample.prompt]
+        if len(same) == len(runs):
             rows.append(
                 {
                     "id": sample.id,
                     "prompt": sample.prompt,
-                    "answers": [other.answers[-1] for other in found],
-                    "checks": [other.checks[-1] for other in found],
+                    "answers": [other.answers[-1] for other in same],
+                    "checks": [other.checks[-1] for other in same],
                     "notes": [
                         (f"{run.name} after step {step:,}", said)
-                        for run, other in zip(runs, found, strict=True)
+                        for run, other in zip(runs, same, strict=True)
                         for step, said in other.between
                     ],
                 }

@@ -78,11 +78,11 @@ def _row(metric: Metric) -> MetricRow:
 
 
 def _cell(interval: Interval | None, unit: Unit) -> Cell | None:
-    return interval and Cell(unit.value(interval.value), unit.limits(interval))
+    return None if interval is None else Cell(unit.value(interval.value), unit.limits(interval))
 
 
 def _difference(interval: Interval | None, unit: Unit) -> Cell | None:
-    return interval and Cell(signed(interval.value, unit), unit.limits(interval))
+    return None if interval is None else Cell(signed(interval.value, unit), unit.limits(interval))
 
 
 def _counts(metric: Metric) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 class _Path:
     """Look up a nested key; None when any part is not there."""
 
-    def __init__(self, tree: Any) -> None:
+    def __init__(self, tree: Mapping[str, Any] | None) -> None:
         self._tree = tree
 
     def __call__(self, *keys: str) -> Any:
@@ -70,7 +70,7 @@ class _Path:
         return found
 
 
-def _count(value: Any) -> str | None:
+def _count(value: object) -> str | None:
     return f"{value:,}" if isinstance(value, int) else None
 
 
@@ -78,7 +78,7 @@ def _plain(value: Any) -> str | None:
     return f"{value:g}" if isinstance(value, (int, float)) else value
 
 
-def _short(key: Any, value: Any) -> str:
+def _short(key: object, value: object) -> str:
     """Hashes by their first twelve characters, counts with separators, lists by their first few entries."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
@@ -87,7 +87,7 @@ def _short(key: Any, value: Any) -> str:
     return str(value)[:12] if "sha" in str(key) else str(value)
 
 
-def _listed(values: list[Any], most: int = 3) -> str:
+def _listed(values: Sequence[object], most: int = 3) -> str:
     shown = [" ".join(map(str, v.values())) if isinstance(v, Mapping) else str(v) for v in values[:most]]
     left = len(values) - most
     return "; ".join(shown) + (f"; and {left:,} more" if left > 0 else "") or "none"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
 from boresight.reports.read_run import Line, RunData
@@ -289,5 +289,5 @@ def base_layout(chart: Chart, last_step: int) -> dict[str, Any]:
     }
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

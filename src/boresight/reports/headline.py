@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.reports.read_run import Metric, RunData
+from boresight.reports.read_run import Line, Metric, RunData
 from boresight.stats.intervals import Interval
 from boresight.stats.verdict import Unit, unit_named, what_would_resolve
 
@@ -19,15 +19,28 @@ class Headline:
     asides: list[str]
 
 
+@dataclass(frozen=True)
+class Change:
+    """A metric that was measured before and after training, with the paired difference."""
+
+    metric: Metric
+    before: Interval
+    after: Interval
+    difference: Interval
+
+
 def headline(run: RunData) -> Headline:
     """The first metric that was measured before and after leads; others are told when they are resolved."""
-    compared = [m for m in run.metrics if m.before and m.after and m.difference]
-    if not compared:
+    changes = [
+        Change(m, m.before, m.after, m.difference)
+        for m in run.metrics
+        if m.before and m.after and m.difference
+    ]
+    if not changes:
         return _unevaluated(run)
-    first, *others = compared
-    return Headline(
-        change(first), evidence(first), [_aside(m) for m in others if direction(m) != "unresolved"]
-    )
+    first, *others = changes
+    resolved = [_aside(change) for change in others if direction(change.metric) != "unresolved"]
+    return Headline(movement(first), evidence(first), resolved)
 
 
 def direction(metric: Metric) -> str:
@@ -38,19 +51,19 @@ def direction(metric: Metric) -> str:
     return "better" if rose == (metric.better != "lower") else "worse"
 
 
-def change(metric: Metric) -> str:
+def movement(change: Change) -> str:
     """How a metric moved, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
-    unit = unit_named(metric.unit)
-    before, after = unit.value(metric.before.value), unit.value(metric.after.value)
-    label = metric.label[:1].upper() + metric.label[1:]
-    if direction(metric) == "unresolved":
+    unit, label = unit_named(change.metric.unit), change.metric.label
+    before, after = unit.value(change.before.value), unit.value(change.after.value)
+    label = label[:1].upper() + label[1:]
+    if direction(change.metric) == "unresolved":
         return f"{label}: no measurable change, {before} before and {after} after."
-    return f"{label} {'rose' if metric.difference.value > 0 else 'fell'} from {before} to {after}."
+    return f"{label} {'rose' if change.difference.value > 0 else 'fell'} from {before} to {after}."
 
 
-def evidence(metric: Metric) -> str:
+def evidence(change: Change) -> str:
     """The paired difference with its interval, and what it would take when that is not enough."""
-    unit, difference = unit_named(metric.unit), metric.difference
+    unit, difference = unit_named(change.metric.unit), change.difference
     sentence = f"{difference_text(difference, unit)} at 95 %, paired over {_counted(difference.n, 'prompt')}"
     if difference.missing:
         sentence += f" ({difference.missing:,} missing)"
@@ -70,11 +83,11 @@ def signed(difference: float, unit: Unit) -> str:
     return sign + unit.difference(difference)
 
 
-def _aside(metric: Metric) -> str:
-    told = change(metric)[:-1]
-    if direction(metric) == "worse":
+def _aside(change: Change) -> str:
+    told = movement(change)[:-1]
+    if direction(change.metric) == "worse":
         told = f"But {told[:1].lower()}{told[1:]}"
-    return f"{told} ({difference_text(metric.difference, unit_named(metric.unit))})."
+    return f"{told} ({difference_text(change.difference, unit_named(change.metric.unit))})."
 
 
 def _unevaluated(run: RunData) -> Headline:
@@ -88,7 +101,7 @@ def _unevaluated(run: RunData) -> Headline:
     )
 
 
-def _told(line) -> Sequence[str]:
+def _told(line: Line) -> Sequence[str]:
     return [
         name for name in ("loss", "accuracy", "margin", "reward") if isinstance(line.get(name), (int, float))
     ]

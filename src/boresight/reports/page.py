@@ -14,7 +14,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
@@ -31,8 +31,11 @@ from boresight.reports.figures import figures
 from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, Sample, read_run
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def write_report(run: Path, console: Any = None) -> Path:
+
+def write_report(run: Path, console: Console | None = None) -> Path:
     """Write `run/report.html` from whatever the run folder holds, and return its path.
 
     Works for unfinished runs; the page says what is missing. What was measured stands beside the page as
@@ -93,7 +96,7 @@ def page(
     *,
     script: str = "report.js",
     connects: bool = False,
-    **context: Any,
+    **context: object,
 ) -> str:
     """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
 

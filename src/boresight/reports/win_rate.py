@@ -51,7 +51,7 @@ def rates_table(found: Tournament) -> Table:
         TableRow(
             f"{pair.candidate} over {pair.reference}",
             "share",
-            [pair.rate, pair.controlled and pair.controlled.at_equal_length],
+            [pair.rate, _at_equal_length(pair)],
         )
         for pair in found.pairs
     ]
@@ -113,9 +113,15 @@ def brief(pair: WinRate) -> list[FactRow]:
     """The win rate, and the one at equal length where there is one."""
     counts = ", ".join(f"{n:,} {name}" for name, n in pair.counts.items() if n or name != "failed")
     label = f"{pair.candidate} over {pair.reference}"
-    controlled = pair.controlled and pair.controlled.at_equal_length
-    rows = [_row(label, pair.rate, counts, EVEN), _row("At equal length", controlled, null=EVEN)]
+    rows = [
+        _row(label, pair.rate, counts, EVEN),
+        _row("At equal length", _at_equal_length(pair), null=EVEN),
+    ]
     return [row for row in rows if row is not None]
+
+
+def _at_equal_length(pair: WinRate) -> Interval | None:
+    return None if pair.controlled is None else pair.controlled.at_equal_length
 
 
 def trust_rows(believed: Trust) -> list[FactRow]:
