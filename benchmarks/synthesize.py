@@ -206,7 +206,7 @@ async def _remember(url: str, count: int, step: int, folder: Path) -> None:
                     print(f"{done:>8}  {resident():.1f}", flush=True)
 
             await client.each(requests(url, count), ask)
-        print(f"{len(ledger):,} in the ledger after {time.monotonic() - began:.0f} s")
+        print(f"{ledger.spent().requests:,} in the ledger after {time.monotonic() - began:.0f} s")
 
 
 def resident() -> float:

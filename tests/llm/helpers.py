@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,12 @@ def digest_of(request: Request) -> str:
     """The server's name for a request."""
     body = request_body(request, "schema")
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def stored(ledger: Path) -> dict[str, Any]:
+    """Requests by key, of every response that a ledger's file holds."""
+    with closing(sqlite3.connect(ledger)) as file:
+        return {key: json.loads(text) for key, text in file.execute("SELECT key, request FROM responses")}
 
 
 def run(

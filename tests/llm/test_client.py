@@ -13,10 +13,10 @@ from boresight.llm.budget import BudgetSection, Price
 from boresight.llm.client import Stopped
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
-from boresight.llm.rate_limits import LimitSection
+from boresight.llm.rate_limits import CUT, LATENCY_CUT, Concurrency, LimitSection
 from boresight.llm.session import Session
 from tests.llm.fake_server import FakeServer, some
-from tests.llm.helpers import KEY, KEY_ENV, MODEL, requests, run
+from tests.llm.helpers import KEY, KEY_ENV, MODEL, requests, run, stored
 
 
 @pytest.fixture
@@ -164,8 +164,7 @@ def test_an_endpoint_that_only_stalls_stops_the_run_and_keeps_what_was_there(boo
         server.faults = some({"stall": 1.0}, attempts=99)
         with pytest.raises(Stopped, match=r"answered nothing for 0\.4 s"):
             run(server.url, book, asked, stuck_after=0.4, timeout=5.0)
-    with Ledger(book) as ledger:
-        assert len(ledger) == 5
+    assert len(stored(book)) == 5
 
 
 def test_an_api_that_stalls_beside_a_model_in_this_process_stops_the_run_too(book: Path) -> None:
@@ -240,26 +239,37 @@ def test_a_server_that_is_not_there_costs_nothing(book: Path) -> None:
     assert (spent.requests, spent.tokens, spent.lost_tokens, client.budget.tokens) == (4, 0, 0, 0)
 
 
-def test_a_server_that_slows_down_without_refusing_gets_less_at_a_time(book: Path) -> None:
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> set[float]:
+    """Factors that concurrency is cut by in a test."""
+    factors: set[float] = set()
+    cut = Concurrency._cut
+
+    def watched(self: Concurrency, factor: float, now: float) -> None:
+        factors.add(factor)
+        cut(self, factor, now)
+
+    monkeypatch.setattr(Concurrency, "_cut", watched)
+    return factors
+
+
+def test_a_server_that_slows_down_without_refusing_gets_less_at_a_time(book: Path, cuts: set[float]) -> None:
     """Above 8 at a time every call takes longer in proportion, as on a GPU server without a limit."""
     with FakeServer(latency=lambda n: 0.004 * max(1, n / 8) ** 2) as server:
         limits = LimitSection(max_concurrency=256)
-        _, client = run(server.url, book, requests(server.url, 500), limits=limits)
-    [door] = client._doors.values()
-    reasons = {why for _, _, why in door.gate.limits.concurrency.history}
-    assert reasons == {"slower"}
+        run(server.url, book, requests(server.url, 500), limits=limits)
+    assert cuts == {LATENCY_CUT}
     assert server.most_under_way < 100
 
 
-def test_a_burst_of_refusals_cuts_concurrency_and_loses_nothing(book: Path) -> None:
+def test_a_burst_of_refusals_cuts_concurrency_and_loses_nothing(book: Path, cuts: set[float]) -> None:
     def burst(digest: str, attempt: int) -> str | None:
         return "429" if 40 <= len(server.seen) < 60 else None
 
     with FakeServer(faults=burst) as server:
-        replies, client = run(server.url, book, requests(server.url, 200))
-    [door] = client._doors.values()
+        replies, _ = run(server.url, book, requests(server.url, 200))
     assert all(reply.failure is None for reply in replies)
-    assert {why for _, _, why in door.gate.limits.concurrency.history} <= {"refused", "slower"}
+    assert cuts and cuts <= {CUT, LATENCY_CUT}
     assert server.outcomes()["429"] == 20
 
 
@@ -270,5 +280,5 @@ def test_the_ledger_is_write_ahead_and_holds_the_body_as_it_came(book: Path) -> 
     with Ledger(book) as ledger:
         body = ledger.get(asked.key)
         assert body is not None and body["id"] == "chatcmpl-1"
-        assert ledger.show(asked.key[:8])["request"]["messages"] == list(asked.messages)  # type: ignore[index]
+    assert stored(book)[asked.key]["messages"] == list(asked.messages)
     assert sqlite3.connect(book).execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -9,6 +9,7 @@ from boresight.core.schema import Prompt
 from boresight.llm.ledger import Ledger
 from boresight.scorers.judges import reward_model
 from boresight.scorers.judges.endpoint import Kept
+from tests.llm.helpers import stored
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -57,12 +58,12 @@ def test_scores_are_kept_under_the_weights_and_recalled(folder, tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         first = reward_model.build(config, Kept(ledger))
         scores = first.score(PROMPTS, ANSWERS)
-        assert (len(ledger), ledger.spent().requests) == (4, 0)
+        assert (len(stored(ledger.path)), ledger.spent().requests) == (4, 0)
         again = reward_model.build(config, Kept(ledger))
         again.model.forward = None
         assert again.score(PROMPTS, ANSWERS) == scores
         first.score(PROMPTS, [*ANSWERS[:3], "another"])
-        assert len(ledger) == 5
+        assert len(stored(ledger.path)) == 5
         other = reward_model.build(config, Kept(ledger))
         with torch.no_grad():
             other.model.score.weight += 1

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from boresight.core.errors import UserError
 from boresight.stats.intervals import (
     agreement,
-    clopper_pearson,
     cluster_bootstrap,
     holm,
     mcnemar,
@@ -44,15 +43,6 @@ def test_wilson_gives_the_leaderboard_intervals(wins, low, high):
 def test_wilson_by_hand():
     """1 of 2, z² = 3.8415: centre 1/2, reach √(z²/8 + z⁴/16) / (1 + z²/2) = 1.18426/2.92073 = .40547."""
     assert wilson(1, 2) == pytest.approx((0.5 - 0.40547, 0.5 + 0.40547), abs=1e-5)
-
-
-def test_clopper_pearson_has_closed_forms_at_the_ends():
-    """0 of n: high = 1 - .025^(1/n). n of n mirrors it."""
-    low, high = clopper_pearson(0, 10)
-    assert low == 0 and high == pytest.approx(1 - 0.025**0.1)
-    assert clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
-    with pytest.raises(ValueError, match="ties"):
-        clopper_pearson(2.5, 10)
 
 
 @given(st.integers(0, 200).flatmap(lambda n: st.tuples(st.integers(0, 2 * n), st.just(n))))

@@ -12,9 +12,8 @@ import pytest
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
-from boresight.llm.ledger import Ledger
 from tests.llm.fake_server import FakeServer, Faults, some
-from tests.llm.helpers import digest_of, requests
+from tests.llm.helpers import digest_of, requests, stored
 
 SCRIPT = Path(__file__).with_name("run_to_be_killed.py")
 FAULTS = {
@@ -37,11 +36,6 @@ def start(server: FakeServer, ledger: Path, count: int, out: Path) -> subprocess
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def in_ledger(path: Path) -> set[str]:
-    with Ledger(path) as ledger:
-        return set(ledger.keys())
-
-
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.slow)])
 def test_two_kills_and_a_tenth_of_faults_change_nothing(tmp_path: Path, count: int) -> None:
     assert sum(FAULTS.values()) == pytest.approx(0.1)
@@ -57,12 +51,12 @@ def test_two_kills_and_a_tenth_of_faults_change_nothing(tmp_path: Path, count: i
             server.wait_until_answered(int(share * count))
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
-            kept.append((in_ledger(ledger), len(server.seen)))
+            kept.append((set(stored(ledger)), len(server.seen)))
             assert not (tmp_path / "out.jsonl").exists()
         assert start(server, ledger, count, tmp_path / "out.jsonl").wait() == 0
 
     first, second = kept[0][0], kept[1][0]
-    final = in_ledger(ledger)
+    final = set(stored(ledger))
     assert 0 < len(first) < len(second) < count == len(final)
     assert first <= second <= final  # 0 completed responses lost
     digests = {request.key: digest_of(request) for request in requests(server.url, count)}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,6 @@ class Ledger:
 
     def __contains__(self, key: str) -> bool:
         return self._db.execute("SELECT 1 FROM responses WHERE key = ?", (key,)).fetchone() is not None
-
-    def __len__(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM responses").fetchone()[0])
 
     def reserve(self, request: Request, tokens: int, usd: float) -> int:
         """Note that a request is about to be sent and what it can cost at most; returns a ticket."""
@@ -189,24 +186,6 @@ class Ledger:
             (stage, model),
         ).fetchone()
         return row[0]
-
-    def keys(self) -> Iterator[str]:
-        """Keys of all completed responses."""
-        for (key,) in self._db.execute("SELECT key FROM responses ORDER BY key"):
-            yield key
-
-    def show(self, key: str) -> dict[str, Any] | None:
-        """The whole exchange under a key or the beginning of one."""
-        row = self._db.execute(
-            "SELECT key, stage, request, body, tokens, usd FROM responses"
-            " WHERE key >= ? ORDER BY key LIMIT 1",
-            (key,),
-        ).fetchone()
-        if row is None or not row[0].startswith(key):
-            return None
-        found, stage, request, body, tokens, usd = row
-        exchange = {"request": json.loads(request), "body": json.loads(body)}
-        return {"key": found, "stage": stage, **exchange, "tokens": tokens, "usd": usd}
 
     def reply(self, request: Request) -> Reply:
         """What is known of a request: its response, else why it was given up, else `missing`."""

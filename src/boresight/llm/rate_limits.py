@@ -96,7 +96,6 @@ class Concurrency:
     round_seconds: float = 0.0
     round_tokens: int = 0
     round_left: int = 8
-    history: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
     def allowed(self) -> int:
@@ -116,22 +115,20 @@ class Concurrency:
     def refused(self, started: float, now: float) -> None:
         """The server said 429 to a request sent at `started`."""
         if started > self.cut_at:
-            self._cut(CUT, now, "refused")
+            self._cut(CUT, now)
 
     def _end_round(self, now: float) -> None:
         pace = self.round_seconds / self.round_tokens
         # The best pace drifts up slowly, so that a lasting change becomes the new normal.
         self.best = min(self.best * LATENCY_DRIFT, pace)
         if pace > self.best * LATENCY_TOLERANCE:
-            self._cut(LATENCY_CUT, now, "slower")
+            self._cut(LATENCY_CUT, now)
         self.round_seconds, self.round_tokens = 0.0, 0
         self.round_left = max(8, self.allowed)
 
-    def _cut(self, factor: float, now: float, why: str) -> None:
+    def _cut(self, factor: float, now: float) -> None:
         self.limit = max(GROWTH_FLOOR, self.limit * factor)
         self.slow_start, self.cut_at = False, now
-        self.history.append((now, self.limit, why))
-        del self.history[:-200]
 
 
 @dataclass

@@ -11,23 +11,6 @@ from typing import Any
 
 from boresight.core.schema import Message
 
-FAILURES = (
-    "rate_limit",
-    "timeout",
-    "refusal",
-    "truncated",
-    "invalid_json",
-    "content_filter",
-    "server",
-    "auth",
-    "token_limit",
-    "bad_request",
-    "budget",
-    "missing",
-)
-"""Why a request has no usable text. `token_limit` wants the limit by its other name, `bad_request` is a 4xx
-that no repetition helps, `budget` was never sent, `missing` is not in the ledger when it is only read."""
-
 RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
 """Failures of one attempt that another attempt may not have."""
 
@@ -53,6 +36,9 @@ def one_line(text: str) -> str:
 class Failure(Exception):
     """One attempt that brought no response.
 
+    `kind` is `rate_limit`, `timeout`, `refusal`, `truncated`, `invalid_json`, `content_filter`, `server`,
+    `auth`, `token_limit` (the endpoint wants the limit by its other name), `bad_request` (a 4xx that no
+    repetition helps), `budget` (never sent) or `missing` (not in the ledger, where only the ledger is read).
     `retry_after` is what the server asked for, in seconds. `perhaps_billed` says that the server may
     have done the work although we never saw it.
     """

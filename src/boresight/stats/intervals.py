@@ -82,20 +82,6 @@ def wilson(k: float, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, min(p, (centre - reach) / scale)), min(1.0, max(p, (centre + reach) / scale))
 
 
-def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval for k in n: never covers less than `level`, so it is wider than Wilson's.
-
-    Limits are quantiles of Beta(k, n-k+1) and Beta(k+1, n-k). Clopper & Pearson 1934.
-    """
-    _require_count(k, n)
-    if k != int(k):
-        raise ValueError(f"Clopper-Pearson needs a whole number of successes, not {k}; use wilson for ties")
-    tail = (1 - level) / 2
-    low = 0.0 if k == 0 else float(sps.beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(sps.beta.ppf(1 - tail, k + 1, n - k))
-    return low, high
-
-
 def share_interval(outcomes: Sequence[Value], level: float = 0.95) -> Interval:
     """The mean of outcomes in [0, 1] (1 won, 0.5 tied, 0 lost) with Wilson's interval."""
     present, missing = _present(outcomes)

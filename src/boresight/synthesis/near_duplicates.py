@@ -54,7 +54,6 @@ class HeldOut:
     """
 
     def __init__(self, texts: Iterable[str], size: int):
-        self._size = size
         self._runs: dict[int, set[str]] = {}
         for words in map(word_list, texts):
             length = min(len(words), size)

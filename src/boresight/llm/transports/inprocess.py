@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 IN_PROCESS = "in-process"
 """Stands for the base URL in requests and ledger."""
 KNOWN = {"max_tokens", "temperature", "top_p", "top_k", "seed"}
-GROUP = tuple[str, str]
 
 
 class InProcessTransport:
