@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from boresight.checks.forecast.bf16 import movable_share, share_of_normal, smallest_that_stays
 from boresight.checks.forecast.calibration import Curve, choose, curves, expect
-from boresight.checks.forecast.forecast import forecast, sigmoid_loss
+from boresight.checks.forecast.forecast import forecast
 from boresight.core.errors import UserError
 from tests.checks import builders as b
 
@@ -48,14 +47,6 @@ def test_outside_its_points_a_curve_goes_on_by_rule():
     assert steep.accuracy(5e-5) == pytest.approx(0.55)
     flat = Curve("m", 10**8, False, "x", "own", ((1e-4, 1.0, None), (2e-4, 1.0, None)))
     assert flat.margin(8e-4) == pytest.approx(2.0)  # four times the budget: its root
-
-
-def test_losses_at_a_margin():
-    """ln(1 + exp(-beta h)) by hand: ln 2 at 0; at beta 0.01 five nats leave 0.6685; at 0.5 one nat leaves "
-    "0.474."""
-    assert sigmoid_loss(0, 0.1) == pytest.approx(math.log(2))
-    assert sigmoid_loss(5, 0.01) == pytest.approx(0.6685, abs=5e-5)
-    assert sigmoid_loss(1, 0.5) == pytest.approx(0.4741, abs=5e-5)
 
 
 def test_no_curve_for_models_of_another_scale_or_unknown_size():

@@ -19,6 +19,11 @@ class MethodConfig(BaseModel):
         """Whether these settings make use of a reference model, where the method has one."""
         return True
 
+    @property
+    def per_token(self) -> bool:
+        """Whether the loss compares answers by their mean log-probability per token."""
+        return False
+
     def at(self, progress: float) -> Self:
         """These settings at `progress` (0 to 1) of the run: schedules become their current number.
 

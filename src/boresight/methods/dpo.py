@@ -52,6 +52,11 @@ class Config(MethodConfig):
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of an added per-token likelihood of the chosen answer (RPO uses 1)."""
 
+    @property
+    def per_token(self) -> bool:
+        """Whether margins are per token."""
+        return self.length_normalised
+
 
 def sigmoid_loss(logit: Tensor) -> Tensor:
     """Negative log-likelihood of the label under Bradley-Terry, nats."""

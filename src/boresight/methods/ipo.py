@@ -33,6 +33,11 @@ class Config(MethodConfig):
     reduction: Literal["sum", "mean"] = "sum"
     """Log-ratios summed over the answer (the paper and the study) or averaged over its tokens (TRL)."""
 
+    @property
+    def per_token(self) -> bool:
+        """Whether margins are per token."""
+        return self.reduction == "mean"
+
 
 def target_margin(cfg: Config) -> float:
     """The margin at which the loss is zero: nats with `sum`, nats per token with `mean`."""

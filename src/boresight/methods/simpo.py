@@ -27,6 +27,11 @@ class Config(MethodConfig):
     gamma: float = Field(default=1.0, ge=0)
     """Lead the chosen answer must have, on beta's scale. The authors start at gamma / beta = 0.5."""
 
+    @property
+    def per_token(self) -> bool:
+        """Margins are always per token."""
+        return True
+
 
 def loss(x: PolicyPairLogps, cfg: Config) -> LossOutput:
     """SimPO loss, mean over pairs, nats."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from boresight import methods
 from boresight.checks.forecast import calibration
 from boresight.checks.forecast.bf16 import share_of_normal
 from boresight.checks.forecast.calibration import Expectation
+from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.checks.forecast.published import LADDERS, Ladder, Published, nearest
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
@@ -20,13 +21,16 @@ from boresight.training.optim import learning_rate_sum
 GOOD_MARGIN = 3.0
 """Nats on held-out pairs at which runs up to 1B have gained most of their accuracy."""
 
+Ends = tuple[float, float, float, float]
+"""Loss at the start, and at the low, middle and high margin."""
+
 
 @dataclass(frozen=True)
 class Forecast:
     """The budget and what it should buy.
 
-    `margin` is in nats on held-out pairs; `loss` is (start, end at the low margin, middle, end at the high
-    margin); both are None where no curve applies: methods without a reference, or very small models.
+    `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: methods whose loss
+    the margin does not decide (`expected_loss`), sampled answers, or very small models.
     """
 
     recipe: Recipe
@@ -34,7 +38,7 @@ class Forecast:
     budget: float
     parameters: int | None
     margin: Expectation | None
-    loss: tuple[float, float, float, float] | None
+    loss: Ends | None
     movable: float
     ladder: Ladder
     published: list[Published]
@@ -59,50 +63,32 @@ def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
     """Forecast a run of `steps` optimiser steps on a model of `parameters` parameters (None: unknown)."""
     lora = recipe.model.lora is not None
     budget = learning_rate_sum(steps, recipe.optim)
-    kind = KINDS[methods.get(recipe.method_name).Input]
-    curve = LOSSES.get(recipe.method_name)
-    margin = calibration.expect(budget, parameters, lora, recipe.check.like) if curve else None
-    loss = None
-    cfg = recipe.method.at(0.0)
-    if curve and margin and (ends := [curve(h, cfg) for h in (0.0, margin.low, margin.middle, margin.high)]):
-        loss = (ends[0], ends[1], ends[2], ends[3])
+    chosen = methods.get(recipe.method_name)
+    kind = KINDS[chosen.Input]
+    # The curves were measured on pairs that are given, not sampled.
+    curve = partial(expected_loss, chosen, recipe.method.at(0.0)) if not kind.online else None
+    margin = None
+    if curve and curve(0.0) is not None:
+        margin = calibration.expect(budget, parameters, lora, recipe.check.like)
     return Forecast(
         recipe=recipe,
         steps=steps,
         budget=budget,
         parameters=parameters,
         margin=margin,
-        loss=loss,
+        loss=_ends(curve, margin) if curve and margin else None,
         movable=share_of_normal(recipe.optim.lr),
         ladder=LADDERS[kind.data, lora],
         published=nearest(recipe.method_name, parameters),
     )
 
 
-def sigmoid_loss(margin: float, beta: float) -> float:
-    """DPO's loss of a pair with this margin: log(1 + exp(-beta h))."""
-    return math.log1p(math.exp(-beta * margin))
-
-
-def _dpo(margin: float, cfg: Any) -> float:
-    if cfg.loss_type == "hinge":
-        return max(0.0, 1 - cfg.beta * margin)
-    return sigmoid_loss(margin / (TOKENS if cfg.length_normalised else 1), cfg.beta)
-
-
-def _ipo(margin: float, cfg: Any) -> float:
-    return (margin / (TOKENS if cfg.reduction == "mean" else 1) - 1 / (2 * cfg.tau)) ** 2
-
-
-TOKENS = 200
-"""Typical length of an answer, for methods whose margin is per token."""
-
-LOSSES: dict[str, Callable[[float, Any], float]] = {
-    "dpo": _dpo,
-    "ipo": _ipo,
-    "xpo_offline": lambda margin, cfg: sigmoid_loss(margin, cfg.beta),
-}
-"""Expected loss at a margin, for methods that the curves apply to (xpo_offline: its preference term)."""
+def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends | None:
+    """The loss at the start and at the low, middle and high margin."""
+    start, low, middle, high = map(curve, (0.0, margin.low, margin.middle, margin.high))
+    if start is None or low is None or middle is None or high is None:
+        return None
+    return start, low, middle, high
 
 
 # Findings -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
@@ -15,6 +16,10 @@ ROUNDING = 1e-9
 """Gradients below it are zero but for rounding."""
 LARGEST_TARGET = 20.0
 """Nats: margins beyond it are over-optimised in every run we know of."""
+GOOD_MARGIN = 5.0
+"""Nats that a good run reaches."""
+HIDDEN = 0.9
+"""A loss that keeps this share of its start at `GOOD_MARGIN` hides what is learned."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Setting:
     def name(self) -> str:
         """Name of the method."""
         return self.method.name
+
+    def loss_at(self, margin: float) -> float | None:
+        """The loss of a pair at a margin in nats; None where the margin does not decide it."""
+        return expected_loss(self.method, self.cfg, margin)
 
     @cached_property
     def directions(self) -> dict[str, float]:
@@ -143,19 +152,15 @@ def ipo_target(setting: Setting) -> Finding | None:
 
 
 def loss_hides_learning(setting: Setting) -> Finding | None:
-    """At a small beta the loss stays near ln 2 however well the policy learns."""
+    """At a small beta the loss stays near its start however well the policy learns."""
     beta = getattr(setting.cfg, "beta", None)
-    if setting.name not in ("dpo", "xpo", "xpo_offline") or not beta or beta >= 0.03:
+    start, good = setting.loss_at(0.0), setting.loss_at(GOOD_MARGIN)
+    if not beta or start is None or good is None or setting.cfg.per_token or good < HIDDEN * start:
         return None
-    if getattr(setting.cfg, "length_normalised", False):
-        return None
-    from boresight.checks.forecast.forecast import sigmoid_loss
-
     return warning(
         "loss-hides-learning",
-        f"At beta {beta:g} a margin of 5 nats, a good run's, still reads as a loss of "
-        f"{sigmoid_loss(5, beta):.3f}: the "
-        "curve looks flat whatever happens.",
+        f"At beta {beta:g} a margin of {GOOD_MARGIN:g} nats, a good run's, still reads as a loss of "
+        f"{good:.3f}: the curve looks flat whatever happens.",
         "Watch margin and held-out accuracy, or use beta 0.1.",
     )
 
