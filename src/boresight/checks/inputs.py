@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from boresight import methods
 from boresight.checks.data.examples import SAMPLE, Examples
 from boresight.checks.data.tokens import Tokens
-from boresight.checks.forecast.published import RECIPES
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.chat import ensure_chat_template
@@ -23,6 +22,7 @@ from boresight.data.prepare import Dataset
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import Outcome, fit
+from boresight.methods.published import PUBLISHED
 from boresight.models.load import load_tokenizer, locate
 from boresight.models.lora import attach
 from boresight.training.forward import KINDS, Kind
@@ -140,7 +140,7 @@ def size_of(recipe: Recipe, model: Any | None) -> int | None:
     if model is not None:
         return sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
     name = recipe.model.name.rsplit("/", 1)[-1]
-    known = {published.model: published.parameters for published in RECIPES}
+    known = {setting.model: setting.parameters for own in PUBLISHED.values() for setting in own}
     if name in known:
         return known[name]
     found = SIZE.search(name)

@@ -12,9 +12,10 @@ from boresight.checks.forecast import calibration
 from boresight.checks.forecast.bf16 import share_of_normal
 from boresight.checks.forecast.calibration import Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
-from boresight.checks.forecast.published import LADDERS, Ladder, Published, nearest
+from boresight.checks.forecast.nearest import nearest
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
+from boresight.methods.published import LADDERS, Ladder, Published
 from boresight.training.forward import KINDS
 from boresight.training.optim import learning_rate_sum
 

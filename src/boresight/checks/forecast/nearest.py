@@ -1,0 +1,29 @@
+"""Published settings that are nearest to a recipe."""
+
+from __future__ import annotations
+
+import math
+
+from boresight import methods
+from boresight.methods.published import PUBLISHED, Published
+from boresight.training.forward import KINDS
+
+USUAL_SIZE = 494_032_768
+"""Parameters of Qwen2.5-0.5B, for a model of unknown size."""
+
+
+def nearest(method: str, parameters: int | None, count: int = 2) -> list[Published]:
+    """Published settings of the method, of methods on the same kind of data where it has none, nearest in
+    size."""
+    candidates = PUBLISHED.get(method) or _of_kind(data_of(method))
+    size = math.log(parameters or USUAL_SIZE)
+    return sorted(candidates, key=lambda setting: abs(math.log(setting.parameters) - size))[:count]
+
+
+def _of_kind(data: str) -> list[Published]:
+    return [setting for name, own in PUBLISHED.items() if data_of(name) == data for setting in own]
+
+
+def data_of(method: str) -> str:
+    """The kind of data that a method is trained on."""
+    return KINDS[methods.get(method).Input].data
