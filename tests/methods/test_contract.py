@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from boresight import methods
 from boresight.core.errors import UserError
+from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import LossOutput
+from boresight.methods.published import LADDERS, PUBLISHED
 
 OPTIONS = {
     "dpo": [
@@ -78,6 +80,33 @@ def test_settings_without_schedules_resolve_to_themselves(name):
     cfg = methods.get(name).Config()
     assert cfg.at(0.0) is cfg
     assert cfg.at(1.0) is cfg
+
+
+@every_case
+def test_optional_members_are_numbers_or_their_defaults(name, options):
+    """What the rest of the package asks of settings; a method that says nothing has the defaults."""
+    cfg = methods.get(name).Config(**options).at(0.0)
+    assert isinstance(cfg, MethodConfig)
+    for answer in (cfg.wants_reference, cfg.per_token, cfg.explores):
+        assert isinstance(answer, bool)
+    for number in (cfg.reward_scale, cfg.target_margin, cfg.dominating_bonus):
+        assert number is None or (isinstance(number, float) and number >= 0)
+    assert cfg.explores or cfg.dominating_bonus is None
+
+
+def test_defaults_of_optional_members():
+    cfg = MethodConfig()
+    assert cfg.wants_reference is True
+    assert (cfg.per_token, cfg.explores) == (False, False)
+    assert (cfg.reward_scale, cfg.target_margin, cfg.dominating_bonus) == (None, None, None)
+
+
+def test_published_settings_are_of_methods_that_exist():
+    assert set(PUBLISHED) <= set(methods.names())
+    for setting in (setting for own in PUBLISHED.values() for setting in own):
+        assert setting.parameters > 1e6 and 0 < setting.lr < 0.1 and setting.batch > 0 and setting.source
+    for ladder in LADDERS.values():
+        assert list(ladder.lrs) == sorted(ladder.lrs) and ladder.lrs[-1] < ladder.too_high
 
 
 @every_method

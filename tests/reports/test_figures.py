@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_dpo_loss_has_the_ln_2_line_and_clipping_its_threshold(drawn):
     assert clip["y0"] == 1.0
     # On a logarithmic axis plotly places annotations by exponent.
     assert drawn["Gradient norm"].layout["annotations"][0]["y"] == 0.0
+
+
+@pytest.mark.parametrize(("start", "lines"), [(math.log(2), 1), (0.6925, 1), (1.0, 0), (25.0, 0), (None, 0)])
+def test_the_ln_2_line_is_for_runs_that_start_there(start, lines):
+    """The hinge starts at 1 and IPO at 25, whatever the name of the method."""
+    first = {"step": 0} if start is None else {"step": 0, "loss": start}
+    run = RunData("run", Path("run"), True, eval=[first, {"step": 9, "loss": 0.5}])
+    (loss,) = [figure for figure in figures(run) if figure.title == "Loss"]
+    assert len(loss.layout.get("shapes", [])) == lines
 
 
 def test_captions_tell_what_has_no_curve(drawn):

@@ -41,10 +41,11 @@ class Talker:
     """The run's model, and its start model: the same one with its adapter off, or loaded when asked for."""
 
     def __init__(self, name: str, settings: Settings) -> None:
+        from boresight.models.head import head_of
         from boresight.models.sampler.generate import load_chat_model
 
         recipe = recipe_of(Path(name))
-        if (recipe.get("method") or {}).get("name") == "reward":
+        if any(head_of(folder) == "score" for folder in (Path(name) / "model", Path(name))):
             raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
         self.settings = settings
         self.start_name: str | None = (recipe.get("model") or {}).get("name")

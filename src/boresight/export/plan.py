@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.models.head import Head, head_of
 from boresight.models.load import embedded_in
 
 Form = Literal["merged", "adapter"]
@@ -26,7 +25,7 @@ class ExportPlan:
     run: Path
     form: Form
     dtype: str
-    head: Literal["lm", "score"]
+    head: Head
 
     @property
     def model(self) -> Path:
@@ -46,10 +45,7 @@ def plan_of(run: Path, form: Form, dtype: str) -> ExportPlan:
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":
         raise UserError("--dtype rounds merged weights; an adapter is exported as it was trained, float32.")
-    method = (yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")).get("method") or {}).get(
-        "name"
-    )
-    return ExportPlan(run, form, dtype, "score" if method == "reward" else "lm")
+    return ExportPlan(run, form, dtype, head_of(run / "model"))
 
 
 def notes(plan: ExportPlan) -> list[str]:

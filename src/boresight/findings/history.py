@@ -21,7 +21,6 @@ class History:
 
     steps: int
     eval_rows: int = 0
-    method: str = ""
     step: int = 0
     series: dict[str, dict[str, list[tuple[int, float]]]] = field(
         default_factory=lambda: {"train": {}, "eval": {}}

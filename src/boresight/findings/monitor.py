@@ -90,7 +90,7 @@ class Watch:
 
 def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int) -> None:
     """Let a monitor listen to everything that `tracker` logs."""
-    history = History(steps, eval_rows, recipe.method_name)
+    history = History(steps, eval_rows)
     tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
 
 

@@ -20,9 +20,29 @@ class MethodConfig(BaseModel):
         return True
 
     @property
+    def reward_scale(self) -> float | None:
+        """Implicit reward per nat of log-ratio: beta where there is one. None: log-ratios are no rewards."""
+        return getattr(self, "beta", None)
+
+    @property
     def per_token(self) -> bool:
         """Whether the loss compares answers by their mean log-probability per token."""
         return False
+
+    @property
+    def target_margin(self) -> float | None:
+        """The margin that the loss asks for, nats, or nats per token if `per_token`; None: no finite one."""
+        return None
+
+    @property
+    def explores(self) -> bool:
+        """Whether the loss pays for moving away from where the reference samples."""
+        return False
+
+    @property
+    def dominating_bonus(self) -> float | None:
+        """Gradient of the pay for exploring over that of the preference at the first step; None if small."""
+        return None
 
     def at(self, progress: float) -> Self:
         """These settings at `progress` (0 to 1) of the run: schedules become their current number.

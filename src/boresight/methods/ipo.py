@@ -38,6 +38,16 @@ class Config(MethodConfig):
         """Whether margins are per token."""
         return self.reduction == "mean"
 
+    @property
+    def target_margin(self) -> float:
+        """The margin at which the loss is zero."""
+        return target_margin(self)
+
+    @property
+    def reward_scale(self) -> float:
+        """tau is what other methods call beta."""
+        return self.tau
+
 
 def target_margin(cfg: Config) -> float:
     """The margin at which the loss is zero: nats with `sum`, nats per token with `mean`."""

@@ -40,6 +40,17 @@ class Config(MethodConfig):
     allow_large_alpha: bool = False
     """Accept an alpha that takes more than 5 % of the gradient of the preference term."""
 
+    @property
+    def explores(self) -> bool:
+        """Alpha is the weight of the bonus."""
+        return True
+
+    @property
+    def dominating_bonus(self) -> float | None:
+        """alpha / (beta / 2) where it is above `LARGEST_SHARE`. Schedules must be resolved (`at`)."""
+        share = constant(self.alpha) / (constant(self.beta) / 2)
+        return share if share > LARGEST_SHARE else None
+
     @model_validator(mode="after")
     def _preferences_outweigh_optimism(self) -> Self:
         share = span(self.alpha)[1] / (span(self.beta)[0] / 2)

@@ -18,6 +18,8 @@ from boresight.stats.intervals import wilson
 
 Trace = dict[str, Any]
 MOST_POINTS = 1500
+ROUNDING = 0.002
+"""Nats by which a loss may miss its value before the first update, for half-precision runs."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,19 @@ def _is_smooth(y: list[float]) -> bool:
 def _guides(run: RunData) -> dict[str, tuple[float, str]]:
     """Reference lines that this run can have: name -> (height, label)."""
     guides = {"zero": (0.0, ""), "half": (0.5, "chance")}
-    if run.method == "dpo":
+    if _starts_at(run, math.log(2)):
         guides["ln2"] = (math.log(2), "ln 2: no preference learnt")
     clip = (run.config.get("optim") or {}).get("clip") if isinstance(run.config.get("optim"), dict) else None
     if _is_number(clip):
         guides["clip"] = (float(clip), f"clip {clip:g}")
     return guides
+
+
+def _starts_at(run: RunData, loss: float) -> bool:
+    """Whether the first loss that the run logged is this one: that of a policy that is the reference."""
+    lines = (line for line in (*run.eval[:1], *run.train[:1]) if _is_number(line.get("loss")))
+    first = min(lines, key=lambda line: int(line["step"]), default=None)
+    return first is not None and math.isclose(first["loss"], loss, abs_tol=ROUNDING)
 
 
 def _guide(run: RunData, chart: Chart, data: list[Trace]) -> tuple[list[Trace], list[Trace]]:

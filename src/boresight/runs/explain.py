@@ -194,7 +194,7 @@ def _recipe(run: RunData) -> Recipe | None:
 def _replayed(run: RunData) -> list[Finding]:
     held = run.data.get("eval")
     rows = held.get("kept") if isinstance(held, Mapping) else 0
-    monitor = Monitor(History(run.last_step, int(rows or 0), run.method))
+    monitor = Monitor(History(run.last_step, int(rows or 0)))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor.findings

@@ -10,7 +10,7 @@ from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
-from boresight.methods.xpo import LARGEST_SHARE
+from boresight.training.forward import KINDS, Kind
 
 ROUNDING = 1e-9
 """Gradients below it are zero but for rounding."""
@@ -42,6 +42,17 @@ class Setting:
     def name(self) -> str:
         """Name of the method."""
         return self.method.name
+
+    @property
+    def kind(self) -> Kind:
+        """What the method's loss takes."""
+        return KINDS[self.method.Input]
+
+    @property
+    def in_words(self) -> str:
+        """The method's settings in words: `tau 0.01, reduction sum`."""
+        values = {k: v for k, v in self.cfg.model_dump().items() if v is not None and not isinstance(v, bool)}
+        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
 
     def loss_at(self, margin: float) -> float | None:
         """The loss of a pair at a margin in nats; None where the margin does not decide it."""
@@ -103,25 +114,22 @@ def kl_without_effect(setting: Setting) -> Finding | None:
 
 
 def alpha_dominates(setting: Setting) -> Finding | None:
-    """XPO's optimism outweighs the preference."""
-    alpha, beta = getattr(setting.cfg, "alpha", None), getattr(setting.cfg, "beta", None)
-    if alpha is None or not beta:
-        return None
-    share = alpha / (beta / 2)
-    if share <= LARGEST_SHARE:
+    """The bonus for exploring outweighs the preference."""
+    share = setting.cfg.dominating_bonus
+    if share is None:
         return None
     return error(
         "alpha-dominates",
-        f"alpha {alpha:g} at beta {beta:g} pushes an answer down with {share:.2g} times the gradient of the "
+        f"With {setting.in_words} an answer is pushed down with {share:.2g} times the gradient of the "
         "preference at the first step, and without a floor, so the text falls apart.",
-        "Use the 1e-6 to 1e-5 of the open online implementations.",
+        "Use an alpha of 1e-6 to 1e-5, as the open online implementations do.",
         numbers=(("share", share),),
     )
 
 
 def not_exploring(setting: Setting) -> Finding | None:
-    """Offline XPO is not XPO."""
-    if setting.name != "xpo_offline":
+    """A loss that pays for exploring, on answers that are given: offline XPO is not XPO."""
+    if not setting.cfg.explores or setting.kind.online:
         return None
     return note(
         "not-exploring",
@@ -132,21 +140,22 @@ def not_exploring(setting: Setting) -> Finding | None:
 
 
 def ipo_target(setting: Setting) -> Finding | None:
-    """IPO asks for a margin that no run reaches."""
-    tau = getattr(setting.cfg, "tau", None)
-    if tau is None:
+    """The loss asks for a margin that no run reaches."""
+    target, per_token = setting.cfg.target_margin, setting.cfg.per_token
+    if target is None:
         return None
-    target, per_token = 1 / (2 * tau), setting.cfg.reduction == "mean"
     tokens = setting.answer_tokens if per_token else 1.0
     nats = target * (tokens or 100.0)
     if nats <= LARGEST_TARGET * (1 if not per_token else 5):
         return None
     unit = f"nats per token, about {nats:,.0f} an answer" if per_token else "nats an answer"
+    start = setting.loss_at(0.0)
     return warning(
         "ipo-target",
-        f"tau {tau:g} with reduction {setting.cfg.reduction} asks for a margin of {target:g} {unit}: the "
-        f"loss starts at {target**2:,.0f}, hardly moves, and acts as a push without a limit.",
-        "Use tau 0.1 with reduction sum (5 nats), or a tau of 0.5 or more with mean.",
+        f"With {setting.in_words} the loss asks for a margin of {target:g} {unit}: it "
+        f"{'' if start is None else f'starts at {start:,.0f}, '}hardly moves, and acts as a push without a "
+        "limit.",
+        "Ask for about 5 nats an answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with mean.",
         numbers=(("target_nats", nats),),
     )
 
@@ -168,7 +177,7 @@ def loss_hides_learning(setting: Setting) -> Finding | None:
 def kl_too_strong(setting: Setting) -> Finding | None:
     """A KL weight that takes more reward than a verifier gives."""
     beta = getattr(setting.cfg, "beta", None)
-    if setting.name != "rloo" or beta is None or beta <= 0.1:
+    if setting.kind.samples != "group" or beta is None or beta <= 0.1:
         return None
     return warning(
         "kl-too-strong",
@@ -179,7 +188,7 @@ def kl_too_strong(setting: Setting) -> Finding | None:
 
 def few_rollouts(setting: Setting) -> Finding | None:
     """Too few sampled answers to learn from."""
-    if setting.name != "rloo" or setting.steps is None:
+    if setting.kind.samples != "group" or setting.steps is None:
         return None
     rollout = setting.recipe.rollout
     count = setting.steps * setting.recipe.train.batch * rollout.k

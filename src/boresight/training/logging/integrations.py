@@ -43,7 +43,7 @@ USUAL_NAMES = {
 """Our names and the usual ones (TRL 1.16); whatever is not here goes under its own name."""
 
 IN_REWARD = ("margin", "chosen_logratio", "rejected_logratio")
-"""Logged in nats here; what others call a reward is beta times that."""
+"""Logged in nats here; what others call a reward is beta times that (`MethodConfig.reward_scale`)."""
 
 
 class Service(Protocol):
@@ -61,19 +61,18 @@ class Service(Protocol):
 def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dict[str, float]:
     """Numbers under their usual names, `train/` or `eval/` first; values that are not finite are left out.
 
-    `method` is the method's settings at this step: its beta (IPO: tau) turns nats into rewards. Without one,
-    as for a reward model, margins and accuracies keep their own names.
+    `method` is the method's settings at this step; their `reward_scale` turns nats into rewards. Without
+    one, as for a reward model, margins and accuracies keep their own names.
     """
-    settings = method.model_dump()
-    beta = settings.get("beta", settings.get("tau"))
+    reward_scale = method.reward_scale
     named = {}
     for name, value in numbers.items():
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             continue
-        if name in (*IN_REWARD, "accuracy") and beta is None:
+        if name in (*IN_REWARD, "accuracy") and reward_scale is None:
             named[f"{split}/{name}"] = value
             continue
-        scale = beta if name in IN_REWARD else 1.0
+        scale = reward_scale if name in IN_REWARD else 1.0
         named[f"{split}/{USUAL_NAMES.get(name, name)}"] = scale * value
     return named
 
