@@ -30,7 +30,7 @@ class Log(Protocol):
     listeners: list[Callable[[int, str, dict[str, float]], None]]
     stopping: bool
 
-    def say(self, text: str, style: str = "") -> None:
+    def say(self, sentence: str, style: str | None = None) -> None:
         """Print one line."""
         ...
 

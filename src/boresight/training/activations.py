@@ -7,10 +7,9 @@ the memory; the numbers are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from boresight.config.recipe import Recipe
-from boresight.models.policy import causal_model
+from boresight.models.policy import Policy, causal_model
 from boresight.training.distributed import collectives
 from boresight.training.memory import activation_gb, available_gb, training_state_gb
 
@@ -38,7 +37,7 @@ class Choice:
         )
 
 
-def settle(recipe: Recipe, policy: Any, longest: int) -> Choice:
+def settle(recipe: Recipe, policy: Policy, longest: int) -> Choice:
     """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
 
     `longest` is the longest row, tokens: a row is never split, so a forward may hold more than

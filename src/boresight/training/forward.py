@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from boresight.data.rows import Row
 from boresight.methods.inputs import (
     GroupLogps,
+    LossInput,
     OnlinePairLogps,
     PairLogps,
     PairScores,
@@ -25,6 +26,7 @@ from boresight.methods.inputs import (
 )
 from boresight.models.kernels.to_device import like, to_device
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference
 from boresight.models.reward import completion_scores
 
@@ -44,8 +46,8 @@ class Kind:
 
     data: str
     needs_reference: bool
-    build: Callable[[Any, Reference | None, Rows, float], Any]
-    unmoved: Callable[[Reference | None, Rows], Any | None] = lambda reference, rows: None
+    build: Callable[[Policy, Reference | None, Rows, float], LossInput]
+    unmoved: Callable[[Reference | None, Rows], LossInput | None] = lambda reference, rows: None
     head: Literal["lm", "score"] = "lm"
     samples: Literal["group", "pair"] | None = None
 
@@ -56,20 +58,20 @@ class Kind:
 
 
 def _sequence(
-    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+    model: Policy, reference: Reference | None, rows: Sequence[Row], temperature: float
 ) -> SequenceLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
     return SequenceLogps(policy=logps.sums[:, 0], length=logps.lengths[:, 0])
 
 
 def _policy_pair(
-    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+    model: Policy, reference: Reference | None, rows: Sequence[Row], temperature: float
 ) -> PolicyPairLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
     return PolicyPairLogps(*logps.sums.unbind(1), *logps.lengths.unbind(1))
 
 
-def _pair(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
+def _pair(model: Policy, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
     assert reference is not None
     logps = completion_logprobs(model, rows, temperature=temperature)
     ref = like(reference(rows), logps.sums)
@@ -84,7 +86,7 @@ def _unmoved_pair(reference: Reference | None, rows: Rows) -> PairLogps | None:
 
 
 def _online_pair(
-    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+    model: Policy, reference: Reference | None, rows: Sequence[Row], temperature: float
 ) -> OnlinePairLogps:
     pair = _pair(model, reference, rows, temperature)
     won_by_ref = torch.tensor([row.from_reference[0] for row in rows])
@@ -94,7 +96,7 @@ def _online_pair(
     )
 
 
-def _group(model: Any, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
+def _group(model: Policy, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
     drawn = like(_sampled_logps(rows), logps.sums)
     old = torch.where(drawn.isnan(), logps.sums.detach(), drawn)
@@ -137,14 +139,14 @@ def _lengths(rows: Rows) -> Tensor:
 
 
 def _pair_scores(
-    model: Any, reference: Reference | None, rows: Sequence[Row], temperature: float
+    model: Policy, reference: Reference | None, rows: Sequence[Row], temperature: float
 ) -> PairScores:
     chosen, rejected = completion_scores(model, rows).unbind(1)
     gaps = [row.scores[0] - row.scores[1] if row.scores else 0.0 for row in rows]
     return PairScores(chosen, rejected, like(torch.tensor(gaps), chosen))
 
 
-KINDS: dict[type[Any], Kind] = {
+KINDS: dict[type[LossInput], Kind] = {
     SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
     PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
     PairLogps: Kind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
@@ -156,7 +158,7 @@ KINDS: dict[type[Any], Kind] = {
 }
 
 
-def at_reference(x: Any) -> Any:
+def at_reference(x: LossInput) -> LossInput:
     """The same inputs with the policy's log-probabilities replaced by the reference's.
 
     This is what every method must see before the first step, so `loss(at_reference(x))` is the
@@ -168,9 +170,6 @@ def at_reference(x: Any) -> Any:
     return replace(x, policy_chosen=x.ref_chosen, policy_rejected=x.ref_rejected)
 
 
-def largest_log_ratio(x: Any) -> float | None:
-    """max |log pi - log ref| over the batch, nats; None for inputs without a reference."""
-    if not isinstance(x, PairLogps):
-        return None
-    both: Tensor = torch.cat([x.chosen_logratio, x.rejected_logratio])
-    return float(both.detach().abs().max())
+def largest_log_ratio(x: PairLogps) -> float:
+    """max |log pi - log ref| over the batch, nats."""
+    return float(torch.cat([x.chosen_logratio, x.rejected_logratio]).detach().abs().max())

@@ -8,14 +8,15 @@ different texts, and nothing it learns means what its curves say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
-from boresight.methods.inputs import GroupLogps, LossOutput
+from boresight.methods.base import MethodConfig
+from boresight.methods.inputs import GroupLogps, LossInput, LossOutput, PairLogps
 from boresight.training.forward import at_reference, largest_log_ratio
 from boresight.training.metrics import Rows, sampler_gap
 
@@ -78,7 +79,13 @@ def _refuse_gap(gap: float, half_precision: bool, step: int) -> None:
 
 
 def check(
-    x: Any, out: LossOutput, loss: Any, cfg: Any, *, half_precision: bool, drawn: Tensor | None = None
+    x: LossInput,
+    out: LossOutput,
+    loss: Callable[[LossInput, MethodConfig], LossOutput],
+    cfg: MethodConfig,
+    *,
+    half_precision: bool,
+    drawn: Tensor | None = None,
 ) -> str | None:
     """Check the first micro-batch; None where there is nothing to compare with.
 
@@ -90,9 +97,9 @@ def check(
     """
     if isinstance(x, GroupLogps):
         return check_sampler(x.policy, x.old, x.length, half_precision=half_precision)
-    log_ratio = largest_log_ratio(x)
-    if log_ratio is None:
+    if not isinstance(x, PairLogps):
         return None
+    log_ratio = largest_log_ratio(x)
     expected = float(loss(at_reference(x), cfg).loss.detach())
     found = StepZero(float(out.loss.detach()), expected, log_ratio)
     slack = 100.0 if half_precision else 1.0

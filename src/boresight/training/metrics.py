@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import singledispatch
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from boresight.methods.inputs import (
     GroupLogps,
+    LossInput,
     LossOutput,
     PairLogps,
     PairScores,
@@ -32,7 +32,7 @@ SHORTEST = 100
 
 
 @singledispatch
-def row_metrics(x: Any) -> Rows:
+def row_metrics(x: LossInput) -> Rows:
     """Metrics of an input kind, each `(batch,)`, detached."""
     raise TypeError(f"no metrics for {type(x).__name__}")
 
@@ -111,7 +111,7 @@ class Gathered:
         self._weight = 0.0
         self.ids: list[str] = []
 
-    def add(self, ids: Sequence[str], x: Any, out: LossOutput) -> None:
+    def add(self, ids: Sequence[str], x: LossInput, out: LossOutput) -> None:
         """Take one micro-batch; `ids` name its rows."""
         self.ids += ids
         rows = {**row_metrics(x), **out.metrics}

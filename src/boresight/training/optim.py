@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from boresight.config.recipe import OptimSection
+from boresight.models.policy import Policy
 
 
 def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
@@ -35,7 +36,7 @@ def learning_rate_sum(steps: int, optim: OptimSection) -> float:
     return math.fsum(learning_rate(step, steps, optim) for step in range(steps))
 
 
-def make_optimizer(model: nn.Module, optim: OptimSection) -> torch.optim.AdamW:
+def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; matrices decay, biases and norms (one-dimensional) do not."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

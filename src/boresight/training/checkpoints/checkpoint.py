@@ -19,13 +19,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from boresight.core.files import atomic_folder
+from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.lora import has_adapters
+from boresight.models.policy import Policy, causal_model
 from boresight.training.checkpoints import random_state
 
 
 def save_model(
-    policy: Any, tokenizer: Any, folder: Path, weights: dict[str, torch.Tensor] | None = None
+    policy: Policy, tokenizer: Tokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
     """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them.
 
@@ -35,7 +37,11 @@ def save_model(
 
 
 def save_state(
-    folder: Path, policy: Any, tokenizer: Any, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    folder: Path,
+    policy: Policy,
+    tokenizer: Tokenizer,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
 ) -> None:
     """Write everything that continuing after `progress["step"]` steps needs."""
     with atomic_folder(folder, durable=True) as part:  # older checkpoints are deleted after this one
@@ -44,7 +50,7 @@ def save_state(
         (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
 
 
-def load_state(folder: Path, policy: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put weights, optimiser and random states back; returns the saved progress."""
     _load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
@@ -95,7 +101,7 @@ def _is_sound(folder: Path) -> bool:
     return bool(saved == _hashes(folder))
 
 
-def _load_weights(policy: Any, folder: Path) -> None:
+def _load_weights(policy: Policy, folder: Path) -> None:
     if has_adapters(policy):
         from peft import load_peft_weights, set_peft_model_state_dict
 
@@ -104,8 +110,9 @@ def _load_weights(policy: Any, folder: Path) -> None:
     tensors: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(file)
-    policy.load_state_dict(tensors, strict=False)
-    policy.tie_weights()
+    model = causal_model(policy)
+    model.load_state_dict(tensors, strict=False)
+    model.tie_weights()
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:

@@ -28,6 +28,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from boresight.core.files import flush_to_disk, replace_folder
+from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -40,7 +41,7 @@ def is_sharded_checkpoint(folder: Path) -> bool:
 
 
 def save_shards(
-    folder: Path, policy: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
 ) -> None:
     """Write what continuing after `progress["step"]` steps needs; to be called by all processes."""
     part = folder.with_name(f".{folder.name}.part")
@@ -61,7 +62,7 @@ def save_shards(
     collectives.wait()
 
 
-def load_shards(folder: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put weights and optimiser back, whatever is spread and over how many; returns the saved progress.
 
     The random state is not kept: with several processes dropout is seeded by the step.
@@ -100,7 +101,7 @@ def _read(folder: Path, into: dict[str, Tensor]) -> None:
         )
 
 
-def _weights(policy: nn.Module) -> dict[str, Tensor]:
+def _weights(policy: Policy) -> dict[str, Tensor]:
     """What is trained, under the names that PEFT and transformers save it with."""
     trained = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     return {name.replace(".default.", "."): p.detach() for name, p in trained.items()}

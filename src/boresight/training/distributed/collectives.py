@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -37,7 +37,7 @@ PATIENCE = timedelta(hours=2)
 """How long a process waits for one that is still alive, which may be reading data or writing a checkpoint.
 A dead one is noticed at once, by its closed connection."""
 
-_store: Any = None
+_store: dist.Store | None = None
 
 
 def world() -> int:
@@ -97,6 +97,7 @@ def _join() -> None:
 
 def _speaks_first() -> bool:
     """Whether no other process has spoken; torchrun keeps the score, so it survives any of them."""
+    assert _store is not None
     try:
         return bool(_store.add("boresight/spoken", 1) == 1)
     except RuntimeError:  # the machine that keeps it is gone: better said twice than never
@@ -126,9 +127,9 @@ def _is_loss(error: RuntimeError) -> bool:
 # --------------------------------------------------------------------------------------------- talking
 
 
-def from_first(value: Any) -> Any:
+def from_first(value: V) -> V:
     """What the first process holds, JSON; the others' own value is not looked at."""
-    return gather(value if is_first() else None)[0]
+    return cast("V", gather(value if is_first() else None)[0])
 
 
 def path_from_first(make: Callable[[], Path | None]) -> Path | None:
@@ -162,7 +163,7 @@ def taking_turns() -> Iterator[None]:
         wait()
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: V) -> list[V]:
     """Every process's value, JSON, by rank."""
     if world() == 1:
         return [value]

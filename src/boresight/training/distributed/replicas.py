@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from boresight.core.errors import UserError
+from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
 BUCKET = 16 << 20
@@ -67,7 +68,7 @@ def reseed(seed: int, step: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence((seed, step, collectives.rank())).generate_state(1)[0]))
 
 
-def check_replicas(policy: nn.Module, when: str) -> None:
+def check_replicas(policy: Policy, when: str) -> None:
     """Compare the weights of all processes, bit by bit through an integer sum.
 
     Raises:

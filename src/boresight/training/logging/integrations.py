@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -69,15 +69,15 @@ def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dic
     for name, value in numbers.items():
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             continue
-        if name in (*IN_REWARD, "accuracy") and reward_scale is None:
+        if reward_scale is None and name in (*IN_REWARD, "accuracy"):
             named[f"{split}/{name}"] = value
             continue
-        scale = reward_scale if name in IN_REWARD else 1.0
+        scale = reward_scale if reward_scale is not None and name in IN_REWARD else 1.0
         named[f"{split}/{USUAL_NAMES.get(name, name)}"] = scale * value
     return named
 
 
-def refuse_missing(names: list[str]) -> None:
+def refuse_missing(names: Sequence[str]) -> None:
     """Raise a `UserError` for a tracker whose package is not installed."""
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -206,7 +206,11 @@ class Trackio:
         self._trackio.finish()
 
 
-SERVICES = {"wandb": Wandb, "tensorboard": TensorBoard, "trackio": Trackio}
+SERVICES: dict[str, Callable[[Path, Recipe], Service]] = {
+    "wandb": Wandb,
+    "tensorboard": TensorBoard,
+    "trackio": Trackio,
+}
 
 
 def _identity(folder: Path) -> str:

@@ -10,17 +10,26 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from rich.console import Console
 
 from boresight.core.console import LINE_EVERY, progress_bar
+from boresight.findings.monitor import Log
 
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
 
 Listener = Callable[[int, str, dict[str, float]], None]
 """Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
+
+
+class RunLog(Log, Protocol):
+    """The log that the loop writes to: a `Tracker` in the first process, nothing in the others."""
+
+    def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
+        """Take one line of metrics."""
+        ...
 
 
 class Tracker:
@@ -92,7 +101,7 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: float) -> float | None:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

@@ -13,6 +13,8 @@ from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Prompt, prompt_of
 from boresight.data.reading.split import half, read_data
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
 from boresight.stats.paired import Measured
@@ -30,7 +32,7 @@ def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt
 
 
 def answer_all(
-    policy: Any, tokenizer: Any, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
+    policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
 ) -> list[str]:
     """Answers of `policy` in its current state, in the order of the prompts."""
     if not asked:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.core.files import append_jsonl
 from boresight.core.schema import Prompt
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import Sample, SamplingParams
 from boresight.stats.paired import ByRow
@@ -29,8 +30,8 @@ LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
 class AnswerProbe:
     """Greedy answers of the policy in its current state to fixed prompts."""
 
-    policy: Any
-    tokenizer: Any
+    policy: Policy
+    tokenizer: Tokenizer
     prompts: Sequence[Prompt]
     params: SamplingParams
     folder: Path
@@ -49,7 +50,7 @@ class AnswerProbe:
 
 
 def answer_probe(
-    recipe: Recipe, policy: Any, tokenizer: Any, asked: Sequence[Prompt], folder: Path
+    recipe: Recipe, policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], folder: Path
 ) -> list[AnswerProbe]:
     """The probe on `check.probes` prompts; nothing where a held-out reward asks prompts already."""
     asked = asked[: recipe.check.probes]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
 from boresight.scorers.rewards import RewardSum
@@ -24,8 +25,8 @@ from boresight.training.rollouts.sampling import sample_in_shares
 class HeldOutReward:
     """A probe: rewards of greedy answers of the policy in its current state."""
 
-    policy: Any
-    tokenizer: Any
+    policy: Policy
+    tokenizer: Tokenizer
     prompts: Sequence[Prompt]
     rewards: RewardSum
     params: SamplingParams
@@ -46,8 +47,8 @@ class HeldOutReward:
 
 def held_out_reward(
     recipe: Recipe,
-    policy: Any,
-    tokenizer: Any,
+    policy: Policy,
+    tokenizer: Tokenizer,
     asked: Sequence[Prompt],
     rewards: RewardSum | None,
     console: Console,

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from boresight.data.batching import micro_batches
 from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.packed.logprobs import completion_token_logprobs
+from boresight.models.policy import Policy
 from boresight.models.sampler.sample import Sample
 from boresight.training.rollouts.sampling import completion
 
@@ -63,7 +63,7 @@ class ImportanceGate:
         UserError: the mean |log policy - log sampler| per token is above the bound.
     """
 
-    def __init__(self, policy: Any, settings: RolloutSection, tokens_per_forward: int) -> None:
+    def __init__(self, policy: Policy, settings: RolloutSection, tokens_per_forward: int) -> None:
         self.policy, self.settings, self.tokens_per_forward = policy, settings, tokens_per_forward
 
     def __call__(

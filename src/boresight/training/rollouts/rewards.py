@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from boresight.core.schema import Prompt
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import mean_of_known
@@ -27,7 +28,7 @@ class SampleRewards:
 
 
 def reward_samples(
-    rewards: RewardSum, tokenizer: Any, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+    rewards: RewardSum, tokenizer: Tokenizer, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
 ) -> SampleRewards:
     """Score every sample of every prompt; each process scores a share of the prompts."""
 
@@ -40,7 +41,7 @@ def reward_samples(
 
 
 def _groups(
-    rewards: RewardSum, tokenizer: Any, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+    rewards: RewardSum, tokenizer: Tokenizer, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
 ) -> list[dict[str, Any]]:
     """Per prompt: the rewards of its samples, in `total` and `by_function`, and the failures."""
     if not prompts:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from boresight.core.schema import Prompt
 from boresight.data.batching import Plan
 from boresight.data.rows import Completion, Row
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import mean_of_known
@@ -43,7 +43,7 @@ class Rollouts:
     plan: Plan
     sampler: Sampler
     rewards: RewardSum
-    tokenizer: Any
+    tokenizer: Tokenizer
     gate: ImportanceGate | None = None
 
     @property

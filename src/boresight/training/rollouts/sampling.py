@@ -10,6 +10,7 @@ import numpy as np
 
 from boresight.config.recipe import RolloutSection
 from boresight.data.rows import Completion
+from boresight.models.policy import Policy
 from boresight.models.sampler.sample import Sample, SamplingParams, sample
 from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
@@ -29,7 +30,7 @@ def completion(sample: Sample) -> Completion:
 
 
 def policy_sampler(
-    model: Any, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
+    model: Policy, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
 ) -> Sampler:
     """A sampler from `model`, in its state at the time of each call."""
 
@@ -54,7 +55,7 @@ def rollout_params(
 
 
 def sample_in_shares(
-    model: Any, prompts: Sequence[np.ndarray], params: SamplingParams, k: int = 1, **options: Any
+    model: Policy, prompts: Sequence[np.ndarray], params: SamplingParams, k: int = 1, **options: Any
 ) -> list[list[Sample]]:
     """As `sample`, divided among the processes.
 

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from boresight.config.recipe import Recipe, RolloutSection
 from boresight.core.errors import UserError
 from boresight.llm.vllm import VllmServer
 from boresight.models import lora
+from boresight.models.policy import Policy
 from boresight.models.sampler.sample import Sample, SamplingParams
 from boresight.training.distributed import collectives
 from boresight.training.rollouts.sampling import rollout_params
@@ -32,7 +32,7 @@ class VllmRollouts:
         UserError: the recipe trains whole weights, several processes train, or the server does not answer.
     """
 
-    def __init__(self, policy: Any, recipe: Recipe, stop_token_ids: tuple[int, ...]) -> None:
+    def __init__(self, policy: Policy, recipe: Recipe, stop_token_ids: tuple[int, ...]) -> None:
         if not lora.has_adapters(policy):
             raise UserError(
                 "rollout.backend: vllm takes adapters; set model.lora, or sample with backend local."

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from boresight.data.rows import Row
 from boresight.methods import Method
+from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import GroupLogps
 from boresight.models.reference.frozen import Reference
 from boresight.training.distributed import collectives
@@ -23,7 +23,12 @@ from boresight.training.metrics import Gathered
 
 
 def set_aside(
-    kind: Kind, method: Method, reference: Reference | None, rows: Sequence[Row], cfg: Any, gathered: Gathered
+    kind: Kind,
+    method: Method,
+    reference: Reference | None,
+    rows: Sequence[Row],
+    cfg: MethodConfig,
+    gathered: Gathered,
 ) -> Sequence[Row]:
     """The rows that have a gradient, or the first if none has; the others are gathered as they were sampled.
 
@@ -39,5 +44,6 @@ def set_aside(
     still = collectives.share([row for row, has in zip(rows, pulled, strict=True) if not has])
     if still:
         x = kind.unmoved(None, still)
+        assert x is not None, "the sampler's log-probabilities of these rows are known"
         gathered.add([row.id for row in still], x, method.loss(x, cfg))
     return [row for row, has in zip(rows, pulled, strict=True) if has]
