@@ -16,7 +16,7 @@ from boresight import methods
 from boresight.checks.data.examples import SAMPLE, Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, first_line, named_first_line
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
 from boresight.data.rows import Row
@@ -49,8 +49,7 @@ class Missing:
         except UserError as problem:
             self.why[part] = str(problem)
         except Exception as problem:  # a check that breaks must not stop a run that would work
-            first = (str(problem).strip() or "no message").splitlines()[0]
-            self.why[part] = f"{type(problem).__name__}: {first}"
+            self.why[part] = named_first_line(problem)
         return None
 
 
@@ -123,8 +122,9 @@ def make_skeleton(recipe: Recipe, tokenizer: Any) -> Any:
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as problem:
-        first = str(problem).splitlines()[0]
-        raise UserError(f"model: {recipe.model.name!r} cannot be built from its config: {first}.") from None
+        raise UserError(
+            f"model: {recipe.model.name!r} cannot be built from its config: {first_line(problem)}."
+        ) from None
     with contextlib.suppress(OSError):  # a model without one generates by its config
         model.generation_config = GenerationConfig.from_pretrained(
             source.place, local_files_only=source.cached_only

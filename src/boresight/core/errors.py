@@ -1,4 +1,4 @@
-"""The one exception a user is meant to see."""
+"""The one exception a user is meant to see, and the messages of others in one line."""
 
 
 class UserError(Exception):
@@ -11,3 +11,14 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # A sentence that ends with a suggestion ("did you mean 'lr'?") is over.
         super().__init__(message[:-1] if message.endswith("?.") else message)
+
+
+def first_line(error: Exception) -> str:
+    """First line of the error's message, without its full stop; the error's class if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def named_first_line(error: Exception) -> str:
+    """The error's class and the first line of its message: `KeyError: 'prompt'`."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first}"

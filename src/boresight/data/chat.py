@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, first_line
 from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
@@ -224,5 +224,6 @@ def _template(tokenizer: Tokenizer, messages: Sequence[Message], id: str, ask: b
     try:
         return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
     except (TemplateError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"row {id!r}: the chat template refuses these messages: {said}.") from error
+        raise UserError(
+            f"row {id!r}: the chat template refuses these messages: {first_line(error)}."
+        ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from boresight.core.did_you_mean import nearest
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, first_line
 from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -257,5 +257,4 @@ def _device(name: str | None) -> torch.device:
 
 def _cannot_load(name: str, what: str, error: Exception) -> UserError:
     """One sentence from the first line of what the library said."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return UserError(f"model: the {what} of {name!r} cannot be loaded: {first_line}.")
+    return UserError(f"model: the {what} of {name!r} cannot be loaded: {first_line(error)}.")

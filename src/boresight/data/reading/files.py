@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from boresight.core.did_you_mean import nearest
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, first_line
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -188,7 +188,7 @@ def _saved_folder(path: Path, split: str) -> Iterable[object]:
     try:
         saved = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise UserError(f"{path}: `datasets` cannot load this folder ({_first_line(error)}).") from error
+        raise UserError(f"{path}: `datasets` cannot load this folder ({first_line(error)}).") from error
     if not isinstance(saved, datasets.DatasetDict):
         return saved
     if split not in saved:
@@ -208,14 +208,10 @@ def _hub(name: str, split: str) -> Iterable[object]:
     try:
         return datasets.load_dataset(path, config or None, split=split)
     except Exception as error:
-        why = _first_line(error)
+        why = first_line(error)
         raise UserError(
             f"{name}: neither a file here nor a data set that the hub gave (split {split!r}: {why})."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _beside(path: Path) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, named_first_line
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
 from boresight.experiments.engine.experiment import Attempt, Experiment
@@ -94,5 +94,4 @@ def error_sentence(error: Exception) -> str:
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "it ran out of memory; lower train.tokens_per_forward for this setting"
-    first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first} (error.txt has the rest)"
+    return f"{named_first_line(error)} (error.txt has the rest)"

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, named_first_line
 
 if TYPE_CHECKING:
     from boresight.config.recipe import Recipe
@@ -131,9 +131,8 @@ class _Forward:
 
     def _fail(self, error: Exception) -> None:
         self._works = False
-        first = (str(error).strip() or "no message").splitlines()[0]
         self._tracker.say(
-            f"{self._name} failed ({type(error).__name__}: {first}) and gets nothing from now on; "
+            f"{self._name} failed ({named_first_line(error)}) and gets nothing from now on; "
             "the run folder has every number.",
             style="yellow",
         )
