@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from boresight.core.errors import UserError
-from boresight.data.check_file import check_file, print_report, quantiles
+from boresight.data.check_file import check_file, print_report
 
 
 def u(content: str) -> dict:
@@ -88,9 +88,3 @@ def test_demonstrations_and_prompts(jsonl):
 def test_unreadable_file_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         check_file(tmp_path / "none.jsonl")
-
-
-def test_quantiles_are_lengths_that_occur():
-    """Of 11 values 0, 10, …, 100 the nearest ranks to 0, 10, 50, 90, 100 % are those values."""
-    assert quantiles(range(0, 101, 10)) == [0, 10, 50, 90, 100]
-    assert quantiles([5]) == [5] * 5

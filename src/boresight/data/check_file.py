@@ -14,6 +14,7 @@ from rich.text import Text
 
 from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
 from boresight.data.reading.load import BadRow, Loaded, collect, plural
+from boresight.stats.quantiles import nearest_rank
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")
@@ -138,7 +139,7 @@ def _lengths(examples: Sequence[Example]) -> dict[str, list[int]]:
     for example in examples:
         for part, turns in _parts(example).items():
             parts.setdefault(part, []).append(_characters(turns))
-    return {part: quantiles(values) for part, values in parts.items()}
+    return {part: nearest_rank(values, QUANTILES) for part, values in parts.items()}
 
 
 def _parts(example: Example) -> dict[str, list[Message]]:
@@ -147,16 +148,6 @@ def _parts(example: Example) -> dict[str, list[Message]]:
     if isinstance(example, Demonstration):
         return {"prompt": prompt_of(example), "answer": example.messages[-1:]}
     return {"prompt": example.prompt}
-
-
-def quantiles(values: Sequence[int]) -> list[int]:
-    """Nearest-rank quantiles at `QUANTILES`: always lengths that occur.
-
-    >>> quantiles([10, 30, 20])
-    [10, 10, 20, 30, 30]
-    """
-    ordered = sorted(values)
-    return [ordered[round(q * (len(ordered) - 1))] for q in QUANTILES]
 
 
 def print_report(report: FileReport, console: Console) -> None:

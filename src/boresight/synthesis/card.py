@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from boresight.core.schema import Message, Preference
 from boresight.llm.ledger import Spent
+from boresight.stats.quantiles import nearest_rank
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged
 from boresight.synthesis.judge_config import RubricConfig, name_of
@@ -155,9 +156,8 @@ def _judge_settings(recipe: SynthesisRecipe) -> str:
 
 
 def _quantiles(scores: Counter[float]) -> str:
-    ordered = sorted(scores.elements())
-    at = [ordered[round(q * (len(ordered) - 1))] for q in (0, 0.1, 0.5, 0.9, 1)]
-    return "Scores: lowest {:g}, 10 % {:g}, median {:g}, 90 % {:g}, highest {:g}.".format(*at)
+    found = nearest_rank(scores.elements(), (0, 0.1, 0.5, 0.9, 1))
+    return "Scores: lowest {:g}, 10 % {:g}, median {:g}, 90 % {:g}, highest {:g}.".format(*found)
 
 
 def _length(pairs: Sequence[Preference]) -> list[str]:

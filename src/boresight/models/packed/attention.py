@@ -24,6 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from boresight.models.packed.packing import PackedBatch, Span, length
+from boresight.models.precision import at_least_float32
 
 _PREFIX = "boresight_"
 _DELEGATES = ("sdpa", "eager")
@@ -193,11 +194,6 @@ def _attend_plainly(
             weights = scores.masked_fill(later, -math.inf).softmax(-1, dtype=at_least_float32(query.dtype))
             pieces.append(torch.dropout(weights.to(query.dtype), dropout, train=dropout > 0) @ v)
     return torch.cat(pieces, dim=2).transpose(1, 2)
-
-
-def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """float64 for float64, float32 for everything narrower."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:

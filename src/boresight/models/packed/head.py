@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from boresight.models.kernels.matmul import add_outer, goes_in_place, product, start_of_gradient
+from boresight.models.precision import at_least_float32
 
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
@@ -87,7 +88,7 @@ class _Logits:
         raw = product(hidden, weight.to(hidden.dtype))
         if bias is not None:
             raw += bias
-        raw = raw if raw.dtype == torch.float64 else raw.float()
+        raw = raw.to(at_least_float32(raw.dtype))
         if self.softcap is None:
             return (raw if self.slope == 1 else raw.mul_(self.slope)), None
         bent = raw.mul_(self.scale / self.softcap).tanh_()
@@ -178,7 +179,7 @@ class _Running:
     """Sums over the tiles seen so far, relative to the running maximum of each position."""
 
     def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool) -> None:
-        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        dtype = at_least_float32(hidden.dtype)
         self.hidden, self.targets = hidden, targets
         self.top = torch.full(targets.shape, -torch.inf, dtype=dtype, device=hidden.device)
         self.mass = torch.zeros_like(self.top)

@@ -22,6 +22,7 @@ from boresight.models.packed.head import token_logprobs
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy
+from boresight.models.precision import at_least_float32
 from boresight.models.sharding import as_forward
 
 Layout = Literal["auto", "packed", "padded"]
@@ -100,7 +101,7 @@ def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tu
     """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
     logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
-    logps = (at_least_float32(logits) / temperature).log_softmax(-1)
+    logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
     return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps
 
 
@@ -124,8 +125,8 @@ def _packed_tokens(
     hidden = plan.hidden(model, batch)[batch.predictors]
     head = plan.head(model)
     if head is None:
-        logits = at_least_float32(plan.logits(model, hidden)) / temperature
-        all_logps = logits.log_softmax(-1)
+        logits = plan.logits(model, hidden)
+        all_logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
         taken = all_logps.gather(-1, batch.targets[:, None]).squeeze(-1)
         spread = -(all_logps.exp() * all_logps).sum(-1).detach() if entropy else None
     else:
@@ -155,11 +156,6 @@ def completions_per_row(rows: Sequence[Row]) -> int:
     if len(counts) != 1:
         raise ValueError(f"rows of one batch must carry the same number of completions, got {sorted(counts)}")
     return counts.pop()
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x` in float32, or as it is where it is float64: half precision is too coarse for a softmax."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _pad(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

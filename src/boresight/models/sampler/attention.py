@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
+from boresight.models.precision import at_least_float32
 from boresight.models.sampler.kv_cache import DecodeStep, KeyValues, RolloutCache
 
 NAME = "boresight_rollout"
@@ -156,8 +157,7 @@ def _cap(scores: Tensor, softcap: float | None) -> Tensor:
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    exact = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    return scores.softmax(-1, dtype=exact).to(scores.dtype)
+    return scores.softmax(-1, dtype=at_least_float32(scores.dtype)).to(scores.dtype)
 
 
 AttentionInterface.register(NAME, attend)

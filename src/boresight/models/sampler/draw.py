@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boresight.models.precision import at_least_float32
+
 BLOCK = 256
 """Tokens per block of the two-step search."""
 CANDIDATES = 64
@@ -67,7 +69,7 @@ def draw(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tuple[Tenso
     softmax of logits / temperature at them, nats, float32 (float64 for float64 logits) `(n,)`. Greedy
     rows take the most likely token, and its log-probability at temperature 1.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = logits.to(at_least_float32(logits.dtype))
     if settings.tempered:
         logits = logits / settings.temperature.to(logits.dtype).unsqueeze(1)
     p = logits.softmax(-1)

@@ -27,7 +27,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     A parameter that has no gradient anywhere keeps none: to the optimiser that is not a zero.
     Sharded parameters are left alone, since their backward has summed them.
     """
-    if collectives.world() == 1 or any(is_sharded(p) for p in parameters):
+    if collectives.world() == 1 or any(_is_dtensor(p) for p in parameters):
         return
     has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
     dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
@@ -55,7 +55,7 @@ def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def is_sharded(parameter: Tensor) -> bool:
+def _is_dtensor(parameter: Tensor) -> bool:
     """Whether each process holds a part of the parameter only."""
     from torch.distributed.tensor import DTensor
 
@@ -74,7 +74,7 @@ def check_replicas(policy: Policy, when: str) -> None:
     Raises:
         UserError: two processes hold different ones, which would train different models as one.
     """
-    if collectives.world() == 1 or any(is_sharded(p) for p in policy.parameters()):
+    if collectives.world() == 1 or any(_is_dtensor(p) for p in policy.parameters()):
         return
     total = sum(int(_bits(p.detach()).sum(dtype=torch.int64)) for p in policy.parameters()) % (1 << 63)
     sums = collectives.gather(total)
