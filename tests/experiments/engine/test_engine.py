@@ -34,6 +34,7 @@ class Outcome:
 
 class Folder(ExperimentFolder[Job, Outcome]):
     jobs_below = "jobs"
+    sums_seconds = True
     outcome_class = Outcome
 
     def __init__(self, folder, shared, retries_failed):

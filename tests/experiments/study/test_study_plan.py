@@ -8,7 +8,7 @@ import yaml
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.command import listing, plan_of
-from boresight.experiments.study.plan import Job, Plan, jobs
+from boresight.experiments.study.plan import ArmRun, Plan, arm_runs
 from boresight.experiments.study.storage import refuse_other
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "study"
@@ -16,8 +16,8 @@ PUBLISHED = ("beta", "tau", "alpha", "reduction")
 
 
 def test_every_first_seed_comes_before_any_second(written):
-    found = jobs(Plan.load(written()))
-    assert [job.name for job in found] == [
+    found = arm_runs(Plan.load(written()))
+    assert [run.name for run in found] == [
         "slow-seed0", "fast-seed0", "onward-seed0", "slow-seed1", "fast-seed1",
     ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_published_arms_keep_what_was_published(path):
     for name, arm in plan.arms.items():
         if arm.role != "published" or "countdown-tiny" in arm.recipe:
             continue
-        here = plans.recipe_of(plan, path.parent, Job(name, 0))
+        here = plans.recipe_of(plan, path.parent, ArmRun(name, 0))
         there = plans.as_published(plan, path.parent, name)
         assert here.optim == there.optim, name
         assert here.model.lora == there.model.lora, name

@@ -8,10 +8,10 @@ import pytest
 
 from boresight.core.files import write_json
 from boresight.data.reading.generated import read_generated
-from boresight.experiments.study.plan import Job, Plan
+from boresight.experiments.study.plan import ArmRun, Plan
 from boresight.experiments.study.read import read
 from boresight.experiments.study.results import compared
-from boresight.experiments.study.storage import Outcome, Study
+from boresight.experiments.study.storage import ArmOutcome, Study
 
 PLAN = Path(__file__).parents[3] / "recipes" / "study" / "plan-cpu.yaml"
 
@@ -24,11 +24,13 @@ def test_problems_are_the_same_to_an_arm_with_held_out_rows_and_to_one_without(t
     study = Study(Plan.load(PLAN), PLAN.parent, tmp_path)
     problems = [p.id for p in read_generated("generate:countdown-tiny-held-out").examples[:4]]
     for arm, solved in (("countdown-sft", [1, 1, 0, 0]), ("countdown-rloo", [1, 1, 1, 0])):
-        job = Job(arm, 0)
+        run = ArmRun(arm, 0)
         rewards = dict(zip(problems, map(float, solved), strict=True))
-        study.run(job).mkdir(parents=True)
-        write_json(study.run(job) / "end.json", {"numbers": {"reward": rewards, "nll_per_token": rewards}})
-        study.close(job, Outcome(seconds=1.0))
+        study.run_folder(run).mkdir(parents=True)
+        write_json(
+            study.run_folder(run) / "end.json", {"numbers": {"reward": rewards, "nll_per_token": rewards}}
+        )
+        study.close(run, ArmOutcome(seconds=1.0))
     measured = read(study).measured
     (line,) = compared(measured, [c for c in study.plan.comparisons if "RLOO" in c.title])
     assert line.difference is not None and line.difference.mean.value == pytest.approx(0.25)

@@ -10,10 +10,9 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
-from boresight.experiments.study import run as runner
-from boresight.experiments.study import storage
+from boresight.experiments.study import arms, storage
 from boresight.experiments.study.command import study
-from boresight.experiments.study.plan import Job, Plan
+from boresight.experiments.study.plan import ArmRun, Plan
 
 
 def carry(path, folder, only=()):
@@ -63,13 +62,13 @@ def _slower(path):
 
 def test_a_killed_study_goes_on(written, tmp_path, monkeypatch):
     path, folder = written(), tmp_path / "study"
-    real = runner.ask
+    real = arms.answer_prompts
 
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "start_answers", lambda *_: None)
-    monkeypatch.setattr(runner, "ask", killed)
+    monkeypatch.setattr(arms, "answer_with_start_model", lambda *_: None)
+    monkeypatch.setattr(arms, "answer_prompts", killed)
     with pytest.raises(Interrupted, match="run the same command to go on"):
         carry(path, folder, ["slow"])
     # The run is there, its answers are not: it was killed between the two.
@@ -77,7 +76,7 @@ def test_a_killed_study_goes_on(written, tmp_path, monkeypatch):
     trained = weights.stat().st_mtime_ns
     assert not (folder / "slow-seed0" / "outcome.json").exists()
     assert "have not ended yet" in (folder / "report" / "results.md").read_text()
-    monkeypatch.setattr(runner, "ask", real)
+    monkeypatch.setattr(arms, "answer_prompts", real)
     failed, _ = carry(path, folder, ["slow"])
     assert failed == 0 and (folder / "slow-seed0" / "answers.jsonl").exists()
     assert weights.stat().st_mtime_ns == trained
@@ -105,5 +104,5 @@ def test_weights_go_where_the_plan_says_so_and_nobody_starts_from_them(written, 
     carry(written(), tmp_path / "study")
     plan = Plan.load(written())
     opened = storage.open_folder(plan, tmp_path, tmp_path / "study")
-    kept = [name for name in plan.arms if (opened.run(Job(name, 0)) / "model").exists()]
+    kept = [name for name in plan.arms if (opened.run_folder(ArmRun(name, 0)) / "model").exists()]
     assert kept == ["fast"]

@@ -34,7 +34,8 @@ def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) ->
             claim.kept_alive(),
             (folder / "output.txt").open("a", encoding="utf-8") as output,
         ):
-            attempt = Attempt(claim, Console(file=output, width=120, soft_wrap=True))
+            own = Console(file=output, width=120, soft_wrap=True)
+            attempt = Attempt(claim, own, experiment.folder.earlier_seconds(job))
             outcome = _run(experiment, job, attempt)
     except TakenOver:
         return
@@ -71,7 +72,7 @@ def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
         path.write_text(traceback.format_exc(), encoding="utf-8")
         why = error_sentence(error)
     finally:
-        experiment.leave(job, attempt)
+        experiment.folder.keep_seconds(job, attempt.seconds)
         gc.collect()  # or the last model stays in memory while the next one is loaded
     return experiment.failure(job, attempt, why)
 

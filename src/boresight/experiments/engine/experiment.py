@@ -20,6 +20,8 @@ class Attempt:
 
     claim: Claim | NoClaim
     console: Console
+    earlier_seconds: float = 0.0
+    """Seconds of earlier attempts, if they count."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -29,8 +31,8 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the attempt began."""
-        return time.monotonic() - self.started
+        """Seconds since the attempt began, plus those of earlier ones that count."""
+        return self.earlier_seconds + time.monotonic() - self.started
 
     def require_claim(self, *_: object) -> None:
         """Raise `TakenOver` if another worker has the job. Takes the arguments of a metrics listener."""
@@ -72,9 +74,6 @@ class Experiment(ABC, Generic[J, O]):
     @abstractmethod
     def failure(self, job: J, attempt: Attempt, why: str) -> O:
         """Outcome of a job that failed; `why` is one sentence."""
-
-    def leave(self, job: J, attempt: Attempt) -> None:
-        """Called after an attempt, also after one that was interrupted, before its outcome is written."""
 
     @abstractmethod
     def report(self, job: J, outcome: O) -> None:

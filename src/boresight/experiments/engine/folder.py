@@ -1,9 +1,12 @@
 """The folder of an experiment: one folder per job, and the outcome of each job that has ended.
 
-JOB/run/           an ordinary run folder
-JOB/output.txt     printed output of its attempts
-JOB/error.txt      traceback of an unexpected error
-JOB/outcome.json   written last; a job without one is still open
+    JOB/run/           an ordinary run folder
+    JOB/output.txt     printed output of its attempts
+    JOB/error.txt      traceback of an unexpected error
+    JOB/spent.json     seconds of all attempts, if they are added up
+    JOB/outcome.json   written last
+
+A job without an outcome is open.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_text
+from boresight.core.files import write_json, write_text
 from boresight.experiments.engine.write_once import write_once
 
 
@@ -48,6 +51,8 @@ class ExperimentFolder(Generic[J, O]):
     """Policy: several workers may share the folder, each under a claim; otherwise there is one worker."""
     retries_failed: ClassVar[bool]
     """Policy: the next start runs failed jobs again and replaces their outcomes; otherwise they stay."""
+    sums_seconds: ClassVar[bool]
+    """Policy: the seconds of an outcome are those of all attempts; otherwise those of the last one."""
     outcome_class: ClassVar[type[Any]]
 
     def job_folder(self, job: J) -> Path:
@@ -70,6 +75,16 @@ class ExperimentFolder(Generic[J, O]):
         """Whether a job has ended with a result."""
         outcome = self.outcome(job)
         return outcome is not None and not outcome.failed
+
+    def earlier_seconds(self, job: J) -> float:
+        """Seconds of earlier attempts, if they count."""
+        path = self.job_folder(job) / "spent.json"
+        return float(json.loads(path.read_text())) if self.sums_seconds and path.exists() else 0.0
+
+    def keep_seconds(self, job: J, seconds: float) -> None:
+        """Keep the seconds of all attempts so far, if they count."""
+        if self.sums_seconds:
+            write_json(self.job_folder(job) / "spent.json", seconds)
 
     def close(self, job: J, outcome: O) -> None:
         """Write how a job ended, once; a failure is replaced if failed jobs are run again."""

@@ -10,8 +10,8 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study import storage
+from boresight.experiments.study.arms import run_arms
 from boresight.experiments.study.plan import Plan
-from boresight.experiments.study.run import work
 from boresight.experiments.sweep.table import time_in_words
 from boresight.reports.csv_tables import pipe_table
 
@@ -38,10 +38,10 @@ def study(
         return 0
     opened = storage.open_folder(loaded, path.parent, folder or Path("runs") / f"study-{path.stem[5:]}")
     try:
-        work(opened, console, only)
+        run_arms(opened, console, only)
     finally:
         write_report(opened, console)
-    return sum(bool(o and o.why) for o in map(opened.outcome, plans.jobs(loaded)))
+    return sum(bool(o and o.failed) for o in map(opened.outcome, plans.arm_runs(loaded)))
 
 
 def plan_of(scale: str) -> Path:
@@ -60,7 +60,7 @@ def listing(plan: Plan, here: Path, only: Sequence[str] = ()) -> str:
     for name, arm in plan.arms.items():
         if only and name not in only:
             continue
-        recipe = plans.recipe_of(plan, here, plans.Job(name, arm.seeds[0]))
+        recipe = plans.recipe_of(plan, here, plans.ArmRun(name, arm.seeds[0]))
         minutes = arm.minutes * len(arm.seeds)
         total += minutes
         rows.append(

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import escape
 
-from boresight.experiments.study.plan import Figure, Job, Plan, jobs
+from boresight.experiments.study.plan import ArmRun, Figure, Plan, arm_runs
 from boresight.experiments.study.storage import Study
 from boresight.reports.figures import points
 from boresight.reports.read_run import read_run
@@ -85,8 +85,8 @@ def _draw(study: Study, name: str, figure: Figure) -> Drawn:
         title = study.plan.arms[arm].title
         lines = [
             line
-            for job in jobs(study.plan)
-            if job.arm == arm and study.finished(job) and (line := _line(study, job, figure)).x
+            for run in arm_runs(study.plan)
+            if run.arm == arm and study.finished(run) and (line := _line(study, run, figure)).x
         ]
         if lines:
             curves.append(Curve(title, colours[arm], lines))
@@ -95,9 +95,9 @@ def _draw(study: Study, name: str, figure: Figure) -> Drawn:
     return Drawn(name, figure, curves, missing)
 
 
-def _line(study: Study, job: Job, figure: Figure) -> Line:
-    run = read_run(study.run(job))
-    return Line(*points(run.train if figure.split == "train" else run.eval, figure.metric))
+def _line(study: Study, run: ArmRun, figure: Figure) -> Line:
+    data = read_run(study.run_folder(run))
+    return Line(*points(data.train if figure.split == "train" else data.eval, figure.metric))
 
 
 def colours_of(plan: Plan, arms: Sequence[str]) -> dict[str, str]:

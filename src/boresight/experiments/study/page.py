@@ -15,10 +15,10 @@ from boresight.core.files import write_text
 from boresight.experiments.study import preflight, storage
 from boresight.experiments.study.figures import Drawn, drawn, standalone
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.plan import Job, as_published, jobs
-from boresight.experiments.study.read import START, Found, read
+from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
+from boresight.experiments.study.read import Found, read
 from boresight.experiments.study.results import Compared, compared, headline, mean_of, sentence
-from boresight.experiments.study.storage import Study
+from boresight.experiments.study.storage import START, Study
 from boresight.experiments.sweep.table import time_in_words
 from boresight.reports.comparison_table import Cell, Drawing, draw
 from boresight.reports.csv_tables import pipe_table, plain
@@ -135,14 +135,14 @@ def contents(study: Study, found: Found, results: Sequence[Compared]) -> Content
 def unfinished(study: Study) -> list[str]:
     """A sentence for each arm that failed, and one for those that are still to be run."""
     said, left = [], []
-    for job in jobs(study.plan):
-        outcome = study.outcome(job)
+    for run in arm_runs(study.plan):
+        outcome = study.outcome(run)
         if outcome is None:
-            left.append(job)
+            left.append(run)
         elif outcome.why:
-            said.append(f"{study.plan.arms[job.arm].title}, seed {job.seed}, {outcome.why}")
+            said.append(f"{study.plan.arms[run.arm].title}, seed {run.seed}, {outcome.why}")
     if left:
-        total = len(jobs(study.plan))
+        total = len(arm_runs(study.plan))
         said.append(f"{len(left)} of {total} runs have not ended yet; the same command goes on with them.")
     return said
 
@@ -157,7 +157,7 @@ def table(study: Study, found: Found, group: str) -> Table:
     for name, arm in study.plan.arms.items():
         if arm.group == group:
             cells = [_cell(found, name, metric) for metric in section.metrics]
-            done = [seed for seed in arm.seeds if study.finished(Job(name, seed))]
+            done = [seed for seed in arm.seeds if study.finished(ArmRun(name, seed))]
             lines.append(ArmLine(arm.title, ROLES[arm.role], cells, f"{len(done)} of {len(arm.seeds)}"))
     return Table(section.title, [METRICS[m].label for m in section.metrics], lines, section.about)
 
@@ -191,7 +191,7 @@ def _compared_line(c: Compared) -> ComparedLine:
 
 def _check_line(study: Study, name: str) -> CheckLine:
     arm = study.plan.arms[name]
-    told = storage.read_json(study.place(Job(name, arm.seeds[0])) / "check.json")
+    told = storage.read_json(study.job_folder(ArmRun(name, arm.seeds[0])) / "check.json")
     full = preflight.at_full_size(as_published(study.plan, study.here, name))
     return CheckLine(
         arm.title,
@@ -203,8 +203,8 @@ def _check_line(study: Study, name: str) -> CheckLine:
 
 def _setup_line(study: Study, name: str) -> SetupLine:
     arm = study.plan.arms[name]
-    recipe = study.recipe(Job(name, arm.seeds[0]))
-    outcomes = [study.outcome(Job(name, seed)) for seed in arm.seeds]
+    recipe = study.recipe(ArmRun(name, arm.seeds[0]))
+    outcomes = [study.outcome(ArmRun(name, seed)) for seed in arm.seeds]
     ended = [o for o in outcomes if o is not None]
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
@@ -261,8 +261,8 @@ def shown_answers(study: Study, found: Found) -> tuple[list[dict[str, Any]], lis
     asked = study.plan.answers
     if asked is None:
         return [], []
-    wanted = [Job(START, 0), *(Job(arm, study.plan.arms[arm].seeds[0]) for arm in asked.shown)]
-    systems = {job: found.answers[job] for job in wanted if job in found.answers}
+    wanted = [ArmRun(START, 0), *(ArmRun(arm, study.plan.arms[arm].seeds[0]) for arm in asked.shown)]
+    systems = {run: found.answers[run] for run in wanted if run in found.answers}
     if not systems:
         return [], []
 
@@ -280,7 +280,7 @@ def shown_answers(study: Study, found: Found) -> tuple[list[dict[str, Any]], lis
                 "checks": [checks(prompt, answer) for answer in answers],
             }
         )
-    names = [study.plan.arms[job.arm].title if job.arm != START else "before training" for job in systems]
+    names = [study.plan.arms[run.arm].title if run.arm != START else "before training" for run in systems]
     return samples, names
 
 

@@ -170,7 +170,7 @@ class Plan(BaseRecipe):
 
 
 @dataclass(frozen=True)
-class Job:
+class ArmRun:
     """One arm with one seed."""
 
     arm: str
@@ -182,36 +182,36 @@ class Job:
         return f"{self.arm}-seed{self.seed}"
 
 
-def jobs(plan: Plan) -> list[Job]:
+def arm_runs(plan: Plan) -> list[ArmRun]:
     """Every run, in order: all arms with their first seed, then those with a second, and so on.
 
     An interrupted study then has every arm once before it has any twice.
     """
     rounds = max(len(arm.seeds) for arm in plan.arms.values())
     return [
-        Job(name, arm.seeds[turn])
+        ArmRun(name, arm.seeds[turn])
         for turn in range(rounds)
         for name, arm in plan.arms.items()
         if turn < len(arm.seeds)
     ]
 
 
-def recipe_of(plan: Plan, here: Path, job: Job, start: str | None = None) -> Recipe:
+def recipe_of(plan: Plan, here: Path, run: ArmRun, start: str | None = None) -> Recipe:
     """The recipe of one run; `here` is the plan's folder, `start` the model of an arm that starts from one.
 
     Raises:
         UserError: no such recipe, or a change that it does not take.
     """
-    arm = plan.arms[job.arm]
+    arm = plan.arms[run.arm]
     raw = Recipe.read(here / arm.recipe)
     for key, value in arm.set.items():
         put(raw, key, value)
-    put(raw, "train.seed", job.seed)
+    put(raw, "train.seed", run.seed)
     # Seeds change the order of rows and the adapters, never which rows are trained on or held out.
     put(raw, "data.split_seed", 0)
     if start is not None:
         put(raw, "model.name", start)
-    recipe = Recipe.parse(raw, f"arm {job.arm}")
+    recipe = Recipe.parse(raw, f"arm {run.arm}")
     check_rewards(recipe.reward)
     return recipe
 
@@ -223,7 +223,7 @@ def as_published(plan: Plan, here: Path, arm: str) -> Recipe:
 
 def resolved(plan: Plan, here: Path) -> dict[str, Any]:
     """Every setting that a result depends on: all recipes, and how answers are asked for. No words."""
-    made = {job.name: recipe_of(plan, here, job).to_dict() for job in jobs(plan)}
+    made = {run.name: recipe_of(plan, here, run).to_dict() for run in arm_runs(plan)}
     starts = {name: arm.starts_from for name, arm in plan.arms.items()}
     asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
     return {"recipes": made, "starts_from": starts, "answers": asked}

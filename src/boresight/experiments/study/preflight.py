@@ -13,7 +13,7 @@ from boresight.findings.finding import Finding
 from boresight.runs.preflight import preflight, steps_of
 
 
-def look(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:
+def check_arm(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:
     """Forecast and findings of a recipe, data and model looked at, as `check.json` holds them."""
     report = preflight(recipe, datasets=datasets)
     told = in_numbers(report.forecast) if report.forecast else {}

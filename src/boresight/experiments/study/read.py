@@ -15,16 +15,13 @@ from boresight.data.reading.split import read_split
 from boresight.evaluation.systems import matched, read_answers
 from boresight.evaluation.win_rate import System
 from boresight.experiments.study import storage
+from boresight.experiments.study.answers import held_out_prompts
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.plan import Job, jobs
+from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.results import by_prompt
-from boresight.experiments.study.run import read_prompts
-from boresight.experiments.study.storage import Study
+from boresight.experiments.study.storage import START, Study
 from boresight.scorers.judges import checks
 from boresight.tasks.constraints.constraint import words
-
-START = "start"
-"""Name of the start model among the arms."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +31,25 @@ class Found:
     measured: dict[str, dict[str, dict[int, dict[str, float]]]]
     """Arm, metric, seed, prompt to value; the start model under `START`."""
     prompts: list[Prompt]
-    answers: dict[Job, System]
+    answers: dict[ArmRun, System]
 
 
 def read(study: Study) -> Found:
     """Everything that finished arms have measured."""
-    prompts = read_prompts(study) if study.plan.answers else []
+    prompts = held_out_prompts(study) if study.plan.answers else []
     measured: Any = defaultdict(lambda: defaultdict(dict))
     answers, rows = {}, Rows()
-    for job in [job for job in jobs(study.plan) if study.finished(job)]:
-        of_row = rows.prompts(study.recipe(job))
-        for name, values in logged(study.run(job)).items():
-            measured[job.arm][name][job.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})
-        if study.answers(job):
-            answers[job] = _answers(study, study.place(job), prompts)
+    for run in filter(study.finished, arm_runs(study.plan)):
+        of_row = rows.prompts(study.recipe(run))
+        for name, values in logged(study.run_folder(run)).items():
+            measured[run.arm][name][run.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})
+        if study.is_asked(run):
+            answers[run] = _answers(study.job_folder(run), prompts)
     if (study.folder / START / "answers.jsonl").exists():
-        answers[Job(START, 0)] = _answers(study, study.folder / START, prompts)
-    for job, system in answers.items():
+        answers[ArmRun(START, 0)] = _answers(study.folder / START, prompts)
+    for run, system in answers.items():
         for name, values in judged(study, prompts, system).items():
-            measured[job.arm][name][job.seed] = values
+            measured[run.arm][name][run.seed] = values
     return Found({arm: dict(names) for arm, names in measured.items()}, prompts, answers)
 
 
@@ -88,6 +85,6 @@ class Rows:
         return self._known[key]
 
 
-def _answers(study: Study, place: Path, prompts: list[Prompt]) -> System:
-    file = place / "answers.jsonl"
-    return matched(place.name, prompts, read_answers(file), file)
+def _answers(folder: Path, prompts: list[Prompt]) -> System:
+    file = folder / "answers.jsonl"
+    return matched(folder.name, prompts, read_answers(file), file)

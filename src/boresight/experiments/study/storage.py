@@ -15,7 +15,7 @@ Nothing is kept anywhere else, so whatever is killed, the folder says what is le
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,64 +25,65 @@ from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_json, write_text
+from boresight.experiments.engine.folder import ExperimentFolder, refuse_foreign
 from boresight.experiments.study import plan as plans
-from boresight.experiments.study.plan import Job, Plan
+from boresight.experiments.study.plan import ArmRun, Plan
 from boresight.reports.facts import texts
+
+START = "start"
+"""Folder of the start model's answers, and its name among the arms."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How an arm ended: `seconds` over all attempts, and `why` it failed, empty where it did not."""
+class ArmOutcome:
+    """How a run ended. `seconds` is the time of all attempts; `why` is empty unless the run failed."""
 
     seconds: float
     why: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has no result."""
+        return bool(self.why)
+
 
 @dataclass(frozen=True)
-class Study:
-    """A plan and the folder it is carried out in; `here` is the folder that the plan's paths start from."""
+class Study(ExperimentFolder[ArmRun, ArmOutcome]):
+    """A plan and the folder of its runs. Paths in the plan are relative to `here`."""
 
     plan: Plan
     here: Path
     folder: Path
 
-    def place(self, job: Job) -> Path:
-        """Folder of one arm and seed."""
-        return self.folder / job.name
-
-    def run(self, job: Job) -> Path:
-        """Its run folder."""
-        return self.place(job) / "run"
+    shared = False
+    retries_failed = True
+    sums_seconds = True
+    outcome_class = ArmOutcome
 
     @property
     def report(self) -> Path:
         """Folder of the report."""
         return self.folder / "report"
 
-    def recipe(self, job: Job) -> Recipe:
-        """The recipe of a run, its start model named."""
-        start = self.plan.arms[job.arm].starts_from
-        named = str(self.run(Job(start, job.seed))) if start else None
-        return plans.recipe_of(self.plan, self.here, job, named)
+    def start_of(self, run: ArmRun) -> ArmRun | None:
+        """The run whose model this one starts from; None if that is the recipe's model."""
+        arm = self.plan.arms[run.arm].starts_from
+        return ArmRun(arm, run.seed) if arm else None
 
-    def answers(self, job: Job) -> bool:
-        """Whether the trained model of this arm is asked the held-out prompts."""
-        asked = self.plan.answers
-        return asked is not None and self.plan.arms[job.arm].group in asked.groups
+    def recipe(self, run: ArmRun) -> Recipe:
+        """The recipe of a run, with its start model."""
+        start = self.start_of(run)
+        return plans.recipe_of(self.plan, self.here, run, str(self.run_folder(start)) if start else None)
 
-    def outcome(self, job: Job) -> Outcome | None:
-        """How it ended; None while it has not."""
-        path = self.place(job) / "outcome.json"
-        return Outcome(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    def is_asked(self, run: ArmRun) -> bool:
+        """Whether the trained model answers the held-out prompts."""
+        section = self.plan.answers
+        return section is not None and self.plan.arms[run.arm].group in section.groups
 
-    def finished(self, job: Job) -> bool:
-        """Whether it has ended well."""
-        outcome = self.outcome(job)
-        return outcome is not None and not outcome.why
-
-    def close(self, job: Job, outcome: Outcome) -> None:
-        """Write how it ended."""
-        write_json(self.place(job) / "outcome.json", asdict(outcome))
+    def keeps_weights(self, run: ArmRun) -> bool:
+        """Whether the trained weights are kept: if the plan says so, or if another arm starts from them."""
+        is_start = any(arm.starts_from == run.arm for arm in self.plan.arms.values())
+        return is_start or self.plan.arms[run.arm].keep_weights
 
 
 def read_json(path: Path) -> Any:
@@ -97,8 +98,7 @@ def open_folder(plan: Plan, here: Path, folder: Path) -> Study:
         UserError: the folder holds something else, or a study with other settings; names what differs.
     """
     path = folder / "settings.yaml"
-    if folder.is_dir() and any(folder.iterdir()) and not path.exists():
-        raise UserError(f"{folder}: the folder holds something that is no study; give another with --run.")
+    refuse_foreign(folder, "settings.yaml", "study")
     wanted = plans.resolved(plan, here)
     if path.exists():
         refuse_other(folder, yaml.safe_load(path.read_text(encoding="utf-8")), wanted)

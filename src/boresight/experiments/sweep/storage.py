@@ -73,6 +73,7 @@ class Sweep(ExperimentFolder[Trial, Outcome]):
     jobs_below = "trials"
     shared = True
     retries_failed = False
+    sums_seconds = False
     outcome_class = Outcome
 
     def __init__(self, folder: Path, recipe: SweepRecipe) -> None:

@@ -1,0 +1,41 @@
+"""Answers of the start model and of trained models to the plan's held-out prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.experiments.study.storage import START, Study
+
+
+def answer_with_start_model(study: Study, console: Console) -> None:
+    """Write the start model's answers, once for all arms, unless it is an arm or has answered before."""
+    section, path = study.plan.answers, study.folder / START / "answers.jsonl"
+    if section is None or path.exists() or section.start in study.plan.arms:
+        return
+    path.parent.mkdir(exist_ok=True)
+    console.print(f"{section.start} answers first", markup=False, highlight=False)
+    answer_prompts(study, section.start, path, console)
+
+
+def answer_prompts(study: Study, model: str, path: Path, console: Console) -> None:
+    """Write a model's answers to the held-out prompts."""
+    from boresight.evaluation.recipe import GenerateSection
+    from boresight.evaluation.systems import generate_answers, write_answers
+
+    assert study.plan.answers is not None
+    prompts = held_out_prompts(study)
+    settings = GenerateSection(max_new_tokens=study.plan.answers.max_new_tokens)
+    write_answers(path, prompts, generate_answers(model, model, prompts, settings, console))
+
+
+def held_out_prompts(study: Study) -> list[Any]:
+    """The held-out prompts with the constraints that their answers are checked by. Raises `UserError`."""
+    from boresight.config.recipe import DataSection
+    from boresight.data.reading.split import read_data
+
+    assert study.plan.answers is not None
+    source = study.plan.answers.prompts
+    return list(read_data(source, "prompt", DataSection(train=source)).examples)

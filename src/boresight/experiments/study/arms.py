@@ -1,0 +1,103 @@
+"""The arms of a study as jobs: each is checked and trained, and answers held-out prompts, once per seed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from boresight.core.files import write_json
+from boresight.data.prepare import DatasetCache
+from boresight.experiments.engine.attempt import stopping
+from boresight.experiments.engine.experiment import Attempt, Experiment
+from boresight.experiments.engine.worker import work
+from boresight.experiments.study.answers import answer_prompts, answer_with_start_model
+from boresight.experiments.study.plan import ArmRun, arm_runs
+from boresight.experiments.study.progress import TimeLeft, steps_bar
+from boresight.experiments.study.storage import ArmOutcome, Study
+from boresight.experiments.sweep.table import time_in_words
+
+
+def run_arms(study: Study, console: Console, only: Sequence[str] = ()) -> None:
+    """Run every arm, or those named in `only`, until each has ended. A failed arm does not stop the others.
+
+    Raises:
+        Interrupted: a signal; what was computed is kept, and the same command continues.
+    """
+    arms = StudyArms(study, console, only)
+    if arms.time_left.planned and study.plan.answers:
+        with stopping(arms.noun):
+            answer_with_start_model(study, console)
+    work(arms)
+
+
+class StudyArms(Experiment[ArmRun, ArmOutcome]):
+    """How the arms of a study are run."""
+
+    noun = "study"
+
+    def __init__(self, study: Study, console: Console, only: Sequence[str] = ()) -> None:
+        self.folder = self.study = study
+        self.console = console
+        self.datasets = DatasetCache()  # most arms differ in other things than their data
+        self.runs = [run for run in arm_runs(study.plan) if not only or run.arm in only]
+        minutes = {run: study.plan.arms[run.arm].minutes for run in self.runs if not study.finished(run)}
+        self.time_left = TimeLeft(minutes)
+
+    def jobs(self) -> Sequence[ArmRun]:
+        """Every arm with its first seed, then those with a second one, and so on."""
+        return self.runs
+
+    def dependencies(self, run: ArmRun) -> Sequence[ArmRun]:
+        """The arm that this one starts from, with the same seed."""
+        start = self.study.start_of(run)
+        return [start] if start else []
+
+    def why_blocked(self, dependency: ArmRun) -> str:
+        """The sentence with which an arm fails whose start is missing."""
+        return f"{dependency.arm} with seed {dependency.seed}, from which it starts, is not finished."
+
+    def begin(self, run: ArmRun) -> None:
+        """Print which run begins, and an estimate of the time left."""
+        self._print(f"{self._label(run)}; {self.time_left.in_words()}")
+
+    def run(self, run: ArmRun, attempt: Attempt) -> ArmOutcome:
+        """Check, train, answer prompts; each step is skipped if an earlier attempt has done it."""
+        from boresight.experiments.study.preflight import check_arm
+        from boresight.runs.train import run_to_end
+
+        study, folder, run_folder = self.study, self.study.job_folder(run), self.study.run_folder(run)
+        recipe = study.recipe(run)
+        if not (folder / "check.json").exists():
+            write_json(folder / "check.json", check_arm(recipe, self.datasets))
+        with steps_bar(self.console, self._label(run)) as update:
+            run_to_end(
+                recipe,
+                run_folder,
+                attempt.console,
+                [attempt.require_claim, update],
+                claimed=study.shared,
+                datasets=self.datasets,
+            )
+        if study.is_asked(run) and not (folder / "answers.jsonl").exists():
+            answer_prompts(study, str(run_folder), folder / "answers.jsonl", attempt.console)
+        if not study.keeps_weights(run):
+            shutil.rmtree(run_folder / "model", ignore_errors=True)
+        return ArmOutcome(attempt.seconds)
+
+    def failure(self, run: ArmRun, attempt: Attempt, why: str) -> ArmOutcome:
+        """An arm without a result."""
+        return ArmOutcome(attempt.seconds, f"failed: {why}")
+
+    def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
+        """Print how the run ended."""
+        self.time_left.subtract(run, outcome.seconds)
+        self._print(f"    {outcome.why or f'finished after {time_in_words(outcome.seconds)}'}")
+
+    def _label(self, run: ArmRun) -> str:
+        number = f"[{self.runs.index(run) + 1}/{len(self.runs)}]"
+        return f"{number} {self.study.plan.arms[run.arm].title}, seed {run.seed}"
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False)

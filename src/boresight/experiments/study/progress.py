@@ -1,0 +1,46 @@
+"""What a study prints while it runs: an estimate of the time left, and a bar over training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from boresight.core.console import progress_bar
+from boresight.experiments.study.plan import ArmRun
+from boresight.experiments.sweep.table import time_in_words
+
+
+class TimeLeft:
+    """Time that the open runs need: the plan's minutes, scaled by how long ended runs took against theirs."""
+
+    def __init__(self, minutes: Mapping[ArmRun, float]) -> None:
+        self.planned = {run: 60 * of_run for run, of_run in minutes.items()}
+        """Planned seconds of every open run."""
+        self._planned_of_ended = self._taken = 0.0
+
+    def subtract(self, run: ArmRun, seconds: float) -> None:
+        """Take note that a run has ended after `seconds`."""
+        self._planned_of_ended += self.planned.pop(run)
+        self._taken += seconds
+
+    def in_words(self) -> str:
+        """`about 31 min left`."""
+        rate = self._taken / self._planned_of_ended if self._planned_of_ended else 1.0
+        return f"about {time_in_words(rate * sum(self.planned.values()))} left"
+
+
+@contextmanager
+def steps_bar(console: Console, label: str) -> Iterator[Callable[[int, str, dict[str, float]], None]]:
+    """Yield a metrics listener that moves a bar with every training step; off a terminal it shows nothing."""
+    from boresight.training.logging.logger import shown
+
+    with progress_bar(console) as bar:
+        task = bar.add_task(label, total=None, note="")
+
+        def update(step: int, split: str, numbers: dict[str, float]) -> None:
+            if split == "train":
+                bar.update(task, completed=step, note=shown(numbers))
+
+        yield update
