@@ -218,8 +218,10 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     merged = copy.deepcopy(dict(base))
     for key, change in changes.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(change, Mapping)
-        merged[key] = _merged(below, change) if both else copy.deepcopy(change)
+        if isinstance(below, Mapping) and isinstance(change, Mapping):
+            merged[key] = _merged(below, change)
+        else:
+            merged[key] = copy.deepcopy(change)
     return merged
 
 

@@ -10,26 +10,30 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 from boresight import methods
 from boresight.checks.data.examples import SAMPLE, Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError, first_line, named_first_line
+from boresight.core.schema import Message
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import Outcome, fit
+from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
 from boresight.models.load import load_tokenizer, locate
 from boresight.models.lora import attach
+from boresight.models.policy import Policy
 from boresight.training.forward import KINDS, Kind
 
+P = ParamSpec("P")
 T = TypeVar("T")
 NO_LIMIT = 10**9
-PROBE = [
+PROBE: list[Message] = [
     {"role": "user", "content": "What is a tide?"},
     {"role": "assistant", "content": "Water that moves."},
 ]
@@ -42,10 +46,10 @@ class Missing:
 
     why: dict[str, str] = field(default_factory=dict)
 
-    def attempt(self, part: str, get: Callable[..., T], *arguments: Any) -> T | None:
+    def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `get` returns, or None with the reason kept."""
         try:
-            return get(*arguments)
+            return get(*args, **kwargs)
         except UserError as problem:
             self.why[part] = str(problem)
         except Exception as problem:  # a check that breaks must not stop a run that would work
@@ -63,7 +67,7 @@ def read_examples(data: Dataset) -> Examples:
     return Examples(data.split.train.examples, data.split.eval.examples)
 
 
-def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Any) -> Tokens:
+def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
     """Rows of up to `SAMPLE` examples at full length, and what each template makes of one conversation."""
     own = tokenizer.chat_template
     templates = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
@@ -83,7 +87,7 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Any) -> Tokens:
     )
 
 
-def sample_rows(data: Dataset, tokenizer: Any) -> list[Outcome]:
+def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[Outcome]:
     """Up to `SAMPLE` training examples, evenly spread, as rows under the ids that their file gives them."""
     examples = data.split.train.examples
     step = max(1, len(examples) // SAMPLE)
@@ -97,17 +101,17 @@ def renamed(outcome: Outcome, id: str) -> Outcome:
     return replace(outcome, id=id) if isinstance(outcome, Row) else (id, outcome[1])
 
 
-def rendered(tokenizer: Any) -> str:
+def rendered(tokenizer: Tokenizer) -> str:
     """One conversation under the tokenizer's chat template."""
-    return str(tokenizer.apply_chat_template(PROBE, tokenize=False))
+    return tokenizer.apply_chat_template(PROBE, tokenize=False)
 
 
-def make_tokenizer(recipe: Recipe) -> Any:
+def make_tokenizer(recipe: Recipe) -> Tokenizer:
     """The recipe's tokenizer, its own template untouched. Raises `UserError`."""
     return load_tokenizer(recipe.model.name)
 
 
-def make_skeleton(recipe: Recipe, tokenizer: Any) -> Any:
+def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
     """The recipe's model without weights: on torch's `meta` device, wired and with adapters as in training.
 
     Raises:
@@ -120,7 +124,7 @@ def make_skeleton(recipe: Recipe, tokenizer: Any) -> Any:
     try:
         config = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(
             f"model: {recipe.model.name!r} cannot be built from its config: {first_line(problem)}."
@@ -135,7 +139,7 @@ def make_skeleton(recipe: Recipe, tokenizer: Any) -> Any:
     return attach(model, recipe.model.lora, seed=0) if recipe.model.lora else model
 
 
-def size_of(recipe: Recipe, model: Any | None) -> int | None:
+def size_of(recipe: Recipe, model: Policy | None) -> int | None:
     """Parameters without adapters: counted, or known by name, or read off it as in `…-0.5B`."""
     if model is not None:
         return sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)

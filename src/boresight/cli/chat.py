@@ -16,12 +16,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
+
+if TYPE_CHECKING:
+    from boresight.data.tokenizer import Tokenizer
+    from boresight.models.policy import Policy
 
 HELP = "\n".join(line.strip() for line in (__doc__ or "").splitlines()[2:6])
 
@@ -50,7 +54,7 @@ class Talker:
         self.settings = settings
         self.start_name: str | None = (recipe.get("model") or {}).get("name")
         self.model, self.tokenizer = load_chat_model(name, device=settings.device, merge=False)
-        self._start: Any = None
+        self._start: Policy | None = None
 
     def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
         """The run's answer to a conversation; `say` hears its text piece by piece."""
@@ -66,7 +70,7 @@ class Talker:
         with without:
             return self._answer(model, turns, say)
 
-    def _start_model(self) -> tuple[Any, AbstractContextManager[None]]:
+    def _start_model(self) -> tuple[Policy, AbstractContextManager[None]]:
         from boresight.models.load import load_model
         from boresight.models.lora import adapters_off, has_adapters
 
@@ -78,7 +82,7 @@ class Talker:
             self._start = load_model(self.start_name, device=self.settings.device)
         return self._start, nullcontext()
 
-    def _answer(self, model: Any, turns: Sequence[Message], say: Callable[[str], None]) -> str:
+    def _answer(self, model: Policy, turns: Sequence[Message], say: Callable[[str], None]) -> str:
         from boresight.data.chat import encode_prompt
         from boresight.models.sampler.generate import stopping_at_turns
         from boresight.models.sampler.params import SamplingParams
@@ -103,7 +107,7 @@ class Talker:
 class Unrolled:
     """Tokens to text as they come. A character of several tokens is said once it is whole."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     say: Callable[[str], None]
     said: str = ""
     _ids: list[int] = field(default_factory=list)
@@ -128,7 +132,7 @@ class Unrolled:
 class Conversation:
     """What was said, and what each line typed does with it."""
 
-    def __init__(self, talker: Any, out: Callable[[str], None], system: str | None = None) -> None:
+    def __init__(self, talker: Talker, out: Callable[[str], None], system: str | None = None) -> None:
         self.talker, self.out = talker, out
         self._opening: list[Message] = [Message(role="system", content=system)] if system else []
         self.turns = list(self._opening)

@@ -22,7 +22,7 @@ from boresight.core.errors import UserError
 class BaseRecipe(Section):
     """A recipe of any kind. Every field carries its docstring, which `--help` prints."""
 
-    CHOICES: ClassVar[Mapping[str, Registry]] = {}
+    CHOICES: ClassVar[Mapping[str, Registry[Any]]] = {}
     """Sections with a `name` and the settings of what it names, each with the registry of its names."""
 
     @classmethod

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from boresight.config.section import validate
 from boresight.core.errors import UserError
 
+C = TypeVar("C", bound=BaseModel)
+Settings = TypeVar("Settings", bound=BaseModel, covariant=True)
 
-class Registry(Protocol):
-    """Names and the settings of each, such as the packages `boresight.methods` and `scorers.judges`."""
+
+class Choice(Protocol[Settings]):
+    """Something with settings, such as a method or a judge."""
+
+    @property
+    def Config(self) -> type[Settings]:
+        """The class of its settings."""
+        ...
+
+
+class Registry(Protocol[Settings]):
+    """Choices by name, such as the packages `boresight.methods` and `scorers.judges`."""
 
     def names(self) -> list[str]:
         """All names, sorted."""
         ...
 
-    def get(self, name: str, /) -> Any:
-        """What is called `name`; its `Config` is the class of its settings. Raises `UserError`."""
+    def get(self, name: str, /) -> Choice[Settings]:
+        """What is called `name`. Raises `UserError`."""
         ...
 
     def name_of(self, config: Any, /) -> str:
@@ -27,7 +39,7 @@ class Registry(Protocol):
         ...
 
 
-def read_choice(registry: Registry, section: Any, source: str, field: str) -> BaseModel:
+def read_choice(registry: Registry[C], section: object, source: str, field: str) -> C:
     """Settings of the choice that `section` names, checked by its `Config`.
 
     Raises:
@@ -44,6 +56,6 @@ def read_choice(registry: Registry, section: Any, source: str, field: str) -> Ba
     return validate(chosen.Config, settings, source, field)
 
 
-def write_choice(registry: Registry, config: BaseModel) -> dict[str, Any]:
+def write_choice(registry: Registry[C], config: BaseModel) -> dict[str, Any]:
     """The section that `read_choice` reads back as `config`: name first, then every setting."""
     return {"name": registry.name_of(config), **config.model_dump(mode="json")}

@@ -18,7 +18,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     put(raw, key, yaml.safe_load(value))
 
 
-def put(raw: dict[str, Any], key: str, value: Any) -> None:
+def put(raw: dict[str, Any], key: str, value: object) -> None:
     """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
     *parents, last = key.split(".")
     at = raw
@@ -47,7 +47,7 @@ def flat(
     return found
 
 
-def differences(*trees: Mapping[Any, Any], absent: Any = None) -> dict[str, list[Any]]:
+def differences(*trees: Mapping[Any, Any], absent: object = None) -> dict[str, list[Any]]:
     """Dotted keys whose values differ, each with its value in every tree, in the order of the trees.
 
     A tree without a key has `absent` there.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,7 +36,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
     return rows
 
 
-def validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:
+def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
     """Check `raw` against a section; a problem is one sentence that names `source` and the field."""
     try:
         return model.model_validate(raw)
@@ -42,7 +45,7 @@ def validate(model: type[M], raw: Any, source: str, prefix: str = "") -> M:
         raise UserError(f"{source}: {_sentence(model, problem, prefix)}") from None
 
 
-def _sentence(model: type[BaseModel], problem: Any, prefix: str) -> str:
+def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     field = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":

@@ -43,6 +43,8 @@ class Tokenizer(Protocol):
     @property
     def backend_tokenizer(self) -> Backend: ...
 
+    def __len__(self) -> int: ...
+
     def apply_chat_template(
         self,
         conversation: Sequence[Message],

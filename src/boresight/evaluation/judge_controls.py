@@ -175,7 +175,9 @@ def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[fl
     if not path.is_file():
         raise UserError(f"trust.people: there is no file {path}; give a CSV of human labels.")
     prompts: list[Prompt] = []
-    columns: tuple[list[str], list[str], list[float]] = ([], [], [])
+    a: list[str] = []
+    b: list[str] = []
+    labels: list[float] = []
     with path.open(newline="", encoding="utf-8") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=1):
             for name in ("prompt", "answer_a", "answer_b", "preferred"):
@@ -190,20 +192,22 @@ def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[fl
             prompts.append(
                 Prompt([{"role": "user", "content": row["prompt"]}], row.get("id") or f"row-{number}")
             )
-            for column, value in zip(columns, (row["answer_a"], row["answer_b"], LABELS[label]), strict=True):
-                column.append(value)  # type: ignore[arg-type]
+            a.append(row["answer_a"])
+            b.append(row["answer_b"])
+            labels.append(LABELS[label])
     if not prompts:
         raise UserError(
             f"{path}: there are no rows; the columns are prompt, answer_a, answer_b and preferred."
         )
-    return prompts, *columns
+    return prompts, a, b, labels
 
 
 def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float) -> Interval | None:
     """How often the judge gives the right outcome; None without a single judged case."""
     if not cases:
         return None
-    found = judge.compare(*map(list, zip(*cases, strict=True)))
+    prompts, a, b = zip(*cases, strict=True)
+    found = judge.compare(prompts, a, b)
     outcomes = [None if j.preference is None else float(j.preference == right) for j in found]
     return share_interval(outcomes) if any(o is not None for o in outcomes) else None
 

@@ -96,8 +96,9 @@ class EvaluationRecipe(BaseRecipe):
         if "judge" not in raw and "countdown" not in raw:
             raise UserError(f"{source}: judge and countdown are both missing; give one of the two sections.")
         refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
-        kind = CountdownRecipe if "countdown" in raw else WinRateRecipe
-        return super(EvaluationRecipe, kind).parse(raw, source)
+        if "countdown" in raw:
+            return super(EvaluationRecipe, CountdownRecipe).parse(raw, source)
+        return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)
 
 
 class CountdownSection(Section):

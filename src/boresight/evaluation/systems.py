@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
@@ -73,7 +73,7 @@ def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], s
             f"{source}: answers none of the {len(prompts):,} prompts; "
             "its `prompt` (or, without it, its `id`) must be that of the prompts file."
         )
-    return System(name, {id: row and row.answer for id, row in found.items()})
+    return System(name, {id: None if row is None else row.answer for id, row in found.items()})
 
 
 def generate_answers(
@@ -147,7 +147,7 @@ def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None
     write_jsonl(path, rows)
 
 
-def _answered(row: Any, where: str) -> Answered:
+def _answered(row: object, where: str) -> Answered:
     if not isinstance(row, dict):
         raise UserError(f"{where}: not an object; write one with prompt and answer.")
     field = next((name for name in ANSWER_FIELDS if name in row), None)
@@ -163,7 +163,7 @@ def _answered(row: Any, where: str) -> Answered:
     return Answered(id, None if asked is None else _messages(row[asked], asked, where), answer)
 
 
-def _messages(value: Any, field: str, where: str) -> list[Message]:
+def _messages(value: object, field: str, where: str) -> list[Message]:
     if isinstance(value, str):
         return [Message(role="user", content=value)]
     try:

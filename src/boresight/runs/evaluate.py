@@ -14,7 +14,7 @@ from boresight.core.printable import Shown
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
-from boresight.evaluation.recipe import CountdownRecipe, SystemSection, WinRateRecipe
+from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
 from boresight.evaluation.systems import (
     ask_server,
     generate_answers,
@@ -58,11 +58,12 @@ class Evaluation(Shown):
 
 
 def run_any(
-    recipe: WinRateRecipe | CountdownRecipe, folder: Path, console: Console | None = None
+    recipe: EvaluationRecipe, folder: Path, console: Console | None = None
 ) -> Evaluation | CountdownEvaluation:
     """Evaluate by a recipe of either kind into `folder`."""
     if isinstance(recipe, WinRateRecipe):
         return run(recipe, folder, console)
+    assert isinstance(recipe, CountdownRecipe)
     from boresight.runs import evaluate_countdown
 
     return evaluate_countdown.run(recipe, folder, console or Console(soft_wrap=True))

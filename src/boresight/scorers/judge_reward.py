@@ -55,7 +55,7 @@ class EndpointReward(Scorer):
     A ledger has one holder at a time, and the preflight check uses the same one.
     """
 
-    def __init__(self, name: str, settings: EndpointConfig):
+    def __init__(self, name: str, settings: EndpointConfig) -> None:
         super().__init__()
         self.name, self.settings = name, settings
 

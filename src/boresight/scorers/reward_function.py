@@ -33,7 +33,7 @@ BUILTIN = {
 class RewardFunction(Scorer):
     """A reward function as a scorer. An answer on which it raises has no score; the others keep theirs."""
 
-    def __init__(self, path: str, name: str | None = None):
+    def __init__(self, path: str, name: str | None = None) -> None:
         """Load the function at `path`, a built-in name or an import path. Raises `UserError` if not found."""
         super().__init__()
         self.path, self.name, self.function = path, name or path, load_reward(path)
@@ -67,7 +67,7 @@ class RewardFunction(Scorer):
         return [_score(reward) for reward in rewards]
 
 
-def _score(reward: Any) -> Score:
+def _score(reward: float | None) -> Score:
     """None and NaN decline to judge; anything else that is not a finite number is a failure."""
     try:
         number = math.nan if reward is None else float(reward)

@@ -48,7 +48,7 @@ class Rewards:
 class RewardSum:
     """The weighted sum of a run's rewards, loaded and ready to score batches."""
 
-    def __init__(self, configs: Sequence[RewardConfig]):
+    def __init__(self, configs: Sequence[RewardConfig]) -> None:
         """Load every function and judge.
 
         Raises:

@@ -54,7 +54,7 @@ class Answers:
     Nothing is held in memory, however many there are.
     """
 
-    def __init__(self, ledger: Ledger, recipe: SynthesisRecipe, prompts: Sequence[Prompt]):
+    def __init__(self, ledger: Ledger, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
         self._ledger, self._recipe, self._prompts = ledger, recipe, prompts
 
     def __len__(self) -> int:

@@ -195,9 +195,8 @@ def _rendered(settings: RubricConfig, prompt: Prompt, texts: Sequence[str]) -> s
 @lru_cache(maxsize=64)
 def _shape(names: tuple[str, ...], scale: int, count: int) -> type[BaseModel]:
     """What a reply must look like: `count` ratings from 1 to `scale` on every axis."""
-    rating: Any = create_model(
-        "Rating", reason=(str, ...), **{name: (int, Field(ge=1, le=scale)) for name in names}
-    )
+    fields: dict[str, Any] = {name: (int, Field(ge=1, le=scale)) for name in names}
+    rating: Any = create_model("Rating", reason=(str, ...), **fields)
     return create_model("Ratings", ratings=(list[rating], Field(min_length=count, max_length=count)))
 
 
@@ -214,7 +213,8 @@ def _judged(a: Answered, settings: RubricConfig, ratings: Sequence[Parsed[Any]])
         return Judged(a.prompt, tuple(Scored(answer, None, why) for answer in a.answers))
     if not ratings:
         return Judged(a.prompt, tuple(_not_judged(answer) for answer in a.answers))
-    by_order = [r.value.ratings if i == 0 else r.value.ratings[::-1] for i, r in enumerate(ratings)]
+    orders = [rating.value.ratings for rating in ratings if rating.value is not None]
+    by_order = [order if i == 0 else order[::-1] for i, order in enumerate(orders)]
     scored = {
         id(answer): _mean(answer, settings, [order[i] for order in by_order])
         for i, answer in enumerate(usable)

@@ -53,7 +53,7 @@ class HeldOut:
     whole, and one below `FEWEST` words must be all of the text: "Hello!" is in too many others.
     """
 
-    def __init__(self, texts: Iterable[str], size: int):
+    def __init__(self, texts: Iterable[str], size: int) -> None:
         self._runs: dict[int, set[str]] = {}
         for words in map(word_list, texts):
             length = min(len(words), size)
@@ -78,7 +78,7 @@ class NearDuplicates:
         UserError: the extra `dedup` is not installed.
     """
 
-    def __init__(self, threshold: float):
+    def __init__(self, threshold: float) -> None:
         try:
             from datasketch import MinHash, MinHashLSH
         except ImportError:

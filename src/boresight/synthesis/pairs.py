@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boresight.core.schema import Message, Preference
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged, Scored
 from boresight.synthesis.near_duplicates import fingerprint, text_of
 from boresight.synthesis.recipe import PairsSection
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Pair = tuple[Scored, Scored]
 """The better answer and the worse one."""
@@ -83,7 +86,8 @@ def _by_score(
     kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
 ) -> list[Pair]:
     """The best pair, then the best of what is left. Only a prompt without any pair is counted as left out."""
-    left, pairs = list(kept), []
+    left = list(kept)
+    pairs: list[Pair] = []
     while len(pairs) < settings.per_prompt:
         found = _best_pair(left, settings, lean)
         if isinstance(found, str):
@@ -193,7 +197,7 @@ def lengths(pairs: Sequence[Preference]) -> Lengths:
     )
 
 
-def auc(higher: Any, lower: Any) -> float:
+def auc(higher: ArrayLike, lower: ArrayLike) -> float:
     """Chance that a draw from the first is above one from the second, ties half (Mann-Whitney).
 
     >>> auc([2, 3], [1, 3])

@@ -142,7 +142,7 @@ def new_prompts(
 class Variety:
     """Rejects a text that shares too many of its word pairs with an earlier one."""
 
-    def __init__(self, texts: Sequence[str], most: float):
+    def __init__(self, texts: Sequence[str], most: float) -> None:
         self.most = most
         self._texts: list[tuple[str, set[str]]] = []
         self._with: dict[str, list[int]] = {}

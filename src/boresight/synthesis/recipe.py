@@ -163,9 +163,10 @@ def _short(parts: list[str]) -> list[str]:
 
 def _refuse_secrets(raw: dict[str, Any], source: str) -> None:
     """A recipe is written into the run folder, so it must hold no key; nor may the error quote one."""
-    sections = raw.get("endpoints") if isinstance(raw.get("endpoints"), dict) else {}
-    for name, section in sections.items():
-        refuse_secrets(section, f"{source}: endpoints.{name}", "base_url")
+    sections = raw.get("endpoints")
+    if isinstance(sections, dict):
+        for name, section in sections.items():
+            refuse_secrets(section, f"{source}: endpoints.{name}", "base_url")
     refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
 
 

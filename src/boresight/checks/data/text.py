@@ -110,13 +110,13 @@ def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float,
     Returns the phrase, its side, its share there and on the other side; None unless one side has it in at
     least a tenth of the answers and four times as often as the other.
     """
-    counts = [
+    chosen, rejected = (
         Counter(phrase for answer in side for phrase in _phrases(answer))
         for side in zip(*answers, strict=True)
-    ]
+    )
     total = len(answers)
     best: tuple[float, tuple[str, str, float, float]] | None = None
-    for mine, other, name in ((*counts, "chosen"), (*counts[::-1], "rejected")):
+    for mine, other, name in ((chosen, rejected, "chosen"), (rejected, chosen, "rejected")):
         for phrase, count in mine.items():
             share, there = count / total, other[phrase] / total
             if share >= 0.1 and share > 4 * there and (best is None or share - there > best[0]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+
+import numpy as np
 
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn
@@ -273,7 +275,7 @@ def _consequence(tokens: Tokens) -> str:
     return "they are left out" if tokens.truncation == "drop" else "training will stop at the first of them"
 
 
-def _ids(tokens: Tokens, holds) -> list[str]:
+def _ids(tokens: Tokens, holds: Callable[[Completion], bool]) -> list[str]:
     """Ids of rows with a completion for which it holds, each once."""
     return list(dict.fromkeys(id for id, completion in tokens.completions if holds(completion)))
 
@@ -282,7 +284,7 @@ def _ends(completion: Completion, token: int | None) -> bool:
     return len(completion.ids) > 0 and completion.ids[-1] == token
 
 
-def _parts(row: Row):
+def _parts(row: Row) -> list[np.ndarray]:
     return [row.prompt, *(c.ids for c in row.completions)]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TYPICAL_SPREAD = 0.02
 """Standard deviation of the weights of language models under 1B, where no weights are at hand."""
@@ -28,7 +31,7 @@ def share_of_normal(update: float, spread: float = TYPICAL_SPREAD) -> float:
     return math.erf(smallest_that_stays(update) / spread / math.sqrt(2))
 
 
-def movable_share(update: float, parameters: Sequence[Any]) -> float:
+def movable_share(update: float, parameters: Sequence[Tensor]) -> float:
     """The same share, counted on a sample of the weights themselves where they are at hand."""
     real = [p for p in parameters if p.device.type != "meta"]
     if not real:

@@ -6,16 +6,24 @@ The probes hold for every method of a kind, so they catch a wrong sign in a new 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from boresight.methods import Method
-from boresight.methods.inputs import GroupLogps, OnlinePairLogps, PairLogps, PairScores, PolicyPairLogps
+from boresight.methods.base import MethodConfig
+from boresight.methods.inputs import (
+    GroupLogps,
+    LossInput,
+    LossOutput,
+    OnlinePairLogps,
+    PairLogps,
+    PairScores,
+    PolicyPairLogps,
+)
 
 
-def directions(method: Method, cfg: Any) -> dict[str, float]:
+def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
     """Gradients of the loss by log-probability, at probe inputs.
 
     `better`: of the chosen answer over the rejected one (of the better-rewarded sample); must be negative.
@@ -27,40 +35,40 @@ def directions(method: Method, cfg: Any) -> dict[str, float]:
     return probe(method.loss, cfg) if probe else {}
 
 
-Loss = Callable[[Any, Any], Any]
+Loss = Callable[[LossInput, MethodConfig], LossOutput]
 
 
-def _pair(loss: Loss, cfg: Any) -> dict[str, float]:
+def _pair(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     chosen, rejected = _leaf(-20.0), _leaf(-20.0)
     start, length = torch.tensor([-20.0]), torch.tensor([10.0])
     return _lead(loss(PairLogps(chosen, rejected, start, start, length, length), cfg), chosen, rejected)
 
 
-def _online_pair(loss: Loss, cfg: Any) -> dict[str, float]:
+def _online_pair(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     chosen, rejected = _leaf(-20.0), _leaf(-20.0)
     start, length = torch.tensor([-20.0]), torch.tensor([10.0])
     x = OnlinePairLogps(chosen, rejected, start, start, length, length, torch.tensor([False]))
     return _lead(loss(x, cfg), chosen, rejected)
 
 
-def _policy_pair(loss: Loss, cfg: Any) -> dict[str, float]:
+def _policy_pair(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     chosen, rejected, length = _leaf(-20.0), _leaf(-20.0), torch.tensor([10.0])
     return _lead(loss(PolicyPairLogps(chosen, rejected, length, length), cfg), chosen, rejected)
 
 
-def _scores(loss: Loss, cfg: Any) -> dict[str, float]:
+def _scores(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     chosen, rejected = _leaf(0.0), _leaf(0.0)
     return _lead(loss(PairScores(chosen, rejected, torch.tensor([0.0])), cfg), chosen, rejected)
 
 
-def _group(loss: Loss, cfg: Any) -> dict[str, float]:
+def _group(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     found = {"better": _slope(loss, cfg, rewards=(1.0, 0.0), drift=0.0)}
     if getattr(cfg, "beta", 0) > 0:
         found["strayed"] = _slope(loss, cfg, rewards=(0.5, 0.5), drift=4.0)
     return found
 
 
-def _slope(loss: Loss, cfg: Any, rewards: tuple[float, float], drift: float) -> float:
+def _slope(loss: Loss, cfg: MethodConfig, rewards: tuple[float, float], drift: float) -> float:
     """Gradient of the first of two samples, `drift` nats likelier than under the reference, over the
     second."""
     policy = torch.tensor([[-20.0, -20.0]], requires_grad=True)
@@ -81,13 +89,13 @@ def _leaf(value: float) -> Tensor:
     return torch.tensor([value], requires_grad=True)
 
 
-def _lead(out: Any, chosen: Tensor, rejected: Tensor) -> dict[str, float]:
+def _lead(out: LossOutput, chosen: Tensor, rejected: Tensor) -> dict[str, float]:
     out.loss.backward()
     assert chosen.grad is not None and rejected.grad is not None
     return {"better": float(chosen.grad - rejected.grad)}
 
 
-PROBES: dict[type[Any], Callable[[Loss, Any], dict[str, float]]] = {
+PROBES: dict[type[LossInput], Callable[[Loss, MethodConfig], dict[str, float]]] = {
     PairLogps: _pair,
     OnlinePairLogps: _online_pair,
     PolicyPairLogps: _policy_pair,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+
+from torch import Tensor
 
 from boresight.data.rows import Row
 from boresight.findings.finding import Finding, error
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference
 
 TOLERANCE = 1e-3
@@ -20,26 +22,26 @@ TOLERANCE = 1e-3
 class FirstStep:
     """A policy, its reference and some rows; log-probabilities are measured when asked for."""
 
-    policy: Any
+    policy: Policy
     reference: Reference
     rows: Sequence[Row]
 
     @cached_property
-    def ref(self) -> Any:
+    def ref(self) -> Tensor:
         """The reference's log-probabilities, `(rows, k)`, nats."""
         return self.reference(self.rows)
 
     @cached_property
-    def trained(self) -> Any:
+    def trained(self) -> Tensor:
         """The policy's, as training computes them."""
         return self._policy(training=True)
 
     @cached_property
-    def tested(self) -> Any:
+    def tested(self) -> Tensor:
         """The policy's, with dropout off."""
         return self._policy(training=False)
 
-    def _policy(self, *, training: bool) -> Any:
+    def _policy(self, *, training: bool) -> Tensor:
         import torch
 
         before = self.policy.training
@@ -106,5 +108,5 @@ def reference_not_policy(first: FirstStep) -> Finding | None:
     )
 
 
-def _gap(a: Any, b: Any) -> float:
+def _gap(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().nan_to_num(0.0).max())

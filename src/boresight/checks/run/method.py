@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
+from boresight.methods.base import MethodConfig
 from boresight.training.forward import KINDS, Kind
 
 ROUNDING = 1e-9
@@ -34,7 +34,7 @@ class Setting:
     parameters: int | None = None
 
     @property
-    def cfg(self) -> Any:
+    def cfg(self) -> MethodConfig:
         """The method's settings at the start of the run."""
         return self.recipe.method.at(0.0)
 

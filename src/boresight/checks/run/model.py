@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from boresight.checks.forecast.bf16 import movable_share
 from boresight.config.recipe import Recipe
 from boresight.data.stop_tokens import EndOfTurn
+from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.models.policy import Policy, causal_model
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
 class Wiring:
     """A model ready for training, or one without weights (on torch's `meta` device) made from its config."""
 
-    model: Any
-    tokenizer: Any
+    model: Policy
+    tokenizer: Tokenizer
     end: EndOfTurn
     recipe: Recipe
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PreTrainedConfig:
         """The model's configuration."""
         return self.model.config
 
     @property
-    def parameters(self) -> list[Any]:
+    def parameters(self) -> list[nn.Parameter]:
         """All parameters."""
         return list(self.model.parameters())
 
@@ -101,7 +107,7 @@ def padding_drops_gradient(wiring: Wiring) -> Finding | None:
 
 def untied_weights(wiring: Wiring) -> Finding | None:
     """The config ties input and output embeddings, the model does not."""
-    head = wiring.model.get_output_embeddings()
+    head = causal_model(wiring.model).get_output_embeddings()
     if head is None or not getattr(wiring.config, "tie_word_embeddings", False):
         return None
     if head.weight is wiring.model.get_input_embeddings().weight:
@@ -116,7 +122,7 @@ def untied_weights(wiring: Wiring) -> Finding | None:
 
 def vocabulary_too_small(wiring: Wiring) -> Finding | None:
     """The tokenizer has tokens that the model has no embedding for."""
-    rows = wiring.model.get_input_embeddings().weight.shape[0]
+    rows = cast("nn.Embedding", wiring.model.get_input_embeddings()).weight.shape[0]
     if len(wiring.tokenizer) <= rows:
         return None
     return error(

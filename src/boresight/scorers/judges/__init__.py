@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import cast
 
 from pydantic import BaseModel
 
@@ -33,7 +33,7 @@ class JudgeFile:
     """A judge as a recipe sees it."""
 
     name: str
-    Config: type[Any]
+    Config: type[JudgeConfig]
     build: Callable[..., Judge]
 
 
@@ -61,9 +61,12 @@ def name_of(settings: BaseModel) -> str:
     return type(settings).__module__.rpartition(".")[2]
 
 
-def _config_of(module: ModuleType) -> type[Any]:
+def _config_of(module: ModuleType) -> type[JudgeConfig]:
     """The file's settings; a class without fields where it has none."""
-    return getattr(module, "Config", None) or type("Config", (JudgeConfig,), {"__module__": module.__name__})
+    own: type[JudgeConfig] | None = getattr(module, "Config", None)
+    if own is not None:
+        return own
+    return cast("type[JudgeConfig]", type("Config", (JudgeConfig,), {"__module__": module.__name__}))
 
 
 def _verifier(module: ModuleType, config: JudgeConfig, *_: object) -> Verifier:

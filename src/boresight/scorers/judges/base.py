@@ -131,7 +131,7 @@ class Verifier(Scorer):
     None declines to judge. An answer on which the function raises has no score; the error is its failure.
     """
 
-    def __init__(self, name: str, verify: Callable[[Prompt, str], Score | float | None]):
+    def __init__(self, name: str, verify: Callable[[Prompt, str], Score | float | None]) -> None:
         super().__init__()
         self.name, self.verify = name, verify
 

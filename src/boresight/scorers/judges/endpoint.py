@@ -69,7 +69,7 @@ class Kept:
 class LedgerCompleter:
     """Asks an endpoint, through a ledger that remembers every reply."""
 
-    def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None):
+    def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None) -> None:
         self.config, self.ledger, self.console = config, ledger, console
         self._told: set[str] = set()
 

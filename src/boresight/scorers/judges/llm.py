@@ -88,7 +88,7 @@ def read_prompt(path: Path) -> str:
 class LLMJudge:
     """Compares pairs; `verdicts` of a judgement hold what was said in each order."""
 
-    def __init__(self, config: Config, completer: Completer, prompt: str = PROMPT):
+    def __init__(self, config: Config, completer: Completer, prompt: str = PROMPT) -> None:
         digest = hashlib.sha256(prompt.encode()).hexdigest()[:12]
         self.name = f"judge {config.model}, prompt {digest}"
         self.config, self.completer, self.prompt = config, completer, prompt

@@ -41,7 +41,7 @@ def build(config: Config, completer: Completer, console: object = None) -> Rewar
 class RewardEndpoint(Scorer):
     """Scores are the rewards that the endpoint names."""
 
-    def __init__(self, config: Config, completer: Completer):
+    def __init__(self, config: Config, completer: Completer) -> None:
         super().__init__()
         self.name = f"reward endpoint {config.model}"
         self.config, self.completer = config, completer

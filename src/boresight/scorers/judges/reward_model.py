@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Message, Prompt
+from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Request
 from boresight.llm.transports.inprocess import IN_PROCESS
+from boresight.models.policy import Policy, causal_model
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import STAGE
 
@@ -75,12 +77,12 @@ class RewardModel(Scorer):
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: Policy,
+        tokenizer: Tokenizer,
         config: Config,
         console: Console | None = None,
         ledger: Ledger | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.console, self.ledger = console, ledger
         self.name = f"reward model {config.model}"
@@ -122,7 +124,7 @@ class RewardModel(Scorer):
         import torch
 
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in sorted(causal_model(self.model).state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
@@ -141,7 +143,7 @@ class RewardModel(Scorer):
     def _encode(self, prompt: Prompt, text: str) -> Row | str:
         from boresight.data.chat import encode_demonstration
 
-        turns = [*prompt.prompt, {"role": "assistant", "content": text}]
+        turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
         try:
             row = encode_demonstration(self.tokenizer, Demonstration(turns, prompt.id))
         except UserError as error:
