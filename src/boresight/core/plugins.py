@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from boresight.core.errors import UserError
@@ -16,7 +16,7 @@ def import_user_module(name: str, field: str) -> ModuleType:
     Raises:
         UserError: there is no such module, or it raises while it is imported.
     """
-    here = os.getcwd()
+    here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # last, so that a file here never stands in for a package; a command has no ''
     try:

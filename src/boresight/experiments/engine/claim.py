@@ -128,7 +128,7 @@ def _identity() -> dict[str, str | int | None]:
 def _host() -> str:
     """Name of the machine and its process namespace: process numbers mean nothing in another container."""
     with suppress(OSError):
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
     return socket.gethostname()
 
 
