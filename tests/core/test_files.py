@@ -13,6 +13,7 @@ from boresight.core.files import (
     append_jsonl,
     atomic_file,
     atomic_folder,
+    create_text,
     read_jsonl,
     remove_leftovers,
     write_json,
@@ -36,6 +37,12 @@ def test_text_replaces_the_old_one(tmp_path):
     write_text(path, "half a pair \ud800", errors="replace")
     assert path.read_bytes() == b"half a pair ?"
     assert names(tmp_path) == ["page.html"]
+
+
+def test_a_file_is_created_whole_and_once(tmp_path):
+    path = tmp_path / "outcome.json"
+    assert create_text(path, "first") and not create_text(path, "second")
+    assert path.read_text() == "first" and names(tmp_path) == ["outcome.json"]
 
 
 def test_json_keeps_its_bytes(tmp_path):

@@ -86,6 +86,22 @@ def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
+def create_text(path: Path, text: str) -> bool:
+    """Create a file with `text` as UTF-8, atomically, unless it exists; returns whether this call did.
+
+    Of several processes that try, also on other machines with the same disk, one succeeds.
+    """
+    temporary = _temporary(path)
+    temporary.write_text(text, encoding="utf-8")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
 def write_json(path: Path, value: Any, *, indent: int = 1) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

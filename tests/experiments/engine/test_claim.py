@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from boresight.experiments.engine import claim
-from boresight.experiments.engine.write_once import write_once
 
 
 @pytest.fixture
@@ -59,12 +58,6 @@ def test_of_many_that_take_over_one_wins(trial):
     with ThreadPoolExecutor(8) as pool:
         got = [one for one in pool.map(lambda _: claim.take(trial), range(8)) if one]
     assert len(got) == 1 and len(claim.claims(trial)) == 2
-
-
-def test_a_file_is_made_whole_and_once(tmp_path):
-    path = tmp_path / "outcome.json"
-    assert write_once(path, "first") and not write_once(path, "second")
-    assert path.read_text() == "first" and [p.name for p in tmp_path.iterdir()] == ["outcome.json"]
 
 
 def test_the_tenth_claim_comes_after_the_ninth(trial):

@@ -11,7 +11,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.attempt import attempt_job
 from boresight.experiments.engine.claim import claims, take
 from boresight.experiments.engine.experiment import Experiment
-from boresight.experiments.engine.folder import ExperimentFolder, refuse_foreign
+from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.engine.queue import Queue
 from boresight.experiments.engine.worker import work
 
@@ -186,14 +186,3 @@ def test_a_worker_that_has_lost_its_job_writes_no_outcome(toy):
     assert outcomes(found) == {"a": None}
     attempt_job(found, Job("a"), claim)
     assert outcomes(found) == {"a": None}
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    refuse_foreign(tmp_path / "absent", "toy.yaml", "toy")
-    (tmp_path / ".hidden").touch()
-    refuse_foreign(tmp_path, "toy.yaml", "toy")
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(UserError, match="holds something that is no toy; give another with --run"):
-        refuse_foreign(tmp_path, "toy.yaml", "toy")
-    (tmp_path / "toy.yaml").touch()
-    refuse_foreign(tmp_path, "toy.yaml", "toy")

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.experiments.engine.write_once import write_once
+from boresight.core.files import create_text
 
 SILENCE_SECONDS = 120.0
 """Seconds without a sign of life after which a worker on another machine counts as dead."""
@@ -89,7 +89,7 @@ def take(folder: Path) -> Claim | None:
     if made and not _is_over(made[-1]):
         return None
     path = folder / f"claim-{len(made) + 1}"
-    if not write_once(path, json.dumps(_identity())):
+    if not create_text(path, json.dumps(_identity())):
         return None
     return Claim(path, len(made) + 1, sum(claim.stat().st_mtime != RELEASED for claim in made))
 

@@ -16,9 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from boresight.core.errors import UserError
-from boresight.core.files import write_json, write_text
-from boresight.experiments.engine.write_once import write_once
+from boresight.core.files import create_text, write_json, write_text
 
 
 class Job(Protocol):
@@ -94,14 +92,4 @@ class ExperimentFolder(Generic[J, O]):
         if before is not None and before.failed and self.retries_failed:
             write_text(path, text)
         else:
-            write_once(path, text)
-
-
-def refuse_foreign(folder: Path, settings: str, noun: str) -> None:
-    """Raise a `UserError` if a folder has contents but no file `settings`, so belongs to something else.
-
-    Hidden files are ignored: another worker may be writing one.
-    """
-    occupied = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-    if occupied and not (folder / settings).exists():
-        raise UserError(f"{folder}: the folder holds something that is no {noun}; give another with --run.")
+            create_text(path, text)

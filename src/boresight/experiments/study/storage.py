@@ -19,16 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from boresight.config.dotted import differences
+from boresight.config.dotted import as_yaml, differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import write_json, write_text
-from boresight.experiments.engine.folder import ExperimentFolder, refuse_foreign
+from boresight.core.files import write_text
+from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import ArmRun, Plan
 from boresight.reports.facts import texts
+from boresight.runs.folder import RunFolder
 
 START = "start"
 """Folder of the start model's answers, and its name among the arms."""
@@ -97,17 +96,15 @@ def open_folder(plan: Plan, here: Path, folder: Path) -> Study:
     Raises:
         UserError: the folder holds something else, or a study with other settings; names what differs.
     """
-    path = folder / "settings.yaml"
-    refuse_foreign(folder, "settings.yaml", "study")
-    wanted = plans.resolved(plan, here)
-    if path.exists():
-        refuse_other(folder, yaml.safe_load(path.read_text(encoding="utf-8")), wanted)
-        return Study(plan, here, folder)
-    from boresight.runs.environment import environment
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "environment.json", environment())
-    write_text(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
+    run_folder = RunFolder(folder, "study", section="recipes", recipe_name="settings.yaml")
+    run_folder.refuse_foreign()
+    old, new = run_folder.recipe(), plans.resolved(plan, here)
+    if old is not None:
+        refuse_other(folder, old, new)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        run_folder.write_environment()
+        write_text(run_folder.recipe_file, as_yaml(new))
     return Study(plan, here, folder)
 
 

@@ -24,10 +24,11 @@ import yaml
 from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.experiments.engine.folder import ExperimentFolder, refuse_foreign
-from boresight.experiments.engine.write_once import write_once
+from boresight.core.files import create_text
+from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import Setting, words
+from boresight.runs.folder import RunFolder
 from boresight.stats.intervals import Value
 
 State = Literal["finished", "pruned", "failed"]
@@ -92,7 +93,7 @@ class Sweep(ExperimentFolder[Trial, Outcome]):
     def keep_setting(self, number: int, setting: Setting) -> Setting:
         """Write what a search drew; where another worker was first, theirs holds."""
         self._drawn(number).parent.mkdir(exist_ok=True)
-        write_once(self._drawn(number), json.dumps(setting))
+        create_text(self._drawn(number), json.dumps(setting))
         return json.loads(self._drawn(number).read_text(encoding="utf-8"))
 
     def words(self, number: int | None) -> str:
@@ -136,12 +137,11 @@ def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
     Raises:
         UserError: the folder holds something else, or a sweep by another recipe.
     """
-    refuse_foreign(folder, "sweep.yaml", "sweep")
-    path = folder / "sweep.yaml"
+    run_folder = RunFolder(folder, "sweep", section="metric", recipe_name="sweep.yaml")
+    run_folder.refuse_foreign()
     folder.mkdir(parents=True, exist_ok=True)
-    write_once(path, recipe.to_yaml())
-    old = yaml.safe_load(path.read_text(encoding="utf-8"))
-    differing = list(differences(old, recipe.to_dict()))
+    create_text(run_folder.recipe_file, recipe.to_yaml())
+    differing = list(differences(run_folder.recipe() or {}, recipe.to_dict()))
     if differing:
         raise UserError(
             f"{folder}: holds a sweep whose {', '.join(differing[:4])} differs; put it back, or give another "
