@@ -62,7 +62,7 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_verbs_can_be_called_and_packages_of_their_names_imported():
     assert in_python(f"""
         import boresight, boresight.training.metrics, boresight.findings.finding as finding
-        from boresight.reports import comparison_table
+        from boresight.reports.tables import metrics
         from boresight.stats.intervals import wilson
         print(all(callable(getattr(boresight, name)) for name in {VERBS}), round(wilson(1, 2)[1], 3))
     """) == "True 0.905"  # fmt: skip

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from boresight.reports.comparison_table import draw, metric_rows
 from boresight.reports.headline import headline
 from boresight.reports.read_run import Metric, RunData
+from boresight.reports.tables.metrics import draw, metric_rows
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 UP = Metric(
     "met", "constraints met", Interval(0.15, 0.1, 0.2, 120), Interval(0.6, 0.5, 0.7, 120),

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import after_holm, number, prompts_needed, verdict
+from boresight.stats.verdict import after_holm, prompts_needed, verdict
 
 
 def test_resolved_but_not_at_equal_length():
@@ -72,14 +72,6 @@ def test_prompts_needed_is_more_than_were_asked():
     """The difference is not resolved at n, so the advice is never to ask fewer."""
     assert prompts_needed(Interval(0.3, -0.01, 0.61, 100)) > 100
     assert prompts_needed(Interval(1.0, -math.inf, math.inf, 1)) is None
-
-
-@pytest.mark.parametrize(
-    ("x", "text"),
-    [(0, "0.0"), (12.34, "12.3"), (1234.5, "1,234"), (0.01234, "0.012"), (-0.5, "-0.50"), (math.inf, "∞")],
-)
-def test_numbers(x, text):
-    assert number(x) == text
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from boresight.arena.duels import Duels
 from boresight.arena.votes import CHOICES, Votes
 from boresight.reports.page import page
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 LONGEST_BODY = 10_000
 """Bytes of a vote; an id and a choice."""
@@ -90,7 +90,7 @@ class Arena(ThreadingHTTPServer):
         said = "No votes yet."
         if rate is not None:
             votes = "1 vote" if rate.n == 1 else f"{rate.n:,} votes"
-            said = f"{second} wins {unit.value(rate.value)} {unit.limits(rate)} against {first} in {votes}."
+            said = f"{second} wins {unit.estimate(rate)} against {first} in {votes}."
         return {"votes": len(self.votes), "total": len(self.duels.duels), "says": said}
 
 

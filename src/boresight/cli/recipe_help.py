@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from boresight.config.section import fields
+from boresight.core.console import name_table
 
 
 class Part(NamedTuple):
@@ -27,7 +27,7 @@ def print_fields(verb: str) -> None:
     for part in PARTS[verb]():
         console.print(f"\n[bold]{part.heading}[/bold]{part.note}")
         if part.rows:
-            console.print(_table(part.rows))
+            console.print(name_table((_line(*row) for row in part.rows), style="cyan"))
 
 
 def _training() -> Iterator[Part]:
@@ -69,11 +69,7 @@ PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep}
 """Parts of the help by verb."""
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, kind, default, doc in rows:
-        default = "required" if default == "required" else f"default {default}"
-        table.add_row(name, f"{escape(doc)} [dim]({escape(kind)}; {escape(default)})[/dim]")
-    return table
+def _line(name: str, kind: str, default: str, doc: str) -> tuple[str, str]:
+    """Name and description of a field, as markup."""
+    default = "required" if default == "required" else f"default {default}"
+    return name, f"{escape(doc)} [dim]({escape(kind)}; {escape(default)})[/dim]"

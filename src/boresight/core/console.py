@@ -1,15 +1,17 @@
-"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+"""Terminal output that many commands share: progress of long work, and plain tables."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
@@ -76,3 +78,31 @@ def _line(label: str, done: int, total: int | None, seconds: float) -> str:
         return f"{label}: {done:,}"
     left = f"  about {seconds / done * (total - done):.0f} s left" if done else ""
     return f"{label}: {done:,}/{total:,}{left}"
+
+
+def name_table(
+    rows: Iterable[tuple[str | Text, str | Text]], *, title: str | None = None, style: str = "", gap: int = 0
+) -> Table:
+    """A table of names and texts without borders; names keep to one line, long texts are folded.
+
+    Strings are read as markup, `Text` is printed as it is.
+
+    Args:
+        style: of the names.
+        gap: empty lines after each row.
+    """
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, gap, 0),
+        show_header=False,
+    )
+    table.add_column(style=style, no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(name, text)
+    return table

@@ -22,7 +22,7 @@ from boresight.stats.intervals import (
     unpaired_difference,
     wilson,
 )
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import rounded_up, unit_named
 
 SHARE = unit_named("share")
 COLUMNS = ("system", "k", "n")
@@ -64,13 +64,12 @@ class Pair:
         None for equal shares. Without the adjustment for several pairs.
         """
         a, b = (entry.k / entry.n for entry in (self.worse, self.better))
-        return None if a == b else _rounded(n_to_resolve_shares(a, b))
+        return None if a == b else rounded_up(n_to_resolve_shares(a, b))
 
     @property
     def sentence(self) -> str:
         """What may be said."""
-        difference = self.found.difference
-        numbers = f"{SHARE.difference(difference.value)} {SHARE.limits(difference)}"
+        numbers = SHARE.lead(self.found.difference)
         test = f"z = {self.found.z:.2f}, p = {self.found.p:.2g}, {self.p:.2g} after Holm's adjustment"
         names = f"{self.better.name} over {self.worse.name}"
         if self.resolved:
@@ -134,9 +133,3 @@ def _entry(row: dict[str, str], where: str) -> Entry:
     if n <= 0 or not 0 <= k <= n:
         raise UserError(f"{where}: {row['k']} of {row['n']} is not a share; k lies between 0 and n.")
     return Entry(row["system"].strip(), k, n)
-
-
-def _rounded(n: int) -> int:
-    """Two significant digits, upwards."""
-    digits = max(0, len(str(n)) - 2)
-    return math.ceil(n / 10**digits) * 10**digits

@@ -26,7 +26,8 @@ from boresight.stats.length import (
     length_matched_split,
 )
 from boresight.stats.ranking import Game, Ranking, bradley_terry
-from boresight.stats.verdict import after_holm, unit_named, verdict
+from boresight.stats.units import unit_named
+from boresight.stats.verdict import after_holm, verdict
 
 MOST_MISSING = 0.1
 """Above this share of missing judgements no verdict is given: what is missing is rarely missing at random."""

@@ -12,9 +12,10 @@ import jinja2
 import yaml
 
 from boresight.models.load import embedded_in
-from boresight.reports.comparison_table import MetricRow, metric_rows
 from boresight.reports.facts import environment, facts
 from boresight.reports.read_run import RunData, read_run
+from boresight.reports.tables.intervals import text
+from boresight.reports.tables.metrics import MetricRow, metric_rows
 
 if TYPE_CHECKING:
     from boresight.export.plan import ExportPlan
@@ -81,7 +82,7 @@ def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
 
 
 def _metric_row(row: MetricRow) -> list[str]:
-    cells = [f"{c.value} {c.limits}" if c else "–" for c in (row.before, row.after, row.difference)]
+    cells = [text(found) for found in (row.before, row.after, row.difference)]
     return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from boresight.core.console import name_table
 from boresight.findings.finding import Finding
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -17,12 +17,8 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """One block a finding: severity and name, why, fix, rows; nothing when there are none."""
     if not findings:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        table.add_row(Text(finding.severity, STYLES[finding.severity]), _told(finding))
-    console.print(table)
+    rows = [(Text(finding.severity, STYLES[finding.severity]), _told(finding)) for finding in findings]
+    console.print(name_table(rows, gap=1))
 
 
 def _told(finding: Finding) -> Text:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from boresight.config import dotted
 from boresight.core.errors import UserError
 from boresight.core.printable import Shown
-from boresight.reports.comparison_table import Cell, Drawing, draw
-from boresight.reports.csv_tables import Table, TableRow, markdown, write_tables
 from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_colour
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
+from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
+from boresight.reports.tables.intervals import Cell, cell
+from boresight.reports.tables.metrics import Drawing, draw
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
-from boresight.stats.verdict import after_holm, unit_named, verdict
+from boresight.stats.units import unit_named
+from boresight.stats.verdict import after_holm, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,9 +129,7 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
     for name in order:
         unit = unit_named(first[name].unit)
         after = [_after(run, name) for run in runs]
-        cells = [
-            None if i is None else Cell(unit.value(i.value), f"{unit.limits(i)}, n = {i.n:,}") for i in after
-        ]
+        cells = [cell(interval, unit, n=True) for interval in after]
         marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
         found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))
     return found

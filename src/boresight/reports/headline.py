@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from boresight.reports.read_run import Line, Metric, RunData
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import Unit, unit_named, what_would_resolve
+from boresight.stats.units import unit_named
+from boresight.stats.verdict import what_would_resolve
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def movement(change: Change) -> str:
 def evidence(change: Change) -> str:
     """The paired difference with its interval, and what it would take when that is not enough."""
     unit, difference = unit_named(change.metric.unit), change.difference
-    sentence = f"{difference_text(difference, unit)} at 95 %, paired over {_counted(difference.n, 'prompt')}"
+    sentence = f"{unit.change(difference)} at 95 %, paired over {_counted(difference.n, 'prompt')}"
     if difference.missing:
         sentence += f" ({difference.missing:,} missing)"
     if not difference.excludes_zero:
@@ -72,22 +73,11 @@ def evidence(change: Change) -> str:
     return sentence + "."
 
 
-def difference_text(difference: Interval, unit: Unit) -> str:
-    """A signed difference and its limits, e.g. '+4.1 points [1.0, 7.2]'."""
-    return f"{signed(difference.value, unit)} {unit.limits(difference)}"
-
-
-def signed(difference: float, unit: Unit) -> str:
-    """A difference with its sign, which a reader must never have to guess."""
-    sign = "+" if difference > 0 else "-" if difference < 0 else ""
-    return sign + unit.difference(difference)
-
-
 def _aside(change: Change) -> str:
     told = movement(change)[:-1]
     if direction(change.metric) == "worse":
         told = f"But {told[:1].lower()}{told[1:]}"
-    return f"{told} ({difference_text(change.difference, unit_named(change.metric.unit))})."
+    return f"{told} ({unit_named(change.metric.unit).change(change.difference)})."
 
 
 def _unevaluated(run: RunData) -> Headline:

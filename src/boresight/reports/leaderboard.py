@@ -8,10 +8,11 @@ from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.evaluation.leaderboard import Entry, Pair, against_bar, pairs, read_leaderboard
-from boresight.reports.comparison_table import Cell, Drawing, draw
-from boresight.reports.csv_tables import Table, TableRow, write_tables
 from boresight.reports.page import check_page_path, page, write_page
-from boresight.stats.verdict import unit_named
+from boresight.reports.tables.files import Table, TableRow, write_tables
+from boresight.reports.tables.intervals import Cell, cell
+from boresight.reports.tables.metrics import Drawing, draw
+from boresight.stats.units import unit_named
 
 SHARE = unit_named("share")
 
@@ -51,7 +52,7 @@ def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[
     write_page(path, render(csv.stem, entries, compared, bar, bars))
     rows = [TableRow(e.name, "share", [e.share]) for e in entries]
     write_tables(path, Table("system", ["share"], rows))
-    scores = [f"{e.name}: {e.k:g} of {e.n:,}, {_cell(e).value} {_cell(e).limits}." for e in entries]
+    scores = [f"{e.name}: {e.k:g} of {e.n:,}, {SHARE.estimate(e.share)}." for e in entries]
     return path, [*scores, *bars, *(pair.sentence for pair in compared)]
 
 
@@ -77,19 +78,16 @@ def _standings(entries: Sequence[Entry]) -> list[Standing]:
     scale = draw({entry.name: entry.share for entry in entries}, SHARE)
     assert scale is not None  # shares are finite
     return [
-        Standing(entry.name, f"{entry.k:g} of {entry.n:,}", cell, _drawn_alone(scale, entry.name, cell))
+        Standing(
+            entry.name, f"{entry.k:g} of {entry.n:,}", cell(entry.share, SHARE), _drawn_alone(scale, entry)
+        )
         for entry in entries
-        for cell in [_cell(entry)]
     ]
 
 
-def _drawn_alone(scale: Drawing, name: str, cell: Cell) -> Drawing:
-    mark = next(mark for mark in scale.marks if mark.role == name)
-    return replace(scale, marks=[replace(mark, role="after")], says=f"{cell.value} {cell.limits}")
-
-
-def _cell(entry: Entry) -> Cell:
-    return Cell(SHARE.value(entry.share.value), SHARE.limits(entry.share))
+def _drawn_alone(scale: Drawing, entry: Entry) -> Drawing:
+    mark = next(mark for mark in scale.marks if mark.role == entry.name)
+    return replace(scale, marks=[replace(mark, role="after")], says=SHARE.estimate(entry.share))
 
 
 def _line(pair: Pair) -> PairLine:

@@ -24,12 +24,12 @@ from plotly.offline import get_plotlyjs
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.core.version import VERSION
-from boresight.reports.comparison_table import metric_rows
-from boresight.reports.csv_tables import Table, TableRow, write_tables
 from boresight.reports.facts import environment, facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, Sample, read_run
+from boresight.reports.tables.files import Table, TableRow, write_tables
+from boresight.reports.tables.metrics import metric_rows
 
 if TYPE_CHECKING:
     from rich.console import Console

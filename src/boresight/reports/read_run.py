@@ -119,7 +119,7 @@ class RunData(Shown):
     def show(self, console: Console) -> None:
         """Print what was measured, what was found, and where the report is."""
         from boresight.findings.printing import print_findings
-        from boresight.reports.terminal import evaluation_table
+        from boresight.reports.tables.terminal import evaluation_table
 
         console.print(f"{self.name}: {self.method}, {self.last_step:,} steps", markup=False, highlight=False)
         for note in self.notes:

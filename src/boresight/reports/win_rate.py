@@ -9,11 +9,12 @@ from typing import Any
 
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.win_rate import Comparison, Tournament, WinRate
-from boresight.reports.comparison_table import Cell, Drawing, Mark, draw
-from boresight.reports.csv_tables import Table, TableRow, write_tables
 from boresight.reports.page import page, write_page
+from boresight.reports.tables.files import Table, TableRow, write_tables
+from boresight.reports.tables.intervals import Cell, cell
+from boresight.reports.tables.metrics import Drawing, Mark, draw
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import number, unit_named
+from boresight.stats.units import number, unit_named
 
 SHARE = unit_named("share")
 EVEN = 50.0
@@ -145,10 +146,9 @@ def _row(
     """A share, drawn on a scale from 0 to 100 %, with a line at `null`."""
     if interval is None:
         return None
-    missing = f", {interval.missing:,} missing" if interval.missing else ""
-    cell = Cell(SHARE.value(interval.value), f"{SHARE.limits(interval)}, n = {interval.n:,}{missing}")
+    found = cell(interval, SHARE, n=True, missing=True)
     at = Mark("after", 100 * interval.value, 100 * interval.low, 100 * interval.high)
-    return FactRow(label, cell, Drawing([at], "0", "100", f"{cell.value} {cell.limits}", null), detail)
+    return FactRow(label, found, Drawing([at], "0", "100", str(found), null), detail)
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from boresight.core.files import write_json
 from boresight.core.printable import Shown
 from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import generate_texts
-from boresight.reports.terminal import evaluation_table
+from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
 from boresight.stats.paired import Measured
 from boresight.stats.verdict import verdict

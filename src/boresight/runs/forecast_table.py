@@ -7,24 +7,13 @@ from rich.text import Text
 
 from boresight.checks.forecast.forecast import Forecast, curve_in_words
 from boresight.checks.run.machine import Load
+from boresight.core.console import name_table
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
     """What the run will do and show; `rows` are training rows, `load` its demand on the machine."""
-    table = Table(
-        title="forecast",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        show_header=False,
-    )
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in [*_budget(f, rows), *_expected(f), *_machine(load), *_advice(f)]:
-        table.add_row(name, Text(value))
-    table.add_row("", "")
-    return table
+    lines = [*_budget(f, rows), *_expected(f), *_machine(load), *_advice(f), ("", "")]
+    return name_table(((name, Text(value)) for name, value in lines), title="forecast", style="dim")
 
 
 def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:

@@ -280,7 +280,7 @@ def open_folder(
 def finish(folder: Path, measured: Sequence[paired.Measured], console: Console) -> None:
     """Print the table and write the report."""
     from boresight.reports.page import write_report
-    from boresight.reports.terminal import evaluation_table
+    from boresight.reports.tables.terminal import evaluation_table
 
     console.print(evaluation_table(measured))
     write_report(folder, console)

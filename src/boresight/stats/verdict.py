@@ -3,52 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from boresight.stats.intervals import Z95, Interval, n_to_resolve
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How numbers of one unit are written: a value, and a difference of two values."""
-
-    factor: float = 1.0
-    value_suffix: str = ""
-    difference_suffix: str = ""
-
-    def value(self, x: float) -> str:
-        return f"{number(x * self.factor)}{self.value_suffix}"
-
-    def difference(self, x: float) -> str:
-        suffix = self.difference_suffix
-        text = number(abs(x) * self.factor)
-        return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
-
-    def limits(self, interval: Interval) -> str:
-        """[low, high] in this unit, without its name."""
-        return f"[{number(interval.low * self.factor)}, {number(interval.high * self.factor)}]"
-
-
-UNITS = {
-    "share": Unit(100, " %", "points"),
-    "points": Unit(1, "", "points"),
-}
-
-
-def unit_named(name: str) -> Unit:
-    """Shares are written as percentages and their differences as points; other units keep their own name."""
-    return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
-
-
-def number(x: float) -> str:
-    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
-    if not math.isfinite(x):
-        return "∞" if x > 0 else "-∞" if x < 0 else "?"
-    if abs(x) >= 1000:
-        return f"{x:,.0f}"
-    if abs(x) >= 1 or x == 0:
-        return f"{x:.1f}"
-    return f"{x:.{min(6, 1 - math.floor(math.log10(abs(x))))}f}"
+from boresight.stats.units import Unit, number, rounded_up, unit_named
 
 
 def prompts_needed(difference: Interval) -> int | None:
@@ -104,11 +61,11 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
     flip = -1 if better == "lower" else 1
     gain = difference.scaled(flip)
     if not gain.excludes_zero:
-        lead = f"{b} and {a} cannot be told apart: {_signed(difference, style)}, n = {difference.n:,}"
+        lead = f"{b} and {a} cannot be told apart: {style.change(difference)}, n = {difference.n:,}"
         return f"{lead}: {what_would_resolve(difference, style)}"
     winner, loser = (b, a) if gain.value > 0 else (a, b)
     shown = gain if gain.value > 0 else gain.scaled(-1)
-    return f"{winner} beats {loser} by {style.difference(shown.value)} {style.limits(shown)}, n = {shown.n:,}"
+    return f"{winner} beats {loser} by {style.lead(shown)}, n = {shown.n:,}"
 
 
 def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
@@ -129,19 +86,8 @@ def what_would_resolve(difference: Interval, style: Unit) -> str:
 def _needs(difference: Interval, style: Unit) -> str:
     needed = prompts_needed(difference)
     if needed is not None:
-        return f"needs about {_rounded(needed):,} prompts"
+        return f"needs about {rounded_up(needed):,} prompts"
     most = max(abs(difference.low), abs(difference.high))
     if not math.isfinite(most):
         return "one prompt says nothing"
     return f"any difference is below {style.difference(most)}"
-
-
-def _signed(difference: Interval, style: Unit) -> str:
-    sign = "+" if difference.value > 0 else "-" if difference.value < 0 else ""
-    return f"{sign}{style.difference(difference.value)} {style.limits(difference)}"
-
-
-def _rounded(n: int) -> int:
-    """Two significant digits, upwards: an estimate must not look exact."""
-    digits = max(0, len(str(n)) - 2)
-    return math.ceil(n / 10**digits) * 10**digits

@@ -13,7 +13,7 @@ from boresight.experiments.study import storage
 from boresight.experiments.study.arms import run_arms
 from boresight.experiments.study.plan import Plan
 from boresight.experiments.sweep.table import time_in_words
-from boresight.reports.csv_tables import pipe_table
+from boresight.reports.tables.files import pipe_table
 
 RECIPES = Path("recipes/study")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,12 @@ from boresight.experiments.study.read import Found, read
 from boresight.experiments.study.results import Compared, compared, headline, mean_of, sentence
 from boresight.experiments.study.storage import START, Study
 from boresight.experiments.sweep.table import time_in_words
-from boresight.reports.comparison_table import Cell, Drawing, draw
-from boresight.reports.csv_tables import pipe_table, plain
-from boresight.reports.headline import signed
 from boresight.reports.page import page, write_page
+from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain
+from boresight.reports.tables.intervals import Cell, cell, text
+from boresight.reports.tables.metrics import Drawing, draw
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 ROLES = {"published": "published", "tuned": "tuned", "other": ""}
 
@@ -41,8 +39,8 @@ class ArmLine:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A group's table."""
+class GroupTable:
+    """The arms of a group and their metrics."""
 
     title: str
     heads: list[str]
@@ -93,7 +91,7 @@ class Contents:
     sentences: list[str]
     notes: list[str]
     comparisons: list[ComparedLine]
-    tables: list[Table]
+    tables: list[GroupTable]
     figures: list[Drawn]
     checks: list[CheckLine]
     setup: list[SetupLine]
@@ -147,7 +145,7 @@ def unfinished(study: Study) -> list[str]:
     return said
 
 
-def table(study: Study, found: Found, group: str) -> Table:
+def table(study: Study, found: Found, group: str) -> GroupTable:
     """A group's arms with what was measured of them; the start model first where it answered."""
     section = study.plan.groups[group]
     lines = []
@@ -159,7 +157,7 @@ def table(study: Study, found: Found, group: str) -> Table:
             cells = [_cell(found, name, metric) for metric in section.metrics]
             done = [seed for seed in arm.seeds if study.finished(ArmRun(name, seed))]
             lines.append(ArmLine(arm.title, ROLES[arm.role], cells, f"{len(done)} of {len(arm.seeds)}"))
-    return Table(section.title, [METRICS[m].label for m in section.metrics], lines, section.about)
+    return GroupTable(section.title, [METRICS[m].label for m in section.metrics], lines, section.about)
 
 
 def _mean(found: Found, arm: str, metric: str) -> OverSeeds | None:
@@ -167,8 +165,8 @@ def _mean(found: Found, arm: str, metric: str) -> OverSeeds | None:
 
 
 def _cell(found: Found, arm: str, metric: str) -> Cell | None:
-    mean, unit = _mean(found, arm, metric), unit_named(METRICS[metric].unit)
-    return mean and Cell(unit.value(mean.mean.value), f"{unit.limits(mean.mean)}, n = {mean.mean.n:,}")
+    mean = _mean(found, arm, metric)
+    return cell(mean and mean.mean, unit_named(METRICS[metric].unit), n=True)
 
 
 def _compared_line(c: Compared) -> ComparedLine:
@@ -176,12 +174,11 @@ def _compared_line(c: Compared) -> ComparedLine:
     if shown is None or c.difference is None:
         return ComparedLine(c.title, metric.label, None, None, "", "", c.verdict)
     unit = unit_named(metric.unit)
-    value = unit.value(shown.value) if c.metric == "win_rate" else signed(shown.value, unit)
     seeds = "1 seed" if c.difference.seeds == 1 else f"{c.difference.seeds} seeds"
     return ComparedLine(
         title=c.title,
         label=metric.label,
-        cell=Cell(value, unit.limits(shown)),
+        cell=cell(shown, unit, signed=c.metric != "win_rate"),
         drawing=draw({"after": shown}, unit, null=metric.even),
         over=f"{seeds}, {shown.n:,} prompts",
         p=f"{c.p:.2g}",
@@ -288,16 +285,13 @@ def markdown(study: Study, told: Contents) -> str:
     """The report without its drawings, for places that show Markdown."""
     parts = [f"# {study.plan.title}\n", f"**{told.headline}**\n", f"{study.plan.about}\n"]
     parts += [f"- {note}" for note in told.notes] + ["## Comparisons\n"]
-    rows = [
-        [c.title, c.label, f"{c.cell.value} {c.cell.limits}" if c.cell else "–", c.over, c.p, c.verdict]
-        for c in told.comparisons
-    ]
+    rows = [[c.title, c.label, text(c.cell), c.over, c.p, c.verdict] for c in told.comparisons]
     parts.append(
         pipe_table(["comparison", "by", "value, 95 % interval", "over", "p (Holm)", "verdict"], rows)
     )
     for each in told.tables:
         parts.append(f"## {each.title}\n")
-        rows = [[a.title, *(_text(cell) for cell in a.cells), a.seeds] for a in each.lines]
+        rows = [[a.title, *map(text, a.cells), a.seeds] for a in each.lines]
         parts += [pipe_table(["arm", *each.heads, "seeds"], rows), f"{each.about}\n" if each.about else ""]
     parts.append("## Curves\n")
     for d in told.figures:
@@ -312,27 +306,20 @@ def markdown(study: Study, told: Contents) -> str:
     return "\n".join(parts)
 
 
-def _text(cell: Cell | None) -> str:
-    return f"{cell.value} {cell.limits}" if cell else "–"
-
-
 def comma_separated(study: Study, found: Found, results: Sequence[Compared]) -> str:
     """Unrounded: a line for every arm and metric, then one for every comparison."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     head = ["kind", "name", "metric", "unit", "value", "low", "high", "prompts", "missing", "seeds", "p"]
-    writer.writerow(head)
-    for arm in [START, *study.plan.arms]:
-        for metric in METRICS:
-            if (mean := _mean(found, arm, metric)) is not None:
-                writer.writerow(["arm", plain(arm), metric, *_numbers(mean.mean, metric, mean.seeds), ""])
-    for c in results:
-        if c.difference and c.shown:
-            numbers = _numbers(c.shown, c.metric, c.difference.seeds)
-            name = plain(f"{' + '.join(c.to)} against {' + '.join(c.of)}")
-            writer.writerow(["comparison", name, c.metric, *numbers, c.p])
-    return stream.getvalue()
+    arms = [
+        ["arm", plain(arm), metric, METRICS[metric].unit, *numbers(mean.mean), mean.seeds, ""]
+        for arm in [START, *study.plan.arms]
+        for metric in METRICS
+        if (mean := _mean(found, arm, metric)) is not None
+    ]
+    return csv_text(head, [*arms, *(_csv_row(c) for c in results if c.difference and c.shown)])
 
 
-def _numbers(i: Any, metric: str, seeds: int) -> list[Any]:
-    return [METRICS[metric].unit, i.value, i.low, i.high, i.n, i.missing, seeds]
+def _csv_row(c: Compared) -> list[Any]:
+    assert c.difference and c.shown
+    name = plain(f"{' + '.join(c.to)} against {' + '.join(c.of)}")
+    unit, seeds = METRICS[c.metric].unit, c.difference.seeds
+    return ["comparison", name, c.metric, unit, *numbers(c.shown), seeds, c.p]

@@ -18,7 +18,7 @@ from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import Comparison
 from boresight.stats.intervals import Interval, Value, holm
 from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_by_prompt, over_seeds
-from boresight.stats.verdict import number, unit_named
+from boresight.stats.units import number, unit_named
 
 ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
@@ -140,15 +140,14 @@ def sentence(c: Compared, titles: Mapping[str, str]) -> str:
     a, b = _together(c.of, titles), _together(c.to, titles)
     if c.shown is None or c.difference is None:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
-    limits, over = unit.limits(c.shown), _over(c.difference)
+    over = _over(c.difference)
     if c.metric == "win_rate":
         said = {"better": "beats", "worse": "loses to", "not resolved": "and"}[c.direction]
         tail = " cannot be told apart" if c.direction == "not resolved" else ""
-        return f"{b} {said} {a}{tail}: win rate {unit.value(c.shown.value)} {limits}, {over}."
-    size = f"{_signed(c.shown.value, unit)} {limits}"
+        return f"{b} {said} {a}{tail}: win rate {unit.estimate(c.shown)}, {over}."
     said = {"better": "is better than", "worse": "is worse than", "not resolved": "and"}[c.direction]
     tail = " cannot be told apart" if c.direction == "not resolved" else ""
-    return f"{b} {said} {a}{tail}: {label} {size}, {over}."
+    return f"{b} {said} {a}{tail}: {label} {unit.change(c.shown)}, {over}."
 
 
 def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
@@ -180,10 +179,6 @@ def _difference(measured: Measured, c: Comparison, metric: str) -> OverSeeds | N
 
 def _rate(balance: float) -> float:
     return (1 + balance) / 2
-
-
-def _signed(x: float, unit) -> str:
-    return ("+" if x > 0 else "-" if x < 0 else "") + unit.difference(x)
 
 
 def _over(d: OverSeeds) -> str:

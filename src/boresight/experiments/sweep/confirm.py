@@ -10,7 +10,7 @@ from boresight.experiments.sweep.recipe import confirm_seeds
 from boresight.experiments.sweep.storage import Sweep, Trial
 from boresight.stats.intervals import Value, holm
 from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 RESOLVED = 0.05
 """Adjusted p-value below which a difference is more than noise."""
@@ -110,13 +110,13 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     over = f"over {gain.seeds} fresh seeds and {interval.n:,} unseen prompts"
     if gain.seeds < 2:
         over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot tell seed noise"
-    size = f"{unit.difference(interval.value)} {unit.limits(interval)}"
+    size = unit.lead(interval)
     p = f"p = {one.p:.2g}"
     if one.p < RESOLVED:
         does = "beats" if one.beats(sweep.recipe.better) else "is worse than"
         if interval.value < 0:
             flipped = interval.scaled(-1)
-            size = f"{unit.difference(flipped.value)} {unit.limits(flipped)}"
+            size = unit.lead(flipped)
         return f"{one.name} {does} the default by {size} {over}, {p}: beyond seed noise."
     sign = "+" if interval.value > 0 else "-" if interval.value < 0 else ""
     return (

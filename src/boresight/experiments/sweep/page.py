@@ -14,12 +14,12 @@ from boresight.experiments.sweep.space import short, value_words
 from boresight.experiments.sweep.storage import Sweep
 from boresight.experiments.sweep.table import Line
 from boresight.reports.charts import Chart
-from boresight.reports.comparison_table import Cell, Drawing, draw
 from boresight.reports.figures import Figure, base_layout, run_colour
-from boresight.reports.headline import signed
 from boresight.reports.page import page, write_page
+from boresight.reports.tables.intervals import Cell, cell
+from boresight.reports.tables.metrics import Drawing, draw
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 BADGES = {True: "better", False: "not-resolved"}
 
@@ -99,12 +99,13 @@ def _lost(found: Sequence[Line]) -> list[str]:
 
 
 def _settings(sweep: Sweep, found: Sequence[Line]) -> list[SettingLine]:
+    unit = unit_named(sweep.recipe.unit)
     drawings = _drawn({str(line.number): line.mean for line in found}, sweep)
     return [
         SettingLine(
             rank=str(line.rank or "–"),
             values=[value_words(value) for value in line.values],
-            cell=_cell(line.mean, sweep),
+            cell=cell(line.mean and line.mean.mean, unit, n=True),
             drawing=drawings.get(str(line.number)),
             trials=table.states_in_words(line),
             time=table.time_in_words(line.seconds),
@@ -119,21 +120,14 @@ def _confirmed(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]
     drawings = _drawn({c.name: c.mean for c in tested}, sweep)
     lines = []
     for c in tested:
-        cell = _cell(c.mean, sweep)
-        assert cell is not None
         badge = ""
         if c.gain is not None:
             badge = BADGES[c.p < 0.05] if c.beats(sweep.recipe.better) or c.p >= 0.05 else "worse"
-        difference = c.gain and Cell(signed(c.gain.mean.value, unit), unit.limits(c.gain.mean))
+        mean, difference = cell(c.mean.mean, unit, n=True), cell(c.gain and c.gain.mean, unit, signed=True)
         spread = unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else "–"
         p = f"{c.p:.2g}" if c.gain else ""
-        lines.append(ConfirmedLine(c.name, cell, drawings.get(c.name), difference, spread, p, badge))
+        lines.append(ConfirmedLine(c.name, mean, drawings.get(c.name), difference, spread, p, badge))
     return lines
-
-
-def _cell(mean: OverSeeds | None, sweep: Sweep) -> Cell | None:
-    unit = unit_named(sweep.recipe.unit)
-    return mean and Cell(unit.value(mean.mean.value), f"{unit.limits(mean.mean)}, n = {mean.mean.n:,}")
 
 
 def _drawn(means: dict[str, OverSeeds | None], sweep: Sweep) -> dict[str, Drawing]:

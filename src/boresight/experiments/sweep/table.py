@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +10,10 @@ from typing import Any
 from boresight.experiments.sweep.confirm import Confirmed, measured_over_seeds, ranking
 from boresight.experiments.sweep.space import short, value_words
 from boresight.experiments.sweep.storage import Sweep, Trial
-from boresight.reports.csv_tables import pipe_table, plain
-from boresight.reports.headline import signed
+from boresight.reports.tables.files import csv_text, pipe_table, plain
+from boresight.reports.tables.intervals import cell, text
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.verdict import number, unit_named
+from boresight.stats.units import number, unit_named
 
 
 @dataclass(frozen=True)
@@ -72,29 +70,15 @@ def time_in_words(seconds: float) -> str:
     return f"{number(seconds / 60)} min" if seconds < 3600 else f"{number(seconds / 3600)} h"
 
 
-def value_with_limits(mean: OverSeeds | None, unit: str) -> str:
-    """A mean with its interval, or a dash."""
-    if mean is None:
-        return "–"
-    style = unit_named(unit)
-    return f"{style.value(mean.mean.value)} {style.limits(mean.mean)}, n = {mean.mean.n:,}"
-
-
-def difference_with_limits(gain: OverSeeds | None, unit: str) -> str:
-    """A signed difference with its interval, or a dash."""
-    style = unit_named(unit)
-    return f"{signed(gain.mean.value, style)} {style.limits(gain.mean)}" if gain else "–"
-
-
 def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], said: Sequence[str]) -> str:
     """The verdict, the confirmation and all settings as Markdown."""
-    metric, unit = sweep.recipe.metric, sweep.recipe.unit
+    metric, unit = sweep.recipe.metric, unit_named(sweep.recipe.unit)
     head = ["rank", *(short(key) for key in sweep.recipe.keys), f"{metric}, selection", "trials", "time", ""]
     rows = [
         [
             str(line.rank or "–"),
             *(value_words(value) for value in line.values),
-            value_with_limits(line.mean, unit),
+            text(cell(line.mean and line.mean.mean, unit, n=True)),
             states_in_words(line),
             time_in_words(line.seconds),
             line.why,
@@ -106,8 +90,8 @@ def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], s
         cells = [
             [
                 c.name,
-                value_with_limits(c.mean, unit),
-                difference_with_limits(c.gain, unit),
+                text(cell(c.mean.mean, unit, n=True)),
+                text(cell(c.gain and c.gain.mean, unit, signed=True)),
                 f"{c.p:.2g}" if c.gain else "",
             ]
             for c in tested
@@ -118,8 +102,6 @@ def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], s
 
 def comma_separated(sweep: Sweep, found: Sequence[Line]) -> str:
     """One line a trial, unrounded."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     head = [
         "stage",
         "setting",
@@ -131,13 +113,13 @@ def comma_separated(sweep: Sweep, found: Sequence[Line]) -> str:
         "attempts",
         "why",
     ]
-    writer.writerow(head)
     from boresight.experiments.sweep.confirm import confirm_trials
 
     ranked = [line.number for line in found]
     search = sorted(
         sweep.search_trials(), key=lambda t: ranked.index(t.setting) if t.setting in ranked else 10**6
     )
+    rows = []
     for trial in [*search, *confirm_trials(sweep)]:
         outcome, setting = sweep.outcome(trial), sweep.setting(trial.setting)
         if outcome is None or setting is None:
@@ -146,5 +128,5 @@ def comma_separated(sweep: Sweep, found: Sequence[Line]) -> str:
         values = [setting.get(key, "") for key in sweep.recipe.keys]
         stage = "confirmation" if trial.confirms else "search"
         told = [outcome.state, outcome.value, outcome.seconds, outcome.attempts, plain(outcome.why)]
-        writer.writerow([stage, number, trial.seed, *values, *told])
-    return stream.getvalue()
+        rows.append([stage, number, trial.seed, *values, *told])
+    return csv_text(head, rows)

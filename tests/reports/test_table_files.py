@@ -2,7 +2,7 @@
 
 import csv
 
-from boresight.reports.csv_tables import Table, TableRow, comma_separated, latex, markdown, write_tables
+from boresight.reports.tables.files import Table, TableRow, comma_separated, latex, markdown, write_tables
 from boresight.stats.intervals import Interval
 
 TABLE = Table(

@@ -6,18 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.reports.headline import direction, signed
+from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric
+from boresight.reports.tables.intervals import Cell, cell, counts
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import Unit, number, unit_named
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value and its limits as text."""
-
-    value: str
-    limits: str
+from boresight.stats.units import Unit, number, unit_named
 
 
 @dataclass(frozen=True)
@@ -68,29 +61,19 @@ def _row(metric: Metric) -> MetricRow:
     unit = unit_named(metric.unit)
     return MetricRow(
         label=metric.label,
-        before=_cell(metric.before, unit),
-        after=_cell(metric.after, unit),
-        difference=_difference(metric.difference, unit),
+        before=cell(metric.before, unit),
+        after=cell(metric.after, unit),
+        difference=cell(metric.difference, unit, signed=True),
         verdict=VERDICTS[direction(metric)] if metric.difference else "",
         n=_counts(metric),
         drawing=draw({"before": metric.before, "after": metric.after}, unit),
     )
 
 
-def _cell(interval: Interval | None, unit: Unit) -> Cell | None:
-    return None if interval is None else Cell(unit.value(interval.value), unit.limits(interval))
-
-
-def _difference(interval: Interval | None, unit: Unit) -> Cell | None:
-    return None if interval is None else Cell(signed(interval.value, unit), unit.limits(interval))
-
-
 def _counts(metric: Metric) -> str:
     """n of the comparison when there is one, and what is missing from it."""
     interval = metric.difference or metric.after or metric.before
-    if interval is None:
-        return ""
-    return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")
+    return "" if interval is None else counts(interval)
 
 
 def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None = None) -> Drawing | None:
@@ -111,7 +94,7 @@ def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None =
         marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
         left=number(low * unit.factor),
         right=number(high * unit.factor),
-        says="; ".join(f"{role} {unit.value(i.value)} {unit.limits(i)}" for role, i in found.items()),
+        says="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
         null=None if null is None else 50.0,
     )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.files import write_text
-from boresight.reports.headline import difference_text
+from boresight.reports.tables.intervals import cell, text
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import unit_named
+from boresight.stats.units import unit_named
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -43,9 +43,10 @@ class Table:
 def write_tables(page: Path, table: Table) -> list[Path]:
     """Write `page` with the endings .md, .csv and .tex; returns their paths."""
     written = []
-    for ending, text in ((".md", markdown(table)), (".csv", comma_separated(table)), (".tex", latex(table))):
+    contents = {".md": markdown(table), ".csv": comma_separated(table), ".tex": latex(table)}
+    for ending, content in contents.items():
         path = page.with_suffix(ending)
-        write_text(path, text)
+        write_text(path, content)
         written.append(path)
     return written
 
@@ -84,34 +85,43 @@ def latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One number a line, unrounded: what a spreadsheet or a script can go on with."""
+    """One number per line, unrounded, for spreadsheets and scripts."""
+    head = [table.head, "column", "unit", "value", "low", "high", "n", "missing"]
+    return csv_text(
+        head,
+        (
+            [plain(row.label), plain(column), row.unit, *numbers(interval)]
+            for row in table.rows
+            for column, interval in zip(table.columns, row.intervals, strict=True)
+            if interval is not None
+        ),
+    )
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file with these lines."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([table.head, "column", "unit", "value", "low", "high", "n", "missing"])
-    for row in table.rows:
-        for column, i in zip(table.columns, row.intervals, strict=True):
-            if i is not None:
-                writer.writerow(
-                    [plain(row.label), plain(column), row.unit, i.value, i.low, i.high, i.n, i.missing]
-                )
+    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     return stream.getvalue()
+
+
+def numbers(interval: Interval) -> list[float]:
+    """Value, limits, n and number of missing prompts, unrounded."""
+    return [interval.value, interval.low, interval.high, interval.n, interval.missing]
 
 
 def _cells(table: Table) -> list[list[str]]:
     differs = [column in table.differences for column in table.columns]
     return [
-        [row.label, *(_text(i, row.unit, d) for i, d in zip(row.intervals, differs, strict=True))]
+        [
+            row.label,
+            *(
+                text(cell(interval, unit_named(row.unit), signed=signed, n=True))
+                for interval, signed in zip(row.intervals, differs, strict=True)
+            ),
+        ]
         for row in table.rows
     ]
-
-
-def _text(interval: Interval | None, unit: str, differs: bool) -> str:
-    if interval is None:
-        return "–"
-    style = unit_named(unit)
-    if differs:
-        return f"{difference_text(interval, style)}, n = {interval.n:,}"
-    return f"{style.value(interval.value)} {style.limits(interval)}, n = {interval.n:,}"
 
 
 def plain(name: str) -> str:

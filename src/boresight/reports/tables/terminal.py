@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rich.table import Table
 
+from boresight.reports.tables.intervals import counts
 from boresight.stats.intervals import Interval
 
 
@@ -37,16 +38,16 @@ def evaluation_table(measured: Sequence[Row]) -> Table:
         size = m.after or m.before
         table.add_row(
             m.label,
-            cell(m.before, m.unit),
-            cell(m.after, m.unit),
-            cell(m.difference, m.unit, signed=True, style=_style(m)),
-            f"{size.n:,}" + (f" ({size.missing:,} missing)" if size.missing else "") if size else "",
+            _cell(m.before, m.unit),
+            _cell(m.after, m.unit),
+            _cell(m.difference, m.unit, signed=True, style=_style(m)),
+            counts(size) if size else "",
         )
     return table
 
 
-def cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> str:
-    """An interval as text; shares in percent."""
+def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> str:
+    """An interval as markup, with fixed digits so that columns align; shares in percent."""
     if interval is None:
         return "-"
     scale, digits = (100, 1) if unit == "share" else (1, 3)

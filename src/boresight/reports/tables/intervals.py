@@ -1,0 +1,61 @@
+"""Cells of tables that hold an interval: a value, its limits, and the number of prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import overload
+
+from boresight.stats.intervals import Interval
+from boresight.stats.units import Unit
+
+NOTHING = "–"
+"""Stands where nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and its limits as text."""
+
+    value: str
+    limits: str
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.limits}"
+
+
+@overload
+def cell(
+    interval: Interval, unit: Unit, *, signed: bool = ..., n: bool = ..., missing: bool = ...
+) -> Cell: ...
+@overload
+def cell(
+    interval: Interval | None, unit: Unit, *, signed: bool = ..., n: bool = ..., missing: bool = ...
+) -> Cell | None: ...
+def cell(
+    interval: Interval | None, unit: Unit, *, signed: bool = False, n: bool = False, missing: bool = False
+) -> Cell | None:
+    """The interval in a unit; None where nothing was measured.
+
+    Args:
+        signed: the interval is a difference; it gets its sign, and a difference of shares is in points.
+        n: add the number of prompts.
+        missing: add the number of missing prompts, if there are any.
+    """
+    if interval is None:
+        return None
+    limits = unit.limits(interval)
+    if n:
+        limits += f", n = {interval.n:,}"
+    if missing and interval.missing:
+        limits += f", {interval.missing:,} missing"
+    return Cell(unit.signed(interval.value) if signed else unit.value(interval.value), limits)
+
+
+def text(found: Cell | None) -> str:
+    """The cell as text, or a dash."""
+    return NOTHING if found is None else str(found)
+
+
+def counts(interval: Interval) -> str:
+    """The number of prompts, and of those that are missing, e.g. 798 (2 missing)."""
+    return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")

@@ -1,0 +1,80 @@
+"""Numbers and intervals as text, in the unit of a metric.
+
+share = unit_named("share")
+share.estimate(interval)        # 62.5 % [40.0, 80.0]
+share.change(difference)        # +4.1 points [1.0, 7.2]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from boresight.stats.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How numbers of one unit are written: a value, and a difference of two values."""
+
+    factor: float = 1.0
+    value_suffix: str = ""
+    difference_suffix: str = ""
+
+    def value(self, x: float) -> str:
+        """A value, e.g. 62.5 %."""
+        return f"{number(x * self.factor)}{self.value_suffix}"
+
+    def difference(self, x: float) -> str:
+        """The size of a difference, e.g. 4.1 points."""
+        suffix = self.difference_suffix
+        text = number(abs(x) * self.factor)
+        return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
+
+    def signed(self, x: float) -> str:
+        """A difference with its sign, e.g. +4.1 points."""
+        return ("+" if x > 0 else "-" if x < 0 else "") + self.difference(x)
+
+    def limits(self, interval: Interval) -> str:
+        """[low, high] without the unit's name."""
+        return f"[{number(interval.low * self.factor)}, {number(interval.high * self.factor)}]"
+
+    def estimate(self, interval: Interval) -> str:
+        """A value with its limits."""
+        return f"{self.value(interval.value)} {self.limits(interval)}"
+
+    def change(self, interval: Interval) -> str:
+        """A difference with its sign and its limits."""
+        return f"{self.signed(interval.value)} {self.limits(interval)}"
+
+    def lead(self, interval: Interval) -> str:
+        """The size of a difference with its limits, for sentences that name the better one."""
+        return f"{self.difference(interval.value)} {self.limits(interval)}"
+
+
+UNITS = {
+    "share": Unit(100, " %", "points"),
+    "points": Unit(1, "", "points"),
+}
+
+
+def unit_named(name: str) -> Unit:
+    """Shares are written as percentages and their differences as points; other units keep their own name."""
+    return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
+
+
+def number(x: float) -> str:
+    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
+    if not math.isfinite(x):
+        return "∞" if x > 0 else "-∞" if x < 0 else "?"
+    if abs(x) >= 1000:
+        return f"{x:,.0f}"
+    if abs(x) >= 1 or x == 0:
+        return f"{x:.1f}"
+    return f"{x:.{min(6, 1 - math.floor(math.log10(abs(x))))}f}"
+
+
+def rounded_up(n: int) -> int:
+    """Two significant digits, upwards: an estimate must not look exact."""
+    digits = max(0, len(str(n)) - 2)
+    return math.ceil(n / 10**digits) * 10**digits

@@ -1,0 +1,29 @@
+"""Numbers and intervals in a unit."""
+
+import math
+
+import pytest
+
+from boresight.stats.intervals import Interval
+from boresight.stats.units import number, rounded_up, unit_named
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(0, "0.0"), (12.34, "12.3"), (1234.5, "1,234"), (0.01234, "0.012"), (-0.5, "-0.50"), (math.inf, "∞")],
+)
+def test_numbers(x, text):
+    assert number(x) == text
+
+
+def test_shares_are_in_percent_and_their_differences_in_points():
+    share, nats = unit_named("share"), unit_named("nats")
+    assert share.estimate(Interval(0.625, 0.4, 0.8, 40)) == "62.5 % [40.0, 80.0]"
+    assert share.change(Interval(-0.041, -0.072, 0.01, 800)) == "-4.1 points [-7.2, 1.0]"
+    assert share.lead(Interval(0.01, -0.01, 0.03, 800)) == "1.0 point [-1.0, 3.0]"
+    assert nats.estimate(Interval(1.5, 1, 2, 9)) == "1.5 nats [1.0, 2.0]"
+    assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
+
+
+def test_estimates_of_n_have_two_digits_and_are_never_too_low():
+    assert [rounded_up(n) for n in (7, 99, 101, 4021, 40_000)] == [7, 99, 110, 4100, 40_000]
