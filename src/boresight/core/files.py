@@ -102,7 +102,7 @@ def create_text(path: Path, text: str) -> bool:
     return True
 
 
-def write_json(path: Path, value: Any, *, indent: int = 1) -> None:
+def write_json(path: Path, value: object, *, indent: int = 1) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -47,7 +46,7 @@ def file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """The value with None for infinity and NaN, which JSON lacks: a limit that is not known is null."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}

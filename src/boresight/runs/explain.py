@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.text import Text
 
 from boresight.checks.forecast import forecast
@@ -47,7 +48,7 @@ class Explanation(Shown):
     outcome: list[str]
     findings: list[Finding]
 
-    def show(self, console: Any) -> None:
+    def show(self, console: Console) -> None:
         """Print the outcome, then the causes in order."""
         console.print(Text(self.name, style="bold"))
         for sentence in self.outcome:

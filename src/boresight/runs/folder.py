@@ -113,11 +113,11 @@ class RunFolder:
             )
 
 
-def _difference(key: str, old: Any, new: Any) -> str:
+def _difference(key: str, old: object, new: object) -> str:
     """`optim.lr (0.01 there, 0.02 here)`; without the values where they are long."""
     values = f" ({_quoted(old)} there, {_quoted(new)} here)"
     return key + values if len(values) <= LONGEST_VALUES else key
 
 
-def _quoted(value: Any) -> str:
+def _quoted(value: object) -> str:
     return "null" if value is None else str(value)

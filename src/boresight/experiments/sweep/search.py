@@ -8,12 +8,16 @@ was killed, it is told before it is asked again.
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import Range, Setting
 from boresight.experiments.sweep.storage import Sweep, Trial
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
 
 NUMBER = "setting"
 """Under this name an Optuna trial knows which setting of the sweep it is."""
@@ -39,7 +43,7 @@ def draw(sweep: Sweep, number: int) -> Setting:
     return drawn
 
 
-def _study(sweep: Sweep, number: int) -> Any:
+def _study(sweep: Sweep, number: int) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -48,7 +52,9 @@ def _study(sweep: Sweep, number: int) -> Any:
     seed = sweep.recipe.seed * 10_000 + number  # a sampler made anew must not draw the same again
     if sweep.recipe.sampler == "tpe":
         startup = min(10, max(2, sweep.recipe.count // 3))
-        sampler: Any = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=startup, constant_liar=True
+        )
     else:
         sampler = optuna.samplers.RandomSampler(seed=seed)
     return optuna.create_study(
@@ -60,7 +66,7 @@ def _study(sweep: Sweep, number: int) -> Any:
     )
 
 
-def _tell(study: Any, sweep: Sweep) -> None:
+def _tell(study: optuna.Study, sweep: Sweep) -> None:
     """Tell Optuna every result it has not heard; a setting with a failed seed has failed."""
     from optuna.trial import TrialState
 
@@ -79,10 +85,10 @@ def _tell(study: Any, sweep: Sweep) -> None:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _distributions(recipe: SweepRecipe) -> dict[str, Any]:
+def _distributions(recipe: SweepRecipe) -> dict[str, BaseDistribution]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    def one(values: list[Any] | Range) -> Any:
+    def one(values: list[Any] | Range) -> BaseDistribution:
         if isinstance(values, list):
             return CategoricalDistribution(values)
         if values.integer:

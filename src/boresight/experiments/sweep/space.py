@@ -63,7 +63,7 @@ def _is_value(mapping: Mapping[str, Any]) -> bool:
     return not mapping or "low" in mapping
 
 
-def number(value: Any) -> Any:
+def number(value: object) -> object:
     """`1e-7` is text to YAML, which wants `1.0e-7`; here it is the number that was meant."""
     if isinstance(value, list):
         return [number(item) for item in value]
@@ -87,6 +87,6 @@ def short(key: str) -> str:
     return key.rsplit(".", 1)[-1]
 
 
-def value_words(value: Any) -> str:
+def value_words(value: object) -> str:
     """Numbers with four digits, everything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
