@@ -14,6 +14,7 @@ from boresight.core.files import (
     atomic_file,
     atomic_folder,
     create_text,
+    read_json,
     read_jsonl,
     remove_leftovers,
     write_json,
@@ -48,6 +49,7 @@ def test_a_file_is_created_whole_and_once(tmp_path):
 def test_json_keeps_its_bytes(tmp_path):
     write_json(tmp_path / "a.json", {"ü": [1, None]})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "ü": [\n  1,\n  null\n ]\n}\n'
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
     write_json(tmp_path / "a.json", {"a": 1}, indent=2)
     assert (tmp_path / "a.json").read_text() == '{\n  "a": 1\n}\n'
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
-from boresight.core.files import write_text
+from boresight.core.files import read_json, write_text
 from boresight.data.reading.files import sha256
 from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
@@ -57,7 +57,7 @@ def local_files(recipe: Recipe) -> list[Path]:
 def read(key: str) -> Looked | None:
     """What was kept under `key`; None when there is nothing, or nothing that can be read."""
     try:
-        raw = json.loads(_file(key).read_text(encoding="utf-8"))
+        raw = read_json(_file(key))
         return Looked([from_dict(found) for found in raw.pop("findings")], **raw)
     except (OSError, ValueError, KeyError, TypeError):
         return None

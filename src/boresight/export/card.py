@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import yaml
 
+from boresight.core.files import read_json
 from boresight.models.load import embedded_in
 from boresight.reports.facts import environment, facts
 from boresight.reports.read_run import RunData, read_run
@@ -89,7 +89,7 @@ def _metric_row(row: MetricRow) -> list[str]:
 def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Heading, language and code of every way to load the folder that holds for it."""
     if plan.form == "adapter":
-        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = read_json(folder / "adapter_config.json")
         yield from _adapter_usage(base["base_model_name_or_path"])
     elif plan.head == "score":
         yield "With transformers:", "python", USE_SCORE

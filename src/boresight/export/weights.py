@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_json
+from boresight.core.files import read_json, write_json
 from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -94,7 +93,7 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
     for name in ("adapter_model.safetensors", "generation_config.json"):
         if (plan.model / name).is_file():
             shutil.copyfile(plan.model / name, folder / name)
-    settings = json.loads((plan.model / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_json(plan.model / "adapter_config.json")
     settings["base_model_name_or_path"] = base_of(plan)
     write_json(folder / "adapter_config.json", settings, indent=2)
     write_tokenizer(load_tokenizer(str(plan.model)), folder)
@@ -108,7 +107,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     for private in ("is_local", "local_files_only"):
         settings.pop(private, None)
     if settings.get("tokenizer_class") == "TokenizersBackend":
@@ -123,7 +122,7 @@ def state_old_names(path: Path) -> None:
 
     A reader that knows `rope_theta` alone would take its own default in silence, and answer nonsense.
     """
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     if "dtype" in settings:
         settings["torch_dtype"] = settings["dtype"]
     rope = settings.get("rope_parameters")

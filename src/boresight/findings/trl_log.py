@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.files import read_json
 
 NAMES = {
     "loss": "loss",
@@ -46,7 +46,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[Line
         UserError: the file is no JSON object with a `log_history`.
     """
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = read_json(file)
         history = [entry for entry in raw["log_history"] if isinstance(entry.get("step"), int)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
+from boresight.core.files import read_json
 from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -162,7 +162,7 @@ def _base_of(adapter: Path) -> str:
 
     An embedded model's cache folder differs between machines, so it is known by the folder's name.
     """
-    base = json.loads((adapter / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
     if not base:
         raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
     return str(base) if Path(base).is_dir() else embedded_in(base) or str(base)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import write_json
+from boresight.core.files import read_json, write_json
 from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import DatasetCache, Prepared, prepare
@@ -189,7 +188,7 @@ def write_start(task: Task, asked: Sequence[Prompt], console: Console) -> dict[s
 
 def read_start(folder: Path) -> dict[str, Any]:
     """What `write_start` kept."""
-    start: dict[str, Any] = json.loads((folder / "start.json").read_text(encoding="utf-8"))
+    start: dict[str, Any] = read_json(folder / "start.json")
     return start
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import write_json
+from boresight.core.files import read_json, write_json
 from boresight.core.lock import FileLock
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
@@ -137,7 +137,7 @@ class TrainingFolder(RunFolder):
         Raises:
             UserError: the run had other data; names the difference.
         """
-        old = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
+        old = read_json(self.path / "data.json")
         self._refuse_differences("data", old, json.loads(json.dumps(data)))
         step = step_of(checkpoint)
         rewind(self.path, step)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from boresight.core.files import atomic_folder
+from boresight.core.files import atomic_folder, read_json
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.lora import has_adapters
@@ -61,7 +61,7 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
             for name in ("exp_avg", "exp_avg_sq", "step")
         }
     random_state.restore(tensors)
-    progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    progress: dict[str, Any] = read_json(folder / "state.json")
     return progress
 
 
@@ -95,7 +95,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _is_sound(folder: Path) -> bool:
     try:
-        saved = json.loads((folder / "state.json").read_text())["sha256"]
+        saved = read_json(folder / "state.json")["sha256"]
     except (OSError, ValueError, KeyError):
         return False
     return bool(saved == _hashes(folder))

@@ -27,7 +27,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from boresight.core.files import flush_to_disk, replace_folder
+from boresight.core.files import flush_to_disk, read_json, replace_folder
 from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
@@ -67,7 +67,7 @@ def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) 
 
     The random state is not kept: with several processes dropout is seeded by the step.
     """
-    progress: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    progress: dict[str, Any] = read_json(folder / "state.json")
     in_parts = is_sharded_checkpoint(folder)
     moments = {
         f"{index}.{name}": torch.zeros_like(parameter)
