@@ -355,6 +355,20 @@ def run_recipe(text, folder, resume=False):
     return collectives.rank()
 
 
+def run_and_count(text, folder):
+    """As `run_recipe`; how often this process read the data file and rendered each of the rows."""
+    from boresight.data import tokenize
+    from boresight.data.reading import files
+
+    read, rendered = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        records, render = files.records, tokenize.render
+        patch.setattr(files, "records", lambda *a: read.append(1) or records(*a))
+        patch.setattr(tokenize, "render", lambda *a: rendered.append(a[1].id) or render(*a))
+        run_recipe(text, folder)
+    return len(read), len(rendered), len(set(rendered))
+
+
 def run_and_die(text, folder, number, step):
     """As `run_recipe`, but process `number` is killed when it asks for the rows of `step`."""
     from boresight.training.build import OfflineBatches
@@ -392,6 +406,12 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, paralle
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in (tmp_path / "one").iterdir()}
     assert json.loads((tmp_path / "two/environment.json").read_text())["processes"] == 2
+
+
+def test_each_process_reads_and_tokenizes_once(tmp_path, pair):
+    """The first one checks the 24 pairs besides, of which training takes what it has read."""
+    text = recipe_of(tmp_path, train={"steps": 1})
+    assert pair.run(run_and_count, text, tmp_path / "run") == [(1, 24, 24)] * 2
 
 
 @pytest.mark.slow
