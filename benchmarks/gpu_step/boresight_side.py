@@ -18,14 +18,13 @@ import torch
 from preference.boresight_side import InOrder
 from rich.console import Console
 
-from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.reference.frozen import Reference, frozen_copy, live_reference, store_reference
-from boresight.training.forward import KINDS, Kind
+from boresight.training.forward import Kind, kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task, train
 from gpu_step.cases import reward
@@ -41,10 +40,8 @@ def main() -> None:
     policy = load_model(job["model"], device=job["device"])
     if recipe.model.lora is not None:
         policy = attach(policy, recipe.model.lora, seed=0)
-    method = methods.get(job["method"])
-    kind = KINDS[method.Input]
     rows = [row_of(i, row) for i, row in enumerate(job["rows"])]
-    reference = reference_of(recipe, kind, policy, rows)
+    reference = reference_of(recipe, kind_of(recipe), policy, rows)
     clock = Clock(job["device"], job["warm"], job["steps"])
     with tempfile.TemporaryDirectory() as out:
         folder = Path(out)
@@ -53,8 +50,6 @@ def main() -> None:
             train(
                 Task(
                     recipe=recipe,
-                    method=method,
-                    kind=kind,
                     policy=policy,
                     tokenizer=None,
                     reference=reference,

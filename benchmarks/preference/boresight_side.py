@@ -23,13 +23,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from boresight import methods  # noqa: E402
 from boresight.config.recipe import Recipe  # noqa: E402
 from boresight.data.rows import Completion, Row  # noqa: E402
 from boresight.models.load import load_model, load_tokenizer  # noqa: E402
 from boresight.models.lora import attach  # noqa: E402
 from boresight.models.reference.frozen import store_reference  # noqa: E402
-from boresight.training.forward import KINDS  # noqa: E402
 from boresight.training.logging.logger import Tracker, peak_memory_gb  # noqa: E402
 from boresight.training.loop import Batch, Task, train  # noqa: E402
 
@@ -68,8 +66,6 @@ def main() -> None:
             train(
                 Task(
                     recipe=recipe,
-                    method=methods.get("dpo"),
-                    kind=KINDS[methods.get("dpo").Input],
                     policy=policy,
                     tokenizer=load_tokenizer(job["tokenizer"]),
                     reference=reference,

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from boresight import methods
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
 from boresight.data.batching import plan
 from boresight.data.rows import Completion, Row
 from boresight.models.reference.frozen import store_reference
 from boresight.training.build import OfflineBatches
-from boresight.training.forward import KINDS
+from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -64,8 +63,7 @@ def make_task(
     for setting in settings:
         apply_override(raw, setting)
     recipe = Recipe.parse(raw)
-    chosen = methods.get(method)
-    kind = KINDS[chosen.Input]
+    kind = kind_of(recipe)
     data = random_rows(rows, completions_of(kind))
     policy = policy or tiny_model(dtype=dtype)
     steps = recipe.train.steps or 1
@@ -73,8 +71,6 @@ def make_task(
     run.mkdir(parents=True, exist_ok=True)
     return Task(
         recipe=recipe,
-        method=chosen,
-        kind=kind,
         policy=policy,
         tokenizer=tiny_tokenizer(),
         reference=store_reference(policy, data, 10_000) if kind.needs_reference else None,

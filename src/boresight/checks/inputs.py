@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
-from boresight import methods
 from boresight.checks.data.examples import SAMPLE, Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
@@ -28,7 +27,7 @@ from boresight.methods.published import PUBLISHED
 from boresight.models.load import load_tokenizer, locate
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
-from boresight.training.forward import KINDS, Kind
+from boresight.training.forward import kind_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,11 +54,6 @@ class Missing:
         except Exception as problem:  # a check that breaks must not stop a run that would work
             self.why[part] = named_first_line(problem)
         return None
-
-
-def kind_of(recipe: Recipe) -> Kind:
-    """What the recipe's method eats."""
-    return KINDS[methods.get(recipe.method_name).Input]
 
 
 def read_examples(data: Dataset) -> Examples:

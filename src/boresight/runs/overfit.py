@@ -18,7 +18,7 @@ from rich.console import Console
 from boresight import methods
 from boresight.checks.data import tokens
 from boresight.checks.forecast.calibration import SMALLEST_MODEL
-from boresight.checks.inputs import kind_of, make_tokenizer, make_tokens
+from boresight.checks.inputs import make_tokenizer, make_tokens
 from boresight.checks.run import initial_loss
 from boresight.checks.run.initial_loss import FirstStep
 from boresight.config.recipe import Recipe
@@ -30,10 +30,11 @@ from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
 from boresight.models.reference.frozen import Reference, store_reference
 from boresight.runs.preflight import wiring
-from boresight.training.forward import Kind
+from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task, accumulate, evaluate_rows
 from boresight.training.optim import divide_and_clip, make_optimizer
+from boresight.training.policy import load_policy, seed_everything
 
 PASSING = 0.95
 PASSING_SHARE = 0.5
@@ -79,8 +80,6 @@ def overfit(recipe: Recipe, count: int, console: Console) -> Outcome:
     Raises:
         UserError: the method learns from answers it samples, or data or model cannot be read.
     """
-    from boresight.runs.train import load_policy, seed_everything
-
     kind = kind_of(recipe)
     if kind.online:
         raise UserError(f"--overfit: {recipe.method_name} samples its answers, there are no rows to learn.")
@@ -214,14 +213,10 @@ def say(outcome: Outcome, console: Console) -> None:
 
 
 def _task(start: Start, folder: Path) -> Task:
-    chosen = methods.get(start.recipe.method_name)
-    kind: Kind = kind_of(start.recipe)
     optim = start.recipe.optim.model_copy(update={"lr": _rate(start), "weight_decay": 0.0})
     train = start.recipe.train.model_copy(update={"batch": BATCH})
     return Task(
         recipe=start.recipe.model_copy(update={"optim": optim, "train": train}),
-        method=chosen,
-        kind=kind,
         policy=start.policy,
         tokenizer=start.tokenizer,
         reference=start.reference,

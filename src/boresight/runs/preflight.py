@@ -27,7 +27,7 @@ from boresight.checks.data.examples import Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast
-from boresight.checks.inputs import Missing, kind_of
+from boresight.checks.inputs import Missing
 from boresight.checks.run import machine, method, model, reward
 from boresight.checks.run.machine import Load
 from boresight.checks.run.method import Setting
@@ -42,6 +42,7 @@ from boresight.findings.printing import STYLES, print_findings
 from boresight.runs.forecast_table import forecast_table
 from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import plan_of
+from boresight.training.forward import kind_of
 
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""

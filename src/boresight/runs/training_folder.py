@@ -40,6 +40,8 @@ class TrainingFolder(RunFolder):
 
     def __init__(self, path: Path, claimed: bool = False) -> None:
         super().__init__(path, noun="run", section="method")
+        self.data, self.start, self.end = path / "data.json", path / "start.json", path / "end.json"
+        self.evaluation, self.report = path / "evaluation.json", path / "report.html"
         self._claimed = claimed
         self._lock = FileLock(self.recipe_file, optional=True)
 
@@ -65,19 +67,14 @@ class TrainingFolder(RunFolder):
             )
 
     @property
-    def report(self) -> Path:
-        """Path of the page."""
-        return self.path / "report.html"
-
-    @property
     def finished(self) -> bool:
         """Whether the run has been evaluated, which is its last step but for the page."""
-        return (self.path / "evaluation.json").is_file()
+        return self.evaluation.is_file()
 
     @property
     def resumable(self) -> bool:
         """Whether an unfinished run has come as far as its first checkpoint."""
-        return (self.path / "start.json").is_file() and latest_sound(self.path) is not None
+        return self.start.is_file() and latest_sound(self.path) is not None
 
     def clear(self) -> None:
         """Delete the folder. Raises `UserError` if another process is training in it."""
@@ -127,7 +124,7 @@ class TrainingFolder(RunFolder):
         """
         self.begin(recipe.to_dict())
         self.lock()
-        write_json(self.path / "data.json", data)
+        write_json(self.data, data)
         self.write_environment()
         write_findings(self.path, findings)
 
@@ -137,7 +134,7 @@ class TrainingFolder(RunFolder):
         Raises:
             UserError: the run had other data; names the difference.
         """
-        old = read_json(self.path / "data.json")
+        old = read_json(self.data)
         self._refuse_differences("data", old, json.loads(json.dumps(data)))
         step = step_of(checkpoint)
         rewind(self.path, step)

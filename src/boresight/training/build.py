@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,25 +25,16 @@ from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import Reference, StoredReference, frozen_copy, live_reference
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
-from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
-from boresight.training.forward import Kind
-from boresight.training.loop import Batch, Batches
-from boresight.training.probes.kl import KLProbe
+from boresight.training.forward import Kind, kind_of
+from boresight.training.loop import Batch, Batches, Task
+from boresight.training.probes.generations import answer_probe
+from boresight.training.probes.held_out_reward import held_out_reward
+from boresight.training.probes.kl import kl_probe
 from boresight.training.rollouts.importance import ImportanceGate
 from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts
 from boresight.training.rollouts.sampling import Sampler, policy_sampler
 from boresight.training.rollouts.vllm import VllmRollouts
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Batches to train on, rows and probes to measure with, and the reference both compare against."""
-
-    batches: Batches
-    eval_rows: Sequence[Row]
-    reference: Reference | None
-    probes: Sequence[Callable[[int], ByRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +64,52 @@ def plan_of(recipe: Recipe, rows: int) -> Plan:
     return plan(rows, train.batch, epochs=train.epochs, steps=train.steps, seed=train.seed)
 
 
-def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Console) -> Parts:
-    """Given answers: the reference is computed once, now, for every row that will be looked at."""
+def build_task(
+    recipe: Recipe,
+    policy: Any,
+    tokenizer: Any,
+    data: Prepared,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    console: Console,
+) -> Task:
+    """The run of a recipe: batches, reference and probes for a loaded policy and its data.
+
+    Args:
+        prompts: held-out prompts, of which probes take some.
+        folder: the run folder, which need not exist yet.
+
+    Raises:
+        UserError: a reward is missing or cannot be loaded, or a sampling server cannot be reached.
+    """
+    kind, rewards = kind_of(recipe), rewards_of(recipe)
+    if kind.online:
+        eval_rows: Sequence[Row] = []
+        batches, reference = online(recipe, kind, policy, tokenizer, data, rewards)
+    else:
+        eval_rows = data.eval.rows
+        batches, reference = offline(recipe, kind, policy, data, console)
+    probes = [
+        *kl_probe(recipe, kind, policy, eval_rows),
+        *held_out_reward(recipe, policy, tokenizer, prompts, rewards, console),
+        *answer_probe(recipe, policy, tokenizer, prompts, folder),
+    ]
+    return Task(
+        recipe=recipe,
+        policy=policy,
+        tokenizer=tokenizer,
+        reference=reference,
+        batches=batches,
+        eval_rows=eval_rows,
+        run=folder,
+        probes=probes,
+    )
+
+
+def offline(
+    recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Console
+) -> tuple[Batches, Reference | None]:
+    """Batches of given answers. The reference is computed once, now, for every row that will be used."""
     batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
@@ -84,10 +120,7 @@ def offline(recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Co
             own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, advance)
         console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
         reference = _of_all(own)
-    probes = []
-    if kind.needs_reference and recipe.evaluate.kl_rows and data.eval.rows:
-        probes.append(KLProbe(policy, data.eval.rows[: recipe.evaluate.kl_rows]))
-    return Parts(batches, data.eval.rows, reference, probes)
+    return batches, reference
 
 
 def _of_all(own: StoredReference) -> StoredReference:
@@ -103,8 +136,8 @@ def rewards_of(recipe: Recipe) -> RewardSum | None:
 
 def online(
     recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, rewards: RewardSum | None
-) -> Parts:
-    """Sampled completions: rewards, and samplers for the policy and the reference.
+) -> tuple[Batches, Reference | None]:
+    """Batches of sampled completions, and the reference that samples or scores them.
 
     Raises:
         UserError: the recipe names no reward.
@@ -128,7 +161,7 @@ def online(
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
-    return Parts(batches, [], reference, [])
+    return batches, reference
 
 
 def _batches(

@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from boresight import methods
+from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.methods.inputs import (
     GroupLogps,
@@ -156,6 +158,11 @@ KINDS: dict[type[LossInput], Kind] = {
         data="prompt", needs_reference=True, build=_group, unmoved=_unmoved_group, samples="group"
     ),
 }
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """Kind of the inputs of the recipe's method."""
+    return KINDS[methods.get(recipe.method_name).Input]
 
 
 def at_reference(x: LossInput) -> LossInput:

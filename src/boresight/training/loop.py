@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
+from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted, listening
@@ -32,7 +33,7 @@ from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.distributed import collectives, replicas
-from boresight.training.forward import Kind
+from boresight.training.forward import Kind, kind_of
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import Tracker, peak_memory_gb
 from boresight.training.metrics import Gathered
@@ -62,20 +63,24 @@ class Batches(Protocol):
 
 @dataclass(slots=True)
 class Task:
-    """Everything one run needs, assembled."""
+    """One run in memory: what is trained, on which batches, how it is measured, and where it is written."""
 
     recipe: Recipe
-    method: Method
-    kind: Kind
     policy: Any
     tokenizer: Any
     reference: Reference | None
     batches: Batches
     eval_rows: Sequence[Row]
     run: Path
-    tracker: Tracker
     probes: Sequence[Callable[[int], ByRow]] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
+    tracker: Tracker | collectives.Silent = field(default_factory=collectives.Silent)
+    """Takes the metrics; silent until a run folder is there for them."""
+    method: Method = field(init=False)
+    kind: Kind = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.method, self.kind = methods.get(self.recipe.method_name), kind_of(self.recipe)
 
     @property
     def temperature(self) -> float:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt, prompt_of
 from boresight.data.reading.split import read_split
@@ -22,6 +21,7 @@ from boresight.experiments.study.results import by_prompt
 from boresight.experiments.study.storage import START, Study
 from boresight.scorers.judges import checks
 from boresight.tasks.constraints.constraint import words
+from boresight.training.forward import kind_of
 
 
 @dataclass(frozen=True)

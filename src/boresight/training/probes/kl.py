@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off
+from boresight.training.forward import Kind
 
 POSITIONS_PER_ROW = 16
 """With 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
@@ -43,6 +45,12 @@ class KLProbe:
             kl[row.id] = float((policy.exp() * (policy - reference)).sum(-1).mean())
         self._policy.train(training)
         return {"kl_per_token": kl}
+
+
+def kl_probe(recipe: Recipe, kind: Kind, policy: Any, rows: Sequence[Row]) -> list[KLProbe]:
+    """The probe on `evaluate.kl_rows` of the rows; none for methods without a reference."""
+    rows = rows[: recipe.evaluate.kl_rows]
+    return [KLProbe(policy, rows)] if kind.needs_reference and rows else []
 
 
 def _log_distributions(model: Any, row: Row) -> Tensor:

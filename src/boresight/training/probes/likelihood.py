@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from boresight.core.schema import Message, Preference
+from boresight.core.schema import Message, Preference, Prompt
 from boresight.data.batching import micro_batches
 from boresight.data.chat import encode_preference
 from boresight.data.rows import Row
@@ -27,8 +27,7 @@ LABEL = "log-likelihood of answers under the start model, per token"
 def under_start_model(
     policy: Any,
     tokenizer: Any,
-    ids: Sequence[str],
-    prompts: Sequence[Sequence[Message]],
+    prompts: Sequence[Prompt],
     before: Sequence[str],
     after: Sequence[str],
 ) -> list[Measured]:
@@ -36,13 +35,14 @@ def under_start_model(
 
     A policy with adapters still holds its start model. One trained whole does not.
     """
-    if not ids or not has_adapters(policy):
+    if not prompts or not has_adapters(policy):
         return []
+    turns = [prompt.prompt for prompt in prompts]
     with adapters_off(policy):
-        old, new = (logps_per_token(policy, tokenizer, prompts, answers) for answers in (before, after))
+        old, new = (logps_per_token(policy, tokenizer, turns, answers) for answers in (before, after))
 
     def by_id(values: list[float | None]) -> dict[str, float]:
-        return {id: value for id, value in zip(ids, values, strict=True) if value is not None}
+        return {p.id: value for p, value in zip(prompts, values, strict=True) if value is not None}
 
     return [measure("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
 

@@ -1,0 +1,82 @@
+"""The model that a run trains: load it, spread it over processes, describe it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.prepare import Prepared
+from boresight.data.stop_tokens import wire_stop_tokens
+from boresight.models import lora
+from boresight.models.load import load_model
+from boresight.models.lora import attach
+from boresight.models.reward import load_reward_model, wire_pad_token
+from boresight.models.sharding import fits
+from boresight.training import activations
+from boresight.training.build import plan_of
+from boresight.training.distributed import collectives
+from boresight.training.forward import Kind
+from boresight.training.optim import learning_rate_sum
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator a run may draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
+    """The model to train: fp32 master weights, adapters attached, stop tokens wired."""
+    if kind.head == "score":
+        policy = load_reward_model(recipe.model.name, device=recipe.model.device, seed=recipe.train.seed)
+        wire_pad_token(policy, tokenizer)
+    else:
+        policy = load_model(recipe.model.name, device=recipe.model.device)
+        wire_stop_tokens(policy, tokenizer)
+    if recipe.model.lora is not None:
+        task: lora.Task = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
+        policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
+    return policy
+
+
+def wants_shards(recipe: Recipe, kind: Kind, policy: Any) -> bool:
+    """Whether the weights are to be spread over the processes of this run.
+
+    Raises:
+        UserError: a reward model is to be spread, which it cannot.
+    """
+    parallel = recipe.train.parallel
+    if collectives.world() == 1 or parallel == "ddp":
+        return False
+    if kind.head == "score" and parallel == "fsdp":
+        raise UserError("train.parallel: fsdp cannot train a reward model; set train.parallel=ddp.")
+    return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
+
+
+def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> None:
+    """Say what will run, in numbers that decide whether it can work."""
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in policy.parameters())
+    steps = plan_of(recipe, len(data.train.rows)).steps
+    how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
+    console.print(
+        f"{recipe.method_name} on {recipe.model.name}: {how}, "
+        f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters; "
+        f"{len(data.train.rows):,} training rows, {len(data.eval.rows):,} held out; "
+        f"{steps} steps of {recipe.train.batch}; learning rates sum to "
+        f"{learning_rate_sum(steps, recipe.optim):.2e}",
+        highlight=False,
+    )
+
+
+def choose_activations(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> None:
+    """Keep activations or recompute them, as the recipe or an estimate says, and print the choice."""
+    longest = max((row.tokens for row in data.train.rows), default=0)
+    console.print(str(activations.settle(recipe, policy, longest)), highlight=False)
