@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -46,7 +47,7 @@ def file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def finite(value: object) -> object:
+def finite(value: Any) -> Any:
     """The value with None for infinity and NaN, which JSON lacks: a limit that is not known is null."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}

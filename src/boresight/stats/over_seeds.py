@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from scipy import stats as sps
@@ -17,6 +18,7 @@ from boresight.core.errors import UserError
 from boresight.stats.intervals import Interval, Value
 
 
+@final  # without subclasses, `mean and mean.mean` is an interval or None to a type checker
 @dataclass(frozen=True)
 class OverSeeds:
     """A mean over seeds and prompts. `n` of the interval counts prompts.

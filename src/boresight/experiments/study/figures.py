@@ -7,7 +7,7 @@ their values itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,9 @@ from boresight.experiments.study.plan import ArmRun, Figure, Plan, arm_runs
 from boresight.experiments.study.storage import Study
 from boresight.reports.figures import points
 from boresight.reports.read_run import read_run
+
+Scale = Callable[[float], float]
+"""From a step or a value to a place on the drawing."""
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 220, 52, 10, 12, 26
 COLOURS = {
@@ -171,7 +174,7 @@ def _with_air(low: float, high: float) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _axes(low: float, high: float, last: int, across, down) -> str:
+def _axes(low: float, high: float, last: int, across: Scale, down: Scale) -> str:
     parts = []
     marks = ticks(low, high)
     digits = _digits(marks)
@@ -195,7 +198,9 @@ def _rule(y: float, colour: str, more: str = "") -> str:
     return f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" style="stroke:{colour}" fill="none" {more}/>'
 
 
-def _path(x, y, colour: str, across, down, opacity: float = 1.0) -> str:
+def _path(
+    x: Sequence[float], y: Sequence[float], colour: str, across: Scale, down: Scale, opacity: float = 1.0
+) -> str:
     dots = " ".join(f"{across(a):.1f},{down(b):.1f}" for a, b in zip(x, y, strict=True))
     style = f"stroke:var(--{colour});stroke-width:2;opacity:{opacity:g}"
     return f'<polyline points="{dots}" style="{style}" fill="none" stroke-linejoin="round"/>'

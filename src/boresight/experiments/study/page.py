@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from boresight.core.files import write_text
+from boresight.core.schema import Prompt
 from boresight.experiments.study import preflight, storage
 from boresight.experiments.study.figures import Drawn, drawn, standalone
 from boresight.experiments.study.metrics import METRICS
@@ -263,7 +264,7 @@ def shown_answers(study: Study, found: Found) -> tuple[list[dict[str, Any]], lis
     if not systems:
         return [], []
 
-    def checks(prompt: Any, answer: str | None) -> dict[str, bool]:
+    def checks(prompt: Prompt, answer: str | None) -> dict[str, bool]:
         return check_answer(prompt.meta, answer) if answer is not None and checkable(prompt.meta) else {}
 
     samples = []

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt, prompt_of
@@ -37,7 +36,8 @@ class Found:
 def read(study: Study) -> Found:
     """Everything that finished arms have measured."""
     prompts = held_out_prompts(study) if study.plan.answers else []
-    measured: Any = defaultdict(lambda: defaultdict(dict))
+    measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
+    measured = defaultdict(lambda: defaultdict(dict))
     answers, rows = {}, Rows()
     for run in filter(study.finished, arm_runs(study.plan)):
         of_row = rows.prompts(study.recipe(run))

@@ -72,7 +72,7 @@ class Compared:
         return "better" if rose == (METRICS[self.metric].better == "higher") else "worse"
 
 
-def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, Value]:
+def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, float]:
     """Means over the rows of each prompt; a row that `prompt_of` does not know stands for itself."""
     groups: dict[str, list[float]] = defaultdict(list)
     for row, value in values.items():

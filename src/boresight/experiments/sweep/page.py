@@ -14,7 +14,7 @@ from boresight.experiments.sweep.space import short, value_words
 from boresight.experiments.sweep.storage import Sweep
 from boresight.experiments.sweep.table import Line
 from boresight.reports.charts import Chart
-from boresight.reports.figures import Figure, base_layout, run_colour
+from boresight.reports.figures import Figure, Trace, base_layout, run_colour
 from boresight.reports.page import page, write_page
 from boresight.reports.tables.intervals import Cell, cell
 from boresight.reports.tables.metrics import Drawing, draw
@@ -178,7 +178,8 @@ def against_keys(sweep: Sweep, found: Sequence[Line]) -> list[Figure]:
 def curves(sweep: Sweep, found: Sequence[Line], most: int = 6) -> list[Figure]:
     """The held-out curves of the best settings, and of those that were pruned, by training rows."""
     chosen = [line for line in found if line.rank or line.states.get("pruned")][:most]
-    data, legend = [], []
+    data: list[Trace] = []
+    legend: list[dict[str, str]] = []
     for number, line in enumerate(chosen, start=1):
         label, colour = sweep.words(line.number), run_colour(number)
         for trial in [t for t in sweep.search_trials() if t.setting == line.number]:

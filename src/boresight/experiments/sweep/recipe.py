@@ -174,7 +174,7 @@ def confirm_seeds(sweep: SweepRecipe) -> list[int]:
     return list(range(sweep.confirm.first_seed, sweep.confirm.first_seed + sweep.confirm.seeds))
 
 
-def _example(values: list[Any] | Range) -> Any:
+def _example(values: list[Any] | Range) -> object:
     if isinstance(values, list):
         return values[0]
     return int(values.low) if values.integer else values.low

@@ -41,7 +41,7 @@ def lines(sweep: Sweep) -> list[Line]:
 def _line(sweep: Sweep, number: int, rank: int | None) -> Line:
     trials = [Trial(number, seed) for seed in sweep.recipe.seeds]
     outcomes = {trial: outcome for trial in trials if (outcome := sweep.outcome(trial))}
-    states = Counter(outcome.state for outcome in outcomes.values())
+    states: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     states["waiting"] = len(trials) - len(outcomes)
     reasons = dict.fromkeys(outcome.why for outcome in outcomes.values() if outcome.why)
     setting = sweep.setting(number) or {}
