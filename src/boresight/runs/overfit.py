@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -25,14 +24,16 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
+from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, ranked, run_checks
 from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
+from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference, store_reference
 from boresight.runs.preflight import wiring
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
-from boresight.training.loop import Task, accumulate, evaluate_rows
+from boresight.training.loop import Batch, Task, accumulate, evaluate_rows
 from boresight.training.optim import divide_and_clip, make_optimizer
 from boresight.training.policy import load_policy, seed_everything
 
@@ -52,8 +53,8 @@ class Start:
     """What is learnt by heart, and with what. `reference` is None for methods without one."""
 
     recipe: Recipe
-    policy: Any
-    tokenizer: Any
+    policy: Policy
+    tokenizer: Tokenizer
     rows: Sequence[Row]
     reference: Reference | None
 
@@ -233,7 +234,7 @@ class _Steps:
 
     steps: int = MOST_STEPS
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> Batch:
         raise NotImplementedError
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -37,8 +36,10 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Shown
 from boresight.data.prepare import DatasetCache
+from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
+from boresight.models.policy import Policy
 from boresight.runs.forecast_table import forecast_table
 from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import plan_of
@@ -104,7 +105,7 @@ def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache
     size = at_hand.size_of(recipe, skeleton)
     steps = steps_of(recipe, looked.rows)
     found = list(looked.findings)
-    if skeleton is not None:
+    if skeleton is not None and tokenizer is not None:
         found += run_checks(model, wiring(recipe, skeleton, tokenizer))
     chosen = methods.get(recipe.method_name)
     found += run_checks(method, Setting(recipe, chosen, looked.answer_tokens, steps))
@@ -140,7 +141,7 @@ def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | N
     return report.findings
 
 
-def look(recipe: Recipe, tokenizer: Any, missing: Missing, datasets: DatasetCache) -> Looked:
+def look(recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets: DatasetCache) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read(key)):
@@ -182,7 +183,7 @@ def probe_rewards(recipe: Recipe, examples: Examples) -> list[Finding]:
     return run_checks(reward, reward.Reward(RewardSum(recipe.reward), examples.train))
 
 
-def wiring(recipe: Recipe, policy: Any, tokenizer: Any) -> Wiring:
+def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
     """Facts of a model, with weights or without."""
     from boresight.data.stop_tokens import end_of_turn
 
@@ -197,7 +198,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
     return plan_of(recipe, rows or 1).steps * updates
 
 
-def load_of(recipe: Recipe, skeleton: Any | None, size: int, looked: Looked) -> Load:
+def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
     """What the run asks of the machine."""
     shape = skeleton.config if skeleton is not None else None
     trained = size

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -19,15 +18,17 @@ from boresight.data.batching import Plan, plan
 from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import stop_token_ids
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import adapters_off
+from boresight.models.policy import Policy
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import Reference, StoredReference, frozen_copy, live_reference
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
 from boresight.training.forward import Kind, kind_of
-from boresight.training.loop import Batch, Batches, Task
+from boresight.training.loop import Batch, Batches, Probe, Task
 from boresight.training.probes.generations import answer_probe
 from boresight.training.probes.held_out_reward import held_out_reward
 from boresight.training.probes.kl import kl_probe
@@ -66,8 +67,8 @@ def plan_of(recipe: Recipe, rows: int) -> Plan:
 
 def build_task(
     recipe: Recipe,
-    policy: Any,
-    tokenizer: Any,
+    policy: Policy,
+    tokenizer: Tokenizer,
     data: Prepared,
     prompts: Sequence[Prompt],
     folder: Path,
@@ -89,7 +90,7 @@ def build_task(
     else:
         eval_rows = data.eval.rows
         batches, reference = offline(recipe, kind, policy, data, console)
-    probes = [
+    probes: list[Probe] = [
         *kl_probe(recipe, kind, policy, eval_rows),
         *held_out_reward(recipe, policy, tokenizer, prompts, rewards, console),
         *answer_probe(recipe, policy, tokenizer, prompts, folder),
@@ -107,7 +108,7 @@ def build_task(
 
 
 def offline(
-    recipe: Recipe, kind: Kind, policy: Any, data: Prepared, console: Console
+    recipe: Recipe, kind: Kind, policy: Policy, data: Prepared, console: Console
 ) -> tuple[Batches, Reference | None]:
     """Batches of given answers. The reference is computed once, now, for every row that will be used."""
     batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
@@ -135,7 +136,12 @@ def rewards_of(recipe: Recipe) -> RewardSum | None:
 
 
 def online(
-    recipe: Recipe, kind: Kind, policy: Any, tokenizer: Any, data: Prepared, rewards: RewardSum | None
+    recipe: Recipe,
+    kind: Kind,
+    policy: Policy,
+    tokenizer: Tokenizer,
+    data: Prepared,
+    rewards: RewardSum | None,
 ) -> tuple[Batches, Reference | None]:
     """Batches of sampled completions, and the reference that samples or scores them.
 
@@ -168,17 +174,25 @@ def _batches(
     recipe: Recipe,
     kind: Kind,
     rollouts: Rollouts,
-    frozen: Any,
+    frozen: Policy | None,
     ends: tuple[int, ...],
     reference_sampler: Sampler | None = None,
 ) -> GroupRollouts | PairRollouts:
     """Groups, or pairs. `frozen` without adapters samples their other side where no sampler is given."""
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
+    if reference_sampler is None:
+        assert frozen is not None, "a method that samples from its reference has one"
+        reference_sampler = _without_adapters(frozen, recipe, ends)
+    return PairRollouts(rollouts, reference_sampler)
+
+
+def _without_adapters(frozen: Policy, recipe: Recipe, ends: tuple[int, ...]) -> Sampler:
+    """A sampler from `frozen` without its adapters."""
     from_frozen = policy_sampler(frozen, recipe.rollout, ends, recipe.train.seed)
 
-    def without_adapters(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
+    def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         with adapters_off(frozen):
             return from_frozen(prompts, k, number)
 
-    return PairRollouts(rollouts, reference_sampler or without_adapters)
+    return sampler

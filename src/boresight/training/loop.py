@@ -22,10 +22,13 @@ from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted, listening
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
+from boresight.data.tokenizer import Tokenizer
 from boresight.methods import Method
+from boresight.methods.inputs import LossInput
 from boresight.models import lora
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
@@ -35,7 +38,7 @@ from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_s
 from boresight.training.distributed import collectives, replicas
 from boresight.training.forward import Kind, kind_of
 from boresight.training.logging import reward_failures
-from boresight.training.logging.logger import Tracker, peak_memory_gb
+from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
 from boresight.training.optim import divide_and_clip, learning_rate, make_optimizer
 from boresight.training.rollouts import zero_advantage
@@ -54,11 +57,18 @@ class Batch:
 class Batches(Protocol):
     """Where the rows of a step come from: a file's, in a seeded order, or fresh rollouts."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        ...
 
     def batch(self, step: int) -> Batch:
         """Rows of step `step`, `0 <= step < steps`."""
         ...
+
+
+Probe = Callable[[int], ByRow]
+"""A measurement on held-out rows after a number of steps."""
 
 
 @dataclass(slots=True)
@@ -66,15 +76,15 @@ class Task:
     """One run in memory: what is trained, on which batches, how it is measured, and where it is written."""
 
     recipe: Recipe
-    policy: Any
-    tokenizer: Any
+    policy: Policy
+    tokenizer: Tokenizer
     reference: Reference | None
     batches: Batches
     eval_rows: Sequence[Row]
     run: Path
-    probes: Sequence[Callable[[int], ByRow]] = ()
+    probes: Sequence[Probe] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
-    tracker: Tracker | collectives.Silent = field(default_factory=collectives.Silent)
+    tracker: RunLog = field(default_factory=collectives.Silent)
     """Takes the metrics; silent until a run folder is there for them."""
     method: Method = field(init=False)
     kind: Kind = field(init=False)
@@ -92,7 +102,7 @@ class Task:
         """Whether the policy computes in half precision, which widens what counts as equal."""
         return self.recipe.model.dtype != "float32"
 
-    def build(self, rows: Sequence[Row]) -> Any:
+    def build(self, rows: Sequence[Row]) -> LossInput:
         """The method's input for `rows`."""
         return self.kind.build(self.policy, self.reference, rows, self.temperature)
 
@@ -100,7 +110,7 @@ class Task:
         """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
         return self.kind.online and step % self.recipe.rollout.updates == 0
 
-    def build_at_start(self, rows: Sequence[Row]) -> Any:
+    def build_at_start(self, rows: Sequence[Row]) -> LossInput:
         """The same before the first step; the policy is not run where the reference knows the answer."""
         unmoved = self.kind.unmoved(self.reference, rows)
         return self.build(rows) if unmoved is None else unmoved

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,11 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.prepare import Prepared
 from boresight.data.stop_tokens import wire_stop_tokens
+from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.load import load_model
 from boresight.models.lora import attach
+from boresight.models.policy import Policy
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits
 from boresight.training import activations
@@ -32,7 +33,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
+def load_policy(recipe: Recipe, kind: Kind, tokenizer: Tokenizer) -> Policy:
     """The model to train: fp32 master weights, adapters attached, stop tokens wired."""
     if kind.head == "score":
         policy = load_reward_model(recipe.model.name, device=recipe.model.device, seed=recipe.train.seed)
@@ -46,7 +47,7 @@ def load_policy(recipe: Recipe, kind: Kind, tokenizer: Any) -> Any:
     return policy
 
 
-def wants_shards(recipe: Recipe, kind: Kind, policy: Any) -> bool:
+def wants_shards(recipe: Recipe, kind: Kind, policy: Policy) -> bool:
     """Whether the weights are to be spread over the processes of this run.
 
     Raises:
@@ -60,7 +61,7 @@ def wants_shards(recipe: Recipe, kind: Kind, policy: Any) -> bool:
     return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
 
 
-def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> None:
+def describe(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Say what will run, in numbers that decide whether it can work."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = sum(p.numel() for p in policy.parameters())
@@ -76,7 +77,7 @@ def describe(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> N
     )
 
 
-def choose_activations(recipe: Recipe, policy: Any, data: Prepared, console: Console) -> None:
+def choose_activations(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Keep activations or recompute them, as the recipe or an estimate says, and print the choice."""
     longest = max((row.tokens for row in data.train.rows), default=0)
     console.print(str(activations.settle(recipe, policy, longest)), highlight=False)

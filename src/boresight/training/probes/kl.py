@@ -10,7 +10,6 @@ the number of positions is small.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from torch import Tensor
 from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off
+from boresight.models.policy import Policy
 from boresight.training.forward import Kind
 
 POSITIONS_PER_ROW = 16
@@ -28,7 +28,7 @@ POSITIONS_PER_ROW = 16
 class KLProbe:
     """Measures KL(pi || ref) of a policy that is the reference now, at every later call."""
 
-    def __init__(self, policy: Any, rows: Sequence[Row]) -> None:
+    def __init__(self, policy: Policy, rows: Sequence[Row]) -> None:
         self._policy = policy
         self._rows = rows
         with adapters_off(policy), torch.no_grad():
@@ -47,15 +47,15 @@ class KLProbe:
         return {"kl_per_token": kl}
 
 
-def kl_probe(recipe: Recipe, kind: Kind, policy: Any, rows: Sequence[Row]) -> list[KLProbe]:
+def kl_probe(recipe: Recipe, kind: Kind, policy: Policy, rows: Sequence[Row]) -> list[KLProbe]:
     """The probe on `evaluate.kl_rows` of the rows; none for methods without a reference."""
     rows = rows[: recipe.evaluate.kl_rows]
     return [KLProbe(policy, rows)] if kind.needs_reference and rows else []
 
 
-def _log_distributions(model: Any, row: Row) -> Tensor:
+def _log_distributions(model: Policy, row: Row) -> Tensor:
     """Log-probabilities along the start of the first answer, `(positions, vocabulary)`."""
     answer = row.completions[0].ids[:POSITIONS_PER_ROW]
     ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()], device=model.device)
-    logits = model(ids[None], logits_to_keep=len(answer) + 1).logits[0, :-1]
+    logits = model(input_ids=ids[None], logits_to_keep=len(answer) + 1).logits[0, :-1]
     return F.log_softmax(logits.float(), dim=-1)

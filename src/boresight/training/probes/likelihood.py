@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -17,16 +16,18 @@ from boresight.core.schema import Message, Preference, Prompt
 from boresight.data.batching import micro_batches
 from boresight.data.chat import encode_preference
 from boresight.data.rows import Row
+from boresight.data.tokenizer import Tokenizer
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import Policy
 from boresight.stats.paired import Measured, measure
 
 LABEL = "log-likelihood of answers under the start model, per token"
 
 
 def under_start_model(
-    policy: Any,
-    tokenizer: Any,
+    policy: Policy,
+    tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
     before: Sequence[str],
     after: Sequence[str],
@@ -49,8 +50,8 @@ def under_start_model(
 
 @torch.no_grad()
 def logps_per_token(
-    model: Any,
-    tokenizer: Any,
+    model: Policy,
+    tokenizer: Tokenizer,
     prompts: Sequence[Sequence[Message]],
     answers: Sequence[str],
     tokens_per_forward: int = 4096,
@@ -73,7 +74,7 @@ def logps_per_token(
     return [found.get(index) for index in range(len(answers))]
 
 
-def _row(tokenizer: Any, id: str, prompt: Sequence[Message], answer: str) -> Row:
+def _row(tokenizer: Tokenizer, id: str, prompt: Sequence[Message], answer: str) -> Row:
     """The answer as the one completion of its prompt, tokenised as training tokenises answers."""
     turn: list[Message] = [{"role": "assistant", "content": answer}]
     pair = encode_preference(tokenizer, Preference(list(prompt), turn, turn, id))
