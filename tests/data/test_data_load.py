@@ -167,13 +167,36 @@ def test_first_rows_may_be_bad(jsonl):
     [
         (PAIR, "demonstration", Demonstration(Q + GOOD, "row-1")),
         (PAIR, "prompt", Prompt(Q, "row-1")),
-        ({"messages": Q + GOOD + Q + BAD}, "prompt", Prompt(Q + GOOD + Q, "row-1")),
+        ({"messages": Q + GOOD + Q + BAD}, "prompt", Prompt(Q + GOOD + Q, "row-1", {"answer": "bad"})),
         ({"prompt": "q"}, "prompt", Prompt(Q, "row-1")),
     ],
 )
 def test_kind_asked_for(jsonl, record, kind, example):
     loaded = read(jsonl(record), kind=kind)
     assert (loaded.examples, loaded.kind) == ([example], kind)
+
+
+@pytest.mark.parametrize(
+    ("record", "gold"),
+    [
+        ({"question": "q", "answer": "so: #### 72"}, "so: #### 72"),
+        ({"prompt": "q", "answer": "72"}, "72"),
+        ({"prompt": "q", "answer": 72}, 72),
+        ({"prompt": Q, "answer": "72"}, "72"),
+        ({"prompt": "q", "completion": "a search, then 72"}, "a search, then 72"),
+        ({"prompt": "q", "completion": "a search, then 72", "answer": "72"}, "72"),
+        ({"prompt": "q", "response": "a search, then 72", "answer": 72}, 72),
+        ({"problem": "q", "solution": "steps to 72", "answer": "72"}, "72"),
+    ],
+)
+def test_prompts_keep_the_gold_answer_for_the_verifier(jsonl, record, gold):
+    (example,) = read(jsonl(record), kind="prompt").examples
+    assert (example.prompt, example.meta) == (Q, {"answer": gold})
+
+
+def test_the_answer_of_unpaired_feedback_is_no_gold_answer(jsonl):
+    (example,) = read(jsonl({"messages": Q + BAD, "label": False}), kind="prompt").examples
+    assert "answer" not in example.meta
 
 
 def test_sentence_says_what_a_pair_was_read_as(jsonl):

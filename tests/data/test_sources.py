@@ -44,6 +44,13 @@ LAYOUTS = [
     ("ultrafeedback", {"prompt": "q", "chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
     ("ultrafeedback", {"prompt": "q", "chosen": GOOD, "rejected": BAD}, PAIR),
     ("ultrafeedback", {"prompt": "q", "chosen": Q + GOOD, "rejected": Q + BAD, "messages": Q + GOOD}, PAIR),
+    (
+        "plain_pairs",
+        {"system": "S", "question": "q", "chosen": "good", "rejected": "bad"},
+        Preference([s("S"), *Q], GOOD, BAD, "7"),
+    ),
+    ("plain_pairs", {"prompt": "q", "response_w": "good", "response_l": "bad"}, PAIR),
+    ("plain_pairs", {"query": "q", "chosen_response": "good", "rejected_response": "bad"}, PAIR),
     ("trl_pairs", {"prompt": Q, "chosen": GOOD, "rejected": BAD}, PAIR),
     ("trl_pairs", {"prompt": Q, "chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
     ("trl_implicit", {"chosen": Q + GOOD, "rejected": Q + BAD}, PAIR),
@@ -76,6 +83,14 @@ LAYOUTS = [
     ("stack_exchange", {"question": "q", "response_j": "good", "response_k": "bad"}, PAIR),
     ("plain_answers", {"prompt": "q", "completion": "good"}, SHOWN),
     ("plain_answers", {"prompt": "q", "response": "good"}, SHOWN),
+    ("plain_answers", {"query": "q", "completion": "good"}, SHOWN),
+    ("plain_answers", {"question": "q", "response": "good"}, SHOWN),
+    ("plain_answers", {"prompt": "q", "answer": "good"}, SHOWN),
+    (
+        "plain_answers",
+        {"problem": "q", "solution": "good", "answer": "72"},
+        Demonstration(Q + GOOD, "7", {"answer": "72"}),
+    ),
     ("trl_answers", {"prompt": Q, "completion": GOOD}, SHOWN),
     ("messages", {"messages": Q + GOOD}, SHOWN),
     (
@@ -98,6 +113,9 @@ LAYOUTS = [
         Demonstration(Q + GOOD, "7", {"label": True}),
     ),
     ("prompts", {"prompt": "q"}, ASKED),
+    ("prompts", {"question": "q"}, ASKED),
+    ("prompts", {"prompt": "q", "answer": 72}, Prompt(Q, "7", {"answer": 72})),
+    ("trl_prompts", {"prompt": Q, "answer": "72"}, Prompt(Q, "7", {"answer": "72"})),
     ("trl_prompts", {"prompt": Q}, ASKED),
     ("instructions", {"instruction": "q"}, ASKED),
     ("mt_bench", {"turns": ["q"]}, ASKED),
@@ -244,6 +262,26 @@ def test_sharegpt_system_column_comes_first():
         "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}],
     }
     assert get("sharegpt").read(record, "7").messages[0] == s("S")
+
+
+@pytest.mark.parametrize("column", ["system", "system_prompt"])
+@pytest.mark.parametrize(("layout", "record", "example"), LAYOUTS)
+def test_a_system_column_is_the_first_turn_in_every_layout(column, layout, record, example):
+    """Also where the layout itself says nothing of it."""
+    if layout.startswith("countdown"):
+        with pytest.raises(BadField, match="another system prompt"):  # the public wording has its own
+            get(layout).read({**record, column: "S"}, "7")
+        return
+    read = get(layout).read({**record, column: "S"}, "7")
+    turns = read.messages if isinstance(read, Demonstration) else read.prompt
+    assert turns[0] == s("S")
+
+
+def test_two_system_prompts_are_refused_unless_they_agree():
+    said = {"messages": [s("S"), *Q, *GOOD]}
+    assert get("messages").read({**said, "system": "S"}, "7").messages == said["messages"]
+    with pytest.raises(BadField, match="`system` is another system prompt than the one in the messages"):
+        get("messages").read({**said, "system": "T"}, "7")
 
 
 def test_later_turns_of_mt_bench_are_kept_aside():

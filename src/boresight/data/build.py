@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
-from boresight.data.columns import Record, extras, scores
-from boresight.data.reading.turns import check_completion, check_prompt
+from boresight.data.columns import Record, extras, first, optional_text, scores
+from boresight.data.reading import names
+from boresight.data.reading.turns import BadField, check_completion, check_prompt
 
 
 def user(content: str) -> Message:
@@ -27,13 +28,15 @@ def preference(
     """A pair from (prompt, chosen, rejected), whose columns are named in this order where one is wrong.
 
     A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were
-    read into the turns as well and so do not go to `meta`.
+    read into the turns as well and so do not go to `meta`. A column with the system prompt becomes the
+    first turn, here and below.
 
     Raises:
         BadField: an empty prompt or one that does not end with the user, or an answer that does not
             begin and end with the assistant.
     """
     prompt, chosen, rejected = turns
+    prompt, also = _with_system(record, prompt, also)
     check_completion(chosen, columns[-2])
     check_completion(rejected, columns[-1])
     check_prompt(prompt, columns[0])
@@ -53,6 +56,7 @@ def demonstration(
     Raises:
         BadField: otherwise; it names the last of `columns`.
     """
+    messages, also = _with_system(record, messages, also)
     check_completion(messages[-1:], columns[-1])
     first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
     check_prompt(messages[:first], columns[0])
@@ -71,5 +75,26 @@ def prompt(
     Raises:
         BadField: it does not end with the user.
     """
+    messages, also = _with_system(record, messages, also)
     check_prompt(messages, columns[0])
     return Prompt(messages, id, extras(record, columns + also))
+
+
+def _with_system(
+    record: Record, messages: list[Message], also: tuple[str, ...]
+) -> tuple[list[Message], tuple[str, ...]]:
+    """The messages after the system prompt of its own column, and `also` with that column.
+
+    Raises:
+        BadField: the messages begin with another system prompt.
+    """
+    column = first(record, names.SYSTEM)
+    if column is None:
+        return messages, also
+    system = optional_text(record, column)
+    own = messages[0]["content"] if messages and messages[0]["role"] == "system" else None
+    if system and own is None:
+        messages = [{"role": "system", "content": system}, *messages]
+    elif system and own != system:
+        raise BadField(column, "is another system prompt than the one in the messages; keep one of them")
+    return messages, (*also, column)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, check_text
 
 Record = dict[str, Any]
@@ -16,13 +17,11 @@ ID_COLUMNS = ("id", "question_id", "key")
 
 SCORES = ("score_chosen", "score_rejected")
 
-PAIR_COLUMNS = frozenset(
-    ["chosen", "rejected", "chosen_messages", "rejected_messages", "response_j", "response_k"],
-)
+PAIR_COLUMNS = frozenset(column for pair in names.ANSWER_PAIRS + names.MESSAGE_PAIRS for column in pair)
 """A row with any of these is (part of) a preference, never a demonstration or a bare prompt."""
 
 ANSWER_COLUMNS = PAIR_COLUMNS | frozenset(
-    ["completion", "response", "output", "answer", "messages", "conversations", "instances"],
+    [*names.COMPLETION, names.GOLD, *names.CONVERSATION, "output", "instances"],
 )
 """A row with any of these is more than a bare prompt."""
 
@@ -49,6 +48,11 @@ def is_message(value: object) -> bool:
 def lacks(record: Record, columns: Iterable[str]) -> bool:
     """None of these columns is there."""
     return not any(c in record for c in columns)
+
+
+def first(record: Record, columns: Iterable[str]) -> str | None:
+    """The first of these columns that is text; None where none is."""
+    return next((c for c in columns if isinstance(record.get(c), str)), None)
 
 
 def text(record: Record, column: str) -> str:

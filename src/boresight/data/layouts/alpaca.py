@@ -11,7 +11,7 @@ from boresight.data.reading.turns import BadField, check_text
 TITLE = "Alpaca instructions and outputs"
 KIND = "demonstration"
 COLUMNS = ("instruction", "output")
-OPTIONAL = ("input", "system", "history")
+OPTIONAL = ("input", "history")
 
 
 def matches(record: Record) -> bool:
@@ -23,16 +23,14 @@ def read(record: Record, id: str) -> Demonstration:
 
 
 def asked(record: Record) -> list[Message]:
-    """System prompt, earlier rounds, and the instruction with its input.
+    """Earlier rounds, and the instruction with its input.
 
     Raises:
         BadField: the instruction is missing or empty, or the history is not a list of pairs.
     """
     instruction, given = text(record, "instruction"), optional_text(record, "input")
-    system = optional_text(record, "system")
-    opening: list[Message] = [{"role": "system", "content": system}] if system else []
     last = user(f"{instruction.rstrip()}\n\n{given}" if given else instruction)
-    return [*opening, *_rounds(record.get("history") or []), last]
+    return [*_rounds(record.get("history") or []), last]
 
 
 def _rounds(history: object) -> list[Message]:

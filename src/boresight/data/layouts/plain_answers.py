@@ -1,23 +1,36 @@
-"""`prompt` and `completion` (or `response`) as strings: one user turn and its answer."""
+"""A prompt and its answer as strings, under the names that public sets use: one user turn and its answer.
+
+`answer` is the answer to imitate where there is no `completion`; beside one it is what a verifier compares
+with, and goes to `meta`.
+"""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration, user
-from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks, text
+from boresight.data.columns import PAIR_COLUMNS, Record, first, has_text, lacks, text
+from boresight.data.layouts import question_answer
+from boresight.data.reading import names
 
 TITLE = "plain-string prompts and answers"
 KIND = "demonstration"
 COLUMNS = ("prompt", "completion")
 
-ANSWERS = ("completion", "response")
-
 
 def matches(record: Record) -> bool:
+    prompt = first(record, names.PROMPT)
     unlabelled = not isinstance(record.get("label"), bool)
-    one = sum(has_text(record, answer) for answer in ANSWERS) == 1
-    return has_text(record, "prompt") and one and unlabelled and lacks(record, PAIR_COLUMNS)
+    if prompt is None or not unlabelled or not lacks(record, PAIR_COLUMNS):
+        return False
+    if prompt == "question" and question_answer.matches(record):
+        return False
+    if prompt != "prompt" and not lacks(record, (*names.CONVERSATION, "instruction")):
+        return False
+    answers = [column for column in names.COMPLETION if column in record]
+    return len(answers) == 1 and has_text(record, *answers) if answers else has_text(record, names.GOLD)
 
 
 def read(record: Record, id: str) -> Demonstration:
-    answer = "response" if "completion" not in record and "response" in record else "completion"
-    messages = [user(text(record, "prompt")), assistant(text(record, answer))]
-    return demonstration(record, id, messages, ("prompt", answer))
+    prompt = first(record, names.PROMPT) or COLUMNS[0]
+    answers = [column for column in (*names.COMPLETION, names.GOLD) if column in record]
+    answer = answers[0] if answers else COLUMNS[1]
+    messages = [user(text(record, prompt)), assistant(text(record, answer))]
+    return demonstration(record, id, messages, (prompt, answer))

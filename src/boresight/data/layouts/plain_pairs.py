@@ -1,9 +1,13 @@
-"""`prompt`, `chosen`, `rejected` as strings: one user turn and two answers, taken letter by letter."""
+"""A prompt and two answers as strings, under the names that public sets use.
+
+One user turn and two answers, taken letter by letter.
+"""
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference, user
-from boresight.data.columns import Record, has_text, text
-from boresight.data.layouts import hh_rlhf
+from boresight.data.columns import Record, first, has_text, lacks, text
+from boresight.data.layouts import hh_rlhf, stack_exchange
+from boresight.data.reading import names
 
 TITLE = "plain-string pairs"
 KIND = "preference"
@@ -11,9 +15,19 @@ COLUMNS = ("prompt", "chosen", "rejected")
 
 
 def matches(record: Record) -> bool:
-    return has_text(record, *COLUMNS) and not hh_rlhf.matches(record)
+    prompt = first(record, names.PROMPT)
+    if prompt is None or not any(has_text(record, *pair) for pair in names.ANSWER_PAIRS):
+        return False
+    if prompt != "prompt" and not lacks(record, (*names.CONVERSATION, "instruction")):
+        return False
+    return not hh_rlhf.matches(record) and not stack_exchange.matches(record)
 
 
 def read(record: Record, id: str) -> Preference:
-    prompt, chosen, rejected = (text(record, column) for column in COLUMNS)
-    return preference(record, id, ([user(prompt)], [assistant(chosen)], [assistant(rejected)]), COLUMNS)
+    pairs = names.ANSWER_PAIRS
+    columns = (
+        first(record, names.PROMPT) or COLUMNS[0],
+        *next((pair for pair in pairs if not lacks(record, pair)), pairs[0]),
+    )
+    prompt, chosen, rejected = (text(record, column) for column in columns)
+    return preference(record, id, ([user(prompt)], [assistant(chosen)], [assistant(rejected)]), columns)

@@ -1,8 +1,12 @@
-"""A bare `prompt` string, as IFEval and most problem sets have it."""
+"""A bare prompt string, as IFEval and most problem sets have it.
+
+A gold answer that is no text, such as a number, goes to `meta` with the other columns.
+"""
 
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt, user
-from boresight.data.columns import ANSWER_COLUMNS, Record, has_text, lacks, text
+from boresight.data.columns import ANSWER_COLUMNS, Record, first, has_text, lacks, text
+from boresight.data.reading import names
 
 TITLE = "plain strings"
 KIND = "prompt"
@@ -10,8 +14,11 @@ COLUMNS = ("prompt",)
 
 
 def matches(record: Record) -> bool:
-    return has_text(record, "prompt") and lacks(record, ANSWER_COLUMNS)
+    asked = first(record, names.PROMPT)
+    alone = lacks(record, ANSWER_COLUMNS - {names.GOLD}) and not has_text(record, names.GOLD)
+    return asked is not None and alone and (asked == "prompt" or lacks(record, ("instruction", "target")))
 
 
 def read(record: Record, id: str) -> Prompt:
-    return prompt(record, id, [user(text(record, "prompt"))], COLUMNS)
+    column = first(record, names.PROMPT) or COLUMNS[0]
+    return prompt(record, id, [user(text(record, column))], (column,))

@@ -2,7 +2,7 @@
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
-from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks, optional_text
+from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks
 from boresight.data.reading.turns import to_messages
 
 TITLE = "ShareGPT conversations"
@@ -16,6 +16,4 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, id: str) -> Demonstration:
     messages = to_messages(record.get("conversations"), "conversations")
-    if system := optional_text(record, "system"):
-        messages.insert(0, {"role": "system", "content": system})
-    return demonstration(record, id, messages, COLUMNS, ("system",))
+    return demonstration(record, id, messages, COLUMNS)

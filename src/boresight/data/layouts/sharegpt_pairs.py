@@ -2,7 +2,7 @@
 
 from boresight.core.schema import Message, Preference
 from boresight.data.build import preference
-from boresight.data.columns import Record, has_turns, is_message, optional_text
+from boresight.data.columns import Record, has_turns, is_message
 from boresight.data.reading.turns import BadField, to_messages
 
 TITLE = "ShareGPT conversations with a chosen and a rejected answer"
@@ -17,10 +17,8 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, id: str) -> Preference:
     prompt = to_messages(record.get("conversations"), "conversations")
-    if system := optional_text(record, "system"):
-        prompt.insert(0, {"role": "system", "content": system})
     turns = (prompt, _answer(record, "chosen"), _answer(record, "rejected"))
-    return preference(record, id, turns, COLUMNS, ("system",))
+    return preference(record, id, turns, COLUMNS)
 
 
 def _answer(record: Record, column: str) -> list[Message]:

@@ -1,8 +1,12 @@
-"""TRL's chat prompts, which are also the canonical ones: `prompt` as a list of messages."""
+"""TRL's chat prompts, which are also the canonical ones: `prompt` as a list of messages.
+
+A gold `answer` beside it goes to `meta`.
+"""
 
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt
 from boresight.data.columns import ANSWER_COLUMNS, Record, has_turns, lacks
+from boresight.data.reading import names
 from boresight.data.reading.turns import to_messages
 
 TITLE = "TRL chat prompts"
@@ -11,7 +15,7 @@ COLUMNS = ("prompt",)
 
 
 def matches(record: Record) -> bool:
-    return has_turns(record, "prompt") and lacks(record, ANSWER_COLUMNS)
+    return has_turns(record, "prompt") and lacks(record, ANSWER_COLUMNS - {names.GOLD})
 
 
 def read(record: Record, id: str) -> Prompt:

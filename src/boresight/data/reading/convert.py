@@ -7,8 +7,10 @@ more than it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from boresight.core.schema import Demonstration, Example, Preference, Prompt
+from boresight.data.reading import names
 
 KINDS = ("preference", "demonstration", "prompt")
 
@@ -22,7 +24,13 @@ def _prompt_of_pair(pair: Preference) -> Prompt:
 
 
 def _prompt_of_demonstration(example: Demonstration) -> Prompt:
-    """Everything up to the last turn of the user."""
+    """Everything up to the last turn of the user; the last answer is the gold one, unless the row has one."""
+    meta = {names.GOLD: example.messages[-1]["content"], **example.meta}
+    return replace(_prompt_of_judged(example), meta=meta)
+
+
+def _prompt_of_judged(example: Demonstration) -> Prompt:
+    """The same of an answer that may be a bad one."""
     last = max(n for n, message in enumerate(example.messages) if message["role"] == "user")
     return Prompt(example.messages[: last + 1], example.id, example.meta)
 
@@ -43,7 +51,7 @@ CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "prompt"): (_prompt_of_pair, "answers left out"),
     ("demonstration", "prompt"): (_prompt_of_demonstration, "last answers left out"),
     ("unpaired", "demonstration"): (_if_labelled_true, "the answers labelled true"),
-    ("unpaired", "prompt"): (_prompt_of_demonstration, "last answers left out"),
+    ("unpaired", "prompt"): (_prompt_of_judged, "last answers left out"),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }
 """(kind of the file, kind wanted) -> the conversion, and what to say of it."""
