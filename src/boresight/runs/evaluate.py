@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from boresight.core.files import write_json, write_jsonl
 from boresight.core.printable import Shown
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
+from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
 from boresight.evaluation.systems import (
     ask_server,
@@ -23,7 +23,7 @@ from boresight.evaluation.systems import (
     write_answers,
 )
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
-from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
+from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.scorers.judges.base import Judge
 from boresight.scorers.open_judge import open_judge
 
@@ -81,17 +81,18 @@ def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> 
     from boresight.reports.win_rate import write_win_rate_page
 
     console = console or Console(soft_wrap=True)
-    open_folder(folder, recipe)
+    files = EvaluationFolder(folder)
+    files.open(recipe.to_dict())
     prompts = read_prompts(recipe, console)
     console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
-        systems = [_answers(name, s, recipe, prompts, folder, console) for name, s in recipe.systems.items()]
+        systems = [_answers(name, s, recipe, prompts, files, console) for name, s in recipe.systems.items()]
         console.print(f"judging with {judge.name}", markup=False, highlight=False)
         found = tournament(prompts, systems, judge)
         believed = examine(judge, recipe, prompts, systems, found)
-    write_results(folder, found, believed)
+    write_results(files, found, believed)
     evaluation = Evaluation(folder, found, believed)
-    write_win_rate_page(evaluation.page, found, believed)
+    write_win_rate_page(files.report, found, believed)
     evaluation.show(console)
     return evaluation
 
@@ -123,8 +124,8 @@ def examine(
     )
 
 
-def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
-    """`evaluation.json`, and `comparisons.jsonl` with a line a prompt and pair."""
+def write_results(folder: EvaluationFolder, found: Tournament, believed: Trust) -> None:
+    """Write win rates as metrics, the judge's controls, and every comparison."""
     metrics = [
         {
             "name": f"win_rate:{pair.candidate}:{pair.reference}",
@@ -143,8 +144,8 @@ def write_results(folder: Path, found: Tournament, believed: Trust) -> None:
         for pair in found.pairs
         for comparison in pair.comparisons
     ]
-    write_jsonl(folder / "comparisons.jsonl", map(finite, lines))
-    write_json(folder / "evaluation.json", finite(results))
+    folder.write_comparisons(lines)
+    folder.write_results(results)
 
 
 def _answers(
@@ -152,13 +153,13 @@ def _answers(
     section: SystemSection,
     recipe: WinRateRecipe,
     prompts: Sequence[Prompt],
-    folder: Path,
+    folder: EvaluationFolder,
     console: Console,
 ) -> System:
     """A system's answers: from where the recipe says, or as this folder already has them."""
     if section.answers is not None:
         return matched(name, prompts, read_answers(section.answers), section.answers)
-    kept = folder / f"answers-{file_name(name)}.jsonl"
+    kept = folder.answers(name)
     if kept.exists():
         return matched(name, prompts, read_answers(kept), kept)
     if section.base_url is not None:

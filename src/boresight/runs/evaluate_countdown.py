@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boresight.core.files import write_json
 from boresight.core.printable import Shown
+from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import generate_texts
 from boresight.reports.tables.terminal import evaluation_table
-from boresight.runs.evaluation_files import file_name, finite, open_folder, read_prompts
+from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.stats.paired import Measured
 from boresight.stats.verdict import verdict
 from boresight.tasks.countdown.evaluation import (
@@ -77,10 +77,11 @@ def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEva
     }
     prompts = read_prompts(recipe, console) if recipe.prompts else []
     problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
-    open_folder(folder, recipe)
+    files = EvaluationFolder(folder)
+    files.open(recipe.to_dict())
     results = {}
     for name, system in recipe.systems.items():
-        kept = folder / f"problems-{file_name(name)}.jsonl"
+        kept = files.problems(name)
         if name in given:
             results[name] = given[name]
         elif kept.exists():
@@ -97,6 +98,6 @@ def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEva
         for m in measured
     ]
     whole = {"metrics": metrics, "systems": {name: result.as_dict() for name, result in results.items()}}
-    write_json(folder / "evaluation.json", finite(whole))
+    files.write_results(whole)
     found.show(console)
     return found

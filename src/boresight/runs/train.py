@@ -70,11 +70,11 @@ def run(
         with (
             collectives.noticing_losses(folder),
             disk_errors.told(folder),
-            TrainingFolder(folder, claimed) as place,
+            TrainingFolder(folder, claimed) as run_folder,
         ):
-            _run(recipe, place, console, resume, listeners, datasets or DatasetCache())
+            _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on
-    return place.report
+    return run_folder.report
 
 
 def run_to_end(
@@ -91,12 +91,12 @@ def run_to_end(
     A run that was killed before its first checkpoint is started again. `claimed` and `datasets` are as for
     `run`.
     """
-    with TrainingFolder(folder, claimed) as place:
-        if place.finished:
+    with TrainingFolder(folder, claimed) as run_folder:
+        if run_folder.finished:
             return
-        resume = place.resumable
+        resume = run_folder.resumable
         if not resume:
-            place.clear()
+            run_folder.clear()
     run(recipe, folder, console, resume=resume, listeners=listeners, claimed=claimed, datasets=datasets)
 
 
