@@ -112,6 +112,23 @@ LAYOUTS = [
         {"prompt": Q, "completion": GOOD, "label": True},
         Demonstration(Q + GOOD, "7", {"label": True}),
     ),
+    *[
+        ("unpaired", {**answered, column: label}, Demonstration(Q + GOOD, "7", {"label": good}))
+        for answered in (
+            {"messages": Q + GOOD},
+            {"prompt": "q", "response": "good"},
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}]},
+            {"instruction": "q", "input": "", "output": "good"},
+            {"question": "q", "answer": "good"},
+        )
+        for column, label, good in (
+            ("label", 0, False),
+            ("label", 1.0, True),
+            ("label", "True", True),
+            ("kto_tag", False, False),
+            ("desirable", "undesirable", False),
+        )
+    ],
     ("prompts", {"prompt": "q"}, ASKED),
     ("prompts", {"question": "q"}, ASKED),
     ("prompts", {"prompt": "q", "answer": 72}, Prompt(Q, "7", {"answer": 72})),
@@ -219,9 +236,32 @@ def test_faulty_transcripts(chosen, rejected, field, message):
 # The others' own ways
 
 
+@pytest.mark.parametrize("label", ["sports", 3, [1], 0.5])
+def test_a_label_that_is_neither_good_nor_bad_is_no_demonstration(label):
+    record = {"messages": Q + GOOD, "label": label}
+    (source,) = fitting(record)
+    with pytest.raises(BadField, match=r"`label` is .*, neither true nor false; rename the column"):
+        source.read(record, "7")
+    assert get("messages").read(record, "7").messages == Q + GOOD  # who names the layout has decided
+
+
+@pytest.mark.parametrize("layout", ["messages", "alpaca", "plain_answers"])
+def test_no_layout_imitates_a_labelled_answer(layout):
+    record = {"messages": Q + GOOD, "instruction": "q", "output": "x", "prompt": "q", "completion": "x"}
+    with pytest.raises(BadField, match=r"`kto_tag` says whether .* data\.layout=unpaired"):
+        get(layout).read({**record, "kto_tag": 0}, "7")
+
+
 @pytest.mark.parametrize(
     "where",
     [
+        {"chosen_score": 9, "rejected_score": 8.5},
+        {"chosen_rating": 9, "rejected_rating": 8.5},
+        {"chosen-rating": 9, "rejected-rating": 8.5},
+        {"rating_chosen": 9, "rating_rejected": 8.5},
+        {"reward_chosen": 9, "reward_rejected": 8.5, "chosen_score": "A"},
+        {"score_w": 9, "score_l": 8.5},
+        {"metadata": {"chosen_avg_rating": 9, "rejected_avg_rating": 8.5}},
         {"score_chosen": 9, "score_rejected": 8.5},
         {"metadata": {"score_chosen": 9, "score_rejected": 8.5}},
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
-from boresight.data.columns import Record, extras, first, optional_text, scores
+from boresight.data.columns import Record, extras, first, label_column, optional_text, scores, verdict
 from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, check_completion, check_prompt
 
@@ -54,8 +54,12 @@ def demonstration(
     """A conversation that ends with the assistant, who speaks after a user.
 
     Raises:
-        BadField: otherwise; it names the last of `columns`.
+        BadField: otherwise; it names the last of `columns`. Also where a label says whether the answer is
+            good: only the layout `unpaired` reads those.
     """
+    label = label_column(record)
+    if label is not None and verdict(record[label]) is not None:
+        raise BadField(label, "says whether the answer is good; read such rows with data.layout=unpaired")
     messages, also = _with_system(record, messages, also)
     check_completion(messages[-1:], columns[-1])
     first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")

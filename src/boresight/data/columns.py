@@ -15,7 +15,7 @@ Record = dict[str, Any]
 ID_COLUMNS = ("id", "question_id", "key")
 """Where a row's id is looked for, in this order; MT-Bench says `question_id`, IFEval says `key`."""
 
-SCORES = ("score_chosen", "score_rejected")
+SCORES = names.SCORES[0]
 
 PAIR_COLUMNS = frozenset(column for pair in names.ANSWER_PAIRS + names.MESSAGE_PAIRS for column in pair)
 """A row with any of these is (part of) a preference, never a demonstration or a bare prompt."""
@@ -55,6 +55,22 @@ def first(record: Record, columns: Iterable[str]) -> str | None:
     return next((c for c in columns if isinstance(record.get(c), str)), None)
 
 
+def label_column(record: Record) -> str | None:
+    """The column that says whether the one answer of a row is good; None in a row with two answers."""
+    return next((c for c in names.LABEL if c in record and lacks(record, PAIR_COLUMNS)), None)
+
+
+def is_plain(record: Record) -> bool:
+    """A row without a second answer and without a label: its answer may be imitated."""
+    return lacks(record, PAIR_COLUMNS) and label_column(record) is None
+
+
+def verdict(value: object) -> bool | None:
+    """Good or bad, in any spelling that public sets use; None for another value."""
+    said = str(value).strip().lower() if isinstance(value, str | int | float) else ""
+    return True if said in names.GOOD else False if said in names.BAD else None
+
+
 def text(record: Record, column: str) -> str:
     """The column's text.
 
@@ -88,13 +104,18 @@ def id_column(record: Record) -> str | None:
 
 
 def scores(record: Record) -> tuple[float | None, float | None]:
-    """`score_chosen` and `score_rejected`, at top level or inside `metadata`.
+    """Scores of both answers under any public name, at top level or inside `metadata`.
 
     Raises:
         BadField: a score that is not a finite number.
     """
     nested = record.get("metadata")
     inner = nested if isinstance(nested, dict) else {}
+    for source in (record, inner):
+        for pair in names.SCORES:
+            if all(isinstance(source.get(name), int | float) for name in pair):
+                better, worse = (_score(source[name], name) for name in pair)
+                return better, worse
     first, second = (_score(record.get(name, inner.get(name)), name) for name in SCORES)
     return first, second
 

@@ -5,7 +5,7 @@ Instruction and input become one user turn, a blank line between them.
 
 from boresight.core.schema import Demonstration, Message
 from boresight.data.build import assistant, demonstration, user
-from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks, optional_text, text
+from boresight.data.columns import Record, has_text, is_plain, optional_text, text
 from boresight.data.reading.turns import BadField, check_text
 
 TITLE = "Alpaca instructions and outputs"
@@ -15,7 +15,7 @@ OPTIONAL = ("input", "history")
 
 
 def matches(record: Record) -> bool:
-    return has_text(record, "instruction", "output") and lacks(record, PAIR_COLUMNS)
+    return has_text(record, "instruction", "output") and is_plain(record)
 
 
 def read(record: Record, id: str) -> Demonstration:

@@ -6,7 +6,7 @@ with, and goes to `meta`.
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration, user
-from boresight.data.columns import PAIR_COLUMNS, Record, first, has_text, lacks, text
+from boresight.data.columns import Record, first, has_text, is_plain, lacks, text
 from boresight.data.layouts import question_answer
 from boresight.data.reading import names
 
@@ -17,8 +17,7 @@ COLUMNS = ("prompt", "completion")
 
 def matches(record: Record) -> bool:
     prompt = first(record, names.PROMPT)
-    unlabelled = not isinstance(record.get("label"), bool)
-    if prompt is None or not unlabelled or not lacks(record, PAIR_COLUMNS):
+    if prompt is None or not is_plain(record):
         return False
     if prompt == "question" and question_answer.matches(record):
         return False

@@ -2,7 +2,7 @@
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration, user
-from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks, text
+from boresight.data.columns import Record, has_text, is_plain, text
 
 TITLE = "questions and answers"
 KIND = "demonstration"
@@ -10,7 +10,7 @@ COLUMNS = ("question", "answer")
 
 
 def matches(record: Record) -> bool:
-    return has_text(record, *COLUMNS) and lacks(record, PAIR_COLUMNS)
+    return has_text(record, *COLUMNS) and is_plain(record)
 
 
 def read(record: Record, id: str) -> Demonstration:

@@ -2,7 +2,7 @@
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration
-from boresight.data.columns import PAIR_COLUMNS, Record, has_text, lacks
+from boresight.data.columns import Record, has_text, is_plain
 from boresight.data.layouts.alpaca import asked
 from boresight.data.reading.turns import BadField, check_text
 
@@ -13,7 +13,7 @@ COLUMNS = ("instruction", "instances")
 
 def matches(record: Record) -> bool:
     instances = isinstance(record.get("instances"), list)
-    return has_text(record, "instruction") and instances and lacks(record, PAIR_COLUMNS)
+    return has_text(record, "instruction") and instances and is_plain(record)
 
 
 def read(record: Record, id: str) -> Demonstration:

@@ -2,7 +2,7 @@
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
-from boresight.data.columns import PAIR_COLUMNS, Record, has_turns, lacks
+from boresight.data.columns import Record, has_turns, is_plain
 from boresight.data.reading.turns import check_completion, check_prompt, to_messages
 
 TITLE = "TRL chat prompt and completion"
@@ -11,8 +11,7 @@ COLUMNS = ("prompt", "completion")
 
 
 def matches(record: Record) -> bool:
-    unlabelled = not isinstance(record.get("label"), bool)
-    return has_turns(record, *COLUMNS) and unlabelled and lacks(record, PAIR_COLUMNS)
+    return has_turns(record, *COLUMNS) and is_plain(record)
 
 
 def read(record: Record, id: str) -> Demonstration:

@@ -30,3 +30,28 @@ SYSTEM = ("system", "system_prompt")
 
 CONVERSATION = ("messages", "conversations")
 """All turns of a conversation."""
+
+LABEL = ("label", "kto_tag", "desirable", "is_desirable", "is_good")
+"""Whether the one answer of a row is good."""
+
+GOOD = frozenset(["true", "1", "1.0", "good", "desirable", "positive", "yes", "chosen", "accepted", "like"])
+BAD = frozenset(
+    ["false", "0", "0.0", "-1", "-1.0", "bad", "undesirable", "negative", "no", "rejected", "dislike"]
+)
+"""Spellings of a label, in small letters."""
+
+SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_scores", "rejected_scores"),
+    ("rating_chosen", "rating_rejected"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+    ("reward_chosen", "reward_rejected"),
+    ("chosen_reward", "rejected_reward"),
+    ("chosen_rm_score", "rejected_rm_score"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+    ("score_w", "score_l"),
+    ("score_j", "score_k"),
+)
+"""The score of the better answer and of the worse one; the first pair is the canonical one."""
