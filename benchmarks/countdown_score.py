@@ -14,10 +14,10 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from boresight.tasks.countdown import generate, score, trace
+from boresight.tasks.countdown import generate_problems, score, trace
 
 REPEATS = 200
-EXAMPLE = generate(1, seed=0, sizes=(4,))[0]
+EXAMPLE = generate_problems(1, seed=0, sizes=(4,))[0]
 
 
 def answer(expression: str) -> str:

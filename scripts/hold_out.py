@@ -15,7 +15,7 @@ import numpy as np
 
 from boresight.data.reading.load import read
 from boresight.data.tokenize import tokenize
-from boresight.data.write import write
+from boresight.data.write import write_examples
 from boresight.models.load import load_tokenizer
 
 
@@ -39,8 +39,8 @@ def main() -> None:
     held_out, train = [], []
     for index in np.random.default_rng(args.seed).permutation(len(groups)):
         (held_out if len(held_out) < args.count else train).extend(groups[index])
-    write(train, args.train)
-    write(held_out, args.held_out)
+    write_examples(train, args.train)
+    write_examples(held_out, args.held_out)
     print(f"{args.train}: {len(train)} pairs; {args.held_out}: {len(held_out)} pairs")
 
 

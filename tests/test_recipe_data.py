@@ -13,7 +13,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data.reading.generated import PREFIX
 from boresight.data.reading.load import read
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -86,7 +86,7 @@ def test_the_countdown_recipe_trains_on_queries_and_completions(tmp_path):
         "check.allow": "[few-steps]",
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in settings.items()]
-    run(Recipe.load(RECIPES / "countdown" / "sft.yaml", overrides), tmp_path / "run")
+    run_training(Recipe.load(RECIPES / "countdown" / "sft.yaml", overrides), tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "data.json").read_text())
     assert facts["train"]["layout"] == "plain_answers"
     assert facts["train"]["kept"] == facts["train"]["rows"] == 8

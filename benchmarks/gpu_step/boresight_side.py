@@ -24,9 +24,9 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.reference.frozen import Reference, frozen_copy, live_reference, store_reference
-from boresight.training.forward import Kind, kind_of
+from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging.logger import Tracker
-from boresight.training.loop import Task, train
+from boresight.training.loop import Task, run_steps
 from gpu_step.cases import reward
 from gpu_step.clock import Clock, peak_gb
 
@@ -47,7 +47,7 @@ def main() -> None:
         folder = Path(out)
         with Tracker(folder, job["steps"], Console(quiet=True)) as tracker:
             tracker.listeners.append(lambda step, split, numbers: clock.step_done(step))
-            train(
+            run_steps(
                 Task(
                     recipe=recipe,
                     policy=policy,
@@ -71,7 +71,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def reference_of(recipe: Any, kind: Kind, policy: Any, rows: list[Row]) -> Reference | None:
+def reference_of(recipe: Any, kind: InputKind, policy: Any, rows: list[Row]) -> Reference | None:
     """As `boresight train` has it: stored before the first step for given answers, live for sampled ones."""
     if not kind.needs_reference:
         return None

@@ -29,7 +29,7 @@ from boresight.models.load import load_model, load_tokenizer  # noqa: E402
 from boresight.models.lora import attach  # noqa: E402
 from boresight.models.reference.frozen import store_reference  # noqa: E402
 from boresight.training.logging.logger import Tracker, peak_memory_gb  # noqa: E402
-from boresight.training.loop import Batch, Task, train  # noqa: E402
+from boresight.training.loop import Batch, Task, run_steps  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as out:
         folder = Path(out)
         with Tracker(folder, job["steps"], Console(quiet=True)) as tracker:
-            train(
+            run_steps(
                 Task(
                     recipe=recipe,
                     policy=policy,

@@ -6,7 +6,7 @@ import sys
 from boresight.cli.main import main
 
 
-def run() -> None:
+def run_module() -> None:
     """The command line. As one of several processes it ends without tearing the interpreter down: threads
     of gloo that are still there at that moment abort it, and a finished run would count as failed."""
     try:
@@ -20,4 +20,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    run_module()

@@ -68,7 +68,7 @@ def train(
     from boresight.core.errors import UserError
     from boresight.reports.read_run import read_run
     from boresight.runs.folder import default_folder
-    from boresight.runs.train import run as run_recipe
+    from boresight.runs.train import run_training as run_recipe
 
     if resume and run is None:
         raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
@@ -139,7 +139,7 @@ def evaluate(
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.
     """
     from boresight.evaluation.recipe import EvaluationRecipe
-    from boresight.runs.evaluate import run_any as run_evaluation
+    from boresight.runs.evaluate import run_evaluation
     from boresight.runs.folder import default_folder
 
     chosen = _parsed(EvaluationRecipe, recipe, sections)
@@ -168,7 +168,7 @@ def synthesize(
         UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
     """
     from boresight.synthesis.recipe import SynthesisRecipe
-    from boresight.synthesis.run import run as make
+    from boresight.synthesis.run import run_synthesis as make
 
     chosen = _parsed(SynthesisRecipe, recipe, sections)
     folder = Path(run) if run else Path("runs") / _named(recipe, "synthetic").stem

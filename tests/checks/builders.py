@@ -14,7 +14,7 @@ from boresight.checks.data.examples import Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.checks.forecast import forecast
 from boresight.checks.run import initial_loss, method, model, reward
-from boresight.checks.run.method import Setting
+from boresight.checks.run.method import MethodSetting
 from boresight.checks.run.model import Wiring
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
@@ -188,7 +188,7 @@ def found_in_recipe(
     from boresight.runs.preflight import steps_of
 
     steps = steps_of(chosen, count)
-    setting = Setting(chosen, own or methods.get(chosen.method_name), 100.0, steps)
+    setting = MethodSetting(chosen, own or methods.get(chosen.method_name), 100.0, steps)
     return ranked(
         [*run_checks(method, setting), *run_checks(forecast, forecast.forecast(chosen, steps, size))]
     )
@@ -196,7 +196,7 @@ def found_in_recipe(
 
 def found_in_rewards(rewards: Any, prompts: list[Any]) -> list[Finding]:
     """What the reward checks say."""
-    return ranked(run_checks(reward, reward.Reward(rewards, prompts)))
+    return ranked(run_checks(reward, reward.RewardProbe(rewards, prompts)))
 
 
 def found_at_start(policy: Any, reference: Any, some: list[Row]) -> list[Finding]:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.checks.forecast.bf16 import movable_share, share_of_normal, smallest_that_stays
-from boresight.checks.forecast.calibration import Curve, choose, curves, expect
+from boresight.checks.forecast.calibration import CalibrationCurve, calibration_curves, choose, expect
 from boresight.checks.forecast.forecast import forecast
 from boresight.core.errors import UserError
 from tests.checks import builders as b
 
-PUBLIC = curves()[0]
+PUBLIC = calibration_curves()[0]
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,11 +41,11 @@ def test_the_budget_of_a_margin_buys_it(margin, lora):
 
 def test_outside_its_points_a_curve_goes_on_by_rule():
     """Half the first budget buys half its margin; past the end the slope of 2 in logarithms is cut to 1."""
-    steep = Curve("m", 10**8, False, "x", "own", ((1e-4, 1.0, 0.6), (2e-4, 4.0, 0.7)))
+    steep = CalibrationCurve("m", 10**8, False, "x", "own", ((1e-4, 1.0, 0.6), (2e-4, 4.0, 0.7)))
     assert steep.margin(5e-5) == pytest.approx(0.5)
     assert steep.margin(4e-4) == pytest.approx(8.0)
     assert steep.accuracy(5e-5) == pytest.approx(0.55)
-    flat = Curve("m", 10**8, False, "x", "own", ((1e-4, 1.0, None), (2e-4, 1.0, None)))
+    flat = CalibrationCurve("m", 10**8, False, "x", "own", ((1e-4, 1.0, None), (2e-4, 1.0, None)))
     assert flat.margin(8e-4) == pytest.approx(2.0)  # four times the budget: its root
 
 
@@ -58,9 +58,9 @@ def test_no_curve_for_models_of_another_scale_or_unknown_size():
 
 def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
     """1 and 4 nats at 1e-3: their geometric mean is 2; the range goes half a factor further, 0.67 to 6."""
-    slow = Curve("a", 100_000_000, True, "chat", "own", ((1e-3, 1.0, 0.6), (1e-2, 3.0, 0.7)))
-    fast = Curve("b", 200_000_000, True, "rules", "own", ((1e-3, 4.0, 0.8), (1e-2, 9.0, 0.9)))
-    far = Curve("c", 70_000_000_000, True, "chat", "own", ((1e-3, 9.0, 0.6),))
+    slow = CalibrationCurve("a", 100_000_000, True, "chat", "own", ((1e-3, 1.0, 0.6), (1e-2, 3.0, 0.7)))
+    fast = CalibrationCurve("b", 200_000_000, True, "rules", "own", ((1e-3, 4.0, 0.8), (1e-2, 9.0, 0.9)))
+    far = CalibrationCurve("c", 70_000_000_000, True, "chat", "own", ((1e-3, 9.0, 0.6),))
     found = choose(150_000_000, True, known=[slow, fast, far, PUBLIC]).expect(1e-3)
     assert (found.low, found.middle, found.high) == pytest.approx((1 / 1.5, 2.0, 6.0))
     assert found.accuracy == pytest.approx(0.7)
@@ -72,7 +72,7 @@ def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_every_measured_point_lies_in_the_range_of_its_forecast(lora):
-    for curve in (c for c in curves() if c.lora == lora):
+    for curve in (c for c in calibration_curves() if c.lora == lora):
         for budget, margin, _ in curve.points:
             found = expect(budget, curve.parameters, lora)
             assert margin <= 0 or found.low <= margin <= found.high, curve.data
@@ -123,6 +123,6 @@ def test_a_run_adds_its_points_once(tmp_path, calibrate, monkeypatch):
     file = tmp_path / "curves.jsonl"
     for _ in range(2):
         calibrate.main(run, data="test pairs", file=file)
-    (curve,) = curves(file)
+    (curve,) = calibration_curves(file)
     assert curve.points == ((5e-5, 1.0, 0.6), (1e-4, 2.0, 0.7))
     assert curve.parameters == 134_515_008

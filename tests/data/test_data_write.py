@@ -14,7 +14,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data import write as module
 from boresight.data.reading.load import read
-from boresight.data.write import write
+from boresight.data.write import write_examples
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
@@ -60,7 +60,7 @@ def test_round_trip(examples, suffix):
     """Any text that a tokenizer can take, any meta that JSON can hold, known scores and unknown ones."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"canonical{suffix}"
-        write(examples, path)
+        write_examples(examples, path)
         assert read(path).examples == examples
 
 
@@ -71,7 +71,7 @@ def pair() -> Preference:
 
 
 def test_canonical_line_is_trl_explicit(pair, tmp_path):
-    write([pair], tmp_path / "c.jsonl")
+    write_examples([pair], tmp_path / "c.jsonl")
     line = (tmp_path / "c.jsonl").read_text()
     assert "é" in line
     assert json.loads(line) == {
@@ -87,14 +87,14 @@ def test_canonical_line_is_trl_explicit(pair, tmp_path):
 def test_equal_examples_give_equal_bytes(pair, tmp_path):
     for suffix in SUFFIXES:
         for name in ("one", "two"):
-            write([pair], tmp_path / (name + suffix))
+            write_examples([pair], tmp_path / (name + suffix))
         assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
 
 
 def test_datasets_reads_canonical_files(pair, tmp_path, monkeypatch):
     """The file is one that TRL's users can load: three lists of messages."""
     datasets = pytest.importorskip("datasets")
-    write([pair], tmp_path / "c.parquet")
+    write_examples([pair], tmp_path / "c.parquet")
     rows = datasets.Dataset.from_parquet(str(tmp_path / "c.parquet"), cache_dir=str(tmp_path / "cache"))
     assert rows[0]["prompt"] == pair.prompt
     rows.save_to_disk(tmp_path / "saved")
@@ -112,7 +112,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(pair, tmp_path, monkeypatc
 
     monkeypatch.setitem(module.WRITERS, suffix, fail)
     with pytest.raises(RuntimeError):
-        write([pair], path)
+        write_examples([pair], path)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "what was there"
 
@@ -125,5 +125,5 @@ def test_refusals(pair, tmp_path):
         ([pair], "c.csv", "name it .jsonl or .jsonl.gz or .parquet"),
     ):
         with pytest.raises(UserError, match=message):
-            write(examples, tmp_path / name)
+            write_examples(examples, tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -82,8 +82,8 @@ def test_the_last_data_is_not_tokenised_again_until_anything_of_it_changes(recip
     from boresight.data import tokenize as module
 
     calls = []
-    render = module.render
-    monkeypatch.setattr(module, "render", lambda *a: calls.append(1) or render(*a))
+    render = module.render_example
+    monkeypatch.setattr(module, "render_example", lambda *a: calls.append(1) or render(*a))
     datasets = DatasetCache()
     first = ids(recipe(0), datasets)
     count = len(calls)

@@ -9,7 +9,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference, Prompt
-from boresight.data.layouts import every, get, names
+from boresight.data.layouts import all_layouts, get, names
 from boresight.data.layouts.hh_rlhf import transcript
 from boresight.data.reading.detect import fitting
 from boresight.data.reading.turns import BadField
@@ -37,7 +37,7 @@ HH = "\n\nHuman: q\n\nAssistant:"
 PAIR = Preference(Q, GOOD, BAD, "7")
 SHOWN = Demonstration(Q + GOOD, "7")
 ASKED = Prompt(Q, "7")
-COUNTDOWN = replace(countdown.prompt(countdown.problem([3, 4], 7)), id="7")
+COUNTDOWN = replace(countdown.countdown_prompt(countdown.problem([3, 4], 7)), id="7")
 
 LAYOUTS = [
     ("plain_pairs", {"prompt": "q", "chosen": "good", "rejected": "bad"}, PAIR),
@@ -169,7 +169,7 @@ def test_a_column_less_is_a_bad_field_or_another_layout(layout, record, example)
             assert error.message
 
 
-@pytest.mark.parametrize("source", every(), ids=str)
+@pytest.mark.parametrize("source", all_layouts(), ids=str)
 @pytest.mark.parametrize("junk", [None, 3, "", [], {}, [None], [{}], {"role": 3}, True])
 def test_junk_in_the_columns_is_a_bad_field(source, junk):
     record = dict.fromkeys(source.columns, junk)

@@ -62,7 +62,7 @@ class Reader:
         path = self.folder / block.title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
-        layouts.every.cache_clear()
+        layouts.all_layouts.cache_clear()
         importlib.invalidate_caches()
 
     def python(self, block: Block) -> None:

@@ -27,7 +27,7 @@ from boresight.data import layouts
 from boresight.data.reading import generated
 from boresight.runs import folder as run_folder
 from boresight.scorers import judges
-from boresight.tasks.countdown import generate
+from boresight.tasks.countdown import generate_problems
 from tests.docs.snippets import ROOT
 from tests.tiny import SPECIAL, tiny_model, tiny_tokenizer
 
@@ -173,17 +173,17 @@ def standing_in(folder: Path) -> Iterator[None]:
         read = BaseRecipe.read
         patch.setattr(BaseRecipe, "read", lambda path, overrides=None: smaller(read(path, overrides)))
         number = count(1)
-        patch.setattr(generated, "generate", lambda n, **how: generate(min(n, 24), **how))
+        patch.setattr(generated, "generate_problems", lambda n, **how: generate_problems(min(n, 24), **how))
         patch.setattr(run_folder, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
         patch.setattr("boresight.models.embedded.starter.starter_path", lambda: folder / "path/to/model")
         for package, place in ((methods, "methods"), (layouts, "data/layouts"), (judges, "scorers/judges")):
             patch.setattr(package, "__path__", [*package.__path__, str(folder / "src/boresight" / place)])
-        layouts.every.cache_clear()
+        layouts.all_layouts.cache_clear()
         known = set(sys.modules)
         try:
             yield
         finally:
-            layouts.every.cache_clear()
+            layouts.all_layouts.cache_clear()
             for name in set(sys.modules) - known:
                 file = getattr(sys.modules[name], "__file__", None) or ""
                 if file.startswith(str(folder)) or name.partition(".")[0] in ("my_losses", "my_rewards"):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
                 "train": {"batch": 8, "steps": 4},
                 "evaluate": {"samples": 3, "max_new_tokens": 6},
             }
-            run(Recipe.parse(raw), folder, Console(quiet=True))
+            run_training(Recipe.parse(raw), folder, Console(quiet=True))
         return folder
 
     return make

@@ -12,7 +12,7 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.export import weights
 from boresight.export.command import export
-from boresight.export.weights import compare, outputs, state_old_names
+from boresight.export.weights import compare_outputs, outputs, state_old_names
 from boresight.models.load import load_model
 from tests.reports.fake_run import ATTACK
 
@@ -137,7 +137,7 @@ def test_drift_by_hand():
     """p = (1/2, 1/2) against q = (1/4, 3/4): KL = ½ ln 2 + ½ ln(2/3) = ½ ln(4/3); a second place is equal."""
     p, q = torch.zeros(2, 2), torch.tensor([[1.0, 3.0], [1.0, 3.0]]).log()
     p[1] = q[1]
-    found = compare([p], [q], "float32")
+    found = compare_outputs([p], [q], "float32")
     assert found.distance == pytest.approx(0.25 * math.log(4 / 3), abs=1e-7)
     assert (found.agree, found.tokens) == (0.5, 2)
 

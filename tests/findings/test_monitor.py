@@ -7,7 +7,7 @@ import time
 
 from boresight.findings.history import History
 from boresight.findings.monitor import Monitor, read_findings, watch, write_findings
-from boresight.training.loop import train
+from boresight.training.loop import run_steps
 from tests.checks import builders as b
 from tests.training.fixtures import make_task
 
@@ -15,7 +15,7 @@ from tests.training.fixtures import make_task
 def test_a_run_that_learns_nothing_is_told_so_and_goes_on(tmp_path):
     task = make_task(tmp_path, "dpo", "train.batch=4", "train.steps=12", "optim.lr=1e-9")
     watch(tmp_path, task.tracker, task.recipe, 12, eval_rows=4)
-    train(task)
+    run_steps(task)
     found = read_findings(tmp_path)
     assert [f.name for f in found] == ["not-learning"]
     assert found[0].step == 3  # a quarter of the run
@@ -29,7 +29,7 @@ def test_an_error_ends_the_run_early_when_asked(tmp_path):
     watch(tmp_path, task.tracker, task.recipe, 20, eval_rows=4)
     log = task.tracker.log
     task.tracker.log = lambda step, split, numbers: log(step, split, numbers | {"zero_variance": 1.0})
-    train(task)
+    run_steps(task)
     steps = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in steps) == 5
     assert steps[-1]["split"] == "eval"  # measured once more where it ended
@@ -63,7 +63,7 @@ def test_watching_costs_little(tmp_path):
     """Less than a step of a 30,000-parameter model on eight short rows: a thousandth of a real one's."""
     task = make_task(tmp_path, "dpo", "train.batch=8", "train.steps=30", "optim.lr=1e-4")
     started = time.perf_counter()
-    train(task)
+    run_steps(task)
     a_step = (time.perf_counter() - started) / 30
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-2])
     monitor = Monitor(History(10_000, 400))

@@ -9,14 +9,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from boresight.models.embedded import countdown_tiny
-from boresight.tasks.countdown import generate, score, search_trace
+from boresight.tasks.countdown import generate_problems, score, search_trace
 from boresight.tasks.countdown.problems import TINY
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("countdown-tiny")
-    countdown_tiny.build(folder, seed=0)
+    countdown_tiny.build_countdown_tiny(folder, seed=0)
     return folder
 
 
@@ -29,7 +29,7 @@ def test_it_has_870_thousand_parameters(folder):
 def test_the_seed_decides_the_weights(folder, tmp_path):
     state = torch.random.get_rng_state()
     for seed in (0, 1):
-        countdown_tiny.build(tmp_path / str(seed), seed)
+        countdown_tiny.build_countdown_tiny(tmp_path / str(seed), seed)
     folders = (tmp_path / "0", tmp_path / "1", folder)
     same, other, first = (AutoModelForCausalLM.from_pretrained(f).lm_head.weight for f in folders)
     assert torch.equal(same, first) and not torch.equal(other, first)
@@ -50,7 +50,7 @@ def test_the_loaded_tokenizer_reads_numbers_as_single_tokens(folder):
 def test_demonstrations_survive_the_round_trip(folder):
     """Encode by template, cut at the prompt, decode: the verifier still accepts the answer."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for p in generate(50, seed=0, **TINY):
+    for p in generate_problems(50, seed=0, **TINY):
         messages = search_trace(p).messages
         whole = tokenizer.apply_chat_template(messages)["input_ids"]
         asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True)["input_ids"]

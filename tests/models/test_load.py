@@ -155,7 +155,7 @@ def test_offline_by_wish_asks_nobody(monkeypatch, no_hub):
 
 def test_without_the_hub_its_cache_serves(monkeypatch, no_hub):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{file}")
-    assert locate("org/cached") == load.Source("org/cached", cached_only=True)
+    assert locate("org/cached") == load.ModelSource("org/cached", cached_only=True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from boresight.config.recipe import Recipe
 from boresight.models import lora as lora_of
 from boresight.models.load import load_model
 from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import random_rows
 
@@ -97,7 +97,7 @@ def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
         "optim": {"lr": 0.01},
         "train": {"batch": 8, "steps": 20},
     }
-    run(Recipe.parse(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
+    run_training(Recipe.parse(yaml.safe_load(yaml.safe_dump(raw))), tmp_path / "run", Console(quiet=True))
     numbers = json.loads((tmp_path / "run/evaluation.json").read_text())["metrics"]
     assert numbers[0]["name"] == "accuracy" and numbers[0]["after"]["value"] == 1.0
 

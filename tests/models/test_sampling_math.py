@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from boresight.models.sampler.draw import BLOCK, CANDIDATES, RowSettings, draw, draw_truncated, invert
+from boresight.models.sampler.draw import BLOCK, CANDIDATES, RowSettings, draw_tokens, draw_truncated, invert
 
 
 def row_settings(n, vocabulary, temperature=1.0, top_p=1.0, top_k=0):
@@ -44,14 +44,16 @@ def test_the_two_step_search_is_a_plain_search_of_the_running_sum(size, seed, sp
 def test_logps_are_of_the_whole_distribution_at_the_temperature():
     """Logits (ln 1, ln 2, ln 4) at temperature 1/2 are (1, 4, 16)/21, whatever top-k cuts off."""
     logits = torch.tensor([[0.0, math.log(2), math.log(4)]], dtype=torch.float64)
-    chosen, logp = draw(logits, row_settings(1, 3, temperature=0.5, top_k=1), torch.tensor([0.5]).double())
+    chosen, logp = draw_tokens(
+        logits, row_settings(1, 3, temperature=0.5, top_k=1), torch.tensor([0.5]).double()
+    )
     assert chosen.item() == 2
     assert logp.item() == pytest.approx(math.log(16 / 21), abs=1e-12)
 
 
 def test_greedy_takes_the_likeliest_token_and_its_logp_at_temperature_one():
     logits = torch.tensor([[0.0, math.log(3), 0.0]], dtype=torch.float64)
-    chosen, logp = draw(logits, row_settings(1, 3, temperature=0), torch.tensor([0.99]).double())
+    chosen, logp = draw_tokens(logits, row_settings(1, 3, temperature=0), torch.tensor([0.99]).double())
     assert (chosen.item(), logp.item()) == (1, pytest.approx(math.log(3 / 5), abs=1e-12))
 
 
@@ -78,7 +80,7 @@ def test_tokens_come_as_often_as_the_settings_say(temperature, top_p, top_k):
     p = (logits / temperature).softmax(-1).numpy()
     want = expected_after_truncation(p, top_k, top_p)
     uniforms = torch.tensor(np.random.default_rng(11).random(draws))
-    chosen, _ = draw(
+    chosen, _ = draw_tokens(
         logits.expand(draws, -1), row_settings(draws, vocabulary, temperature, top_p, top_k), uniforms
     )
     counts = np.bincount(chosen.numpy(), minlength=vocabulary)
@@ -100,11 +102,11 @@ def test_rows_with_different_settings_share_a_batch():
     uniforms = torch.tensor([0.2, 0.9, 0.9, 0.7]).double()
     temperature, top_p, top_k = [0.0, 1.0, 0.7, 2.0], [1.0, 0.5, 1.0, 0.9], [0, 0, 3, 0]
     mixed = RowSettings.of(temperature, top_p, top_k, 50, torch.device("cpu"))
-    together = draw(logits, mixed, uniforms)
+    together = draw_tokens(logits, mixed, uniforms)
     for i in range(4):
         alone = RowSettings.of(
             temperature[i : i + 1], top_p[i : i + 1], top_k[i : i + 1], 50, torch.device("cpu")
         )
-        token, logp = draw(logits[i : i + 1], alone, uniforms[i : i + 1])
+        token, logp = draw_tokens(logits[i : i + 1], alone, uniforms[i : i + 1])
         assert token.item() == together[0][i].item()
         assert logp.item() == pytest.approx(together[1][i].item(), abs=1e-6)

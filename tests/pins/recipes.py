@@ -37,7 +37,7 @@ def observe() -> dict[str, Any]:
         "methods": {name: keys(methods.get(name).Config) for name in methods.names()},
         "judges": {name: keys(judges.get(name).Config) for name in judges.names()},
         "judges of synthesize": {"rubric": keys(RubricConfig)},
-        "layouts": {s.name: {"kind": s.kind, "columns": list(s.columns)} for s in layouts.every()},
+        "layouts": {s.name: {"kind": s.kind, "columns": list(s.columns)} for s in layouts.all_layouts()},
         "rewards": sorted(BUILTIN),
         "metrics of a study": sorted(METRICS),
     }

@@ -7,9 +7,15 @@ import pytest
 import yaml
 
 from boresight.core.errors import UserError
-from boresight.reports.compare import differences, shared_metrics, shared_prompts, verdicts, write_comparison
+from boresight.reports.compare import (
+    config_differences,
+    shared_metrics,
+    shared_prompts,
+    verdicts,
+    write_comparison,
+)
 from boresight.reports.figures import overlaid
-from boresight.reports.read_run import RunData, Sample, read_run
+from boresight.reports.read_run import RunData, RunSample, read_run
 from tests.reports.fake_run import ATTACK, write_fake_run
 
 
@@ -34,14 +40,14 @@ def runs(folders):
 def _answered(name, outcomes):
     """A run whose i-th prompt has one check, met or not."""
     samples = [
-        Sample(f"p{i}", [{"role": "user", "content": "?"}], ["b", "a"], [{}, {"ok": ok}])
+        RunSample(f"p{i}", [{"role": "user", "content": "?"}], ["b", "a"], [{}, {"ok": ok}])
         for i, ok in enumerate(outcomes)
     ]
     return RunData(name=name, folder=None, finished=True, samples=samples)
 
 
 def test_only_what_differs_is_listed(runs):
-    assert [(d.key, d.values) for d in differences(runs)] == [
+    assert [(d.key, d.values) for d in config_differences(runs)] == [
         ("method.beta", ["0.1", "0.5"]),
         ("environment.commit", [ATTACK, "0123abc"]),
     ]
@@ -50,7 +56,7 @@ def test_only_what_differs_is_listed(runs):
 def test_a_setting_that_one_run_lacks_is_a_difference():
     a = RunData(name="a", folder=None, finished=True, config={"optim": {"lr": 1e-4, "clip": None}})
     b = replace(a, config={"optim": {"lr": 1e-4}})
-    assert [(d.key, d.values) for d in differences([a, b])] == [("optim.clip", ["none", ""])]
+    assert [(d.key, d.values) for d in config_differences([a, b])] == [("optim.clip", ["none", ""])]
 
 
 def test_verdicts_are_paired_by_prompt_and_adjusted():

@@ -10,7 +10,7 @@ import pytest
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
 from boresight.reports.figures import MOST_POINTS, figures, moving_average, points
-from boresight.reports.page import render
+from boresight.reports.page import render_report
 from boresight.reports.read_run import RunData, read_run
 from boresight.stats.intervals import wilson
 from tests.reports.fake_run import write_fake_run
@@ -149,6 +149,6 @@ def test_findings_are_marked_at_their_step_and_listed(tmp_path):
         marks = [shape for shape in figure.layout["shapes"] if shape.get("yref") == "paper"]
         assert [mark["x0"] for mark in marks] == [50]
         assert "2" in [note["text"] for note in figure.layout["annotations"]]
-    page = render(data)
+    page = render_report(data)
     assert "What the checks found" in page and "not-learning" in page
     assert "<b>wrong</b>" not in page

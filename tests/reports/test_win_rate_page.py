@@ -8,7 +8,13 @@ import pytest
 from boresight.core.schema import Prompt
 from boresight.evaluation.judge_controls import Trust, order_effects, planted_controls
 from boresight.evaluation.win_rate import System, tournament
-from boresight.reports.win_rate import _pair_kinds, headline, render, samples, write_win_rate_page
+from boresight.reports.win_rate import (
+    _pair_kinds,
+    render_win_rate,
+    samples,
+    win_rate_headline,
+    write_win_rate_page,
+)
 from boresight.scorers.judges.base import Judgement, Verdict
 from tests.reports.fake_run import ATTACK
 
@@ -49,8 +55,8 @@ def evaluation(count=80, names=("old", "new")):
 
 def test_the_page_says_verdict_trust_and_what_is_missing():
     found, trust = evaluation()
-    html = render(found, trust)
-    assert headline(found.pairs[0]) == "No verdict: too many judgements are missing"
+    html = render_win_rate(found, trust)
+    assert win_rate_headline(found.pairs[0]) == "No verdict: too many judgements are missing"
     assert "10 of 80 judgements are missing" in html and "10 (timeout)" in html
     assert "Calls an answer and itself a tie" in html and "40 won, 10 tied, 20 lost, 10 failed" in html
     assert "<script>alert" not in html and "<img src=x" not in html
@@ -58,7 +64,7 @@ def test_the_page_says_verdict_trust_and_what_is_missing():
 
 def test_a_tournament_shows_every_pair_and_one_scale():
     found, trust = evaluation(names=("a", "b", "c"))
-    html = render(found, trust)
+    html = render_win_rate(found, trust)
     assert "3 systems compared" in html and "One scale" in html
     assert all(f"{x} over {y}" in html for x, y in (("b", "a"), ("c", "a"), ("c", "b")))
     labels = [label for label, _ in _pair_kinds(found.pairs)]

@@ -14,7 +14,7 @@ from boresight.data import tokenize
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading import files
 from boresight.runs.preflight import preflight
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROWS, HELD_OUT = 20, 6
@@ -39,7 +39,7 @@ def place(tmp_path, monkeypatch):
 def counted(monkeypatch):
     """How often each file was opened for reading, and each example rendered for the tokenizer."""
     opened, rendered = Counter(), Counter()
-    records, render = files.records, tokenize.render
+    records, render = files.records, tokenize.render_example
 
     def counting_records(source, *rest):
         opened[str(source)] += 1
@@ -50,7 +50,7 @@ def counted(monkeypatch):
         return render(tokenizer, example, end)
 
     monkeypatch.setattr(files, "records", counting_records)
-    monkeypatch.setattr(tokenize, "render", counting_render)
+    monkeypatch.setattr(tokenize, "render_example", counting_render)
     return opened, rendered
 
 
@@ -96,7 +96,7 @@ def test_a_run_whose_findings_are_known_reads_once(place, counted):
     preflight(recipe)
     opened.clear()
     rendered.clear()
-    run(recipe, place / "run")
+    run_training(recipe, place / "run")
     assert set(opened.values()) == set(rendered.values()) == {1} and len(rendered) == ROWS
 
 
@@ -112,10 +112,10 @@ def test_a_resumed_run_reads_once(place, counted):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, place / "run", listeners=[stop])
+        run_training(recipe, place / "run", listeners=[stop])
     opened.clear()
     rendered.clear()
-    run(recipe, place / "run", resume=True)
+    run_training(recipe, place / "run", resume=True)
     assert set(opened.values()) == set(rendered.values()) == {1} and len(rendered) == ROWS
 
 

@@ -11,7 +11,7 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
 from boresight.evaluation.systems import ask_server, generate_answers, matched, prompts_of, read_answers
 from boresight.reports.page import write_report
-from boresight.runs.evaluate import run
+from boresight.runs.evaluate import run_win_rate
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fake_vllm import FakeVllm
 
@@ -55,7 +55,7 @@ def recipe(files, **changes):
 
 def said(*arguments):
     console = Console(file=io.StringIO(), width=500)
-    return run(*arguments, console).page, console.file.getvalue()
+    return run_win_rate(*arguments, console).page, console.file.getvalue()
 
 
 def test_from_files_to_page(files, tmp_path):
@@ -99,7 +99,7 @@ def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, t
         write_report(tmp_path / "out")
     assert page.read_text() == before
     page.unlink()  # what the message names does it: the folder's own recipe, into the folder
-    run(
+    run_win_rate(
         EvaluationRecipe.load(tmp_path / "out" / "config.yaml"), tmp_path / "out", Console(file=io.StringIO())
     )
     assert page.read_text() == before

@@ -9,7 +9,7 @@ import pytest
 from boresight.cli import main
 from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe
-from boresight.tasks.countdown import prompt, score
+from boresight.tasks.countdown import countdown_prompt, score
 from boresight.tasks.countdown.problems import problem
 from tests.test_config import ROOT
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -123,14 +123,14 @@ def test_a_mistake_is_one_sentence(place, capsys, changes, complaint):
 def test_prompts_that_are_no_problems_are_named(place):
     from rich.console import Console
 
-    from boresight.runs.evaluate import run_any
+    from boresight.runs.evaluate import run_evaluation
 
     jsonl(place / "talk.jsonl", [{"prompt": "Hello."}])
     made = EvaluationRecipe.parse(
         {"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}}
     )
     with pytest.raises(UserError, match=r"prompts, .*not a Countdown problem"):
-        run_any(made, place / "out", Console(quiet=True))
+        run_evaluation(made, place / "out", Console(quiet=True))
 
 
 def test_the_recipe_that_comes_along_asks_for_what_it_says():
@@ -142,4 +142,4 @@ def test_the_recipe_that_comes_along_asks_for_what_it_says():
 
 def test_solutions_here_are_solutions():
     assert all(score(solution(p), p.numbers, p.target).correct for p in PROBLEMS)
-    assert prompt(PROBLEMS[0]).meta["target"] == PROBLEMS[0].target
+    assert countdown_prompt(PROBLEMS[0]).meta["target"] == PROBLEMS[0].target

@@ -16,7 +16,7 @@ from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs import preflight as module
-from boresight.runs.preflight import before_training, names, preflight
+from boresight.runs.preflight import before_training, finding_names, preflight
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -184,8 +184,8 @@ def test_without_data_or_model_the_forecast_still_comes(monkeypatch):
 
 
 def test_names_are_those_of_the_checks():
-    assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(names())
-    assert len(names()) == len(set(names()))
+    assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(finding_names())
+    assert len(finding_names()) == len(set(finding_names()))
 
 
 def test_a_check_that_breaks_does_not_stop_a_run(make_recipe, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from boresight.llm.client import Endpoint
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import Failure
+from boresight.llm.request import RequestFailure
 from boresight.scorers.judges import llm, reward_endpoint
 from boresight.scorers.judges.endpoint import LedgerCompleter
 from tests.scorers.fakes import prompt
@@ -22,7 +22,7 @@ class FakeTransport:
         self.sent += 1
         answer = request.messages[-1]["content"]
         if len(answer) == 1:
-            raise Failure("bad_request", "too short")
+            raise RequestFailure("bad_request", "too short")
         message = {"role": "assistant", "content": f"reward:-{len(answer)}"}
         usage = {"prompt_tokens": 5, "completion_tokens": 5}
         return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from boresight.stats.paired import compare, measure
+from boresight.stats.paired import paired_metric, paired_metrics
 
 NAN = math.nan
 
 
 def test_prompts_with_both_values_are_paired_and_the_others_counted():
     """Differences 1 and 2 over two prompts; of the third, one value is missing."""
-    found = measure(
+    found = paired_metric(
         "reward", "reward", "reward", "higher", {"a": 0, "b": 1, "c": NAN}, {"a": 1, "b": 3, "c": 5}
     )
     assert found.difference.value == pytest.approx(1.5)
@@ -20,12 +20,12 @@ def test_prompts_with_both_values_are_paired_and_the_others_counted():
 
 
 def test_a_missing_share_is_counted_beside_it():
-    found = measure("accuracy", "accuracy", "share", "higher", {"a": 1, "b": 0, "c": NAN}, {})
+    found = paired_metric("accuracy", "accuracy", "share", "higher", {"a": 1, "b": 0, "c": NAN}, {})
     assert (found.before.value, found.before.n, found.before.missing) == (0.5, 2, 1)
 
 
 def test_a_run_whose_rewards_are_all_missing_still_ends_with_a_report():
     """A reward that can judge nothing leaves no difference; it must not cost the run its evaluation."""
-    (found,) = compare({"reward": {"a": NAN, "b": NAN}}, {"reward": {"a": 1.0, "b": 2.0}})
+    (found,) = paired_metrics({"reward": {"a": NAN, "b": NAN}}, {"reward": {"a": 1.0, "b": 2.0}})
     assert found.before is None and found.difference is None
     assert found.after.value == pytest.approx(1.5)

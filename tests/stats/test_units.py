@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.units import number, rounded_up, unit_named
+from boresight.stats.units import format_number, rounded_up, unit_named
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from boresight.stats.units import number, rounded_up, unit_named
     [(0, "0.0"), (12.34, "12.3"), (1234.5, "1,234"), (0.01234, "0.012"), (-0.5, "-0.50"), (math.inf, "∞")],
 )
 def test_numbers(x, text):
-    assert number(x) == text
+    assert format_number(x) == text
 
 
 def test_shares_are_in_percent_and_their_differences_in_points():

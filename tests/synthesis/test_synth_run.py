@@ -17,7 +17,7 @@ from boresight.data.reading.load import read
 from boresight.llm.client import Stopped
 from boresight.synthesis.dry_run import estimate
 from boresight.synthesis.recipe import SynthesisRecipe
-from boresight.synthesis.run import run
+from boresight.synthesis.run import run_synthesis
 from tests.llm.fake_server import FakeServer, echo, some
 from tests.llm.helpers import KEY, KEY_ENV
 
@@ -66,7 +66,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def make(server: FakeServer, folder: Path, source: Path, /, **changes: Any) -> list[Preference]:
-    run(SynthesisRecipe.parse(raw(server, source, **changes)), folder)
+    run_synthesis(SynthesisRecipe.parse(raw(server, source, **changes)), folder)
     return [e for e in read(folder / "pairs.jsonl").examples if isinstance(e, Preference)]
 
 
@@ -156,11 +156,11 @@ def test_the_key_is_nowhere_in_the_run_folder(
 
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge, faults=some({"500": 0.2}), key=KEY) as server:
-        run(SynthesisRecipe.parse(raw(server, prompts)), folder, Console())
+        run_synthesis(SynthesisRecipe.parse(raw(server, prompts)), folder, Console())
         server.key = "another"
         with pytest.raises(Stopped) as stopped:
             judge = {"name": "rubric", "by": "api", "scale": 7}
-            run(SynthesisRecipe.parse(raw(server, prompts, judge=judge)), folder)
+            run_synthesis(SynthesisRecipe.parse(raw(server, prompts, judge=judge)), folder)
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert {"ledger.sqlite", "card.md", "config.yaml", "answers.jsonl"} <= {file.name for file in files}
     everything = b"".join(file.read_bytes() for file in files).decode("latin-1")

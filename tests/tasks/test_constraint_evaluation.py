@@ -7,7 +7,13 @@ import math
 import pytest
 
 from boresight.core.schema import Message
-from boresight.tasks.constraints.evaluation import LABELS, check_answer, check_answers, checkable, compare
+from boresight.tasks.constraints.evaluation import (
+    LABELS,
+    check_answer,
+    check_answers,
+    checkable,
+    compare_constraints,
+)
 from boresight.training.probes.likelihood import logps_per_token
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -31,7 +37,8 @@ def test_a_fragment_meets_the_constraint_and_is_not_a_good_answer():
 def test_shares_before_and_after_are_paired_by_prompt():
     """Before: good, long, long. After: good, good, fragment. Met goes 1/3 -> 3/3, good 1/3 -> 2/3."""
     measured = {
-        m.name: m for m in compare(["a", "b", "c"], [META] * 3, [GOOD, LONG, LONG], [GOOD, GOOD, FRAGMENT])
+        m.name: m
+        for m in compare_constraints(["a", "b", "c"], [META] * 3, [GOOD, LONG, LONG], [GOOD, GOOD, FRAGMENT])
     }
     met, good = measured["constraint_met"], measured["good_answer"]
     assert (met.before.value, met.after.value) == pytest.approx((1 / 3, 1))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from boresight.core.errors import UserError
 from boresight.tasks.constraints.constraint import (
-    KINDS,
+    CONSTRAINT_KINDS,
     Constraint,
     bullets,
     ends_as_sentence,
@@ -84,7 +84,7 @@ def test_constraint_on_hand_made_answers(kind, params, good, bad):
 
 
 def test_every_kind_has_examples_and_an_instruction_that_names_its_parameters():
-    assert {kind for kind, *_ in EXAMPLES} == set(KINDS)
+    assert {kind for kind, *_ in EXAMPLES} == set(CONSTRAINT_KINDS)
     for kind, params, *_ in EXAMPLES:
         instruction = Constraint(kind, params).instruction()
         assert instruction.endswith(('"."', ".", '".'))

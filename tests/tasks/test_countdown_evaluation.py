@@ -8,8 +8,8 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.stats.intervals import wilson
-from boresight.tasks.countdown import generate, problem, solve
-from boresight.tasks.countdown.evaluation import compare, evaluate_completions, evaluate_file
+from boresight.tasks.countdown import generate_problems, problem, solve
+from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_file
 
 RIGHT, WRONG, NONE = "<answer>3 + 4</answer>", "<answer>4 - 3</answer>", "I give up"
 PROBLEM = problem([3, 4], 7)
@@ -57,11 +57,11 @@ def test_compat_blends_what_strict_keeps_apart():
 
 
 def test_differences_are_paired_by_problem():
-    problems = generate(30, seed=0)
+    problems = generate_problems(30, seed=0)
     solved = [[f"<answer>{solve(p.numbers, p.target)}</answer>"] for p in problems]
     before = evaluate_completions(problems, [[NONE]] * 15 + solved[15:])
     after = evaluate_completions(problems[::-1], solved[::-1])
-    accuracy, form = compare(before, after)
+    accuracy, form = compare_countdown(before, after)
     assert accuracy.name == "accuracy" and accuracy.difference.value == 0.5
     assert accuracy.before.value == 0.5 and accuracy.after.value == 1
     assert accuracy.difference.low > 0.2 and form.difference.n == 30

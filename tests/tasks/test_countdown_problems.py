@@ -8,7 +8,15 @@ from itertools import combinations_with_replacement
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.tasks.countdown import every, generate, orders, problem, reachable, read_problems, solve
+from boresight.tasks.countdown import (
+    all_problems,
+    generate_problems,
+    orders,
+    problem,
+    reachable,
+    read_problems,
+    solve,
+)
 from boresight.tasks.countdown.problems import HELD_OUT_SHARE
 
 TINY = {"sizes": (3,), "low": 1, "high": 20}
@@ -19,7 +27,7 @@ def key(p):
 
 
 def test_problems_are_within_bounds_solvable_and_different():
-    problems = generate(300, seed=0)
+    problems = generate_problems(300, seed=0)
     assert len({key(p) for p in problems}) == 300
     assert {len(p.numbers) for p in problems} == {3, 4}
     for p in problems:
@@ -28,18 +36,20 @@ def test_problems_are_within_bounds_solvable_and_different():
 
 
 def test_the_seed_decides():
-    assert generate(50, seed=3) == generate(50, seed=3) != generate(50, seed=4)
-    assert generate(50, seed=3)[:20] == generate(20, seed=3)
+    assert generate_problems(50, seed=3) == generate_problems(50, seed=3) != generate_problems(50, seed=4)
+    assert generate_problems(50, seed=3)[:20] == generate_problems(20, seed=3)
 
 
 def test_splits_are_disjoint_whatever_the_seeds():
-    train = {key(p) for seed in range(3) for p in generate(2000, seed=seed, **TINY)}
-    held_out = {key(p) for seed in range(3) for p in generate(300, seed=seed, split="held_out", **TINY)}
+    train = {key(p) for seed in range(3) for p in generate_problems(2000, seed=seed, **TINY)}
+    held_out = {
+        key(p) for seed in range(3) for p in generate_problems(300, seed=seed, split="held_out", **TINY)
+    }
     assert not train & held_out
 
 
 def test_the_split_ignores_the_order_of_numbers():
-    for p in generate(50, seed=0):
+    for p in generate_problems(50, seed=0):
         assert problem(p.numbers[::-1], p.target).split == p.split == "train"
 
 
@@ -54,7 +64,9 @@ def test_every_order_is_the_same_problem():
 def test_every_problem_of_a_small_range():
     """Pairs of 1 to 3, by hand: 2 from 1 1, 1 2 and 1 3; 3 from 1 2 and 1 3; 4 from 1 3 and 2 2."""
     found = [
-        p for split in ("train", "held_out") for p in every(2, split=split, low=1, high=3, targets=(2, 4))
+        p
+        for split in ("train", "held_out")
+        for p in all_problems(2, split=split, low=1, high=3, targets=(2, 4))
     ]
     assert {(p.target, p.numbers) for p in found} == {
         (2, (1, 1)), (2, (1, 2)), (2, (1, 3)), (3, (1, 2)), (3, (1, 3)), (4, (1, 3)), (4, (2, 2))
@@ -64,9 +76,9 @@ def test_every_problem_of_a_small_range():
 
 def test_drawn_problems_are_among_all_of_their_split():
     (size,) = TINY["sizes"]
-    there = {key(p) for p in every(size, **{k: v for k, v in TINY.items() if k != "sizes"})}
-    assert {key(p) for p in generate(500, seed=0, **TINY)} <= there
-    assert not {key(p) for p in generate(300, seed=1, split="held_out", **TINY)} & there
+    there = {key(p) for p in all_problems(size, **{k: v for k, v in TINY.items() if k != "sizes"})}
+    assert {key(p) for p in generate_problems(500, seed=0, **TINY)} <= there
+    assert not {key(p) for p in generate_problems(300, seed=1, split="held_out", **TINY)} & there
 
 
 def test_a_tenth_is_held_out():
@@ -84,7 +96,7 @@ def test_asking_for_more_than_there_are_says_how_many_there_are():
     }
     train = [p for p in every if p.split == "train"]
     with pytest.raises(UserError, match=f"only {len(train)} train problems"):
-        generate(100, seed=0, sizes=(2,), low=1, high=4, targets=(1, 99))
+        generate_problems(100, seed=0, sizes=(2,), low=1, high=4, targets=(1, 99))
 
 
 @pytest.mark.parametrize(

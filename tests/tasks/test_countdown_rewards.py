@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.tasks.countdown import problem, prompt, rewards
+from boresight.tasks.countdown import countdown_prompt, problem, rewards
 
 ROW = {"numbers": [2, 3, 4], "target": 14}
 
@@ -66,7 +66,7 @@ def test_nothing_wrong_earns_as_much_as_a_solution():
 
 
 def test_an_answer_in_the_prompt_earns_nothing():
-    asked = prompt(problem([1, 2, 3], 1), "base").prompt[0]["content"]
+    asked = countdown_prompt(problem([1, 2, 3], 1), "base").prompt[0]["content"]
     for reward in (rewards.plain, rewards.correct, rewards.shaped, rewards.compat):
         assert reward([asked], [""], [{"numbers": [1, 2, 3], "target": 1}]) == [0]
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boresight.core.errors import UserError
-from boresight.tasks.countdown import Score, score
+from boresight.tasks.countdown import CountdownScore, score
 from boresight.tasks.countdown.answer import MAX_DEPTH, MAX_LENGTH
-from boresight.tasks.countdown.compat import last_answer
+from boresight.tasks.countdown.compat import last_answer_tag
 
 
 def answered(expression: str) -> str:
@@ -38,7 +38,7 @@ def answered(expression: str) -> str:
     ],
 )
 def test_solutions_are_correct(expression, numbers, target):
-    assert score(answered(expression), numbers, target) == Score(True, True, 1.0, "correct")
+    assert score(answered(expression), numbers, target) == CountdownScore(True, True, 1.0, "correct")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_solutions_are_correct(expression, numbers, target):
     [("2 × 3", "× read as *"), ("2 * 3 = 6", "'= 6' left out"), ("2×3=6", "× read as *; '= 6' left out")],
 )
 def test_harmless_spellings_are_accepted_and_said(expression, note):
-    assert score(answered(expression), [2, 3], 6) == Score(True, True, 1.0, f"correct; {note}")
+    assert score(answered(expression), [2, 3], 6) == CountdownScore(True, True, 1.0, f"correct; {note}")
 
 
 def test_division_and_minus_signs_are_accepted():
@@ -143,9 +143,9 @@ def test_the_last_answer_counts():
 @pytest.mark.parametrize("style", ["base", "chat"])
 def test_an_answer_in_the_prompt_does_not_count(style):
     """The public prompt's own example, `(1 + 2) / 3`, solves the problem 1, 2, 3 -> 1."""
-    from boresight.tasks.countdown import problem, prompt
+    from boresight.tasks.countdown import countdown_prompt, problem
 
-    text = prompt(problem([1, 2, 3], 1), style).prompt[-1]["content"]
+    text = countdown_prompt(problem([1, 2, 3], 1), style).prompt[-1]["content"]
     verdict = score(text, [1, 2, 3], 1)
     assert not verdict.correct and not verdict.formatted and "more than one completion" in verdict.reason
     chat = "<|im_start|>user\nfor example <answer>1 + 2</answer><|im_end|>\n<|im_start|>assistant\n"
@@ -341,7 +341,7 @@ def test_compat_pays_what_the_public_grader_pays(completion, numbers, target, re
 @settings(max_examples=1000, deadline=None)
 def test_the_linear_search_finds_what_the_regular_expression_finds(text):
     found = re.findall(r"<answer>(.*?)</answer>", text)
-    assert last_answer(text) == (found[-1].strip() if found else None)
+    assert last_answer_tag(text) == (found[-1].strip() if found else None)
 
 
 @pytest.mark.real_data

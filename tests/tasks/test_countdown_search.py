@@ -8,7 +8,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.data.reading.generated import read_generated
-from boresight.tasks.countdown import every, generate, problem, score, search_trace
+from boresight.tasks.countdown import all_problems, generate_problems, problem, score, search_trace
 from boresight.tasks.countdown.problems import TINY
 
 SPACE = {name: TINY[name] for name in ("low", "high", "targets")}
@@ -41,7 +41,7 @@ def test_searches_written_by_hand(numbers, target, text):
 def test_every_search_is_true_and_ends_in_a_solution():
     """All training problems: each pair's four values and what is missing, up to the first that meet."""
     exhausted = 0
-    for p in every(3, **SPACE):
+    for p in all_problems(3, **SPACE):
         text = text_of(p.numbers, p.target)
         assert score(text, p.numbers, p.target).correct
         a, b, c = p.numbers
@@ -72,7 +72,7 @@ def values_by_hand(x, y, z, target):
 
 
 def test_the_order_of_the_numbers_is_the_order_of_the_search():
-    p = generate(1, seed=0, **TINY)[0]
+    p = generate_problems(1, seed=0, **TINY)[0]
     assert text_of(p.numbers, p.target) != text_of(p.numbers[::-1], p.target)
 
 

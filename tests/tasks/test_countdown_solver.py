@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boresight.tasks.countdown import reachable, read_problems, score, solve
-from boresight.tasks.countdown.solver import effort, literals, operations, render, solutions, value_of
+from boresight.tasks.countdown.solver import (
+    effort,
+    literals,
+    operations,
+    render_expression,
+    solutions,
+    value_of,
+)
 
 
 def every_value(values: list[Fraction]) -> set[Fraction]:
@@ -51,7 +58,7 @@ def test_solve_finds_a_solution_exactly_when_there_is_one(numbers, target):
 def test_every_solution_is_one_as_a_tree_and_as_text(numbers, target):
     for expression in solutions(numbers, target):
         assert value_of(expression) == target and sorted(literals(expression)) == sorted(numbers)
-        assert score(f"<answer>{render(expression)}</answer>", numbers, target).correct
+        assert score(f"<answer>{render_expression(expression)}</answer>", numbers, target).correct
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_known_puzzles(numbers, target, solution):
     ],
 )
 def test_parentheses_stand_where_they_matter(expression, text):
-    assert render(expression) == text
+    assert render_expression(expression) == text
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_effort_grows_from_natural_numbers_to_negative_ones_to_fractions(express
 
 
 def test_operations_come_in_the_order_they_are_carried_out():
-    assert list(map(render, operations(("*", ("+", 9, 4), ("-", 4, 2))))) == [
+    assert list(map(render_expression, operations(("*", ("+", 9, 4), ("-", 4, 2))))) == [
         "9 + 4", "4 - 2", "(9 + 4) * (4 - 2)",
     ]  # fmt: skip
 

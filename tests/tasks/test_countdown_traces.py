@@ -8,10 +8,10 @@ from fractions import Fraction
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.tasks.countdown import generate, problem, prompt, reachable, score, trace
+from boresight.tasks.countdown import countdown_prompt, generate_problems, problem, reachable, score, trace
 from boresight.tasks.countdown.traces import BEHAVIOURS
 
-PROBLEMS = generate(60, seed=5)
+PROBLEMS = generate_problems(60, seed=5)
 NUMBER = r"\(?-?\d+(?:/\d+)?\)?"
 EQUATION = re.compile(rf"({NUMBER}) ([-+*/]) ({NUMBER}) = (-?\d+(?:/\d+)?)")
 CLAIM = re.compile(
@@ -80,7 +80,9 @@ def test_the_seed_varies_the_trace():
 def test_a_demonstration_carries_its_prompt_and_its_problem():
     p = PROBLEMS[0]
     made = trace(p, style="base", behaviours=["verification"])
-    assert made.messages[:-1] == prompt(p, "base").prompt and made.messages[-1]["role"] == "assistant"
+    assert (
+        made.messages[:-1] == countdown_prompt(p, "base").prompt and made.messages[-1]["role"] == "assistant"
+    )
     assert made.meta == {"numbers": list(p.numbers), "target": p.target, "behaviours": ["verification"]}
     assert made.id == p.id
 
@@ -114,8 +116,10 @@ def test_an_impossible_problem_is_refused():
 
 
 def test_prompts_have_the_public_wording():
-    base = prompt(problem([44, 19, 35], 98), "base").prompt[0]["content"]
+    base = countdown_prompt(problem([44, 19, 35], 98), "base").prompt[0]["content"]
     assert base.startswith("A conversation between User and Assistant.")
     assert "\nUser: Using the numbers [44, 19, 35], create an equation that equals 98. " in base
     assert "for example <answer> (1 + 2) / 3 </answer>.\nAssistant: Let me solve this step by step.\n" in base
-    assert prompt(problem([3, 7, 8], 29), "tiny").prompt == [{"role": "user", "content": "3 7 8 = 29"}]
+    assert countdown_prompt(problem([3, 7, 8], 29), "tiny").prompt == [
+        {"role": "user", "content": "3 7 8 = 29"}
+    ]

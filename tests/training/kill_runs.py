@@ -21,7 +21,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 
 ANEW = "ended before its first checkpoint"
 """What is said of a run that was killed so early: it is deleted and starts again."""
@@ -31,12 +31,12 @@ def go_on(recipe: dict, folder: Path) -> None:
     """As somebody would who finds a run that has stopped."""
     parsed, quiet = Recipe.parse(recipe), Console(quiet=True)
     try:
-        run(parsed, folder, quiet)
+        run_training(parsed, folder, quiet)
     except UserError as error:
         if ANEW not in str(error):
             raise
         shutil.rmtree(folder)
-        run(parsed, folder, quiet)
+        run_training(parsed, folder, quiet)
 
 
 def attempt(recipe: dict, folder: Path, kill_after: float | None) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from boresight.training import activations
-from boresight.training.loop import train
+from boresight.training.loop import run_steps
 from boresight.training.memory import activation_gb, training_state_gb
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
@@ -32,12 +32,12 @@ def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
     monkeypatch.setattr(activations, "available_gb", lambda: free)
     model = tiny_model()
     task = make_task(tmp_path, "dpo", f"train.activations={mode}")
-    choice = activations.settle(task.recipe, model, longest=5000)
+    choice = activations.choose_activations(task.recipe, model, longest=5000)
     assert choice.recompute is recompute
     assert model.is_activation_checkpointing is recompute
     assert ("train.activations says so" in str(choice)) == (mode != "auto")
     # The longest row counts, not only tokens_per_forward = 4096.
-    assert activations.settle(task.recipe, tiny_model(), longest=10).kept_gb < choice.kept_gb
+    assert activations.choose_activations(task.recipe, tiny_model(), longest=10).kept_gb < choice.kept_gb
 
 
 @pytest.mark.parametrize("method", ["dpo", "rloo"])
@@ -48,8 +48,8 @@ def test_the_same_run_either_way(method, tmp_path):
         task = make_task(
             tmp_path / mode, method, f"train.activations={mode}", "train.steps=3", policy=tiny_model()
         )
-        activations.settle(task.recipe, task.policy, longest=10)
-        train(task)
+        activations.choose_activations(task.recipe, task.policy, longest=10)
+        run_steps(task)
         lines = [json.loads(line) for line in (tmp_path / mode / "metrics.jsonl").read_text().splitlines()]
         losses.append([line["loss"] for line in lines if line["split"] == "train"])
     assert len(losses[0]) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.training.checkpoints import best
-from boresight.training.loop import train
+from boresight.training.loop import run_steps
 from tests.checks import builders as b
 from tests.training.fixtures import make_task
 
@@ -38,14 +38,14 @@ def test_the_best_by_hand():
 def test_the_best_checkpoint_stays_beside_the_newest_and_over_a_resumption(tmp_path):
     settings = (*FALLING_APART, "train.keep_best=loss")
     task = make_task(tmp_path, "sft", *settings)
-    train(task)
+    run_steps(task)
     losses = held_out(tmp_path, "loss")
     lowest = min(losses, key=losses.get)
     assert 0 < lowest < 6 and steps(tmp_path) == [lowest, 6]
     saved = json.loads((tmp_path / f"checkpoints/step-{lowest}/state.json").read_text())
     assert saved["best_step"] == lowest and saved["best"] == pytest.approx(losses[lowest], rel=1e-5)
     other = tmp_path / "other"
-    train(make_task(other, "sft", *settings), tmp_path / f"checkpoints/step-{lowest}")
+    run_steps(make_task(other, "sft", *settings), tmp_path / f"checkpoints/step-{lowest}")
     assert 6 in steps(other)
     assert json.loads((other / "checkpoints/step-6/state.json").read_text())["best_step"] == lowest
 

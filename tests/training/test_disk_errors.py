@@ -16,7 +16,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs import train as train_run
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from boresight.training.checkpoints import disk_errors
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -63,7 +63,7 @@ def too_small(tmp_path):
 
 def test_before_the_first_checkpoint_one_starts_again(tmp_path, recipe):
     with files_end_at(too_small(tmp_path)), pytest.raises(UserError) as failed:
-        run(recipe, tmp_path / "run", QUIET)
+        run_training(recipe, tmp_path / "run", QUIET)
     said = "a file would become larger than this system allows; make room or give another folder with --run, "
     assert str(failed.value) == f"{tmp_path / 'run'}: {said}and start again: there is no checkpoint yet."
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
@@ -71,7 +71,7 @@ def test_before_the_first_checkpoint_one_starts_again(tmp_path, recipe):
 
 def test_a_later_one_leaves_the_checkpoint_and_resuming_is_exact(tmp_path, recipe):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(recipe, whole, QUIET)
+    run_training(recipe, whole, QUIET)
     shutil.copytree(whole, cut)  # as it was after step 3
     for name in ("model", "checkpoints/step-4"):
         shutil.rmtree(cut / name)
@@ -81,9 +81,9 @@ def test_a_later_one_leaves_the_checkpoint_and_resuming_is_exact(tmp_path, recip
         files_end_at(too_small(tmp_path)),
         pytest.raises(UserError, match=r"make room and go on with --resume: .*step-2 is"),
     ):
-        run(recipe, cut, QUIET, resume=True)
+        run_training(recipe, cut, QUIET, resume=True)
     assert [p.name for p in (cut / "checkpoints").iterdir()] == ["step-2"]
-    run(recipe, cut, QUIET, resume=True)
+    run_training(recipe, cut, QUIET, resume=True)
     assert train_lines(cut) == train_lines(whole)
     for file in whole.glob("model/*.safetensors"):
         assert (cut / "model" / file.name).read_bytes() == file.read_bytes()
@@ -93,10 +93,10 @@ def test_a_later_one_leaves_the_checkpoint_and_resuming_is_exact(tmp_path, recip
 def test_the_system_s_errors_become_sentences_and_others_pass(tmp_path, number):
     with (
         pytest.raises(UserError, match=f"^/mnt/x: {disk_errors.REASONS[number]}; "),
-        disk_errors.told(tmp_path),
+        disk_errors.explain_disk_errors(tmp_path),
     ):
         raise OSError(number, "told by the system", "/mnt/x")
-    with pytest.raises(FileNotFoundError), disk_errors.told(tmp_path):
+    with pytest.raises(FileNotFoundError), disk_errors.explain_disk_errors(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "no such file", "/mnt/x")
 
 
@@ -104,8 +104,8 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
     """A file in the path, whoever asks; and a folder that the system says may not be written."""
     monkeypatch.setattr(train_run, "load_policy", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(UserError, match=r"rows.jsonl/run: .*rows.jsonl may not be written"):
-        run(recipe, tmp_path / "rows.jsonl/run", QUIET)
+        run_training(recipe, tmp_path / "rows.jsonl/run", QUIET)
     monkeypatch.setattr(os, "access", lambda place, mode: False)
     with pytest.raises(UserError, match=f"{tmp_path}/new/run: {tmp_path} may not be written; make it"):
-        run(recipe, tmp_path / "new/run", QUIET)
+        run_training(recipe, tmp_path / "new/run", QUIET)
     assert not (tmp_path / "new").exists()

@@ -23,10 +23,10 @@ from boresight.models.lora import adapters_off, attach
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import distinct
 from boresight.models.sharding import shard, whole
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from boresight.training.checkpoints import checkpoint
 from boresight.training.distributed import collectives, replicas
-from boresight.training.loop import train
+from boresight.training.loop import run_steps
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task, random_rows
 from tests.training.pair import Died, Pair, free_port
@@ -106,7 +106,7 @@ def trained(folder, method, settings, *, lora=False, spread=False, resume=None):
         task.tracker = collectives.Silent()
     if spread:
         shard(policy)
-    train(task, resume)
+    run_steps(task, resume)
     with whole(policy):
         weights = {name: p.detach().clone().numpy() for name, p in policy.named_parameters()}
     return weights, logged(folder) if first else []
@@ -173,7 +173,7 @@ def test_fewer_rows_than_processes(tmp_path, pair):
 
 def unlike_weights(folder):
     policy = tiny_model(seed=collectives.rank())
-    train(make_task(folder / str(collectives.rank()), "sft", "train.steps=1", policy=policy))
+    run_steps(make_task(folder / str(collectives.rank()), "sft", "train.steps=1", policy=policy))
 
 
 def test_unlike_weights_are_refused_in_one_sentence(tmp_path, pair):
@@ -351,7 +351,7 @@ def recipe_of(folder, **sections):
 
 
 def run_recipe(text, folder, resume=False):
-    run(Recipe.parse(yaml.safe_load(text)), folder, Console(quiet=True), resume=resume)
+    run_training(Recipe.parse(yaml.safe_load(text)), folder, Console(quiet=True), resume=resume)
     return collectives.rank()
 
 
@@ -362,9 +362,9 @@ def run_and_count(text, folder):
 
     read, rendered = [], []
     with pytest.MonkeyPatch.context() as patch:
-        records, render = files.records, tokenize.render
+        records, render = files.records, tokenize.render_example
         patch.setattr(files, "records", lambda *a: read.append(1) or records(*a))
-        patch.setattr(tokenize, "render", lambda *a: rendered.append(a[1].id) or render(*a))
+        patch.setattr(tokenize, "render_example", lambda *a: rendered.append(a[1].id) or render(*a))
         run_recipe(text, folder)
     return len(read), len(rendered), len(set(rendered))
 

@@ -4,19 +4,19 @@ import json
 
 from boresight.core.schema import Prompt
 from boresight.data.stop_tokens import wire_stop_tokens
-from boresight.training.probes.generations import answer_probe, loops
+from boresight.training.probes.generations import answer_probe, has_loop
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
 def test_a_loop_is_a_period_that_fills_the_end():
-    assert loops([9, 8, *[5] * 16])  # one token, sixteen times
-    assert loops([1, 2, 3, *[4, 5, 6, 7] * 4])  # four tokens, four times
-    assert loops([0, *list(range(1, 13)) * 3])  # twelve tokens, three times
-    assert not loops([9, 8, *[5] * 12])  # too short to mean anything
-    assert not loops(list(range(40)))
-    assert not loops([*[5] * 20, 1, 2, 3])  # it came out of the loop
-    assert not loops([])
+    assert has_loop([9, 8, *[5] * 16])  # one token, sixteen times
+    assert has_loop([1, 2, 3, *[4, 5, 6, 7] * 4])  # four tokens, four times
+    assert has_loop([0, *list(range(1, 13)) * 3])  # twelve tokens, three times
+    assert not has_loop([9, 8, *[5] * 12])  # too short to mean anything
+    assert not has_loop(list(range(40)))
+    assert not has_loop([*[5] * 20, 1, 2, 3])  # it came out of the loop
+    assert not has_loop([])
 
 
 def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):

@@ -12,14 +12,14 @@ from boresight import methods
 from boresight.models.eval_mode import arithmetic
 from boresight.models.reference.frozen import store_reference
 from boresight.training.checkpoints.checkpoint import load_state, save_state
-from boresight.training.forward import KINDS
-from boresight.training.loop import accumulate, train
+from boresight.training.forward import INPUT_KINDS
+from boresight.training.loop import accumulate, run_steps
 from boresight.training.optim import make_optimizer
 from tests.devices import WIDE, on_each_device
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
 
-LM_METHODS = [name for name in methods.names() if KINDS[methods.get(name).Input].head == "lm"]
+LM_METHODS = [name for name in methods.names() if INPUT_KINDS[methods.get(name).Input].head == "lm"]
 
 
 def task_on(device, run, method, *settings):
@@ -42,7 +42,7 @@ def test_dpo_in_bfloat16_starts_at_ln_2_and_learns(tmp_path, device):
     """0.6931 at the start to 1 %, which is what the rounding of eight bits leaves of it."""
     task = task_on(device, tmp_path, "dpo", "train.steps=30", "optim.lr=0.003")
     assert task.policy.device.type == device
-    train(task)
+    run_steps(task)
     losses = curve(tmp_path)
     assert losses[0] == pytest.approx(0.6931, abs=0.01)
     assert losses[-1] < 0.5

@@ -84,7 +84,7 @@ def test_what_is_not_finite_is_left_out():
 def test_a_missing_package_is_one_sentence(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=rf"{name} is not installed; pip install 'boresight\[{name}\]'"):
-        integrations.refuse_missing([name])
+        integrations.refuse_missing_trackers([name])
 
 
 def test_an_unknown_tracker_is_refused():
@@ -110,7 +110,7 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(track, monkeypatch)
             raise ConnectionError("still none")
 
     monkeypatch.setitem(integrations.SERVICES, "tensorboard", Broken)
-    monkeypatch.setattr(integrations, "refuse_missing", lambda names: None)
+    monkeypatch.setattr(integrations, "refuse_missing_trackers", lambda names: None)
     folder, printed = track("tensorboard")
     assert printed.count("tensorboard failed (ConnectionError: no route to host)") == 1
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
@@ -186,6 +186,6 @@ def test_trackio_is_called_as_its_client_is(track, monkeypatch):
         finish = staticmethod(lambda: calls.append(("finish",)))
 
     monkeypatch.setitem(sys.modules, "trackio", Client)
-    monkeypatch.setattr(integrations, "refuse_missing", lambda names: None)
+    monkeypatch.setattr(integrations, "refuse_missing_trackers", lambda names: None)
     track("trackio")
     assert calls == [("init", "run", "allow"), ("log", 1, 1), ("log", 1, 1), ("log", 2, 2), ("finish",)]

@@ -46,9 +46,9 @@ def base(tmp_path_factory):
 
 
 def recipe(base, method, lora):
-    from boresight.training.forward import KINDS
+    from boresight.training.forward import INPUT_KINDS
 
-    kind = KINDS[methods.get(method).Input]
+    kind = INPUT_KINDS[methods.get(method).Input]
     reward = [{"function": f"{__name__}:counts_letters"}] if kind.online else []
     return {
         "method": {"name": method},

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from boresight import methods
 from boresight.core.errors import UserError
 from boresight.findings.monitor import read_findings, watch
-from boresight.training.forward import KINDS
-from boresight.training.loop import accumulate, evaluate_rows, train
+from boresight.training.forward import INPUT_KINDS
+from boresight.training.loop import accumulate, evaluate_rows, run_steps
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
 
-LM_METHODS = [name for name in methods.names() if KINDS[methods.get(name).Input].head == "lm"]
+LM_METHODS = [name for name in methods.names() if INPUT_KINDS[methods.get(name).Input].head == "lm"]
 
 
 def gradients(task):
@@ -59,7 +59,7 @@ def test_before_the_first_step_the_reference_says_what_the_policy_would(tmp_path
     told = evaluate_rows(task, rows, 0.0, unmoved=True).summary()
     for name, value in evaluate_rows(task, rows, 0.0).summary().items():  # the reference is in float32
         assert told[name] == pytest.approx(value, rel=1e-5, abs=1e-5, nan_ok=True), name
-    if KINDS[task.method.Input].unmoved(task.reference, rows) is not None:
+    if INPUT_KINDS[task.method.Input].unmoved(task.reference, rows) is not None:
         monkeypatch.setattr(task.policy, "forward", no_forward)
         evaluate_rows(task, rows, 0.0, unmoved=True)
 
@@ -72,7 +72,7 @@ def losses(run):
 def test_dpo_starts_at_ln_2_and_learns_its_own_pairs(tmp_path):
     """Sixteen pairs, twenty epochs: the loss starts at ln 2 = 0.6931 and every pair is ordered at the end."""
     task = make_task(tmp_path, "dpo", "train.batch=8", "train.steps=40", "optim.lr=0.003")
-    train(task)
+    run_steps(task)
     curve, lines = losses(tmp_path)
     assert curve[0] == pytest.approx(0.693147, abs=1e-5)
     assert lines[0] == {**lines[0], "step": 1, "split": "train", "margin": 0.0}
@@ -82,14 +82,14 @@ def test_dpo_starts_at_ln_2_and_learns_its_own_pairs(tmp_path):
 
 def test_sft_learns_its_own_text(tmp_path):
     task = make_task(tmp_path, "sft", "train.batch=8", "train.steps=40", "optim.lr=0.01")
-    train(task)
+    run_steps(task)
     curve, _ = losses(tmp_path)
     assert curve[-1] < 0.6 * curve[0]
 
 
 def test_metrics_name_what_a_preference_run_must_log(tmp_path):
     task = make_task(tmp_path, "dpo", "train.batch=8", "train.steps=2")
-    train(task)
+    run_steps(task)
     _, lines = losses(tmp_path)
     line = next(line for line in lines if line["split"] == "train")
     learning = {"loss", "margin", "margin_p10", "margin_p50", "margin_p90", "accuracy"}
@@ -102,7 +102,7 @@ def test_metrics_name_what_a_preference_run_must_log(tmp_path):
 def test_trajectory_stays_what_it_was(tmp_path):
     """Twenty DPO steps at a fixed seed; a change here is a change of results and must be meant."""
     task = make_task(tmp_path, "dpo", "train.batch=4", "train.steps=20", rows=10)
-    train(task)
+    run_steps(task)
     curve, _ = losses(tmp_path)
     golden = json.loads((Path(__file__).parent / "golden_dpo.json").read_text())
     assert curve == pytest.approx(golden, abs=2e-4)
@@ -112,7 +112,7 @@ def test_a_policy_that_is_not_the_reference_stops_at_step_0(tmp_path):
     task = make_task(tmp_path, "dpo", "train.batch=4", "train.steps=2")
     task.policy = tiny_model(seed=1)
     with pytest.raises(UserError, match="the policy is not the reference before training"):
-        train(task)
+        run_steps(task)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
@@ -120,7 +120,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
     with torch.no_grad():
         task.policy.model.norm.weight[0] = float("nan")
     with pytest.raises(UserError, match=r"step 1: the gradient is not finite; .*there is no checkpoint yet"):
-        train(task)
+        run_steps(task)
 
 
 def test_nan_in_the_middle_is_found_by_the_monitor_and_leaves_the_last_checkpoint(tmp_path):
@@ -138,7 +138,7 @@ def test_nan_in_the_middle_is_found_by_the_monitor_and_leaves_the_last_checkpoin
 
     task.kind = replace(task.kind, build=poisoned)
     with pytest.raises(UserError, match=r"step 3: .*not finite \(rows row-\d+\); .*step-2 is good"):
-        train(task)
+        run_steps(task)
     found = [(f.name, f.step) for f in read_findings(tmp_path) if f.severity == "error"]
     assert found == [("not-finite", 3)]
     weights = load_file(tmp_path / "checkpoints/step-2/model/model.safetensors")
@@ -149,7 +149,7 @@ def test_final_weights_load_elsewhere(tmp_path):
     from transformers import AutoModelForCausalLM
 
     task = make_task(tmp_path, "sft", "train.batch=4", "train.steps=2", "train.save_every=1")
-    train(task)
+    run_steps(task)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for (name, here), there in zip(task.policy.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(there, here, msg=name)

@@ -18,10 +18,10 @@ from safetensors.torch import load, save
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted, listening
-from boresight.runs.train import run, run_to_end
+from boresight.runs.train import run_to_end, run_training
 from boresight.training import loop
 from boresight.training.checkpoints import checkpoint, random_state
-from boresight.training.loop import train
+from boresight.training.loop import run_steps
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
 from tests.training.test_loop import LM_METHODS
@@ -31,10 +31,10 @@ def test_a_run_cut_after_its_last_checkpoint_logs_its_last_evaluation_once(tmp_p
     """It had been evaluated and saved; what is left is the model folder and the report."""
     settings = ("train.batch=3", "train.steps=4", "train.save_every=2", "train.eval_every=2")
     task = make_task(tmp_path, "dpo", *settings)
-    train(task)
+    run_steps(task)
     before = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     again = make_task(tmp_path, "dpo", *settings)
-    found = train(again, tmp_path / "checkpoints" / "step-4")
+    found = run_steps(again, tmp_path / "checkpoints" / "step-4")
     after = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert after == before and found["margin"]
 
@@ -75,14 +75,14 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, method):
     """Seven rows, batches of three, five steps: an epoch ends inside a batch, before and after the kill."""
     settings = ("train.batch=3", "train.steps=5", "train.save_every=2")
     whole = make_task(tmp_path / "whole", method, *settings, rows=7)
-    train(whole)
+    run_steps(whole)
     killed = halt_at(make_task(tmp_path / "cut", method, *settings, rows=7), step=3)
     with pytest.raises(Halt):
-        train(killed)
+        run_steps(killed)
     resumed = make_task(tmp_path / "cut2", method, *settings, rows=7)
     found = checkpoint.latest_sound(tmp_path / "cut")
     assert found.name == "step-2"
-    train(resumed, found)
+    run_steps(resumed, found)
     for name, value in weights(whole).items():
         assert torch.equal(weights(resumed)[name], value), name
     assert train_lines(tmp_path / "cut2") == train_lines(tmp_path / "whole")[2:]
@@ -90,7 +90,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, method):
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4", "train.save_every=1", "train.keep=3")
-    train(task)
+    run_steps(task)
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-2", "step-3", "step-4"]
     state = tmp_path / "checkpoints/step-4/state.safetensors"
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_stops_after_the_step(tmp_path):
 
     task.batches = Signalled()
     with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume"):
-        train(task)
+        run_steps(task)
     assert checkpoint.latest_sound(tmp_path).name == "step-2"
 
 
@@ -174,34 +174,34 @@ def cut_short(recipe, folder, monkeypatch, *, before):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", dying)
         with pytest.raises(Halt):
-            run(recipe, folder, Console(quiet=True))
+            run_training(recipe, folder, Console(quiet=True))
 
 
 def test_a_run_folder_resumes_to_the_same_evaluation_with_dropout(tmp_path, recipe, monkeypatch):
     """Dropout draws from the random state, so equality shows that the state was saved and restored."""
     quiet = Console(quiet=True)
-    run(parsed(recipe), tmp_path / "whole", quiet)
+    run_training(parsed(recipe), tmp_path / "whole", quiet)
     cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=3)
     for resume in (True, False):
         with pytest.raises(UserError, match=r"the recipe differs in optim.lr \(0.01 there, 0.02 here\)"):
-            run(parsed(recipe, lr=0.02), tmp_path / "cut", quiet, resume=resume)
-    run(parsed(recipe), tmp_path / "cut", quiet, resume=True)
+            run_training(parsed(recipe, lr=0.02), tmp_path / "cut", quiet, resume=resume)
+    run_training(parsed(recipe), tmp_path / "cut", quiet, resume=True)
     assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
     for name in ("evaluation.json", "samples.jsonl"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
     for resume in (True, False):
         with pytest.raises(UserError, match="this run is finished"):
-            run(parsed(recipe), tmp_path / "cut", quiet, resume=resume)
+            run_training(parsed(recipe), tmp_path / "cut", quiet, resume=resume)
     with pytest.raises(UserError, match="there is no run to resume"):
-        run(parsed(recipe), tmp_path / "nowhere", quiet, resume=True)
+        run_training(parsed(recipe), tmp_path / "nowhere", quiet, resume=True)
 
 
 def test_starting_again_in_the_same_folder_goes_on_and_says_so(tmp_path, recipe, monkeypatch):
     cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
     said = io.StringIO()
-    run(parsed(recipe), tmp_path / "cut", Console(file=said, width=500))
+    run_training(parsed(recipe), tmp_path / "cut", Console(file=said, width=500))
     assert f"{tmp_path / 'cut'}: going on with the run there after step 2." in said.getvalue().splitlines()
-    run(parsed(recipe), tmp_path / "whole", Console(quiet=True))
+    run_training(parsed(recipe), tmp_path / "whole", Console(quiet=True))
     assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
 
 
@@ -211,20 +211,20 @@ def test_other_data_under_the_same_name_is_named_and_the_run_stays_as_it_is(tmp_
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write('{"prompt": "one more", "completion": "row"}\n')
     with pytest.raises(UserError, match=r"the data differs in .*train.rows \(8 there, 9 here\)"):
-        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+        run_training(parsed(recipe), tmp_path / "cut", Console(quiet=True))
     assert (tmp_path / "cut/metrics.jsonl").read_text() == before
 
 
 def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, recipe, monkeypatch):
     cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=0)
     with pytest.raises(UserError, match=r"ended before its first checkpoint .*delete the folder and start"):
-        run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+        run_training(parsed(recipe), tmp_path / "cut", Console(quiet=True))
     for name, text in (("notes.txt", "mine"), ("config.yaml", "systems: {a: {model: b}}")):
         other = tmp_path / name.partition(".")[0]
         other.mkdir()
         (other / name).write_text(text)
         with pytest.raises(UserError, match="holds something that is no run"):
-            run(parsed(recipe), other, Console(quiet=True))
+            run_training(parsed(recipe), other, Console(quiet=True))
         assert [path.name for path in other.iterdir()] == [name]
 
 
@@ -245,11 +245,11 @@ def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, recipe, monkey
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "cut")], **pipes)
     assert holder.stdout.readline() == b"taken\n"
-    for call in (run, run_to_end):
+    for call in (run_training, run_to_end):
         with pytest.raises(UserError, match="another process is training here"):
             call(parsed(recipe), tmp_path / "cut", Console(quiet=True))
     assert len(train_lines(tmp_path / "cut")) == 2
     holder.kill()
     holder.communicate()
-    run(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+    run_training(parsed(recipe), tmp_path / "cut", Console(quiet=True))
     assert len(train_lines(tmp_path / "cut")) == 4

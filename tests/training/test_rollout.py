@@ -22,9 +22,9 @@ from boresight.models.reference.frozen import live_reference
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.build import _batches
-from boresight.training.forward import KINDS
+from boresight.training.forward import INPUT_KINDS
 from boresight.training.initial_loss import check_fresh, check_sampler
-from boresight.training.loop import Batch, accumulate, train
+from boresight.training.loop import Batch, accumulate, run_steps
 from boresight.training.metrics import row_metrics
 from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, Rollouts, why_no_pair
 from boresight.training.rollouts.sampling import policy_sampler
@@ -77,7 +77,7 @@ def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):
         return completion_logprobs(*args, **settings)
 
     monkeypatch.setattr("boresight.training.forward.completion_logprobs", counted)
-    x = KINDS[get("rloo").Input].build(policy, None, rows, 1.0)
+    x = INPUT_KINDS[get("rloo").Input].build(policy, None, rows, 1.0)
     assert len(calls) == 1
     assert x.old.tolist() == [pytest.approx([c.sampled_logp for c in row.completions]) for row in rows]
 
@@ -113,7 +113,7 @@ def test_a_sampler_that_goes_astray_stops_the_run_at_its_next_rollout(tmp_path, 
 
     task.batches = SimpleNamespace(steps=4, batch=astray)
     with pytest.raises(UserError, match=f"step {stopped_at}: sampler and trainer differ"):
-        train(task)
+        run_steps(task)
 
 
 def test_several_updates_use_one_rollout_and_steps_differ():
@@ -141,7 +141,7 @@ def test_the_reference_sample_comes_from_the_model_with_its_adapters_off():
     """Each sample must be likelier under the model that is said to have drawn it: checked for both."""
     policy = visibly_adapted()
     source = rollouts(policy, prompts=16)
-    pairs = _batches(_recipe(), KINDS[get("xpo").Input], source, policy, (0,)).batch(0)
+    pairs = _batches(_recipe(), INPUT_KINDS[get("xpo").Input], source, policy, (0,)).batch(0)
     assert len(pairs.rows) > 8
     from_policy = completion_logprobs(policy, pairs.rows).sums.detach()
     with adapters_off(policy):
@@ -183,7 +183,9 @@ def test_what_makes_no_pair(mine, other, rewards, reason):
 )
 def test_lost_pairs_are_counted(reward, counted):
     policy = visibly_adapted()
-    batch = _batches(_recipe(), KINDS[get("xpo").Input], rollouts(policy, reward), policy, (0,)).batch(0)
+    batch = _batches(_recipe(), INPUT_KINDS[get("xpo").Input], rollouts(policy, reward), policy, (0,)).batch(
+        0
+    )
     lost = sum(batch.numbers[f"{name}_share"] for name in ("identical", "ties", "unscorable"))
     assert batch.numbers[counted] > 0
     assert len(batch.rows) == round(4 * (1 - lost))

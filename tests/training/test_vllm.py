@@ -14,7 +14,7 @@ from boresight.methods.inputs import GroupLogps
 from boresight.methods.rloo import Config, loss
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs
 from boresight.models.sampler.sample import SamplingParams
-from boresight.runs.train import run
+from boresight.runs.train import run_training
 from boresight.training.rollouts.importance import ImportanceGate, weigh
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fake_vllm import BASE, FakeVllm
@@ -174,7 +174,7 @@ def test_the_gate_sees_the_same_model_as_the_same(server, base):
 
 def test_rloo_trains_on_a_server_that_follows(server, base, tmp_path):
     """Adapters arrive before every rollout: the gap stays nil while the policy moves away from its base."""
-    run(recipe(base, server, tmp_path), tmp_path / "run", QUIET)
+    run_training(recipe(base, server, tmp_path), tmp_path / "run", QUIET)
     lines = train_lines(tmp_path / "run")
     assert len(server.loaded) == 4 and server.unloaded == server.loaded[:-1]
     assert {body["model"] for body in server.asked} == set(server.loaded)
@@ -187,18 +187,18 @@ def test_a_server_that_keeps_old_weights_is_found_out(server, base, tmp_path):
     """Planted fault: adapters are taken and not used. The first rollout is the base's either way."""
     server.deaf = True
     with pytest.raises(UserError, match="nats per token away from the policy's"):
-        run(recipe(base, server, tmp_path, importance_bound=0.02), tmp_path / "run", QUIET)
+        run_training(recipe(base, server, tmp_path, importance_bound=0.02), tmp_path / "run", QUIET)
     assert train_lines(tmp_path / "run")[0]["importance_token_gap"] < 1e-3
 
 
 def test_log_probabilities_of_another_temperature_are_found_out(server, base, tmp_path):
     server.raw_logprobs = True
     with pytest.raises(UserError, match="--logprobs-mode processed_logprobs"):
-        run(recipe(base, server, tmp_path, temperature=0.5), tmp_path / "run", QUIET)
+        run_training(recipe(base, server, tmp_path, temperature=0.5), tmp_path / "run", QUIET)
 
 
 def test_xpo_draws_the_reference_from_the_base(server, base, tmp_path):
-    run(recipe(base, server, tmp_path, method="xpo"), tmp_path / "run", QUIET)
+    run_training(recipe(base, server, tmp_path, method="xpo"), tmp_path / "run", QUIET)
     asked = [body["model"] for body in server.asked]
     assert asked.count(BASE) == len(asked) / 2
     assert "importance_token_gap" in train_lines(tmp_path / "run")[0]
@@ -236,15 +236,17 @@ def test_answers_that_cannot_be_used_are_refused(server):
 def test_the_key_comes_from_the_environment_and_goes_nowhere_else(base, tmp_path, monkeypatch):
     with FakeVllm(base, key="s3cret") as server:
         with pytest.raises(UserError, match="refuses access; set the variable"):
-            run(recipe(base, server, tmp_path), tmp_path / "refused", QUIET)
+            run_training(recipe(base, server, tmp_path), tmp_path / "refused", QUIET)
         monkeypatch.setenv("VLLM_API_KEY", "s3cret")
-        run(recipe(base, server, tmp_path), tmp_path / "run", QUIET)
+        run_training(recipe(base, server, tmp_path), tmp_path / "run", QUIET)
     for file in (tmp_path / "run").rglob("*"):
         assert file.is_dir() or b"s3cret" not in file.read_bytes()
 
 
 def test_adapters_go_where_the_server_sees_them(server, base, tmp_path):
-    run(recipe(base, server, tmp_path, shared_folder=str(tmp_path / "shared")), tmp_path / "run", QUIET)
+    run_training(
+        recipe(base, server, tmp_path, shared_folder=str(tmp_path / "shared")), tmp_path / "run", QUIET
+    )
     assert [p.name for p in (tmp_path / "shared").iterdir()] == server.loaded[-1:]  # no heap of old ones
 
 
@@ -256,4 +258,4 @@ def test_options_that_cannot_act(server, base, tmp_path):
     whole = recipe(base, server, tmp_path)
     whole = whole.model_copy(update={"model": whole.model.model_copy(update={"lora": None})})
     with pytest.raises(UserError, match=r"vllm takes adapters; set model\.lora"):
-        run(whole, tmp_path / "run", QUIET)
+        run_training(whole, tmp_path / "run", QUIET)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from boresight import methods
-from boresight.models.sharding import settle
-from boresight.training.forward import KINDS
+from boresight.models.sharding import find_plan_now
+from boresight.training.forward import INPUT_KINDS
 from boresight.training.loop import accumulate
 from tests.training.fixtures import make_task
 
-LM_METHODS = [name for name in methods.names() if KINDS[methods.get(name).Input].head == "lm"]
+LM_METHODS = [name for name in methods.names() if INPUT_KINDS[methods.get(name).Input].head == "lm"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def no_autocast_on_meta(monkeypatch):
 
 def task_without_numbers(tmp_path, method, *settings):
     task = make_task(tmp_path, method, "train.batch=8", "train.steps=2", *settings)
-    settle(task.policy)  # once per model, before the first step
+    find_plan_now(task.policy)  # once per model, before the first step
     task.policy.to("meta")
     return task
 

@@ -51,7 +51,7 @@ def test_gradients_weights_and_metrics_are_those_of_all_groups(tmp_path, monkeyp
     rows = sampled(task.policy, REWARDS)
     grads, gathered = stepped(task, rows)
     monkeypatch.setattr(
-        zero_advantage, "set_aside", lambda kind, method, reference, rows, cfg, gathered: rows
+        zero_advantage, "skip_zero_advantage", lambda kind, method, reference, rows, cfg, gathered: rows
     )
     all_grads, all_gathered = stepped(task, rows)
     assert grads.keys() == all_grads.keys() and any(g.abs().max() > 0 for g in grads.values())
@@ -64,7 +64,9 @@ def test_gradients_weights_and_metrics_are_those_of_all_groups(tmp_path, monkeyp
 
 def set_aside(task, rows):
     method = task.recipe.method
-    return zero_advantage.set_aside(task.kind, task.method, task.reference, rows, method, Gathered())
+    return zero_advantage.skip_zero_advantage(
+        task.kind, task.method, task.reference, rows, method, Gathered()
+    )
 
 
 def run_of(task, rewards):

@@ -54,7 +54,7 @@ def local_files(recipe: Recipe) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
-def read(key: str) -> Looked | None:
+def read_cached(key: str) -> Looked | None:
     """What was kept under `key`; None when there is nothing, or nothing that can be read."""
     try:
         raw = read_json(_file(key))
@@ -63,7 +63,7 @@ def read(key: str) -> Looked | None:
         return None
 
 
-def write(key: str, looked: Looked) -> None:
+def write_cached(key: str, looked: Looked) -> None:
     """Keep `looked`; where the cache folder cannot be written, nothing is kept and nothing is lost."""
     kept = {name: value for name, value in vars(looked).items() if name != "findings"}
     kept["findings"] = [finding.as_dict() for finding in looked.findings]

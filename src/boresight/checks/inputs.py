@@ -21,7 +21,7 @@ from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
-from boresight.data.tokenize import Outcome, fit
+from boresight.data.tokenize import RowOrReason, fit
 from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
 from boresight.models.load import load_tokenizer, locate
@@ -81,7 +81,7 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
     )
 
 
-def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[Outcome]:
+def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[RowOrReason]:
     """Up to `SAMPLE` training examples, evenly spread, as rows under the ids that their file gives them."""
     examples = data.split.train.examples
     step = max(1, len(examples) // SAMPLE)
@@ -90,7 +90,7 @@ def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[Outcome]:
     return [renamed(outcome, examples[index].id) for index, outcome in zip(sample, outcomes, strict=True)]
 
 
-def renamed(outcome: Outcome, id: str) -> Outcome:
+def renamed(outcome: RowOrReason, id: str) -> RowOrReason:
     """The same row or reason under another id."""
     return replace(outcome, id=id) if isinstance(outcome, Row) else (id, outcome[1])
 

@@ -48,7 +48,7 @@ class Talker:
         from boresight.models.head import head_of
         from boresight.models.sampler.generate import load_chat_model
 
-        recipe = recipe_of(Path(name))
+        recipe = recipe_of_run(Path(name))
         if any(head_of(folder) == "score" for folder in (Path(name) / "model", Path(name))):
             raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
         self.settings = settings
@@ -195,7 +195,7 @@ def chat(name: str, settings: Settings) -> None:
         _out("\n")
 
 
-def recipe_of(folder: Path) -> dict[str, Any]:
+def recipe_of_run(folder: Path) -> dict[str, Any]:
     """The recipe of a run folder; empty for a model folder or a name."""
     file = folder / "config.yaml"
     found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}

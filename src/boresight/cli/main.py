@@ -63,7 +63,7 @@ def train(
     """
     from boresight.config.recipe import Recipe
     from boresight.runs.folder import default_folder
-    from boresight.runs.train import run as run_recipe
+    from boresight.runs.train import run_training as run_recipe
     from boresight.training.distributed.collectives import joined
 
     with joined():
@@ -118,7 +118,7 @@ def evaluate(
 ) -> None:
     """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
     from boresight.evaluation.recipe import EvaluationRecipe
-    from boresight.runs.evaluate import run_any as run_evaluation
+    from boresight.runs.evaluate import run_evaluation
     from boresight.runs.folder import default_folder
 
     run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))

@@ -12,7 +12,7 @@ from boresight.config.section import fields
 from boresight.core.console import name_table
 
 
-class Part(NamedTuple):
+class HelpPart(NamedTuple):
     """A table of fields under a heading."""
 
     heading: str
@@ -30,39 +30,39 @@ def print_fields(verb: str) -> None:
             console.print(name_table((_line(*row) for row in part.rows), style="cyan"))
 
 
-def _training() -> Iterator[Part]:
+def _training() -> Iterator[HelpPart]:
     from boresight import methods
     from boresight.config.lora import LoraConfig
     from boresight.config.recipe import Recipe
 
     rows = [row for row in fields(Recipe) if row[0] != "method"]
-    yield Part("Recipe fields", " (set in the YAML file or as field=value)", rows)
+    yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
     for name in methods.names():
         settings = fields(methods.get(name).Config, "method.")
-        yield Part(f"method.name: {name}", "" if settings else "  (no settings)", settings)
-    yield Part("model.lora", "", fields(LoraConfig, "model.lora."))
+        yield HelpPart(f"method.name: {name}", "" if settings else "  (no settings)", settings)
+    yield HelpPart("model.lora", "", fields(LoraConfig, "model.lora."))
 
 
-def _evaluation() -> Iterator[Part]:
+def _evaluation() -> Iterator[HelpPart]:
     from boresight.evaluation.recipe import CountdownSection, SystemSection, WinRateRecipe
     from boresight.scorers import judges
 
     rows = [row for row in fields(WinRateRecipe) if row[0] not in ("judge", "systems")]
     rows += fields(SystemSection, "systems.NAME.")
-    yield Part("Recipe fields", " (set in the YAML file or as field=value)", rows)
+    yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
     countdown = fields(CountdownSection, "countdown.")
-    yield Part("countdown", " (in place of judge: how many problems are solved)", countdown)
+    yield HelpPart("countdown", " (in place of judge: how many problems are solved)", countdown)
     for name in judges.names():
-        yield Part(f"judge.name: {name}", "", fields(judges.get(name).Config, "judge."))
+        yield HelpPart(f"judge.name: {name}", "", fields(judges.get(name).Config, "judge."))
 
 
-def _sweep() -> Iterator[Part]:
+def _sweep() -> Iterator[HelpPart]:
     from boresight.experiments.sweep.recipe import PruneSection, SweepRecipe
     from boresight.experiments.sweep.space import Range
 
     rows = [row for row in fields(SweepRecipe) if row[0] != "prune"]
     rows += fields(PruneSection, "prune.") + fields(Range, "space.KEY.")
-    yield Part("Sweep fields", " (set in the YAML file or as field=value; others go to the recipe)", rows)
+    yield HelpPart("Sweep fields", " (set in the YAML file or as field=value; others go to the recipe)", rows)
 
 
 PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep}

@@ -14,7 +14,7 @@ C = TypeVar("C", bound=BaseModel)
 Settings = TypeVar("Settings", bound=BaseModel, covariant=True)
 
 
-class Choice(Protocol[Settings]):
+class NamedChoice(Protocol[Settings]):
     """Something with settings, such as a method or a judge."""
 
     @property
@@ -30,7 +30,7 @@ class Registry(Protocol[Settings]):
         """All names, sorted."""
         ...
 
-    def get(self, name: str, /) -> Choice[Settings]:
+    def get(self, name: str, /) -> NamedChoice[Settings]:
         """What is called `name`. Raises `UserError`."""
         ...
 

@@ -15,7 +15,7 @@ class Interrupted(Exception):
     """The run was asked to stop and did, at a checkpoint; the message says how to go on."""
 
 
-class Request:
+class StopRequest:
     """Whether somebody has asked the run to stop. A second request is not held back."""
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class Request:
 
 
 @contextmanager
-def listening() -> Iterator[Request]:
+def listening() -> Iterator[StopRequest]:
     """Inside the block signals are noted instead of ending the process. A no-op outside the main thread."""
-    request = Request()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -13,7 +13,7 @@ WIDTH = 110
 PRE = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.35">{code}</pre>'
 
 
-class Shown(ABC):
+class Printable(ABC):
     """A result with one way to be shown: `print(result)` and a notebook's cell both use it."""
 
     @abstractmethod

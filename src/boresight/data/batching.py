@@ -14,7 +14,7 @@ from boresight.data.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """Order of `rows` rows over `total` row visits in batches of `batch`.
 
     Every epoch is a fresh permutation seeded by `(seed, epoch)`. Batches run across epoch ends, so
@@ -48,10 +48,10 @@ class Plan:
         return np.random.default_rng((self.seed, epoch)).permutation(self.rows)
 
 
-def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed: int) -> Plan:
+def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed: int) -> BatchPlan:
     """A plan of `steps` full batches, or of `epochs` passes (one when neither is given)."""
     total = steps * batch if steps else max(1, round(rows * (epochs or 1)))
-    return Plan(rows=rows, batch=batch, total=total, seed=seed)
+    return BatchPlan(rows=rows, batch=batch, total=total, seed=seed)
 
 
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:

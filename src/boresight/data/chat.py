@@ -97,7 +97,7 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarr
     return np.asarray(ids, dtype=np.int32)
 
 
-def render(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> Rendered:
+def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> Rendered:
     """Render an example with the tokenizer's chat template.
 
     Raises:
@@ -127,7 +127,7 @@ def assemble(rendered: Rendered, encodings: Sequence[Encoding], end: EndOfTurn) 
 
 def _encode(tokenizer: Tokenizer, example: Example) -> Row:
     end = end_of_turn(tokenizer)
-    rendered = render(tokenizer, example, end)
+    rendered = render_example(tokenizer, example, end)
     # Without special tokens: the template has written BOS already, if the model has one.
     encodings = tokenizer.backend_tokenizer.encode_batch(rendered.texts, add_special_tokens=False)
     return assemble(rendered, encodings, end)

@@ -30,7 +30,7 @@ from boresight.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class PreparedSide:
     """Training or held-out data: examples that were kept, their rows in the same order, and counts."""
 
     examples: Sequence[Example]
@@ -42,8 +42,8 @@ class Side:
 class Prepared:
     """Both sides."""
 
-    train: Side
-    eval: Side
+    train: PreparedSide
+    eval: PreparedSide
 
     def facts(self) -> dict[str, Any]:
         """What `data.json` of a run holds."""
@@ -144,7 +144,7 @@ def _alike(one: Tokenizer, other: Tokenizer) -> bool:
     )
 
 
-def _side(data: DataSection, part: Part, full: FullRows, console: Console, name: str) -> Side:
+def _side(data: DataSection, part: Part, full: FullRows, console: Console, name: str) -> PreparedSide:
     examples = full.examples
     tokens = fit(full.outcomes(console=console), data.max_length, data.truncation)
     kept = {row.id for row in tokens.rows}
@@ -167,7 +167,7 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
             highlight=False,
         )
     left = [example for example in examples if example.id in kept]
-    return Side(left, [_with_scores(row, e) for row, e in zip(tokens.rows, left, strict=True)], facts)
+    return PreparedSide(left, [_with_scores(row, e) for row, e in zip(tokens.rows, left, strict=True)], facts)
 
 
 def _distinct_ids(examples: Sequence[Example]) -> list[Example]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
-from boresight.data.chat import Rendered, assemble, render
+from boresight.data.chat import Rendered, assemble, render_example
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 from boresight.data.tokenizer import Tokenizer
@@ -64,7 +64,7 @@ class TooLong(UserError):
     """The one reason to leave a row out that is about its size, not its content."""
 
 
-Outcome = Row | tuple[str, UserError]
+RowOrReason = Row | tuple[str, UserError]
 """A row, or the id of an example and why it makes none."""
 
 
@@ -78,9 +78,11 @@ class FullRows:
     def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
         self.examples = examples
         self._tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
-        self._known: dict[int, Outcome] = {}
+        self._known: dict[int, RowOrReason] = {}
 
-    def outcomes(self, indices: Sequence[int] | None = None, console: Console | None = None) -> list[Outcome]:
+    def outcomes(
+        self, indices: Sequence[int] | None = None, console: Console | None = None
+    ) -> list[RowOrReason]:
         """Rows of the examples at `indices` (None: of all), or why there are none, in that order."""
         wanted = range(len(self.examples)) if indices is None else indices
         new = [index for index in wanted if index not in self._known]
@@ -90,7 +92,7 @@ class FullRows:
         return [self._known[index] for index in wanted]
 
 
-def fit(outcomes: Sequence[Outcome], max_length: int, truncation: Truncation = "drop") -> Tokenized:
+def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation = "drop") -> Tokenized:
     """Rows within `max_length` by the policy, as `tokenize` describes it. Raises `UserError` as it does."""
     rows: list[Row] = []
     dropped: list[tuple[str, str]] = []
@@ -115,10 +117,10 @@ def fit(outcomes: Sequence[Outcome], max_length: int, truncation: Truncation = "
 
 def _encode_all(
     examples: Iterable[Example], tokenizer: Tokenizer, end: EndOfTurn, advance: Callable[[int], None]
-) -> Iterator[Outcome]:
+) -> Iterator[RowOrReason]:
     rest = iter(examples)
     while chunk := list(islice(rest, CHUNK)):
-        rendered = [_attempt(example.id, render, tokenizer, example, end) for example in chunk]
+        rendered = [_attempt(example.id, render_example, tokenizer, example, end) for example in chunk]
         texts = [text for item in rendered if isinstance(item, Rendered) for text in item.texts]
         encodings = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
         for item in rendered:
@@ -138,7 +140,7 @@ def _attempt(id: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         return id, error
 
 
-def _fit(row: Row, max_length: int, truncation: Truncation) -> Outcome:
+def _fit(row: Row, max_length: int, truncation: Truncation) -> RowOrReason:
     """The row within `max_length`, by the policy."""
     room = max_length - len(row.prompt)
     longest = max((len(c.ids) for c in row.completions), default=0)
@@ -152,7 +154,7 @@ def _fit(row: Row, max_length: int, truncation: Truncation) -> Outcome:
     return _too_long(row.id, f"prompt and longest answer have {len(row.prompt) + longest:,}", max_length)
 
 
-def _too_long(id: str, what: str, max_length: int) -> Outcome:
+def _too_long(id: str, what: str, max_length: int) -> RowOrReason:
     return id, TooLong(
         f"row {id!r}: too long, {what} tokens where max_length is {max_length:,}; raise data.max_length."
     )

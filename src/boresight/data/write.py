@@ -13,7 +13,7 @@ from boresight.core.files import atomic_file
 from boresight.core.schema import Demonstration, Example, Preference, Prompt
 
 
-def write(examples: Sequence[Example], path: str | Path) -> None:
+def write_examples(examples: Sequence[Example], path: str | Path) -> None:
     """Write examples of one kind to `.jsonl`, `.jsonl.gz` or `.parquet`; all of the file or none of it.
 
     `meta` becomes an object in JSON Lines and a JSON string, `meta_json`, in Parquet, where a column

@@ -44,7 +44,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class EntryPair:
     """Two rows, the better one first; `p` is adjusted for all pairs by Holm's method."""
 
     better: Entry
@@ -102,12 +102,12 @@ def read_leaderboard(path: Path) -> list[Entry]:
     return sorted(entries, key=lambda e: -e.k / e.n)
 
 
-def pairs(entries: Sequence[Entry]) -> list[Pair]:
+def pairs(entries: Sequence[Entry]) -> list[EntryPair]:
     """Every two rows, the better first, in the order of the table."""
     both = list(combinations(sorted(entries, key=lambda e: -e.k / e.n), 2))
     found = [unpaired_difference(worse.k, worse.n, better.k, better.n) for better, worse in both]
     adjusted = holm([one.p for one in found])
-    return [Pair(*two, one, p) for two, one, p in zip(both, found, adjusted, strict=True)]
+    return [EntryPair(*two, one, p) for two, one, p in zip(both, found, adjusted, strict=True)]
 
 
 def against_bar(entry: Entry, bar: float) -> str:

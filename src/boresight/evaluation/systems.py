@@ -27,7 +27,7 @@ PROMPT_FIELDS = ("prompt", "instruction", "question")
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class SystemAnswer:
     """One line of an answers file; a prompt or an id may be lacking, not both."""
 
     id: str | None
@@ -35,7 +35,7 @@ class Answered:
     answer: str | None
 
 
-def read_answers(source: str | Path) -> list[Answered]:
+def read_answers(source: str | Path) -> list[SystemAnswer]:
     """Answers from a JSONL, JSON or Parquet file, or from a run folder's `samples.jsonl` (after training).
 
     Raises:
@@ -49,7 +49,7 @@ def read_answers(source: str | Path) -> list[Answered]:
     return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
 
 
-def prompts_of(answers: Sequence[Answered], source: str | Path) -> list[Prompt]:
+def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:
     """The prompts that an answers file answers."""
     for number, row in enumerate(answers, start=1):
         if row.prompt is None:
@@ -59,7 +59,9 @@ def prompts_of(answers: Sequence[Answered], source: str | Path) -> list[Prompt]:
     return [Prompt(row.prompt or [], row.id or f"row-{i}") for i, row in enumerate(answers, start=1)]
 
 
-def matched(name: str, prompts: Sequence[Prompt], answers: Sequence[Answered], source: str | Path) -> System:
+def matched(
+    name: str, prompts: Sequence[Prompt], answers: Sequence[SystemAnswer], source: str | Path
+) -> System:
     """Answers found for each prompt, by its text, or by id where a row has no prompt.
 
     A prompt without an answer is missing. Raises UserError when no prompt has one: the files do not belong
@@ -147,7 +149,7 @@ def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None
     write_jsonl(path, rows)
 
 
-def _answered(row: object, where: str) -> Answered:
+def _answered(row: object, where: str) -> SystemAnswer:
     if not isinstance(row, dict):
         raise UserError(f"{where}: not an object; write one with prompt and answer.")
     field = next((name for name in ANSWER_FIELDS if name in row), None)
@@ -160,7 +162,7 @@ def _answered(row: object, where: str) -> Answered:
     if asked is None and row.get("id") is None:
         raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
     id = None if row.get("id") is None else str(row["id"])
-    return Answered(id, None if asked is None else _messages(row[asked], asked, where), answer)
+    return SystemAnswer(id, None if asked is None else _messages(row[asked], asked, where), answer)
 
 
 def _messages(value: object, field: str, where: str) -> list[Message]:

@@ -42,7 +42,7 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PromptComparison:
     """One prompt: both answers, and what the judge made of them (1: the candidate's is better)."""
 
     prompt: Prompt
@@ -88,7 +88,7 @@ class WinRate:
     uncontrolled: str
     """Why there is no length-controlled win rate, '' when there is one."""
     split: LengthSplit
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PromptComparison, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -189,7 +189,7 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         controlled=controlled,
         uncontrolled=refusal,
         split=length_matched_split(outcomes, *lengths),
-        comparisons=tuple(Comparison(*row) for row in rows),
+        comparisons=tuple(PromptComparison(*row) for row in rows),
     )
 
 

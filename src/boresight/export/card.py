@@ -12,9 +12,9 @@ import yaml
 
 from boresight.core.files import read_json
 from boresight.models.load import embedded_in
-from boresight.reports.facts import environment, facts
+from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
-from boresight.reports.tables.intervals import text
+from boresight.reports.tables.intervals import interval_text
 from boresight.reports.tables.metrics import MetricRow, metric_rows
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 def write_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> None:
     """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
-    (folder / "README.md").write_text(render(plan, drift, folder, name), encoding="utf-8")
+    (folder / "README.md").write_text(render_card(plan, drift, folder, name), encoding="utf-8")
 
 
-def render(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:
+def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:
     """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
     run = read_run(plan.run)
     start = str((run.config.get("model") or {}).get("name", ""))
@@ -55,7 +55,7 @@ def render(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> st
         notes=[STARTER_NOTE] * (start == "starter") + [_plain(str(f)) for f in run.findings],
         usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
         drift=drift and drift.sentence,
-        environment=[(k, _plain(v)) for k, v in environment(run) if k in SHOWN],
+        environment=[(k, _plain(v)) for k, v in environment_facts(run) if k in SHOWN],
     )
 
 
@@ -82,7 +82,7 @@ def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
 
 
 def _metric_row(row: MetricRow) -> list[str]:
-    cells = [text(found) for found in (row.before, row.after, row.difference)]
+    cells = [interval_text(found) for found in (row.before, row.after, row.difference)]
     return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
-from boresight.export.plan import Form, notes, plan_of
+from boresight.export.plan import Form, export_plan, notes
 
 
 def export(run: Path, to: Path, form: Form, dtype: str, console: Console) -> Path:
@@ -24,7 +24,7 @@ def export(run: Path, to: Path, form: Form, dtype: str, console: Console) -> Pat
     from boresight.export.card import write_card
     from boresight.export.weights import size_in_mb, write_adapter, write_merged
 
-    plan = plan_of(run, form, dtype)
+    plan = export_plan(run, form, dtype)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.models.head import Head, head_of
+from boresight.models.head import OutputHead, head_of
 from boresight.models.load import embedded_in
 
 Form = Literal["merged", "adapter"]
@@ -25,7 +25,7 @@ class ExportPlan:
     run: Path
     form: Form
     dtype: str
-    head: Head
+    head: OutputHead
 
     @property
     def model(self) -> Path:
@@ -33,7 +33,7 @@ class ExportPlan:
         return self.run / "model"
 
 
-def plan_of(run: Path, form: Form, dtype: str) -> ExportPlan:
+def export_plan(run: Path, form: Form, dtype: str) -> ExportPlan:
     """Check the run against what was asked. Raises `UserError` where the two do not fit."""
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not a dtype of weights{nearest(dtype, DTYPES)}.")

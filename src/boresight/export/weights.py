@@ -77,7 +77,7 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     del model, merged  # one model in memory at a time
     write_tokenizer(tokenizer, folder)
     state_old_names(folder / "config.json")
-    drift = compare(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
+    drift = compare_outputs(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
     if plan.dtype == "float32" and not drift.distance <= FOLDED:
         raise UserError(
             f"{plan.run}: the export would not be the run's model, so it was left: {drift.sentence}"
@@ -155,7 +155,7 @@ def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     return [logits.float().reshape(-1, logits.shape[-1]).cpu() for logits in found]
 
 
-def compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], dtype: str) -> Drift:
+def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], dtype: str) -> Drift:
     """`ours` as the run has them against `theirs` as they are read back."""
     import torch
 

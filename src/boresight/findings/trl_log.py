@@ -27,7 +27,7 @@ SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
 ASSUMED_EVAL_ROWS = 200
 """The file does not say how many held-out rows there were; intervals are for this many."""
 
-Line = tuple[int, str, dict[str, float]]
+TrlLine = tuple[int, str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrlFacts:
     beta: float | None
 
 
-def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[Line], TrlFacts]:
+def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlLine], TrlFacts]:
     """Lines `(step, split, numbers)` in our names and units, and the facts.
 
     Raises:
@@ -51,7 +51,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[Line
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     beta = beta or derived_beta(history)
-    lines: list[Line] = []
+    lines: list[TrlLine] = []
     rate_sum, before = 0.0, 0
     for entry in history:
         step = int(entry["step"])

@@ -21,7 +21,7 @@ from boresight.llm.budget import FREE, Budget, Cost, Price, worst_case
 from boresight.llm.endpoint_state import BudgetSpent, Gate
 from boresight.llm.ledger import Ledger, read_body
 from boresight.llm.rate_limits import Limits, LimitSection
-from boresight.llm.request import RETRIED, Failure, Reply, Request, failed
+from boresight.llm.request import RETRIED, Reply, Request, RequestFailure, failed
 from boresight.llm.transports.openai import Transport
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ class Client:
             except BudgetSpent as spent:
                 self.over_budget = str(spent)
                 return failed("budget", self.over_budget)
-            except Failure as failure:
+            except RequestFailure as failure:
                 last = failure
             self._count(last, door)
             if last.kind not in RETRIED or attempt == self.attempts:
@@ -196,9 +196,11 @@ class Client:
             actual = _actual(reply, cost, door.endpoint.price)
             self.ledger.complete(ticket, request, body, actual.tokens, actual.usd)
         except TimeoutError:
-            failure = Failure("timeout", f"no answer in {door.endpoint.timeout:g} s", perhaps_billed=True)
+            failure = RequestFailure(
+                "timeout", f"no answer in {door.endpoint.timeout:g} s", perhaps_billed=True
+            )
             raise self._settle_failed(gate, ticket, failure, started) from None
-        except Failure as failure:
+        except RequestFailure as failure:
             actual = cost if failure.perhaps_billed else FREE
             raise self._settle_failed(gate, ticket, failure, started) from None
         finally:
@@ -206,7 +208,9 @@ class Client:
         self._note(reply, gate, started, actual)
         return reply
 
-    def _settle_failed(self, gate: Gate, ticket: int, failure: Failure, started: float) -> Failure:
+    def _settle_failed(
+        self, gate: Gate, ticket: int, failure: RequestFailure, started: float
+    ) -> RequestFailure:
         self.ledger.fail(ticket, failure.kind, failure.perhaps_billed)
         if failure.kind == "rate_limit":
             gate.refused(started, failure.retry_after)
@@ -219,7 +223,7 @@ class Client:
         if reply.failure:
             self.progress.unusable[reply.failure] += 1
 
-    def _count(self, failure: Failure, door: _Door) -> None:
+    def _count(self, failure: RequestFailure, door: _Door) -> None:
         self.progress.failures[failure.kind] += 1
         self.progress.first_failure.setdefault(failure.kind, failure.detail)
         where = f"{door.endpoint.transport.base_url} ({door.endpoint.model})"

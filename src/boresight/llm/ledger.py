@@ -24,7 +24,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.lock import FileLock
-from boresight.llm.request import Failure, Reply, Request, failed
+from boresight.llm.request import Reply, Request, RequestFailure, failed
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -203,5 +203,5 @@ def read_body(body: dict[str, Any]) -> Reply:
     """A stored body, read by today's reader; one that it cannot read is a failure, not an exception."""
     try:
         return Reply.read(body)
-    except Failure as failure:
+    except RequestFailure as failure:
         return failed(failure.kind, failure.detail)

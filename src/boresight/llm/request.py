@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
     return flat if len(flat) <= LONGEST_DETAIL else f"{flat[:LONGEST_DETAIL]}…"
 
 
-class Failure(Exception):
+class RequestFailure(Exception):
     """One attempt that brought no response.
 
     `kind` is `rate_limit`, `timeout`, `refusal`, `truncated`, `invalid_json`, `content_filter`, `server`,
@@ -146,9 +146,9 @@ class Reply:
             text, finish = message.get("content") or "", choice.get("finish_reason")
             usage = _usage(body.get("usage"))
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise Failure("invalid_json", f"not a chat completion ({error!r})", None, True) from None
+            raise RequestFailure("invalid_json", f"not a chat completion ({error!r})", None, True) from None
         if not isinstance(text, str):
-            raise Failure("invalid_json", "the content of the message is no text", None, True)
+            raise RequestFailure("invalid_json", "the content of the message is no text", None, True)
         failure, detail = _verdict(text, finish, message.get("refusal"))
         return cls(text, failure, detail, usage)
 

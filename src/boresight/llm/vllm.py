@@ -81,7 +81,7 @@ class VllmServer:
                 raise UserError(
                     f"{self._section}.base_url: asked for {k} completions, the server sent {len(choices)}."
                 )
-            return [read_choice(choice, index, params, self._section) for choice in choices]
+            return [parse_choice(choice, index, params, self._section) for choice in choices]
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             return list(pool.map(one, range(len(prompts))))
@@ -144,7 +144,7 @@ def completion_request(
     }
 
 
-def read_choice(
+def parse_choice(
     choice: dict[str, Any], prompt_index: int, params: SamplingParams, section: str = "rollout"
 ) -> Sample:
     """One completion as a `Sample`, its stop token included."""

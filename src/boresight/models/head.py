@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from boresight.core.files import read_json
 
-Head = Literal["lm", "score"]
+OutputHead = Literal["lm", "score"]
 
 
-def head_of(folder: Path) -> Head:
+def head_of(folder: Path) -> OutputHead:
     """`score` for a reward model, with all its weights or as an adapter; else `lm`, a vocabulary."""
     if _read(folder / "adapter_config.json").get("task_type") == "SEQ_CLS":
         return "score"

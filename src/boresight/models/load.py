@@ -26,7 +26,7 @@ HUB_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where a model's files come from.
 
     `place` is a folder or a hub id. `cached_only` says that the hub cannot be asked, so its local
@@ -116,7 +116,7 @@ def load_model(
     return cast("Policy", model.to(_device(device)).eval())
 
 
-def locate(name: str) -> Source:
+def locate(name: str) -> ModelSource:
     """Find what `name` stands for, without loading it.
 
     A folder may be a model, a PEFT adapter, or a run folder that holds either in `model/`. A hub id
@@ -126,13 +126,13 @@ def locate(name: str) -> Source:
         UserError: nothing of that name; the message says where it was looked for.
     """
     if name in EMBEDDED:
-        return Source(str(_embedded(name)), cached_only=True)
+        return ModelSource(str(_embedded(name)), cached_only=True)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _locate_folder(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model: there is no folder {name!r}; give `starter`, a folder or a hub id.")
-    return Source(name, cached_only=not _hub_has(name))
+    return ModelSource(name, cached_only=not _hub_has(name))
 
 
 def _tokenizer_place(name: str) -> tuple[str, bool]:
@@ -147,13 +147,13 @@ def _tokenizer_place(name: str) -> tuple[str, bool]:
     return source.place, source.cached_only
 
 
-def _locate_folder(folder: Path) -> Source:
+def _locate_folder(folder: Path) -> ModelSource:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():
             base = locate(_base_of(candidate))
-            return Source(base.place, base.cached_only, (*base.adapters, candidate))
+            return ModelSource(base.place, base.cached_only, (*base.adapters, candidate))
         if (candidate / "config.json").is_file():
-            return Source(str(candidate), cached_only=True)
+            return ModelSource(str(candidate), cached_only=True)
     raise UserError(f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json.")
 
 

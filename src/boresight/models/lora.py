@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-Task = Literal["CAUSAL_LM", "SEQ_CLS"]
+PeftTask = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 
-def attach(model: Policy, config: LoraConfig, seed: int, *, task: Task = "CAUSAL_LM") -> Policy:
+def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CAUSAL_LM") -> Policy:
     """Add fresh adapters and freeze everything else; the model's outputs do not change by it.
 
     `model` is changed in place and lives on inside the result. Initial weights come from `seed` alone:

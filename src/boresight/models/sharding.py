@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from boresight.models.packed.plan import settle
+from boresight.models.packed.plan import find_plan_now
 from boresight.models.policy import Policy, causal_model
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
-Outputs = tuple[Any, ...]
+ForwardOutputs = tuple[Any, ...]
 """Tensors, or None."""
 
 
 class Sharded(Protocol):
     """What `shard` adds to a model."""
 
-    as_forward: Callable[[Callable[[], Outputs]], Outputs]
+    as_forward: Callable[[Callable[[], ForwardOutputs]], ForwardOutputs]
 
 
 def fits(policy: Policy) -> bool:
@@ -47,7 +47,7 @@ def shard(policy: Policy) -> None:
     """Spread the weights of `policy`, the same in every process, layer by layer; in place."""
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-    settle(policy)  # the layout is found by trying, which needs all the weights
+    find_plan_now(policy)  # the layout is found by trying, which needs all the weights
     base = causal_model(policy)
     classes = set(base._no_split_modules or ())
     layers = [module for module in base.modules() if type(module).__name__ in classes]
@@ -61,7 +61,7 @@ def shard(policy: Policy) -> None:
     register_fsdp_forward_method(base, "as_forward")
 
 
-def _call(compute: Callable[[], Outputs]) -> Outputs:
+def _call(compute: Callable[[], ForwardOutputs]) -> ForwardOutputs:
     """FSDP hangs its backward on the outputs, which must not be views."""
     return tuple(None if output is None else output.clone() for output in compute())
 
@@ -71,7 +71,7 @@ def is_sharded(model: Policy) -> bool:
     return hasattr(causal_model(model), "as_forward")
 
 
-def as_forward(model: Policy, compute: Callable[[], Outputs]) -> Outputs:
+def as_forward(model: Policy, compute: Callable[[], ForwardOutputs]) -> ForwardOutputs:
     """`compute()`, which calls parts of `model`, as one forward of it.
 
     What goes around the model, such as our own head, would otherwise meet weights in parts.

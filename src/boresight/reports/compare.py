@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from boresight.config import dotted
 from boresight.core.errors import UserError
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_colour
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
 from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
-from boresight.reports.tables.intervals import Cell, cell
-from boresight.reports.tables.metrics import Drawing, draw
+from boresight.reports.tables.intervals import Cell, interval_cell
+from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
@@ -43,7 +43,7 @@ class SharedMetric:
 
 
 @dataclass(frozen=True)
-class Comparison(Shown):
+class Comparison(Printable):
     """Runs side by side: what differs in their set-up, what follows of their answers, and the page."""
 
     runs: list[RunData]
@@ -55,7 +55,7 @@ class Comparison(Shown):
         """Print the verdicts, the metrics and what differs."""
         for sentence in self.verdicts:
             console.print(sentence, markup=False, highlight=False)
-        console.print(markdown(metrics_table(self.runs)), markup=False, highlight=False)
+        console.print(markdown(comparison_table(self.runs)), markup=False, highlight=False)
         for d in self.differences:
             console.print(f"{d.key}: {' | '.join(d.values)}", markup=False, highlight=False)
         console.print(f"page: {self.page}", markup=False, highlight=False)
@@ -72,12 +72,12 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
     found = [read_run(run) for run in runs]
     if len({run.name for run in found}) < len(found):
         found = [replace(run, name=str(run.folder)) for run in found]
-    write_page(path, compare(found))
-    write_tables(path, metrics_table(found))
-    return Comparison(found, verdicts(found), differences(found), path)
+    write_page(path, render_comparison(found))
+    write_tables(path, comparison_table(found))
+    return Comparison(found, verdicts(found), config_differences(found), path)
 
 
-def metrics_table(runs: Sequence[RunData]) -> Table:
+def comparison_table(runs: Sequence[RunData]) -> Table:
     """Every metric after training, a column a run, for the tables beside the page."""
     order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
     rows = [
@@ -91,7 +91,7 @@ def _after(run: RunData, name: str) -> Interval | None:
     return next((metric.after for metric in run.metrics if metric.name == name), None)
 
 
-def compare(runs: Sequence[RunData]) -> str:
+def render_comparison(runs: Sequence[RunData]) -> str:
     """The page as text."""
     drawn, samples = overlaid(runs), shared_prompts(runs)
     return page(
@@ -101,7 +101,7 @@ def compare(runs: Sequence[RunData]) -> str:
         notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
         verdicts=verdicts(runs),
         metrics=shared_metrics(runs),
-        differences=differences(runs),
+        differences=config_differences(runs),
         figures=drawn,
         has_samples=bool(samples),
         payload={
@@ -113,7 +113,7 @@ def compare(runs: Sequence[RunData]) -> str:
     )
 
 
-def differences(runs: Sequence[RunData]) -> list[Difference]:
+def config_differences(runs: Sequence[RunData]) -> list[Difference]:
     """Settings, data facts and versions that are not the same in every run."""
     facts = [
         texts(run.config) | texts(run.data, "data.") | texts(run.environment, "environment.") for run in runs
@@ -129,9 +129,9 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
     for name in order:
         unit = unit_named(first[name].unit)
         after = [_after(run, name) for run in runs]
-        cells = [cell(interval, unit, n=True) for interval in after]
+        cells = [interval_cell(interval, unit, n=True) for interval in after]
         marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
-        found.append(SharedMetric(first[name].label, cells, draw(marks, unit)))
+        found.append(SharedMetric(first[name].label, cells, draw_intervals(marks, unit)))
     return found
 
 

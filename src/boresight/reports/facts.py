@@ -11,7 +11,7 @@ from boresight.reports.read_run import RunData
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitFacts:
     """One data split of data.json: where it is from, and its counts in order."""
 
     name: str
@@ -37,17 +37,17 @@ def facts(run: RunData) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
 
 
-def splits(run: RunData) -> list[Split]:
+def splits(run: RunData) -> list[SplitFacts]:
     """Every split of data.json; unknown fields are shown too."""
     found = []
     for name, split in run.data.items():
         if isinstance(split, Mapping):
             rest = [(str(k), _short(k, v)) for k, v in split.items() if k != "path" and v is not None]
-            found.append(Split(str(name), str(split.get("path", "")), rest))
+            found.append(SplitFacts(str(name), str(split.get("path", "")), rest))
     return found
 
 
-def environment(run: RunData) -> list[tuple[str, str]]:
+def environment_facts(run: RunData) -> list[tuple[str, str]]:
     """environment.json as name and value, one level."""
     return [(name.rsplit(".", 1)[-1], value) for name, value in texts(run.environment).items()]
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, TypeGuard
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
-from boresight.reports.read_run import Line, RunData
+from boresight.reports.read_run import LogLine, RunData
 from boresight.stats.intervals import wilson
 
 Trace = dict[str, Any]
@@ -93,7 +93,7 @@ def _draw(run: RunData, chart: Chart) -> Figure:
 # Traces -------------------------------------------------------------------------------------------------
 
 
-def _trained(lines: Sequence[Line], curve: Curve) -> list[Trace]:
+def _trained(lines: Sequence[LogLine], curve: Curve) -> list[Trace]:
     """The logged values, faint, under their moving average; the values alone when they are few or smooth."""
     x, y = points(lines, curve.metric)
     if not x:
@@ -127,7 +127,7 @@ def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[Trace]:
     return [trace]
 
 
-def _band(lines: Sequence[Line], low: str, high: str) -> list[Trace]:
+def _band(lines: Sequence[LogLine], low: str, high: str) -> list[Trace]:
     x, bottom = points(lines, low)
     x_high, top = points(lines, high)
     if not x or x != x_high:
@@ -153,7 +153,7 @@ def _line(x: list[int], y: list[float], name: str, line: dict[str, Any]) -> Trac
     }
 
 
-def points(lines: Sequence[Line], metric: str) -> tuple[list[int], list[float]]:
+def points(lines: Sequence[LogLine], metric: str) -> tuple[list[int], list[float]]:
     """Steps and finite values of one metric; every k-th one when there are more than a screen can show."""
     found = [(int(line["step"]), line[metric]) for line in lines if _is_number(line.get(metric))]
     stride = -(-len(found) // MOST_POINTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.reports.read_run import Line, Metric, RunData
+from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import what_would_resolve
@@ -91,7 +91,7 @@ def _unevaluated(run: RunData) -> Headline:
     )
 
 
-def _told(line: Line) -> Sequence[str]:
+def _told(line: LogLine) -> Sequence[str]:
     return [
         name for name in ("loss", "accuracy", "margin", "reward") if isinstance(line.get(name), (int, float))
     ]

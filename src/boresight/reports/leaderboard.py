@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.core.errors import UserError
-from boresight.evaluation.leaderboard import Entry, Pair, against_bar, pairs, read_leaderboard
+from boresight.evaluation.leaderboard import Entry, EntryPair, against_bar, pairs, read_leaderboard
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.tables.files import Table, TableRow, write_tables
-from boresight.reports.tables.intervals import Cell, cell
-from boresight.reports.tables.metrics import Drawing, draw
+from boresight.reports.tables.intervals import Cell, interval_cell
+from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.units import unit_named
 
 SHARE = unit_named("share")
@@ -49,15 +49,15 @@ def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[
     entries = read_leaderboard(csv)
     compared = pairs(entries)
     bars = [] if bar is None else [against_bar(entry, bar) for entry in entries]
-    write_page(path, render(csv.stem, entries, compared, bar, bars))
+    write_page(path, render_leaderboard(csv.stem, entries, compared, bar, bars))
     rows = [TableRow(e.name, "share", [e.share]) for e in entries]
     write_tables(path, Table("system", ["share"], rows))
     scores = [f"{e.name}: {e.k:g} of {e.n:,}, {SHARE.estimate(e.share)}." for e in entries]
     return path, [*scores, *bars, *(pair.sentence for pair in compared)]
 
 
-def render(
-    name: str, entries: Sequence[Entry], compared: Sequence[Pair], bar: float | None, bars: Sequence[str]
+def render_leaderboard(
+    name: str, entries: Sequence[Entry], compared: Sequence[EntryPair], bar: float | None, bars: Sequence[str]
 ) -> str:
     """The page as text."""
     resolved = sum(pair.resolved for pair in compared)
@@ -75,11 +75,14 @@ def render(
 
 def _standings(entries: Sequence[Entry]) -> list[Standing]:
     """All scores on one scale, so that they can be compared by eye."""
-    scale = draw({entry.name: entry.share for entry in entries}, SHARE)
+    scale = draw_intervals({entry.name: entry.share for entry in entries}, SHARE)
     assert scale is not None  # shares are finite
     return [
         Standing(
-            entry.name, f"{entry.k:g} of {entry.n:,}", cell(entry.share, SHARE), _drawn_alone(scale, entry)
+            entry.name,
+            f"{entry.k:g} of {entry.n:,}",
+            interval_cell(entry.share, SHARE),
+            _drawn_alone(scale, entry),
         )
         for entry in entries
     ]
@@ -90,7 +93,7 @@ def _drawn_alone(scale: Drawing, entry: Entry) -> Drawing:
     return replace(scale, marks=[replace(mark, role="after")], says=SHARE.estimate(entry.share))
 
 
-def _line(pair: Pair) -> PairLine:
+def _line(pair: EntryPair) -> PairLine:
     difference = pair.found.difference
     return PairLine(
         label=f"{pair.better.name} over {pair.worse.name}",

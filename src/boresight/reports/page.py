@@ -24,10 +24,10 @@ from plotly.offline import get_plotlyjs
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.core.version import VERSION
-from boresight.reports.facts import environment, facts, splits
+from boresight.reports.facts import environment_facts, facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
-from boresight.reports.read_run import RunData, Sample, read_run
+from boresight.reports.read_run import RunData, RunSample, read_run
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.metrics import metric_rows
 
@@ -47,7 +47,7 @@ def write_report(run: Path, console: Console | None = None) -> Path:
             f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
         )
     data = read_run(run)
-    write_page(path, render(data))
+    write_page(path, render_report(data))
     if data.metrics:
         write_tables(path, metrics_table(data))
     if console is not None:
@@ -61,7 +61,7 @@ def metrics_table(run: RunData) -> Table:
     return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
 
 
-def render(run: RunData) -> str:
+def render_report(run: RunData) -> str:
     """The page of one run."""
     drawn = figures(run)
     return page(
@@ -73,7 +73,7 @@ def render(run: RunData) -> str:
         rows=metric_rows(run.metrics),
         figures=drawn,
         splits=splits(run),
-        environment=environment(run),
+        environment=environment_facts(run),
         payload={
             "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
             "columns": ["before training", "after training"],
@@ -83,7 +83,7 @@ def render(run: RunData) -> str:
     )
 
 
-def _as_card(sample: Sample) -> dict[str, Any]:
+def _as_card(sample: RunSample) -> dict[str, Any]:
     """A sample as report.js draws it; what was said on the way is folded away below the answers."""
     between = [(f"after step {step:,}", said) for step, said in sample.between]
     return asdict(sample) | {"notes": between, "between": None}

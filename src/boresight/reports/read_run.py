@@ -18,7 +18,7 @@ import yaml
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.core.schema import Message
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
@@ -27,7 +27,7 @@ from boresight.stats.intervals import Interval
 if TYPE_CHECKING:
     from rich.console import Console
 
-Line = Mapping[str, Any]
+LogLine = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Sample:
+class RunSample:
     """One prompt with its answers, in the order of the report's columns, and which checks each one met."""
 
     id: str
@@ -56,7 +56,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class RunData(Shown):
+class RunData(Printable):
     """What a run folder says. `notes` are sentences about what is missing or could not be read."""
 
     name: str
@@ -66,10 +66,10 @@ class RunData(Shown):
     config_text: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    train: list[Line] = field(default_factory=list)
-    eval: list[Line] = field(default_factory=list)
+    train: list[LogLine] = field(default_factory=list)
+    eval: list[LogLine] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[RunSample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """What the checks found before and while it ran, worst first."""
@@ -250,11 +250,11 @@ def _float(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else float(value)
 
 
-def _samples(folder: Path, notes: list[str]) -> Iterator[Sample]:
+def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
     followed = _between(folder / "probes.jsonl", notes)
     for index, line in enumerate(_json_lines(folder / "samples.jsonl", notes)):
         id = str(line.get("id", index))
-        yield Sample(
+        yield RunSample(
             id=id,
             prompt=_messages(line.get("prompt")),
             answers=[_answer(line.get("before")), _answer(line.get("after"))],

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from boresight.evaluation.judge_controls import Trust
-from boresight.evaluation.win_rate import Comparison, Tournament, WinRate
+from boresight.evaluation.win_rate import PromptComparison, Tournament, WinRate
 from boresight.reports.page import page, write_page
 from boresight.reports.tables.files import Table, TableRow, write_tables
-from boresight.reports.tables.intervals import Cell, cell
-from boresight.reports.tables.metrics import Drawing, Mark, draw
+from boresight.reports.tables.intervals import Cell, interval_cell
+from boresight.reports.tables.metrics import Drawing, Mark, draw_intervals
 from boresight.stats.intervals import Interval
-from boresight.stats.units import number, unit_named
+from boresight.stats.units import format_number, unit_named
 
 SHARE = unit_named("share")
 EVEN = 50.0
@@ -41,7 +41,7 @@ class FactRow:
 
 def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
     """Write the page to `path`, the win rates beside it as Markdown, CSV and LaTeX, and return the path."""
-    write_page(path, render(found, believed))
+    write_page(path, render_win_rate(found, believed))
     write_tables(path, rates_table(found))
     return path
 
@@ -59,14 +59,14 @@ def rates_table(found: Tournament) -> Table:
     return Table("win rate", ["all prompts", "at equal length"], rows)
 
 
-def render(found: Tournament, believed: Trust) -> str:
+def render_win_rate(found: Tournament, believed: Trust) -> str:
     """The page as text."""
     first = found.pairs[0]
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
     return page(
         "win_rate.html.j2",
         title=" · ".join(names),
-        headline=headline(first) if len(found.pairs) == 1 else f"{len(names)} systems compared",
+        headline=win_rate_headline(first) if len(found.pairs) == 1 else f"{len(names)} systems compared",
         judge=first.judge,
         verdicts=found.verdicts,
         rate_in_words=first.rate_in_words if len(found.pairs) == 1 else "",
@@ -88,7 +88,7 @@ def render(found: Tournament, believed: Trust) -> str:
     )
 
 
-def headline(pair: WinRate) -> str:
+def win_rate_headline(pair: WinRate) -> str:
     """Who won, in a few words."""
     if not pair.has_verdict:
         return "No verdict: too many judgements are missing"
@@ -146,7 +146,7 @@ def _row(
     """A share, drawn on a scale from 0 to 100 %, with a line at `null`."""
     if interval is None:
         return None
-    found = cell(interval, SHARE, n=True, missing=True)
+    found = interval_cell(interval, SHARE, n=True, missing=True)
     at = Mark("after", 100 * interval.value, 100 * interval.low, 100 * interval.high)
     return FactRow(label, found, Drawing([at], "0", "100", str(found), null), detail)
 
@@ -166,7 +166,7 @@ def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, An
     return list(rows.values())
 
 
-def _empty_row(comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
+def _empty_row(comparison: PromptComparison, names: Sequence[str]) -> dict[str, Any]:
     return {
         "id": comparison.prompt.id,
         "prompt": comparison.prompt.prompt,
@@ -177,18 +177,18 @@ def _empty_row(comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _notes(pair: WinRate, comparison: Comparison) -> list[tuple[str, str]]:
+def _notes(pair: WinRate, comparison: PromptComparison) -> list[tuple[str, str]]:
     judgement = comparison.judgement
     title = f"{pair.candidate} against {pair.reference}: {comparison.outcome}"
     if judgement.failure:
         return [(f"{title}, {judgement.failure}", judgement.reasoning or judgement.failure)]
     if judgement.scores:
-        title += f", {number(judgement.scores[0])} to {number(judgement.scores[1])}"
+        title += f", {format_number(judgement.scores[0])} to {format_number(judgement.scores[1])}"
     # The judge's words call the candidate a and the reference b.
     return [(f"{title} (a is {pair.candidate})", judgement.reasoning)] if judgement.reasoning else []
 
 
-def _tags(comparison: Comparison) -> list[str]:
+def _tags(comparison: PromptComparison) -> list[str]:
     ours, theirs = len(comparison.candidate or ""), len(comparison.reference or "")
     tags = {
         comparison.outcome: True,
@@ -199,7 +199,7 @@ def _tags(comparison: Comparison) -> list[str]:
     return [tag for tag, holds in tags.items() if holds]
 
 
-def _tag(pair: WinRate, comparison: Comparison) -> str:
+def _tag(pair: WinRate, comparison: PromptComparison) -> str:
     winners = {"won": pair.candidate, "lost": pair.reference}
     return _pair_tag(pair, winners.get(comparison.outcome, comparison.outcome))
 
@@ -222,12 +222,12 @@ def _pair_kinds(pairs: Sequence[WinRate]) -> list[tuple[str, str]]:
 def _ranking_rows(strength: dict[str, Interval]) -> list[FactRow]:
     """Strengths from the strongest, all drawn on one scale."""
     unit = unit_named("")
-    scale = draw(dict(strength), unit)
+    scale = draw_intervals(dict(strength), unit)
     marks = {mark.role: replace(mark, role="after") for mark in scale.marks} if scale else {}
     return [
         FactRow(
             name,
-            Cell(number(interval.value), unit.limits(interval)),
+            Cell(format_number(interval.value), unit.limits(interval)),
             scale and replace(scale, marks=[marks[name]], says=f"{name} {unit.limits(interval)}"),
         )
         for name, interval in strength.items()

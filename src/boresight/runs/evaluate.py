@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluation(Shown):
+class Evaluation(Printable):
     """What an evaluation found. `pairs` compares every two systems; the first system is the reference."""
 
     folder: Path
@@ -57,19 +57,19 @@ class Evaluation(Shown):
         console.print(f"report: {self.page}", markup=False, highlight=False)
 
 
-def run_any(
+def run_evaluation(
     recipe: EvaluationRecipe, folder: Path, console: Console | None = None
 ) -> Evaluation | CountdownEvaluation:
     """Evaluate by a recipe of either kind into `folder`."""
     if isinstance(recipe, WinRateRecipe):
-        return run(recipe, folder, console)
+        return run_win_rate(recipe, folder, console)
     assert isinstance(recipe, CountdownRecipe)
     from boresight.runs import evaluate_countdown
 
-    return evaluate_countdown.run(recipe, folder, console or Console(soft_wrap=True))
+    return evaluate_countdown.run_countdown(recipe, folder, console or Console(soft_wrap=True))
 
 
-def run(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
+def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
     """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
     A folder that an interrupted evaluation of the same recipe left is continued: answers that were

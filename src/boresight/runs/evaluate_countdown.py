@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import generate_texts
@@ -17,7 +17,7 @@ from boresight.stats.paired import Measured
 from boresight.stats.verdict import verdict
 from boresight.tasks.countdown.evaluation import (
     CountdownResult,
-    compare,
+    compare_countdown,
     evaluate_completions,
     evaluate_file,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CountdownEvaluation(Shown):
+class CountdownEvaluation(Printable):
     """What was found of every system, by name; the first is the reference."""
 
     folder: Path
@@ -45,8 +45,10 @@ class CountdownEvaluation(Shown):
         system that stands alone, by itself."""
         first = self.results[self.reference]
         if len(self.results) == 1:
-            return {self.reference: compare(None, first)}
-        return {name: compare(first, r) for name, r in self.results.items() if name != self.reference}
+            return {self.reference: compare_countdown(None, first)}
+        return {
+            name: compare_countdown(first, r) for name, r in self.results.items() if name != self.reference
+        }
 
     def show(self, console: Console) -> None:
         """Print a table and a sentence for every system."""
@@ -61,7 +63,7 @@ class CountdownEvaluation(Shown):
         console.print(f"problem by problem: {self.folder}", markup=False, highlight=False)
 
 
-def run(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEvaluation:
+def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> CountdownEvaluation:
     """Evaluate by `recipe` into `folder`: `evaluation.json`, and every completion in `problems-SYSTEM.jsonl`.
 
     A folder that an interrupted evaluation of the same recipe left is continued.

@@ -17,10 +17,10 @@ from rich.text import Text
 from boresight.checks.forecast import forecast
 from boresight.checks.inputs import size_of
 from boresight.checks.run import method
-from boresight.checks.run.method import Setting
+from boresight.checks.run.method import MethodSetting
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
 from boresight.findings.history import History
 from boresight.findings.monitor import Monitor, read_findings
@@ -41,7 +41,7 @@ CAUSES = (
 
 
 @dataclass(frozen=True)
-class Explanation(Shown):
+class Explanation(Printable):
     """`outcome` is what became of the run, a sentence each; `findings` are causes, most likely first."""
 
     name: str
@@ -209,7 +209,7 @@ def _settings(recipe: Recipe, steps: int) -> list[Finding]:
     from boresight import methods
 
     found = run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None)))
-    return found + run_checks(method, Setting(recipe, methods.get(recipe.method_name), None, steps))
+    return found + run_checks(method, MethodSetting(recipe, methods.get(recipe.method_name), None, steps))
 
 
 def _lost_rows(data: Mapping[str, Any]) -> list[Finding]:

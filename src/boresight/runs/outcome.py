@@ -70,8 +70,8 @@ def write_outcome(
     from boresight.reports.tables.terminal import evaluation_table
 
     write_json(folder.end, {"numbers": after.numbers})
-    metrics = paired.compare(before.numbers, after.numbers)
-    metrics += answers.write(folder.path, prompts, before.answers, after.answers)
+    metrics = paired.paired_metrics(before.numbers, after.numbers)
+    metrics += answers.write_samples(folder.path, prompts, before.answers, after.answers)
     metrics += further
     write_json(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
     console.print(evaluation_table(metrics))

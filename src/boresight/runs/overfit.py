@@ -60,7 +60,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OverfitResult:
     """`reached` is the accuracy on the rows themselves (for demonstrations: the share of the loss that is
     gone) after `steps` steps; `findings` say what is broken where it does not pass."""
 
@@ -75,7 +75,7 @@ class Outcome:
         return self.reached > self.passing
 
 
-def overfit(recipe: Recipe, count: int, console: Console) -> Outcome:
+def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     """Learn `count` rows of the recipe's data by heart and say how it went.
 
     Raises:
@@ -115,26 +115,26 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
     return found[:count]
 
 
-def learn(start: Start, console: Console) -> Outcome:
+def learn(start: Start, console: Console) -> OverfitResult:
     """Train on the rows until they are learnt or the steps are used up, and diagnose."""
     if start.reference is not None:
         with arithmetic(start.policy, start.recipe.model.dtype):
             found = run_checks(initial_loss, FirstStep(start.policy, start.reference, start.rows[:8]))
         if found:
-            return Outcome(0.0, 0, found)
+            return OverfitResult(0.0, 0, found)
     with tempfile.TemporaryDirectory() as folder:
         try:
             return _train(start, Path(folder), console)
         except UserError as problem:
-            return Outcome(0.0, 0, [_stopped(problem)])
+            return OverfitResult(0.0, 0, [_stopped(problem)])
 
 
-def _train(start: Start, folder: Path, console: Console) -> Outcome:
+def _train(start: Start, folder: Path, console: Console) -> OverfitResult:
     task = _task(start, folder)
     trainable = [p for p in task.policy.parameters() if p.requires_grad]
     begin = evaluate_rows(task, start.rows, 0.0).summary()
     if not trainable:
-        return Outcome(0.0, 0, diagnose(start, begin, begin))
+        return OverfitResult(0.0, 0, diagnose(start, begin, begin))
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     passing = PASSING if "accuracy" in begin else PASSING_SHARE
     reached, step = 0.0, 0
@@ -143,7 +143,7 @@ def _train(start: Start, folder: Path, console: Console) -> Outcome:
         gathered = accumulate(task, _batch(start.rows, step), step)
         norm, _ = divide_and_clip(trainable, gathered.weight, 1.0)
         if not math.isfinite(norm):
-            return Outcome(reached, step, [_not_finite(step)])
+            return OverfitResult(reached, step, [_not_finite(step)])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
@@ -152,16 +152,16 @@ def _train(start: Start, folder: Path, console: Console) -> Outcome:
             reached = _reached(begin, now)
             console.print(f"  step {step}: {_measure(now)} {reached:.2f}", highlight=False)
     found = [] if reached > passing else diagnose(start, begin, now)
-    return Outcome(reached, step, found, passing)
+    return OverfitResult(reached, step, found, passing)
 
 
 def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> list[Finding]:
     """What a run that did not learn its own rows suffers from, most specific first."""
     from boresight.checks.run import method, model
-    from boresight.checks.run.method import Setting
+    from boresight.checks.run.method import MethodSetting
 
     found = run_checks(model, wiring(start.recipe, start.policy, start.tokenizer))
-    found += run_checks(method, Setting(start.recipe, methods.get(start.recipe.method_name)))
+    found += run_checks(method, MethodSetting(start.recipe, methods.get(start.recipe.method_name)))
     moved = abs(now["loss"] - begin["loss"])
     if moved == 0:
         found.append(nothing_moves())
@@ -202,7 +202,7 @@ def not_learnt(now: dict[str, float]) -> Finding:
     )
 
 
-def say(outcome: Outcome, console: Console) -> None:
+def say(outcome: OverfitResult, console: Console) -> None:
     """The verdict, and what is broken."""
 
     verdict = "learnt by heart" if outcome.passed else "NOT learnt by heart"

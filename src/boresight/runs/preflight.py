@@ -29,12 +29,12 @@ from boresight.checks.forecast.forecast import Forecast
 from boresight.checks.inputs import Missing
 from boresight.checks.run import machine, method, model, reward
 from boresight.checks.run.machine import Load
-from boresight.checks.run.method import Setting
+from boresight.checks.run.method import MethodSetting
 from boresight.checks.run.model import Wiring
 from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.core.printable import Shown
+from boresight.core.printable import Printable
 from boresight.data.prepare import DatasetCache
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
@@ -42,7 +42,7 @@ from boresight.findings.printing import STYLES, print_findings
 from boresight.models.policy import Policy
 from boresight.runs.forecast_table import forecast_table
 from boresight.scorers.rewards import RewardSum, check_rewards
-from boresight.training.build import plan_of
+from boresight.training.build import batch_plan
 from boresight.training.forward import kind_of
 
 EXAMPLES = (malformed, labels, shortcuts)
@@ -52,7 +52,7 @@ AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
 
 
 @dataclass(frozen=True)
-class Report(Shown):
+class Report(Printable):
     """What preflight found. `rows` is how many training rows there are, None where nobody knows."""
 
     findings: list[Finding]
@@ -99,7 +99,9 @@ def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache
     missing = Missing()
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
     looked = (
-        look(recipe, tokenizer, missing, datasets or DatasetCache()) if rows is None else Looked(rows=rows)
+        look_at_data(recipe, tokenizer, missing, datasets or DatasetCache())
+        if rows is None
+        else Looked(rows=rows)
     )
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
     size = at_hand.size_of(recipe, skeleton)
@@ -108,7 +110,7 @@ def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache
     if skeleton is not None and tokenizer is not None:
         found += run_checks(model, wiring(recipe, skeleton, tokenizer))
     chosen = methods.get(recipe.method_name)
-    found += run_checks(method, Setting(recipe, chosen, looked.answer_tokens, steps))
+    found += run_checks(method, MethodSetting(recipe, chosen, looked.answer_tokens, steps))
     expected = forecast.forecast(recipe, steps, size) if steps else None
     found += run_checks(forecast, expected) if expected else []
     load = load_of(recipe, skeleton, size, looked) if size else None
@@ -141,10 +143,12 @@ def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | N
     return report.findings
 
 
-def look(recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets: DatasetCache) -> Looked:
+def look_at_data(
+    recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets: DatasetCache
+) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
     key = cache.key(recipe)
-    if key and tokenizer and (kept := cache.read(key)):
+    if key and tokenizer and (kept := cache.read_cached(key)):
         return kept
     if "cannot be reached" in missing.why.get("tokenizer", "") and not cache.local_files(recipe):
         missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
@@ -158,13 +162,13 @@ def look(recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets
     found += run_checks(tokens, made) if made else []
     if kind_of(recipe).online and recipe.reward:
         found += missing.attempt("reward", probe_rewards, recipe, examples) or []
-    looked = Looked(found, *counts(examples, made))
+    looked = Looked(found, *row_counts(examples, made))
     if key and made:
-        cache.write(key, looked)
+        cache.write_cached(key, looked)
     return looked
 
 
-def counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
+def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
     """Training rows, rows tokenised, mean tokens of an answer, mean tokens of a packed row."""
     if made is None or not made.rows:
         return len(examples.train), 0, None, None
@@ -180,7 +184,7 @@ def counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | N
 
 def probe_rewards(recipe: Recipe, examples: Examples) -> list[Finding]:
     """Findings about the reward functions. Raises `UserError` where one cannot be loaded."""
-    return run_checks(reward, reward.Reward(RewardSum(recipe.reward), examples.train))
+    return run_checks(reward, reward.RewardProbe(RewardSum(recipe.reward), examples.train))
 
 
 def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
@@ -195,7 +199,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
     if rows is None and recipe.train.steps is None:
         return None
     updates = recipe.rollout.updates if kind_of(recipe).online else 1
-    return plan_of(recipe, rows or 1).steps * updates
+    return batch_plan(recipe, rows or 1).steps * updates
 
 
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
@@ -205,7 +209,7 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
     if skeleton is not None:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
     kind, full = kind_of(recipe), recipe.model.lora is None
-    visits = plan_of(recipe, looked.rows).total if looked.rows else None
+    visits = batch_plan(recipe, looked.rows).total if looked.rows else None
     return Load(
         recipe=recipe,
         parameters=size,
@@ -227,7 +231,7 @@ def allowed(recipe: Recipe, finding: Finding) -> Finding:
     return finding
 
 
-def names() -> list[str]:
+def finding_names() -> list[str]:
     """Names of everything preflight can find: the checks' own, with dashes."""
     return [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)] + ["not-checked"]
 
@@ -235,8 +239,8 @@ def names() -> list[str]:
 def refuse_unknown(allow: Sequence[str]) -> None:
     """Raise a `UserError` for a name in `check.allow` that no check has."""
     for name in allow:
-        if name not in names():
-            raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, names())}.")
+        if name not in finding_names():
+            raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, finding_names())}.")
 
 
 def not_checked(missing: Missing) -> Finding:

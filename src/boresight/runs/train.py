@@ -32,12 +32,18 @@ from boresight.training.distributed import collectives
 from boresight.training.forward import kind_of
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
-from boresight.training.loop import Task, train
-from boresight.training.policy import choose_activations, describe, load_policy, seed_everything, wants_shards
-from boresight.training.probes.answers import held_out_prompts
+from boresight.training.loop import Task, run_steps
+from boresight.training.policy import (
+    choose_activations,
+    describe_policy,
+    load_policy,
+    seed_everything,
+    wants_shards,
+)
+from boresight.training.probes.answers import prompts_to_answer
 
 
-def run(
+def run_training(
     recipe: Recipe,
     folder: Path,
     console: Console | None = None,
@@ -69,7 +75,7 @@ def run(
         folder = Path(collectives.from_first(str(folder)))
         with (
             collectives.noticing_losses(folder),
-            disk_errors.told(folder),
+            disk_errors.explain_disk_errors(folder),
             TrainingFolder(folder, claimed) as run_folder,
         ):
             _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
@@ -97,7 +103,9 @@ def run_to_end(
         resume = run_folder.resumable
         if not resume:
             run_folder.clear()
-    run(recipe, folder, console, resume=resume, listeners=listeners, claimed=claimed, datasets=datasets)
+    run_training(
+        recipe, folder, console, resume=resume, listeners=listeners, claimed=claimed, datasets=datasets
+    )
 
 
 def _run(
@@ -118,17 +126,19 @@ def _run(
         data = prepare(datasets.of(recipe, kind.data), tokenizer, console)
         policy = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
-    describe(recipe, policy, data, console)
+    describe_policy(recipe, policy, data, console)
     choose_activations(recipe, policy, data, console)
-    prompts = held_out_prompts(recipe, data.eval.examples) if kind.head == "lm" else []
+    prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
     task = build_task(recipe, policy, tokenizer, data, prompts, folder.path, console)
     prompts = prompts[: recipe.evaluate.samples]
     if sharded:
         shard(policy)
-    collectives.path_from_first(lambda: open_folder(folder, recipe, data, findings, checkpoint, console))
+    collectives.path_from_first(
+        lambda: open_training_folder(folder, recipe, data, findings, checkpoint, console)
+    )
     with open_tracker(task, len(data.eval.rows), listeners, console) as task.tracker:
         before = read_start(folder) if checkpoint else measure_start(task, folder, prompts, console)
-        numbers = train(task, checkpoint)
+        numbers = run_steps(task, checkpoint)
         after = Snapshot(answer(task, prompts, console), numbers)
         likelihood = likelihood_of_answers(task, prompts, before, after)
     if collectives.is_first():
@@ -139,11 +149,11 @@ def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache)
     """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
     if not collectives.is_first():
         return []
-    integrations.refuse_missing(recipe.train.trackers)
+    integrations.refuse_missing_trackers(recipe.train.trackers)
     return before_training(recipe, console, datasets)
 
 
-def open_folder(
+def open_training_folder(
     folder: TrainingFolder,
     recipe: Recipe,
     data: Prepared,

@@ -20,7 +20,7 @@ from boresight.core.plugins import import_user_module
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import DECLINED, Score, Scorer
 
-Reward = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
+RewardCallable = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
 
 BUILTIN = {
     "countdown": "boresight.tasks.countdown.rewards:plain",
@@ -82,7 +82,7 @@ def _failed(error: Exception) -> Score:
     return Score(None, failure=f"{type(error).__name__}: {error}")
 
 
-def load_reward(name: str) -> Reward:
+def load_reward(name: str) -> RewardCallable:
     """The function called `name`: a built-in, or found by its import path.
 
     Raises:

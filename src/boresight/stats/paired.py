@@ -39,12 +39,12 @@ LABELS = {
 }
 
 
-def compare(before: ByRow, after: ByRow) -> list[Measured]:
+def paired_metrics(before: ByRow, after: ByRow) -> list[Measured]:
     """Every labelled metric of held-out rows, paired by row."""
-    return [measure(name, *LABELS[name], before[name], after[name]) for name in LABELS if name in after]
+    return [paired_metric(name, *LABELS[name], before[name], after[name]) for name in LABELS if name in after]
 
 
-def measure(
+def paired_metric(
     name: str, label: str, unit: str, better: str, before: dict[str, float], after: dict[str, float]
 ) -> Measured:
     """One metric from values by prompt or row id; only ids present on both sides are paired."""

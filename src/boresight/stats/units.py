@@ -23,12 +23,12 @@ class Unit:
 
     def value(self, x: float) -> str:
         """A value, e.g. 62.5 %."""
-        return f"{number(x * self.factor)}{self.value_suffix}"
+        return f"{format_number(x * self.factor)}{self.value_suffix}"
 
     def difference(self, x: float) -> str:
         """The size of a difference, e.g. 4.1 points."""
         suffix = self.difference_suffix
-        text = number(abs(x) * self.factor)
+        text = format_number(abs(x) * self.factor)
         return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
 
     def signed(self, x: float) -> str:
@@ -37,7 +37,7 @@ class Unit:
 
     def limits(self, interval: Interval) -> str:
         """[low, high] without the unit's name."""
-        return f"[{number(interval.low * self.factor)}, {number(interval.high * self.factor)}]"
+        return f"[{format_number(interval.low * self.factor)}, {format_number(interval.high * self.factor)}]"
 
     def estimate(self, interval: Interval) -> str:
         """A value with its limits."""
@@ -63,7 +63,7 @@ def unit_named(name: str) -> Unit:
     return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
 
 
-def number(x: float) -> str:
+def format_number(x: float) -> str:
     """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
     if not math.isfinite(x):
         return "∞" if x > 0 else "-∞" if x < 0 else "?"

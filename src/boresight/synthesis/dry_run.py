@@ -83,7 +83,7 @@ def estimate(recipe: SynthesisRecipe, folder: Path, sieve: Sieve | None = None) 
 
 
 def _plan(recipe: SynthesisRecipe, sieve: Sieve, ledger: Ledger | None) -> Iterator[Planned]:
-    found = prompting.read_prompts(recipe.prompts, recipe.seed)
+    found = prompting.read_prompt_source(recipe.prompts, recipe.seed)
     unwritten = 0
     if new := recipe.prompts.new:
         seeds = found

@@ -16,7 +16,7 @@ from boresight.synthesis.recipe import PairsSection
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Pair = tuple[Scored, Scored]
+ScoredPair = tuple[Scored, Scored]
 """The better answer and the worse one."""
 
 REFUSAL = re.compile(
@@ -72,7 +72,7 @@ def _unfit(scored: Scored, settings: PairsSection, seen: set[str]) -> str | None
     return None
 
 
-def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> Iterator[Pair]:
+def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> Iterator[ScoredPair]:
     chosen = [s for s in kept if s.answer.side == "chosen"]
     rejected = [s for s in kept if s.answer.side == "rejected"]
     for better, worse in zip(chosen, rejected, strict=False):
@@ -84,10 +84,10 @@ def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> It
 
 def _by_score(
     kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
-) -> list[Pair]:
+) -> list[ScoredPair]:
     """The best pair, then the best of what is left. Only a prompt without any pair is counted as left out."""
     left = list(kept)
-    pairs: list[Pair] = []
+    pairs: list[ScoredPair] = []
     while len(pairs) < settings.per_prompt:
         found = _best_pair(left, settings, lean)
         if isinstance(found, str):
@@ -100,7 +100,7 @@ def _by_score(
     return pairs
 
 
-def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> Pair | str:
+def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> ScoredPair | str:
     """Of the best answers and those far enough below, the pair furthest apart that is alike in length; or
     why there is none."""
     if len(kept) < 2:
@@ -115,7 +115,7 @@ def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> Pai
     if not alike:
         return "prompts without two answers alike in length"
 
-    def worth(pair: Pair) -> tuple[float, bool, float]:
+    def worth(pair: ScoredPair) -> tuple[float, bool, float]:
         better, worse = pair
         return _score(better) - _score(worse), _longer(better, worse) * lean < 0, -_gap(better, worse)
 

@@ -49,7 +49,7 @@ class PromptList(BaseModel):
     prompts: list[str] = Field(min_length=1)
 
 
-def read_prompts(section: PromptsSection, seed: int) -> list[Prompt]:
+def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
     """The prompts of `source`, or a draw of `limit` of them, in their order."""
     if section.source == DEMO:
         from boresight.data.demo import prompts as demo
@@ -65,7 +65,7 @@ def read_prompts(section: PromptsSection, seed: int) -> list[Prompt]:
 
 def make_prompts(session: Session, recipe: SynthesisRecipe, sieve: Sieve) -> list[Prompt]:
     """All of stage 1."""
-    found = read_prompts(recipe.prompts, recipe.seed)
+    found = read_prompt_source(recipe.prompts, recipe.seed)
     if recipe.prompts.new is not None:
 
         def buy(requests: Sequence[Request]) -> bool:

@@ -24,7 +24,7 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.schema import Preference
-from boresight.data.write import write
+from boresight.data.write import write_examples
 from boresight.llm.client import Stopped
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.session import Session
@@ -53,7 +53,7 @@ class Made:
         return self.folder / "pairs.jsonl"
 
 
-def run(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
+def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
     """Make the data set, or what is missing of it.
 
     Raises:
@@ -73,8 +73,8 @@ def run(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -
         pairs = _stages(session, recipe, folder, sieve, tally)
         if not pairs:
             raise UserError(_nothing(folder, session, sieve))
-        write(pairs, folder / "pairs.jsonl")
-        write(pairs, folder / "pairs.parquet")
+        write_examples(pairs, folder / "pairs.jsonl")
+        write_examples(pairs, folder / "pairs.parquet")
         over = session.client.over_budget
         costs, spent = session.ledger.costs(), session.ledger.spent()
         text = card(recipe, tally, pairs, sieve, costs, spent, session.unpriced, over)
@@ -108,7 +108,7 @@ def _stages(
     prompts = make_prompts(session, recipe, sieve)
     if not prompts:
         raise UserError(f"prompts: none is left ({sieve.say() or 'there were none'}); give others.")
-    write(prompts, folder / "prompts.jsonl")
+    write_examples(prompts, folder / "prompts.jsonl")
     make_answers(session, recipe, prompts)
     answered = Answers(session.ledger, recipe, prompts)
     judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)

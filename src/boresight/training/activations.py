@@ -18,7 +18,7 @@ SPARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ActivationChoice:
     """What was chosen, and the estimate it rests on, GB: with activations kept, without, and what is free."""
 
     recompute: bool
@@ -37,7 +37,7 @@ class Choice:
         )
 
 
-def settle(recipe: Recipe, policy: Policy, longest: int) -> Choice:
+def choose_activations(recipe: Recipe, policy: Policy, longest: int) -> ActivationChoice:
     """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
 
     `longest` is the longest row, tokens: a row is never split, so a forward may hold more than
@@ -61,7 +61,7 @@ def settle(recipe: Recipe, policy: Policy, longest: int) -> Choice:
     }
     free, mode = available_gb(), recipe.train.activations
     too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
-    choice = Choice(
+    choice = ActivationChoice(
         recompute=collectives.from_first(too_much) if mode == "auto" else mode == "recompute",
         kept_gb=sizes[False],
         recomputed_gb=sizes[True],

@@ -14,7 +14,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, prompt_of
-from boresight.data.batching import Plan, plan
+from boresight.data.batching import BatchPlan, plan
 from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import stop_token_ids
@@ -27,7 +27,7 @@ from boresight.models.reference.frozen import Reference, StoredReference, frozen
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
-from boresight.training.forward import Kind, kind_of
+from boresight.training.forward import InputKind, kind_of
 from boresight.training.loop import Batch, Batches, Probe, Task
 from boresight.training.probes.generations import answer_probe
 from boresight.training.probes.held_out_reward import held_out_reward
@@ -43,7 +43,7 @@ class OfflineBatches:
     """Rows of a fixed data set in the planned order."""
 
     rows: Sequence[Row]
-    plan: Plan
+    plan: BatchPlan
 
     @property
     def steps(self) -> int:
@@ -59,7 +59,7 @@ class OfflineBatches:
         return [self.rows[index] for index in self.plan.used()]
 
 
-def plan_of(recipe: Recipe, rows: int) -> Plan:
+def batch_plan(recipe: Recipe, rows: int) -> BatchPlan:
     """Order of `rows` training rows under the recipe."""
     train = recipe.train
     return plan(rows, train.batch, epochs=train.epochs, steps=train.steps, seed=train.seed)
@@ -108,10 +108,10 @@ def build_task(
 
 
 def offline(
-    recipe: Recipe, kind: Kind, policy: Policy, data: Prepared, console: Console
+    recipe: Recipe, kind: InputKind, policy: Policy, data: Prepared, console: Console
 ) -> tuple[Batches, Reference | None]:
     """Batches of given answers. The reference is computed once, now, for every row that will be used."""
-    batches = OfflineBatches(data.train.rows, plan_of(recipe, len(data.train.rows)))
+    batches = OfflineBatches(data.train.rows, batch_plan(recipe, len(data.train.rows)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
         rows = collectives.share([*batches.used(), *data.eval.rows])
@@ -137,7 +137,7 @@ def rewards_of(recipe: Recipe) -> RewardSum | None:
 
 def online(
     recipe: Recipe,
-    kind: Kind,
+    kind: InputKind,
     policy: Policy,
     tokenizer: Tokenizer,
     data: Prepared,
@@ -159,7 +159,7 @@ def online(
             OnlinePrompt(Prompt(prompt_of(example), row.id, example.meta), row.prompt)
             for row, example in zip(data.train.rows, data.train.examples, strict=True)
         ],
-        plan=plan_of(recipe, len(data.train.rows)),
+        plan=batch_plan(recipe, len(data.train.rows)),
         sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
         rewards=rewards,
         tokenizer=tokenizer,
@@ -172,7 +172,7 @@ def online(
 
 def _batches(
     recipe: Recipe,
-    kind: Kind,
+    kind: InputKind,
     rollouts: Rollouts,
     frozen: Policy | None,
     ends: tuple[int, ...],

@@ -32,11 +32,11 @@ from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference
 from boresight.models.reward import completion_scores
 
-Rows = Sequence[Row]
+RowSequence = Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class InputKind:
     """What an input type needs and how it is computed.
 
     `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
@@ -48,8 +48,8 @@ class Kind:
 
     data: str
     needs_reference: bool
-    build: Callable[[Policy, Reference | None, Rows, float], LossInput]
-    unmoved: Callable[[Reference | None, Rows], LossInput | None] = lambda reference, rows: None
+    build: Callable[[Policy, Reference | None, RowSequence, float], LossInput]
+    unmoved: Callable[[Reference | None, RowSequence], LossInput | None] = lambda reference, rows: None
     head: Literal["lm", "score"] = "lm"
     samples: Literal["group", "pair"] | None = None
 
@@ -73,14 +73,14 @@ def _policy_pair(
     return PolicyPairLogps(*logps.sums.unbind(1), *logps.lengths.unbind(1))
 
 
-def _pair(model: Policy, reference: Reference | None, rows: Rows, temperature: float) -> PairLogps:
+def _pair(model: Policy, reference: Reference | None, rows: RowSequence, temperature: float) -> PairLogps:
     assert reference is not None
     logps = completion_logprobs(model, rows, temperature=temperature)
     ref = like(reference(rows), logps.sums)
     return PairLogps(*logps.sums.unbind(1), *ref.unbind(1), *logps.lengths.unbind(1))
 
 
-def _unmoved_pair(reference: Reference | None, rows: Rows) -> PairLogps | None:
+def _unmoved_pair(reference: Reference | None, rows: RowSequence) -> PairLogps | None:
     if reference is None:
         return None
     ref = reference(rows)
@@ -98,7 +98,7 @@ def _online_pair(
     )
 
 
-def _group(model: Policy, reference: Reference | None, rows: Rows, temperature: float) -> GroupLogps:
+def _group(model: Policy, reference: Reference | None, rows: RowSequence, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
     drawn = like(_sampled_logps(rows), logps.sums)
     old = torch.where(drawn.isnan(), logps.sums.detach(), drawn)
@@ -106,7 +106,7 @@ def _group(model: Policy, reference: Reference | None, rows: Rows, temperature: 
     return _group_of(rows, logps.sums, old, ref, logps.lengths)
 
 
-def _unmoved_group(reference: Reference | None, rows: Rows) -> GroupLogps | None:
+def _unmoved_group(reference: Reference | None, rows: RowSequence) -> GroupLogps | None:
     """With a reference there is none: its log-probabilities of fresh samples are not stored."""
     old = _sampled_logps(rows)
     if reference is not None or old.isnan().any():
@@ -114,7 +114,7 @@ def _unmoved_group(reference: Reference | None, rows: Rows) -> GroupLogps | None
     return _group_of(rows, old, old, old, _lengths(rows))
 
 
-def _group_of(rows: Rows, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
+def _group_of(rows: RowSequence, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
     truncated = torch.tensor([[c.truncated for c in row.completions] for row in rows])
     importance = torch.tensor([[c.importance for c in row.completions] for row in rows])
     return GroupLogps(
@@ -128,14 +128,14 @@ def _group_of(rows: Rows, policy: Tensor, old: Tensor, ref: Tensor, length: Tens
     )
 
 
-def _sampled_logps(rows: Rows) -> Tensor:
+def _sampled_logps(rows: RowSequence) -> Tensor:
     """Log-probabilities under the policy that sampled, `(rows, k)`; NaN for other text."""
     return torch.tensor(
         [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
     )
 
 
-def _lengths(rows: Rows) -> Tensor:
+def _lengths(rows: RowSequence) -> Tensor:
     """Scored tokens of each completion, `(rows, k)`."""
     return torch.tensor([[float(c.scored) for c in row.completions] for row in rows])
 
@@ -148,21 +148,21 @@ def _pair_scores(
     return PairScores(chosen, rejected, like(torch.tensor(gaps), chosen))
 
 
-KINDS: dict[type[LossInput], Kind] = {
-    SequenceLogps: Kind(data="demonstration", needs_reference=False, build=_sequence),
-    PolicyPairLogps: Kind(data="preference", needs_reference=False, build=_policy_pair),
-    PairLogps: Kind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
-    PairScores: Kind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
-    OnlinePairLogps: Kind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
-    GroupLogps: Kind(
+INPUT_KINDS: dict[type[LossInput], InputKind] = {
+    SequenceLogps: InputKind(data="demonstration", needs_reference=False, build=_sequence),
+    PolicyPairLogps: InputKind(data="preference", needs_reference=False, build=_policy_pair),
+    PairLogps: InputKind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
+    PairScores: InputKind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
+    OnlinePairLogps: InputKind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
+    GroupLogps: InputKind(
         data="prompt", needs_reference=True, build=_group, unmoved=_unmoved_group, samples="group"
     ),
 }
 
 
-def kind_of(recipe: Recipe) -> Kind:
+def kind_of(recipe: Recipe) -> InputKind:
     """Kind of the inputs of the recipe's method."""
-    return KINDS[methods.get(recipe.method_name).Input]
+    return INPUT_KINDS[methods.get(recipe.method_name).Input]
 
 
 def at_reference(x: LossInput) -> LossInput:

@@ -18,7 +18,7 @@ from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import GroupLogps, LossInput, LossOutput, PairLogps
 from boresight.training.forward import at_reference, largest_log_ratio
-from boresight.training.metrics import Rows, sampler_gap
+from boresight.training.metrics import RowMetrics, sampler_gap
 
 CAUSES = (
     "dropout of the model itself is active in the policy but not in the reference",
@@ -64,7 +64,7 @@ def check_sampler(
     return f"step {step}: sampler and trainer agree to {gap:.1e} nats a token"
 
 
-def check_fresh(measured: Rows, *, half_precision: bool, step: int) -> None:
+def check_fresh(measured: RowMetrics, *, half_precision: bool, step: int) -> None:
     """The same of a step's logged rows; nothing where the answers were given and not sampled."""
     if "sampler_gap" in measured:
         _refuse_gap(float(measured["sampler_gap"].max()), half_precision, step)
@@ -78,7 +78,7 @@ def _refuse_gap(gap: float, half_precision: bool, step: int) -> None:
         )
 
 
-def check(
+def check_initial_loss(
     x: LossInput,
     out: LossOutput,
     loss: Callable[[LossInput, MethodConfig], LossOutput],

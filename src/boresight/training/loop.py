@@ -36,7 +36,7 @@ from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.distributed import collectives, replicas
-from boresight.training.forward import Kind, kind_of
+from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
@@ -87,7 +87,7 @@ class Task:
     tracker: RunLog = field(default_factory=collectives.Silent)
     """Takes the metrics; silent until a run folder is there for them."""
     method: Method = field(init=False)
-    kind: Kind = field(init=False)
+    kind: InputKind = field(init=False)
 
     def __post_init__(self) -> None:
         self.method, self.kind = methods.get(self.recipe.method_name), kind_of(self.recipe)
@@ -116,7 +116,7 @@ class Task:
         return self.build(rows) if unmoved is None else unmoved
 
 
-def train(task: Task, resume_from: Path | None = None) -> ByRow:
+def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
     """Run all steps; weights, metrics and checkpoints end up in the run folder.
 
     Returns the held-out numbers by row after the last step.
@@ -155,10 +155,10 @@ def train(task: Task, resume_from: Path | None = None) -> ByRow:
                 break
     save_final(task)
     if "best_step" in done:
-        task.tracker.say(best.told(recipe, done))
+        task.tracker.say(best.best_checkpoint_line(recipe, done))
     if after is None:  # cut between its last checkpoint and its end: this evaluation is in the log already
         with whole(task.policy):
-            after = measure(task, steps)[1]
+            after = measure_held_out(task, steps)[1]
     return after
 
 
@@ -200,7 +200,7 @@ def _drop_older(task: Task, done: dict[str, Any]) -> None:
 def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     """Log the held-out numbers after `step` steps; returns them as means and by row."""
     with whole(task.policy):
-        numbers, by_row = measure(task, step)
+        numbers, by_row = measure_held_out(task, step)
     if numbers:
         task.tracker.log(step, "eval", numbers)
     best.refuse_unmeasured(task.recipe, numbers)
@@ -263,14 +263,14 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
     if task.is_fresh(step):
-        rows = zero_advantage.set_aside(task.kind, task.method, task.reference, rows, cfg, gathered)
+        rows = zero_advantage.skip_zero_advantage(task.kind, task.method, task.reference, rows, cfg, gathered)
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
         with arithmetic(task.policy, task.recipe.model.dtype), in_place:
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
-            found = initial_loss.check(
+            found = initial_loss.check_initial_loss(
                 x,
                 out,
                 task.method.loss,
@@ -328,7 +328,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
     return gathered.of_all()
 
 
-def measure(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
+def measure_held_out(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     """Every held-out number of this moment: as means, and by row."""
     numbers: dict[str, float] = {}
     by_row: ByRow = {}

@@ -26,24 +26,24 @@ from boresight.models.kernels.to_device import to_device
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 
-Rows = dict[str, Tensor]
+RowMetrics = dict[str, Tensor]
 SHORTEST = 100
 """Tokens below which the rounding of a sum is not proportional to its length."""
 
 
 @singledispatch
-def row_metrics(x: LossInput) -> Rows:
+def row_metrics(x: LossInput) -> RowMetrics:
     """Metrics of an input kind, each `(batch,)`, detached."""
     raise TypeError(f"no metrics for {type(x).__name__}")
 
 
 @row_metrics.register
-def _(x: SequenceLogps) -> Rows:
+def _(x: SequenceLogps) -> RowMetrics:
     return {"nll_per_token": -x.policy / x.length, "length": x.length}
 
 
 @row_metrics.register
-def _(x: PolicyPairLogps) -> Rows:
+def _(x: PolicyPairLogps) -> RowMetrics:
     gap = x.policy_chosen / x.chosen_len - x.policy_rejected / x.rejected_len
     return {
         "margin": gap,
@@ -56,7 +56,7 @@ def _(x: PolicyPairLogps) -> Rows:
 
 
 @row_metrics.register
-def _(x: PairLogps) -> Rows:
+def _(x: PairLogps) -> RowMetrics:
     per_token = (x.chosen_logratio + x.rejected_logratio) / (x.chosen_len + x.rejected_len)
     return {
         "margin": x.margin,
@@ -72,13 +72,13 @@ def _(x: PairLogps) -> Rows:
 
 
 @row_metrics.register
-def _(x: PairScores) -> Rows:
+def _(x: PairScores) -> RowMetrics:
     margin = x.chosen - x.rejected
     return {"margin": margin, "accuracy": _wins(margin), "reward": (x.chosen + x.rejected) / 2}
 
 
 @row_metrics.register
-def _(x: GroupLogps) -> Rows:
+def _(x: GroupLogps) -> RowMetrics:
     return {
         "length": x.length.mean(-1),
         "logp_per_token": (x.policy / x.length).mean(-1),
@@ -105,8 +105,8 @@ class Gathered:
     """
 
     def __init__(self) -> None:
-        self._added: list[tuple[Rows, Tensor, Tensor]] = []
-        self._rows: list[Rows] = []
+        self._added: list[tuple[RowMetrics, Tensor, Tensor]] = []
+        self._rows: list[RowMetrics] = []
         self._loss = 0.0
         self._weight = 0.0
         self.ids: list[str] = []
@@ -158,7 +158,7 @@ class Gathered:
             whole._rows += [part] if part else []
         return whole
 
-    def rows(self) -> Rows:
+    def rows(self) -> RowMetrics:
         """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
         self._look()
         return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}

@@ -20,9 +20,9 @@ from boresight.models.policy import Policy
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits
 from boresight.training import activations
-from boresight.training.build import plan_of
+from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
-from boresight.training.forward import Kind
+from boresight.training.forward import InputKind
 from boresight.training.optim import learning_rate_sum
 
 
@@ -33,7 +33,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def load_policy(recipe: Recipe, kind: Kind, tokenizer: Tokenizer) -> Policy:
+def load_policy(recipe: Recipe, kind: InputKind, tokenizer: Tokenizer) -> Policy:
     """The model to train: fp32 master weights, adapters attached, stop tokens wired."""
     if kind.head == "score":
         policy = load_reward_model(recipe.model.name, device=recipe.model.device, seed=recipe.train.seed)
@@ -42,12 +42,12 @@ def load_policy(recipe: Recipe, kind: Kind, tokenizer: Tokenizer) -> Policy:
         policy = load_model(recipe.model.name, device=recipe.model.device)
         wire_stop_tokens(policy, tokenizer)
     if recipe.model.lora is not None:
-        task: lora.Task = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
+        task: lora.PeftTask = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
         policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
     return policy
 
 
-def wants_shards(recipe: Recipe, kind: Kind, policy: Policy) -> bool:
+def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
     """Whether the weights are to be spread over the processes of this run.
 
     Raises:
@@ -61,11 +61,11 @@ def wants_shards(recipe: Recipe, kind: Kind, policy: Policy) -> bool:
     return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
 
 
-def describe(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
+def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Say what will run, in numbers that decide whether it can work."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = sum(p.numel() for p in policy.parameters())
-    steps = plan_of(recipe, len(data.train.rows)).steps
+    steps = batch_plan(recipe, len(data.train.rows)).steps
     how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
     console.print(
         f"{recipe.method_name} on {recipe.model.name}: {how}, "
@@ -80,4 +80,4 @@ def describe(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -
 def choose_activations(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Keep activations or recompute them, as the recipe or an estimate says, and print the choice."""
     longest = max((row.tokens for row in data.train.rows), default=0)
-    console.print(str(activations.settle(recipe, policy, longest)), highlight=False)
+    console.print(str(activations.choose_activations(recipe, policy, longest)), highlight=False)

@@ -37,7 +37,7 @@ Point = tuple[float, float, float | None]
 
 
 @dataclass(frozen=True)
-class Curve:
+class CalibrationCurve:
     """Held-out margin and accuracy over the sum of learning rates, of one model on one set of pairs."""
 
     model: str
@@ -96,7 +96,7 @@ class Expectation:
 class Family:
     """The curves that a forecast is made from."""
 
-    curves: tuple[Curve, ...]
+    curves: tuple[CalibrationCurve, ...]
 
     def margin(self, budget: float) -> float:
         """The geometric mean of what the curves say, nats."""
@@ -122,7 +122,7 @@ class Family:
         )
 
 
-def curves(file: Path = FILE) -> list[Curve]:
+def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
     """Every measured curve; runs of one model on the same data are pooled."""
     pooled: dict[tuple[str, bool, str], list[dict]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -139,7 +139,10 @@ def expect(budget: float, parameters: int | None, lora: bool, like: str | None =
 
 
 def choose(
-    parameters: int | None, lora: bool, like: str | None = None, known: Sequence[Curve] | None = None
+    parameters: int | None,
+    lora: bool,
+    like: str | None = None,
+    known: Sequence[CalibrationCurve] | None = None,
 ) -> Family | None:
     """The curves of this kind of training nearest in size; only those on the data `like` where it is given.
 
@@ -148,7 +151,7 @@ def choose(
     Raises:
         UserError: no curve was measured on the data `like`.
     """
-    known = [curve for curve in (curves() if known is None else known) if curve.lora == lora]
+    known = [curve for curve in (calibration_curves() if known is None else known) if curve.lora == lora]
     if like is not None:
         names = sorted({curve.data for curve in known})
         if like not in names:
@@ -163,11 +166,13 @@ def choose(
     return Family(tuple(curve for curve, d in zip(known, distances, strict=True) if d <= most))
 
 
-def _pool(group: list[dict]) -> Curve:
+def _pool(group: list[dict]) -> CalibrationCurve:
     first = group[0]
     points = sorted((float(x), float(h), a) for raw in group for x, h, a in raw["points"])
     sources = "; ".join(dict.fromkeys(raw["source"] for raw in group))
-    return Curve(first["model"], first["parameters"], first["lora"], first["data"], sources, _merged(points))
+    return CalibrationCurve(
+        first["model"], first["parameters"], first["lora"], first["data"], sources, _merged(points)
+    )
 
 
 def _merged(points: Sequence[Point]) -> tuple[Point, ...]:

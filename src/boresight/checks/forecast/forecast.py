@@ -12,11 +12,11 @@ from boresight.checks.forecast import calibration
 from boresight.checks.forecast.bf16 import share_of_normal
 from boresight.checks.forecast.calibration import Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
-from boresight.checks.forecast.nearest import nearest
+from boresight.checks.forecast.nearest import nearest_published
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
-from boresight.training.forward import KINDS
+from boresight.training.forward import INPUT_KINDS
 from boresight.training.optim import learning_rate_sum
 
 GOOD_MARGIN = 3.0
@@ -65,7 +65,7 @@ def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
     lora = recipe.model.lora is not None
     budget = learning_rate_sum(steps, recipe.optim)
     chosen = methods.get(recipe.method_name)
-    kind = KINDS[chosen.Input]
+    kind = INPUT_KINDS[chosen.Input]
     # The curves were measured on pairs that are given, not sampled.
     curve = partial(expected_loss, chosen, recipe.method.at(0.0)) if not kind.online else None
     margin = None
@@ -80,7 +80,7 @@ def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
         loss=_ends(curve, margin) if curve and margin else None,
         movable=share_of_normal(recipe.optim.lr),
         ladder=LADDERS[kind.data, lora],
-        published=nearest(recipe.method_name, parameters),
+        published=nearest_published(recipe.method_name, parameters),
     )
 
 

@@ -6,13 +6,13 @@ import math
 
 from boresight import methods
 from boresight.methods.published import PUBLISHED, Published
-from boresight.training.forward import KINDS
+from boresight.training.forward import INPUT_KINDS
 
 USUAL_SIZE = 494_032_768
 """Parameters of Qwen2.5-0.5B, for a model of unknown size."""
 
 
-def nearest(method: str, parameters: int | None, count: int = 2) -> list[Published]:
+def nearest_published(method: str, parameters: int | None, count: int = 2) -> list[Published]:
     """Published settings of the method, of methods on the same kind of data where it has none, nearest in
     size."""
     candidates = PUBLISHED.get(method) or _of_kind(data_of(method))
@@ -26,4 +26,4 @@ def _of_kind(data: str) -> list[Published]:
 
 def data_of(method: str) -> str:
     """The kind of data that a method is trained on."""
-    return KINDS[methods.get(method).Input].data
+    return INPUT_KINDS[methods.get(method).Input].data

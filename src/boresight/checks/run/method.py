@@ -10,7 +10,7 @@ from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
 from boresight.methods.base import MethodConfig
-from boresight.training.forward import KINDS, Kind
+from boresight.training.forward import INPUT_KINDS, InputKind
 
 ROUNDING = 1e-9
 """Gradients below it are zero but for rounding."""
@@ -23,7 +23,7 @@ HIDDEN = 0.9
 
 
 @dataclass(frozen=True)
-class Setting:
+class MethodSetting:
     """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` and `rows` what will be
     trained; None where the data are not at hand."""
 
@@ -44,9 +44,9 @@ class Setting:
         return self.method.name
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> InputKind:
         """What the method's loss takes."""
-        return KINDS[self.method.Input]
+        return INPUT_KINDS[self.method.Input]
 
     @property
     def in_words(self) -> str:
@@ -69,7 +69,7 @@ class Setting:
 # The loss as a function ---------------------------------------------------------------------------------
 
 
-def gradient_direction(setting: Setting) -> Finding | None:
+def gradient_direction(setting: MethodSetting) -> Finding | None:
     """The loss makes the chosen answer, or the better-rewarded sample, less likely."""
     slope = setting.directions.get("better")
     if slope is None or slope < 0:
@@ -83,7 +83,7 @@ def gradient_direction(setting: Setting) -> Finding | None:
     )
 
 
-def kl_sign(setting: Setting) -> Finding | None:
+def kl_sign(setting: MethodSetting) -> Finding | None:
     """The KL term rewards distance from the reference."""
     slope = setting.directions.get("strayed")
     if slope is None or slope > -ROUNDING:
@@ -96,7 +96,7 @@ def kl_sign(setting: Setting) -> Finding | None:
     )
 
 
-def kl_without_effect(setting: Setting) -> Finding | None:
+def kl_without_effect(setting: MethodSetting) -> Finding | None:
     """A KL weight that changes no gradient."""
     slope = setting.directions.get("strayed")
     if slope is None or abs(slope) > ROUNDING:
@@ -113,7 +113,7 @@ def kl_without_effect(setting: Setting) -> Finding | None:
 # Settings -----------------------------------------------------------------------------------------------
 
 
-def alpha_dominates(setting: Setting) -> Finding | None:
+def alpha_dominates(setting: MethodSetting) -> Finding | None:
     """The bonus for exploring outweighs the preference."""
     share = setting.cfg.dominating_bonus
     if share is None:
@@ -127,7 +127,7 @@ def alpha_dominates(setting: Setting) -> Finding | None:
     )
 
 
-def not_exploring(setting: Setting) -> Finding | None:
+def not_exploring(setting: MethodSetting) -> Finding | None:
     """A loss that pays for exploring, on answers that are given: offline XPO is not XPO."""
     if not setting.cfg.explores or setting.kind.online:
         return None
@@ -139,7 +139,7 @@ def not_exploring(setting: Setting) -> Finding | None:
     )
 
 
-def ipo_target(setting: Setting) -> Finding | None:
+def ipo_target(setting: MethodSetting) -> Finding | None:
     """The loss asks for a margin that no run reaches."""
     target, per_token = setting.cfg.target_margin, setting.cfg.per_token
     if target is None:
@@ -160,7 +160,7 @@ def ipo_target(setting: Setting) -> Finding | None:
     )
 
 
-def loss_hides_learning(setting: Setting) -> Finding | None:
+def loss_hides_learning(setting: MethodSetting) -> Finding | None:
     """At a small beta the loss stays near its start however well the policy learns."""
     beta = getattr(setting.cfg, "beta", None)
     start, good = setting.loss_at(0.0), setting.loss_at(GOOD_MARGIN)
@@ -174,7 +174,7 @@ def loss_hides_learning(setting: Setting) -> Finding | None:
     )
 
 
-def kl_too_strong(setting: Setting) -> Finding | None:
+def kl_too_strong(setting: MethodSetting) -> Finding | None:
     """A KL weight that takes more reward than a verifier gives."""
     beta = getattr(setting.cfg, "beta", None)
     if setting.kind.samples != "group" or beta is None or beta <= 0.1:
@@ -186,7 +186,7 @@ def kl_too_strong(setting: Setting) -> Finding | None:
     )
 
 
-def few_rollouts(setting: Setting) -> Finding | None:
+def few_rollouts(setting: MethodSetting) -> Finding | None:
     """Too few sampled answers to learn from."""
     if setting.kind.samples != "group" or setting.steps is None:
         return None
@@ -204,7 +204,7 @@ def few_rollouts(setting: Setting) -> Finding | None:
     )
 
 
-def few_steps(setting: Setting) -> Finding | None:
+def few_steps(setting: MethodSetting) -> Finding | None:
     """A run that is over before the schedule has got anywhere."""
     if setting.steps is None or setting.steps >= 30 or setting.recipe.train.steps:
         return None
@@ -217,7 +217,7 @@ def few_steps(setting: Setting) -> Finding | None:
     )
 
 
-def reward_pays_for_wrong(setting: Setting) -> Finding | None:
+def reward_pays_for_wrong(setting: MethodSetting) -> Finding | None:
     """A shaped reward that is not what is measured."""
     if not any(reward.function == "countdown_shaped" for reward in setting.recipe.reward):
         return None

@@ -136,10 +136,10 @@ def vocabulary_too_small(wiring: Wiring) -> Finding | None:
 def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
     """Dropout makes the trainer disagree with the sampler about answers it has just drawn."""
     from boresight import methods
-    from boresight.training.forward import KINDS
+    from boresight.training.forward import INPUT_KINDS
 
     rates = [rate for _, rate in _dropout(wiring)]
-    if not rates or not KINDS[methods.get(wiring.recipe.method_name).Input].online:
+    if not rates or not INPUT_KINDS[methods.get(wiring.recipe.method_name).Input].online:
         return None
     return error(
         "dropout-in-rollouts",

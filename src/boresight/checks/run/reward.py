@@ -22,7 +22,7 @@ SENTENCE = "Here is an answer of several words."
 
 
 @dataclass(frozen=True)
-class Reward:
+class RewardProbe:
     """The rewards of a run and prompts to try them on."""
 
     rewards: RewardSum
@@ -45,7 +45,7 @@ class Reward:
         return self.rewards(prompts, [""] * len(prompts)).total
 
 
-def reward_fails(reward: Reward) -> Finding | None:
+def reward_fails(reward: RewardProbe) -> Finding | None:
     """A reward function raises on ordinary answers."""
     failures = reward.tried.failures
     if not failures:
@@ -59,7 +59,7 @@ def reward_fails(reward: Reward) -> Finding | None:
     )
 
 
-def reward_reads_prompt(reward: Reward) -> Finding | None:
+def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
     """An empty answer earns something only because of its prompt."""
     with_prompt, without = reward.empty(True), reward.empty(False)
     ids = [
@@ -78,7 +78,7 @@ def reward_reads_prompt(reward: Reward) -> Finding | None:
     )
 
 
-def reward_constant(reward: Reward) -> Finding | None:
+def reward_constant(reward: RewardProbe) -> Finding | None:
     """Every answer earns the same."""
     known = [value for value in reward.tried.total if not math.isnan(value)]
     if len(known) < 2 or max(known) > min(known):

@@ -27,7 +27,7 @@ from boresight.data.columns import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Layout:
     """A layout as the reader sees it."""
 
     name: str
@@ -47,12 +47,12 @@ def names() -> list[str]:
 
 
 @cache
-def every() -> tuple[Source, ...]:
+def all_layouts() -> tuple[Layout, ...]:
     """All layouts, by name."""
     return tuple(_load(name) for name in names())
 
 
-def get(name: str) -> Source:
+def get(name: str) -> Layout:
     """The layout called `name`.
 
     Raises:
@@ -63,6 +63,6 @@ def get(name: str) -> Source:
     return _load(name)
 
 
-def _load(name: str) -> Source:
+def _load(name: str) -> Layout:
     module = importlib.import_module(f"{__name__}.{name}")
-    return Source(name, module.TITLE, module.KIND, module.COLUMNS, module.matches, module.read)
+    return Layout(name, module.TITLE, module.KIND, module.COLUMNS, module.matches, module.read)

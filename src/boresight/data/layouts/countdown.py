@@ -26,5 +26,5 @@ def read(record: Record, id: str) -> Prompt:
         problem = countdown.problem_of(record, "this row")
     except UserError as error:
         raise BadField("nums", f"and `target` are no problem ({error})") from None
-    asked = prompt(record, id, countdown.prompt(problem).prompt, COLUMNS, OPTIONAL)
+    asked = prompt(record, id, countdown.countdown_prompt(problem).prompt, COLUMNS, OPTIONAL)
     return Prompt(asked.prompt, id, {**asked.meta, **problem.meta})

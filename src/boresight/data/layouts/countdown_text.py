@@ -31,5 +31,5 @@ def read(record: Record, id: str) -> Prompt:
         problem = countdown.problem_of({name: text(record, name) for name in COLUMNS}, "this row")
     except UserError as error:
         raise BadField("input", f"and `output` are no problem ({error})") from None
-    asked = prompt(record, id, countdown.prompt(problem).prompt, COLUMNS)
+    asked = prompt(record, id, countdown.countdown_prompt(problem).prompt, COLUMNS)
     return Prompt(asked.prompt, id, {**asked.meta, **problem.meta})

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 
 from boresight.core.errors import UserError
 from boresight.data.columns import Record
-from boresight.data.layouts import Source, every
+from boresight.data.layouts import Layout, all_layouts
 
 SHOWN = 12
 """Columns that a message lists."""
 
-Rows = Sequence[tuple[int, object]]
+NumberedRecords = Sequence[tuple[int, object]]
 
 
-def fitting(record: object) -> list[Source]:
+def fitting(record: object) -> list[Layout]:
     """Every layout whose columns and shapes this record has."""
-    return [source for source in every() if source.matches(record)] if isinstance(record, dict) else []
+    return [source for source in all_layouts() if source.matches(record)] if isinstance(record, dict) else []
 
 
-def detect(name: str, rows: Rows) -> Source:
+def detect(name: str, rows: NumberedRecords) -> Layout:
     """The one layout that the rows have; rows that fit none are left for the reader to report.
 
     Raises:
         UserError: no row fits any layout, one fits two, or two rows fit different ones.
     """
-    found: Source | None = None
+    found: Layout | None = None
     first_row = 0
     for row, record in rows:
         fits = fitting(record)
@@ -40,7 +40,7 @@ def detect(name: str, rows: Rows) -> Source:
     return found
 
 
-def mixed(name: str, row: int, other: Source, rest: str) -> str:
+def mixed(name: str, row: int, other: Layout, rest: str) -> str:
     """The sentence for a row of another layout than the file's."""
     return (
         f"{name}: row {row} is {other} where {rest}; "
@@ -48,13 +48,13 @@ def mixed(name: str, row: int, other: Source, rest: str) -> str:
     )
 
 
-def _ambiguous(name: str, row: int, fits: Sequence[Source]) -> str:
+def _ambiguous(name: str, row: int, fits: Sequence[Layout]) -> str:
     titles = " and ".join(map(str, fits))
     ways = " or ".join(f"data.layout={source.name}" for source in fits)
     return f"{name}: row {row} fits {len(fits)} layouts, {titles}; say which is meant with {ways}."
 
 
-def _unknown(name: str, rows: Rows) -> str:
+def _unknown(name: str, rows: NumberedRecords) -> str:
     row, record = rows[0]
     if not isinstance(record, dict):
         return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
@@ -64,15 +64,15 @@ def _unknown(name: str, rows: Rows) -> str:
 
 def _hint(record: Record) -> str:
     """What the nearest layout would need: most columns in common, then fewest missing."""
-    ranked = sorted(every(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
+    ranked = sorted(all_layouts(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
     best = ranked[0]
     missing = [column for column in best.columns if column not in record]
     if not _common(best, record):
-        return "known layouts are " + ", ".join(source.name for source in every())
+        return "known layouts are " + ", ".join(source.name for source in all_layouts())
     if missing:
         return f"{best} would need {' and '.join(f'`{column}`' for column in missing)} as well"
     return f"{best} has these columns, but with other values in them"
 
 
-def _common(source: Source, record: Record) -> int:
+def _common(source: Layout, record: Record) -> int:
     return sum(column in record for column in source.columns)

@@ -22,7 +22,15 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.reading.load import NOUNS, Loaded
-from boresight.tasks.countdown import Problem, every, generate, orders, prompt, search_trace, trace
+from boresight.tasks.countdown import (
+    Problem,
+    all_problems,
+    countdown_prompt,
+    generate_problems,
+    orders,
+    search_trace,
+    trace,
+)
 from boresight.tasks.countdown.problems import TINY
 
 PREFIX = "generate:"
@@ -38,11 +46,11 @@ More than half, so that a model trained on them does the same, and is left to fi
 def _tiny_training() -> list[Problem]:
     (size,) = TINY["sizes"]
     space = {name: TINY[name] for name in ("low", "high", "targets")}
-    return [asked for given in every(size, **space) for asked in orders(given)]
+    return [asked for given in all_problems(size, **space) for asked in orders(given)]
 
 
 def _tiny_held_out() -> list[Problem]:
-    return generate(500, seed=1, split="held_out", **TINY)
+    return generate_problems(500, seed=1, split="held_out", **TINY)
 
 
 def _solved(asked: Sequence[Problem]) -> list[Example]:
@@ -55,11 +63,11 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     "countdown-tiny-searches": ("demonstration", lambda: [search_trace(p) for p in _tiny_training()]),
     "countdown-tiny-problems": (
         "prompt",
-        lambda: [prompt(p, "tiny") for p in generate(10_000, seed=0, **TINY)],
+        lambda: [countdown_prompt(p, "tiny") for p in generate_problems(10_000, seed=0, **TINY)],
     ),
     "countdown-tiny-held-out": (
         "prompt",
-        lambda: [prompt(p, "tiny") for p in _tiny_held_out()],
+        lambda: [countdown_prompt(p, "tiny") for p in _tiny_held_out()],
     ),
     "countdown-tiny-held-out-solutions": (
         "demonstration",
@@ -67,10 +75,13 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     ),
     "countdown-traces": (
         "demonstration",
-        lambda: [trace(p, seed=i) for i, p in enumerate(generate(2000, seed=0))],
+        lambda: [trace(p, seed=i) for i, p in enumerate(generate_problems(2000, seed=0))],
     ),
-    "countdown-problems": ("prompt", lambda: [prompt(p) for p in generate(2000, seed=0)]),
-    "countdown-held-out": ("prompt", lambda: [prompt(p) for p in generate(500, seed=1, split="held_out")]),
+    "countdown-problems": ("prompt", lambda: [countdown_prompt(p) for p in generate_problems(2000, seed=0)]),
+    "countdown-held-out": (
+        "prompt",
+        lambda: [countdown_prompt(p) for p in generate_problems(500, seed=1, split="held_out")],
+    ),
 }
 
 

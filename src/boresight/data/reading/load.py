@@ -13,7 +13,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference
 from boresight.data import layouts
 from boresight.data.columns import Record, id_column
-from boresight.data.layouts import Source
+from boresight.data.layouts import Layout
 from boresight.data.reading import files
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, fitting, mixed
@@ -146,7 +146,7 @@ def _without_nulls(record: object) -> object:
     return {column: value for column, value in record.items() if value is not None}
 
 
-def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Conversion, str]:
+def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Conversion, str]:
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
     kind = wanted or source.kind
@@ -163,7 +163,7 @@ def _conversion(name: str, source: Source, wanted: str | None) -> tuple[str, Con
     )
 
 
-def _outcomes(name: str, source: Source, rows: Raw, forced: bool) -> Iterator[Example | BadRow]:
+def _outcomes(name: str, source: Layout, rows: Raw, forced: bool) -> Iterator[Example | BadRow]:
     for row, record in rows:
         if not isinstance(record, dict):
             yield BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
@@ -181,7 +181,7 @@ def _identity(record: Record, row: int) -> str:
     return f"row-{row}" if column is None else str(record[column])
 
 
-def _sentence(count: int, kind: str, source: Source, how: str, counts: tuple[int, int, int]) -> str:
+def _sentence(count: int, kind: str, source: Layout, how: str, counts: tuple[int, int, int]) -> str:
     bad, left_out, identical = counts
     parts = [f"read {plural(count, NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
     if bad:

@@ -55,7 +55,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         source = read_data(data.eval, kind, data)
         lines.append(f"held out: {source.sentence}")
         available = half(source.examples, data.eval_half)
-        train, held = loaded.examples, draw(available, data.eval_rows, seed)
+        train, held = loaded.examples, draw_examples(available, data.eval_rows, seed)
         if len(held) < len(available):
             lines.append(
                 f"held out: {len(held):,} of {len(available):,} rows are measured; "
@@ -66,7 +66,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         train, held = hold_out(loaded.examples, data.eval_rows, seed)
         held = half(held, data.eval_half)
     if data.limit:
-        train = draw(train, data.limit, seed)
+        train = draw_examples(train, data.limit, seed)
     return Split(Part.of(train, loaded), Part.of(held, source), lines)
 
 
@@ -97,7 +97,7 @@ def hold_out(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Ex
     return train, [examples[index] for index in sorted(held)]
 
 
-def draw(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+def draw_examples(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
     """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
     chosen = np.random.default_rng((seed, 1)).permutation(len(examples))[:count]
     return [examples[i] for i in sorted(chosen)]

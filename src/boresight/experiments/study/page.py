@@ -20,9 +20,9 @@ from boresight.experiments.study.results import Compared, compared, headline, me
 from boresight.experiments.study.storage import START, Study
 from boresight.experiments.sweep.table import time_in_words
 from boresight.reports.page import page, write_page
-from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain
-from boresight.reports.tables.intervals import Cell, cell, text
-from boresight.reports.tables.metrics import Drawing, draw
+from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain_text
+from boresight.reports.tables.intervals import Cell, interval_cell, interval_text
+from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.over_seeds import OverSeeds
 from boresight.stats.units import unit_named
 
@@ -167,7 +167,7 @@ def _mean(found: Found, arm: str, metric: str) -> OverSeeds | None:
 
 def _cell(found: Found, arm: str, metric: str) -> Cell | None:
     mean = _mean(found, arm, metric)
-    return cell(mean and mean.mean, unit_named(METRICS[metric].unit), n=True)
+    return interval_cell(mean and mean.mean, unit_named(METRICS[metric].unit), n=True)
 
 
 def _compared_line(c: Compared) -> ComparedLine:
@@ -179,8 +179,8 @@ def _compared_line(c: Compared) -> ComparedLine:
     return ComparedLine(
         title=c.title,
         label=metric.label,
-        cell=cell(shown, unit, signed=c.metric != "win_rate"),
-        drawing=draw({"after": shown}, unit, null=metric.even),
+        cell=interval_cell(shown, unit, signed=c.metric != "win_rate"),
+        drawing=draw_intervals({"after": shown}, unit, null=metric.even),
         over=f"{seeds}, {shown.n:,} prompts",
         p=f"{c.p:.2g}",
         verdict=c.verdict,
@@ -286,13 +286,13 @@ def markdown(study: Study, told: Contents) -> str:
     """The report without its drawings, for places that show Markdown."""
     parts = [f"# {study.plan.title}\n", f"**{told.headline}**\n", f"{study.plan.about}\n"]
     parts += [f"- {note}" for note in told.notes] + ["## Comparisons\n"]
-    rows = [[c.title, c.label, text(c.cell), c.over, c.p, c.verdict] for c in told.comparisons]
+    rows = [[c.title, c.label, interval_text(c.cell), c.over, c.p, c.verdict] for c in told.comparisons]
     parts.append(
         pipe_table(["comparison", "by", "value, 95 % interval", "over", "p (Holm)", "verdict"], rows)
     )
     for each in told.tables:
         parts.append(f"## {each.title}\n")
-        rows = [[a.title, *map(text, a.cells), a.seeds] for a in each.lines]
+        rows = [[a.title, *map(interval_text, a.cells), a.seeds] for a in each.lines]
         parts += [pipe_table(["arm", *each.heads, "seeds"], rows), f"{each.about}\n" if each.about else ""]
     parts.append("## Curves\n")
     for d in told.figures:
@@ -311,7 +311,7 @@ def comma_separated(study: Study, found: Found, results: Sequence[Compared]) -> 
     """Unrounded: a line for every arm and metric, then one for every comparison."""
     head = ["kind", "name", "metric", "unit", "value", "low", "high", "prompts", "missing", "seeds", "p"]
     arms = [
-        ["arm", plain(arm), metric, METRICS[metric].unit, *numbers(mean.mean), mean.seeds, ""]
+        ["arm", plain_text(arm), metric, METRICS[metric].unit, *numbers(mean.mean), mean.seeds, ""]
         for arm in [START, *study.plan.arms]
         for metric in METRICS
         if (mean := _mean(found, arm, metric)) is not None
@@ -321,6 +321,6 @@ def comma_separated(study: Study, found: Found, results: Sequence[Compared]) -> 
 
 def _csv_row(c: Compared) -> list[Any]:
     assert c.difference and c.shown
-    name = plain(f"{' + '.join(c.to)} against {' + '.join(c.of)}")
+    name = plain_text(f"{' + '.join(c.to)} against {' + '.join(c.of)}")
     unit, seeds = METRICS[c.metric].unit, c.difference.seeds
     return ["comparison", name, c.metric, unit, *numbers(c.shown), seeds, c.p]

@@ -18,7 +18,7 @@ from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import Comparison
 from boresight.stats.intervals import Interval, Value, holm
 from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_by_prompt, over_seeds
-from boresight.stats.units import number, unit_named
+from boresight.stats.units import format_number, unit_named
 
 ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
@@ -183,4 +183,4 @@ def _rate(balance: float) -> float:
 
 def _over(d: OverSeeds) -> str:
     seeds = "1 seed" if d.seeds == 1 else f"{d.seeds} seeds"
-    return f"{seeds}, {number(d.mean.n).removesuffix('.0')} prompts"
+    return f"{seeds}, {format_number(d.mean.n).removesuffix('.0')} prompts"

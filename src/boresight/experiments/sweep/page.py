@@ -16,8 +16,8 @@ from boresight.experiments.sweep.table import Line
 from boresight.reports.charts import Chart
 from boresight.reports.figures import Figure, Trace, base_layout, run_colour
 from boresight.reports.page import page, write_page
-from boresight.reports.tables.intervals import Cell, cell
-from boresight.reports.tables.metrics import Drawing, draw
+from boresight.reports.tables.intervals import Cell, interval_cell
+from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.over_seeds import OverSeeds
 from boresight.stats.units import unit_named
 
@@ -105,7 +105,7 @@ def _settings(sweep: Sweep, found: Sequence[Line]) -> list[SettingLine]:
         SettingLine(
             rank=str(line.rank or "–"),
             values=[value_words(value) for value in line.values],
-            cell=cell(line.mean and line.mean.mean, unit, n=True),
+            cell=interval_cell(line.mean and line.mean.mean, unit, n=True),
             drawing=drawings.get(str(line.number)),
             trials=table.states_in_words(line),
             time=table.time_in_words(line.seconds),
@@ -123,7 +123,10 @@ def _confirmed(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]
         badge = ""
         if c.gain is not None:
             badge = BADGES[c.p < 0.05] if c.beats(sweep.recipe.better) or c.p >= 0.05 else "worse"
-        mean, difference = cell(c.mean.mean, unit, n=True), cell(c.gain and c.gain.mean, unit, signed=True)
+        mean, difference = (
+            interval_cell(c.mean.mean, unit, n=True),
+            interval_cell(c.gain and c.gain.mean, unit, signed=True),
+        )
         spread = unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else "–"
         p = f"{c.p:.2g}" if c.gain else ""
         lines.append(ConfirmedLine(c.name, mean, drawings.get(c.name), difference, spread, p, badge))
@@ -132,7 +135,9 @@ def _confirmed(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]
 
 def _drawn(means: dict[str, OverSeeds | None], sweep: Sweep) -> dict[str, Drawing]:
     """Each mean alone, all on one scale, so that they can be compared by eye."""
-    scale = draw({name: mean and mean.mean for name, mean in means.items()}, unit_named(sweep.recipe.unit))
+    scale = draw_intervals(
+        {name: mean and mean.mean for name, mean in means.items()}, unit_named(sweep.recipe.unit)
+    )
     if scale is None:
         return {}
     said = dict(zip([mark.role for mark in scale.marks], scale.says.split("; "), strict=False))

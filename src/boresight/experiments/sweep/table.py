@@ -10,10 +10,10 @@ from typing import Any
 from boresight.experiments.sweep.confirm import Confirmed, measured_over_seeds, ranking
 from boresight.experiments.sweep.space import short, value_words
 from boresight.experiments.sweep.storage import Sweep, Trial
-from boresight.reports.tables.files import csv_text, pipe_table, plain
-from boresight.reports.tables.intervals import cell, text
+from boresight.reports.tables.files import csv_text, pipe_table, plain_text
+from boresight.reports.tables.intervals import interval_cell, interval_text
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.units import number, unit_named
+from boresight.stats.units import format_number, unit_named
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def time_in_words(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads best."""
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{number(seconds / 60)} min" if seconds < 3600 else f"{number(seconds / 3600)} h"
+    return f"{format_number(seconds / 60)} min" if seconds < 3600 else f"{format_number(seconds / 3600)} h"
 
 
 def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], said: Sequence[str]) -> str:
@@ -78,7 +78,7 @@ def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], s
         [
             str(line.rank or "–"),
             *(value_words(value) for value in line.values),
-            text(cell(line.mean and line.mean.mean, unit, n=True)),
+            interval_text(interval_cell(line.mean and line.mean.mean, unit, n=True)),
             states_in_words(line),
             time_in_words(line.seconds),
             line.why,
@@ -90,8 +90,8 @@ def markdown(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], s
         cells = [
             [
                 c.name,
-                text(cell(c.mean.mean, unit, n=True)),
-                text(cell(c.gain and c.gain.mean, unit, signed=True)),
+                interval_text(interval_cell(c.mean.mean, unit, n=True)),
+                interval_text(interval_cell(c.gain and c.gain.mean, unit, signed=True)),
                 f"{c.p:.2g}" if c.gain else "",
             ]
             for c in tested
@@ -127,6 +127,6 @@ def comma_separated(sweep: Sweep, found: Sequence[Line]) -> str:
         number = "default" if trial.setting is None else trial.setting
         values = [setting.get(key, "") for key in sweep.recipe.keys]
         stage = "confirmation" if trial.confirms else "search"
-        told = [outcome.state, outcome.value, outcome.seconds, outcome.attempts, plain(outcome.why)]
+        told = [outcome.state, outcome.value, outcome.seconds, outcome.attempts, plain_text(outcome.why)]
         rows.append([stage, number, trial.seed, *values, *told])
     return csv_text(head, rows)

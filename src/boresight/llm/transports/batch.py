@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import RETRIED, Failure, Request
+from boresight.llm.request import RETRIED, Request, RequestFailure
 from boresight.llm.transports.openai import (
     OpenAITransport,
     TokenLimit,
@@ -170,7 +170,7 @@ class BatchTransport(OpenAITransport):
             return
         try:
             promise.set_result(_body(result, batch))
-        except Failure as failure:
+        except RequestFailure as failure:
             promise.set_exception(self._noted(failure))
 
     def _line(self, request: Request) -> bytes:
@@ -216,17 +216,17 @@ def _body(result: dict[str, Any] | None, batch: Batch) -> dict[str, Any]:
     if response and response.get("status_code") == 200:
         return parse_body(json.dumps(response["body"]))
     if error and error.get("code") == "batch_expired":
-        raise Failure("timeout", "the batch expired before this request's turn")
+        raise RequestFailure("timeout", "the batch expired before this request's turn")
     if response:
         said = (response.get("body") or {}).get("error") or {}
         raise classify_status(response["status_code"], {}, said, str(said.get("message", "")))
-    raise Failure("server", str((error or {}).get("message") or error))
+    raise RequestFailure("server", str((error or {}).get("message") or error))
 
 
-def _missing(batch: Batch) -> Failure:
+def _missing(batch: Batch) -> RequestFailure:
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
-        return Failure(
+        return RequestFailure(
             "bad_request", f"the batch was refused: {first.message if first else 'no reason given'}"
         )
-    return Failure("server", f"the {batch.status} batch has no line for this request")
+    return RequestFailure("server", f"the {batch.status} batch has no line for this request")

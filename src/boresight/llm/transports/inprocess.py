@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
-from boresight.llm.request import Failure, Request
+from boresight.llm.request import Request, RequestFailure
 from boresight.models.policy import Policy
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class InProcessTransport:
         groups = _groups(asked)
         prompts = [encode_prompt(tokenizer, list(group[0].messages)) for group in groups]
         if longest := [len(p) for p in prompts if len(p) >= _context(model)]:
-            raise Failure(
+            raise RequestFailure(
                 "bad_request", f"a prompt of {longest[0]} tokens is longer than the model's context"
             )
         bodies: dict[str, dict[str, Any]] = {}

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from boresight.core.errors import UserError
-from boresight.llm.request import Failure, Request
+from boresight.llm.request import Request, RequestFailure
 
 REDACTED = "[key removed]"
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
@@ -105,14 +105,14 @@ class OpenAITransport:
         """Some servers quote the key that they refuse."""
         return text.replace(self._key, REDACTED)
 
-    def _failure(self, error: Exception) -> Failure:
+    def _failure(self, error: Exception) -> RequestFailure:
         failure = self._noted(classify(self._openai, error))
         failure.detail = self._clean(failure.detail)
         if failure.kind == "auth":
             failure.detail = f"${self.key_env}: {failure.detail}"
         return failure
 
-    def _noted(self, failure: Failure) -> Failure:
+    def _noted(self, failure: RequestFailure) -> RequestFailure:
         """Remember what an endpoint asked for; the client sends the request again."""
         if failure.kind == "token_limit":
             self.token_limit = OTHER_NAME
@@ -191,41 +191,41 @@ def parse_body(text: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
     except ValueError:
-        raise Failure("invalid_json", f"the body is no JSON: {text[:80]!r}", None, True) from None
+        raise RequestFailure("invalid_json", f"the body is no JSON: {text[:80]!r}", None, True) from None
     if not isinstance(body, dict):
-        raise Failure("invalid_json", "the body is no JSON object", None, True)
+        raise RequestFailure("invalid_json", "the body is no JSON object", None, True)
     return body
 
 
-def classify(openai: ModuleType, error: Exception) -> Failure:
+def classify(openai: ModuleType, error: Exception) -> RequestFailure:
     """One of the SDK's exceptions as a typed failure."""
     unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):
-        return Failure("timeout", "no answer in time", perhaps_billed=not unheard)
+        return RequestFailure("timeout", "no answer in time", perhaps_billed=not unheard)
     if isinstance(error, openai.APIStatusError):
         return classify_status(error.status_code, error.response.headers, error.body, error.message)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__
         what = "no connection" if unheard else "connection lost"
-        return Failure("server", f"{what} ({cause or error})", perhaps_billed=not unheard)
-    return Failure("invalid_json", str(error), perhaps_billed=True)
+        return RequestFailure("server", f"{what} ({cause or error})", perhaps_billed=not unheard)
+    return RequestFailure("invalid_json", str(error), perhaps_billed=True)
 
 
-def classify_status(status: int, headers: Mapping[str, str], body: object, message: str) -> Failure:
+def classify_status(status: int, headers: Mapping[str, str], body: object, message: str) -> RequestFailure:
     """An HTTP status that is no success, as a typed failure."""
     code = str(body.get("code") or "") if isinstance(body, dict) else ""
     detail = f"HTTP {status}: {message.removeprefix(f'Error code: {status} - ')}"
     if status in (401, 403) or code == "insufficient_quota":
-        return Failure("auth", detail)
+        return RequestFailure("auth", detail)
     if status == 429:
-        return Failure("rate_limit", detail, retry_after(headers))
+        return RequestFailure("rate_limit", detail, retry_after(headers))
     if status in (408, 409) or status >= 500:
-        return Failure("server", detail, retry_after(headers))
+        return RequestFailure("server", detail, retry_after(headers))
     if code == "content_filter":
-        return Failure("content_filter", detail)
+        return RequestFailure("content_filter", detail)
     if status == 400 and OTHER_NAME in message and re.search(r"\bmax_tokens\b", message):
-        return Failure("token_limit", f"it takes {OTHER_NAME}, and gets that from now on; {detail}")
-    return Failure("bad_request", detail)
+        return RequestFailure("token_limit", f"it takes {OTHER_NAME}, and gets that from now on; {detail}")
+    return RequestFailure("bad_request", detail)
 
 
 def retry_after(

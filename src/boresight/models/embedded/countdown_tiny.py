@@ -50,11 +50,11 @@ def path(seed: int = 0) -> Path:
     folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
     if not folder.is_dir():
         with atomic_folder(folder, replace=False) as target:
-            build(target, seed)
+            build_countdown_tiny(target, seed)
     return folder
 
 
-def build(folder: Path, seed: int = 0) -> None:
+def build_countdown_tiny(folder: Path, seed: int = 0) -> None:
     """Write the untrained model, its config, generation config and tokenizer to `folder`."""
     import torch
     from transformers import GenerationConfig, LlamaForCausalLM

@@ -34,9 +34,9 @@ from boresight.models.kernels.matmul import (
 )
 
 Forward = Callable[[Tensor], Tensor]
-Recipe = Callable[[Any], Forward]
+LayerBuilder = Callable[[Any], Forward]
 
-_recipes: dict[tuple[type, type], Recipe | None] = {}
+_recipes: dict[tuple[type, type], LayerBuilder | None] = {}
 """By class of layer and of its activation, if it has one."""
 
 
@@ -71,7 +71,7 @@ def _applies(decoder: nn.Module) -> bool:
     )
 
 
-def _recipe_of(module: nn.Module) -> Recipe | None:
+def _recipe_of(module: nn.Module) -> LayerBuilder | None:
     if type(module) is nn.Linear:
         small = module.weight.dtype != torch.float32
         gains = onednn_is_faster() or goes_in_place(module.weight)
@@ -85,12 +85,12 @@ def _recipe_of(module: nn.Module) -> Recipe | None:
 
 
 @torch.no_grad()
-def _tried(module: Any) -> Recipe | None:
+def _tried(module: Any) -> LayerBuilder | None:
     """The recipe under which `module` gives what it gives now, or None."""
     if type(module).__name__.endswith("RMSNorm") and isinstance(
         getattr(module, "weight", None), nn.Parameter
     ):
-        candidates: list[Recipe] = [functools.partial(_rms_norm, shift=shift) for shift in (0.0, 1.0)]
+        candidates: list[LayerBuilder] = [functools.partial(_rms_norm, shift=shift) for shift in (0.0, 1.0)]
         width = module.weight.shape[0]
     elif {"gate_proj", "up_proj", "down_proj"} <= module._modules.keys():
         candidates, width = [_gated_mlp], module.gate_proj.weight.shape[1]

@@ -32,7 +32,7 @@ thousands of launches, each longer than its arithmetic. Chosen by that count, no
 KEPT_ELEMENTS = 1 << 25
 """Most logits that are kept for the backward rather than computed again: 128 MB in float32."""
 
-Kept = Literal["gradient", "tiles"] | None
+KeptForBackward = Literal["gradient", "tiles"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def token_logprobs(
     return logps, spread if entropy else None
 
 
-def _kept(hidden: Tensor, head: Head) -> Kept:
+def _kept(hidden: Tensor, head: Head) -> KeptForBackward:
     """What the forward keeps, beside its inputs, to make the backward cheaper."""
     if not torch.is_grad_enabled():
         return None
@@ -111,7 +111,7 @@ class _TokenLogprobs(torch.autograd.Function):
         targets: Tensor,
         logits: _Logits,
         entropy: bool,
-        keep: Kept,
+        keep: KeptForBackward,
     ) -> tuple[Tensor, Tensor]:
         running = _Running(hidden, targets, entropy, keep == "gradient")
         kept: list[Tensor] = []

@@ -86,7 +86,7 @@ def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     return plan
 
 
-def settle(model: Policy) -> None:
+def find_plan_now(model: Policy) -> None:
     """Find the plan now: later the weights of `model` may be spread over processes."""
     packed_plan(model, [_probe_row(causal_model(model).config.get_text_config().vocab_size)])
 

@@ -62,7 +62,7 @@ class RowSettings:
         )
 
 
-def draw(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+def draw_tokens(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """One token per row, and its log-probability before any truncation.
 
     `logits` `(n, V)`, `uniforms` `(n,)` in [0, 1), float64. Returns token ids `(n,)` and the log

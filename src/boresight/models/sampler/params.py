@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.models.kernels.to_device import to_device
-from boresight.models.sampler.draw import RowSettings, draw
+from boresight.models.sampler.draw import RowSettings, draw_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch
 def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettings) -> None:
     """Draw the next token of every sample from its row of `logits` `(n, V)`."""
     uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
-    tokens, logps = draw(logits, settings, to_device(uniforms, logits.device))
+    tokens, logps = draw_tokens(logits, settings, to_device(uniforms, logits.device))
     drawn = torch.stack([tokens.double(), logps.double()]).tolist()  # one wait for the device, not two
     for r, token, logp in zip(running, *drawn, strict=True):
         r.ids.append(int(token))

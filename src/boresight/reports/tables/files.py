@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.files import write_text
-from boresight.reports.tables.intervals import cell, text
+from boresight.reports.tables.intervals import interval_cell, interval_text
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 
@@ -90,7 +90,7 @@ def comma_separated(table: Table) -> str:
     return csv_text(
         head,
         (
-            [plain(row.label), plain(column), row.unit, *numbers(interval)]
+            [plain_text(row.label), plain_text(column), row.unit, *numbers(interval)]
             for row in table.rows
             for column, interval in zip(table.columns, row.intervals, strict=True)
             if interval is not None
@@ -116,7 +116,7 @@ def _cells(table: Table) -> list[list[str]]:
         [
             row.label,
             *(
-                text(cell(interval, unit_named(row.unit), signed=signed, n=True))
+                interval_text(interval_cell(interval, unit_named(row.unit), signed=signed, n=True))
                 for interval, signed in zip(row.intervals, differs, strict=True)
             ),
         ]
@@ -124,6 +124,6 @@ def _cells(table: Table) -> list[list[str]]:
     ]
 
 
-def plain(name: str) -> str:
+def plain_text(name: str) -> str:
     """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

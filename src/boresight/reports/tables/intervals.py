@@ -24,14 +24,14 @@ class Cell:
 
 
 @overload
-def cell(
+def interval_cell(
     interval: Interval, unit: Unit, *, signed: bool = ..., n: bool = ..., missing: bool = ...
 ) -> Cell: ...
 @overload
-def cell(
+def interval_cell(
     interval: Interval | None, unit: Unit, *, signed: bool = ..., n: bool = ..., missing: bool = ...
 ) -> Cell | None: ...
-def cell(
+def interval_cell(
     interval: Interval | None, unit: Unit, *, signed: bool = False, n: bool = False, missing: bool = False
 ) -> Cell | None:
     """The interval in a unit; None where nothing was measured.
@@ -51,11 +51,11 @@ def cell(
     return Cell(unit.signed(interval.value) if signed else unit.value(interval.value), limits)
 
 
-def text(found: Cell | None) -> str:
+def interval_text(found: Cell | None) -> str:
     """The cell as text, or a dash."""
     return NOTHING if found is None else str(found)
 
 
-def counts(interval: Interval) -> str:
+def missing_counts(interval: Interval) -> str:
     """The number of prompts, and of those that are missing, e.g. 798 (2 missing)."""
     return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")

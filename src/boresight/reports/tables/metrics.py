@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric
-from boresight.reports.tables.intervals import Cell, cell, counts
+from boresight.reports.tables.intervals import Cell, interval_cell, missing_counts
 from boresight.stats.intervals import Interval
-from boresight.stats.units import Unit, number, unit_named
+from boresight.stats.units import Unit, format_number, unit_named
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,24 @@ def _row(metric: Metric) -> MetricRow:
     unit = unit_named(metric.unit)
     return MetricRow(
         label=metric.label,
-        before=cell(metric.before, unit),
-        after=cell(metric.after, unit),
-        difference=cell(metric.difference, unit, signed=True),
+        before=interval_cell(metric.before, unit),
+        after=interval_cell(metric.after, unit),
+        difference=interval_cell(metric.difference, unit, signed=True),
         verdict=VERDICTS[direction(metric)] if metric.difference else "",
         n=_counts(metric),
-        drawing=draw({"before": metric.before, "after": metric.after}, unit),
+        drawing=draw_intervals({"before": metric.before, "after": metric.after}, unit),
     )
 
 
 def _counts(metric: Metric) -> str:
     """n of the comparison when there is one, and what is missing from it."""
     interval = metric.difference or metric.after or metric.before
-    return "" if interval is None else counts(interval)
+    return "" if interval is None else missing_counts(interval)
 
 
-def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None = None) -> Drawing | None:
+def draw_intervals(
+    intervals: dict[str, Interval | None], unit: Unit, null: float | None = None
+) -> Drawing | None:
     """Where the marks of several intervals lie on a scale that holds them all, with `null` in its middle."""
     found = {role: interval for role, interval in intervals.items() if interval}
     ends = [x for i in found.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
@@ -92,8 +94,8 @@ def draw(intervals: dict[str, Interval | None], unit: Unit, null: float | None =
 
     return Drawing(
         marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
-        left=number(low * unit.factor),
-        right=number(high * unit.factor),
+        left=format_number(low * unit.factor),
+        right=format_number(high * unit.factor),
         says="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
         null=None if null is None else 50.0,
     )

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from rich.table import Table
 
-from boresight.reports.tables.intervals import counts
+from boresight.reports.tables.intervals import missing_counts
 from boresight.stats.intervals import Interval
 
 
-class Row(Protocol):
+class MeasuredMetric(Protocol):
     """A metric before and after training: `stats.paired.Measured`, or a run folder's `Metric`."""
 
     @property
@@ -28,7 +28,7 @@ class Row(Protocol):
     def difference(self) -> Interval | None: ...
 
 
-def evaluation_table(measured: Sequence[Row]) -> Table:
+def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
     """Before, after and paired difference of every metric, each with its 95 % interval and n."""
     table = Table(title="held-out evaluation, 95 % intervals", title_justify="left", box=None, pad_edge=False)
     table.add_column("metric")
@@ -41,7 +41,7 @@ def evaluation_table(measured: Sequence[Row]) -> Table:
             _cell(m.before, m.unit),
             _cell(m.after, m.unit),
             _cell(m.difference, m.unit, signed=True, style=_style(m)),
-            counts(size) if size else "",
+            missing_counts(size) if size else "",
         )
     return table
 
@@ -59,7 +59,7 @@ def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: 
     return f"[{style}]{text}[/]" if style else text
 
 
-def _style(m: Row) -> str:
+def _style(m: MeasuredMetric) -> str:
     if m.difference is None or m.difference.low <= 0 <= m.difference.high:
         return ""
     better = (m.difference.value > 0) == (m.better == "higher")

@@ -41,9 +41,11 @@ class Constraint:
     params: dict[str, Any]
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"constraint: there is no kind {self.kind!r}{nearest(self.kind, list(KINDS))}.")
-        expected = KINDS[self.kind].params
+        if self.kind not in CONSTRAINT_KINDS:
+            raise UserError(
+                f"constraint: there is no kind {self.kind!r}{nearest(self.kind, list(CONSTRAINT_KINDS))}."
+            )
+        expected = CONSTRAINT_KINDS[self.kind].params
         if set(self.params) != set(expected):
             raise UserError(
                 f"constraint {self.kind}: takes the parameters {', '.join(expected) or 'none'}, "
@@ -74,11 +76,11 @@ class Constraint:
         shown = {
             k: " and ".join(f'"{i}"' for i in v) if isinstance(v, list) else v for k, v in self.params.items()
         }
-        return KINDS[self.kind].instruction.format(**shown)
+        return CONSTRAINT_KINDS[self.kind].instruction.format(**shown)
 
     def met(self, text: str) -> bool:
         """Whether `text` does what the constraint demands. Surrounding white space does not count."""
-        return KINDS[self.kind].met(text.strip(), **self.params)
+        return CONSTRAINT_KINDS[self.kind].met(text.strip(), **self.params)
 
 
 # --- the text of an answer, cut up ---------------------------------------------------------------
@@ -149,7 +151,7 @@ def _json_keys(text: str, keys: list[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ConstraintKind:
     """What one kind of constraint says and how it is checked."""
 
     instruction: str
@@ -157,19 +159,21 @@ class Kind:
     params: tuple[str, ...] = ()
 
 
-KINDS: dict[str, Kind] = {
-    "max_words": Kind("Use at most {n} words.", _max_words, ("n",)),
-    "sentences": Kind("Write exactly {n} sentences.", _sentences, ("n",)),
-    "one_sentence": Kind("Write exactly one sentence.", lambda text: _sentences(text, 1)),
-    "bullets": Kind(
+CONSTRAINT_KINDS: dict[str, ConstraintKind] = {
+    "max_words": ConstraintKind("Use at most {n} words.", _max_words, ("n",)),
+    "sentences": ConstraintKind("Write exactly {n} sentences.", _sentences, ("n",)),
+    "one_sentence": ConstraintKind("Write exactly one sentence.", lambda text: _sentences(text, 1)),
+    "bullets": ConstraintKind(
         'Write exactly {n} bullet points, each on a line that starts with "- ".', _bullets, ("n",)
     ),
-    "avoids": Kind('Do not use the word "{word}".', _avoids, ("word",)),
-    "includes": Kind('Use the word "{word}".', _includes, ("word",)),
-    "starts_with": Kind('Start your answer with "{phrase}".', _starts_with, ("phrase",)),
-    "ends_with": Kind('End your answer with "{phrase}".', _ends_with, ("phrase",)),
-    "lowercase": Kind("Write in lowercase letters only.", _lowercase),
-    "json_keys": Kind("Answer only with a JSON object that has the keys {keys}.", _json_keys, ("keys",)),
+    "avoids": ConstraintKind('Do not use the word "{word}".', _avoids, ("word",)),
+    "includes": ConstraintKind('Use the word "{word}".', _includes, ("word",)),
+    "starts_with": ConstraintKind('Start your answer with "{phrase}".', _starts_with, ("phrase",)),
+    "ends_with": ConstraintKind('End your answer with "{phrase}".', _ends_with, ("phrase",)),
+    "lowercase": ConstraintKind("Write in lowercase letters only.", _lowercase),
+    "json_keys": ConstraintKind(
+        "Answer only with a JSON object that has the keys {keys}.", _json_keys, ("keys",)
+    ),
 }
 
 

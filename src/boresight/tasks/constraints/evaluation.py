@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boresight.stats.paired import Measured, measure
+from boresight.stats.paired import Measured, paired_metric
 from boresight.tasks.constraints.constraint import Constraint, quality, words
 
 LABELS = {
@@ -46,7 +46,7 @@ def check_answers(metas: Sequence[Mapping[str, Any]], answers: Sequence[str]) ->
     ]
 
 
-def compare(
+def compare_constraints(
     ids: Sequence[str],
     metas: Sequence[Mapping[str, Any]],
     before: Sequence[str],
@@ -59,6 +59,6 @@ def compare(
         return {id: float(check[name]) for id, check in zip(ids, checks, strict=True)}
 
     return [
-        measure(name, label, "share", "higher", side(old, name), side(new, name))
+        paired_metric(name, label, "share", "higher", side(old, name), side(new, name))
         for name, label in LABELS.items()
     ]

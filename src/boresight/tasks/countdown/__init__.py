@@ -1,8 +1,8 @@
 """Countdown: reach a target with every given number once, using + - * / and parentheses.
 
-    from boresight.tasks.countdown import generate, prompt, score
+    from boresight.tasks.countdown import countdown_prompt, generate_problems, score
 
-    problem = generate(1, seed=0)[0]
+    problem = generate_problems(1, seed=0)[0]
     score("<answer> (3 + 4) * 2 </answer>", [2, 3, 4], 14)
 
 `problems` makes, reads and splits them; `solver` solves them exactly; `prompts` words them as the public
@@ -12,28 +12,28 @@ grades completions, strictly (`answer`) or as the public grader does (`compat`).
 
 from boresight.tasks.countdown.problems import (
     Problem,
-    every,
-    generate,
+    all_problems,
+    generate_problems,
     orders,
     problem,
     problem_of,
     read_problems,
 )
-from boresight.tasks.countdown.prompts import prompt
-from boresight.tasks.countdown.scorer import Score, score
+from boresight.tasks.countdown.prompts import countdown_prompt
+from boresight.tasks.countdown.scorer import CountdownScore, score
 from boresight.tasks.countdown.search import search_trace
 from boresight.tasks.countdown.solver import reachable, solve
 from boresight.tasks.countdown.traces import trace
 
 __all__ = [
+    "CountdownScore",
     "Problem",
-    "Score",
-    "every",
-    "generate",
+    "all_problems",
+    "countdown_prompt",
+    "generate_problems",
     "orders",
     "problem",
     "problem_of",
-    "prompt",
     "reachable",
     "read_problems",
     "score",

@@ -55,7 +55,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CountdownAnswer:
     """An expression of whole numbers, `+ - * /` and parentheses.
 
     `value` is exact, and None when the expression divides by zero. `numbers` are its literals from left
@@ -70,7 +70,7 @@ class Answer:
     notes: tuple[str, ...]
 
 
-def read_answer(completion: str) -> Answer:
+def read_answer(completion: str) -> CountdownAnswer:
     """The answer of a completion, exactly evaluated.
 
     Raises:
@@ -91,7 +91,7 @@ def read_answer(completion: str) -> Answer:
         numbers = [int(digits) for digits in re.findall(r"[0-9]+", expression)]
     read_as = [f"{symbol} read as {plain}" for symbol, plain in SYMBOLS.items() if symbol in text]
     notes = (*read_as, *([f"'= {claim}' left out"] if equals else []))
-    return Answer(expression, value, tuple(numbers), int(claim) if equals else None, notes)
+    return CountdownAnswer(expression, value, tuple(numbers), int(claim) if equals else None, notes)
 
 
 def last_answer(completion: str) -> str:

@@ -45,7 +45,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 
 def grade(completion: str, numbers: Sequence[int], target: int) -> tuple[float, str]:
     """Reward 0, 0.1 or 1, and why."""
-    answer = last_answer(completion)
+    answer = last_answer_tag(completion)
     if answer is None:
         return 0.0, "there is no <answer>…</answer> on one line"
     try:
@@ -59,7 +59,7 @@ def grade(completion: str, numbers: Sequence[int], target: int) -> tuple[float, 
     return FORMAT_REWARD, "the value is not the target"
 
 
-def last_answer(completion: str) -> str | None:
+def last_answer_tag(completion: str) -> str | None:
     """The last match of `<answer>(.*?)</answer>`, stripped, in linear time.
 
     The expression itself is quadratic on many unclosed tags. Matches do not cross lines or overlap, so

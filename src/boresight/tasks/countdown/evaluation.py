@@ -23,7 +23,7 @@ from boresight.stats.intervals import (
 )
 from boresight.stats.paired import Measured
 from boresight.tasks.countdown.problems import Problem, problem_of, read_rows
-from boresight.tasks.countdown.scorer import Mode, Score, score
+from boresight.tasks.countdown.scorer import CountdownScore, Mode, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ProblemResult:
 
     problem: Problem
     completions: tuple[str | None, ...]
-    scores: tuple[Score | None, ...]
+    scores: tuple[CountdownScore | None, ...]
 
     @property
     def correct(self) -> list[bool | None]:
@@ -155,7 +155,7 @@ def evaluate_file(
     return result
 
 
-def compare(before: CountdownResult | None, after: CountdownResult) -> list[Measured]:
+def compare_countdown(before: CountdownResult | None, after: CountdownResult) -> list[Measured]:
     """Accuracy, format rate and pass@k before, after, and the difference; only after, without a before.
 
     Differences are paired by problem, whatever the order of its numbers, over each problem's mean.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from boresight.core.errors import UserError
 from boresight.tasks.countdown.solver import OPERATIONS, reachable
 
-Split = Literal["train", "held_out"]
+ProblemSplit = Literal["train", "held_out"]
 HELD_OUT_SHARE = 0.1
 """Share of all problems that is held out. A constant: another share would move problems between splits."""
 
@@ -35,7 +35,7 @@ class Problem:
     id: str
 
     @property
-    def split(self) -> Split:
+    def split(self) -> ProblemSplit:
         """`held_out` or `train`: a function of the problem alone, whatever the order of its numbers."""
         key = f"{sorted(self.numbers)} {self.target}".encode()
         place = int.from_bytes(blake2b(key, digest_size=8).digest()) / 2**64
@@ -52,11 +52,11 @@ def problem(numbers: Sequence[int], target: int) -> Problem:
     return Problem(tuple(numbers), target, f"{'-'.join(map(str, numbers))}={target}")
 
 
-def generate(
+def generate_problems(
     count: int,
     *,
     seed: int,
-    split: Split = "train",
+    split: ProblemSplit = "train",
     sizes: Sequence[int] = (3, 4),
     low: int = 1,
     high: int = 99,
@@ -93,8 +93,13 @@ def generate(
     return list(found.values())
 
 
-def every(
-    size: int, *, split: Split = "train", low: int = 1, high: int = 99, targets: tuple[int, int] = (10, 99)
+def all_problems(
+    size: int,
+    *,
+    split: ProblemSplit = "train",
+    low: int = 1,
+    high: int = 99,
+    targets: tuple[int, int] = (10, 99),
 ) -> list[Problem]:
     """Every solvable problem of one split with `size` numbers from `low` to `high`, numbers ascending.
 
@@ -199,4 +204,4 @@ def _join(numbers: Sequence[int], rng: random.Random) -> Fraction | None:
 
 
 TINY: dict[str, Any] = {"sizes": (3,), "low": 1, "high": 20, "targets": (10, 99)}
-"""The problems it is made for, as arguments of `boresight.tasks.countdown.generate`."""
+"""The problems it is made for, as arguments of `boresight.tasks.countdown.generate_problems`."""

@@ -13,7 +13,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Message, Prompt
 from boresight.tasks.countdown.problems import Problem
-from boresight.tasks.countdown.solver import Expression, render
+from boresight.tasks.countdown.solver import Expression, render_expression
 
 Style = Literal["chat", "base", "tiny"]
 
@@ -33,7 +33,7 @@ BASE = (
 )
 
 
-def prompt(problem: Problem, style: Style = "chat") -> Prompt:
+def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
     """The problem as a conversation that waits for its answer.
 
     `chat` is TinyZero's wording for instruction-tuned models: a system and a user message. `base` is its
@@ -59,8 +59,11 @@ def answered(
     problem: Problem, style: Style, thoughts: str, solution: Expression, meta: Mapping[str, Any]
 ) -> Demonstration:
     """The prompt, then `thoughts` as they are and the solution between `<answer>` tags."""
-    answer: Message = {"role": "assistant", "content": f"{thoughts}<answer> {render(solution)} </answer>"}
-    return Demonstration([*prompt(problem, style).prompt, answer], problem.id, dict(meta))
+    answer: Message = {
+        "role": "assistant",
+        "content": f"{thoughts}<answer> {render_expression(solution)} </answer>",
+    }
+    return Demonstration([*countdown_prompt(problem, style).prompt, answer], problem.id, dict(meta))
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from boresight.tasks.countdown.answer import Answer, Unreadable, read_answer
+from boresight.tasks.countdown.answer import CountdownAnswer, Unreadable, read_answer
 from boresight.tasks.countdown.problems import Problem, problem_of
-from boresight.tasks.countdown.scorer import Mode, Score, score
+from boresight.tasks.countdown.scorer import CountdownScore, Mode, score
 
-Rows = Sequence[Mapping[str, Any]]
+RowColumns = Sequence[Mapping[str, Any]]
 
 FORMAT_REWARD = 0.1
 
@@ -31,7 +31,7 @@ NEAR = 10
 """Distance from the target at which near-miss credit is down to nothing."""
 
 
-def plain(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+def plain(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer, 0.1 for a wrong one of the right form, else 0; strict scoring."""
     return [
         1.0 if verdict.correct else FORMAT_REWARD * verdict.formatted
@@ -39,17 +39,17 @@ def plain(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> lis
     ]
 
 
-def correct(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+def correct(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer, else 0; strict scoring."""
     return [verdict.reward for verdict in _scores(completions, rows, "strict")]
 
 
-def compat(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+def compat(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """The public 0 / 0.1 / 1 grader, faults included."""
     return [verdict.reward for verdict in _scores(completions, rows, "compat")]
 
 
-def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: Rows) -> list[float]:
+def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer; for others partial credit, less a penalty for artefacts; from -0.3 to 1.
 
     The partial credit of an answer of the right form is the sum of 0.1 for the form, 0.1 for using an
@@ -76,7 +76,7 @@ def _shaped(completion: str, problem: Problem) -> float:
     return _partial_credit(answer, problem) - penalty
 
 
-def _partial_credit(answer: Answer, problem: Problem) -> float:
+def _partial_credit(answer: CountdownAnswer, problem: Problem) -> float:
     credit = FORM_CREDIT
     if any(operator in answer.expression for operator in "+-*/"):
         credit += OPERATOR_CREDIT
@@ -97,7 +97,7 @@ def _share_used(used: Sequence[int], given: Sequence[int]) -> float:
     return shared / (len(used) + len(left))
 
 
-def _scores(completions: Sequence[str], rows: Rows, mode: Mode) -> list[Score]:
+def _scores(completions: Sequence[str], rows: RowColumns, mode: Mode) -> list[CountdownScore]:
     pairs = zip(completions, map(_problem, rows), strict=True)
     return [score(completion, problem.numbers, problem.target, mode) for completion, problem in pairs]
 

@@ -9,13 +9,13 @@ from typing import Literal, get_args
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.tasks.countdown import compat
-from boresight.tasks.countdown.answer import Answer, Unreadable, read_answer
+from boresight.tasks.countdown.answer import CountdownAnswer, Unreadable, read_answer
 
 Mode = Literal["strict", "compat"]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class CountdownScore:
     """The verdict on one completion. `formatted` and `correct` are apart; `reason` says why, in words."""
 
     correct: bool
@@ -24,7 +24,7 @@ class Score:
     reason: str
 
 
-def score(completion: str, numbers: Sequence[int], target: int, mode: Mode = "strict") -> Score:
+def score(completion: str, numbers: Sequence[int], target: int, mode: Mode = "strict") -> CountdownScore:
     """Grade a completion: the text that the model wrote, without its prompt. Never raises on any text.
 
     `strict` is the verifier. The last `<answer>` must hold whole numbers, `+ - * /` and parentheses, use
@@ -43,21 +43,21 @@ def score(completion: str, numbers: Sequence[int], target: int, mode: Mode = "st
         return _strict(completion, numbers, target)
     if mode == "compat":
         reward, reason = compat.grade(completion, numbers, target)
-        return Score(reward == 1.0, reward > 0.0, reward, reason)
+        return CountdownScore(reward == 1.0, reward > 0.0, reward, reason)
     raise UserError(f"mode: there is no scoring mode {mode!r}{nearest(str(mode), get_args(Mode))}.")
 
 
-def _strict(completion: str, numbers: Sequence[int], target: int) -> Score:
+def _strict(completion: str, numbers: Sequence[int], target: int) -> CountdownScore:
     try:
         answer = read_answer(completion)
     except Unreadable as unreadable:
-        return Score(False, False, 0.0, str(unreadable))
+        return CountdownScore(False, False, 0.0, str(unreadable))
     fault = _fault(answer, numbers, target)
     correct = fault is None
-    return Score(correct, True, float(correct), "; ".join((fault or "correct", *answer.notes)))
+    return CountdownScore(correct, True, float(correct), "; ".join((fault or "correct", *answer.notes)))
 
 
-def _fault(answer: Answer, numbers: Sequence[int], target: int) -> str | None:
+def _fault(answer: CountdownAnswer, numbers: Sequence[int], target: int) -> str | None:
     """What is wrong with a readable answer, or None."""
     if sorted(answer.numbers) != sorted(numbers):
         used, given = (", ".join(map(str, sorted(n))) for n in (answer.numbers, numbers))

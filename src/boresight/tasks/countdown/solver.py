@@ -39,7 +39,7 @@ def solve(numbers: Sequence[int], target: int) -> str | None:
     '3 * 7 + 8'
     """
     first = next(solutions(numbers, target), None)
-    return None if first is None else render(first)
+    return None if first is None else render_expression(first)
 
 
 def solutions(numbers: Sequence[int], target: int) -> Iterator[Expression]:
@@ -61,7 +61,7 @@ def solutions(numbers: Sequence[int], target: int) -> Iterator[Expression]:
 
 def reachable(numbers: Sequence[int]) -> dict[Fraction, str]:
     """Every value that all the numbers together can make, each with one expression for it."""
-    return {Fraction(*value): render(how) for value, how in _made(tuple(sorted(numbers))).items()}
+    return {Fraction(*value): render_expression(how) for value, how in _made(tuple(sorted(numbers))).items()}
 
 
 def can_make(numbers: Sequence[int], value: int | Fraction) -> bool:
@@ -69,13 +69,13 @@ def can_make(numbers: Sequence[int], value: int | Fraction) -> bool:
     return Fraction(value).as_integer_ratio() in _made(tuple(sorted(numbers)))
 
 
-def render(expression: Expression) -> str:
+def render_expression(expression: Expression) -> str:
     """The expression as text, with no parentheses that do not change its value."""
     if isinstance(expression, int):
         return str(expression)
     operation, left, right = expression
     binds = PRECEDENCE[operation]
-    left_text, right_text = render(left), render(right)
+    left_text, right_text = render_expression(left), render_expression(right)
     if _precedence(left) < binds:
         left_text = f"({left_text})"
     if _precedence(right) < binds or (_precedence(right) == binds and operation in "-/"):

@@ -25,7 +25,7 @@ from boresight.tasks.countdown.solver import (
     effort,
     literals,
     operations,
-    render,
+    render_expression,
     solutions,
     value_of,
 )
@@ -86,7 +86,8 @@ def _dead_ends(problem: Problem, rng: random.Random) -> list[str]:
         miss = value - problem.target
         verdict = f"{miss} too much" if miss > 0 else f"{-miss} too little"
         lines.append(
-            rng.choice(["Let me try", "A first guess is", "What about", "Maybe"]) + f" {render(expression)}."
+            rng.choice(["Let me try", "A first guess is", "What about", "Maybe"])
+            + f" {render_expression(expression)}."
         )
         lines.append(f"{_steps(expression)}. That is {verdict}.")
         lines.append(
@@ -111,7 +112,7 @@ def _attempts(problem: Problem, rng: random.Random, count: int) -> list[Expressi
         for number in numbers[1:]:
             expression = (rng.choice("+-*" if len(attempts) else "++-*"), expression, number)
         if value_of(expression) != problem.target:
-            attempts[render(expression)] = expression
+            attempts[render_expression(expression)] = expression
         if len(attempts) == count:
             break
     return list(attempts.values())
@@ -174,7 +175,7 @@ def _verify(problem: Problem, solution: Expression, rng: random.Random) -> list[
     opening = rng.choice(["Let me check", "To verify, I compute", "Checking"])
     used = _and(sorted(problem.numbers))
     return [
-        f"{opening} {render(solution)}: {_steps(solution)}.",
+        f"{opening} {render_expression(solution)}: {_steps(solution)}.",
         rng.choice(
             [
                 f"It uses {used} once each and equals {problem.target}.",

@@ -32,7 +32,7 @@ def found(recipe: Recipe, numbers: Mapping[str, float], done: Mapping[str, Any])
     return {"best_step": step, "best": value}
 
 
-def told(recipe: Recipe, done: Mapping[str, Any]) -> str:
+def best_checkpoint_line(recipe: Recipe, done: Mapping[str, Any]) -> str:
     """Where the best weights lie."""
     step = done["best_step"]
     return f"best held-out {recipe.train.keep_best} {done['best']:.4g}: checkpoints/step-{step}/model"

@@ -77,7 +77,7 @@ def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dic
     return named
 
 
-def refuse_missing(names: Sequence[str]) -> None:
+def refuse_missing_trackers(names: Sequence[str]) -> None:
     """Raise a `UserError` for a tracker whose package is not installed."""
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -92,7 +92,7 @@ def connect(tracker: Tracker, recipe: Recipe, folder: Path, steps: int) -> None:
     Raises:
         UserError: a tracker's package is not installed.
     """
-    refuse_missing(recipe.train.trackers)
+    refuse_missing_trackers(recipe.train.trackers)
     for name in recipe.train.trackers:
         forward = _Forward(name, SERVICES[name](folder, recipe), tracker, recipe, steps)
         tracker.listeners.append(forward)

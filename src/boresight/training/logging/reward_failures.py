@@ -16,10 +16,10 @@ SHOWN = 200
 def keep(run: Path, step: int, failures: Sequence[dict[str, Any]]) -> str:
     """Append one line per failure to the run's file; returns a summary sentence."""
     append_jsonl(run / FILE, ({"step": step, **failure} for failure in failures))
-    return f"step {step}: {told(failures)}; all are in {run / FILE}"
+    return f"step {step}: {failure_summary(failures)}; all are in {run / FILE}"
 
 
-def told(failures: Sequence[dict[str, Any]]) -> str:
+def failure_summary(failures: Sequence[dict[str, Any]]) -> str:
     """How many completions have no reward because of a failure, and the first one."""
     first, many = failures[0], len(failures)
     return (

@@ -22,7 +22,7 @@ from boresight.tasks.constraints import evaluation
 from boresight.training.rollouts.sampling import sample_in_shares
 
 
-def held_out_prompts(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
+def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
     """Every prompt that may be sampled from: those of `evaluate.prompts`, or of the held-out rows."""
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
@@ -45,14 +45,16 @@ def answer_all(
     return [group[0].text for group in samples]
 
 
-def write(run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]) -> list[Measured]:
+def write_samples(
+    run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]
+) -> list[Measured]:
     """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))
     write_jsonl(run / "samples.jsonl", [_line(*answers) for answers in answered])
     checked = [(q.id, q.meta, old, new) for q, old, new in answered if evaluation.checkable(q.meta)]
-    return evaluation.compare(*zip(*checked, strict=True)) if checked else []
+    return evaluation.compare_constraints(*zip(*checked, strict=True)) if checked else []
 
 
 def _line(prompt: Prompt, old: str, new: str) -> dict[str, Any]:

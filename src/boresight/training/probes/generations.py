@@ -66,12 +66,12 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
     answers = list(answers)
     return {
         "stopped_share": {id: float(s.finish == "stop") for id, s in answers},
-        "repetition_share": {id: float(loops(s.ids.tolist())) for id, s in answers},
+        "repetition_share": {id: float(has_loop(s.ids.tolist())) for id, s in answers},
         "answer_len": {id: float(len(s.ids)) for id, s in answers},
     }
 
 
-def loops(ids: Sequence[int]) -> bool:
+def has_loop(ids: Sequence[int]) -> bool:
     """Whether a text ends in the same few tokens over and over.
 
     A loop is a period of up to 16 tokens that fills the last 16 tokens or more, three times or more.

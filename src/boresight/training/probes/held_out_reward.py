@@ -38,7 +38,7 @@ class HeldOutReward:
         samples = generate(self.policy, self.tokenizer, prompts, self.params, sampler=sample_in_shares)
         scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
         if scored.failures:
-            said = f"held out after step {step}: {reward_failures.told(scored.failures)}"
+            said = f"held out after step {step}: {reward_failures.failure_summary(scored.failures)}"
             self.console.print(said, style="yellow", markup=False, highlight=False)
         ids = [p.id for p in self.prompts]
         rewards = {id: group[0] for id, group in zip(ids, scored.values, strict=True)}

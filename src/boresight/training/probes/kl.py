@@ -19,7 +19,7 @@ from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off
 from boresight.models.policy import Policy
-from boresight.training.forward import Kind
+from boresight.training.forward import InputKind
 
 POSITIONS_PER_ROW = 16
 """With 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
@@ -47,7 +47,7 @@ class KLProbe:
         return {"kl_per_token": kl}
 
 
-def kl_probe(recipe: Recipe, kind: Kind, policy: Policy, rows: Sequence[Row]) -> list[KLProbe]:
+def kl_probe(recipe: Recipe, kind: InputKind, policy: Policy, rows: Sequence[Row]) -> list[KLProbe]:
     """The probe on `evaluate.kl_rows` of the rows; none for methods without a reference."""
     rows = rows[: recipe.evaluate.kl_rows]
     return [KLProbe(policy, rows)] if kind.needs_reference and rows else []

@@ -20,7 +20,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
-from boresight.stats.paired import Measured, measure
+from boresight.stats.paired import Measured, paired_metric
 
 LABEL = "log-likelihood of answers under the start model, per token"
 
@@ -45,7 +45,7 @@ def under_start_model(
     def by_id(values: list[float | None]) -> dict[str, float]:
         return {p.id: value for p, value in zip(prompts, values, strict=True) if value is not None}
 
-    return [measure("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
+    return [paired_metric("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from boresight.core.schema import Prompt
-from boresight.data.batching import Plan
+from boresight.data.batching import BatchPlan
 from boresight.data.rows import Completion, Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.sample import Sample
@@ -40,7 +40,7 @@ class Rollouts:
     """
 
     prompts: Sequence[OnlinePrompt]
-    plan: Plan
+    plan: BatchPlan
     sampler: Sampler
     rewards: RewardSum
     tokenizer: Tokenizer

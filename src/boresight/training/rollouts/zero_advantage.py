@@ -18,12 +18,12 @@ from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import GroupLogps
 from boresight.models.reference.frozen import Reference
 from boresight.training.distributed import collectives
-from boresight.training.forward import Kind
+from boresight.training.forward import InputKind
 from boresight.training.metrics import Gathered
 
 
-def set_aside(
-    kind: Kind,
+def skip_zero_advantage(
+    kind: InputKind,
     method: Method,
     reference: Reference | None,
     rows: Sequence[Row],
