@@ -21,17 +21,18 @@ class Printable(ABC):
         """Print to a rich console."""
 
     def __str__(self) -> str:
-        return self._recorded().file.getvalue().rstrip()  # type: ignore[attr-defined]
+        text = io.StringIO()
+        self._print_to(text)
+        return text.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
         # rich escapes what it exports, so text from data stays text.
-        return self._recorded().export_html(inline_styles=True, code_format=PRE)
+        return self._print_to(io.StringIO()).export_html(inline_styles=True, code_format=PRE)
 
-    def _recorded(self) -> Console:
+    def _print_to(self, file: io.StringIO) -> Console:
+        """A console that has printed the result to `file` and recorded it."""
         from rich.console import Console
 
-        console = Console(
-            file=io.StringIO(), record=True, width=WIDTH, force_terminal=False, force_jupyter=False
-        )
+        console = Console(file=file, record=True, width=WIDTH, force_terminal=False, force_jupyter=False)
         self.show(console)
         return console

@@ -87,12 +87,12 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     """The file's bytes, decompressed where it is gzip, whatever its name says."""
     stream = path.open("rb")
     compressed = stream.read(2) == GZIP_MAGIC
     stream.seek(0)
-    return gzip.GzipFile(fileobj=stream) if compressed else stream  # type: ignore[return-value]
+    return gzip.GzipFile(fileobj=stream) if compressed else stream
 
 
 def _json_lines(path: Path) -> Raw:

@@ -12,7 +12,7 @@ A job without an outcome is open.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -29,6 +29,8 @@ class Job(Protocol):
 
 class Outcome(Protocol):
     """How a job ended: a dataclass of numbers and texts."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def failed(self) -> bool:
@@ -87,7 +89,7 @@ class ExperimentFolder(Generic[J, O]):
     def close(self, job: J, outcome: O) -> None:
         """Write how a job ended, once; a failure is replaced if failed jobs are run again."""
         path = self.job_folder(job) / "outcome.json"
-        text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False) + "\n"  # type: ignore[call-overload]
+        text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False) + "\n"
         before = self.outcome(job)
         if before is not None and before.failed and self.retries_failed:
             write_text(path, text)

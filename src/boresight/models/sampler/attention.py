@@ -83,7 +83,7 @@ def attend(
         raise NotImplementedError(f"rollout attention does not handle {unhandled or 'a mask'}")
     if rollout is None:
         return prefill_attention(query, key, value, scaling, softcap, sliding_window), None
-    prompts = rollout.tables[module.layer_idx].prompts  # type: ignore[index]
+    prompts = rollout.tables[module.layer_idx].prompts  # type: ignore[index]  # transformers numbers its layers
     return decode_attention(query, key, value, prompts, rollout.step, scaling, softcap, sliding_window), None
 
 
