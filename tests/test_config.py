@@ -10,7 +10,7 @@ from boresight.config.recipe import Recipe
 from boresight.config.section import fields
 from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe
-from boresight.experiments.study.plan import Plan
+from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.synthesis.recipe import SynthesisRecipe
 
@@ -31,7 +31,7 @@ READERS = {
     "evaluate": EvaluationRecipe.load,
     "synthesize": SynthesisRecipe.load,
     "sweep": SweepRecipe.load,
-    "study": Plan.load,
+    "study": StudyPlan.load,
 }
 
 

@@ -13,7 +13,7 @@ from boresight.config.recipe import Recipe
 from boresight.data import layouts
 from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.plan import Plan
+from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.scorers import judges
 from boresight.scorers.reward_function import BUILTIN
@@ -26,7 +26,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "evaluate, countdown": CountdownRecipe,
     "synthesize": SynthesisRecipe,
     "sweep": SweepRecipe,
-    "study": Plan,
+    "study": StudyPlan,
 }
 
 

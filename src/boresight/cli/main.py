@@ -246,7 +246,7 @@ def sweep(
 
     from boresight.experiments.sweep import command
 
-    command.sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
+    command.run_sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
 
 
 @app.command()
@@ -269,7 +269,7 @@ def study(
 
     from boresight.experiments.study import command
 
-    if command.study(scale, plan, run, arm or [], listed, Console(soft_wrap=True)):
+    if command.run_study(scale, plan, run, arm or [], listed, Console(soft_wrap=True)):
         raise typer.Exit(1)
 
 

@@ -28,8 +28,8 @@ class Outcome:
     number: int = 1
 
     @property
-    def failed(self):
-        return self.value is None
+    def finished(self):
+        return self.value is not None
 
 
 class Folder(ExperimentFolder[Job, Outcome]):

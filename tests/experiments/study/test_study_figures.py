@@ -5,16 +5,16 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from boresight.experiments.study.figures import (
-    Curve,
-    Drawn,
-    Line,
+    ArmCurve,
+    DrawnFigure,
+    SeedLine,
     mean_line,
     plot,
     smoothed,
     standalone,
     ticks,
 )
-from boresight.experiments.study.plan import Figure
+from boresight.experiments.study.plan import PlannedFigure
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_ticks_are_round(low, high, expected):
 
 def test_the_mean_takes_steps_that_all_seeds_have():
     """Steps 1 and 2 are shared: means (1 + 3) / 2 and (2 + 6) / 2."""
-    lines = [Line([1, 2, 3], [1.0, 2.0, 9.0]), Line([1, 2], [3.0, 6.0])]
+    lines = [SeedLine([1, 2, 3], [1.0, 2.0, 9.0]), SeedLine([1, 2], [3.0, 6.0])]
     assert mean_line(lines) == ([1, 2], [2.0, 4.0])
 
 
@@ -40,9 +40,9 @@ def test_smoothing_keeps_a_straight_line_and_short_series():
 
 
 def test_a_flat_curve_is_drawn_and_titles_are_escaped():
-    figure = Figure(title="a < b", metric="loss", arms=["x"], guide={"at": 0.5, "label": "<script>"})
-    curves = [Curve("x & y", "run-1", [Line([1, 2], [0.5, 0.5])])]
-    drawn = Drawn("f", figure, curves, [])
+    figure = PlannedFigure(title="a < b", metric="loss", arms=["x"], guide={"at": 0.5, "label": "<script>"})
+    curves = [ArmCurve("x & y", "run-1", [SeedLine([1, 2], [0.5, 0.5])])]
+    drawn = DrawnFigure("f", figure, curves, [])
     root = ET.fromstring(standalone(drawn))  # well-formed, so nothing got through
     assert root.findtext("{http://www.w3.org/2000/svg}title") == "a < b"
     assert "<script>" not in plot(figure, curves)

@@ -7,8 +7,8 @@ import yaml
 
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
-from boresight.experiments.study.command import listing, plan_of
-from boresight.experiments.study.plan import ArmRun, Plan, arm_runs
+from boresight.experiments.study.command import listing, plan_path
+from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_runs
 from boresight.experiments.study.storage import refuse_other
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "study"
@@ -16,7 +16,7 @@ PUBLISHED = ("beta", "tau", "alpha", "reduction")
 
 
 def test_every_first_seed_comes_before_any_second(written):
-    found = arm_runs(Plan.load(written()))
+    found = arm_runs(StudyPlan.load(written()))
     assert [run.name for run in found] == [
         "slow-seed0", "fast-seed0", "onward-seed0", "slow-seed1", "fast-seed1",
     ]  # fmt: skip
@@ -24,20 +24,20 @@ def test_every_first_seed_comes_before_any_second(written):
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_plans_that_ship_resolve(path):
-    plan = Plan.load(path)
-    assert plans.resolved(plan, path.parent)["recipes"]
+    plan = StudyPlan.load(path)
+    assert plans.resolved_settings(plan, path.parent)["recipes"]
     assert "about" in listing(plan, path.parent)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_published_arms_keep_what_was_published(path):
     """Only steps, batch, model and data may shrink."""
-    plan = Plan.load(path)
+    plan = StudyPlan.load(path)
     checked = 0
     for name, arm in plan.arms.items():
         if arm.role != "published" or "countdown-tiny" in arm.recipe:
             continue
-        here = plans.recipe_of(plan, path.parent, ArmRun(name, 0))
+        here = plans.arm_recipe(plan, path.parent, ArmRun(name, 0))
         there = plans.as_published(plan, path.parent, name)
         assert here.optim == there.optim, name
         assert here.model.lora == there.model.lora, name
@@ -56,17 +56,17 @@ def test_published_arms_keep_what_was_published(path):
 )
 def test_names_that_stand_for_nothing_are_refused(written, change, says):
     with pytest.raises(UserError, match=says):
-        Plan.load(written(**change))
+        StudyPlan.load(written(**change))
 
 
 def test_an_arm_starts_from_one_before_it(written, raw):
     arms = raw["arms"]
     backwards = {name: arms[name] for name in ("onward", "fast", "slow")}
     with pytest.raises(UserError, match="must stand before it"):
-        Plan.load(written(arms=backwards))
+        StudyPlan.load(written(arms=backwards))
     arms["onward"]["seeds"] = [7]
     with pytest.raises(UserError, match="has a seed that 'fast'"):
-        Plan.load(written(arms=arms))
+        StudyPlan.load(written(arms=arms))
 
 
 def test_the_first_difference_is_named_with_both_values():
@@ -81,4 +81,4 @@ def test_the_first_difference_is_named_with_both_values():
 def test_a_scale_without_a_plan_says_which_there_are(monkeypatch):
     monkeypatch.chdir(RECIPES.parents[1])
     with pytest.raises(UserError, match="known: cpu"):
-        plan_of("laptop")
+        plan_path("laptop")

@@ -8,8 +8,8 @@ import pytest
 
 from boresight.core.files import write_json
 from boresight.data.reading.generated import read_generated
-from boresight.experiments.study.plan import ArmRun, Plan
-from boresight.experiments.study.read import read
+from boresight.experiments.study.plan import ArmRun, StudyPlan
+from boresight.experiments.study.read import read_study
 from boresight.experiments.study.results import compared
 from boresight.experiments.study.storage import ArmOutcome, Study
 
@@ -21,7 +21,7 @@ def test_problems_are_the_same_to_an_arm_with_held_out_rows_and_to_one_without(t
 
     Of four problems, RLOO solves the two that SFT does and one more: 0.25.
     """
-    study = Study(Plan.load(PLAN), PLAN.parent, tmp_path)
+    study = Study(StudyPlan.load(PLAN), PLAN.parent, tmp_path)
     problems = [p.id for p in read_generated("generate:countdown-tiny-held-out").examples[:4]]
     for arm, solved in (("countdown-sft", [1, 1, 0, 0]), ("countdown-rloo", [1, 1, 1, 0])):
         run = ArmRun(arm, 0)
@@ -31,7 +31,7 @@ def test_problems_are_the_same_to_an_arm_with_held_out_rows_and_to_one_without(t
             study.run_folder(run) / "end.json", {"numbers": {"reward": rewards, "nll_per_token": rewards}}
         )
         study.close(run, ArmOutcome(seconds=1.0))
-    measured = read(study).measured
+    measured = read_study(study).measured
     (line,) = compared(measured, [c for c in study.plan.comparisons if "RLOO" in c.title])
     assert line.difference is not None and line.difference.mean.value == pytest.approx(0.25)
     # What is measured on rows is by the prompt's text, since several rows may share one.

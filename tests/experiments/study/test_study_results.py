@@ -4,8 +4,15 @@ import math
 
 import pytest
 
-from boresight.experiments.study.plan import Comparison
-from boresight.experiments.study.results import by_prompt, compared, difference, headline, mean_of, sentence
+from boresight.experiments.study.plan import ArmComparison
+from boresight.experiments.study.results import (
+    arm_mean,
+    by_prompt,
+    compared,
+    comparison_sentence,
+    difference,
+    study_headline,
+)
 from boresight.stats.over_seeds import difference_over_seeds, over_seeds
 
 
@@ -21,7 +28,7 @@ def test_a_win_rate_counts_ties_one_half():
     of = {0: {"a": 0.0, "b": 0.0, "c": 1.0, "d": 1.0}}
     to = {0: {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}}
     measured = {"x": {"good": of}, "y": {"good": to}}
-    (found,) = compared(measured, [Comparison(title="t", of="x", to="y", metrics=["win_rate"])])
+    (found,) = compared(measured, [ArmComparison(title="t", of="x", to="y", metrics=["win_rate"])])
     assert found.shown.value == pytest.approx(0.625)
     assert found.difference.mean.value == pytest.approx(0.25)
     assert found.shown.low == pytest.approx((1 + found.difference.mean.low) / 2)
@@ -53,33 +60,33 @@ def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
         "y": {"good": {0: {"a": 1.0, "b": 1.0, "c": 1.0}}},
         "z": {"good": {0: {"a": 0.0, "b": 0.0}}},
     }
-    wanted = Comparison(title="all", of=["x", "x"], to=["y", "z"], metrics=["good", "win_rate"])
+    wanted = ArmComparison(title="all", of=["x", "x"], to=["y", "z"], metrics=["good", "win_rate"])
     by_good, by_wins = compared(measured, [wanted])
     assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
     assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
     assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
-    assert "Y; Z (taken together) and X cannot be told apart" in sentence(
+    assert "Y; Z (taken together) and X cannot be told apart" in comparison_sentence(
         by_good, {"x": "X", "y": "Y", "z": "Z"}
     )
 
 
 def test_arms_are_compared_in_pairs():
     with pytest.raises(ValueError, match="of names 2 arms and to 1"):
-        Comparison(title="t", of=["x", "y"], to="z")
+        ArmComparison(title="t", of=["x", "y"], to="z")
 
 
 def test_an_arm_without_values_has_no_mean_and_no_difference():
-    assert mean_of({}, "accuracy") is None
+    assert arm_mean({}, "accuracy") is None
     assert difference([({}, {0: {"a": 1.0}})], "accuracy") is None
-    (found,) = compared({}, [Comparison(title="t", of="x", to="y", metrics=["accuracy"])])
+    (found,) = compared({}, [ArmComparison(title="t", of="x", to="y", metrics=["accuracy"])])
     assert (found.verdict, found.shown) == ("not measured", None)
-    assert "not measured" in sentence(found, {"x": "X", "y": "Y"})
+    assert "not measured" in comparison_sentence(found, {"x": "X", "y": "Y"})
 
 
 def test_shares_are_bounded_and_margins_are_not():
     values = {0: {"a": 1.0, "b": 1.0}}
-    assert mean_of(values, "accuracy").mean == over_seeds([values[0]], bounds=(0.0, 1.0)).mean
-    assert mean_of(values, "margin").mean == over_seeds([values[0]]).mean
+    assert arm_mean(values, "accuracy").mean == over_seeds([values[0]], bounds=(0.0, 1.0)).mean
+    assert arm_mean(values, "margin").mean == over_seeds([values[0]]).mean
 
 
 def test_p_values_are_adjusted_over_all_comparisons():
@@ -87,13 +94,13 @@ def test_p_values_are_adjusted_over_all_comparisons():
     many = {str(n): 0.0 for n in range(30)}
     better = {key: float(int(key) % 3 > 0) for key in many}
     measured = {"x": {"accuracy": {0: many}}, "y": {"accuracy": {0: better}}, "z": {"accuracy": {0: many}}}
-    wanted = [Comparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "yz"]
+    wanted = [ArmComparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "yz"]
     first, second = compared(measured, wanted)
     assert first.p == pytest.approx(min(1.0, 2 * first.difference.p))
     assert (first.verdict, second.verdict) == ("better", "not resolved")
-    assert headline([first, second]).startswith("The tuned recipes win 1 of 2 comparisons")
-    assert "X cannot be told apart" in sentence(second, {"x": "X", "z": "Z"})
-    assert sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
+    assert study_headline([first, second]).startswith("The tuned recipes win 1 of 2 comparisons")
+    assert "X cannot be told apart" in comparison_sentence(second, {"x": "X", "z": "Z"})
+    assert comparison_sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
 
 
 def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
@@ -101,11 +108,11 @@ def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
     of = {0: {str(n): 0.0 for n in range(30)}}
     few = {0: {str(n): float(n % 5 == 0) for n in range(30)}}
     measured = {"x": {"accuracy": of}, "y": {"accuracy": few}, "z": {"accuracy": of}}
-    wanted = [Comparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "y" + 19 * "z"]
+    wanted = [ArmComparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "y" + 19 * "z"]
     found = compared(measured, wanted)
     assert found[0].direction == "better" and found[0].difference.p < 0.05 < found[0].p
     assert found[0].verdict == "better, alone"
-    assert headline(found) == (
+    assert study_headline(found) == (
         "The tuned recipes win 0 of 20 comparisons with the published ones; "
         "1 more by its own interval alone; 19 are not resolved."
     )
@@ -115,6 +122,6 @@ def test_lower_is_better_where_the_metric_says_so():
     of = {0: {str(n): 1.0 + n / 100 for n in range(20)}}
     to = {0: {str(n): 0.5 + n / 90 for n in range(20)}}
     (found,) = compared(
-        {"x": {"nll": of}, "y": {"nll": to}}, [Comparison(title="t", of="x", to="y", metrics=["nll"])]
+        {"x": {"nll": of}, "y": {"nll": to}}, [ArmComparison(title="t", of="x", to="y", metrics=["nll"])]
     )
     assert found.difference.mean.value < 0 and found.verdict == "better"

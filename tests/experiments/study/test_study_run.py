@@ -11,13 +11,13 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.study import arms, storage
-from boresight.experiments.study.command import study
-from boresight.experiments.study.plan import ArmRun, Plan
+from boresight.experiments.study.command import run_study
+from boresight.experiments.study.plan import ArmRun, StudyPlan
 
 
 def carry(path, folder, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = study("cpu", path, folder, only, False, console)
+    failed = run_study("cpu", path, folder, only, False, console)
     return failed, console.file.getvalue()
 
 
@@ -50,13 +50,13 @@ def test_a_study_to_its_end(written, tmp_path):
     assert again == 0 and "[1/5]" not in said
     assert before == {p: p.stat().st_mtime_ns for p in folder.glob("*/outcome.json")}
 
-    changed = written(arms=Plan.load(path).model_dump()["arms"] | {"slow": _slower(path)})
+    changed = written(arms=StudyPlan.load(path).model_dump()["arms"] | {"slow": _slower(path)})
     with pytest.raises(UserError, match=r"slow-seed0.optim.lr was 1e-06 and is 5e-07"):
         carry(changed, folder)
 
 
 def _slower(path):
-    arm = Plan.load(path).model_dump()["arms"]["slow"]
+    arm = StudyPlan.load(path).model_dump()["arms"]["slow"]
     return arm | {"set": {"optim.lr": 5e-7}}
 
 
@@ -102,7 +102,7 @@ def test_weights_go_where_the_plan_says_so_and_nobody_starts_from_them(written, 
     for name in ("slow", "fast", "onward"):
         raw["arms"][name] |= {"keep_weights": False, "seeds": [0]}
     carry(written(), tmp_path / "study")
-    plan = Plan.load(written())
-    opened = storage.open_folder(plan, tmp_path, tmp_path / "study")
+    plan = StudyPlan.load(written())
+    opened = storage.open_study(plan, tmp_path, tmp_path / "study")
     kept = [name for name in plan.arms if (opened.run_folder(ArmRun(name, 0)) / "model").exists()]
     assert kept == ["fast"]

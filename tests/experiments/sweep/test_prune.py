@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from boresight.experiments.sweep.prune import judge, read_curve, value_at
+from boresight.experiments.sweep.prune import read_curve, reason_to_prune, value_at
 from boresight.experiments.sweep.recipe import PruneSection
 
 MEDIAN = PruneSection(rule="median", after=2, trials=3)
@@ -14,26 +14,28 @@ OTHERS = [{10: 0.5, 20: 0.6}, {10: 0.6, 20: 0.7}, {10: 0.4, 20: 0.8}]
 
 def test_the_median_rule_compares_the_best_so_far_with_the_median():
     """At 20 rows the others have 0.6, 0.7 and 0.8; the median is 0.7."""
-    why = judge({10: 0.65, 20: 0.6}, OTHERS, MEDIAN, "higher")
+    why = reason_to_prune({10: 0.65, 20: 0.6}, OTHERS, MEDIAN, "higher")
     assert why == "its best after 20 rows, 0.65, is worse than the median, 0.7."
-    assert judge({10: 0.75, 20: 0.6}, OTHERS, MEDIAN, "higher") is None
-    assert judge({10: 0.75, 20: 0.72}, OTHERS, MEDIAN, "lower") is not None
-    assert judge({10: 0.65, 20: 0.72}, OTHERS, MEDIAN, "lower") is None
+    assert reason_to_prune({10: 0.75, 20: 0.6}, OTHERS, MEDIAN, "higher") is None
+    assert reason_to_prune({10: 0.75, 20: 0.72}, OTHERS, MEDIAN, "lower") is not None
+    assert reason_to_prune({10: 0.65, 20: 0.72}, OTHERS, MEDIAN, "lower") is None
 
 
 def test_nobody_is_judged_too_early_or_by_too_few():
-    assert judge({10: 0.0}, OTHERS, MEDIAN, "higher") is None  # one evaluation, two are given
-    assert judge({10: 0.0, 20: 0.0}, OTHERS[:2], MEDIAN, "higher") is None
-    assert judge({20: 0.0, 30: 0.0}, OTHERS, MEDIAN, "higher") is None  # nobody has come to 30 rows
+    assert reason_to_prune({10: 0.0}, OTHERS, MEDIAN, "higher") is None  # one evaluation, two are given
+    assert reason_to_prune({10: 0.0, 20: 0.0}, OTHERS[:2], MEDIAN, "higher") is None
+    assert reason_to_prune({20: 0.0, 30: 0.0}, OTHERS, MEDIAN, "higher") is None  # nobody has come to 30 rows
 
 
 def test_halving_keeps_the_better_half_at_powers_of_two():
     """Of 0.4, 0.5 and 0.6 at 10 rows the better half is 0.6 and 0.5."""
-    assert judge({10: 0.5}, OTHERS, HALVING, "higher") is None
-    assert "the better half has 0.5 or better" in judge({10: 0.45}, OTHERS, HALVING, "higher")
+    assert reason_to_prune({10: 0.5}, OTHERS, HALVING, "higher") is None
+    assert "the better half has 0.5 or better" in reason_to_prune({10: 0.45}, OTHERS, HALVING, "higher")
     far = [{10: 1.0, 20: 1.0, 30: 1.0}] * 3
-    assert judge({10: 0.0, 20: 0.0, 30: 0.0}, far, HALVING, "higher") is None  # the third evaluation
-    assert judge({10: 0.0, 20: 0.0}, far, HALVING, "higher") is not None
+    assert (
+        reason_to_prune({10: 0.0, 20: 0.0, 30: 0.0}, far, HALVING, "higher") is None
+    )  # the third evaluation
+    assert reason_to_prune({10: 0.0, 20: 0.0}, far, HALVING, "higher") is not None
 
 
 def test_curves_of_other_batch_sizes_are_read_at_the_same_number_of_rows():

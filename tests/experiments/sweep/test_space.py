@@ -6,7 +6,7 @@ import yaml
 from boresight.cli import main
 from boresight.core.errors import UserError
 from boresight.experiments.sweep.recipe import SweepRecipe
-from boresight.experiments.sweep.space import grid, setting_of, words
+from boresight.experiments.sweep.space import grid, setting_in_words, setting_of
 
 
 def test_a_grid_is_every_combination_the_last_key_fastest():
@@ -30,7 +30,7 @@ def test_sections_become_dotted_keys_and_1e_7_a_number():
         "optim.lr": [1e-7, 2e-7],
         "method.beta": {"low": 0.01, "high": 0.2, "log": True},
     }
-    assert words({"optim.lr": 1e-7, "model.name": "starter"}) == "lr 1e-07, name starter"
+    assert setting_in_words({"optim.lr": 1e-7, "model.name": "starter"}) == "lr 1e-07, name starter"
 
 
 def test_overrides_go_to_the_sweep_or_to_what_it_sweeps(written):

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from boresight.experiments.engine import processes
-from boresight.experiments.sweep.command import run
+from boresight.experiments.sweep.command import run_sweep_recipe
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Trial, join
 
@@ -44,11 +44,11 @@ def test_six_trials_two_workers_one_killed(raw, tmp_path, monkeypatch):
 
     monkeypatch.setattr(processes, "start", start)
     said = io.StringIO()
-    run(recipe, tmp_path / "killed", workers=2, console=Console(file=said, width=200))
+    run_sweep_recipe(recipe, tmp_path / "killed", workers=2, console=Console(file=said, width=200))
     assert "worker 0 was killed (signal 9); another one takes its place" in said.getvalue()
     assert [worker.returncode for worker in started] == [-9, 0, 0]  # the victim, the other, the replacement
 
-    run(recipe, tmp_path / "whole", workers=1, console=Console(quiet=True))
+    run_sweep_recipe(recipe, tmp_path / "whole", workers=1, console=Console(quiet=True))
     rows, margins = trials(tmp_path / "killed")
     undisturbed, expected = trials(tmp_path / "whole")
     assert rows == undisturbed

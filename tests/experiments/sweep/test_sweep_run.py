@@ -13,7 +13,7 @@ from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine import claim
 from boresight.experiments.sweep import storage
-from boresight.experiments.sweep.command import run
+from boresight.experiments.sweep.command import run_sweep_recipe
 from boresight.experiments.sweep.confirm import confirm_trials, finalists
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.storage import Trial, join
@@ -26,7 +26,7 @@ TWO = {"space": {"optim.lr": [1e-5, 1e-3]}, "confirm": {"top": 0}}
 def swept(raw, folder, **changes):
     """Run a sweep; returns it and what it printed."""
     said = io.StringIO()
-    run(SweepRecipe.parse(raw | changes), folder, console=Console(file=said, width=300))
+    run_sweep_recipe(SweepRecipe.parse(raw | changes), folder, console=Console(file=said, width=300))
     return join(folder), said.getvalue()
 
 
@@ -57,7 +57,7 @@ def test_an_unexpected_error_is_one_line_and_a_file(raw, tmp_path, monkeypatch):
 def test_a_trial_that_kills_its_workers_is_given_up(raw, tmp_path):
     """Two claims of processes that are gone are two attempts; the third look writes it off."""
     folder = tmp_path / "s"
-    sweep = storage.open_folder(folder, SweepRecipe.parse(raw | TWO))
+    sweep = storage.open_sweep(folder, SweepRecipe.parse(raw | TWO))
     dead = json.dumps(claim._identity() | {"process": 2**22 + 1, "started": "1"})
     sweep.job_folder(Trial(0, 0)).mkdir(parents=True)
     for number in (1, 2):
@@ -185,7 +185,7 @@ def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     space = {"optim.lr": {"low": 1e-6, "high": 1e-3, "log": True}}
     recipe = SweepRecipe.parse(raw | SEARCH | {"trials": 4, "space": space})
-    run(recipe, tmp_path / "s", workers=2, console=Console(quiet=True))
+    run_sweep_recipe(recipe, tmp_path / "s", workers=2, console=Console(quiet=True))
     sweep = join(tmp_path / "s")
     assert {o.state for o in outcomes(sweep)} == {"finished"}
     assert len({sweep.setting(number)["optim.lr"] for number in range(4)}) == 4
@@ -198,16 +198,16 @@ def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
 @needs_optuna
 def test_a_setting_outlives_the_worker_that_drew_it(raw, tmp_path):
     """The setting is kept before the trial begins, so whoever takes over runs the same one."""
-    from boresight.experiments.sweep.search import draw
+    from boresight.experiments.sweep.search import draw_setting
 
-    sweep = storage.open_folder(tmp_path / "s", SweepRecipe.parse(raw | SEARCH))
-    drawn = draw(sweep, 0)
-    assert draw(join(tmp_path / "s"), 0) == drawn
+    sweep = storage.open_sweep(tmp_path / "s", SweepRecipe.parse(raw | SEARCH))
+    drawn = draw_setting(sweep, 0)
+    assert draw_setting(join(tmp_path / "s"), 0) == drawn
     assert sweep.keep_setting(0, {"optim.lr": 1.0}) == drawn
 
 
 def test_without_optuna_a_search_is_refused_in_one_sentence(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"optuna is not installed; pip install 'boresight\[sweep\]'"):
-        run(SweepRecipe.parse(raw | SEARCH), tmp_path / "s", console=Console(quiet=True))
+        run_sweep_recipe(SweepRecipe.parse(raw | SEARCH), tmp_path / "s", console=Console(quiet=True))
     assert not (tmp_path / "s").exists()

@@ -27,18 +27,18 @@ class Job(Protocol):
         """Name of its folder."""
 
 
-class Outcome(Protocol):
+class JobOutcome(Protocol):
     """How a job ended: a dataclass of numbers and texts."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
-    def failed(self) -> bool:
-        """Whether the job has no result."""
+    def finished(self) -> bool:
+        """Whether the job has a result; otherwise it has failed."""
 
 
 J = TypeVar("J", bound=Job)
-O = TypeVar("O", bound=Outcome)  # noqa: E741
+O = TypeVar("O", bound=JobOutcome)  # noqa: E741
 
 
 class ExperimentFolder(Generic[J, O]):
@@ -74,7 +74,7 @@ class ExperimentFolder(Generic[J, O]):
     def finished(self, job: J) -> bool:
         """Whether a job has ended with a result."""
         outcome = self.outcome(job)
-        return outcome is not None and not outcome.failed
+        return outcome is not None and outcome.finished
 
     def earlier_seconds(self, job: J) -> float:
         """Seconds of earlier attempts, if they count."""
@@ -91,7 +91,7 @@ class ExperimentFolder(Generic[J, O]):
         path = self.job_folder(job) / "outcome.json"
         text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False) + "\n"
         before = self.outcome(job)
-        if before is not None and before.failed and self.retries_failed:
+        if self.retries_failed and before is not None and not before.finished:
             write_text(path, text)
         else:
             create_text(path, text)

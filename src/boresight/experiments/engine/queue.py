@@ -19,9 +19,10 @@ class Queue(Generic[J, O]):
     def __init__(self, experiment: Experiment[J, O]) -> None:
         self._experiment, self._folder = experiment, experiment.folder
         self._retried: dict[J, O] = {}
-        if self._folder.retries_failed:
-            outcomes = {job: self._folder.outcome(job) for job in experiment.jobs()}
-            self._retried = {job: outcome for job, outcome in outcomes.items() if outcome and outcome.failed}
+        for job in experiment.jobs() if self._folder.retries_failed else ():
+            outcome = self._folder.outcome(job)
+            if outcome is not None and not outcome.finished:
+                self._retried[job] = outcome
 
     def open_jobs(self) -> list[J]:
         """Open jobs, in the order they are to be run."""

@@ -19,7 +19,7 @@ from boresight.experiments.engine.experiment import Experiment
 from boresight.experiments.engine.folder import J, O
 from boresight.experiments.engine.queue import Queue
 
-WAIT_SECONDS = 1.0
+IDLE_SECONDS = 1.0
 """Pause of a worker while others have all open jobs."""
 STOPPED = 130
 """Exit code of a worker process that was stopped by a signal."""
@@ -34,7 +34,7 @@ def work(experiment: Experiment[J, O]) -> None:
     queue = Queue(experiment)
     while open_jobs := queue.open_jobs():
         if not any(_take(experiment, queue, job) for job in open_jobs if queue.is_ready(job, open_jobs)):
-            time.sleep(WAIT_SECONDS)  # a worker may die, or an outcome may add jobs
+            time.sleep(IDLE_SECONDS)  # a worker may die, or an outcome may add jobs
 
 
 def _take(experiment: Experiment[J, O], queue: Queue[J, O], job: J) -> bool:

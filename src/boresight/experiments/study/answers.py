@@ -26,12 +26,12 @@ def answer_prompts(study: Study, model: str, path: Path, console: Console) -> No
     from boresight.evaluation.systems import generate_answers, write_answers
 
     assert study.plan.answers is not None
-    prompts = held_out_prompts(study)
+    prompts = read_prompts_to_answer(study)
     settings = GenerateSection(max_new_tokens=study.plan.answers.max_new_tokens)
     write_answers(path, prompts, generate_answers(model, model, prompts, settings, console))
 
 
-def held_out_prompts(study: Study) -> list[Any]:
+def read_prompts_to_answer(study: Study) -> list[Any]:
     """The held-out prompts with the constraints that their answers are checked by. Raises `UserError`."""
     from boresight.config.recipe import DataSection
     from boresight.data.reading.split import read_data

@@ -16,7 +16,7 @@ from boresight.experiments.study.answers import answer_prompts, answer_with_star
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.progress import TimeLeft, steps_bar
 from boresight.experiments.study.storage import ArmOutcome, Study
-from boresight.experiments.sweep.table import time_in_words
+from boresight.stats.units import format_duration
 
 
 def run_arms(study: Study, console: Console, only: Sequence[str] = ()) -> None:
@@ -93,7 +93,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
     def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
         """Print how the run ended."""
         self.time_left.subtract(run, outcome.seconds)
-        self._print(f"    {outcome.why or f'finished after {time_in_words(outcome.seconds)}'}")
+        self._print(f"    {outcome.why or f'finished after {format_duration(outcome.seconds)}'}")
 
     def _label(self, run: ArmRun) -> str:
         number = f"[{self.runs.index(run) + 1}/{len(self.runs)}]"

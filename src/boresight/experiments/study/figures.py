@@ -1,7 +1,7 @@
-"""Curves as SVG, drawn from the logged numbers; the same drawing goes into the page and into a file.
+"""Curves as SVG, drawn from the logged numbers, for the page and for files.
 
-Colours are the style sheet's variables, so that a figure is light or dark as its page is. A file carries
-their values itself.
+Colours are variables of the page's style sheet, so that a figure is light or dark with its page. A file
+defines them itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import escape
 
-from boresight.experiments.study.plan import ArmRun, Figure, Plan, arm_runs
+from boresight.experiments.study.plan import ArmRun, PlannedFigure, StudyPlan, arm_runs
 from boresight.experiments.study.storage import Study
 from boresight.reports.figures import points
 from boresight.reports.read_run import read_run
@@ -38,7 +38,7 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class Line:
+class SeedLine:
     """One arm with one seed: its steps and values."""
 
     x: list[int]
@@ -46,42 +46,42 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One arm: a colour, and a line a seed."""
+class ArmCurve:
+    """One arm: a colour, and one line per seed."""
 
     label: str
     colour: str
-    lines: list[Line]
+    lines: list[SeedLine]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """One figure ready for page and file; `missing` names arms that have not been trained."""
 
     name: str
-    figure: Figure
-    curves: list[Curve]
+    figure: PlannedFigure
+    curves: list[ArmCurve]
     missing: list[str]
 
     @property
     def legend(self) -> list[dict[str, str]]:
-        """Labels and colours as the page's legend wants them."""
+        """Labels and colours for the legend of the page."""
         return [{"label": c.label, "colour": c.colour, "dash": "solid"} for c in self.curves]
 
     @property
     def svg(self) -> str:
-        """The drawing for a page that has the colours."""
+        """The drawing for a page that defines the colours."""
         head = f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" width="100%">'
         return f"{head}<title>{escape(self.figure.title)}</title>{plot(self.figure, self.curves)}</svg>"
 
 
-def drawn(study: Study) -> list[Drawn]:
-    """Every figure of the plan that some arm has numbers for."""
+def study_figures(study: Study) -> list[DrawnFigure]:
+    """Figures of the plan for which at least one arm has numbers."""
     found = [_draw(study, name, figure) for name, figure in study.plan.figures.items()]
     return [figure for figure in found if figure.curves]
 
 
-def _draw(study: Study, name: str, figure: Figure) -> Drawn:
+def _draw(study: Study, name: str, figure: PlannedFigure) -> DrawnFigure:
     colours = colours_of(study.plan, figure.arms)
     curves, missing = [], []
     for arm in figure.arms:
@@ -92,18 +92,18 @@ def _draw(study: Study, name: str, figure: Figure) -> Drawn:
             if run.arm == arm and study.finished(run) and (line := _line(study, run, figure)).x
         ]
         if lines:
-            curves.append(Curve(title, colours[arm], lines))
+            curves.append(ArmCurve(title, colours[arm], lines))
         else:
             missing.append(title)
-    return Drawn(name, figure, curves, missing)
+    return DrawnFigure(name, figure, curves, missing)
 
 
-def _line(study: Study, run: ArmRun, figure: Figure) -> Line:
+def _line(study: Study, run: ArmRun, figure: PlannedFigure) -> SeedLine:
     data = read_run(study.run_folder(run))
-    return Line(*points(data.train if figure.split == "train" else data.eval, figure.metric))
+    return SeedLine(*points(data.train if figure.split == "train" else data.eval, figure.metric))
 
 
-def colours_of(plan: Plan, arms: Sequence[str]) -> dict[str, str]:
+def colours_of(plan: StudyPlan, arms: Sequence[str]) -> dict[str, str]:
     """A colour for each arm: by role, in order."""
     used = dict.fromkeys(COLOURS, 0)
     found = {}
@@ -114,8 +114,8 @@ def colours_of(plan: Plan, arms: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def plot(figure: Figure, curves: Sequence[Curve]) -> str:
-    """Axes, guide and curves: what was logged faint, the mean over seeds and neighbouring steps strong."""
+def plot(figure: PlannedFigure, curves: Sequence[ArmCurve]) -> str:
+    """Axes, guide and curves: logged values faint, the mean over seeds and neighboring steps strong."""
     lines = [line for curve in curves for line in curve.lines]
     guide = figure.guide
     heights = [y for line in lines for y in line.y] + ([guide.at] if guide else [])
@@ -141,7 +141,7 @@ def plot(figure: Figure, curves: Sequence[Curve]) -> str:
     return "".join(parts)
 
 
-def mean_line(lines: Sequence[Line]) -> tuple[list[int], list[float]]:
+def mean_line(lines: Sequence[SeedLine]) -> tuple[list[int], list[float]]:
     """The mean over seeds at the steps that all of them have."""
     tables = [dict(zip(line.x, line.y, strict=True)) for line in lines]
     steps = [step for step in tables[0] if all(step in table for table in tables)]
@@ -212,7 +212,7 @@ def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
     return f'<text {at} style="{style}" {more}>{escape(words)}</text>'
 
 
-def standalone(d: Drawn) -> str:
+def standalone(d: DrawnFigure) -> str:
     """The figure as a file: title and legend inside, light or dark as the reader's system is."""
     legend, y = [], 50 + HEIGHT
     for curve in d.curves:

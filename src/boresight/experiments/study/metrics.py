@@ -1,4 +1,4 @@
-"""What a study measures after training: names, words and units. No imports, so that plans load at once."""
+"""Metrics of a study after training: names, labels and units. No imports, so that plans load at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One number by prompt. `logged` is its name in end.json; without one it comes from the answers.
+class StudyMetric:
+    """One number per prompt. `logged` is its name in end.json; without one it comes from the answers.
 
-    `by_row` where it is measured on held-out rows, of which several may share a prompt, and not on prompts.
+    `by_row`: measured on held-out rows, of which several may share a prompt, and not on prompts.
     """
 
     label: str
@@ -22,14 +22,14 @@ class Metric:
 
 
 METRICS = {
-    "accuracy": Metric("held-out pairs ranked right", "share", logged="accuracy"),
-    "margin": Metric("held-out margin", "nats", logged="margin"),
-    "nll": Metric("held-out negative log-likelihood per token", "nats", "lower", logged="nll_per_token"),
-    "kl": Metric("KL to the start model per token", "nats", "lower", logged="kl_per_token"),
-    "solved": Metric("held-out problems solved", "share", logged="reward", by_row=False),
-    "good": Metric("answers that pass every check", "share"),
-    "words": Metric("words of an answer", "words"),
-    "win_rate": Metric("win rate", "share", even=0.5),
+    "accuracy": StudyMetric("held-out pairs ranked right", "share", logged="accuracy"),
+    "margin": StudyMetric("held-out margin", "nats", logged="margin"),
+    "nll": StudyMetric("held-out negative log-likelihood per token", "nats", "lower", logged="nll_per_token"),
+    "kl": StudyMetric("KL to the start model per token", "nats", "lower", logged="kl_per_token"),
+    "solved": StudyMetric("held-out problems solved", "share", logged="reward", by_row=False),
+    "good": StudyMetric("answers that pass every check", "share"),
+    "words": StudyMetric("words of an answer", "words"),
+    "win_rate": StudyMetric("win rate", "share", even=0.5),
 }
-"""`win_rate` compares two arms and is no column; it counts prompts on which one passes and the other does
-not, and ties one half."""
+"""`win_rate` compares two arms and is no column. It counts prompts on which one arm passes and the other does
+not; ties count one half."""

@@ -1,6 +1,6 @@
 """The plan of a study: its arms, what is compared with what, and which curves are drawn.
 
-    plan = Plan.load("recipes/study/plan-cpu.yaml")
+    plan = StudyPlan.load("recipes/study/plan-cpu.yaml")
 
 Plans are data. An arm is a recipe, changes to it, and its seeds; everything else a plan holds are words
 and names of arms.
@@ -61,7 +61,7 @@ class Group(Section):
     """A sentence under the table."""
 
 
-class Comparison(Section):
+class ArmComparison(Section):
     """Arm `to` minus arm `of`, paired by seed and prompt; or several such pairs of arms taken together."""
 
     title: str
@@ -78,7 +78,7 @@ class Comparison(Section):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _in_pairs(self) -> Comparison:
+    def _in_pairs(self) -> ArmComparison:
         if len(self.of) != len(self.to):
             raise ValueError(f"of names {len(self.of)} arms and to {len(self.to)}; both need as many")
         return self
@@ -91,7 +91,7 @@ class Guide(Section):
     label: str
 
 
-class Figure(Section):
+class PlannedFigure(Section):
     """Curves of one logged number, a colour an arm."""
 
     title: str
@@ -105,7 +105,7 @@ class Figure(Section):
     """How to read it, and what the study showed."""
 
 
-class Answers(Section):
+class StudyAnswers(Section):
     """Held-out prompts that the models of some groups answer when they are trained."""
 
     groups: list[str]
@@ -122,7 +122,7 @@ class Answers(Section):
     """Arms whose answers the page shows beside the start model's."""
 
 
-class Plan(BaseRecipe):
+class StudyPlan(BaseRecipe):
     """A study, completely."""
 
     title: str
@@ -132,12 +132,12 @@ class Plan(BaseRecipe):
     """Ignored; a place for YAML anchors."""
     groups: dict[str, Group]
     arms: dict[str, Arm]
-    comparisons: list[Comparison] = []
-    figures: dict[str, Figure] = {}
-    answers: Answers | None = None
+    comparisons: list[ArmComparison] = []
+    figures: dict[str, PlannedFigure] = {}
+    answers: StudyAnswers | None = None
 
     @model_validator(mode="after")
-    def _names_must_exist(self) -> Plan:
+    def _names_must_exist(self) -> StudyPlan:
         for where, name, known in self._names():
             if name not in known:
                 raise ValueError(f"{where} names {name!r}, which there is not{nearest(name, known)}")
@@ -182,7 +182,7 @@ class ArmRun:
         return f"{self.arm}-seed{self.seed}"
 
 
-def arm_runs(plan: Plan) -> list[ArmRun]:
+def arm_runs(plan: StudyPlan) -> list[ArmRun]:
     """Every run, in order: all arms with their first seed, then those with a second, and so on.
 
     An interrupted study then has every arm once before it has any twice.
@@ -196,7 +196,7 @@ def arm_runs(plan: Plan) -> list[ArmRun]:
     ]
 
 
-def recipe_of(plan: Plan, here: Path, run: ArmRun, start: str | None = None) -> Recipe:
+def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = None) -> Recipe:
     """The recipe of one run; `here` is the plan's folder, `start` the model of an arm that starts from one.
 
     Raises:
@@ -216,20 +216,20 @@ def recipe_of(plan: Plan, here: Path, run: ArmRun, start: str | None = None) -> 
     return recipe
 
 
-def as_published(plan: Plan, here: Path, arm: str) -> Recipe:
+def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
     """The arm's recipe as the study published it, nothing shrunk. Raises `UserError`."""
     return Recipe.load(here / plan.arms[arm].recipe)
 
 
-def resolved(plan: Plan, here: Path) -> dict[str, Any]:
+def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
     """Every setting that a result depends on: all recipes, and how answers are asked for. No words."""
-    made = {run.name: recipe_of(plan, here, run).to_dict() for run in arm_runs(plan)}
+    made = {run.name: arm_recipe(plan, here, run).to_dict() for run in arm_runs(plan)}
     starts = {name: arm.starts_from for name, arm in plan.arms.items()}
     asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
     return {"recipes": made, "starts_from": starts, "answers": asked}
 
 
-def refuse_unknown_arms(plan: Plan, named: list[str]) -> None:
+def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:
     """Raise a `UserError` for an arm that the plan does not have."""
     for name in named:
         if name not in plan.arms:

@@ -1,4 +1,4 @@
-"""What `boresight check` says of an arm: as it is run here, and with the study's own numbers."""
+"""The preflight check of an arm: as it is run here, and at the full size of the published recipe."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from boresight.runs.preflight import preflight, steps_of
 
 
 def check_arm(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:
-    """Forecast and findings of a recipe, data and model looked at, as `check.json` holds them."""
+    """Forecast and findings of a recipe, with its data and model, as written to `check.json`."""
     report = preflight(recipe, datasets=datasets)
-    told = in_numbers(report.forecast) if report.forecast else {}
-    # What would have stopped the run leads, although the recipe lets it pass.
+    numbers = forecast_numbers(report.forecast) if report.forecast else {}
+    # First the findings that the recipe allows: they would have stopped the run.
     found = sorted(report.findings, key=lambda f: f.name not in recipe.check.allow)
-    return told | {"findings": [as_dict(f) for f in found]}
+    return numbers | {"findings": [finding_as_dict(f) for f in found]}
 
 
 def at_full_size(recipe: Recipe) -> dict[str, Any] | None:
-    """The forecast for a recipe from its numbers alone; None where they do not say how many steps it has."""
+    """The forecast for a recipe without its data; None if the number of steps depends on them."""
     steps = steps_of(recipe, recipe.data.limit)
-    return in_numbers(forecast.forecast(recipe, steps, size_of(recipe, None))) if steps else None
+    return forecast_numbers(forecast.forecast(recipe, steps, size_of(recipe, None))) if steps else None
 
 
-def in_numbers(f: Forecast) -> dict[str, Any]:
-    """A forecast as a plain dictionary; margin and loss only where a curve applies."""
+def forecast_numbers(f: Forecast) -> dict[str, Any]:
+    """A forecast as a dictionary; margin and loss only if a calibrated curve applies."""
     found: dict[str, Any] = {"steps": f.steps, "budget": f.budget}
     if f.margin is not None and f.loss is not None:
         found |= {
@@ -40,31 +40,25 @@ def in_numbers(f: Forecast) -> dict[str, Any]:
     return found
 
 
-def as_dict(finding: Finding) -> dict[str, str]:
-    """What the report tells of a finding."""
-    return {
-        "name": finding.name,
-        "severity": finding.severity,
-        "why": finding.why,
-        "fix": finding.fix,
-        "link": finding.link,
-    }
+def finding_as_dict(finding: Finding) -> dict[str, str]:
+    """The parts of a finding that the report shows."""
+    return {key: getattr(finding, key) for key in ("name", "severity", "why", "fix", "link")}
 
 
-def in_words(told: dict[str, Any] | None) -> str:
+def forecast_in_words(check: dict[str, Any] | None) -> str:
     """`sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), you will see a flat curve …`."""
-    if not told:
+    if not check:
         return "no forecast"
-    lead = f"sum of rates {told['budget']:.1e} over {told['steps']:,} steps"
-    if "margin" not in told:
+    lead = f"sum of rates {check['budget']:.1e} over {check['steps']:,} steps"
+    if "margin" not in check:
         return f"{lead}: no calibrated curve for this method or a model of this size"
-    low, middle, high = told["margin"]
-    return f"{lead}: margin {middle:.2g} nats ({low:.2g} to {high:.2g}), {told['curve']}"
+    low, middle, high = check["margin"]
+    return f"{lead}: margin {middle:.2g} nats ({low:.2g} to {high:.2g}), {check['curve']}"
 
 
-def first_finding(told: dict[str, Any] | None) -> str:
-    """The worst finding in words, by name."""
-    found = (told or {}).get("findings") or []
+def first_finding(check: dict[str, Any] | None) -> str:
+    """The first finding in words."""
+    found = (check or {}).get("findings") or []
     if not found:
         return "nothing to say against it"
     first = found[0]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from boresight.core.console import progress_bar
 from boresight.experiments.study.plan import ArmRun
-from boresight.experiments.sweep.table import time_in_words
+from boresight.stats.units import format_duration
 
 
 class TimeLeft:
@@ -28,7 +28,7 @@ class TimeLeft:
     def in_words(self) -> str:
         """`about 31 min left`."""
         rate = self._taken / self._planned_of_ended if self._planned_of_ended else 1.0
-        return f"about {time_in_words(rate * sum(self.planned.values()))} left"
+        return f"about {format_duration(rate * sum(self.planned.values()))} left"
 
 
 @contextmanager

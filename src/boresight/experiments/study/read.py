@@ -1,4 +1,4 @@
-"""Read a study's folder back: values by arm, metric, seed and prompt."""
+"""Read the results in a study's folder: values by arm, metric, seed and prompt."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from boresight.core.schema import Prompt, prompt_of
 from boresight.data.reading.split import read_split
 from boresight.evaluation.systems import matched, read_answers
 from boresight.evaluation.win_rate import System
-from boresight.experiments.study import storage
-from boresight.experiments.study.answers import held_out_prompts
+from boresight.experiments.study.answers import read_prompts_to_answer
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.results import by_prompt
-from boresight.experiments.study.storage import START, Study
+from boresight.experiments.study.storage import START, Study, read_json_if_there
 from boresight.scorers.judges import checks
 from boresight.tasks.constraints.constraint import words
 from boresight.training.forward import kind_of
 
 
 @dataclass(frozen=True)
-class Found:
-    """All values, and the answers they were taken from."""
+class StudyData:
+    """All values, and the answers they were measured on."""
 
     measured: dict[str, dict[str, dict[int, dict[str, float]]]]
     """Arm, metric, seed, prompt to value; the start model under `START`."""
@@ -33,50 +32,50 @@ class Found:
     answers: dict[ArmRun, System]
 
 
-def read(study: Study) -> Found:
-    """Everything that finished arms have measured."""
-    prompts = held_out_prompts(study) if study.plan.answers else []
+def read_study(study: Study) -> StudyData:
+    """All results of finished arms."""
+    prompts = read_prompts_to_answer(study) if study.plan.answers else []
     measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
     measured = defaultdict(lambda: defaultdict(dict))
-    answers, rows = {}, Rows()
+    answers, prompts_by_row = {}, PromptsByRow()
     for run in filter(study.finished, arm_runs(study.plan)):
-        of_row = rows.prompts(study.recipe(run))
-        for name, values in logged(study.run_folder(run)).items():
+        of_row = prompts_by_row.of(study.recipe(run))
+        for name, values in logged_values(study.run_folder(run)).items():
             measured[run.arm][name][run.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})
         if study.is_asked(run):
             answers[run] = _answers(study.job_folder(run), prompts)
     if (study.folder / START / "answers.jsonl").exists():
         answers[ArmRun(START, 0)] = _answers(study.folder / START, prompts)
     for run, system in answers.items():
-        for name, values in judged(study, prompts, system).items():
+        for name, values in answer_values(study, prompts, system).items():
             measured[run.arm][name][run.seed] = values
-    return Found({arm: dict(names) for arm, names in measured.items()}, prompts, answers)
+    return StudyData({arm: dict(names) for arm, names in measured.items()}, prompts, answers)
 
 
-def logged(run: Path) -> dict[str, dict[str, float]]:
-    """What a run measured on held-out rows after training, under the names of `METRICS`."""
-    numbers = (storage.read_json(run / "end.json") or {}).get("numbers", {})
+def logged_values(run: Path) -> dict[str, dict[str, float]]:
+    """Held-out values of a run after training, by the names of `METRICS`."""
+    numbers = (read_json_if_there(run / "end.json") or {}).get("numbers", {})
     return {name: numbers[m.logged] for name, m in METRICS.items() if m.logged and m.logged in numbers}
 
 
-def judged(study: Study, prompts: list[Prompt], system: System) -> dict[str, dict[str, float]]:
+def answer_values(study: Study, prompts: list[Prompt], system: System) -> dict[str, dict[str, float]]:
     """Reward and length of a system's answers; a prompt without an answer or a score is missing."""
     assert study.plan.answers is not None
     scorer = checks.build(checks.Config(check=study.plan.answers.check))
-    said = [(p, answer) for p in prompts if (answer := system.answers.get(p.id)) is not None]
-    scores = scorer.score([p for p, _ in said], [answer for _, answer in said])
-    good = {p.id: s.value for (p, _), s in zip(said, scores, strict=True) if s.value is not None}
-    return {"good": good, "words": {p.id: float(len(words(answer))) for p, answer in said}}
+    answered = [(p, answer) for p in prompts if (answer := system.answers.get(p.id)) is not None]
+    scores = scorer.score([p for p, _ in answered], [answer for _, answer in answered])
+    good = {p.id: s.value for (p, _), s in zip(answered, scores, strict=True) if s.value is not None}
+    return {"good": good, "words": {p.id: float(len(words(answer))) for p, answer in answered}}
 
 
-class Rows:
-    """Held-out row ids to the text of their prompts; data that several arms share are read once."""
+class PromptsByRow:
+    """Prompts of held-out rows, by row id. Data that several arms share are read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, str]] = {}
 
-    def prompts(self, recipe: Recipe) -> dict[str, str]:
-        """Row id to prompt of a recipe's held-out rows."""
+    def of(self, recipe: Recipe) -> dict[str, str]:
+        """Text of the prompt by the id of each held-out row of a recipe."""
         kind, data = kind_of(recipe).data, recipe.data.model_dump(mode="json")
         key = json.dumps([kind, data, recipe.split_seed])
         if key not in self._known:

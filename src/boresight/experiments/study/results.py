@@ -1,7 +1,7 @@
-"""What a study found: a mean for every arm, and paired differences between arms.
+"""Results of a study: a mean for every arm, and paired differences between arms.
 
-Values are by prompt. Several pairs of one prompt are averaged first, since prompts are what is drawn
-independently; seeds of one arm are kept apart until the interval is made.
+Values are by prompt. Several pairs of one prompt are averaged first, since prompts are the independent
+samples. Seeds of one arm are kept apart until the interval is computed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.plan import Comparison
+from boresight.experiments.study.plan import ArmComparison
 from boresight.stats.intervals import Interval, Value, holm
 from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_by_prompt, over_seeds
-from boresight.stats.units import format_number, unit_named
+from boresight.stats.units import unit_named
 
 ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
-Measured = Mapping[str, Mapping[str, BySeed]]
+MeasuredArms = Mapping[str, Mapping[str, BySeed]]
 """Arm, metric, seed, prompt to value."""
+
+Direction = Literal["better", "worse", "not resolved", "not measured"]
 
 FAMILY_ERROR = 0.05
 """Chance of one false verdict or more among all comparisons of a study."""
@@ -31,10 +34,10 @@ FAMILY_ERROR = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison by one metric. `difference` is `to` minus `of`; None where it could not be made.
+    """One comparison by one metric. `difference` is `to` minus `of`; None if an arm lacks results.
 
-    Several pairs of arms are taken together where `of` and `to` name several. `p` is adjusted by Holm's
-    method over all comparisons of the study.
+    `of` and `to` may name several arms, whose pairs are averaged by prompt. `p` is adjusted by Holm's method
+    over all comparisons of the study.
     """
 
     title: str
@@ -47,7 +50,7 @@ class Compared:
 
     @property
     def shown(self) -> Interval | None:
-        """The number as people read it: a win rate lies around one half, a difference around 0."""
+        """The interval to show: a win rate around one half, or a difference around 0."""
         if self.difference is None:
             return None
         mean = self.difference.mean
@@ -57,13 +60,13 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """`direction`; `, alone` is added where the number of comparisons undoes it (Holm, 5 %)."""
+        """`direction`, with `, alone` added if it does not survive Holm's adjustment (5 %)."""
         survives = self.p <= FAMILY_ERROR or self.direction not in ("better", "worse")
         return self.direction if survives else f"{self.direction}, alone"
 
     @property
-    def direction(self) -> str:
-        """`better`, `worse`, `not resolved`, or `not measured`, by this comparison's own 95 % interval."""
+    def direction(self) -> Direction:
+        """The verdict by this comparison's own 95 % interval."""
         if self.difference is None:
             return "not measured"
         if not self.difference.mean.excludes_zero:
@@ -81,8 +84,8 @@ def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, float
     return {prompt: sum(group) / len(group) for prompt, group in groups.items()}
 
 
-def mean_of(values: BySeed, metric: str) -> OverSeeds | None:
-    """An arm's mean over its seeds and prompts; None where nothing was measured."""
+def arm_mean(values: BySeed, metric: str) -> OverSeeds | None:
+    """Mean of an arm over its seeds and prompts; None if nothing was measured."""
     known = [by for by in values.values() if by]
     if not known:
         return None
@@ -117,13 +120,13 @@ def _minus(of: ByPrompt, to: ByPrompt, metric: str) -> dict[str, float]:
 
 
 def _mean_by_prompt(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over what has values for all; NaN for the rest. Empty where no prompt has all values."""
+    """Means over prompts that have all values; NaN for others. Empty if no prompt has all values."""
     prompts = dict.fromkeys(prompt for by in each for prompt in by)
     means = {prompt: math.fsum(by.get(prompt, math.nan) for by in each) / len(each) for prompt in prompts}
     return means if any(not math.isnan(mean) for mean in means.values()) else {}
 
 
-def compared(measured: Measured, wanted: Sequence[Comparison]) -> list[Compared]:
+def compared(measured: MeasuredArms, wanted: Sequence[ArmComparison]) -> list[Compared]:
     """Every comparison by every metric it names, with p-values adjusted over all of them."""
     found = [
         Compared(c.title, c.of, c.to, metric, _difference(measured, c, metric), c.headline)
@@ -134,20 +137,21 @@ def compared(measured: Measured, wanted: Sequence[Comparison]) -> list[Compared]
     return [replace(c, p=next(adjusted)) if c.difference else c for c in found]
 
 
-def sentence(c: Compared, titles: Mapping[str, str]) -> str:
-    """A comparison in words, with its interval."""
+def comparison_sentence(c: Compared, titles: Mapping[str, str]) -> str:
+    """A comparison in one sentence, with its interval."""
     label, unit = METRICS[c.metric].label, unit_named(METRICS[c.metric].unit)
     a, b = _together(c.of, titles), _together(c.to, titles)
     if c.shown is None or c.difference is None:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
-    over = _over(c.difference)
-    if c.metric == "win_rate":
-        said = {"better": "beats", "worse": "loses to", "not resolved": "and"}[c.direction]
-        tail = " cannot be told apart" if c.direction == "not resolved" else ""
-        return f"{b} {said} {a}{tail}: win rate {unit.estimate(c.shown)}, {over}."
-    said = {"better": "is better than", "worse": "is worse than", "not resolved": "and"}[c.direction]
-    tail = " cannot be told apart" if c.direction == "not resolved" else ""
-    return f"{b} {said} {a}{tail}: {label} {unit.change(c.shown)}, {over}."
+    rate = c.metric == "win_rate"
+    if c.direction == "not resolved":
+        lead = f"{b} and {a} cannot be told apart"
+    elif c.direction == "better":
+        lead = f"{b} {'beats' if rate else 'is better than'} {a}"
+    else:
+        lead = f"{b} {'loses to' if rate else 'is worse than'} {a}"
+    size = f"win rate {unit.estimate(c.shown)}" if rate else f"{label} {unit.change(c.shown)}"
+    return f"{lead}: {size}, {counts_in_words(c.difference)}."
 
 
 def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
@@ -155,8 +159,8 @@ def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
     return names[0] if len(names) == 1 else "; ".join(names) + " (taken together)"
 
 
-def headline(found: Sequence[Compared]) -> str:
-    """How the headline comparisons ended, in one sentence."""
+def study_headline(found: Sequence[Compared]) -> str:
+    """The verdicts of the headline comparisons, counted in one sentence."""
     done = [c for c in found if c.headline and c.difference]
     if not done:
         return "Nothing has been compared yet."
@@ -171,7 +175,7 @@ def headline(found: Sequence[Compared]) -> str:
     return "; ".join(parts) + "."
 
 
-def _difference(measured: Measured, c: Comparison, metric: str) -> OverSeeds | None:
+def _difference(measured: MeasuredArms, c: ArmComparison, metric: str) -> OverSeeds | None:
     source = "good" if metric == "win_rate" else metric
     of, to = ([measured.get(arm, {}).get(source, {}) for arm in arms] for arms in (c.of, c.to))
     return difference(list(zip(of, to, strict=True)), metric)
@@ -181,6 +185,6 @@ def _rate(balance: float) -> float:
     return (1 + balance) / 2
 
 
-def _over(d: OverSeeds) -> str:
-    seeds = "1 seed" if d.seeds == 1 else f"{d.seeds} seeds"
-    return f"{seeds}, {format_number(d.mean.n).removesuffix('.0')} prompts"
+def counts_in_words(d: OverSeeds) -> str:
+    """`2 seeds, 1,200 prompts`."""
+    return f"{d.seeds} seed{'' if d.seeds == 1 else 's'}, {d.mean.n:,} prompts"

@@ -1,20 +1,19 @@
-"""A study's folder: an ordinary run folder for every arm and seed, and what was made of them.
+"""A study's folder: an ordinary run folder for every arm and seed, and the report.
 
-    settings.yaml                  every recipe, resolved; another one is refused here
+    settings.yaml                  all resolved recipes; the folder is closed to others
     environment.json               versions, machine, commit
-    start/answers.jsonl            what the start model answers
-    dpo-tuned-seed0/check.json     what `boresight check` says before it is trained
+    start/answers.jsonl            answers of the start model
+    dpo-tuned-seed0/check.json     preflight check before training
     dpo-tuned-seed0/run/           the run
-    dpo-tuned-seed0/answers.jsonl  what the trained model answers
-    dpo-tuned-seed0/outcome.json   written last: this arm is finished, or why it failed
+    dpo-tuned-seed0/answers.jsonl  answers of the trained model
+    dpo-tuned-seed0/outcome.json   written last: finished, or why it failed
     report/                        index.html, results.md, results.csv, figures/
 
-Nothing is kept anywhere else, so whatever is killed, the folder says what is left to do.
+There is no other state: after a kill, the same command continues from this folder.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from typing import Any
 from boresight.config.dotted import as_yaml, differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import write_text
+from boresight.core.files import read_json, write_text
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.study import plan as plans
-from boresight.experiments.study.plan import ArmRun, Plan
+from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.reports.facts import texts
 from boresight.runs.folder import RunFolder
 
@@ -41,16 +40,16 @@ class ArmOutcome:
     why: str = ""
 
     @property
-    def failed(self) -> bool:
-        """Whether it has no result."""
-        return bool(self.why)
+    def finished(self) -> bool:
+        """Whether it has a result."""
+        return not self.why
 
 
 @dataclass(frozen=True)
 class Study(ExperimentFolder[ArmRun, ArmOutcome]):
     """A plan and the folder of its runs. Paths in the plan are relative to `here`."""
 
-    plan: Plan
+    plan: StudyPlan
     here: Path
     folder: Path
 
@@ -58,11 +57,6 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
     retries_failed = True
     sums_seconds = True
     outcome_class = ArmOutcome
-
-    @property
-    def report(self) -> Path:
-        """Folder of the report."""
-        return self.folder / "report"
 
     def start_of(self, run: ArmRun) -> ArmRun | None:
         """The run whose model this one starts from; None if that is the recipe's model."""
@@ -72,7 +66,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
     def recipe(self, run: ArmRun) -> Recipe:
         """The recipe of a run, with its start model."""
         start = self.start_of(run)
-        return plans.recipe_of(self.plan, self.here, run, str(self.run_folder(start)) if start else None)
+        return plans.arm_recipe(self.plan, self.here, run, str(self.run_folder(start)) if start else None)
 
     def is_asked(self, run: ArmRun) -> bool:
         """Whether the trained model answers the held-out prompts."""
@@ -85,20 +79,20 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return is_start or self.plan.arms[run.arm].keep_weights
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def read_json_if_there(path: Path) -> Any:
+    """The value in a JSON file; None if there is no file."""
+    return read_json(path) if path.exists() else None
 
 
-def open_folder(plan: Plan, here: Path, folder: Path) -> Study:
-    """Begin a study in `folder`, or go on with the one there.
+def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
+    """Begin a study in `folder`, or continue the one there.
 
     Raises:
-        UserError: the folder holds something else, or a study with other settings; names what differs.
+        UserError: the folder holds something else, or a study with other settings, and which differ.
     """
     run_folder = RunFolder(folder, "study", section="recipes", recipe_name="settings.yaml")
     run_folder.refuse_foreign()
-    old, new = run_folder.recipe(), plans.resolved(plan, here)
+    old, new = run_folder.recipe(), plans.resolved_settings(plan, here)
     if old is not None:
         refuse_other(folder, old, new)
     else:

@@ -1,4 +1,4 @@
-"""What `boresight sweep` does with its arguments."""
+"""The command `boresight sweep`."""
 
 from __future__ import annotations
 
@@ -8,53 +8,49 @@ from rich.console import Console
 
 from boresight.experiments.engine.processes import run_workers
 from boresight.experiments.engine.worker import work
-from boresight.experiments.sweep import search, storage
-from boresight.experiments.sweep.page import write_sweep_page
+from boresight.experiments.sweep.page import write_sweep_report
 from boresight.experiments.sweep.recipe import SweepRecipe
-from boresight.experiments.sweep.storage import Sweep
+from boresight.experiments.sweep.search import require_optuna
+from boresight.experiments.sweep.storage import Sweep, open_sweep
 from boresight.experiments.sweep.trials import SweepTrials
 
 WORKER = "boresight.experiments.sweep.worker"
 """Module that a worker process runs."""
 
 
-def sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console) -> Path:
-    """Begin, join or go on with a sweep, to its end; returns the path of the page.
+def run_sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console) -> Path:
+    """Start, join or continue a sweep and run it to its end; returns the path of the page.
 
-    The folder has no time in its name: the same command goes on where it stopped, and on another machine
-    that sees the folder it adds workers.
+    The default folder has no time in its name: the same command continues where it stopped, and on another
+    machine that sees the folder it adds workers.
 
     Raises:
         UserError: a wrong recipe or setting, or a folder that holds something else.
         Interrupted: a signal; what was computed is kept.
     """
-    return run(
-        SweepRecipe.load(path, overrides), folder or Path("runs") / f"sweep-{path.stem}", workers, console
-    )
+    recipe = SweepRecipe.load(path, overrides)
+    return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{path.stem}", console, workers)
 
 
-def run(recipe: SweepRecipe, folder: Path, workers: int = 1, console: Console | None = None) -> Path:
+def run_sweep_recipe(recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1) -> Path:
     """The same for a recipe in memory."""
-    console = console or Console(soft_wrap=True)
-    search.refuse_missing(recipe)
-    opened = storage.open_folder(folder, recipe)
-    describe(opened, workers, console)
-    trials = SweepTrials(opened, console)
+    require_optuna(recipe)
+    sweep = open_sweep(folder, recipe)
+    print_overview(sweep, workers, console)
+    trials = SweepTrials(sweep, console)
     if workers > 1:
         run_workers(trials, WORKER, workers, console)
     else:
         work(trials)
-    page, sentences = write_sweep_page(opened)
-    for sentence in sentences:
-        console.print(sentence, markup=False, highlight=False)
-    console.print(f"report: {page}", markup=False, highlight=False)
+    page, sentences = write_sweep_report(sweep)
+    for line in (*sentences, f"report: {page}"):
+        console.print(line, markup=False, highlight=False)
     return page
 
 
-def describe(sweep: Sweep, workers: int, console: Console) -> None:
-    """Say what will be run."""
-    recipe = sweep.recipe
-    trials = sweep.search_trials()
+def print_overview(sweep: Sweep, workers: int, console: Console) -> None:
+    """Print how many trials the sweep has and how many are done."""
+    recipe, trials = sweep.recipe, sweep.search_trials()
     done = sum(sweep.outcome(trial) is not None for trial in trials)
     tested = (1 + min(recipe.confirm.top, recipe.count)) * recipe.confirm.seeds if recipe.confirm.top else 0
     console.print(

@@ -12,7 +12,7 @@ from boresight.stats.intervals import Value, holm
 from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
 from boresight.stats.units import unit_named
 
-RESOLVED = 0.05
+SIGNIFICANT = 0.05
 """Adjusted p-value below which a difference is more than noise."""
 
 
@@ -29,7 +29,7 @@ class Confirmed:
 
     def beats(self, better: str) -> bool:
         """Whether it is better than the default beyond the noise of seeds and prompts."""
-        if self.gain is None or self.p >= RESOLVED:
+        if self.gain is None or self.p >= SIGNIFICANT:
             return False
         return (self.gain.mean.value > 0) == (better == "higher")
 
@@ -38,8 +38,8 @@ def ranking(sweep: Sweep) -> list[tuple[int, float]]:
     """Settings of which every seed finished, best first, with the mean over seeds."""
     found = []
     for number in range(sweep.recipe.count):
-        outcomes = [sweep.outcome(Trial(number, seed)) for seed in sweep.recipe.seeds]
-        values = [o.value for o in outcomes if o and o.state == "finished" and o.value is not None]
+        outcomes = list(map(sweep.outcome, sweep.trials_of(number)))
+        values = [o.value for o in outcomes if o and o.finished and o.value is not None]
         if len(values) == len(outcomes):
             found.append((number, sum(values) / len(values)))
     sign = -1 if sweep.recipe.better == "higher" else 1
@@ -58,7 +58,7 @@ def finalists(sweep: Sweep) -> list[int]:
 
 
 def confirm_trials(sweep: Sweep) -> list[Trial]:
-    """The default and the finalists on fresh seeds; nothing when there is no finalist."""
+    """The default and the finalists, seed by seed; none if there is no finalist."""
     chosen = finalists(sweep)
     settings = [None, *chosen] if chosen else []
     return [Trial(number, seed, confirms=True) for seed in confirm_seeds(sweep.recipe) for number in settings]
@@ -66,8 +66,8 @@ def confirm_trials(sweep: Sweep) -> list[Trial]:
 
 def confirmed(sweep: Sweep) -> list[Confirmed]:
     """The default, then the finalists, best first, on the seeds that all of them finished."""
-    chosen = finalists(sweep)
-    values = {number: _measured(sweep, number) for number in [None, *chosen]} if chosen else {}
+    chosen, trials = finalists(sweep), confirm_trials(sweep)
+    values = {n: _values_by_seed(sweep, [t for t in trials if t.setting == n]) for n in (None, *chosen)}
     seeds = [s for s in confirm_seeds(sweep.recipe) if all(s in found for found in values.values())]
     if not chosen or not seeds:
         return []
@@ -76,19 +76,19 @@ def confirmed(sweep: Sweep) -> list[Confirmed]:
     means = {number: over_seeds(rows[number], bounds=share) for number in rows}
     gains = {n: difference_over_seeds(rows[None], rows[n], bounds=difference) for n in chosen}
     adjusted = dict(zip(chosen, holm([gains[number].p for number in chosen]), strict=True))
-    default = Confirmed(None, sweep.words(None), means[None])
-    found = [Confirmed(n, sweep.words(n), means[n], gains[n], adjusted[n]) for n in chosen]
+    default = Confirmed(None, sweep.in_words(None), means[None])
+    found = [Confirmed(n, sweep.in_words(n), means[n], gains[n], adjusted[n]) for n in chosen]
     sign = -1 if sweep.recipe.better == "higher" else 1
     return [default, *sorted(found, key=lambda c: sign * c.mean.mean.value)]
 
 
-def verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
+def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
     """What the sweep says, in sentences; the first is the answer."""
     order = ranking(sweep)
     if not order:
         return ["No setting finished with all its seeds, so there is nothing to compare."]
     if is_default(sweep, order[0][0]):
-        lead = [f"The search found nothing better than the default itself ({sweep.words(order[0][0])})."]
+        lead = [f"The search found nothing better than the default itself ({sweep.in_words(order[0][0])})."]
     else:
         lead = []
     if not found:
@@ -100,7 +100,7 @@ def _unconfirmed(sweep: Sweep, best: int) -> str:
     why = "confirm.top is 0" if not sweep.recipe.confirm.top else "no fresh seed finished for all finalists"
     if is_default(sweep, best):
         why = "there was nothing else to confirm"
-    return f"{sweep.words(best)} came out best, unconfirmed ({why}): the best of several is partly luck."
+    return f"{sweep.in_words(best)} came out best, unconfirmed ({why}): the best of several is partly luck."
 
 
 def _sentence(one: Confirmed, sweep: Sweep) -> str:
@@ -110,17 +110,13 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     over = f"over {gain.seeds} fresh seeds and {interval.n:,} unseen prompts"
     if gain.seeds < 2:
         over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot tell seed noise"
-    size = unit.lead(interval)
     p = f"p = {one.p:.2g}"
-    if one.p < RESOLVED:
+    if one.p < SIGNIFICANT:
         does = "beats" if one.beats(sweep.recipe.better) else "is worse than"
-        if interval.value < 0:
-            flipped = interval.scaled(-1)
-            size = unit.lead(flipped)
-        return f"{one.name} {does} the default by {size} {over}, {p}: beyond seed noise."
-    sign = "+" if interval.value > 0 else "-" if interval.value < 0 else ""
+        lead = interval if interval.value > 0 else interval.scaled(-1)
+        return f"{one.name} {does} the default by {unit.lead(lead)} {over}, {p}: beyond seed noise."
     return (
-        f"{one.name} and the default cannot be told apart: {sign}{size} {over}, {p}: "
+        f"{one.name} and the default cannot be told apart: {unit.change(interval)} {over}, {p}: "
         f"not beyond seed noise; {_remedy(gain)}."
     )
 
@@ -136,13 +132,8 @@ def _remedy(gain: OverSeeds) -> str:
 
 
 def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
-    """A setting in the search: mean over its finished seeds; None where none finished."""
-    found = [
-        sweep.by_prompt(trial)
-        for seed in sweep.recipe.seeds
-        for trial in [Trial(number, seed)]
-        if (outcome := sweep.outcome(trial)) and outcome.state == "finished"
-    ]
+    """Mean of a setting in the search over its finished seeds; None if none has finished."""
+    found = list(_values_by_seed(sweep, sweep.trials_of(number)).values())
     return over_seeds(found, bounds=_bounds(sweep)[0]) if found else None
 
 
@@ -151,11 +142,6 @@ def _bounds(sweep: Sweep) -> tuple[tuple[float, float] | None, tuple[float, floa
     return (SHARE, DIFFERENCE) if sweep.recipe.unit == "share" else (None, None)
 
 
-def _measured(sweep: Sweep, number: int | None) -> dict[int, dict[str, Value]]:
-    """By fresh seed: the metric by prompt, of trials that finished."""
-    trials = [Trial(number, seed, confirms=True) for seed in confirm_seeds(sweep.recipe)]
-    return {
-        trial.seed: sweep.by_prompt(trial)
-        for trial in trials
-        if (outcome := sweep.outcome(trial)) and outcome.state == "finished"
-    }
+def _values_by_seed(sweep: Sweep, trials: Sequence[Trial]) -> dict[int, dict[str, Value]]:
+    """The metric by prompt of every trial that has finished."""
+    return {trial.seed: sweep.by_prompt(trial) for trial in trials if sweep.finished(trial)}

@@ -1,4 +1,4 @@
-"""The page of a sweep: the verdict first, then the confirmation, all settings, and what moved the metric."""
+"""The report of a sweep: the verdict, the confirmation, all settings, and how each key moved the metric."""
 
 from __future__ import annotations
 
@@ -7,26 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.core.files import write_text
-from boresight.experiments.sweep import table
-from boresight.experiments.sweep.confirm import Confirmed, confirmed, verdict
-from boresight.experiments.sweep.prune import read_curve
-from boresight.experiments.sweep.space import short, value_words
+from boresight.experiments.sweep.confirm import SIGNIFICANT, Confirmed, confirmed, sweep_verdict
+from boresight.experiments.sweep.figures import sweep_figures
+from boresight.experiments.sweep.results import SettingResult, setting_results, trials_csv
+from boresight.experiments.sweep.space import short_key, value_in_words
 from boresight.experiments.sweep.storage import Sweep
-from boresight.experiments.sweep.table import Line
-from boresight.reports.charts import Chart
-from boresight.reports.figures import Figure, Trace, base_layout, run_colour
 from boresight.reports.page import page, write_page
-from boresight.reports.tables.intervals import Cell, interval_cell
+from boresight.reports.tables.files import pipe_table
+from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text
 from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.units import unit_named
-
-BADGES = {True: "better", False: "not-resolved"}
+from boresight.stats.units import format_duration, unit_named
 
 
 @dataclass(frozen=True)
 class SettingLine:
-    """One setting as a line of the page."""
+    """One setting as a line of the report."""
 
     rank: str
     values: list[str]
@@ -39,7 +35,7 @@ class SettingLine:
 
 @dataclass(frozen=True)
 class ConfirmedLine:
-    """One confirmed setting as a line of the page."""
+    """One confirmed setting as a line of the report."""
 
     name: str
     cell: Cell
@@ -50,31 +46,42 @@ class ConfirmedLine:
     verdict: str
 
 
-def write_sweep_page(sweep: Sweep) -> tuple[Path, list[str]]:
+@dataclass(frozen=True)
+class SweepReport:
+    """Everything in the report, as text."""
+
+    sentences: list[str]
+    confirmed: list[ConfirmedLine]
+    settings: list[SettingLine]
+
+
+def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
     """Write report.html, table.md and trials.csv; returns the page's path and the sentences to print."""
-    found, tested = table.lines(sweep), confirmed(sweep)
-    said = [*verdict(sweep, tested), *_lost(found)]
+    results, tested = setting_results(sweep), confirmed(sweep)
+    report = SweepReport(
+        sentences=[*sweep_verdict(sweep, tested), *_failure_sentences(results)],
+        confirmed=_confirmed_lines(sweep, tested),
+        settings=_setting_lines(sweep, results),
+    )
     path = sweep.folder / "report.html"
-    write_page(path, render(sweep, found, tested, said))
-    write_text(sweep.folder / "table.md", table.markdown(sweep, found, tested, said))
-    write_text(sweep.folder / "trials.csv", table.comma_separated(sweep, found))
-    return path, said
+    write_page(path, render_sweep_page(sweep, report, results))
+    write_text(sweep.folder / "table.md", sweep_markdown(sweep, report))
+    write_text(sweep.folder / "trials.csv", trials_csv(sweep, results))
+    return path, report.sentences
 
 
-def render(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], said: Sequence[str]) -> str:
-    """The page as text."""
-    figures = [*against_keys(sweep, found), *curves(sweep, found)]
+def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[SettingResult]) -> str:
+    """The page as HTML."""
+    figures = sweep_figures(sweep, results)
     return page(
         "sweep.html.j2",
         title=sweep.folder.resolve().name,
-        headline=f"{len(found)} settings by {sweep.recipe.metric}",
-        said=said,
+        headline=f"{len(report.settings)} settings by {sweep.recipe.metric}",
+        report=report,
         metric=sweep.recipe.metric,
         better=sweep.recipe.better,
         seeds=len(sweep.recipe.seeds),
-        keys=[short(key) for key in sweep.recipe.keys],
-        confirmed=_confirmed(sweep, tested),
-        settings=_settings(sweep, found),
+        keys=[short_key(key) for key in sweep.recipe.keys],
         figures=figures,
         recipe=sweep.recipe.to_yaml(),
         payload={
@@ -86,121 +93,88 @@ def render(sweep: Sweep, found: Sequence[Line], tested: Sequence[Confirmed], sai
     )
 
 
-def _lost(found: Sequence[Line]) -> list[str]:
-    """A sentence for each reason that settings failed for."""
+def sweep_markdown(sweep: Sweep, report: SweepReport) -> str:
+    """The verdict, the confirmation and all settings as Markdown."""
+    metric, keys = sweep.recipe.metric, map(short_key, sweep.recipe.keys)
+    parts = ["".join(f"- {sentence}\n" for sentence in report.sentences)]
+    if report.confirmed:
+        head = ["confirmed", metric, "difference to the default", "p"]
+        rows = [
+            [line.name, str(line.cell), interval_text(line.difference), line.p] for line in report.confirmed
+        ]
+        parts.append(pipe_table(head, rows))
+    head = ["rank", *keys, f"{metric}, selection", "trials", "time", ""]
+    rows = [[s.rank, *s.values, interval_text(s.cell), s.trials, s.time, s.why] for s in report.settings]
+    return "\n".join([*parts, pipe_table(head, rows)])
+
+
+def _failure_sentences(results: Sequence[SettingResult]) -> list[str]:
+    """One sentence for each reason that settings failed for."""
     by_reason: dict[str, list[str]] = {}
-    for line in found:
-        if line.states.get("failed"):
-            by_reason.setdefault(line.why.rstrip("."), []).append(str(line.number))
+    for result in results:
+        if result.states.get("failed"):
+            by_reason.setdefault(result.why.rstrip("."), []).append(str(result.number))
     return [
         f"{'Setting' if len(numbers) == 1 else 'Settings'} {', '.join(numbers)} failed: {why}."
         for why, numbers in by_reason.items()
     ]
 
 
-def _settings(sweep: Sweep, found: Sequence[Line]) -> list[SettingLine]:
+def _setting_lines(sweep: Sweep, results: Sequence[SettingResult]) -> list[SettingLine]:
     unit = unit_named(sweep.recipe.unit)
-    drawings = _drawn({str(line.number): line.mean for line in found}, sweep)
+    drawings = _drawings(sweep, {str(result.number): result.mean for result in results})
     return [
         SettingLine(
-            rank=str(line.rank or "–"),
-            values=[value_words(value) for value in line.values],
-            cell=interval_cell(line.mean and line.mean.mean, unit, n=True),
-            drawing=drawings.get(str(line.number)),
-            trials=table.states_in_words(line),
-            time=table.time_in_words(line.seconds),
-            why=line.why,
+            rank=str(result.rank or NOTHING),
+            values=[value_in_words(value) for value in result.values],
+            cell=interval_cell(result.mean and result.mean.mean, unit, n=True),
+            drawing=drawings.get(str(result.number)),
+            trials=result.states_in_words(),
+            time=format_duration(result.seconds),
+            why=result.why,
         )
-        for line in found
+        for result in results
     ]
 
 
-def _confirmed(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]:
+def _confirmed_lines(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]:
     unit = unit_named(sweep.recipe.unit)
-    drawings = _drawn({c.name: c.mean for c in tested}, sweep)
-    lines = []
-    for c in tested:
-        badge = ""
-        if c.gain is not None:
-            badge = BADGES[c.p < 0.05] if c.beats(sweep.recipe.better) or c.p >= 0.05 else "worse"
-        mean, difference = (
-            interval_cell(c.mean.mean, unit, n=True),
-            interval_cell(c.gain and c.gain.mean, unit, signed=True),
+    drawings = _drawings(sweep, {c.name: c.mean for c in tested})
+    return [
+        ConfirmedLine(
+            name=c.name,
+            cell=interval_cell(c.mean.mean, unit, n=True),
+            drawing=drawings.get(c.name),
+            difference=interval_cell(c.gain and c.gain.mean, unit, signed=True),
+            seed_sd=unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else NOTHING,
+            p=f"{c.p:.2g}" if c.gain else "",
+            verdict=_badge(c, sweep.recipe.better),
         )
-        spread = unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else "–"
-        p = f"{c.p:.2g}" if c.gain else ""
-        lines.append(ConfirmedLine(c.name, mean, drawings.get(c.name), difference, spread, p, badge))
-    return lines
+        for c in tested
+    ]
 
 
-def _drawn(means: dict[str, OverSeeds | None], sweep: Sweep) -> dict[str, Drawing]:
-    """Each mean alone, all on one scale, so that they can be compared by eye."""
-    scale = draw_intervals(
-        {name: mean and mean.mean for name, mean in means.items()}, unit_named(sweep.recipe.unit)
-    )
+def _badge(c: Confirmed, better: str) -> str:
+    """CSS class of the verdict, which is also its text; empty for the default."""
+    if c.gain is None:
+        return ""
+    if c.p >= SIGNIFICANT:
+        return "not-resolved"
+    return "better" if c.beats(better) else "worse"
+
+
+def _drawings(sweep: Sweep, means: dict[str, OverSeeds | None]) -> dict[str, Drawing]:
+    """Each mean in a drawing of its own, all on one scale, so that they can be compared by eye."""
+    unit = unit_named(sweep.recipe.unit)
+    intervals = {name: mean.mean for name, mean in means.items() if mean}
+    scale = draw_intervals(dict(intervals), unit)
     if scale is None:
         return {}
-    said = dict(zip([mark.role for mark in scale.marks], scale.says.split("; "), strict=False))
     return {
-        mark.role: replace(scale, marks=[replace(mark, role="after")], says=said.get(mark.role, ""))
+        mark.role: replace(
+            scale,
+            marks=[replace(mark, role="after")],
+            says=f"{mark.role} {unit.estimate(intervals[mark.role])}",
+        )
         for mark in scale.marks
     }
-
-
-def against_keys(sweep: Sweep, found: Sequence[Line]) -> list[Figure]:
-    """The metric against each key that varied, a dot a setting."""
-    drawn = []
-    for index, key in enumerate(sweep.recipe.keys):
-        dots = [(line.values[index], line.mean.mean.value) for line in found if line.mean]
-        if len({str(x) for x, _ in dots}) < 2:
-            continue
-        layout = base_layout(Chart(short(key), "", "", (), is_share=sweep.recipe.unit == "share"), 1)
-        numeric = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x, _ in dots)
-        wide = (
-            numeric
-            and min(x for x, _ in dots) > 0
-            and max(x for x, _ in dots) >= 10 * min(x for x, _ in dots)
-        )
-        kind = "log" if wide else "linear" if numeric else "category"
-        layout["xaxis"] |= {
-            "type": kind,
-            "range": None,
-            "autorange": True,
-            "tickformat": None,
-            "exponentformat": "e",
-        }
-        layout["hovermode"] = "closest"
-        xs = [x if numeric else str(x) for x, _ in dots]
-        trace = {
-            "type": "scatter", "mode": "markers", "x": xs, "y": [y for _, y in dots], "name": short(key),
-            "marker": {"size": 8, "color": "var:after", "opacity": 0.8},
-        }  # fmt: skip
-        reading = f"Held-out {sweep.recipe.metric} in the search; a dot is a setting."
-        drawn.append(Figure(key, "", reading, [], [trace], layout))
-    return drawn
-
-
-def curves(sweep: Sweep, found: Sequence[Line], most: int = 6) -> list[Figure]:
-    """The held-out curves of the best settings, and of those that were pruned, by training rows."""
-    chosen = [line for line in found if line.rank or line.states.get("pruned")][:most]
-    data: list[Trace] = []
-    legend: list[dict[str, str]] = []
-    for number, line in enumerate(chosen, start=1):
-        label, colour = sweep.words(line.number), run_colour(number)
-        for trial in [t for t in sweep.search_trials() if t.setting == line.number]:
-            batch = sweep.recipe_of(trial).train.batch
-            curve = read_curve(sweep.run_folder(trial), sweep.recipe.metric, batch)
-            data.append(
-                {
-                    "type": "scatter", "mode": "lines+markers", "x": list(curve), "y": list(curve.values()),
-                    "name": label, "line": {"color": f"var:{colour}", "width": 2},
-                    "marker": {"size": 5, "color": f"var:{colour}"},
-                }
-            )  # fmt: skip
-        legend.append({"label": label, "colour": colour, "dash": "solid"})
-    if not any(trace["x"] for trace in data):
-        return []
-    last = max(max(trace["x"], default=0) for trace in data)
-    chart = Chart("Held-out curve", "", "", (), is_share=sweep.recipe.unit == "share")
-    reading = f"Held-out {sweep.recipe.metric} by training rows seen; the best settings and pruned ones."
-    return [Figure("Learning curves", "", reading, legend, data, base_layout(chart, last))]

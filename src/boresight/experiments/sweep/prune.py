@@ -9,7 +9,7 @@ from statistics import median
 from boresight.core.files import read_jsonl
 from boresight.experiments.sweep.recipe import PruneSection
 
-Curve = dict[int, float]
+HeldOutCurve = dict[int, float]
 """Training rows seen so far to the held-out value then; trials with other batch sizes stay comparable."""
 
 
@@ -17,7 +17,9 @@ class Pruned(Exception):
     """The trial is ended; the message is the sentence that says why."""
 
 
-def judge(mine: Curve, others: Sequence[Curve], rule: PruneSection, better: str) -> str | None:
+def reason_to_prune(
+    mine: HeldOutCurve, others: Sequence[HeldOutCurve], rule: PruneSection, better: str
+) -> str | None:
     """Why the trial with the curve `mine` is to end now, or None.
 
     `median` is the median stopping rule (Golovin et al. 2017, §3.2.1) on the best value so far; `halving`
@@ -45,15 +47,15 @@ def judge(mine: Curve, others: Sequence[Curve], rule: PruneSection, better: str)
     return None
 
 
-def value_at(curve: Curve, rows: int) -> float:
+def value_at(curve: HeldOutCurve, rows: int) -> float:
     """The last value at or before `rows`, or the first one after."""
     before = [at for at in curve if at <= rows]
     return curve[max(before)] if before else curve[min(curve)]
 
 
-def read_curve(run: Path, metric: str, batch: int) -> Curve:
+def read_curve(run: Path, metric: str, batch: int) -> HeldOutCurve:
     """The held-out curve of a run so far, without the start model."""
-    curve: Curve = {}
+    curve: HeldOutCurve = {}
     for line in read_jsonl(run / "metrics.jsonl"):
         value = line.get(metric)
         if line.get("split") == "eval" and line["step"] > 0 and value is not None:

@@ -19,7 +19,7 @@ from boresight.config.recipe import Recipe
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.space import Range, Setting, grid, setting_of, words
+from boresight.experiments.sweep.space import Range, SweepSetting, grid, setting_in_words, setting_of
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import LABELS
 
@@ -133,7 +133,7 @@ class SweepRecipe(BaseRecipe):
         named = [self.space] if self.space else self.settings
         return list(dict.fromkeys(key for setting in named for key in setting))
 
-    def planned(self) -> list[Setting]:
+    def planned(self) -> list[SweepSetting]:
         """The settings of a grid or a list; none where a search decides as it goes."""
         if self.search == "optuna":
             return []
@@ -148,13 +148,13 @@ class SweepRecipe(BaseRecipe):
         """The default: the swept recipe with `set` applied."""
         return self.recipe_with({})
 
-    def recipe_with(self, setting: Setting) -> Recipe:
+    def recipe_with(self, setting: SweepSetting) -> Recipe:
         """The swept recipe with `set` and then `setting` applied. Raises `UserError`."""
         assert isinstance(self.recipe, dict)
         raw = Recipe.parse(self.recipe).to_dict()
         for key, value in {**self.set, **setting}.items():
             put(raw, key, value)
-        recipe = Recipe.parse(raw, f"setting {words(setting)}" if setting else "the swept recipe")
+        recipe = Recipe.parse(raw, f"setting {setting_in_words(setting)}" if setting else "the swept recipe")
         check_rewards(recipe.reward)
         return recipe
 

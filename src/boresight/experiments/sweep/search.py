@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.experiments.sweep.recipe import SweepRecipe
-from boresight.experiments.sweep.space import Range, Setting
-from boresight.experiments.sweep.storage import Sweep, Trial
+from boresight.experiments.sweep.space import Range, SweepSetting
+from boresight.experiments.sweep.storage import Sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -23,13 +23,13 @@ NUMBER = "setting"
 """Under this name an Optuna trial knows which setting of the sweep it is."""
 
 
-def refuse_missing(recipe: SweepRecipe) -> None:
+def require_optuna(recipe: SweepRecipe) -> None:
     """Raise a `UserError` where a search needs Optuna and it is not installed."""
     if recipe.search == "optuna" and importlib.util.find_spec("optuna") is None:
         raise UserError("search: optuna is not installed; pip install 'boresight[sweep]', or use a grid.")
 
 
-def draw(sweep: Sweep, number: int) -> Setting:
+def draw_setting(sweep: Sweep, number: int) -> SweepSetting:
     """The setting with this number: the one that is kept, or what Optuna suggests now."""
     kept = sweep.setting(number)
     if kept is not None:
@@ -74,7 +74,7 @@ def _tell(study: optuna.Study, sweep: Sweep) -> None:
         if NUMBER not in trial.user_attrs:
             continue  # its worker died before the setting was kept
         number = trial.user_attrs[NUMBER]
-        outcomes = [sweep.outcome(Trial(number, seed)) for seed in sweep.recipe.seeds]
+        outcomes = [sweep.outcome(trial) for trial in sweep.trials_of(number)]
         ended = [outcome for outcome in outcomes if outcome]
         if len(ended) < len(outcomes):
             continue

@@ -13,7 +13,7 @@ from boresight.config.dotted import flat
 from boresight.config.section import Section
 from boresight.core.errors import UserError
 
-Setting = dict[str, Any]
+SweepSetting = dict[str, Any]
 """Dotted key to value, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
 
 
@@ -36,7 +36,7 @@ class Range(Section):
         return self
 
 
-def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[Setting]:
+def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepSetting]:
     """Every combination of the listed values, the last key fastest; or `trials` of them drawn with the seed.
 
     Raises:
@@ -54,19 +54,19 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[Settin
     return [points[index] for index in sorted(chosen)]
 
 
-def setting_of(tree: Mapping[str, Any]) -> Setting:
+def setting_of(tree: Mapping[str, Any]) -> SweepSetting:
     """Nested sections by dotted key. A mapping with `low` is a range, so a value, and so is an empty one."""
-    return {key: number(value) for key, value in flat(tree, is_value=_is_value).items()}
+    return {key: as_number(value) for key, value in flat(tree, is_value=_is_value).items()}
 
 
 def _is_value(mapping: Mapping[str, Any]) -> bool:
     return not mapping or "low" in mapping
 
 
-def number(value: object) -> object:
+def as_number(value: object) -> object:
     """`1e-7` is text to YAML, which wants `1.0e-7`; here it is the number that was meant."""
     if isinstance(value, list):
-        return [number(item) for item in value]
+        return [as_number(item) for item in value]
     if isinstance(value, str):
         try:
             return float(value)
@@ -75,18 +75,18 @@ def number(value: object) -> object:
     return value
 
 
-def words(setting: Setting | None) -> str:
+def setting_in_words(setting: SweepSetting | None) -> str:
     """A setting as people write it: `lr 1e-06, beta 0.1`; None is the default."""
     if setting is None:
         return "the default"
-    return ", ".join(f"{short(key)} {value_words(value)}" for key, value in setting.items())
+    return ", ".join(f"{short_key(key)} {value_in_words(value)}" for key, value in setting.items())
 
 
-def short(key: str) -> str:
+def short_key(key: str) -> str:
     """The last part of a dotted key."""
     return key.rsplit(".", 1)[-1]
 
 
-def value_words(value: object) -> str:
+def value_in_words(value: object) -> str:
     """Numbers with four digits, everything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

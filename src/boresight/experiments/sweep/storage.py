@@ -24,10 +24,10 @@ import yaml
 from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import create_text
+from boresight.core.files import create_text, read_json
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.sweep.recipe import SweepRecipe
-from boresight.experiments.sweep.space import Setting, words
+from boresight.experiments.sweep.space import SweepSetting, setting_in_words
 from boresight.runs.folder import RunFolder
 from boresight.stats.intervals import Value
 
@@ -50,7 +50,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial ended.
 
     `value` is the held-out mean, of a pruned trial where it stopped; `why` is one sentence.
@@ -63,46 +63,50 @@ class Outcome:
     attempts: int = 1
 
     @property
-    def failed(self) -> bool:
-        """Whether it has no value."""
-        return self.state == "failed"
+    def finished(self) -> bool:
+        """Whether it ran to its end and has a value."""
+        return self.state == "finished"
 
 
-class Sweep(ExperimentFolder[Trial, Outcome]):
+class Sweep(ExperimentFolder[Trial, TrialOutcome]):
     """A sweep's folder and recipe."""
 
     jobs_below = "trials"
     shared = True
     retries_failed = False
     sums_seconds = False
-    outcome_class = Outcome
+    outcome_class = TrialOutcome
 
     def __init__(self, folder: Path, recipe: SweepRecipe) -> None:
         self.folder, self.recipe = folder, recipe
         self._planned = recipe.planned()
 
-    def setting(self, number: int | None) -> Setting | None:
+    def setting(self, number: int | None) -> SweepSetting | None:
         """A setting by its number; None while a search has not drawn it. The default is the empty one."""
         if number is None:
             return {}
         if self._planned:
             return self._planned[number]
         path = self._drawn(number)
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
-    def keep_setting(self, number: int, setting: Setting) -> Setting:
+    def keep_setting(self, number: int, setting: SweepSetting) -> SweepSetting:
         """Write what a search drew; where another worker was first, theirs holds."""
         self._drawn(number).parent.mkdir(exist_ok=True)
         create_text(self._drawn(number), json.dumps(setting))
-        return json.loads(self._drawn(number).read_text(encoding="utf-8"))
+        return read_json(self._drawn(number))
 
-    def words(self, number: int | None) -> str:
+    def in_words(self, number: int | None) -> str:
         """A setting as people write it."""
-        return words(None if number is None else self.setting(number))
+        return setting_in_words(None if number is None else self.setting(number))
 
     def search_trials(self) -> list[Trial]:
         """Trials to choose by: every setting with every seed."""
-        return [Trial(n, seed) for n in range(self.recipe.count) for seed in self.recipe.seeds]
+        return [trial for number in range(self.recipe.count) for trial in self.trials_of(number)]
+
+    def trials_of(self, number: int) -> list[Trial]:
+        """Trials of one setting in the search."""
+        return [Trial(number, seed) for seed in self.recipe.seeds]
 
     def recipe_of(self, trial: Trial) -> Recipe:
         """The run of a trial: setting and seed, the same rows for all, its half of the held-out prompts."""
@@ -112,26 +116,21 @@ class Sweep(ExperimentFolder[Trial, Outcome]):
         return self.recipe.recipe_with({**(self.setting(trial.setting) or {}), **own})
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
-        """The metric after training, by held-out row or prompt; empty where it was not measured."""
-        return read_metric(self.run_folder(trial), self.recipe.metric)
+        """The metric after training, by held-out row or prompt, NaN where missing; empty if not measured."""
+        numbers = read_json(self.run_folder(trial) / "end.json")["numbers"]
+        return {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
 
     def _drawn(self, number: int) -> Path:
         return self.folder / "settings" / f"{number:02d}.json"
 
 
-def read_metric(run: Path, metric: str) -> dict[str, Value]:
-    """One held-out metric of a finished run by row; what is missing is NaN."""
-    end = json.loads((run / "end.json").read_text(encoding="utf-8"))
-    return {key: float(value) for key, value in end["numbers"].get(metric, {}).items()}
-
-
-def mean_of(values: Mapping[str, Value]) -> float | None:
+def held_out_mean(values: Mapping[str, Value]) -> float | None:
     """Mean of what is not missing; None when nothing is left."""
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     return math.fsum(known) / len(known) if known else None
 
 
-def open_folder(folder: Path, recipe: SweepRecipe) -> Sweep:
+def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
     """The sweep in `folder`, begun by this recipe or joined.
 
     Raises:

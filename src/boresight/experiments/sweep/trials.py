@@ -13,12 +13,12 @@ from boresight.data.prepare import DatasetCache
 from boresight.experiments.engine.experiment import Attempt, Experiment
 from boresight.experiments.sweep import search
 from boresight.experiments.sweep.confirm import confirm_trials
-from boresight.experiments.sweep.prune import Pruned, judge, read_curve
-from boresight.experiments.sweep.space import value_words
-from boresight.experiments.sweep.storage import Outcome, Sweep, Trial, mean_of
+from boresight.experiments.sweep.prune import Pruned, read_curve, reason_to_prune
+from boresight.experiments.sweep.space import value_in_words
+from boresight.experiments.sweep.storage import Sweep, Trial, TrialOutcome, held_out_mean
 
 
-class SweepTrials(Experiment[Trial, Outcome]):
+class SweepTrials(Experiment[Trial, TrialOutcome]):
     """How the trials of a sweep are run."""
 
     noun = "sweep"
@@ -34,37 +34,34 @@ class SweepTrials(Experiment[Trial, Outcome]):
         open_trials = any(self.sweep.outcome(trial) is None for trial in search_trials)
         return search_trials if open_trials else confirm_trials(self.sweep)
 
-    def run(self, trial: Trial, attempt: Attempt) -> Outcome:
+    def run(self, trial: Trial, attempt: Attempt) -> TrialOutcome:
         """Train by the trial's recipe; its value is the held-out mean."""
         try:
             value = self._train(trial, attempt)
         except Pruned as pruned:
             curve = read_curve(self.sweep.run_folder(trial), self.sweep.recipe.metric, 1)
-            return Outcome("pruned", curve[max(curve)], attempt.seconds, str(pruned), attempt.number)
+            return TrialOutcome("pruned", curve[max(curve)], attempt.seconds, str(pruned), attempt.number)
         if value is None:
             return self.failure(trial, attempt, f"no held-out row gave a {self.sweep.recipe.metric}")
-        return Outcome("finished", value, attempt.seconds, "", attempt.number)
+        return TrialOutcome("finished", value, attempt.seconds, "", attempt.number)
 
-    def failure(self, trial: Trial, attempt: Attempt, why: str) -> Outcome:
+    def failure(self, trial: Trial, attempt: Attempt, why: str) -> TrialOutcome:
         """A trial without a value."""
-        return Outcome("failed", None, attempt.seconds, why, attempt.number)
+        return TrialOutcome("failed", None, attempt.seconds, why, attempt.number)
 
-    def report(self, trial: Trial, outcome: Outcome) -> None:
+    def report(self, trial: Trial, outcome: TrialOutcome) -> None:
         """Print how the trial ended."""
-        value = "" if outcome.value is None else f" {self.sweep.recipe.metric} {value_words(outcome.value)}"
+        name, metric = f"{trial.name} ({self.sweep.in_words(trial.setting)})", self.sweep.recipe.metric
+        value = "" if outcome.value is None else f" {metric} {value_in_words(outcome.value)}"
         why = f": {outcome.why}" if outcome.why else ""
-        self.console.print(
-            f"{trial.name} ({self.sweep.words(trial.setting)}) {outcome.state}{value} "
-            f"in {outcome.seconds:.0f} s{why}",
-            markup=False,
-            highlight=False,
-        )
+        line = f"{name} {outcome.state}{value} in {outcome.seconds:.0f} s{why}"
+        self.console.print(line, markup=False, highlight=False)
 
     def _train(self, trial: Trial, attempt: Attempt) -> float | None:
         from boresight.runs.train import run_to_end
 
         if trial.setting is not None:
-            search.draw(self.sweep, trial.setting)
+            search.draw_setting(self.sweep, trial.setting)
         recipe, folder = self.sweep.recipe_of(trial), self.sweep.run_folder(trial)
         pruning = PruningListener(self.sweep, trial, recipe)
         run_to_end(
@@ -80,7 +77,7 @@ class SweepTrials(Experiment[Trial, Outcome]):
             raise UserError(
                 f"metric: {recipe.method_name} measures no {self.sweep.recipe.metric} on this held-out data."
             )
-        return mean_of(values)
+        return held_out_mean(values)
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,6 @@ class PruningListener:
             for other in self.sweep.search_trials()
             if other != self.trial and self.sweep.run_folder(other).exists()
         ]
-        why = mine and judge(mine, others, rule, self.sweep.recipe.better)
+        why = mine and reason_to_prune(mine, others, rule, self.sweep.recipe.better)
         if why:
             raise Pruned(why)
