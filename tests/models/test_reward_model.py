@@ -114,6 +114,10 @@ def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
         float(completion_scores(theirs, [_ending(row, text)])) for row, text in zip(rows, texts, strict=True)
     ]
     assert scored.tolist() == pytest.approx(ours, abs=1e-5)
+    again = load_reward_model(str(tmp_path / "run"), device="cpu")
+    assert completion_scores(again, rows).flatten().tolist() == pytest.approx(
+        completion_scores(theirs, rows).flatten().tolist(), abs=1e-5
+    )
 
 
 def _end(tokenizer) -> int:

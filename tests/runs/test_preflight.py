@@ -10,11 +10,13 @@ from dataclasses import asdict
 import pytest
 import yaml
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from boresight.checks.cache import key
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.models.load import load_model
 from boresight.runs import preflight as module
 from boresight.runs.preflight import before_training, finding_names, preflight
 from tests.checks import builders as b
@@ -181,6 +183,28 @@ def test_without_data_or_model_the_forecast_still_comes(monkeypatch):
     assert report.errors[0].name == "learning-rate-budget"
     assert report.forecast.budget == pytest.approx(2.1e-5, rel=0.02)
     assert "not-checked" in [f.name for f in report.findings]
+
+
+def test_a_model_that_would_not_load_is_an_error_in_the_same_words(make_recipe, tmp_path, monkeypatch):
+    """By the headers of its weights: no weight is read."""
+    folder = tmp_path / "broken"
+    tiny_model(tie_word_embeddings=False).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError) as loading:
+        load_model(str(folder))
+    monkeypatch.setattr(
+        "transformers.modeling_utils.safe_open", lambda *_, **__: pytest.fail("weights were read")
+    )
+    recipe = make_recipe(b.pairs(120), f"model.name={folder}")
+    found = preflight(recipe).errors[0]
+    assert (found.name, found.why) == ("model-not-loadable", str(loading.value))
+    with pytest.raises(UserError, match=r"^model: the weights of .* do not fit its LlamaForCausalLM"):
+        module.before_training(recipe, Console(quiet=True))
+    allowing = make_recipe(b.pairs(120), f"model.name={folder}", "model.allow_weights=[lm_head.*]")
+    assert "model-not-loadable" not in [f.name for f in preflight(allowing).findings]
 
 
 def test_names_are_those_of_the_checks():

@@ -6,7 +6,6 @@ said and left unchecked; it never stops the other checks.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from boresight.checks.data.examples import SAMPLE, Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
-from boresight.core.errors import UserError, first_line, named_first_line
+from boresight.core.errors import UserError, named_first_line
 from boresight.core.schema import Message
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
@@ -24,14 +23,20 @@ from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import RowOrReason, fit
 from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
-from boresight.models.load import load_tokenizer, locate
+from boresight.models.checkpoint.leftovers import Allowed
+from boresight.models.checkpoint.pretrained import read_generation_config, skeleton
+from boresight.models.checkpoint.skeleton import whole_skeleton
+from boresight.models.load import load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
+from boresight.models.source import Unreachable, locate
 from boresight.training.forward import kind_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 NO_LIMIT = 10**9
+CERTAIN = ("tokenizer", "model")
+"""Parts that training reads by the same functions, so that it would stop where they stop."""
 PROBE: list[Message] = [
     {"role": "user", "content": "What is a tide?"},
     {"role": "assistant", "content": "Water that moves."},
@@ -41,16 +46,21 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 @dataclass
 class Missing:
-    """Parts that could not be had, and why: a sentence each."""
+    """Parts that could not be had, and why: a sentence each.
+
+    `refused` holds those that training would refuse in the same words; of the others nothing is known.
+    """
 
     why: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `get` returns, or None with the reason kept."""
         try:
             return get(*args, **kwargs)
         except UserError as problem:
-            self.why[part] = str(problem)
+            certain = part in CERTAIN and not isinstance(problem, Unreachable)
+            (self.refused if certain else self.why)[part] = str(problem)
         except Exception as problem:  # a check that breaks must not stop a run that would work
             self.why[part] = named_first_line(problem)
         return None
@@ -109,25 +119,15 @@ def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
     """The recipe's model without weights: on torch's `meta` device, wired and with adapters as in training.
 
     Raises:
-        UserError: no such model, or adapters that fit no layer of it.
+        UserError: what training would raise: no such model, weights that it does not share with its
+            checkpoint (by the headers of its files), or adapters that fit no layer of it.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
-
-    source = locate(recipe.model.name)
-    try:
-        config = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as problem:
-        raise UserError(
-            f"model: {recipe.model.name!r} cannot be built from its config: {first_line(problem)}."
-        ) from None
-    with contextlib.suppress(OSError):  # a model without one generates by its config
-        model.generation_config = GenerationConfig.from_pretrained(
-            source.place, local_files_only=source.cached_only
-        )
-    model.tie_weights()
+    name, head = recipe.model.name, kind_of(recipe).head
+    source, allowed = locate(name), Allowed((*recipe.model.allow_weights,))
+    model = whole_skeleton(source, name, head, allowed)
+    if head == "score":  # stop tokens and the sizes for a forecast are the language model's
+        model = skeleton(source, name, "lm")
+    model.generation_config = read_generation_config(source) or model.generation_config
     ensure_chat_template(tokenizer, recipe.model.chat_template)
     wire_stop_tokens(model, tokenizer)
     return attach(model, recipe.model.lora, seed=0) if recipe.model.lora else model

@@ -23,6 +23,9 @@ class ModelSection(Section):
     """Arithmetic of the forward pass. Master weights are float32 either way."""
     chat_template: str | None = None
     """A built-in template name or a Jinja file, for tokenizers that have no chat template."""
+    allow_weights: list[str] = []
+    """Weights that may be missing from the checkpoint (they are drawn at random) or unknown to the model
+    (they are left out), by shell patterns of their names such as `vision_tower.*`; others stop the run."""
     lora: LoraConfig | None = None
     """Train low-rank adapters (`lora: {}` takes the default settings); null trains all weights."""
     device: str | None = None

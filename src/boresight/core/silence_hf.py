@@ -1,4 +1,4 @@
-"""Keep the libraries' own progress bars off the terminal where ours say enough."""
+"""Keep the libraries' own progress bars and warnings off the terminal where ours say enough."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def quiet_bars(quiet: bool = True) -> Iterator[None]:
     finally:
         if switch:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Keep transformers' warnings out of the log inside the block; the caller checks what they report."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -64,6 +64,8 @@ class GenerateSection(Section):
     """Seeds sampling."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+    allow_weights: list[str] = []
+    """Weights that may be missing or unknown to the models, by shell patterns, as `model.allow_weights`."""
 
 
 class TrustSection(Section):

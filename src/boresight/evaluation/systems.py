@@ -89,9 +89,11 @@ def generate_texts(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
 ) -> list[list[str]]:
     """`k` answers of a model to every prompt. Prints how many reached the limit of tokens."""
+    from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.sampler.generate import generate, load_chat_model
 
-    policy, tokenizer = load_chat_model(model, device=settings.device)
+    allowed = Allowed(tuple(settings.allow_weights))
+    policy, tokenizer = load_chat_model(model, device=settings.device, allowed=allowed)
     conversations = [p.prompt for p in prompts]
     samples = generate(policy, tokenizer, conversations, _params(settings), k, console=console)
     return _texts(name, samples, settings, console)

@@ -11,7 +11,7 @@ import jinja2
 import yaml
 
 from boresight.core.files import read_json
-from boresight.models.load import embedded_in
+from boresight.models.source import embedded_in
 from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
 from boresight.reports.tables.intervals import interval_text

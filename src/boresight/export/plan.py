@@ -10,7 +10,7 @@ from typing import Literal
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.models.head import OutputHead, head_of
-from boresight.models.load import embedded_in
+from boresight.models.source import embedded_in
 
 Form = Literal["merged", "adapter"]
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json, write_json
@@ -186,9 +186,13 @@ def _load_run(plan: ExportPlan) -> Policy:
 
 
 def _load_plain(plan: ExportPlan, folder: Path) -> Policy:
-    """As a user would, with nothing of ours."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    """As a user would, by transformers alone."""
+    from boresight.models.checkpoint.leftovers import Allowed, refuse
+    from boresight.models.checkpoint.pretrained import read_weights
+    from boresight.models.source import ModelSource
 
-    kind = AutoModelForSequenceClassification if plan.head == "score" else AutoModelForCausalLM
-    with quiet_bars():
-        return kind.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+    model, leftovers = read_weights(
+        ModelSource(str(folder), cached_only=True), str(folder), plan.head, "auto"
+    )
+    refuse(leftovers, str(folder), type(model).__name__, Allowed())
+    return cast("Policy", model.eval())

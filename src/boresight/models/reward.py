@@ -7,6 +7,8 @@ The model is transformers' sequence classification with one label, so what we sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -16,34 +18,63 @@ from boresight.core.errors import UserError
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, train_padding
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.adapter import put_adapter
+from boresight.models.checkpoint.leftovers import Allowed, refuse
+from boresight.models.checkpoint.pretrained import read_weights
+from boresight.models.head import head_of
 from boresight.models.kernels.to_device import to_device
+from boresight.models.load import device_called, load_source, merged
 from boresight.models.packed.logprobs import Layout, completions_per_row
 from boresight.models.packed.packing import length, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy, causal_model
+from boresight.models.source import locate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
-def load_reward_model(name: str, *, device: str | None = None, seed: int = 0) -> Policy:
-    """Load `name` with a one-label head; a causal model gets a fresh head drawn from `seed`."""
-    from transformers import AutoModelForSequenceClassification
+def load_reward_model(
+    name: str, *, device: str | None = None, seed: int = 0, allowed: Allowed | None = None
+) -> Policy:
+    """Load `name` with a one-label head, float32; a language model gets a fresh head drawn from `seed`.
 
-    from boresight.models.load import load_model, locate
+    Args:
+        allowed: weights that may be missing or left over; those found are entered into it.
 
+    Raises:
+        UserError: no such model, a classifier with several labels, an encoder, or weights that the model does
+            not share with its checkpoint and that are not allowed.
+    """
     source = locate(name)
+    allowed = allowed or Allowed()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source.place,
-            num_labels=1,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=source.cached_only,
+        model, leftovers = read_weights(source, name, "score", torch.float32)
+    allowed.patterns += source.allowed
+    refuse(leftovers, name, type(model).__name__, allowed)
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise UserError(
+            f"model: {type(model).__name__} of {name!r} has no linear layer called `score` that reads the "
+            "last token; take a decoder with one label."
         )
-    if source.adapters:  # the place is their base alone
-        adapted = causal_model(load_model(name, device="cpu"))
-        model.base_model.load_state_dict(adapted.base_model.state_dict())
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return model.to(place).eval()
+    scored = [adapter for adapter in source.adapters if head_of(adapter) == "score"]
+    worded = tuple(adapter for adapter in source.adapters if adapter not in scored)
+    if worded:
+        adapted = load_source(replace(source, adapters=worded), name, torch.float32, allowed=allowed)
+        _copy_body(adapted, model)
+    for adapter in scored:
+        model = merged(put_adapter(model, adapter, allowed), adapter)
+    whole: torch.nn.Module = model
+    return cast("Policy", whole.to(device_called(device)).eval())
+
+
+def _copy_body(source: torch.nn.Module, target: PreTrainedModel) -> None:
+    """Give `target` the weights of `source` but for the head; its vocabulary grows to the other's."""
+    model = cast("PreTrainedModel", source)
+    table = cast("torch.nn.Embedding", model.get_input_embeddings())
+    target.resize_token_embeddings(table.num_embeddings, mean_resizing=False)
+    target.base_model.load_state_dict(model.base_model.state_dict())
 
 
 def wire_pad_token(model: Policy, tokenizer: Tokenizer) -> None:

@@ -88,7 +88,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     tokenizer = make_tokenizer(recipe)
     made = make_tokens(recipe, DatasetCache().of(recipe, kind.data), tokenizer)
     rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
-    policy = load_policy(recipe, kind, tokenizer)
+    policy, _ = load_policy(recipe, kind, tokenizer)
     with arithmetic(policy, recipe.model.dtype):
         reference = store_reference(policy, rows, 4096) if kind.needs_reference else None
     console.print(

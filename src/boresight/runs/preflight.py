@@ -37,7 +37,7 @@ from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.data.prepare import DatasetCache
 from boresight.data.tokenizer import Tokenizer
-from boresight.findings.finding import Finding, checks_of, note, ranked, run_checks
+from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
 from boresight.models.policy import Policy
 from boresight.runs.forecast_table import forecast_table
@@ -49,6 +49,7 @@ EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
+NOT_LOADABLE = "model-not-loadable"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
     size = at_hand.size_of(recipe, skeleton)
     steps = steps_of(recipe, looked.rows)
-    found = list(looked.findings)
+    found = [not_loadable(missing)] if missing.refused else []
+    found += looked.findings
     if skeleton is not None and tokenizer is not None:
         found += run_checks(model, wiring(recipe, skeleton, tokenizer))
     chosen = methods.get(recipe.method_name)
@@ -135,6 +137,8 @@ def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | N
     report = preflight(recipe, datasets=datasets)
     print_findings([f for f in report.findings if f.severity != "note"], console)
     if report.errors:
+        if report.errors[0].name == NOT_LOADABLE:
+            raise UserError(report.errors[0].why)
         names = [finding.name for finding in report.errors]
         raise UserError(
             f"check: {report.errors[0].why.rstrip('.')}; fix it, or go on with "
@@ -233,7 +237,10 @@ def allowed(recipe: Recipe, finding: Finding) -> Finding:
 
 def finding_names() -> list[str]:
     """Names of everything preflight can find: the checks' own, with dashes."""
-    return [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)] + ["not-checked"]
+    return [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)] + [
+        NOT_LOADABLE,
+        "not-checked",
+    ]
 
 
 def refuse_unknown(allow: Sequence[str]) -> None:
@@ -241,6 +248,11 @@ def refuse_unknown(allow: Sequence[str]) -> None:
     for name in allow:
         if name not in finding_names():
             raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, finding_names())}.")
+
+
+def not_loadable(missing: Missing) -> Finding:
+    """The sentence with which training would stop; no setting lets it go on."""
+    return error(NOT_LOADABLE, next(iter(missing.refused.values())), "Nothing can be trained until it loads.")
 
 
 def not_checked(missing: Missing) -> Finding:

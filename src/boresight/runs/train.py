@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import DatasetCache, Prepared, prepare
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
+from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.models.load import load_tokenizer
 from boresight.models.sharding import shard
@@ -124,7 +125,7 @@ def _run(
         tokenizer = load_tokenizer(recipe.model.name)
         ensure_chat_template(tokenizer, recipe.model.chat_template)
         data = prepare(datasets.of(recipe, kind.data), tokenizer, console)
-        policy = load_policy(recipe, kind, tokenizer)
+        policy, leftovers = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
     describe_policy(recipe, policy, data, console)
     choose_activations(recipe, policy, data, console)
@@ -134,7 +135,7 @@ def _run(
     if sharded:
         shard(policy)
     collectives.path_from_first(
-        lambda: open_training_folder(folder, recipe, data, findings, checkpoint, console)
+        lambda: open_training_folder(folder, recipe, data, findings, leftovers, checkpoint, console)
     )
     with open_tracker(task, len(data.eval.rows), listeners, console) as task.tracker:
         before = read_start(folder) if checkpoint else measure_start(task, folder, prompts, console)
@@ -158,12 +159,13 @@ def open_training_folder(
     recipe: Recipe,
     data: Prepared,
     findings: Sequence[Finding],
+    leftovers: Mapping[str, Leftovers],
     checkpoint: Path | None,
     console: Console,
 ) -> None:
     """Create the run folder with what is known before training, or bring it back to the checkpoint."""
     if checkpoint is None:
-        folder.begin_run(recipe, data.facts(), findings)
+        folder.begin_run(recipe, data.facts(), findings, leftovers)
         return
     step = folder.resume_from(checkpoint, data.facts())
     console.print(f"{folder.path}: going on with the run there after step {step}.", highlight=False)

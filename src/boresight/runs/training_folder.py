@@ -2,6 +2,7 @@
 
     config.yaml        the resolved recipe; locked by the process that trains
     data.json          files, hashes and counts of training and held-out data
+    weights.json       weights missing or left over that `model.allow_weights` accepted; only where there were
     environment.json   versions, machine, commit
     start.json         answers and held-out numbers of the start model, which cannot be measured again
     end.json           held-out numbers of the trained model, by row
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from boresight.core.files import read_json, write_json
 from boresight.core.lock import FileLock
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
+from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.runs.folder import RunFolder
 from boresight.training.checkpoints.checkpoint import latest_sound, step_of
 from boresight.training.checkpoints.rewind import rewind
@@ -42,6 +45,7 @@ class TrainingFolder(RunFolder):
         super().__init__(path, noun="run", section="method")
         self.data, self.start, self.end = path / "data.json", path / "start.json", path / "end.json"
         self.evaluation, self.report = path / "evaluation.json", path / "report.html"
+        self.weights = path / "weights.json"
         self._claimed = claimed
         self._lock = FileLock(self.recipe_file, optional=True)
 
@@ -111,13 +115,20 @@ class TrainingFolder(RunFolder):
         self.refuse_other(recipe.to_dict())
         return found
 
-    def begin_run(self, recipe: Recipe, data: dict[str, Any], findings: Sequence[Finding]) -> None:
+    def begin_run(
+        self,
+        recipe: Recipe,
+        data: dict[str, Any],
+        findings: Sequence[Finding],
+        leftovers: Mapping[str, Leftovers],
+    ) -> None:
         """Create the folder with everything that is known before training.
 
         Args:
             recipe: the resolved recipe.
             data: facts for `data.json`.
             findings: those of the preflight.
+            leftovers: accepted ones of the model and its adapters, by name.
 
         Raises:
             UserError: another run has begun there in the meantime.
@@ -125,6 +136,8 @@ class TrainingFolder(RunFolder):
         self.begin(recipe.to_dict())
         self.lock()
         write_json(self.data, data)
+        if leftovers:
+            write_json(self.weights, {name: asdict(found) for name, found in leftovers.items()})
         self.write_environment()
         write_findings(self.path, findings)
 

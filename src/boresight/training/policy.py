@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from boresight.data.prepare import Prepared
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
+from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
@@ -33,18 +35,39 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def load_policy(recipe: Recipe, kind: InputKind, tokenizer: Tokenizer) -> Policy:
-    """The model to train: fp32 master weights, adapters attached, stop tokens wired."""
+def load_policy(
+    recipe: Recipe, kind: InputKind, tokenizer: Tokenizer
+) -> tuple[Policy, Mapping[str, Leftovers]]:
+    """The model to train: fp32 master weights, adapters attached, stop tokens wired.
+
+    Returns:
+        The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
+
+    Raises:
+        UserError: the model cannot be loaded, or adapters are wanted on weights drawn at random.
+    """
+    name, device = recipe.model.name, recipe.model.device
+    allowed = Allowed(tuple(recipe.model.allow_weights))
     if kind.head == "score":
-        policy = load_reward_model(recipe.model.name, device=recipe.model.device, seed=recipe.train.seed)
+        policy = load_reward_model(name, device=device, seed=recipe.train.seed, allowed=allowed)
         wire_pad_token(policy, tokenizer)
     else:
-        policy = load_model(recipe.model.name, device=recipe.model.device)
+        policy = load_model(name, device=device, allowed=allowed)
         wire_stop_tokens(policy, tokenizer)
     if recipe.model.lora is not None:
+        refuse_random_base(allowed)
         task: lora.PeftTask = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
         policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
-    return policy
+    return policy, allowed.found
+
+
+def refuse_random_base(allowed: Allowed) -> None:
+    """Raise a `UserError` where the base of adapters would be drawn at random, anew at every load."""
+    if allowed.missing:
+        raise UserError(
+            f"model.lora: {allowed.missing[0]} is missing from the checkpoint and would be drawn at random, "
+            "anew at every load of the adapters; set model.lora to null to train and save all weights."
+        )
 
 
 def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:

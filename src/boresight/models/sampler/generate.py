@@ -15,21 +15,26 @@ from boresight.core.schema import Message
 from boresight.data.chat import encode_prompt, ensure_chat_template
 from boresight.data.stop_tokens import GenerativeModel, stop_token_ids, wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.leftovers import Allowed
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.policy import Policy
 from boresight.models.sampler.params import Sample, SamplingParams
 from boresight.models.sampler.sample import sample
 
 
-def load_chat_model(name: str, *, device: str | None = None, merge: bool = True) -> tuple[Policy, Tokenizer]:
+def load_chat_model(
+    name: str, *, device: str | None = None, merge: bool = True, allowed: Allowed | None = None
+) -> tuple[Policy, Tokenizer]:
     """Model and tokenizer called `name`, which agree on the tokens that end a turn.
+
+    The arguments are those of `load_model`.
 
     Raises:
         UserError: no such model, or its chat template is missing or ends a turn with no special token.
     """
     tokenizer = load_tokenizer(name)
     ensure_chat_template(tokenizer)
-    model = load_model(name, device=device, merge=merge)
+    model = load_model(name, device=device, merge=merge, allowed=allowed)
     wire_stop_tokens(model, tokenizer)
     return model, tokenizer
 

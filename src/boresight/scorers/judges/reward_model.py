@@ -40,6 +40,8 @@ class Config(JudgeConfig):
     """Longest prompt and answer together, in tokens; a longer one is not judged, and counted."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+    allow_weights: list[str] = []
+    """Weights that may be missing or unknown to the model, by shell patterns, as `model.allow_weights`."""
 
 
 def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
@@ -48,24 +50,29 @@ def build(config: Config, completer: object = None, console: Console | None = No
     Raises:
         UserError: there is none of that name, or it has no reward head: a fresh one would judge at random.
     """
+    from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.load import load_tokenizer
     from boresight.models.reward import load_reward_model
 
     _require_reward_head(config.model)
     tokenizer = load_tokenizer(config.model)
-    model = load_reward_model(config.model, device=config.device)
+    allowed = Allowed(tuple(config.allow_weights))
+    model = load_reward_model(config.model, device=config.device, allowed=allowed)
     return RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
 
 
 def _require_reward_head(name: str) -> None:
-    from transformers import AutoConfig
-
-    from boresight.models.load import locate
+    from boresight.models.checkpoint.pretrained import classifies, read_config
+    from boresight.models.head import head_of
+    from boresight.models.source import locate
 
     source = locate(name)
-    found = AutoConfig.from_pretrained(source.place, local_files_only=source.cached_only)
-    classifies = any("SequenceClassification" in kind for kind in found.architectures or [])
-    if source.adapters or not classifies or found.num_labels != 1:
+    if source.adapters:
+        scores = head_of(source.adapters[-1]) == "score"
+    else:
+        config = read_config(source, name)
+        scores = classifies(config) and config.num_labels == 1
+    if not scores:
         raise UserError(
             f"judge.model: {name!r} is no reward model with one score; train one with `method.name: reward`, "
             "or name a sequence classification model with one label."

@@ -1,0 +1,155 @@
+"""PEFT adapters put onto a model: every tensor of theirs in its place, or a refusal that names it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from boresight.core.errors import UserError
+from boresight.core.files import read_json
+from boresight.models.checkpoint.headers import Saved, file_header, no_safetensors
+from boresight.models.checkpoint.leftovers import Allowed, Leftovers, refuse
+from boresight.models.checkpoint.pretrained import one_sentence
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel
+
+WEIGHTS = "adapter_model.safetensors"
+NAME = "default"
+"""PEFT's own name for the only adapter of a model; a segment of the names of all its parameters."""
+SHARED = ("vblora_vector_bank", "prompt_encoder")
+"""Parts of PEFT's parameter names that stand for tensors saved elsewhere in the adapter."""
+OTHER_BASE = (
+    "the adapter is incomplete or of another base: take both from one place, or accept the names with "
+    "allow_weights"
+)
+MISMATCH = re.compile(
+    r"size mismatch for (\S+): copying a param with shape (.+?) from checkpoint, .* is (.+)\."
+)
+
+
+def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftModel:
+    """Put the adapter in `folder` onto `base`, in place; its vocabulary grows to the adapter's.
+
+    A base on torch's `meta` device gets an adapter without weights, and the same refusals.
+
+    Raises:
+        UserError: no safetensors, a file that was cut short, or tensors that do not fit the base.
+    """
+    settings = _settings(folder)
+    saved = file_header(folder / WEIGHTS)
+    _grow_vocabulary(base, folder, saved)
+    with one_sentence(str(folder), "adapter"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PEFT warns of is refused below
+        adapted, leftovers = _load(base, folder, settings, saved)
+    refuse(leftovers, str(folder), type(base).__name__, allowed, OTHER_BASE)
+    return adapted
+
+
+def _settings(folder: Path) -> PeftConfig:
+    from peft import PeftConfig
+
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(no_safetensors(folder, WEIGHTS))
+    if _read(folder).get("megatron_config"):
+        raise UserError(
+            f"model: the adapter of {str(folder)!r} needs Megatron, a library that is not used here."
+        )
+    with one_sentence(str(folder), "adapter"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = PeftConfig.from_pretrained(str(folder))
+    settings.inference_mode = True
+    return cast("PeftConfig", settings)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / "adapter_config.json"
+    try:
+        return dict(read_json(file))
+    except (ValueError, TypeError):
+        raise UserError(f"model: {file} is damaged: it holds no JSON object; copy it again.") from None
+
+
+def _load(
+    base: PreTrainedModel, folder: Path, settings: PeftConfig, saved: Collection[str]
+) -> tuple[PeftModel, Leftovers]:
+    """The model with the adapter, and the tensors that they do not share.
+
+    PEFT saves a vocabulary that has grown twice, once under `modules_to_save`, and reads the other.
+    """
+    from peft import PeftModel
+    from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
+
+    make: Any = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(settings.task_type), PeftModel)
+    adapted = make(base, settings, NAME)
+    try:
+        report = adapted.load_adapter(str(folder), NAME, torch_device="cpu")
+    except KeyError as lacking:  # a module that the adapter replaces whole
+        return adapted, Leftovers(missing=_short([str(lacking.args[0])]))
+    except RuntimeError as error:
+        if mismatched := MISMATCH.findall(str(error)):
+            found = ((_short([n])[0], _shape(a), _shape(b)) for n, a, b in mismatched)
+            return adapted, Leftovers(mismatched=tuple(sorted(found)))
+        raise
+    missing = [n for n in report.missing_keys if NAME in n.split(".") and not any(s in n for s in SHARED)]
+    copies = {n.replace(".weight", ".modules_to_save.weight") for n in saved}
+    return adapted, Leftovers(_short(missing), _short(set(report.unexpected_keys) - copies))
+
+
+def _short(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tensors without what PEFT puts into all of them."""
+    return tuple(sorted(n.removeprefix("base_model.model.").replace(f".{NAME}.", ".") for n in names))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """`torch.Size([2, 3])` as a tuple."""
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def _grow_vocabulary(base: PreTrainedModel, folder: Path, saved: Mapping[str, Saved]) -> None:
+    """Enlarge the embeddings of `base` to those that the adapter replaces.
+
+    Raises:
+        UserError: the adapter enlarges one table and not the other, so some rows have no weights.
+    """
+    tables = _tables(base)
+    sizes = {name: _rows_in(saved, name) for name in tables}
+    wanted = max((size for size in sizes.values() if size), default=0)
+    if wanted <= cast("nn.Embedding", base.get_input_embeddings()).num_embeddings:
+        return
+    lacking = [name for name, size in sizes.items() if size != wanted]
+    if lacking:
+        raise UserError(
+            f"model: the adapter of {str(folder)!r} is for {wanted:,} tokens and has no weights for the new "
+            f"ones in {lacking[0]}; save it with {' and '.join(tables)} in modules_to_save."
+        )
+    base.resize_token_embeddings(wanted, mean_resizing=False)
+
+
+def _tables(base: PreTrainedModel) -> list[str]:
+    """Names of the modules with a row per token: embeddings, and the output layer where it is not tied."""
+    embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
+    tables: list[nn.Module] = [embeddings]
+    if head is not None and head.weight is not embeddings.weight:
+        tables.append(head)
+    return [name for name, module in base.named_modules() if any(module is table for table in tables)]
+
+
+def _rows_in(saved: Mapping[str, Saved], table: str) -> int | None:
+    """Rows of the copy of `table` in the adapter; None where it brings none."""
+    return next(
+        (
+            tensor.shape[0]
+            for name, tensor in saved.items()
+            if f".{table}." in f".{name}"
+            and name.endswith("weight")
+            and len(tensor.shape) == 2
+            and "lora_" not in name
+        ),
+        None,
+    )

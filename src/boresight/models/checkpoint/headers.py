@@ -1,0 +1,143 @@
+"""Names, shapes and dtypes of saved tensors, read from safetensors headers alone.
+
+A safetensors file begins with the length of its header (8 bytes, little-endian) and the header itself, JSON
+that gives every tensor's dtype, shape and place (https://huggingface.co/docs/safetensors). So a file of
+gigabytes is described by its first kilobytes, on a disk or on the hub, and one that was cut short is
+recognized by its size.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.files import read_json
+from boresight.models.source import ModelSource, Unreachable
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One saved tensor: its shape, and its dtype under the name that safetensors gives it, such as `BF16`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_headers(source: ModelSource) -> dict[str, Saved]:
+    """Every saved tensor of a model by name; nothing of the weights is read.
+
+    Raises:
+        UserError: no safetensors, a file that the index names is not there, or a file that was cut short.
+        Unreachable: the files lie on the hub, which gives no answer.
+    """
+    folder = Path(source.place)
+    if folder.is_dir():
+        return {name: saved for file in weight_files(folder) for name, saved in file_header(file).items()}
+    if source.cached_only:
+        return _of_cache(source.place)
+    return _of_hub(source.place)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold a model's weights.
+
+    Raises:
+        UserError: there is none, or not every one that the index names.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = folder / INDEX
+    if not index.is_file():
+        raise UserError(no_safetensors(folder))
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"model: {index} is damaged; download it again.") from None
+    lacking = [name for name in names if not (folder / name).is_file()]
+    if lacking:
+        raise UserError(
+            f"model: {folder} lacks {lacking[0]}, one of {len(lacking)} missing weight files that its index "
+            "names; download it again."
+        )
+    return [folder / name for name in names]
+
+
+def file_header(file: Path) -> dict[str, Saved]:
+    """The tensors of one safetensors file.
+
+    Raises:
+        UserError: the file is damaged, or shorter than its header says.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        text = stream.read(length) if length <= min(size, LONGEST_HEADER) else b""
+    try:
+        header = {name: saved for name, saved in json.loads(text).items() if name != "__metadata__"}
+        tensors = {name: Saved(tuple(saved["shape"]), str(saved["dtype"])) for name, saved in header.items()}
+        whole = 8 + length + max((int(saved["data_offsets"][1]) for saved in header.values()), default=0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise UserError(
+            f"model: {file} is damaged: its safetensors header cannot be read; download or copy it again."
+        ) from None
+    if size < whole:
+        raise UserError(
+            f"model: {file} was cut short: it has {size:,} of {whole:,} bytes; download or copy it again."
+        )
+    return tensors
+
+
+def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:
+    """One sentence for a folder without safetensors; weights in pickle files are named as the cause."""
+    pickled = next((name for name in PICKLES if (folder / name).is_file()), None)
+    if pickled is None:
+        return f"model: {folder} holds no weights: there is no {wanted}."
+    return (
+        f"model: {folder} holds its weights as a pickle file ({pickled}), which can run code when it is "
+        "read; load it with transformers where you trust it, and save it again with save_pretrained, which "
+        "writes safetensors."
+    )
+
+
+def _of_cache(name: str) -> dict[str, Saved]:
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (WEIGHTS, INDEX):
+        found = try_to_load_from_cache(name, file)
+        if isinstance(found, str):
+            return read_headers(ModelSource(str(Path(found).parent)))
+    raise Unreachable(
+        f"model: the local cache holds the config of {name!r} and not its weights; download it."
+    )
+
+
+def _of_hub(name: str) -> dict[str, Saved]:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError
+
+    try:
+        files = HfApi().get_safetensors_metadata(name).files_metadata.values()
+    except NotASafetensorsRepoError:
+        raise UserError(
+            f"model: {name!r} holds no safetensors; other formats can run code when they are read. Choose a "
+            "model that ships them."
+        ) from None
+    except Exception as error:  # the hub client's HTTP library, and so its errors, differ between versions
+        raise Unreachable(
+            f"model: the Hugging Face hub gives no answer about the weights of {name!r}."
+        ) from error
+    return {
+        tensor: Saved(tuple(info.shape), info.dtype)
+        for file in files
+        for tensor, info in file.tensors.items()
+    }

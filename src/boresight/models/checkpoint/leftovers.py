@@ -1,0 +1,137 @@
+"""Weights that a model and its checkpoint do not share, and the refusal of any that nobody has accepted.
+
+A weight that the checkpoint lacks is drawn at random by transformers, and one that the model lacks is thrown
+away, both with a warning; training then starts from another model than the one that was saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from boresight.core.errors import UserError
+
+SHOWN = 3
+"""Names of weights in a message."""
+STRAY = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "base_model.model.", "_forward_module.")
+"""What torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed put before every name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Names of weights, sorted: those the checkpoint lacks, those the model lacks, those of another shape.
+
+    `mismatched` has (name, shape in the checkpoint, shape in the model).
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.mismatched)
+
+    @classmethod
+    def of_report(cls, report: Mapping[str, Collection[Any]]) -> Leftovers:
+        """From what transformers returns under `output_loading_info=True`."""
+        mismatched = ((name, tuple(a), tuple(b)) for name, a, b in report["mismatched_keys"])
+        return cls(
+            tuple(sorted(report["missing_keys"])),
+            tuple(sorted(report["unexpected_keys"])),
+            tuple(sorted(mismatched)),
+        )
+
+    def without(self, missing: Collection[str], unexpected: Collection[str]) -> Leftovers:
+        """Less what is meant to be missing, and meant to be left over."""
+        return replace(
+            self,
+            missing=tuple(name for name in self.missing if name not in missing),
+            unexpected=tuple(name for name in self.unexpected if name not in unexpected),
+        )
+
+    def matching(self, patterns: Sequence[str]) -> Leftovers:
+        """Missing and unexpected weights whose name matches a shell pattern such as `vision_tower.*`."""
+
+        def named(names: Sequence[str]) -> tuple[str, ...]:
+            return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
+
+        return Leftovers(named(self.missing), named(self.unexpected))
+
+
+@dataclass(slots=True)
+class Allowed:
+    """Shell patterns of weights that may be missing or left over, and which were, by model or adapter."""
+
+    patterns: tuple[str, ...] = ()
+    found: dict[str, Leftovers] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """Accepted weights that were drawn at random."""
+        return [name for leftovers in self.found.values() for name in leftovers.missing]
+
+
+def refuse(leftovers: Leftovers, name: str, kind: str, allowed: Allowed, remedy: str | None = None) -> None:
+    """Refuse the leftovers that `allowed` does not accept; the others are entered into it.
+
+    Args:
+        name: what the user called the model or adapter.
+        kind: class of the model that the weights are for.
+        remedy: what to do; None words it by the names.
+
+    Raises:
+        UserError: weights are missing, left over or of another shape; the last are never accepted.
+    """
+    accepted = leftovers.matching(allowed.patterns)
+    rest = leftovers.without(accepted.missing, accepted.unexpected)
+    if rest:
+        remedy = remedy or _remedy(rest, kind)
+        raise UserError(f"model: the weights of {name!r} do not fit its {kind}: {_counts(rest)}; {remedy}.")
+    if accepted:
+        allowed.found[name] = accepted
+
+
+def _counts(rest: Leftovers) -> str:
+    shapes = [f"{n} {_shape(saved)} for {_shape(own)}" for n, saved, own in rest.mismatched]
+    parts = [
+        _part(rest.missing, "missing from the checkpoint"),
+        _part(rest.unexpected, "unknown to the model"),
+        _part(shapes, "of another shape"),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _part(names: Sequence[str], what: str) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(names[:SHOWN])
+    more = ", …" if len(names) > SHOWN else ""
+    return f"{len(names):,} {'is' if len(names) == 1 else 'are'} {what} ({listed}{more})"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _remedy(rest: Leftovers, kind: str) -> str:
+    """The cause where it can be recognized, and what to do."""
+    prefix = next(
+        (p for p in STRAY if rest.unexpected and all(n.startswith(p) for n in rest.unexpected)), None
+    )
+    if prefix:
+        return f"every name starts with {prefix!r}, from a wrapped model: save the model inside the wrapper"
+    if any(0 in saved for _, saved, _ in rest.mismatched):
+        return (
+            "tensors of size 0 come from a save under DeepSpeed ZeRO-3 in one process: put the weights "
+            "together with its zero_to_fp32.py and save again"
+        )
+    if rest.mismatched:
+        return "the config and the weights are of different models: take both from one place"
+    if any(n.startswith(("score.", "classifier.")) for n in rest.unexpected) and "CausalLM" in kind:
+        return (
+            "this is a reward model or another classifier: give a language model, or accept the names with "
+            "allow_weights"
+        )
+    return "take a complete checkpoint of this architecture, or accept the names with allow_weights"

@@ -1,0 +1,244 @@
+"""transformers' `from_pretrained` and `from_config`, called in this file and nowhere else.
+
+Every call keeps two rules: code that comes with a model is never run, and weights are read from safetensors
+alone. What transformers raises becomes one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from boresight.core.errors import UserError, first_line
+from boresight.core.silence_hf import quiet_bars, quiet_warnings
+from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
+from boresight.models.checkpoint.leftovers import Leftovers
+from boresight.models.head import OutputHead
+from boresight.models.source import ModelSource
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
+"""Quantization methods that transformers undoes while it loads, with its class of settings for each."""
+DTYPE_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "U8": "uint8",
+}
+"""Dtypes that hold weights, by the names that safetensors gives them."""
+
+
+def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder or of a hub id. Raises `UserError`."""
+    from transformers import AutoTokenizer
+
+    with one_sentence(name, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, local_files_only=cached_only, trust_remote_code=False
+        )
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
+    """The config of a model.
+
+    Raises:
+        UserError: no config, an architecture that transformers does not have, quantized weights.
+    """
+    from transformers import AutoConfig
+
+    with one_sentence(name, "config"), quiet_warnings():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.place, local_files_only=source.cached_only, trust_remote_code=False
+        )
+    method = _quantization(config)
+    if method is not None and method not in DEQUANTIZED:
+        raise UserError(
+            f"model: {name!r} is quantized ({method}), and quantized weights cannot be trained; take the "
+            "model that it was made from."
+        )
+    return config
+
+
+def read_generation_config(source: ModelSource) -> GenerationConfig | None:
+    """What stops and steers generation; None for a model that leaves it to its config."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(source.place, local_files_only=source.cached_only)
+    except OSError:
+        return None
+
+
+def read_weights(
+    source: ModelSource,
+    name: str,
+    head: OutputHead,
+    dtype: torch.dtype | Literal["auto"],
+    attention: str | None = None,
+) -> tuple[PreTrainedModel, Leftovers]:
+    """A model, and the weights that it does not share with its checkpoint.
+
+    Args:
+        attention: name of an attention implementation of transformers; None is `sdpa` where the model offers
+            it, else `eager`.
+
+    Raises:
+        UserError: the files cannot be read, or are of another kind of model.
+    """
+    config = _with_head(read_config(source, name), name, head)
+    if Path(source.place).is_dir():
+        for file in weight_files(Path(source.place)):
+            file_header(file)  # a file that was cut short is named
+    with (
+        one_sentence(name, "model"),
+        quiet_bars(source.cached_only),
+        quiet_warnings(),
+    ):  # a download has its bar
+        read: Any = _auto(head).from_pretrained(
+            source.place,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            quantization_config=_dequantize(config),
+            use_safetensors=True,
+            local_files_only=source.cached_only,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    model, report = read
+    here = replace(source, cached_only=True)  # by now
+    return model, _unmeant(Leftovers.of_report(report), here, name, head, model)
+
+
+def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[PreTrainedModel, Leftovers]:
+    """The same without weights, on torch's `meta` device: names and shapes come from the files' headers.
+
+    transformers loads it as it would load the weights, so names that it translates are translated here too.
+
+    Raises:
+        UserError: as `read_weights`.
+        Unreachable: the headers lie on a hub that gives no answer.
+    """
+    import torch
+
+    empty = skeleton(source, name, head)
+    tensors = {
+        tensor: torch.empty(saved.shape, dtype=_dtype(saved), device="meta")
+        for tensor, saved in read_headers(source).items()
+    }
+    with one_sentence(name, "model"), quiet_bars(), quiet_warnings():
+        read: Any = type(empty).from_pretrained(
+            None,
+            config=empty.config,
+            state_dict=tensors,
+            device_map="meta",
+            dtype=torch.float32,
+            attn_implementation=None,
+            quantization_config=_dequantize(empty.config),
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    model, report = read
+    return model, _unmeant(Leftovers.of_report(report), source, name, head, model)
+
+
+def skeleton(source: ModelSource, name: str, head: OutputHead) -> PreTrainedModel:
+    """A model on torch's `meta` device, from its config alone. Raises `UserError`."""
+    import torch
+
+    config = _with_head(read_config(source, name), name, head)
+    with one_sentence(name, "model"), quiet_warnings(), torch.device("meta"):
+        model = _auto(head).from_config(
+            config, dtype=torch.float32, attn_implementation=None, trust_remote_code=False
+        )
+    return cast("PreTrainedModel", model)
+
+
+def _dtype(saved: Saved) -> torch.dtype:
+    """The dtype of a saved tensor; of those that hold no weights, any: only the shape is compared."""
+    import torch
+
+    return cast("torch.dtype", getattr(torch, DTYPE_NAMES.get(saved.dtype, "float32")))
+
+
+@contextmanager
+def one_sentence(name: str, what: str) -> Iterator[None]:
+    """Turn whatever the libraries raise inside the block into one sentence: they raise nearly anything."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_sentence(name, what, error)) from error
+
+
+def _sentence(name: str, what: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"model: the {what} of {name!r} needs Python code that comes with it, which is never run; take a "
+            "model whose architecture transformers has itself."
+        )
+    return f"model: the {what} of {name!r} cannot be loaded: {first_line(error)}."
+
+
+def _auto(head: OutputHead) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    return AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
+
+
+def _with_head(config: PreTrainedConfig, name: str, head: OutputHead) -> PreTrainedConfig:
+    """The config with one label where a score is wanted."""
+    if head == "lm":
+        return config
+    if classifies(config) and config.num_labels != 1:
+        raise UserError(
+            f"model: {name!r} is a classifier with {config.num_labels} labels; a reward model has one."
+        )
+    config.num_labels = 1
+    return config
+
+
+def classifies(config: PreTrainedConfig) -> bool:
+    """Whether the saved model ends in scores and not in tokens."""
+    return any("ForSequenceClassification" in kind for kind in config.architectures or [])
+
+
+def _unmeant(
+    leftovers: Leftovers, source: ModelSource, name: str, head: OutputHead, model: PreTrainedModel
+) -> Leftovers:
+    """Less what cannot be otherwise: a language model gets a fresh score head and loses its own."""
+    if head == "lm" or classifies(model.config):
+        return leftovers
+    fresh = {key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")}
+    of_language_model = read_skeleton(source, name, "lm")[1]
+    return leftovers.without(fresh, set(leftovers.unexpected) - set(of_language_model.unexpected))
+
+
+def _quantization(config: PreTrainedConfig) -> str | None:
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(getattr(method, "value", method) or "by an unnamed method")
+
+
+def _dequantize(config: PreTrainedConfig) -> Any:
+    """transformers' settings for undoing the quantization while it loads; None for plain weights."""
+    import transformers
+
+    method = _quantization(config)
+    return None if method is None else getattr(transformers, DEQUANTIZED[method])(dequantize=True)

@@ -1,0 +1,34 @@
+"""A model as it would be loaded, without its weights: what can be refused is refused by the headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from boresight.models.checkpoint.adapter import put_adapter
+from boresight.models.checkpoint.leftovers import Allowed, refuse
+from boresight.models.checkpoint.pretrained import read_skeleton
+from boresight.models.head import OutputHead, head_of
+from boresight.models.source import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def whole_skeleton(source: ModelSource, name: str, head: OutputHead, allowed: Allowed) -> PreTrainedModel:
+    """The model of `source` on torch's `meta` device, with the vocabulary that its adapters give it.
+
+    Raises:
+        UserError: what `load_model` or `load_reward_model` would raise for its files.
+        Unreachable: the headers lie on a hub that gives no answer.
+    """
+    worded = tuple(adapter for adapter in source.adapters if head_of(adapter) == "lm")
+    if head == "score" and worded:
+        whole_skeleton(replace(source, adapters=worded), name, "lm", allowed)
+    model, leftovers = read_skeleton(source, name, head)
+    allowed.patterns += source.allowed
+    refuse(leftovers, name, type(model).__name__, allowed)
+    for adapter in source.adapters:
+        if head == "lm" or adapter not in worded:
+            model = put_adapter(model, adapter, allowed).unload()
+    return model.requires_grad_(True)

@@ -1,0 +1,154 @@
+"""Find the files of a model by name: `starter`, a local folder, or a Hugging Face hub id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.files import read_json
+
+EMBEDDED = ("starter", "countdown-tiny")
+"""Models that need no network; each lives in a cache folder whose name begins with its own."""
+HUB_TIMEOUT = 5.0
+"""Seconds until the hub counts as unreachable."""
+
+
+class Unreachable(UserError):
+    """The hub gives no answer, so whether the model would load is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model's files come from.
+
+    `place` is a folder or a hub id. `cached_only` says that the hub cannot be asked, so its local
+    cache must do. `adapters` are the folders of the PEFT adapters on top of it, in order: a run that
+    started from another run's adapter has two. `allowed` are the patterns of weights that the runs of
+    those adapters accepted as missing or left over.
+    """
+
+    place: str
+    cached_only: bool = False
+    adapters: tuple[Path, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+def locate(name: str) -> ModelSource:
+    """Find what `name` stands for, without loading it.
+
+    A folder may be a model, a PEFT adapter, or a run folder that holds either in `model/`. A hub id
+    is looked up once with a short time limit; when the hub cannot be reached, its local cache serves.
+
+    Raises:
+        UserError: nothing of that name; the message says where it was looked for.
+    """
+    if name in EMBEDDED:
+        return ModelSource(str(_embedded(name)), cached_only=True)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _locate_folder(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model: there is no folder {name!r}; give `starter`, a folder or a hub id.")
+    return ModelSource(name, cached_only=not _hub_has(name))
+
+
+def tokenizer_place(name: str) -> tuple[str, bool]:
+    """Folder or hub id of a tokenizer, and whether only the local cache is asked.
+
+    A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
+    """
+    for folder in (Path(name).expanduser(), Path(name).expanduser() / "model"):
+        if name not in EMBEDDED and (folder / "tokenizer.json").is_file():
+            return str(folder), True
+    source = locate(name)
+    return source.place, source.cached_only
+
+
+def _locate_folder(folder: Path) -> ModelSource:
+    for candidate in (folder, folder / "model"):
+        if (candidate / "adapter_config.json").is_file():
+            base = locate(_base_of(candidate))
+            allowed = (*base.allowed, *_allowed_in(candidate.parent))
+            return ModelSource(base.place, base.cached_only, (*base.adapters, candidate), allowed)
+        if (candidate / "config.json").is_file():
+            return ModelSource(str(candidate), cached_only=True)
+    raise UserError(f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json.")
+
+
+def _base_of(adapter: Path) -> str:
+    """The base model that an adapter names.
+
+    An embedded model's cache folder differs between machines, so it is known by the folder's name.
+    """
+    try:
+        base = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError):
+        base = None
+    if not base:
+        raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
+    return str(base) if Path(base).is_dir() else embedded_in(base) or str(base)
+
+
+def _allowed_in(run: Path) -> tuple[str, ...]:
+    """`model.allow_weights` of the run that made an adapter; none where the folder is no run."""
+    import yaml
+
+    file = run / "config.yaml"
+    if not file.is_file():
+        return ()
+    try:
+        return tuple(yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["allow_weights"])
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
+        return ()
+
+
+def embedded_in(base: str) -> str | None:
+    """Which embedded model has a cache folder of that name, on this machine or another."""
+    return next((name for name in EMBEDDED if Path(base).name.startswith(f"{name}-")), None)
+
+
+def _embedded(name: str) -> Path:
+    from boresight.models.embedded import countdown_tiny, starter
+
+    return {"starter": starter.starter_path, "countdown-tiny": countdown_tiny.path}[name]()
+
+
+def _hub_has(name: str) -> bool:
+    """True: the hub has `name`. False: the hub cannot be asked, but the local cache has it.
+
+    transformers itself retries an unreachable hub for most of a minute per file; one request with a
+    time limit answers the same question.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            HfApi().model_info(name, timeout=HUB_TIMEOUT)
+            return True
+        reason = "HF_HUB_OFFLINE is set"
+    except GatedRepoError as error:
+        raise UserError(
+            f"model: {name!r} asks for access on its hub page; request it there, then run `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"model: {name!r} is neither `starter` nor a folder nor a model on the Hugging Face hub "
+            "(a private one needs `hf auth login`)."
+        ) from error
+    except OfflineModeIsEnabled:
+        reason = "HF_HUB_OFFLINE is set"
+    except Exception:  # the hub client's HTTP library, and so its errors, differ between versions
+        reason = "the Hugging Face hub cannot be reached"
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return False
+    raise Unreachable(
+        f"model: {name!r} is neither `starter` nor a folder, {reason}, and its cache has no such model; "
+        "use `starter`, a folder, or download it first."
+    )
