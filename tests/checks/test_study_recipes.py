@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from boresight.config.recipe import Recipe
-from boresight.core.errors import UserError
+from boresight.models.source import Unreachable
 from boresight.runs.preflight import preflight
 
 STUDY = Path(__file__).parents[2] / "recipes" / "study"
@@ -44,7 +44,7 @@ def offline(monkeypatch):
 
 
 def _unreachable(recipe):
-    raise UserError(f"model: {recipe.model.name!r}: the Hugging Face hub cannot be reached.")
+    raise Unreachable(f"model: {recipe.model.name!r}: the Hugging Face hub cannot be reached.")
 
 
 def checked(name, *overrides):

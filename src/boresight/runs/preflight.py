@@ -252,7 +252,11 @@ def refuse_unknown(allow: Sequence[str]) -> None:
 
 def not_loadable(missing: Missing) -> Finding:
     """The sentence with which training would stop; no setting lets it go on."""
-    return error(NOT_LOADABLE, next(iter(missing.refused.values())), "Nothing can be trained until it loads.")
+    return error(
+        "model-not-loadable",
+        next(iter(missing.refused.values())),
+        "Nothing can be trained until it loads.",
+    )
 
 
 def not_checked(missing: Missing) -> Finding:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from boresight.checks import inputs
-from boresight.core.errors import UserError
 from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.models.source import Unreachable
 from boresight.runs.preflight import preflight
 
 FOLDER = Path(__file__).parents[3] / "recipes" / "sweeps"
@@ -18,7 +18,7 @@ def offline(monkeypatch):
     """Neither the model nor the data are looked for."""
 
     def unreachable(recipe):
-        raise UserError("model: the hub cannot be reached.")
+        raise Unreachable("model: the hub cannot be reached.")
 
     monkeypatch.setattr(inputs, "make_tokenizer", unreachable)
 
