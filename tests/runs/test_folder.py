@@ -5,6 +5,7 @@ import os
 import pytest
 import yaml
 
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.runs.folder import RunFolder
 from boresight.runs.training_folder import TrainingFolder
@@ -92,3 +93,16 @@ def test_a_folder_under_another_process_is_not_cleared(tmp_path):
         assert (tmp_path / "run").exists()
         first.clear()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_older_version_had_the_defaults_of_newer_settings(tmp_path):
+    """`model.allow_weights` is newer than the run; resumed without it, nothing differs."""
+    raw = {"method": {"name": "sft"}, "data": {"train": "rows.jsonl"}, "optim": {"lr": 1e-3}}
+    recipe = Recipe.parse(raw)
+    old = recipe.to_dict()
+    del old["model"]["allow_weights"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    TrainingFolder(tmp_path).refuse_other(recipe.to_dict())
+    allowing = Recipe.parse(raw | {"model": {"allow_weights": ["vision.*"]}})
+    with pytest.raises(UserError, match=r"the recipe differs in model\.allow_weights"):
+        TrainingFolder(tmp_path).refuse_other(allowing.to_dict())

@@ -55,6 +55,14 @@ class TrainingFolder(RunFolder):
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def recipe(self) -> dict[str, Any] | None:
+        """The resolved recipe in the folder, with the defaults of settings that the run's version had not."""
+        found = super().recipe()
+        try:
+            return Recipe.parse(found).to_dict() if found else found
+        except UserError:  # of a version that had other settings, or torn: compared as it is
+            return found
+
     def lock(self) -> None:
         """Lock the recipe in the folder; again does nothing.
 
