@@ -100,7 +100,7 @@ def test_empty_system_message_stays():
         ("text", "is str, not a list of messages"),
         ([], "is empty"),
         (["text"], "turn 1 is str, not a message"),
-        ([u("q"), {"role": "tool", "content": "42"}], "turn 2 has the role 'tool'"),
+        ([u("q"), {"role": "narrator", "content": "42"}], "turn 2 has the role 'narrator'"),
         ([u("q"), {"role": ["user"], "content": "42"}], "turn 2 has the role"),
         ([u("q"), a("  \n")], r"turn 2 \(assistant\) is empty"),
         ([u("q"), {"role": "assistant", "content": None}], r"turn 2 \(assistant\) is missing"),

@@ -8,14 +8,33 @@ demonstrations), so a file in canonical form is one that other tools read too.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Message(TypedDict):
-    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
+    """One turn of a conversation; `role` is `system`, `user`, `assistant` or `tool`.
+
+    The other keys go to the chat template as they are; an assistant's turn with calls may have no words.
+    `tools` and `chat_template_kwargs` stand in the first turn and are for the whole conversation.
+    """
 
     role: str
     content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    function_call: NotRequired[dict[str, Any]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    reasoning_content: NotRequired[str]
+    reasoning: NotRequired[str]
+    thinking: NotRequired[str]
+    tools: NotRequired[list[dict[str, Any]]]
+    chat_template_kwargs: NotRequired[dict[str, Any]]
+
+
+def turn_key(message: Message) -> tuple[object, ...]:
+    """What tells two turns apart: role and words, and the other keys where there are any."""
+    rest = sorted((k, repr(v)) for k, v in message.items() if k not in ("role", "content"))
+    return (message["role"], message["content"], *rest)
 
 
 @dataclass(frozen=True, slots=True)

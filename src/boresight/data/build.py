@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.columns import Record, extras, first, label_column, optional_text, scores, verdict
 from boresight.data.reading import names
+from boresight.data.reading.message_keys import MEDIA, OF_CONVERSATION, of_conversation
 from boresight.data.reading.turns import BadField, check_completion, check_prompt
 
 
@@ -36,7 +39,7 @@ def preference(
             begin and end with the assistant.
     """
     prompt, chosen, rejected = turns
-    prompt, also = _with_system(record, prompt, also)
+    prompt, also = _opened(record, prompt, also)
     check_completion(chosen, columns[-2])
     check_completion(rejected, columns[-1])
     check_prompt(prompt, columns[0])
@@ -60,7 +63,7 @@ def demonstration(
     label = label_column(record)
     if label is not None and verdict(record[label]) is not None:
         raise BadField(label, "says whether the answer is good; read such rows with data.layout=unpaired")
-    messages, also = _with_system(record, messages, also)
+    messages, also = _opened(record, messages, also)
     check_completion(messages[-1:], columns[-1])
     first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
     check_prompt(messages[:first], columns[0])
@@ -79,9 +82,30 @@ def prompt(
     Raises:
         BadField: it does not end with the user.
     """
-    messages, also = _with_system(record, messages, also)
+    messages, also = _opened(record, messages, also)
     check_prompt(messages, columns[0])
     return Prompt(messages, id, extras(record, columns + also))
+
+
+def _opened(
+    record: Record, messages: list[Message], also: tuple[str, ...]
+) -> tuple[list[Message], tuple[str, ...]]:
+    """The messages with what other columns say of the whole conversation, and `also` with these columns.
+
+    Raises:
+        BadField: the messages begin with another system prompt, a column of images, or unreadable tools.
+    """
+    media = next((c for c in MEDIA if isinstance(record.get(c), list | dict | bytes) and record[c]), None)
+    if media:
+        raise BadField(media, "is not text; only text can be aligned here")
+    messages, also = _with_system(record, messages, also)
+    try:
+        options = of_conversation(record)
+    except ValueError as error:
+        raise BadField("record", str(error)) from None
+    if options and messages:
+        messages = [cast("Message", {**messages[0], **options}), *messages[1:]]
+    return messages, (*also, *OF_CONVERSATION)
 
 
 def _with_system(

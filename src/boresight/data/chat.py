@@ -15,15 +15,16 @@ stops before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from boresight.core.errors import UserError, first_line
 from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.data.reading.message_keys import CALLS, OF_CONVERSATION, THOUGHTS
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 from boresight.data.tokenizer import Tokenizer
@@ -106,6 +107,7 @@ def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> Re
     """
     before, answers = _split(example)
     prompt = _template(tokenizer, before, example.id, ask=True)
+    _refuse_unwritten(tokenizer, before, range(len(before)), prompt, example.id, ask=True)
     continuations = tuple(_continuation(tokenizer, before, a, prompt, end, example.id) for a in answers)
     return Rendered(example.id, prompt, continuations)
 
@@ -150,6 +152,8 @@ def _continuation(
     if not after or after[0]["role"] != "assistant":
         raise UserError(f"row {id!r}: an assistant's turn must follow the prompt.")
     whole = _template(tokenizer, [*before, *after], id)
+    new = range(len(before), len(before) + len(after))
+    _refuse_unwritten(tokenizer, [*before, *after], new, whole, id)
     spans: list[tuple[int, int]] = []
     for i, message in enumerate(after):
         if message["role"] != "assistant":
@@ -217,13 +221,41 @@ def _shared_token(id: str) -> UserError:
     )
 
 
+def _refuse_unwritten(
+    tokenizer: Tokenizer, messages: list[Message], turns: Iterable[int], text: str, id: str, ask: bool = False
+) -> None:
+    """Refuse content of `turns` that the template leaves out: rendered without it, the text is the same.
+
+    Thoughts count in the turns that are scored alone: templates drop them from the history on purpose.
+    """
+    for n in turns:
+        scored = not ask and messages[n]["role"] == "assistant"
+        for key in ("tools", *CALLS, *(THOUGHTS if scored else ())):
+            if key not in messages[n]:
+                continue
+            less = cast("Message", {k: v for k, v in messages[n].items() if k != key})
+            try:
+                same = _template(tokenizer, [*messages[:n], less, *messages[n + 1 :]], id, ask) == text
+            except UserError:
+                continue  # it cannot do without
+            if same:
+                raise UserError(
+                    f"row {id!r}: the chat template writes nothing of `{key}` in turn {n + 1}, so it would "
+                    "be lost; set model.chat_template to one that writes it, or take the key out of the data."
+                )
+
+
 def _template(tokenizer: Tokenizer, messages: Sequence[Message], id: str, ask: bool = False) -> str:
     """The template's text; `ask` appends the generation prompt."""
     from jinja2 import TemplateError
 
+    options = dict(messages[0].get("chat_template_kwargs", {})) if messages else {}
+    if messages and "tools" in messages[0]:
+        options["tools"] = messages[0]["tools"]
+    turns = [cast("Message", {k: v for k, v in m.items() if k not in OF_CONVERSATION}) for m in messages]
     try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
-    except (TemplateError, ValueError) as error:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **options)
+    except (TemplateError, ValueError, TypeError) as error:
         raise UserError(
             f"row {id!r}: the chat template refuses these messages: {first_line(error)}."
         ) from error

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
+from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of, turn_key
 from boresight.data.reading.load import BadRow, Loaded, collect, plural
 from boresight.stats.quantiles import nearest_rank
 
@@ -70,7 +70,7 @@ def _of_all(examples: Sequence[Example]) -> list[Count]:
     def count(label: str, holds: Callable[[Example], bool], why: str) -> Count:
         return Count(label, sum(map(holds, examples)), total, why)
 
-    prompts = (tuple((m["role"], m["content"]) for m in prompt_of(example)) for example in examples)
+    prompts = (tuple(turn_key(m) for m in prompt_of(example)) for example in examples)
     return [
         count("multi-turn", _is_multi_turn, "an answer stands before the last user turn"),
         count("with a system prompt", _has_system, "some chat templates refuse the system role"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from boresight.core.schema import Message
 
@@ -51,6 +51,7 @@ class Tokenizer(Protocol):
         *,
         tokenize: Literal[False],
         add_generation_prompt: bool = False,
+        **options: Any,
     ) -> str: ...
 
     def decode(

@@ -10,7 +10,8 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file
-from boresight.core.schema import Demonstration, Example, Preference, Prompt
+from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.data.reading.message_keys import WORDS
 
 
 def write_examples(examples: Sequence[Example], path: str | Path) -> None:
@@ -68,6 +69,10 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
+    if other := next((key for e in examples for m in _turns(e) for key in m if key not in WORDS), None):
+        raise UserError(
+            f"{path}: Parquet keeps role and words only, and a message has `{other}`; name it .jsonl."
+        )
     message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     turns, text, number = pyarrow.list_(message), pyarrow.string(), pyarrow.float64()
     columns = {
@@ -84,6 +89,16 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     schema = pyarrow.schema({"id": text, **columns, "meta_json": text})
     table = pyarrow.Table.from_pylist([_flat(to_record(example)) for example in examples], schema)
     pyarrow.parquet.write_table(table, path)
+
+
+def _turns(example: Example) -> list[Message]:
+    match example:
+        case Preference(prompt, chosen, rejected):
+            return [*prompt, *chosen, *rejected]
+        case Demonstration(messages):
+            return messages
+        case Prompt(prompt):
+            return prompt
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

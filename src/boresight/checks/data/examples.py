@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
+from boresight.data.reading.message_keys import CALLS, THOUGHTS
 
 SAMPLE = 1000
 FEWEST = 30
@@ -42,8 +43,12 @@ class Examples:
 
 
 def said(turns: Iterable[Message]) -> str:
-    """The words of some turns."""
-    return "\n".join(message["content"] for message in turns)
+    """The words of some turns, and their calls and thoughts."""
+    return "\n".join(part for message in turns for part in (message["content"], *_beside(message)))
+
+
+def _beside(message: Message) -> list[str]:
+    return [str(message[key]) for key in (*CALLS, *THOUGHTS) if key in message]  # type: ignore[literal-required]
 
 
 def turns_of(example: Example) -> Iterator[Message]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from boresight.checks.data import text
-from boresight.checks.data.examples import FEWEST, Examples, turns_of
+from boresight.checks.data.examples import FEWEST, Examples, said, turns_of
 from boresight.core.schema import Message
 from boresight.findings.finding import Finding, error, graded, percent
 
@@ -27,7 +27,7 @@ def scores_not_finite(data: Examples) -> Finding | None:
 
 def empty_turns(data: Examples) -> Finding | None:
     """A message without words."""
-    ids = [e.id for e in data.train if any(not m["content"].strip() for m in turns_of(e))]
+    ids = [e.id for e in data.train if any(not said([m]).strip() for m in turns_of(e))]
     if not ids:
         return None
     share = len(ids) / len(data.train)

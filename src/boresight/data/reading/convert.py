@@ -24,14 +24,17 @@ def _prompt_of_pair(pair: Preference) -> Prompt:
 
 
 def _prompt_of_demonstration(example: Demonstration) -> Prompt:
-    """Everything up to the last turn of the user; the last answer is the gold one, unless the row has one."""
+    """Everything up to the last turn that is not the model's.
+
+    The last answer is the gold one, unless the row has one.
+    """
     meta = {names.GOLD: example.messages[-1]["content"], **example.meta}
     return replace(_prompt_of_judged(example), meta=meta)
 
 
 def _prompt_of_judged(example: Demonstration) -> Prompt:
     """The same of an answer that may be a bad one."""
-    last = max(n for n, message in enumerate(example.messages) if message["role"] == "user")
+    last = max(n for n, message in enumerate(example.messages) if message["role"] in ("user", "tool"))
     return Prompt(example.messages[: last + 1], example.id, example.meta)
 
 

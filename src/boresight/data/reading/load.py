@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -14,7 +15,7 @@ from boresight.core.schema import Example, Preference
 from boresight.data import layouts
 from boresight.data.columns import Record, id_column
 from boresight.data.layouts import Layout
-from boresight.data.reading import files
+from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, fitting, mixed
 from boresight.data.reading.files import Raw
@@ -112,7 +113,8 @@ def collect(
     bad: list[BadRow] = []
     left_out = 0
     watched = _watched(name, chain(head, rows))
-    for outcome in _outcomes(name, source, watched, forced=layout is not None):
+    unused: Counter[str] = Counter()
+    for outcome in _outcomes(name, source, _counted(watched, unused), forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
@@ -122,7 +124,7 @@ def collect(
         else:
             examples.append(example)
     identical = sum(isinstance(e, Preference) and e.chosen == e.rejected for e in examples)
-    sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical))
+    sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical)) + _unused(unused)
     digest = files.sha256(path, split)
     return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence)
 
@@ -137,6 +139,19 @@ def _watched(name: str, rows: Raw) -> Raw:
             if count % SAMPLE == 0:
                 advance(SAMPLE)
             yield row
+
+
+def _counted(rows: Raw, unused: Counter[str]) -> Raw:
+    """The rows; `unused` counts the keys of their messages that nothing reads."""
+    for row, record in rows:
+        if isinstance(record, dict):
+            unused.update(message_keys.unused(record))
+        yield row, record
+
+
+def _unused(counts: Counter[str]) -> str:
+    named = ", ".join(f"`{key}` ({count:,})" for key, count in counts.most_common())
+    return f"; keys of messages that are not used: {named}" if named else ""
 
 
 def _without_nulls(record: object) -> object:

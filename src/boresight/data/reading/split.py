@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from boresight.config.recipe import DataSection
-from boresight.core.schema import Example, prompt_of
+from boresight.core.schema import Example, prompt_of, turn_key
 from boresight.data.reading.generated import PREFIX, read_generated
 from boresight.data.reading.load import BadRow, Loaded, read
 
@@ -113,4 +113,4 @@ def half(examples: Sequence[Example], which: str | None) -> list[Example]:
 
 def _prompt_key(example: Example) -> str:
     """Text that decides the splits of every run there is: a change of it changes them all."""
-    return repr([(m["role"], m["content"]) for m in prompt_of(example)])
+    return repr([turn_key(m) for m in prompt_of(example)])

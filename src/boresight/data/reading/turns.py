@@ -6,9 +6,18 @@ characters instead would move a common opening of both answers ("It is …") int
 
 from __future__ import annotations
 
-from boresight.core.schema import Message
+from typing import cast
 
-ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+from boresight.core.schema import Message
+from boresight.data.reading.message_keys import CALLS, TOOL, carried
+
+ROLES = {
+    **dict.fromkeys(["system", "developer"], "system"),
+    **dict.fromkeys(["user", "human"], "user"),
+    **dict.fromkeys(["assistant", "gpt", "model", "bot"], "assistant"),
+    **dict.fromkeys(TOOL, "tool"),
+}
+"""Role by what sources call it, in small letters."""
 
 
 class BadField(Exception):
@@ -47,8 +56,9 @@ def _encodable(value: str, field: str, subject: str) -> str:
 def to_messages(value: object, field: str) -> list[Message]:
     """Messages from `role`/`content` or ShareGPT's `from`/`value`, with content as text or text parts.
 
-    Roles come out as `system`, `user` or `assistant`. An empty system message stays: with some
-    templates it stands for "no default system prompt".
+    Roles come out as `system`, `user`, `assistant` or `tool`. Other keys that carry content, such as tool
+    calls and thoughts, stay; an assistant's turn with a call may have no words. An empty system message
+    stays: with some templates it stands for "no default system prompt".
 
     Raises:
         BadField: not a list of messages, an unknown role, or an empty turn.
@@ -66,13 +76,18 @@ def _message(turn: object, field: str, where: str) -> Message:
     if not isinstance(turn, dict):
         raise BadField(field, f"{where} is {type(turn).__name__}, not a message")
     said = turn.get("role", turn.get("from"))
-    role = ROLES.get(said) if isinstance(said, str) else None
+    role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:
         raise BadField(field, f"{where} has the role {said!r}; known roles: {', '.join(ROLES)}")
     content = _content(turn.get("content", turn.get("value")), field, where)
-    if role == "system" and content == "":
-        return {"role": role, "content": ""}
-    return {"role": role, "content": check_text(content, field, f"{where} ({role})")}
+    try:
+        rest = carried(turn, role)
+    except ValueError as error:
+        raise BadField(field, f"{where} ({role}) {error}") from None
+    wordless = role in ("system", "tool") or (role == "assistant" and any(key in rest for key in CALLS))
+    if not (wordless and (content == "" or (content is None and rest))):
+        content = check_text(content, field, f"{where} ({role})")
+    return cast("Message", {"role": role, "content": content or "", **rest})
 
 
 def _content(content: object, field: str, where: str) -> object:
@@ -122,14 +137,14 @@ def after_prompt(prompt: list[Message], conversation: list[Message]) -> list[Mes
 
 
 def check_prompt(prompt: list[Message], field: str) -> None:
-    """A prompt is not empty and its last turn is the user's.
+    """A prompt is not empty and its last turn is the user's, or the result of a call.
 
     Raises:
         BadField: otherwise.
     """
     if not prompt:
         raise BadField(field, "has no prompt before the answer")
-    if prompt[-1]["role"] != "user":
+    if prompt[-1]["role"] not in ("user", "tool"):
         raise BadField(
             field, f"leaves a prompt that ends with a turn of the {prompt[-1]['role']}, not the user"
         )

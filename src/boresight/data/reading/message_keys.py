@@ -1,0 +1,125 @@
+"""What a message holds besides its role and its words.
+
+Keys with content go to the chat template, and a template that writes nothing of them is refused, row by row
+(`boresight.data.chat`). What a template needs for the whole conversation rides on its first message, so that
+it goes wherever the conversation goes. Any other key is counted and named by the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+CALLS = ("tool_calls", "function_call")
+"""What the assistant does instead of, or after, its words."""
+
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""What it thought before; templates may leave it out of earlier turns, as they do when they generate."""
+
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+"""Not text, so that no row with it can be used."""
+
+REFERENCES = ("tool_call_id", "name")
+"""Which call a result belongs to. Templates may leave them out: the call itself says as much."""
+
+OF_CONVERSATION = ("tools", "chat_template_kwargs")
+"""Columns, or keys of the first message, that go to the template beside the messages."""
+
+RESERVED = frozenset(
+    ["conversation", "messages", "chat_template", "tokenize", "add_generation_prompt", "tools",
+     "continue_final_message", "documents", "return_tensors", "return_dict", "padding", "truncation",
+     "max_length", "tokenizer_kwargs", "return_assistant_tokens_mask"],
+)  # fmt: skip
+"""Arguments of the template that a data set does not choose."""
+
+TOOL = frozenset(["tool", "observation", "function", "ipython"])
+"""What sources call the role of a call's result."""
+
+WORDS = frozenset(["role", "from", "content", "value"])
+CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
+
+
+def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """The keys of a message that go on to the template, without those that hold nothing.
+
+    Raises:
+        ValueError: a key with something that cannot be its content; the message completes "`field` …".
+    """
+    keys = [key for key in CARRIED if role == "tool" or key not in REFERENCES]
+    kept = {key: _without_nulls(turn[key]) for key in keys if not is_nothing(turn.get(key))}
+    for key in MEDIA:
+        if not is_nothing(turn.get(key)):
+            raise ValueError(f"has `{key}`; only text can be aligned here")
+    if "tool_calls" in kept:
+        kept["tool_calls"] = _calls(kept["tool_calls"])
+    return kept | of_conversation(kept)
+
+
+def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """`tools` and `chat_template_kwargs` of a record or a message, read from JSON where they are text.
+
+    Raises:
+        ValueError: as `carried`.
+    """
+    found = {key: _read(holder[key]) for key in OF_CONVERSATION if not is_nothing(holder.get(key))}
+    tools = found.get("tools", [{}])
+    if not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        raise ValueError("has `tools` that are no list of descriptions; rename it if it is something else")
+    options = found.get("chat_template_kwargs", {})
+    if not isinstance(options, dict):
+        raise ValueError("has `chat_template_kwargs` that are no object")
+    if chosen := sorted(RESERVED & options.keys()):
+        raise ValueError(f"has `chat_template_kwargs` with `{chosen[0]}`, which is not the data's to set")
+    return {key: value for key, value in found.items() if value}
+
+
+def _calls(calls: object) -> object:
+    """The calls, with arguments that are JSON text as objects: that is what templates expect."""
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise ValueError("has `tool_calls` that are no list of calls")
+    return [_call(call) for call in calls]
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if isinstance(function, dict):
+        return {**call, "function": _call(function)}
+    return {**call, "arguments": _read(call["arguments"])} if "arguments" in call else call
+
+
+def _read(value: object) -> Any:
+    """What JSON text says; anything else, cleaned of nulls."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return _without_nulls(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Keys that are null are absent: in Parquet every row has the keys of all."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def is_nothing(value: object) -> bool:
+    """Null, or empty."""
+    return value is None or value in ("", [], {})
+
+
+def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]:
+    """Other keys of a record's messages that hold something, with how many messages have them."""
+    read = {*WORDS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
+    counts: Counter[str] = Counter()
+    for value in record.values():
+        turns: Sequence[object] = value if isinstance(value, list) else [value]
+        for turn in turns:
+            if isinstance(turn, dict) and ("role" in turn or "from" in turn):
+                said = str(turn.get("role", turn.get("from"))).lower()
+                mine = {*read, *REFERENCES} if said in TOOL else read
+                counts.update(k for k, v in turn.items() if k not in mine and not is_nothing(v))
+    return counts
