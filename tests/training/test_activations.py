@@ -32,12 +32,12 @@ def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
     monkeypatch.setattr(activations, "available_gb", lambda: free)
     model = tiny_model()
     task = make_task(tmp_path, "dpo", f"train.activations={mode}")
-    choice = activations.choose_activations(task.recipe, model, longest=5000)
+    choice = activations.activation_choice(task.recipe, model, longest=5000)
     assert choice.recompute is recompute
     assert model.is_activation_checkpointing is recompute
     assert ("train.activations says so" in str(choice)) == (mode != "auto")
     # The longest row counts, not only tokens_per_forward = 4096.
-    assert activations.choose_activations(task.recipe, tiny_model(), longest=10).kept_gb < choice.kept_gb
+    assert activations.activation_choice(task.recipe, tiny_model(), longest=10).kept_gb < choice.kept_gb
 
 
 @pytest.mark.parametrize("method", ["dpo", "rloo"])
@@ -48,7 +48,7 @@ def test_the_same_run_either_way(method, tmp_path):
         task = make_task(
             tmp_path / mode, method, f"train.activations={mode}", "train.steps=3", policy=tiny_model()
         )
-        activations.choose_activations(task.recipe, task.policy, longest=10)
+        activations.activation_choice(task.recipe, task.policy, longest=10)
         run_steps(task)
         lines = [json.loads(line) for line in (tmp_path / mode / "metrics.jsonl").read_text().splitlines()]
         losses.append([line["loss"] for line in lines if line["split"] == "train"])

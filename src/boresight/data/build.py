@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
-from boresight.data.columns import Record, extras, first, label_column, optional_text, scores, verdict
+from boresight.data.columns import Record, extras, first, label_column, optional_text, read_label, scores
 from boresight.data.reading import names
 from boresight.data.reading.message_keys import MEDIA, OF_CONVERSATION, of_conversation
 from boresight.data.reading.turns import BadField, check_completion, check_prompt
@@ -61,7 +61,7 @@ def demonstration(
             good: only the layout `unpaired` reads those.
     """
     label = label_column(record)
-    if label is not None and verdict(record[label]) is not None:
+    if label is not None and read_label(record[label]) is not None:
         raise BadField(label, "says whether the answer is good; read such rows with data.layout=unpaired")
     messages, also = _opened(record, messages, also)
     check_completion(messages[-1:], columns[-1])

@@ -65,7 +65,7 @@ def is_plain(record: Record) -> bool:
     return lacks(record, PAIR_COLUMNS) and label_column(record) is None
 
 
-def verdict(value: object) -> bool | None:
+def read_label(value: object) -> bool | None:
     """Good or bad, in any spelling that public sets use; None for another value."""
     said = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     return True if said in names.GOOD else False if said in names.BAD else None

@@ -37,7 +37,7 @@ class ActivationChoice:
         )
 
 
-def choose_activations(recipe: Recipe, policy: Policy, longest: int) -> ActivationChoice:
+def activation_choice(recipe: Recipe, policy: Policy, longest: int) -> ActivationChoice:
     """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
 
     `longest` is the longest row, tokens: a row is never split, so a forward may hold more than

@@ -103,4 +103,4 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
 def choose_activations(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Keep activations or recompute them, as the recipe or an estimate says, and print the choice."""
     longest = max((row.tokens for row in data.train.rows), default=0)
-    console.print(str(activations.choose_activations(recipe, policy, longest)), highlight=False)
+    console.print(str(activations.activation_choice(recipe, policy, longest)), highlight=False)

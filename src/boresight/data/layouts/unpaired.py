@@ -6,7 +6,7 @@ The label, true or false, stays in `meta["label"]`, where the reader finds it wh
 from types import ModuleType
 
 from boresight.core.schema import Demonstration
-from boresight.data.columns import Record, label_column, verdict
+from boresight.data.columns import Record, label_column, read_label
 from boresight.data.layouts import (
     alpaca,
     messages,
@@ -32,7 +32,7 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, id: str) -> Demonstration:
     column = label_column(record) or COLUMNS[1]
-    good = verdict(record.get(column))
+    good = read_label(record.get(column))
     if good is None:
         raise BadField(
             column,
