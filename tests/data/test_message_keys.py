@@ -173,3 +173,57 @@ def test_writing_keeps_the_keys_or_refuses(tmp_path):
     assert read(tmp_path / "pairs.jsonl").examples == [pair]
     with pytest.raises(UserError, match="Parquet keeps role and words only, and a message has `tools`"):
         write_examples([pair], tmp_path / "pairs.parquet")
+
+
+SPELLINGS = [
+    ("weight", 0, 1),
+    ("loss_weight", 0.0, 1.0),
+    ("train", False, True),
+    ("trainable", "false", "true"),
+    ("loss", False, True),
+    ("masked", True, False),
+]
+
+
+@pytest.mark.parametrize(("key", "no", "yes"), SPELLINGS)
+def test_turns_of_weight_0_are_context(key, no, yes, jsonl, tokenizer):
+    turns = [{**u("Spell pear."), key: no}, a("PEAR", **{key: no}), u("Wrong."), a("p-e-a-r", **{key: yes})]
+    loaded = read(jsonl({"messages": turns}))
+    assert "not used" not in loaded.sentence
+    row = encode_demonstration(tokenizer, loaded.examples[0])
+    assert scored(tokenizer, row.completions[0]) == "p-e-a-r<|im_end|>"
+    assert "PEAR" in tokenizer.decode(row.prompt.tolist())
+
+
+def test_a_turn_of_weight_0_after_the_first_scored_one(jsonl, tokenizer):
+    turns = [u("1"), a("one"), u("2"), a("too", weight=0), u("3"), a("three")]
+    (example,) = read(jsonl({"messages": turns})).examples
+    assert scored(tokenizer, encode_demonstration(tokenizer, example).completions[0]) == (
+        "one<|im_end|>three<|im_end|>"
+    )
+
+
+def test_a_pair_whose_answers_begin_with_context(jsonl, tokenizer):
+    both = {s: [a("So?", weight=0), u("Yes."), a(w)] for s, w in (("chosen", "good"), ("rejected", "bad"))}
+    (pair,) = read(jsonl({"prompt": [u("q")], **both})).examples
+    row = encode_preference(tokenizer, pair)
+    assert [scored(tokenizer, c) for c in row.completions] == ["good<|im_end|>", "bad<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (a("x", weight=0), "has no turn to learn"),
+        (a("x", weight=0.5), r"has the weight 0\.5; a turn counts \(1\) or does not \(0\)"),
+        (a("x", weight=1, train=False), "`weight` and `train`, which disagree"),
+    ],
+)
+def test_weights_that_cannot_be_followed(answer, message, jsonl):
+    with pytest.raises(UserError, match=message):
+        read(jsonl({"messages": [u("q"), answer]}))
+
+
+def test_an_answer_of_weight_0_is_no_gold_answer(jsonl):
+    turns = [u("1"), a("one"), u("2"), a("too", weight=0)]
+    (example,) = read(jsonl({"messages": turns}), kind="prompt").examples
+    assert example == Prompt(turns[:3], "row-1")

@@ -15,6 +15,7 @@ class Message(TypedDict):
     """One turn of a conversation; `role` is `system`, `user`, `assistant` or `tool`.
 
     The other keys go to the chat template as they are; an assistant's turn with calls may have no words.
+    A turn of weight 0 is context: it is rendered and not learned.
     `tools` and `chat_template_kwargs` stand in the first turn and are for the whole conversation.
     """
 
@@ -29,11 +30,17 @@ class Message(TypedDict):
     thinking: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
     chat_template_kwargs: NotRequired[dict[str, Any]]
+    weight: NotRequired[int]
+
+
+def is_scored(message: Message) -> bool:
+    """An assistant's turn that is to be learned."""
+    return message["role"] == "assistant" and message.get("weight", 1) != 0
 
 
 def turn_key(message: Message) -> tuple[object, ...]:
-    """What tells two turns apart: role and words, and the other keys where there are any."""
-    rest = sorted((k, repr(v)) for k, v in message.items() if k not in ("role", "content"))
+    """What tells two turns apart: role and words, and the other keys with content where there are any."""
+    rest = sorted((k, repr(v)) for k, v in message.items() if k not in ("role", "content", "weight"))
     return (message["role"], message["content"], *rest)
 
 

@@ -8,7 +8,7 @@ from boresight.core.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.columns import Record, extras, first, label_column, optional_text, read_label, scores
 from boresight.data.reading import names
 from boresight.data.reading.message_keys import MEDIA, OF_CONVERSATION, of_conversation
-from boresight.data.reading.turns import BadField, check_completion, check_prompt
+from boresight.data.reading.turns import BadField, check_completion, check_prompt, check_scored
 
 
 def user(content: str) -> Message:
@@ -42,6 +42,8 @@ def preference(
     prompt, also = _opened(record, prompt, also)
     check_completion(chosen, columns[-2])
     check_completion(rejected, columns[-1])
+    check_scored(chosen, columns[-2])
+    check_scored(rejected, columns[-1])
     check_prompt(prompt, columns[0])
     better, worse = scores(record)
     return Preference(prompt, chosen, rejected, id, better, worse, extras(record, columns + also))
@@ -65,6 +67,7 @@ def demonstration(
         raise BadField(label, "says whether the answer is good; read such rows with data.layout=unpaired")
     messages, also = _opened(record, messages, also)
     check_completion(messages[-1:], columns[-1])
+    check_scored(messages, columns[-1])
     first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
     check_prompt(messages[:first], columns[0])
     return Demonstration(messages, id, extras(record, columns + also))

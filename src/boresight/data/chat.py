@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from boresight.core.errors import UserError, first_line
-from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import CALLS, OF_CONVERSATION, THOUGHTS
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
@@ -31,6 +31,9 @@ from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
+
+NOT_RENDERED = (*OF_CONVERSATION, "weight")
+"""Keys of messages that are not among a template's messages."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -121,7 +124,7 @@ def assemble(rendered: Rendered, encodings: Sequence[Encoding], end: EndOfTurn) 
     """
     prompt = np.asarray(encodings[0].ids, dtype=np.int32)
     completions = tuple(
-        _completion(rendered.id, prompt, continuation, encoding, end)
+        _completion(rendered, prompt, continuation, encoding, end)
         for continuation, encoding in zip(rendered.continuations, encodings[1:], strict=True)
     )
     return Row(rendered.id, prompt, completions)
@@ -141,8 +144,7 @@ def _split(example: Example) -> tuple[list[Message], list[list[Message]]]:
         return example.prompt, []
     if isinstance(example, Preference):
         return example.prompt, [example.chosen, example.rejected]
-    roles = [m["role"] for m in example.messages]
-    first = roles.index("assistant") if "assistant" in roles else 0
+    first = next((n for n, message in enumerate(example.messages) if is_scored(message)), 0)
     return example.messages[:first], [example.messages[first:]]
 
 
@@ -156,7 +158,7 @@ def _continuation(
     _refuse_unwritten(tokenizer, [*before, *after], new, whole, id)
     spans: list[tuple[int, int]] = []
     for i, message in enumerate(after):
-        if message["role"] != "assistant":
+        if not is_scored(message):
             continue
         opening = prompt if i == 0 else _template(tokenizer, [*before, *after[:i]], id, ask=True)
         if not whole.startswith(opening) or (spans and len(opening) < spans[-1][1]):
@@ -165,6 +167,8 @@ def _continuation(
                 "prompt does, so what to score cannot be told; set model.chat_template to one that agrees."
             )
         spans.append((len(opening), _turn_end(whole, len(opening), message["content"], end, id)))
+    if not spans:
+        raise UserError(f"row {id!r}: no turn of the answer is scored; all have weight 0.")
     return Continuation(whole[: spans[-1][1]], tuple(spans))
 
 
@@ -186,14 +190,15 @@ def _turn_end(whole: str, start: int, content: str, end: EndOfTurn, id: str) -> 
 
 
 def _completion(
-    id: str, prompt: np.ndarray, text: Continuation, encoding: Encoding, end: EndOfTurn
+    rendered: Rendered, prompt: np.ndarray, text: Continuation, encoding: Encoding, end: EndOfTurn
 ) -> Completion:
+    id = rendered.id
     ids = np.asarray(encoding.ids, dtype=np.int32)
     if not np.array_equal(ids[: len(prompt)], prompt):
         raise _shared_token(id)
     mask = np.zeros(len(ids), dtype=bool)
-    for i, (start, stop) in enumerate(text.spans):
-        first = len(prompt) if i == 0 else _first_token(id, encoding, start, stop)
+    for start, stop in text.spans:
+        first = len(prompt) if start == len(rendered.prompt) else _first_token(id, encoding, start, stop)
         last = encoding.char_to_token(stop - len(end.text))
         assert last is not None, "the end-of-turn token is a token"
         mask[first : last + 1] = True
@@ -229,7 +234,7 @@ def _refuse_unwritten(
     Thoughts count in the turns that are scored alone: templates drop them from the history on purpose.
     """
     for n in turns:
-        scored = not ask and messages[n]["role"] == "assistant"
+        scored = not ask and is_scored(messages[n])
         for key in ("tools", *CALLS, *(THOUGHTS if scored else ())):
             if key not in messages[n]:
                 continue
@@ -252,7 +257,7 @@ def _template(tokenizer: Tokenizer, messages: Sequence[Message], id: str, ask: b
     options = dict(messages[0].get("chat_template_kwargs", {})) if messages else {}
     if messages and "tools" in messages[0]:
         options["tools"] = messages[0]["tools"]
-    turns = [cast("Message", {k: v for k, v in m.items() if k not in OF_CONVERSATION}) for m in messages]
+    turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **options)
     except (TemplateError, ValueError, TypeError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from boresight.core.schema import Demonstration, Example, Preference, Prompt
+from boresight.core.schema import Demonstration, Example, Preference, Prompt, is_scored
 from boresight.data.reading import names
 
 KINDS = ("preference", "demonstration", "prompt")
@@ -28,6 +28,8 @@ def _prompt_of_demonstration(example: Demonstration) -> Prompt:
 
     The last answer is the gold one, unless the row has one.
     """
+    if not is_scored(example.messages[-1]):
+        return _prompt_of_judged(example)
     meta = {names.GOLD: example.messages[-1]["content"], **example.meta}
     return replace(_prompt_of_judged(example), meta=meta)
 

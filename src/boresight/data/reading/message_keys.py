@@ -37,6 +37,12 @@ RESERVED = frozenset(
 TOOL = frozenset(["tool", "observation", "function", "ipython"])
 """What sources call the role of a call's result."""
 
+WEIGHTS = ("weight", "loss_weight", "train", "trainable", "training", "loss", "train_on_turn")
+"""Whether an assistant's turn is learned: 1 or true, or 0 or false."""
+
+MASKS = ("masked", "mask")
+"""The same the other way round."""
+
 WORDS = frozenset(["role", "from", "content", "value"])
 CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
 
@@ -52,9 +58,33 @@ def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
     for key in MEDIA:
         if not is_nothing(turn.get(key)):
             raise ValueError(f"has `{key}`; only text can be aligned here")
+    if role == "assistant" and not _is_learned(turn):
+        kept["weight"] = 0
     if "tool_calls" in kept:
         kept["tool_calls"] = _calls(kept["tool_calls"])
     return kept | of_conversation(kept)
+
+
+def _is_learned(turn: Mapping[str, Any]) -> bool:
+    """What the weights of a turn say, in any spelling; without one, it is learned.
+
+    Raises:
+        ValueError: a weight other than 0 and 1, or two that disagree.
+    """
+    said = {key: turn[key] for key in (*WEIGHTS, *MASKS) if turn.get(key) is not None}
+    verdicts = {key: _verdict(key, value) != (key in MASKS) for key, value in said.items()}
+    if len(set(verdicts.values())) > 1:
+        raise ValueError(
+            f"has {' and '.join(f'`{key}`' for key in verdicts)}, which disagree; keep one of them"
+        )
+    return all(verdicts.values())
+
+
+def _verdict(key: str, value: object) -> bool:
+    text = str(value).lower()
+    if text not in ("0", "0.0", "false", "1", "1.0", "true"):
+        raise ValueError(f"has the {key} {value!r}; a turn counts (1) or does not (0)")
+    return text in ("1", "1.0", "true")
 
 
 def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +143,7 @@ def is_nothing(value: object) -> bool:
 
 def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]:
     """Other keys of a record's messages that hold something, with how many messages have them."""
-    read = {*WORDS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
+    read = {*WORDS, *WEIGHTS, *MASKS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
     counts: Counter[str] = Counter()
     for value in record.values():
         turns: Sequence[object] = value if isinstance(value, list) else [value]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from boresight.core.schema import Message
+from boresight.core.schema import Message, is_scored
 from boresight.data.reading.message_keys import CALLS, TOOL, carried
 
 ROLES = {
@@ -160,3 +160,13 @@ def check_completion(messages: list[Message], field: str) -> None:
         raise BadField(field, f"ends with a turn of the {messages[-1]['role']}, not the assistant")
     if messages[0]["role"] != "assistant":
         raise BadField(field, f"begins with a turn of the {messages[0]['role']}, not the assistant")
+
+
+def check_scored(messages: list[Message], field: str) -> None:
+    """Some turn of the assistant is to be learned.
+
+    Raises:
+        BadField: otherwise.
+    """
+    if not any(is_scored(message) for message in messages):
+        raise BadField(field, "has no turn to learn: all of the assistant's have weight 0")
