@@ -28,6 +28,7 @@ from boresight.models.packed.logprobs import Layout, completions_per_row
 from boresight.models.packed.packing import length, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy, causal_model
+from boresight.models.rope import split_by_frequencies
 from boresight.models.source import locate
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
     Reads the hidden state of each completion's last token and applies the head there, so padding
     plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
     """
+    groups = split_by_frequencies(model, rows)
+    if groups is not None:
+        parts = [completion_scores(model, alone, layout=layout).flatten() for _, alone in groups]
+        places = np.concatenate([places for places, _ in groups])
+        return torch.cat(parts)[np.argsort(places)].view(len(rows), -1)
     plan = packed_plan(model, rows) if layout != "padded" else "asked for"
     if isinstance(plan, PackedPlan):
         last = _last_states_packed(model, plan, rows)

@@ -23,6 +23,7 @@ from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy
 from boresight.models.precision import at_least_float32
+from boresight.models.rope import split_by_frequencies
 from boresight.models.sharding import as_forward
 
 Layout = Literal["auto", "packed", "padded"]
@@ -68,6 +69,27 @@ def completion_logprobs(
 
 
 def _logprobs(
+    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+) -> CompletionLogps:
+    """In one forward, or in one for every group of completions that may share it."""
+    groups = split_by_frequencies(model, rows)
+    if groups is None:
+        return _one_forward(model, rows, layout, temperature, entropy)
+    parts = [_one_forward(model, alone, layout, temperature, entropy) for _, alone in groups]
+    places = np.concatenate([places for places, _ in groups])
+
+    def in_place(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([tensor.flatten() for tensor in tensors])[np.argsort(places)].view(len(rows), -1)
+
+    spread = [part.entropy for part in parts if part.entropy is not None]
+    return CompletionLogps(
+        sums=in_place([part.sums for part in parts]),
+        lengths=in_place([part.lengths for part in parts]),
+        entropy=in_place(spread) if spread else None,
+    )
+
+
+def _one_forward(
     model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
 ) -> CompletionLogps:
     if layout != "padded":
@@ -139,15 +161,22 @@ def completion_token_logprobs(
     model: Policy, rows: Sequence[Row], *, temperature: float = 1.0
 ) -> list[tuple[Tensor, ...]]:
     """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
+    k = completions_per_row(rows)
+    groups = split_by_frequencies(model, rows) or [(list(range(k * len(rows))), list(rows))]
+    found: dict[int, Tensor] = {}
+    for places, members in groups:
+        found |= zip(places, _token_logprobs(model, members, temperature), strict=True)
+    return [tuple(found[place] for place in range(i, i + k)) for i in range(0, k * len(rows), k)]
+
+
+def _token_logprobs(model: Policy, rows: Sequence[Row], temperature: float) -> Sequence[Tensor]:
+    """The same of every completion in turn, from one forward."""
     plan = packed_plan(model, rows)
     if isinstance(plan, PackedPlan):
         batch, taken, _ = _packed_tokens(model, plan, rows, temperature)
-        parts = taken.split(batch.lengths().long().flatten().tolist())
-    else:
-        taken, keep, _ = _padded_tokens(model, rows, temperature)
-        parts = tuple(line[kept] for line, kept in zip(taken, keep, strict=True))
-    k = completions_per_row(rows)
-    return [tuple(parts[i : i + k]) for i in range(0, len(parts), k)]
+        return taken.split(batch.lengths().long().flatten().tolist())
+    taken, keep, _ = _padded_tokens(model, rows, temperature)
+    return [line[kept] for line, kept in zip(taken, keep, strict=True)]
 
 
 def completions_per_row(rows: Sequence[Row]) -> int:

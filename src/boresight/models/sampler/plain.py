@@ -15,6 +15,7 @@ from torch import Tensor
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.to_device import to_device
 from boresight.models.policy import Policy
+from boresight.models.rope import frequencies_of
 from boresight.models.sampler.params import (
     RunningSample,
     Sample,
@@ -58,7 +59,15 @@ def draw_plainly(
 
 
 def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
-    """Logits after the last token of every sequence, `(n, V)`.
+    """Logits after the last token of every sequence, `(n, V)`."""
+    keys = frequencies_of(model, [len(sequence) for sequence in sequences])
+    groups = [[i for i, key in enumerate(keys) if key == own] for own in dict.fromkeys(keys)]
+    logits = torch.cat([_next_logits(model, [sequences[i] for i in group]) for group in groups])
+    return logits[np.argsort(np.concatenate(groups))] if len(groups) > 1 else logits
+
+
+def _next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
+    """The same in one forward.
 
     Padding is on the right and attention causal, so no token sees any of it and no mask is needed.
     """

@@ -1,0 +1,110 @@
+"""Rotary embeddings whose frequencies depend on how long a sequence is: LongRoPE and dynamic NTK scaling.
+
+transformers sets their frequencies once per forward, by the longest sequence in it; under dynamic NTK they
+even stay as the forwards before left them. A row's log-probabilities would then depend on the rows that it is
+computed with, by several nats. So rows share a forward only if each of them would get the same frequencies
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from boresight.data.rows import Row
+from boresight.models.policy import Policy, causal_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+"""Types of rotary embeddings, in transformers' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RopeSwitch:
+    """Up to `limit` tokens the frequencies are those of pretraining; beyond, others.
+
+    They are the same for all longer sequences, or, where they are `growing`, different for every length.
+    """
+
+    limit: int
+    growing: bool
+
+    def frequencies(self, tokens: int) -> Hashable:
+        """Equal for sequences of equal frequencies."""
+        return max(tokens, self.limit) if self.growing else tokens > self.limit
+
+
+_switches: WeakKeyDictionary[nn.Module, tuple[RopeSwitch, ...]] = WeakKeyDictionary()
+
+
+def rope_switches(model: Policy) -> tuple[RopeSwitch, ...]:
+    """Lengths at which the model's rotary embeddings change; none where angles depend on positions alone.
+
+    Makes every forward of the model forget the lengths of those before it.
+    """
+    base = causal_model(model)
+    if base not in _switches:
+        found = [(module, kind) for module in base.modules() for kind in _kinds(module)]
+        _switches[base] = tuple(dict.fromkeys(_switch(module, *kind) for module, kind in found))
+        for module in {module for module, (rope, _) in found if "dynamic" in rope}:
+            module.register_forward_pre_hook(_forget)
+    return _switches[base]
+
+
+def frequencies_of(model: Policy, lengths: Sequence[int]) -> list[Hashable]:
+    """For sequences of so many tokens, a key each: sequences with one key may share a forward."""
+    switches = rope_switches(model)
+    return [tuple(switch.frequencies(tokens) for switch in switches) for tokens in lengths]
+
+
+def split_by_frequencies(model: Policy, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]] | None:
+    """Groups of completions that may share a forward; None where all of `rows` may.
+
+    Of each group the places of its completions, counted through all rows, and a row for each of them alone.
+    """
+    if not rope_switches(model):
+        return None
+    alone = [replace(row, completions=(completion,)) for row in rows for completion in row.completions]
+    keys = frequencies_of(model, [row.tokens for row in alone])
+    if len(set(keys)) <= 1:
+        return None
+    groups: dict[Hashable, tuple[list[int], list[Row]]] = {}
+    for place, (key, row) in enumerate(zip(keys, alone, strict=True)):
+        places, members = groups.setdefault(key, ([], []))
+        places.append(place)
+        members.append(row)
+    return list(groups.values())
+
+
+def _kinds(module: nn.Module) -> list[tuple[str, str | None]]:
+    """Length-dependent types of a rotary module, each with the kind of layer that it is for, None for all."""
+    kinds: Any = getattr(module, "rope_type", None)
+    by_layer = kinds.items() if isinstance(kinds, dict) else [(None, kinds)]
+    return [
+        (kind, layer)
+        for layer, kind in by_layer
+        if isinstance(kind, str) and any(name in kind for name in LENGTH_DEPENDENT)
+    ]
+
+
+def _switch(rotary: Any, kind: str, layer: str | None) -> RopeSwitch:
+    if "dynamic" in kind:
+        return RopeSwitch(int(rotary.original_max_seq_len), growing=True)
+    settings = rotary.config.rope_parameters
+    settings = settings if layer is None else settings[layer]
+    return RopeSwitch(int(settings["original_max_position_embeddings"]), growing=False)
+
+
+def _forget(rotary: Any, _: object) -> None:
+    """Back to the frequencies of pretraining; the forward sets others if its sequences are longer."""
+    for kind, layer in _kinds(rotary):
+        if "dynamic" in kind:
+            prefix = "" if layer is None else f"{layer}_"
+            frequencies = getattr(rotary, f"{prefix}inv_freq")
+            original = getattr(rotary, f"{prefix}original_inv_freq").to(frequencies.device)
+            rotary.register_buffer(f"{prefix}inv_freq", original, persistent=False)
+            setattr(rotary, f"{prefix}max_seq_len_cached", rotary.original_max_seq_len)
