@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.units import format_number, rounded_up, unit_named
+from boresight.stats.units import format_duration, format_number, rounded_up, unit_named
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,12 @@ def test_shares_are_in_percent_and_their_differences_in_points():
     assert share.lead(Interval(0.01, -0.01, 0.03, 800)) == "1.0 point [-1.0, 3.0]"
     assert nats.estimate(Interval(1.5, 1, 2, 9)) == "1.5 nats [1.0, 2.0]"
     assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
+
+
+def test_durations_are_in_seconds_minutes_or_hours():
+    assert [format_duration(seconds) for seconds in (0.4, 59, 60, 3599, 5400)] == [
+        "0 s", "59 s", "1.0 min", "60.0 min", "1.5 h",
+    ]  # fmt: skip
 
 
 def test_estimates_of_n_have_two_digits_and_are_never_too_low():

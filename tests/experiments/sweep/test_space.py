@@ -82,5 +82,5 @@ def test_help_shows_every_field_of_a_sweep(capsys):
     with pytest.raises(SystemExit):
         main.main(["sweep", "--help"])
     shown = capsys.readouterr().out
-    for words_of_help in ("confirm.top", "prune.rule", "space.KEY.log", "What decides: a held-out number"):
+    for words_of_help in ("confirm.top", "prune.rule", "space.KEY.log", "The held-out number to compare by"):
         assert words_of_help in shown

@@ -1,1 +1,5 @@
-"""A whole comparison in one command: many runs, the statistics between them, and one report."""
+"""Many recipes compared: published settings against tuned ones, with seeds, answers and intervals.
+
+plan (the arms) → storage (the folder) → arms (each is checked, trained and answers prompts) → read (the
+results) → results (means and paired differences) → figures, page (the report).
+"""

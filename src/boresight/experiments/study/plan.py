@@ -2,8 +2,8 @@
 
     plan = StudyPlan.load("recipes/study/plan-cpu.yaml")
 
-Plans are data. An arm is a recipe, changes to it, and its seeds; everything else a plan holds are words
-and names of arms.
+Plans are data. An arm is a recipe, changes to it, and its seeds; the rest of a plan is text and names of
+arms.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ class Arm(Section):
     """One recipe of the comparison."""
 
     title: str
-    """What tables and legends call it."""
+    """Name in tables and legends."""
     group: str
-    """The table it stands in."""
+    """The table that lists it."""
     role: Role = "other"
-    """`published` as the study ran it, `tuned` with the setting that evidence supports."""
+    """`published`: as the study ran it; `tuned`: with the settings that evidence supports."""
     recipe: str
-    """Path of its recipe from the plan's folder."""
+    """Path of its recipe, relative to the plan's folder."""
     set: dict[str, Any] = {}
     """Changes to that recipe, by dotted key."""
     seeds: list[int] = Field(default=[0], min_length=1)
-    """Trained once with each; the same rows every time."""
+    """Seeds; one run each, on the same rows."""
     starts_from: str | None = None
-    """Another arm whose trained model this one starts from, seed by seed; null starts from the recipe's."""
+    """Another arm whose trained model this one starts from, seed by seed; null: the recipe's model."""
     keep_weights: bool = True
-    """Whether the trained weights stay on disk once the arm has answered."""
+    """Keep the trained weights after the arm has answered."""
     shrunk: str = ""
-    """In words, what is smaller here than in the study."""
+    """Differences in size from the published study, in words."""
     minutes: float = Field(default=1.0, gt=0)
-    """How long one seed takes, roughly."""
+    """Rough duration of one seed."""
 
 
 class Group(Section):
-    """A table of arms that are measured alike."""
+    """A table of arms with the same metrics."""
 
     title: str
     metrics: list[str]
@@ -70,7 +70,7 @@ class ArmComparison(Section):
     """One arm each, or as many as `of` has: the first against the first, and so on, their mean by prompt."""
     metrics: list[str] = ["accuracy", "win_rate"]
     headline: bool = True
-    """Whether it counts in the sentence at the top."""
+    """Count it in the sentence at the top."""
 
     @field_validator("of", "to", mode="before")
     @classmethod
@@ -85,14 +85,14 @@ class ArmComparison(Section):
 
 
 class Guide(Section):
-    """A level that a curve is to be read against."""
+    """A horizontal line to compare a curve with."""
 
     at: float
     label: str
 
 
 class PlannedFigure(Section):
-    """Curves of one logged number, a colour an arm."""
+    """Curves of one logged number, one color per arm."""
 
     title: str
     metric: str
@@ -102,28 +102,28 @@ class PlannedFigure(Section):
     arms: list[str] = Field(min_length=1)
     guide: Guide | None = None
     reading: str = ""
-    """How to read it, and what the study showed."""
+    """How to read it, and the result of the study."""
 
 
 class StudyAnswers(Section):
-    """Held-out prompts that the models of some groups answer when they are trained."""
+    """Held-out prompts that the trained models of some groups answer."""
 
     groups: list[str]
     """Groups whose arms answer."""
     prompts: str
     """A file of prompts with checkable constraints."""
     start: str
-    """The model that answers first, for the table's first line and the page."""
+    """The start model, for the first line of the table and the page."""
     check: str = "good_answer"
     """The check that is the reward of an answer, 1 or 0."""
     max_new_tokens: int = Field(default=64, gt=0)
-    """Longest answer, in tokens; sampling is greedy."""
+    """Maximum length of an answer, in tokens; decoding is greedy."""
     shown: list[str] = []
-    """Arms whose answers the page shows beside the start model's."""
+    """Arms whose answers the page shows next to those of the start model."""
 
 
 class StudyPlan(BaseRecipe):
-    """A study, completely."""
+    """A study."""
 
     title: str
     about: str = ""
@@ -152,7 +152,7 @@ class StudyPlan(BaseRecipe):
         return self
 
     def _names(self) -> list[tuple[str, str, Any]]:
-        """Every name that must stand for something: where it is, the name, and what there is."""
+        """Every name that refers to something: its field, the name, and the known names."""
         found: list[tuple[str, str, Any]] = []
         for name, arm in self.arms.items():
             found.append((f"arms.{name}.group", arm.group, self.groups))
@@ -171,7 +171,7 @@ class StudyPlan(BaseRecipe):
 
 @dataclass(frozen=True)
 class ArmRun:
-    """One arm with one seed."""
+    """One arm with one seed: one run."""
 
     arm: str
     seed: int
@@ -183,7 +183,7 @@ class ArmRun:
 
 
 def arm_runs(plan: StudyPlan) -> list[ArmRun]:
-    """Every run, in order: all arms with their first seed, then those with a second, and so on.
+    """All runs in order: every arm with its first seed, then those with a second, and so on.
 
     An interrupted study then has every arm once before it has any twice.
     """
@@ -197,17 +197,17 @@ def arm_runs(plan: StudyPlan) -> list[ArmRun]:
 
 
 def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = None) -> Recipe:
-    """The recipe of one run; `here` is the plan's folder, `start` the model of an arm that starts from one.
+    """The recipe of one run. `here` is the plan's folder, `start` a model that replaces the recipe's.
 
     Raises:
-        UserError: no such recipe, or a change that it does not take.
+        UserError: there is no such recipe, or a change is not valid in it.
     """
     arm = plan.arms[run.arm]
     raw = Recipe.read(here / arm.recipe)
     for key, value in arm.set.items():
         put(raw, key, value)
     put(raw, "train.seed", run.seed)
-    # Seeds change the order of rows and the adapters, never which rows are trained on or held out.
+    # Seeds change the order of rows and the adapters, not which rows are trained on or held out.
     put(raw, "data.split_seed", 0)
     if start is not None:
         put(raw, "model.name", start)
@@ -217,12 +217,12 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
 
 
 def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
-    """The arm's recipe as the study published it, nothing shrunk. Raises `UserError`."""
+    """The arm's recipe as published, at full size. Raises `UserError`."""
     return Recipe.load(here / plan.arms[arm].recipe)
 
 
 def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
-    """Every setting that a result depends on: all recipes, and how answers are asked for. No words."""
+    """All settings that results depend on: the recipes, and how answers are generated."""
     made = {run.name: arm_recipe(plan, here, run).to_dict() for run in arm_runs(plan)}
     starts = {name: arm.starts_from for name, arm in plan.arms.items()}
     asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None

@@ -1,5 +1,5 @@
-"""Many runs of one recipe, and whether the best settings beat the default on fresh seeds.
+"""Many settings of one recipe, and whether the best beat the default on fresh seeds and unseen prompts.
 
-space (what is tried) → storage (one folder that all workers share) → worker (claims and runs trials)
-→ confirm (the best again, fresh seeds, unseen prompts) → table.
+recipe, space (the settings) → storage (the folder that all workers share) → trials (trained, pruned; search
+draws settings) → confirm (the best again, fresh seeds, unseen prompts) → results, figures, page (the report).
 """

@@ -1,5 +1,8 @@
-"""The best of many is partly luck. So the best settings and the default are trained again, with seeds and on
-held-out prompts that no choice has seen, and only that decides."""
+"""Confirmation: the best settings and the default are trained again and compared.
+
+The best of many settings is partly luck. The confirmation uses seeds and held-out prompts that the search has
+not used, so only its result decides.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_
 from boresight.stats.units import unit_named
 
 SIGNIFICANT = 0.05
-"""Adjusted p-value below which a difference is more than noise."""
+"""Adjusted p-value below which a difference is significant."""
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """One setting after its confirmation; `gain` is its difference to the default, None for that itself."""
+    """A confirmed setting. `gain` is its paired difference to the default; None for the default."""
 
     setting: int | None
     name: str
     mean: OverSeeds
     gain: OverSeeds | None = None
     p: float = 1.0
-    """Of the gain, adjusted by Holm's method for the settings that were confirmed."""
+    """p-value of the gain, adjusted by Holm's method for the number of confirmed settings."""
 
     def beats(self, better: str) -> bool:
-        """Whether it is better than the default beyond the noise of seeds and prompts."""
+        """Whether it is significantly better than the default."""
         if self.gain is None or self.p >= SIGNIFICANT:
             return False
         return (self.gain.mean.value > 0) == (better == "higher")
 
 
 def ranking(sweep: Sweep) -> list[tuple[int, float]]:
-    """Settings of which every seed finished, best first, with the mean over seeds."""
+    """Settings with all seeds finished, best first, each with its mean over seeds."""
     found = []
     for number in range(sweep.recipe.count):
         outcomes = list(map(sweep.outcome, sweep.trials_of(number)))
@@ -47,7 +50,7 @@ def ranking(sweep: Sweep) -> list[tuple[int, float]]:
 
 
 def is_default(sweep: Sweep, number: int) -> bool:
-    """Whether a setting is what the swept recipe says anyway."""
+    """Whether a setting leaves the swept recipe unchanged."""
     return sweep.recipe.recipe_with(sweep.setting(number) or {}) == sweep.recipe.base()
 
 
@@ -83,7 +86,7 @@ def confirmed(sweep: Sweep) -> list[Confirmed]:
 
 
 def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
-    """What the sweep says, in sentences; the first is the answer."""
+    """The result of the sweep in sentences, the most important first."""
     order = ranking(sweep)
     if not order:
         return ["No setting finished with all its seeds, so there is nothing to compare."]
@@ -138,7 +141,7 @@ def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
 
 
 def _bounds(sweep: Sweep) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Bounds of the metric and of its differences, where it has any."""
+    """Bounds of the metric and of its differences; None if it has none."""
     return (SHARE, DIFFERENCE) if sweep.recipe.unit == "share" else (None, None)
 
 

@@ -1,4 +1,4 @@
-"""When to end a trial that falls behind. Pure functions of curves: training rows seen to held-out value."""
+"""Rules that end a trial early if it falls behind. Pure functions of held-out curves."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from boresight.core.files import read_jsonl
 from boresight.experiments.sweep.recipe import PruneSection
 
 HeldOutCurve = dict[int, float]
-"""Training rows seen so far to the held-out value then; trials with other batch sizes stay comparable."""
+"""Held-out value by training rows seen, which makes trials with different batch sizes comparable."""
 
 
 class Pruned(Exception):
-    """The trial is ended; the message is the sentence that says why."""
+    """The trial ends early; the message is the reason, in one sentence."""
 
 
 def reason_to_prune(
     mine: HeldOutCurve, others: Sequence[HeldOutCurve], rule: PruneSection, better: str
 ) -> str | None:
-    """Why the trial with the curve `mine` is to end now, or None.
+    """The reason to end the trial with the curve `mine` now, or None.
 
     `median` is the median stopping rule (Golovin et al. 2017, §3.2.1) on the best value so far; `halving`
     is asynchronous successive halving with reduction 2 (Li et al. 2020, arXiv 1810.05934).

@@ -1,4 +1,4 @@
-"""A sweep's recipe: which run, what is varied, what decides, and how the winner is tested.
+"""The recipe of a sweep: the swept recipe, the settings, the metric, pruning and confirmation.
 
     sweep = SweepRecipe.load("recipes/sweeps/dpo.yaml", ["trials=8", "data.train=my_pairs.jsonl"])
 
@@ -25,22 +25,22 @@ from boresight.stats.paired import LABELS
 
 
 class PruneSection(Section):
-    """When a trial that falls behind is ended early."""
+    """Rule that ends a trial early if it falls behind."""
 
     rule: Literal["median", "halving"] = "median"
     """`median`: its best so far is worse than the median of the others at that point. `halving`: at the
-    first, second, fourth … evaluation only the better half goes on."""
+    first, second, fourth … evaluation only the better half continues."""
     after: int = Field(default=2, gt=0)
-    """Evaluations that every trial is given."""
+    """Evaluations before a trial may be pruned."""
     trials: int = Field(default=4, gt=0)
-    """How many other trials must have come as far before one is judged by them."""
+    """Number of other trials that must have come as far for the comparison."""
 
 
 class ConfirmSection(Section):
-    """The best settings and the default, trained again and measured on prompts no choice has seen."""
+    """The best settings and the default are trained again and measured on unseen prompts."""
 
     top: int = Field(default=2, ge=0)
-    """How many of the best settings; 0 confirms nothing."""
+    """Number of best settings to confirm; 0 for none."""
     seeds: int = Field(default=3, ge=2)
     """Fresh seeds for each of them and for the default."""
     first_seed: int = 1000
@@ -48,12 +48,12 @@ class ConfirmSection(Section):
 
 
 class SweepRecipe(BaseRecipe):
-    """One sweep, completely."""
+    """A sweep."""
 
     recipe: str | dict[str, Any]
-    """The recipe that is swept, as a path from here or written out; as it stands it is the default."""
+    """The swept recipe, as a path relative to this file or in full. Unchanged, it is the default setting."""
     set: dict[str, Any] = {}
-    """Changes to that recipe for all trials, the default's too."""
+    """Changes to that recipe for all trials, including the default."""
     search: Literal["grid", "list", "optuna"] = "grid"
     """`grid`: combinations of `space`. `list`: `settings`. `optuna`: a search that learns from results."""
     space: dict[str, list[Any] | Range] = {}
@@ -61,17 +61,17 @@ class SweepRecipe(BaseRecipe):
     settings: list[dict[str, Any]] = []
     """Settings to try, for `search: list`."""
     trials: int | None = Field(default=None, gt=0)
-    """Settings to try: all of a grid where null, otherwise so many drawn from it; needed by `optuna`."""
+    """Number of settings: null for the whole grid, otherwise a random draw from it; required by `optuna`."""
     seeds: list[int] = Field(default=[0], min_length=1)
-    """Each setting is trained with each of these seeds, on the same rows."""
+    """Every setting is trained with each of these seeds, on the same rows."""
     sampler: Literal["tpe", "random"] = "tpe"
-    """How `optuna` draws."""
+    """Sampler of `optuna`."""
     seed: int = 0
-    """Seeds the draw from the grid, and Optuna."""
+    """Seed of the draw from the grid and of Optuna."""
     metric: str
-    """What decides: a held-out number. Not the loss, which beta and tau change by themselves."""
+    """The held-out number to compare by. Not the loss, which changes with beta and tau."""
     prune: PruneSection | None = None
-    """Null lets every trial finish."""
+    """Null for no pruning."""
     confirm: ConfirmSection = ConfirmSection()
 
     @classmethod
@@ -129,19 +129,19 @@ class SweepRecipe(BaseRecipe):
 
     @property
     def keys(self) -> list[str]:
-        """Dotted keys that vary, in the order they were given."""
+        """Dotted keys that vary, in their order in the recipe."""
         named = [self.space] if self.space else self.settings
         return list(dict.fromkeys(key for setting in named for key in setting))
 
     def planned(self) -> list[SweepSetting]:
-        """The settings of a grid or a list; none where a search decides as it goes."""
+        """The settings of a grid or a list; none for Optuna, which draws them later."""
         if self.search == "optuna":
             return []
         return list(self.settings) if self.search == "list" else grid(self.space, self.trials, self.seed)
 
     @property
     def count(self) -> int:
-        """How many settings are tried."""
+        """Number of settings."""
         return (self.trials or 0) if self.search == "optuna" else len(self.planned())
 
     def base(self) -> Recipe:
@@ -160,7 +160,7 @@ class SweepRecipe(BaseRecipe):
 
 
 def _accept(sweep: SweepRecipe) -> None:
-    """Every planned setting is a recipe; a search's keys are keys of one."""
+    """Raise a `UserError` unless all settings are valid recipes and the confirmation has seeds of its own."""
     for setting in sweep.planned():
         sweep.recipe_with(setting)
     if sweep.search == "optuna":

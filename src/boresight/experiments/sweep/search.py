@@ -1,8 +1,8 @@
-"""Optuna as an adviser: it is told what came out and asked what to try next.
+"""Settings suggested by Optuna, through its ask-and-tell interface.
 
-The study is a journal file in the sweep's folder, which several workers and machines may write, and which
-optuna-dashboard reads. The sweep's own files stay the truth: whatever Optuna has missed, because a worker
-was killed, it is told before it is asked again.
+Optuna's study is a journal file in the sweep's folder, which several workers and machines may write, and
+which optuna-dashboard reads. The outcomes in the sweep's folder are authoritative: results that the journal
+lacks, because a worker was killed, are added before the next setting is drawn.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 NUMBER = "setting"
-"""Under this name an Optuna trial knows which setting of the sweep it is."""
+"""User attribute of an Optuna trial: the number of its setting."""
 
 
 def require_optuna(recipe: SweepRecipe) -> None:
-    """Raise a `UserError` where a search needs Optuna and it is not installed."""
+    """Raise a `UserError` if the search needs Optuna and it is not installed."""
     if recipe.search == "optuna" and importlib.util.find_spec("optuna") is None:
         raise UserError("search: optuna is not installed; pip install 'boresight[sweep]', or use a grid.")
 
 
 def draw_setting(sweep: Sweep, number: int) -> SweepSetting:
-    """The setting with this number: the one that is kept, or what Optuna suggests now."""
+    """The setting with this number: the stored one, or else a new suggestion, which is stored."""
     kept = sweep.setting(number)
     if kept is not None:
         return kept
@@ -49,7 +49,7 @@ def _study(sweep: Sweep, number: int) -> optuna.Study:
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seed = sweep.recipe.seed * 10_000 + number  # a sampler made anew must not draw the same again
+    seed = sweep.recipe.seed * 10_000 + number  # a new sampler must not repeat the draws of the last one
     if sweep.recipe.sampler == "tpe":
         startup = min(10, max(2, sweep.recipe.count // 3))
         sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(
@@ -67,12 +67,12 @@ def _study(sweep: Sweep, number: int) -> optuna.Study:
 
 
 def _tell(study: optuna.Study, sweep: Sweep) -> None:
-    """Tell Optuna every result it has not heard; a setting with a failed seed has failed."""
+    """Add the results that the journal lacks. A setting with a failed seed has failed."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         if NUMBER not in trial.user_attrs:
-            continue  # its worker died before the setting was kept
+            continue  # its worker died before the setting was stored
         number = trial.user_attrs[NUMBER]
         outcomes = [sweep.outcome(trial) for trial in sweep.trials_of(number)]
         ended = [outcome for outcome in outcomes if outcome]

@@ -1,4 +1,4 @@
-"""What a sweep tries: settings, each a mapping from dotted recipe keys to values."""
+"""Settings of a sweep: values by dotted recipe key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boresight.config.section import Section
 from boresight.core.errors import UserError
 
 SweepSetting = dict[str, Any]
-"""Dotted key to value, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
+"""Value by dotted key, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
 
 
 class Range(Section):
@@ -37,7 +37,7 @@ class Range(Section):
 
 
 def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepSetting]:
-    """Every combination of the listed values, the last key fastest; or `trials` of them drawn with the seed.
+    """All combinations of the listed values, the last key fastest; or `trials` of them, drawn at random.
 
     Raises:
         UserError: a key has a range, or there are fewer combinations than `trials`.
@@ -55,7 +55,7 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
 
 
 def setting_of(tree: Mapping[str, Any]) -> SweepSetting:
-    """Nested sections by dotted key. A mapping with `low` is a range, so a value, and so is an empty one."""
+    """Nested sections as values by dotted key. Ranges (mappings with `low`) and empty mappings are values."""
     return {key: as_number(value) for key, value in flat(tree, is_value=_is_value).items()}
 
 
@@ -64,7 +64,7 @@ def _is_value(mapping: Mapping[str, Any]) -> bool:
 
 
 def as_number(value: object) -> object:
-    """`1e-7` is text to YAML, which wants `1.0e-7`; here it is the number that was meant."""
+    """Text such as `1e-7` as a number: YAML reads only `1.0e-7` as one."""
     if isinstance(value, list):
         return [as_number(item) for item in value]
     if isinstance(value, str):
@@ -76,7 +76,7 @@ def as_number(value: object) -> object:
 
 
 def setting_in_words(setting: SweepSetting | None) -> str:
-    """A setting as people write it: `lr 1e-06, beta 0.1`; None is the default."""
+    """A setting in words: `lr 1e-06, beta 0.1`; None is the default."""
     if setting is None:
         return "the default"
     return ", ".join(f"{short_key(key)} {value_in_words(value)}" for key, value in setting.items())
@@ -88,5 +88,5 @@ def short_key(key: str) -> str:
 
 
 def value_in_words(value: object) -> str:
-    """Numbers with four digits, everything else as it is."""
+    """Numbers with four digits, other values unchanged."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,13 +1,13 @@
-"""A sweep's folder: all that its workers share, on one machine or many.
+"""A sweep's folder, which all its workers share, on one machine or several.
 
-    sweep.yaml                    the resolved sweep, with the recipe it varies
-    settings/03.json              what a search drew for setting 3 (grids and lists are known beforehand)
+    sweep.yaml                    the resolved sweep, with the recipe that it varies
+    settings/03.json              setting 3, as drawn by a search (grids and lists are known beforehand)
     trials/03-seed0/run/          an ordinary run folder
-    trials/03-seed0/outcome.json  how it ended; written once
-    trials/03-seed0/output.txt    what the run printed
-    trials/confirm-03-seed1000/   the same setting on fresh seeds and unseen prompts
+    trials/03-seed0/outcome.json  how the trial ended; written once
+    trials/03-seed0/output.txt    printed output of the run
+    trials/confirm-03-seed1000/   the same setting with a fresh seed and unseen prompts
 
-Nothing is kept anywhere else, so whatever is killed, the folder says what is left to do.
+There is no other state: after a kill, the same command continues from this folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ State = Literal["finished", "pruned", "failed"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: a setting (by number; None is the default) and a seed, to choose by or to confirm."""
+    """One run: a setting (by number; None is the default) and a seed, in the search or the confirmation."""
 
     setting: int | None
     seed: int
@@ -53,7 +53,7 @@ class Trial:
 class TrialOutcome:
     """How a trial ended.
 
-    `value` is the held-out mean, of a pruned trial where it stopped; `why` is one sentence.
+    `value` is the held-out mean; of a pruned trial, the last one measured. `why` is one sentence.
     """
 
     state: State
@@ -82,7 +82,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         self._planned = recipe.planned()
 
     def setting(self, number: int | None) -> SweepSetting | None:
-        """A setting by its number; None while a search has not drawn it. The default is the empty one."""
+        """A setting by its number; None if a search has not drawn it yet. The default is {}."""
         if number is None:
             return {}
         if self._planned:
@@ -91,17 +91,17 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         return read_json(path) if path.exists() else None
 
     def keep_setting(self, number: int, setting: SweepSetting) -> SweepSetting:
-        """Write what a search drew; where another worker was first, theirs holds."""
+        """Store a drawn setting, and return the stored one: that of another worker if it was first."""
         self._drawn(number).parent.mkdir(exist_ok=True)
         create_text(self._drawn(number), json.dumps(setting))
         return read_json(self._drawn(number))
 
     def in_words(self, number: int | None) -> str:
-        """A setting as people write it."""
+        """A setting in words."""
         return setting_in_words(None if number is None else self.setting(number))
 
     def search_trials(self) -> list[Trial]:
-        """Trials to choose by: every setting with every seed."""
+        """Trials of the search: every setting with every seed."""
         return [trial for number in range(self.recipe.count) for trial in self.trials_of(number)]
 
     def trials_of(self, number: int) -> list[Trial]:
@@ -109,7 +109,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         return [Trial(number, seed) for seed in self.recipe.seeds]
 
     def recipe_of(self, trial: Trial) -> Recipe:
-        """The run of a trial: setting and seed, the same rows for all, its half of the held-out prompts."""
+        """The recipe of a trial. Search and confirmation use different halves of the held-out prompts."""
         split_seed = self.recipe.base().split_seed
         half = "confirmation" if trial.confirms else "selection"
         own = {"train.seed": trial.seed, "data.split_seed": split_seed, "data.eval_half": half}
@@ -125,13 +125,13 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
 
 
 def held_out_mean(values: Mapping[str, Value]) -> float | None:
-    """Mean of what is not missing; None when nothing is left."""
+    """Mean of the values that are not missing; None if all are."""
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     return math.fsum(known) / len(known) if known else None
 
 
 def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
-    """The sweep in `folder`, begun by this recipe or joined.
+    """Start the sweep in `folder`, or join the one there.
 
     Raises:
         UserError: the folder holds something else, or a sweep by another recipe.
@@ -150,6 +150,6 @@ def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
 
 
 def join(folder: Path) -> Sweep:
-    """The sweep that `folder` holds, for a worker."""
+    """The sweep in `folder`, for a worker."""
     raw = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
     return Sweep(folder, SweepRecipe.parse(raw, str(folder / "sweep.yaml")))
