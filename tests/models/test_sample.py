@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from rich.console import Console
 
 from boresight.config.lora import LoraConfig
@@ -14,14 +15,15 @@ from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
 from boresight.models.kernels.linear import can_pack, packed_linears
 from boresight.models.lora import adapters_off, attach
-from boresight.models.packed.logprobs import completion_logprobs, padded_logprobs
+from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs, padded_logprobs
+from boresight.models.sampler import kv_cache, trial
 from boresight.models.sampler import sample as module
-from boresight.models.sampler.attention import supported
 from boresight.models.sampler.decode import prefill_batches
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import requests
 from boresight.models.sampler.sample import SamplingParams, _batch_for, sample, sample_plain
-from tests.models.tiny_decoders import CONFIGS, VOCABULARY, build
+from boresight.models.sampler.trial import samples_with_cache
+from tests.models.tiny_decoders import CONFIGS, GROUPED, SHAPE, VOCABULARY, build, make_row
 from tests.tiny import tiny_model, tiny_tokenizer
 
 LENGTHS = (5, 1, 17, 9, 9, 30)
@@ -56,7 +58,7 @@ def decoder(name, dtype=torch.float64):
 def test_fast_and_plain_draw_the_same_in_float64(name):
     """Greedy, and sampled with stops; a small batch, so that samples come and go."""
     model = decoder(name)
-    assert supported(model)
+    assert samples_with_cache(model)
     greedy = SamplingParams(max_new_tokens=12, temperature=0.0, seed=0)
     stops = SamplingParams(max_new_tokens=18, seed=1, stop_token_ids=tuple(range(6)))
     for params, k in ((greedy, 1), (stops, 3)):
@@ -242,10 +244,71 @@ def test_a_model_that_the_fast_path_does_not_cover_takes_the_plain_one(monkeypat
     model = decoder("llama")
     params = SamplingParams(max_new_tokens=6, seed=0)
     fast = sample(model, prompts(), params, 2)
-    model.config.rope_parameters["rope_type"] = "dynamic"
-    assert not supported(model)
+    monkeypatch.setattr(trial, "_found", {})
+    monkeypatch.setattr(trial, "unsupported", lambda _: "it is asked not to")
+    assert not samples_with_cache(model)
     monkeypatch.setattr(module, "Rollout", None)
     assert_same(sample(model, prompts(), params, 2), fast, 1e-9)
+
+
+OTHERS = {
+    "passes no cache on to its layers": lambda: hf.NemotronConfig(**GROUPED),
+    "takes no positions": lambda: hf.OPTConfig(
+        vocab_size=61,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        word_embed_proj_dim=32,
+    ),
+    "values narrower than keys": lambda: hf.DeepseekV3Config(
+        **SHAPE,
+        num_key_value_heads=4,
+        moe_intermediate_size=16,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+        q_lora_rank=8,
+        kv_lora_rank=8,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=4,
+        v_head_dim=8,
+        first_k_dense_replace=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_model_that_the_cache_does_not_serve_is_found_out_by_trying(name, caplog):
+    """Whatever it declares: samples carry the log-probabilities of plain forwards, after one line of log."""
+    torch.manual_seed(0)
+    model = hf.AutoModelForCausalLM.from_config(OTHERS[name]()).eval()
+    params = SamplingParams(max_new_tokens=5, seed=0)
+    drawn = sample(model, prompts(), params, 2)
+    sample(model, prompts(), params, 2)
+    said = [record.message for record in caplog.records if record.message.startswith("Sampling goes without")]
+    assert len(said) <= 1
+    for prompt, group in zip(prompts(), drawn, strict=True):
+        for one in group:
+            row = make_row(prompt, one.ids)
+            ((expected,),) = completion_token_logprobs(model, [row])
+            np.testing.assert_allclose(one.logps, expected.numpy(), atol=1e-4)
+
+
+def test_one_trial_serves_all_models_of_a_config(monkeypatch):
+    monkeypatch.setattr(trial, "_found", {})
+    assert samples_with_cache(decoder("llama"))
+    monkeypatch.setattr(trial, "_obstacle", lambda _: pytest.fail("tried again"))
+    assert samples_with_cache(decoder("llama"))
+
+
+def test_a_cache_that_gives_other_numbers_is_noticed(monkeypatch, caplog):
+    monkeypatch.setattr(trial, "_found", {})
+    right = kv_cache.DecodeStep.bias
+    monkeypatch.setattr(kv_cache.DecodeStep, "bias", lambda *args: torch.zeros_like(right(*args)))
+    assert not samples_with_cache(decoder("llama"))
+    assert "gives other log-probabilities with it, by" in caplog.text
 
 
 def test_prefill_batches_keep_order_and_waste_little():

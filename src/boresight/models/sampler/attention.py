@@ -21,32 +21,26 @@ from boresight.models.sampler.kv_cache import DecodeStep, KeyValues, RolloutCach
 
 NAME = "boresight_rollout"
 
-_ROPE_BY_POSITION = {"default", "linear", "llama3", "yarn", "proportional"}
 # Keyword arguments of attention functions that change the result and that no code here handles.
 _UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q")
 
 
-def supported(model: PreTrainedModel) -> bool:
-    """Whether this attention computes what `model`, a transformers model, asks for.
+def unsupported(model: PreTrainedModel) -> str | None:
+    """Why this attention cannot compute what `model` declares; None where nothing speaks against it.
 
-    It does for decoders of plain and sliding-window attention layers, whose rotary angles depend on
-    the position alone.
+    It computes decoders of plain and sliding-window attention layers that each have keys of their own.
     """
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {
-        rope.get("rope_type", "default"),
-        *(r["rope_type"] for r in rope.values() if isinstance(r, dict)),
-    }
-    return (
-        bool(getattr(model, "_supports_attention_backend", False))
-        and model._can_set_attn_implementation()
-        and not model.config.is_encoder_decoder
-        and layers <= {"full_attention", "sliding_attention"}
-        and kinds <= _ROPE_BY_POSITION
-        and not getattr(config, "num_kv_shared_layers", 0)
-    )
+    name = type(model).__name__
+    if layers - {"full_attention", "sliding_attention"}:
+        return f"{name} has layers of kind {', '.join(sorted(layers))}"
+    if not (getattr(model, "_supports_attention_backend", False) and model._can_set_attn_implementation()):
+        return f"the attention of {name} cannot be exchanged"
+    shared: object = getattr(config, "num_kv_shared_layers", 0)
+    if model.config.is_encoder_decoder or shared:
+        return f"{name} shares keys between layers or with an encoder"
+    return None
 
 
 @contextmanager

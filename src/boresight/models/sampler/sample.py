@@ -21,10 +21,11 @@ from boresight.core.console import progress
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
 from boresight.models.policy import Policy, causal_model
-from boresight.models.sampler.attention import rollout_attention, supported
+from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, Sample, SamplingParams, requests
 from boresight.models.sampler.plain import draw_plainly, sample_plain
+from boresight.models.sampler.trial import samples_with_cache
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +52,7 @@ def sample(
 
     `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
     is what samples. It runs in evaluation mode, without gradients, and is put back as it was. A model
-    that the fast path does not cover (`rollout_attention.supported`) takes the plain one.
+    that the sampler with a cache does not serve (`trial.samples_with_cache`) takes the plain one.
 
     Args:
         prompts: token ids, one non-empty array each.
@@ -65,7 +66,7 @@ def sample(
     samples = requests(prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
-        if supported(base):
+        if samples_with_cache(base):
             _draw(base, samples, max_batch or _batch_for(base, samples), ended)
         else:
             draw_plainly(base, samples, max_batch or MAX_BATCH, ended)

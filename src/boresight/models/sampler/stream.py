@@ -10,7 +10,7 @@ import torch
 
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.policy import Policy, causal_model
-from boresight.models.sampler.attention import rollout_attention, supported
+from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import (
     RunningSample,
@@ -21,6 +21,7 @@ from boresight.models.sampler.params import (
     settings_of,
 )
 from boresight.models.sampler.plain import next_logits
+from boresight.models.sampler.trial import samples_with_cache
 
 
 def stream(
@@ -36,7 +37,7 @@ def stream(
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(base))
         step: Callable[[], object]
-        if supported(base):
+        if samples_with_cache(base):
             inside.enter_context(rollout_attention(base))
             step = Rollout(base, [running], 1).step
         else:
