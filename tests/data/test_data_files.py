@@ -89,7 +89,7 @@ def test_records_are_streamed(tmp_path: Path):
         ("r.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists, train, test; put one"),
         ("r.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "gzip file is damaged"),
         ("r.parquet", b"PAR1 not really", "is not a whole Parquet file"),
-        ("r.csv", b"a,b\n1,2\n", "file type is not one of .jsonl"),
+        ("r.xlsx", b"a,b\n1,2\n", "file type is not one of .jsonl"),
     ],
 )
 def test_broken_files_are_one_sentence_with_the_place(tmp_path: Path, name, content, message):

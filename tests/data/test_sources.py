@@ -81,6 +81,20 @@ LAYOUTS = [
     ),
     ("alpaca_pairs", {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"}, PAIR),
     ("stack_exchange", {"question": "q", "response_j": "good", "response_k": "bad"}, PAIR),
+    (
+        "nectar",
+        {
+            "prompt": HH,
+            "answers": [
+                {"answer": "bad", "model": "m", "rank": 3},
+                {"answer": "good", "model": "n", "rank": 1},
+                {"answer": "so", "model": "o", "rank": 2},
+            ],
+        },
+        PAIR,
+    ),
+    ("helpsteer3", {"context": Q, "response1": "good", "response2": "bad", "overall_preference": -2}, PAIR),
+    ("helpsteer3", {"context": Q, "response1": "bad", "response2": "good", "overall_preference": 1}, PAIR),
     ("plain_answers", {"prompt": "q", "completion": "good"}, SHOWN),
     ("plain_answers", {"prompt": "q", "response": "good"}, SHOWN),
     ("plain_answers", {"query": "q", "completion": "good"}, SHOWN),

@@ -21,7 +21,7 @@ PAIR_COLUMNS = frozenset(column for pair in names.ANSWER_PAIRS + names.MESSAGE_P
 """A row with any of these is (part of) a preference, never a demonstration or a bare prompt."""
 
 ANSWER_COLUMNS = PAIR_COLUMNS | frozenset(
-    [*names.COMPLETION, names.GOLD, *names.CONVERSATION, "output", "instances"],
+    [*names.COMPLETION, names.GOLD, *names.CONVERSATION, *names.ANSWER_LISTS, "output", "instances"],
 )
 """A row with any of these is more than a bare prompt."""
 

@@ -27,7 +27,7 @@ def matches(record: Record) -> bool:
     if not has_text(record, "chosen", "rejected"):
         return False
     if "prompt" in record:
-        return has_text(record, "prompt") and _is_open(record["prompt"])
+        return has_text(record, "prompt") and is_open(record["prompt"])
     return _is_transcript(record["chosen"]) and _is_transcript(record["rejected"])
 
 
@@ -35,7 +35,8 @@ def _is_transcript(value: str) -> bool:
     return value.lstrip().startswith("Human:")
 
 
-def _is_open(value: str) -> bool:
+def is_open(value: str) -> bool:
+    """A transcript up to its last "Assistant:"."""
     return _is_transcript(value) and OPEN_END.search(value) is not None
 
 
@@ -50,9 +51,14 @@ def read(record: Record, id: str) -> Preference:
 
 
 def _beside(record: Record, id: str) -> Preference:
-    prompt = transcript(OPEN_END.sub("", text(record, "prompt")), "prompt")
+    prompt = opened(text(record, "prompt"), "prompt")
     chosen, rejected = ([assistant(text(record, column).strip())] for column in COLUMNS)
     return preference(record, id, (prompt, chosen, rejected), ("prompt", *COLUMNS))
+
+
+def opened(value: str, field: str) -> list[Message]:
+    """Messages of a transcript that ends with an open turn of the assistant. Raises as `transcript` does."""
+    return transcript(OPEN_END.sub("", value), field)
 
 
 def transcript(value: str, field: str) -> list[Message]:

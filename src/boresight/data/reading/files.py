@@ -1,10 +1,13 @@
 """Raw records from a file, a saved `datasets` folder or a hub id, one after the other.
 
-A record comes with its row: the line of a JSON Lines file, else its place in the list, both from 1.
+A record comes with its row: the line of a JSON Lines file, else its place in the list, both from 1. Text is
+UTF-8, or UTF-16 where it says so itself.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import hashlib
 import io
@@ -14,13 +17,19 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
+from boresight.data.columns import is_message
+from boresight.data.reading import names
+from boresight.data.reading.shapes import as_table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_CELL = 2**31 - 1
+"""Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
+
 PARQUET_BATCH = 1024
 """Parquet rows that are turned into Python objects at a time."""
 
@@ -30,8 +39,9 @@ Raw = Iterator[tuple[int, object]]
 def records(source: str | Path, split: str = "train") -> Raw:
     """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
 
-    `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, each also with `.gz`), a folder that
-    `datasets` saved, or a hub id, `owner/name` or `owner/name:config`. `split` is for the last two.
+    `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
+    folder that `datasets` saved, or a hub id, `owner/name` or `owner/name:config`. `split` is for the last
+    two.
 
     Raises:
         UserError: no such file or hub data set, an unknown file type, or a file that is broken; for
@@ -88,17 +98,31 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
 
 
 def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    """The file's bytes, decompressed where it is gzip, whatever its name says."""
+    """The file's bytes, decompressed where it is gzip, whatever its name says, and UTF-16 as UTF-8."""
     stream = path.open("rb")
     compressed = stream.read(2) == GZIP_MAGIC
     stream.seek(0)
-    return gzip.GzipFile(fileobj=stream) if compressed else stream
+    opened = gzip.GzipFile(fileobj=stream) if compressed else stream
+    wide = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    opened.seek(0)
+    if not wide:
+        return opened
+    with opened:
+        try:
+            return io.BytesIO(opened.read().decode("utf-16").encode())
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}: begins as UTF-16 and is not ({error.reason}); save it as UTF-8."
+            ) from error
 
 
 def _json_lines(path: Path) -> Raw:
     # Lines end at \n alone: U+2028 and its like are legal inside JSON strings.
     with _open(path) as stream:
         for row, line in enumerate(stream, 1):
+            if row == 1 and line.strip().removeprefix(codecs.BOM_UTF8) in (b"{", b"["):
+                yield from _json(path)  # an object over several lines is no JSON Lines
+                return
             if line.strip():
                 yield row, _parse(path, line, row)
 
@@ -128,7 +152,8 @@ def _json(path: Path) -> Raw:
         value = json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            return _json_lines(path)
+            one_line = b"\n" not in content[: error.pos].strip()
+            return _json_lines(path) if one_line else enumerate(_one_after_another(path, content), 1)
         raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
@@ -138,11 +163,26 @@ def _json(path: Path) -> Raw:
     return enumerate(_record_list(path, value), 1)
 
 
+def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
+    """JSON values over several lines each, with nothing but white space between them."""
+    text, at = content.decode("utf-8-sig"), 0
+    decoder = json.JSONDecoder()
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
+        yield value
+        at += len(text[at:]) - len(text[at:].lstrip())
+
+
 def _record_list(path: Path, value: object) -> list[object]:
     if isinstance(value, list):
-        return value
+        return [{"messages": item} if _is_conversation(item) else item for item in value]
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a single {type(value).__name__}, not a list of records.")
+    if (table := as_table(value)) is not None:
+        return table
     lists = [column for column, items in value.items() if _is_record_list(items)]
     if len(lists) > 1:
         raise UserError(
@@ -156,6 +196,37 @@ def _is_record_list(items: object) -> bool:
     if not (isinstance(items, list) and items and all(isinstance(item, dict) for item in items)):
         return False
     return not {"role", "from"} & items[0].keys()
+
+
+def _is_conversation(item: object) -> bool:
+    return isinstance(item, list) and bool(item) and all(is_message(turn) for turn in item)
+
+
+def _csv(path: Path) -> Raw:
+    """Rows of a table with a header; an empty cell is a missing value, scores are numbers."""
+    csv.field_size_limit(LONGEST_CELL)
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    with _open(path) as stream, io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8-sig", newline="") as text:
+        try:
+            for row, record in enumerate(csv.DictReader(text, delimiter=separator, strict=True), 1):
+                if None in record:
+                    raise UserError(
+                        f"{path}: row {row} has more cells than the header; quote cells with commas."
+                    )
+                yield row, {column: _cell(column, value) for column, value in record.items() if value}
+        except csv.Error as error:
+            raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
+
+
+def _cell(column: str, value: str) -> str | float:
+    if not any(column in pair for pair in names.SCORES):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _parquet(path: Path) -> Raw:
@@ -177,6 +248,8 @@ READERS: dict[str, Callable[[Path], Raw]] = {
     ".ndjson": _json_lines,
     ".json": _json,
     ".parquet": _parquet,
+    ".csv": _csv,
+    ".tsv": _csv,
 }
 
 

@@ -19,6 +19,7 @@ from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, fitting, mixed
 from boresight.data.reading.files import Raw
+from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
 
 SAMPLE = 1000
@@ -103,7 +104,7 @@ def collect(
 ) -> Loaded:
     """As `read`, but content to come back with bad rows alone; `stop` raises at the first of them."""
     name = str(path)
-    rows = ((row, _without_nulls(record)) for row, record in islice(files.records(path, split), limit))
+    rows = ((row, _cleaned(record)) for row, record in islice(files.records(path, split), limit))
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
@@ -154,11 +155,11 @@ def _unused(counts: Counter[str]) -> str:
     return f"; keys of messages that are not used: {named}" if named else ""
 
 
-def _without_nulls(record: object) -> object:
-    """Columns that are null are absent: tables have no other way to say so."""
+def _cleaned(record: object) -> object:
+    """Columns that are null are absent, as tables have no other way to say so; lists as text are lists."""
     if not isinstance(record, dict):
         return record
-    return {column: value for column, value in record.items() if value is not None}
+    return read_text({column: value for column, value in record.items() if value is not None})
 
 
 def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Conversion, str]:

@@ -55,3 +55,7 @@ SCORES = (
     ("score_j", "score_k"),
 )
 """The score of the better answer and of the worse one; the first pair is the canonical one."""
+
+ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2", "response_1",
+                "response_2", "response_a", "response_b", "response_0")  # fmt: skip
+"""Several answers, of which the name does not say how good each is; a row with them is no bare prompt."""

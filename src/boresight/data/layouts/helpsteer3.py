@@ -1,0 +1,28 @@
+"""HelpSteer3: a conversation in `context`, two responses, and which is better, from -3 (the first) to 3.
+
+`overall_preference` of 0 is no preference, and no pair can be made of it.
+"""
+
+from boresight.core.schema import Preference
+from boresight.data.build import assistant, preference
+from boresight.data.columns import Record, has_text, has_turns, text
+from boresight.data.reading.turns import BadField, to_messages
+
+TITLE = "HelpSteer3 conversations with two responses"
+KIND = "preference"
+COLUMNS = ("context", "response1", "response2")
+OPTIONAL = ("overall_preference",)
+
+
+def matches(record: Record) -> bool:
+    return has_turns(record, "context") and has_text(record, *COLUMNS[1:])
+
+
+def read(record: Record, id: str) -> Preference:
+    context = to_messages(record.get("context"), "context")
+    answers = [[assistant(text(record, column))] for column in COLUMNS[1:]]
+    preferred = record.get("overall_preference")
+    if isinstance(preferred, bool) or not isinstance(preferred, int | float) or not preferred:
+        raise BadField("overall_preference", f"is {preferred!r}, so that neither response is the better one")
+    chosen, rejected = answers if preferred < 0 else answers[::-1]
+    return preference(record, id, (context, chosen, rejected), COLUMNS, OPTIONAL)

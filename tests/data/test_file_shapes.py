@@ -1,0 +1,122 @@
+"""Files as other tools write them: read, or refused with the real cause."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Demonstration, Preference
+from boresight.data.reading.load import read
+
+ROWS = [{"prompt": f"q{n}", "chosen": "good, or", "rejected": "bad\nso"} for n in range(3)]
+Q, GOOD, BAD = (
+    [{"role": r, "content": c}] for r, c in (("user", "q"), ("assistant", "good"), ("assistant", "bad"))
+)
+TURNS = [*Q, *GOOD]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+def pairs(path, content: str, encoding: str = "utf-8") -> list[tuple[str, str, str]]:
+    path.write_bytes(content.encode(encoding))
+    found = read(path).examples
+    assert all(isinstance(pair, Preference) for pair in found)
+    return [(p.prompt[0]["content"], p.chosen[0]["content"], p.rejected[0]["content"]) for p in found]
+
+
+EXPECTED = [tuple(row.values()) for row in ROWS]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_encodings_with_a_mark(tmp_path, name, encoding):
+    assert pairs(tmp_path / name, LINES, encoding) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({column: [row[column] for row in ROWS] for column in ROWS[0]}),
+        json.dumps({column: {str(n): row[column] for n, row in enumerate(ROWS)} for column in ROWS[0]}),
+        json.dumps({str(n): row for n, row in enumerate(ROWS)}),
+    ],
+    ids=["columns", "columns-by-index", "index"],
+)
+def test_tables_by_column_and_by_index(tmp_path, name, content):
+    if name == "rows.jsonl":
+        content = json.dumps(json.loads(content), indent=1)
+    assert pairs(tmp_path / name, content) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+@pytest.mark.parametrize("between", ["\n", "\n\n", ""])
+def test_objects_over_several_lines(tmp_path, name, between):
+    assert pairs(tmp_path / name, between.join(json.dumps(row, indent=2) for row in ROWS)) == EXPECTED
+
+
+def test_one_record_alone_stays_one_record(tmp_path):
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({"prompt": Q, "chosen": GOOD, "rejected": BAD}))
+    assert read(path).examples == [Preference(Q, GOOD, BAD, "row-1")]
+
+
+def test_a_list_of_conversations(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([TURNS, TURNS]))
+    assert [example.messages for example in read(path).examples] == [TURNS, TURNS]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("rows.csv", ","), ("rows.tsv", "\t")])
+def test_csv(tmp_path, name, separator):
+    path = tmp_path / name
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*ROWS[0], "chosen_score", "rejected_score"], delimiter=separator)
+        writer.writeheader()
+        writer.writerows({**row, "chosen_score": 8, "rejected_score": 2.5} for row in ROWS)
+    found = read(path).examples
+    assert [p.chosen[0]["content"] for p in found] == ["good, or"] * 3
+    assert (found[0].chosen_score, found[0].rejected_score) == (8.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prompt,chosen,rejected\nq,good, or,bad\n", "row 1 has more cells than the header"),
+        ('prompt,chosen,rejected\nq,"good,bad\n', "is not a whole CSV file"),
+        ("prompt,chosen,rejected\nq,good\n", "would need `rejected`"),
+    ],
+)
+def test_broken_csv(tmp_path, content, message):
+    path = tmp_path / "rows.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize("write", [json.dumps, repr])
+def test_messages_as_text(jsonl, write):
+    assert read(jsonl({"messages": write(TURNS)})).examples == [Demonstration(TURNS, "row-1")]
+    (pair,) = read(jsonl({"prompt": write(Q), "chosen": write(GOOD), "rejected": write(BAD)})).examples
+    assert pair == Preference(Q, GOOD, BAD, "row-1")
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "[__import__('os')]", "[" * 90_000 + "]" * 90_000, "[]", "['a']"])
+def test_text_that_only_looks_like_a_list_stays_text(jsonl, text):
+    (pair,) = read(jsonl({"prompt": text, "chosen": "good", "rejected": "bad"})).examples
+    assert pair.prompt[0]["content"] == text
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
+        {"prompt": "q", "responses": ["a", "b"]},
+        {"prompt": "q", "response_a": "x", "response_b": "y"},
+    ],
+)
+def test_several_answers_of_unknown_worth_are_no_bare_prompt(jsonl, row):
+    with pytest.raises(UserError, match="fit no known layout"):
+        read(jsonl(row))
