@@ -13,7 +13,8 @@ from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.reading.load import read
-from boresight.evaluation.win_rate import System, rate_interval
+from boresight.evaluation.win_rate import System
+from boresight.stats.intervals import share_interval
 
 
 def some_duels(count=20, seed=0):
@@ -59,7 +60,7 @@ def test_votes_are_preference_pairs_that_the_readers_take(tmp_path):
     assert first.rejected[0]["content"] == f"old says {first.id}"
     (tie,) = map(json.loads, (tmp_path / "ties.jsonl").read_text().splitlines())
     assert set(tie["answers"]) == {"old", "new"}
-    assert votes.rate == rate_interval([1.0, 1.0, 1.0, 0.0, 0.5])
+    assert votes.rate == share_interval([1.0, 1.0, 1.0, 0.0, 0.5])
     votes.close()
 
 

@@ -122,7 +122,7 @@ def test_agreement_with_people(tmp_path):
     file.write_text("prompt,answer_a,answer_b,preferred\n" + "\n".join(rows))
     found = human_agreement(LengthScorer(), file)
     assert found.accuracy.value == 0.75 and found.kappa == pytest.approx(7 / 11)
-    assert "agrees with people in 75 % [30, 95] of 4, Cohen's kappa 0.64" in Trust(people=found).sentences[0]
+    assert "agrees with people in 75 % [19, 99] of 4, Cohen's kappa 0.64" in Trust(people=found).sentences[0]
 
 
 @pytest.mark.parametrize(

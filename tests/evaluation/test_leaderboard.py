@@ -8,7 +8,7 @@ import pytest
 from boresight.core.errors import UserError
 from boresight.evaluation.leaderboard import Entry, against_bar, pairs, read_leaderboard
 from boresight.reports.leaderboard import write_leaderboard
-from boresight.stats.intervals import unpaired_difference, wilson
+from boresight.stats.intervals import clopper_pearson, unpaired_difference
 
 STUDY = Path(__file__).parents[2] / "recipes" / "study" / "leaderboard.csv"
 
@@ -16,13 +16,12 @@ STUDY = Path(__file__).parents[2] / "recipes" / "study" / "leaderboard.csv"
 def test_difference_by_hand():
     """39 against 20 of 400: pooled share 59/800, z = 0.0475 / √(0.07375 · 0.92625 · 2/400) = 2.570.
 
-    Newcombe: 0.0475 - √((0.0975 - 0.0721)² + (0.0760 - 0.05)²) = 0.0112, and 0.0475 + √((0.1305 - 0.0975)² +
-    (0.05 - 0.0326)²) = 0.0848.
+    Agresti-Caffo: 40/402 - 21/402 = 0.04726, ± 1.96 √((.0995 · .9005 + .05224 · .94776) / 402) = 0.03646.
     """
     found = unpaired_difference(20, 400, 39, 400)
     assert found.z == pytest.approx(2.570, abs=1e-3) and found.p == pytest.approx(0.01017, abs=1e-5)
     limits = found.difference
-    assert (limits.value, limits.low, limits.high) == pytest.approx((0.0475, 0.0112, 0.0848), abs=1e-4)
+    assert (limits.value, limits.low, limits.high) == pytest.approx((0.0475, 0.0108, 0.0837), abs=1e-4)
 
 
 def test_swapping_the_two_mirrors_the_difference_and_equal_scores_have_none():
@@ -41,17 +40,17 @@ def test_the_interval_covers():
 
 
 def test_the_studys_table():
-    """Wilson's limits, z and needed prompts agree with the analysis of the published shares."""
+    """Limits, z and needed prompts agree with the analysis of the published shares."""
     entries = read_leaderboard(STUDY)
     assert [e.name for e in entries] == ["DPO-20k", "SFT", "XPO", "IPO", "DPO-5k", "synthetic"]
     limits = [(round(e.share.low, 3), round(e.share.high, 3)) for e in entries]
     assert limits == [
-        (0.072, 0.131),
-        (0.033, 0.076),
-        (0.021, 0.058),
-        (0.019, 0.055),
-        (0.015, 0.049),
-        (0.014, 0.045),
+        (0.070, 0.131),
+        (0.031, 0.076),
+        (0.019, 0.058),
+        (0.017, 0.055),
+        (0.014, 0.049),
+        (0.012, 0.045),
     ]
     found = {(p.better.name, p.worse.name): p for p in pairs(entries)}
     assert len(found) == 15 and sum(p.resolved for p in found.values()) == 4
@@ -59,7 +58,7 @@ def test_the_studys_table():
     assert z == [2.57, 1.65, 0.61]
     assert found["XPO", "DPO-5k"].needed == 8500 and found["DPO-20k", "SFT"].needed == 480
     assert found["XPO", "DPO-5k"].sentence == (
-        "XPO over DPO-5k: 0.75 points [-1.8, 3.3], z = 0.61, p = 0.54, 1 after Holm's adjustment: "
+        "XPO over DPO-5k: 0.75 points [-1.7, 3.2], z = 0.61, p = 0.54, 1 after Holm's adjustment: "
         "not resolved, needs about 8,500 prompts each."
     )
 
@@ -67,7 +66,7 @@ def test_the_studys_table():
 def test_one_prompt_below_the_bar_is_not_below_the_bar():
     assert against_bar(Entry("DPO-20k", 39, 400), 0.10) == (
         "DPO-20k: 39 of 400 is 1 short of the 40 that the bar asks for; "
-        "not resolved, the bar lies inside [7.2, 13.1]."
+        "not resolved, the bar lies inside [7.0, 13.1]."
     )
     assert "at or above the 30" in against_bar(Entry("x", 200, 300), 0.1)
     assert "resolved, the bar lies outside" in against_bar(Entry("x", 200, 300), 0.1)
@@ -93,7 +92,7 @@ def test_a_bad_table_is_named(tmp_path, text, message):
 
 def test_the_page_and_its_tables(tmp_path):
     path, sentences = write_leaderboard(STUDY, tmp_path / "board.html", bar=0.1)
-    assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.2, 13.1]." and len(sentences) == 6 + 6 + 15
+    assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.0, 13.1]." and len(sentences) == 6 + 6 + 15
     html = path.read_text()
     assert "6 systems, 4 of 15 differences resolved" in html and html.count("not resolved</span>") == 11
     assert {p.suffix for p in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
@@ -105,7 +104,7 @@ def test_half_wins_and_markup_in_names(tmp_path):
     path, sentences = write_leaderboard(file, tmp_path / "out.html")
     assert "2.5 of 10" in sentences[0]
     assert "<script>alert" not in path.read_text()
-    low, high = wilson(2.5, 10)
+    low, high = clopper_pearson(2.5, 10)
     assert f"[{100 * low:.1f}, {100 * high:.1f}]" in sentences[0]
 
 

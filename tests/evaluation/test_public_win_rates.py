@@ -7,8 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from boresight.evaluation.win_rate import rate_interval
-from boresight.stats.intervals import mean_interval
+from boresight.stats.intervals import mean_interval, share_interval
 from tests.evaluation.public_win_rates import PUBLISHED, UNPUBLISHED
 
 pytestmark = pytest.mark.real_data
@@ -45,7 +44,7 @@ def test_the_rows_that_two_judges_share_are_the_same(annotations):
 def test_within_half_a_point_of_the_published_and_bracketed(annotations, judge, model):
     outcomes = annotations[judge, model]
     published, n = PUBLISHED[judge][model]
-    rate = rate_interval(outcomes) if set(outcomes) <= {0, 0.5, 1} else mean_interval(outcomes)
+    rate = share_interval(outcomes) if set(outcomes) <= {0, 0.5, 1} else mean_interval(outcomes)
     assert abs(rate.n - n) <= 1
     assert 100 * rate.value == pytest.approx(published, abs=0.5)
     assert rate.low <= published / 100 <= rate.high

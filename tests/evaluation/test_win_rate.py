@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.evaluation.win_rate import System, rate_interval, tournament, win_rate
+from boresight.evaluation.win_rate import System, tournament, win_rate
 from boresight.scorers.judges.base import Judgement, Verdict
-from boresight.stats.intervals import sign_test, wilson
+from boresight.stats.intervals import clopper_pearson, share_interval, sign_test
 from tests.scorers.fakes import LengthScorer, prompt
 
 
@@ -40,13 +40,13 @@ def systems(outcomes, pad=""):
 def test_ties_are_half_and_failures_missing():
     """12 won, 4 tied, 6 lost, 1 failed of 23: (12 + 2) / 22.
 
-    Bonett and Price add one to each discordant cell: won 13/24, lost 7/24, difference 0.25 ± 1.96 √((20/24 -
-    0.25²)/24) = 0.25 ± 0.3512; half of that around one half is [0.4494, 0.8006].
+    With one win and one loss added: mean 15/24, s² = (14 - 15²/24)/23 = .201087, t(23) = 2.068658, so
+    .625 ± 2.068658 √(.201087/24) = .625 ± .18935.
     """
     found = win_rate(*systems([1] * 12 + [0.5] * 4 + [0] * 6 + [None]), Decided())
     assert found.counts == {"won": 12, "tied": 4, "lost": 6, "failed": 1}
     assert found.rate.value == pytest.approx(14 / 22)
-    assert (found.rate.low, found.rate.high) == pytest.approx((0.4494, 0.8006), abs=1e-4)
+    assert (found.rate.low, found.rate.high) == pytest.approx((0.43565, 0.81435), abs=1e-4)
     assert (found.rate.n, found.rate.missing) == (22, 1)
     assert found.p == pytest.approx(sign_test(12, 6))
     assert found.failures == {"timeout": 1}
@@ -59,9 +59,9 @@ def test_a_prompt_that_one_system_never_answered_is_missing_not_lost():
     assert win_rate(prompts, reference, shorter, Decided()).counts["failed"] == 1
 
 
-def test_the_interval_without_ties_is_wilsons():
-    found = rate_interval([1.0] * 14 + [0.0] * 8)
-    assert (found.low, found.high) == wilson(14, 22)
+def test_the_interval_without_ties_is_exact():
+    found = share_interval([1.0] * 14 + [0.0] * 8)
+    assert (found.low, found.high) == clopper_pearson(14, 22)
 
 
 @pytest.mark.parametrize("shares", [(0.14, 0.6, 0.26), (0.3, 0.3, 0.4), (0.02, 0.9, 0.08)])
@@ -70,7 +70,7 @@ def test_a_nominal_interval_covers_the_win_rate_however_many_ties(shares):
     won, tied, _ = shares
     rng = np.random.default_rng(0)
     counts = rng.multinomial(150, shares, size=1500)
-    intervals = [rate_interval([1.0] * w + [0.5] * t + [0.0] * x) for w, t, x in counts]
+    intervals = [share_interval([1.0] * w + [0.5] * t + [0.0] * x) for w, t, x in counts]
     covered = np.mean([i.low <= won + tied / 2 <= i.high for i in intervals])
     assert 0.93 <= covered <= 0.97
 
@@ -83,9 +83,9 @@ def test_no_verdict_when_a_tenth_is_missing():
 
 
 def test_the_verdict_says_lead_interval_and_what_is_not_resolved():
-    found = win_rate(*systems([1] * 60 + [0] * 40), Decided())
-    assert found.verdict == "new beats old by 10.0 points [0.20, 19.1], n = 100."
-    assert found.rate_in_words == "new wins 60.0 % of prompts against old (ties half, even is 50 %)."
+    found = win_rate(*systems([1] * 61 + [0] * 39), Decided())
+    assert found.verdict == "new beats old by 11.0 points [0.73, 20.6], n = 100."
+    assert found.rate_in_words == "new wins 61.0 % of prompts against old (ties half, even is 50 %)."
     found = win_rate(*systems([1] * 52 + [0] * 48), Decided())
     assert "cannot be told apart" in found.verdict and "needs about" in found.verdict
 

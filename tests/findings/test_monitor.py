@@ -19,7 +19,7 @@ def test_a_run_that_learns_nothing_is_told_so_and_goes_on(tmp_path):
     found = read_findings(tmp_path)
     assert [f.name for f in found] == ["not-learning"]
     assert found[0].step == 3  # a quarter of the run
-    assert "0.50 [0.15, 0.85]" in found[0].why  # two of four, Wilson
+    assert "0.50 [0.07, 0.93]" in found[0].why  # two of four
     assert (tmp_path / "model").is_dir()
 
 

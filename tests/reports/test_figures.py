@@ -12,7 +12,7 @@ from boresight.findings.monitor import write_findings
 from boresight.reports.figures import MOST_POINTS, figures, moving_average, points
 from boresight.reports.page import render_report
 from boresight.reports.read_run import RunData, read_run
-from boresight.stats.intervals import wilson
+from boresight.stats.intervals import clopper_pearson
 from tests.reports.fake_run import write_fake_run
 
 
@@ -61,9 +61,9 @@ def test_captions_tell_what_has_no_curve(drawn):
     assert drawn["Accuracy"].reading.endswith("Bars are 95 % intervals.")
 
 
-def test_held_out_accuracy_carries_wilson_intervals(drawn):
+def test_held_out_accuracy_carries_exact_intervals(drawn):
     trace = drawn["Accuracy"].data[-1]
-    low, high = wilson(trace["y"][-1] * 120, 120)
+    low, high = clopper_pearson(trace["y"][-1] * 120, 120)
     assert trace["y"][-1] + trace["error_y"]["array"][-1] == pytest.approx(high)
     assert trace["y"][-1] - trace["error_y"]["arrayminus"][-1] == pytest.approx(low)
 

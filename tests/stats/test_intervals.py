@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.core.errors import UserError
+from boresight.stats.agreement import agreement
 from boresight.stats.intervals import (
-    agreement,
-    cluster_bootstrap,
+    SHARE,
+    bounds_of,
+    clopper_pearson,
+    clustered_share,
     holm,
     mcnemar,
     mean_interval,
@@ -20,39 +23,45 @@ from boresight.stats.intervals import (
     pass_at_k,
     share_interval,
     sign_test,
-    wilson,
 )
 
 
 @pytest.mark.parametrize(
     ("wins", "low", "high"),
     [
-        (20, 0.033, 0.076),
-        (39, 0.072, 0.131),
-        (14, 0.021, 0.058),
-        (13, 0.019, 0.055),
-        (11, 0.015, 0.049),
-        (10, 0.014, 0.045),
+        (20, 0.031, 0.076),
+        (39, 0.070, 0.131),
+        (14, 0.019, 0.058),
+        (13, 0.017, 0.055),
+        (11, 0.014, 0.049),
+        (10, 0.012, 0.045),
     ],
 )
-def test_wilson_gives_the_leaderboard_intervals(wins, low, high):
+def test_intervals_of_the_leaderboard(wins, low, high):
     """Six published scores k/400. The bar of 0.10 lies inside the best one's interval."""
-    assert wilson(wins, 400) == pytest.approx((low, high), abs=5e-4)
+    assert clopper_pearson(wins, 400) == pytest.approx((low, high), abs=5e-4)
 
 
-def test_wilson_by_hand():
-    """1 of 2, z² = 3.8415: centre 1/2, reach √(z²/8 + z⁴/16) / (1 + z²/2) = 1.18426/2.92073 = .40547."""
-    assert wilson(1, 2) == pytest.approx((0.5 - 0.40547, 0.5 + 0.40547), abs=1e-5)
+def test_clopper_pearson_has_closed_forms_at_the_ends():
+    """0 of n: high = 1 - .025^(1/n). n of n mirrors it."""
+    low, high = clopper_pearson(0, 10)
+    assert low == 0 and high == pytest.approx(1 - 0.025**0.1)
+    assert clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
+
+
+def test_clopper_pearson_of_one_in_two():
+    """P(k ≥ 1) = 1 - (1-p)² = .025 at p = 1 - √.975, and P(k ≤ 1) = 1 - p² = .025 at p = √.975."""
+    assert clopper_pearson(1, 2) == pytest.approx((1 - math.sqrt(0.975), math.sqrt(0.975)))
 
 
 @given(st.integers(0, 200).flatmap(lambda n: st.tuples(st.integers(0, 2 * n), st.just(n))))
-def test_wilson_holds_the_share_and_mirrors(halves_n):
-    """It contains k/n, stays in [0, 1], and failures are successes upside down; ties are half counts."""
+def test_limits_of_a_share_contain_it_and_mirror(halves_n):
+    """They contain k/n, stay in [0, 1], and failures are successes upside down; ties are half counts."""
     halves, n = halves_n
     k = halves / 2
-    low, high = wilson(k, n)
+    low, high = clopper_pearson(k, n)
     assert 0 <= low <= (k / n if n else 0.5) <= high <= 1
-    mirrored_low, mirrored_high = wilson(n - k, n)
+    mirrored_low, mirrored_high = clopper_pearson(n - k, n)
     assert (1 - mirrored_high, 1 - mirrored_low) == pytest.approx((low, high), abs=1e-9)
 
 
@@ -61,6 +70,51 @@ def test_a_missing_outcome_is_counted_and_is_not_a_loss():
     assert (found.value, found.n, found.missing) == (0.625, 4, 2)
     with pytest.raises(UserError, match="all 2 values are missing"):
         share_interval([None, None])
+
+
+def test_none_of_200_solved_is_not_certainty():
+    """The exact upper limit is 1 - .025^(1/200) = 1.83 %."""
+    found = share_interval([0.0] * 200)
+    assert (found.value, found.low, found.high) == (0, 0, pytest.approx(0.01828, abs=1e-5))
+
+
+def test_outcomes_with_ties_by_hand():
+    """0, 1/2, 1, 1 with 0 and 1 added: mean 3.5/6, s² = (3.25 - 3.5²/6)/5 = .241667, t(5) = 2.570582.
+
+    .583333 ± 2.570582 √(.241667/6) = .583333 ± .515893, cut at 1.
+    """
+    found = share_interval([0, 0.5, 1, 1, None])
+    assert (found.value, found.low, found.high) == (0.625, pytest.approx(0.06744, abs=1e-5), 1.0)
+    assert found == mean_interval([0, 0.5, 1, 1, None], bounds=SHARE)
+
+
+def test_ten_answers_to_one_prompt_are_one_unit():
+    """Each outcome repeated ten times adds no information. Missing outcomes are counted, n is prompts."""
+    once = [[1.0], [0.0], [0.0], [1.0], [0.0]]
+    assert clustered_share([outcomes * 10 for outcomes in once]) == clustered_share(once)
+
+
+def test_a_prompt_with_more_answers_weighs_more():
+    """3 of 4 right. Sizes 2, 1, 1 are weights 1.5, .75, .75: units 1.125, .9375, .1875 around the mean .75.
+
+    With 0 and 1 added: sum 3.25, squares 3.17969, s² = (3.17969 - 3.25²/5)/4 = .266797, t(4) = 2.776445.
+    """
+    found = clustered_share([[1, 1, None], [1], [0], [None, None]])
+    assert (found.value, found.n, found.missing) == (0.75, 3, 3)
+    assert (found.low, found.high) == (
+        pytest.approx(0.65 - 2.776445 * math.sqrt(0.266797 / 5), abs=1e-5),
+        1.0,
+    )
+    with pytest.raises(UserError, match="all 2 values are missing"):
+        clustered_share([[None], [None]])
+
+
+def test_grades_are_bounded_and_scores_are_not():
+    assert bounds_of("share", [0.3]) == SHARE
+    assert bounds_of("reward", [0, 0.1, 1, None, math.nan]) == SHARE
+    assert bounds_of("reward", [0, 1.5]) is None
+    assert bounds_of("reward", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) is None
+    assert bounds_of("nats", [0, 1]) is None
 
 
 def test_mean_interval_by_hand():
@@ -85,8 +139,6 @@ def test_paired_shares_against_the_worked_example():
     found = paired_difference(before, after)
     assert found.value == pytest.approx(0.07)
     assert (found.low, found.high) == pytest.approx((0.06931 - 0.07327, 0.06931 + 0.07327), abs=2e-5)
-    boot = paired_difference(before, after, bootstrap_seed=0)
-    assert (boot.low, boot.high) == pytest.approx((-0.005, 0.145), abs=0.01)
     disagreement = mcnemar(before, after)
     assert (disagreement.only_a, disagreement.only_b, disagreement.same) == (21, 35, 144)
     assert disagreement.p == pytest.approx(0.081, abs=5e-4)
@@ -95,6 +147,18 @@ def test_paired_shares_against_the_worked_example():
 def test_a_few_prompts_that_agree_are_not_certainty():
     found = paired_difference([1, 1, 0, 0, 1], [1, 1, 0, 0, 1])
     assert found.value == 0 and found.low < -0.2 and found.high > 0.2
+
+
+def test_paired_outcomes_with_ties_by_hand():
+    """Differences 0, 1/2, 0, 1 with -1 and 1 added: mean 1.5/6, s² = (3.25 - 1.5²/6)/5 = .575, t(5) = 2.5706.
+
+    .25 ± 2.570582 √(.575/6) = .25 ± .795771, cut at 1. Grades such as 0.1 need the bounds to be named.
+    """
+    found = paired_difference([0, 0.5, 1, 0], [0, 1, 1, 1])
+    assert (found.value, found.low, found.high) == (0.375, pytest.approx(-0.54577, abs=1e-5), 1.0)
+    grades = [0.1, 0.1, 0.0], [0.1, 0.1, 0.0]
+    assert paired_difference(*grades).high == 0
+    assert paired_difference(*grades, bounds=SHARE).high > 0.3
 
 
 def test_mappings_are_paired_by_prompt_whatever_their_order():
@@ -132,7 +196,8 @@ def test_power_is_what_was_asked_for():
     """Of 4,000 simulated studies with the advised n at a true 55 %, 80 % reject one half."""
     n = n_to_resolve(0.05)
     wins = np.random.default_rng(3).binomial(n, 0.55, size=4000)
-    rejected = np.mean([not wilson(int(k), n)[0] <= 0.5 <= wilson(int(k), n)[1] for k in wins])
+    limits = [clopper_pearson(int(k), n) for k in wins]
+    rejected = np.mean([not low <= 0.5 <= high for low, high in limits])
     assert rejected == pytest.approx(0.8, abs=0.03)
 
 
@@ -162,23 +227,6 @@ def test_pass_at_k_is_unbiased():
     assert expected == pytest.approx(1 - 0.7**3)
 
 
-def test_the_bootstrap_keeps_a_prompts_values_together():
-    """Each value repeated five times adds no information: the interval must not shrink."""
-    rng = np.random.default_rng(0)
-    once = [[float(v)] for v in rng.normal(size=80)]
-    single, repeated = cluster_bootstrap(once), cluster_bootstrap([v * 5 for v in once])
-    assert (repeated.low, repeated.high) == pytest.approx((single.low, single.high))
-    as_rows = cluster_bootstrap([v for v in once for _ in range(5)])
-    assert as_rows.high - as_rows.low < 0.6 * (single.high - single.low)
-
-
-def test_the_bootstrap_is_seeded_and_takes_any_statistic():
-    values = {"a": [1.0, 2.0], "b": [None, 4.0], "c": [None], "d": [9.0]}
-    first, again = (cluster_bootstrap(values, np.median, seed=1) for _ in range(2))
-    assert first == again
-    assert (first.value, first.n, first.missing) == (3.0, 3, 2)
-
-
 # Coverage: nominal 95 % intervals hold the truth in 93-97 % of simulated studies ---------------------------
 
 
@@ -206,38 +254,38 @@ def _studies(rng):
         return limits(paired_difference(prompt + rng.normal(0, 1, 60), prompt + rng.exponential(1, 60)))
 
     def clustered():
-        effect = rng.normal(0, 1, (80, 1))
-        return limits(cluster_bootstrap((effect + rng.normal(0, 1, (80, 2))).tolist(), draws=400))
+        problem = rng.beta(2, 3, (80, 1))
+        return limits(clustered_share((rng.random((80, 4)) < problem).tolist()))
 
     return {
-        "wilson": (lambda: wilson(int(rng.binomial(400, 0.1)), 400), 0.1),
+        "share": (lambda: clopper_pearson(int(rng.binomial(400, 0.1)), 400), 0.1),
         "mean": (lambda: limits(mean_interval(rng.gamma(4, 1, 60).tolist())), 4.0),
         "paired shares": (paired_shares, 0.06),
         "paired values": (paired_values, 1.0),
-        "clustered": (clustered, 0.0),
+        "clustered": (clustered, 0.4),
     }
 
 
-@pytest.mark.parametrize("name", ["wilson", "mean", "paired shares", "paired values", "clustered"])
+@pytest.mark.parametrize("name", ["share", "mean", "paired shares", "paired values", "clustered"])
 def test_nominal_95_percent_intervals_cover(name):
     study, truth = _studies(np.random.default_rng(7))[name]
     assert 0.93 <= _coverage(1500, study, truth) <= 0.97
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["wilson", "mean", "paired shares", "paired values", "clustered"])
+@pytest.mark.parametrize("name", ["share", "mean", "paired shares", "paired values", "clustered"])
 def test_nominal_95_percent_intervals_cover_over_many_studies(name):
     study, truth = _studies(np.random.default_rng(8))[name]
     assert 0.935 <= _coverage(20_000, study, truth) <= 0.965
 
 
-def test_resampling_rows_instead_of_prompts_would_not_cover():
-    """The mistake the cluster bootstrap avoids: values share a prompt's effect, rows are drawn one by one."""
+def test_rows_instead_of_prompts_would_not_cover():
+    """The mistake `clustered_share` avoids: outcomes share a prompt's chance, rows are taken for prompts."""
     rng = np.random.default_rng(9)
 
     def rows_as_if_independent():
-        values = rng.normal(0, 1, (80, 1)) + rng.normal(0, 0.5, (80, 2))
-        found = cluster_bootstrap([[v] for v in values.ravel().tolist()], draws=400)
+        outcomes = rng.random((80, 4)) < rng.beta(0.5, 0.5, (80, 1))
+        found = clustered_share(outcomes.reshape(-1, 1).tolist())
         return found.low, found.high
 
-    assert _coverage(400, rows_as_if_independent, 0.0) < 0.9
+    assert _coverage(400, rows_as_if_independent, 0.5) < 0.9

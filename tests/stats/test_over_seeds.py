@@ -7,22 +7,42 @@ import pytest
 from scipy import stats as sps
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import paired_difference
-from boresight.stats.over_seeds import DIFFERENCE, SHARE, difference_over_seeds, over_seeds
+from boresight.stats.intervals import DIFFERENCE, SHARE, paired_difference
+from boresight.stats.over_seeds import difference_over_seeds, over_seeds
 
 
 def test_two_seeds_two_prompts_by_hand():
     """Rows are seeds: [[0, 2], [2, 6]].
 
-    Seed means 1 and 4, variance 4.5, over 2 seeds 2.25. Prompt means 1 and 4, the same. Variance of the mean
-    4.5; Satterthwaite: 4.5² / (2.25²/1 + 2.25²/1) = 2 degrees of freedom, t = 4.3027.
+    Seed means 1 and 4, variance 4.5, over 2 seeds u = 2.25. Prompt means 1 and 4, the same. The residuals are
+    ±1/2, their mean square 1, over 4 values .25, so v = 2.25 - .25 = 2. Both with t(1) = 12.7062.
     """
     found = over_seeds([{"a": 0, "b": 2}, {"a": 2, "b": 6}])
     assert found.mean.value == 2.5 and found.mean.n == 2 and found.seeds == 2
-    reach = 4.30265 * math.sqrt(4.5)
+    reach = 12.7062 * math.sqrt(4.25)
     assert (found.mean.low, found.mean.high) == pytest.approx((2.5 - reach, 2.5 + reach), rel=1e-5)
-    assert found.seed_sd == pytest.approx(math.sqrt(4.5)) and found.seed_share == pytest.approx(0.5)
-    assert found.p == pytest.approx(2 * sps.t.sf(2.5 / math.sqrt(4.5), 2))
+    assert found.seed_sd == pytest.approx(math.sqrt(4.5)) and found.seed_share == pytest.approx(2.25 / 4.25)
+    assert found.p == pytest.approx(2 * sps.t.sf(2.5 / math.sqrt(4.25), 1))
+
+
+def test_each_part_has_its_own_quantile():
+    """Three seeds of five prompts: u with t(2) = 4.302653, v with t(4) = 2.776445.
+
+    Every seed adds 0, 3 or 6 to the prompts 0, 1, 2, 3, 4, so nothing is left over: u = 9/3, v = 2.5/5.
+    """
+    found = over_seeds([{str(i): i + seed for i in range(5)} for seed in (0.0, 3.0, 6.0)])
+    reach = math.sqrt(4.302653**2 * 3 + 2.776445**2 * 0.5)
+    assert (found.mean.low, found.mean.high) == pytest.approx((5 - reach, 5 + reach), rel=1e-6)
+    assert found.seed_share == pytest.approx(3 / 3.5)
+
+
+def test_the_p_value_is_below_5_percent_where_the_interval_excludes_zero():
+    table = np.random.default_rng(4).normal(0, 1, (3, 20))
+    for shift in np.linspace(-2, 2, 41):
+        found = over_seeds([dict(enumerate(row + shift)) for row in table])
+        assert found.mean.excludes_zero == (found.p < 0.05)
+    certain = over_seeds([{str(i): 1000.0 + i / 10 for i in range(50)} for _ in range(2)])
+    assert certain.p == 1e-12
 
 
 def test_one_seed_is_an_interval_over_prompts():

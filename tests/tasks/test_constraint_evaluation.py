@@ -45,8 +45,8 @@ def test_shares_before_and_after_are_paired_by_prompt():
     assert (good.before.value, good.after.value, good.difference.value) == pytest.approx(
         (1 / 3, 2 / 3, 1 / 3)
     )
-    # Wilson for 1 of 3, z² = 3.84: (1/3 + z²/6 ± z √(2/27 + z²/36)) / (1 + z²/3) = (0.974 ± 0.833) / 2.280
-    assert (good.before.low, good.before.high) == pytest.approx((0.0615, 0.7923), abs=1e-4)
+    # Exact for 1 of 3: P(k >= 1) = 1 - (1-p)³ = .025 at the lower limit, P(k <= 1) = .025 at the upper one.
+    assert (good.before.low, good.before.high) == pytest.approx((1 - 0.975 ** (1 / 3), 0.9057), abs=1e-4)
     assert met.difference.n == 3
 
 

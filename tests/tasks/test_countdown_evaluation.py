@@ -7,7 +7,7 @@ import json
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import wilson
+from boresight.stats.intervals import clopper_pearson
 from boresight.tasks.countdown import generate_problems, problem, solve
 from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_file
 
@@ -15,10 +15,10 @@ RIGHT, WRONG, NONE = "<answer>3 + 4</answer>", "<answer>4 - 3</answer>", "I give
 PROBLEM = problem([3, 4], 7)
 
 
-def test_greedy_rates_have_wilson_intervals():
+def test_greedy_rates_have_exact_intervals():
     got = evaluate_completions([PROBLEM] * 4, [[RIGHT], [WRONG], [WRONG], [NONE]])
     assert (got.accuracy.value, got.accuracy.n) == (0.25, 4)
-    assert (got.accuracy.low, got.accuracy.high) == wilson(1, 4)
+    assert (got.accuracy.low, got.accuracy.high) == clopper_pearson(1, 4)
     assert got.format_rate.value == 0.75
     assert got.pass_at[1].value == 0.25
 
@@ -40,7 +40,7 @@ def test_intervals_are_clustered_by_problem():
 
 def test_a_perfect_score_is_not_certainty():
     got = evaluate_completions([PROBLEM] * 10, [[RIGHT, RIGHT]] * 10, ks=(2,))
-    assert (got.accuracy.low, got.accuracy.high) == wilson(10, 10) and got.accuracy.low < 0.75
+    assert (got.accuracy.low, got.accuracy.high) == clopper_pearson(10, 10) and got.accuracy.low < 0.75
     assert got.pass_at[2].low < 0.75
 
 

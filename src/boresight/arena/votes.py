@@ -22,8 +22,7 @@ from boresight.core.errors import UserError
 from boresight.core.lock import FileLock
 from boresight.core.schema import Message, Preference
 from boresight.data.write import to_record
-from boresight.evaluation.win_rate import rate_interval
-from boresight.stats.intervals import Interval
+from boresight.stats.intervals import Interval, share_interval
 
 Choice = Literal["left", "right", "tie"]
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie")
@@ -66,7 +65,7 @@ class Votes:
         """Win rate of the second system over the first, ties half; None before the first vote."""
         second = self.names[1]
         outcomes = [0.5 if w is None else float(w == second) for w in self._winners.values()]
-        return rate_interval(outcomes) if outcomes else None
+        return share_interval(outcomes) if outcomes else None
 
     def add(self, duel: Duel, choice: Choice) -> None:
         """Record a vote; it is on the disk when this returns."""

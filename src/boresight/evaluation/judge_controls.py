@@ -23,7 +23,8 @@ import numpy as np
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
-from boresight.stats.intervals import Agreement, Interval, agreement, cluster_bootstrap, share_interval
+from boresight.stats.agreement import Agreement, agreement
+from boresight.stats.intervals import Interval, clustered_share, share_interval
 
 FEWEST_WORDS = 12
 """Answers with fewer words are not truncated: their first third may serve as well as the whole."""
@@ -144,7 +145,7 @@ def self_agreement(
 def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
     """Flips and the favoured slot, from verdicts already given; None for judges that see no order.
 
-    The interval of the favoured slot resamples pairs, since the two verdicts on a pair hang together.
+    The favoured slot is a mean over pairs, since the two verdicts on a pair hang together.
     """
     shown = [j.verdicts for j in judgements if j.verdicts]
     if not shown:
@@ -156,7 +157,7 @@ def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
     named = any(slot is not None for group in slots for slot in group)
     return OrderEffects(
         flips=share_interval(flips) if any(f is not None for f in flips) else None,
-        first_slot=cluster_bootstrap(slots) if named else None,
+        first_slot=clustered_share(slots) if named else None,
     )
 
 

@@ -17,10 +17,10 @@ from boresight.core.errors import UserError
 from boresight.stats.intervals import (
     Interval,
     Unpaired,
+    clopper_pearson,
     holm,
     n_to_resolve_shares,
     unpaired_difference,
-    wilson,
 )
 from boresight.stats.units import rounded_up, unit_named
 
@@ -38,8 +38,8 @@ class Entry:
 
     @property
     def share(self) -> Interval:
-        """k / n with Wilson's interval."""
-        low, high = wilson(self.k, self.n)
+        """k / n with Clopper and Pearson's interval."""
+        low, high = clopper_pearson(self.k, self.n)
         return Interval(self.k / self.n, low, high, self.n)
 
 

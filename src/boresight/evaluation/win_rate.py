@@ -18,7 +18,7 @@ from typing import Any
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import Judge, Judgement
-from boresight.stats.intervals import Interval, holm, paired_difference, share_interval, sign_test
+from boresight.stats.intervals import Interval, holm, share_interval, sign_test
 from boresight.stats.length import (
     LengthControlled,
     LengthSplit,
@@ -145,19 +145,6 @@ class WinRate:
         }
 
 
-def rate_interval(outcomes: Sequence[float | None]) -> Interval:
-    """The mean of outcomes (1 won, 0.5 tied, 0 lost) with a 95 % interval over prompts.
-
-    Without ties it is Wilson's. A tie varies less than a coin, so with ties it is half of Bonett and Price's
-    interval for the share won minus the share lost (`stats.paired_difference`), laid around one half.
-    """
-    if 0.5 not in outcomes:
-        return share_interval(outcomes)
-    won, lost = ([None if o is None else float(o == side) for o in outcomes] for side in (1, 0))
-    lead = paired_difference(lost, won)
-    return lead.transformed(lambda difference: 0.5 + difference / 2)
-
-
 def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
     """Judge both systems' answers to every prompt. Lengths are in characters.
 
@@ -184,7 +171,7 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         reference=reference.name,
         candidate=candidate.name,
         judge=judge.name,
-        rate=rate_interval(outcomes),
+        rate=share_interval(outcomes),
         p=sign_test(outcomes.count(1.0), outcomes.count(0.0)),
         controlled=controlled,
         uncontrolled=refusal,

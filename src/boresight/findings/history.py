@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from boresight.stats.intervals import wilson
+from boresight.stats.intervals import clopper_pearson
 
 WINDOW = 50
 """Training steps that a recent average or median runs over."""
@@ -65,7 +65,7 @@ class History:
         value = self.held_out(name)
         if value is None or not self.eval_rows or self.series["eval"][name][-1][0] == 0:
             return None
-        low, high = wilson(value * self.eval_rows, self.eval_rows)
+        low, high = clopper_pearson(value * self.eval_rows, self.eval_rows)
         return value, low, high
 
     def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:

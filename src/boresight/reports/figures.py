@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
 from boresight.reports.read_run import LogLine, RunData
-from boresight.stats.intervals import wilson
+from boresight.stats.intervals import clopper_pearson
 
 Trace = dict[str, Any]
 MOST_POINTS = 1500
@@ -114,7 +114,7 @@ def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[Trace]:
     trace |= {"mode": "lines+markers", "marker": {"size": 6, "color": f"var:{curve.colour}"}}
     rows = _held_out_rows(run)
     if chart.is_share and rows:
-        limits = [wilson(share * rows, rows) for share in y]
+        limits = [clopper_pearson(share * rows, rows) for share in y]
         trace["error_y"] = {
             "type": "data",
             "symmetric": False,

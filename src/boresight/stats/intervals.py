@@ -6,17 +6,22 @@ Everything here is a pure function of numbers. Three rules hold throughout:
   counted in `Interval.missing`. It is never a zero, a loss or a tie.
 - Two systems are compared on the same prompts, by their difference per prompt.
 - Prompts are the independent unit. Several values of one prompt are kept together.
+
+Intervals of outcomes with known bounds (solved or not; won, tied or lost) never shrink to a point: 0 of 200
+solved does not mean that nothing is ever solved. `tests/stats/test_coverage.py` simulates how often every
+interval contains the true value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as sps
+from scipy.special import stdtrit
 
 from boresight.core.errors import UserError
 
@@ -24,6 +29,15 @@ Value = float | int | bool | None
 """One measurement; None or NaN when it is missing."""
 
 Array = NDArray[np.float64]
+
+Bounds = tuple[float, float]
+"""Smallest and largest possible value."""
+SHARE: Bounds = (0.0, 1.0)
+"""Bounds of outcomes such as right or wrong."""
+DIFFERENCE: Bounds = (-1.0, 1.0)
+"""Bounds of the difference of two such outcomes."""
+MOST_GRADES = 5
+"""Distinct values up to which rewards in [0, 1] are taken for grades, such as 0, 0.1 and 1."""
 
 Z95 = 1.959964
 """97.5 % quantile of the normal distribution: half-width of a 95 % interval in standard errors."""
@@ -62,80 +76,81 @@ class Interval:
 # One sample ---------------------------------------------------------------------------------------------
 
 
-def wilson(k: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a share of k in n; (0, 1) when n is 0, since then nothing is known.
+def clopper_pearson(k: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval for k in n: never covers less than `level`. (0, 1) when n is 0.
 
-        (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
-
-    k may be half-integer: ties count one half. A tie varies less than a coin, so the interval is then
-    a little wide, never narrow. Wilson 1927; Brown, Cai & DasGupta 2001.
+    Limits are quantiles of Beta(k, n-k+1) and Beta(k+1, n-k). Clopper & Pearson 1934. k may be half-integer,
+    where only totals are known and ties count one half. A tie varies less than a coin, so the interval is
+    then wide; `share_interval` sees the outcomes and is narrower.
     """
     _require_count(k, n)
     if n == 0:
-        return 0.0, 1.0
-    z = _z(level)
-    p = k / n
-    centre = p + z * z / (2 * n)
-    reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # Rounding must not push the limit of 0/n or n/n past the share itself.
-    return max(0.0, min(p, (centre - reach) / scale)), min(1.0, max(p, (centre + reach) / scale))
+        return SHARE
+    tail = (1 - level) / 2
+    low = 0.0 if k == 0 else float(sps.beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k == n else float(sps.beta.ppf(1 - tail, k + 1, n - k))
+    return low, high
 
 
 def share_interval(outcomes: Sequence[Value], level: float = 0.95) -> Interval:
-    """The mean of outcomes in [0, 1] (1 won, 0.5 tied, 0 lost) with Wilson's interval."""
+    """The mean of outcomes in [0, 1] (1 won, 0.5 tied, 0 lost).
+
+    The interval is Clopper and Pearson's where all outcomes are 0 or 1, and that of `mean_interval` with the
+    bounds 0 and 1 otherwise.
+    """
     present, missing = _present(outcomes)
     if present.min() < 0 or present.max() > 1:
         raise ValueError("outcomes of a share lie between 0 and 1")
-    low, high = wilson(float(present.sum()), present.size, level)
-    return Interval(float(present.mean()), low, high, present.size, missing)
+    return Interval(float(present.mean()), *_share_limits(present, level), present.size, missing)
 
 
-def mean_interval(values: Sequence[Value], level: float = 0.95) -> Interval:
-    """The mean with Student's t interval: mean ± t(n-1) s/√n. One value alone has no interval (±∞)."""
-    present, missing = _present(values)
-    low, high = _t_limits(present, level)
-    return Interval(float(present.mean()), low, high, present.size, missing)
+def mean_interval(values: Sequence[Value], level: float = 0.95, bounds: Bounds | None = None) -> Interval:
+    """The mean with Student's t interval: mean ± t(n-1) s/√n. One value alone has no interval (±∞).
 
-
-def cluster_bootstrap(
-    values_by_prompt: Mapping[str, Sequence[Value]] | Sequence[Sequence[Value]],
-    statistic: Callable[[Array], float] | None = None,
-    seed: int = 0,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """A statistic of all values, with a percentile interval from resampling whole prompts.
-
-    `statistic` maps the pooled values of the drawn prompts to a number; the default is their mean.
-    Resampling single rows instead would treat two judgements of one prompt as independent and give an
-    interval that is too narrow. `n` counts prompts, `missing` counts values. With fewer than about 30
-    prompts the interval is narrower than it should be. Davison & Hinkley 1997, §2.4 and §3.8.
+    With `bounds`, the limits are those of the values with one more at either bound (Agresti & Caffo 2000),
+    so that values which all agree do not read as certainty.
     """
-    groups = list(values_by_prompt.values() if isinstance(values_by_prompt, Mapping) else values_by_prompt)
-    arrays = [_as_floats(group) for group in groups]
-    kept = [array[~np.isnan(array)] for array in arrays]
-    missing = sum(a.size - k.size for a, k in zip(arrays, kept, strict=True))
-    kept = [k for k in kept if k.size]
-    if not kept:
-        raise UserError(f"There is nothing to average: all {missing} values are missing.")
-    value = float((statistic or np.mean)(np.concatenate(kept)))
-    picks = np.random.default_rng(seed).integers(len(kept), size=(draws, len(kept)))
-    if statistic is None:
-        sums = np.array([k.sum() for k in kept])
-        sizes = np.array([k.size for k in kept])
-        drawn = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    else:
-        drawn = np.array([statistic(np.concatenate([kept[i] for i in pick])) for pick in picks])
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), len(kept), missing)
+    present, missing = _present(values)
+    low, high = _t_limits(present, level) if bounds is None else _bounded_limits(present, level, bounds)
+    return Interval(float(present.mean()), low, high, present.size, missing)
+
+
+def clustered_share(outcomes_by_prompt: Sequence[Sequence[Value]], level: float = 0.95) -> Interval:
+    """The mean of all outcomes in [0, 1], of which a prompt has several.
+
+    The interval is that of the prompts' means: ten answers to one prompt resemble each other, and are not ten
+    prompts. A prompt with more outcomes weighs more, as it does in the mean (ratio estimate, Cochran 1977,
+    §6.4). `n` counts prompts, `missing` counts outcomes.
+    """
+    groups = [[o for o in outcomes if o is not None and o == o] for outcomes in outcomes_by_prompt]
+    total = sum(map(len, outcomes_by_prompt))
+    present = [group for group in groups if group]
+    if not present:
+        raise UserError(f"There is nothing to average: all {total} values are missing.")
+    sizes = np.array([len(group) for group in present])
+    sums = np.array([float(sum(group)) for group in present])
+    mean, weight = float(sums.sum() / sizes.sum()), sizes / sizes.mean()
+    units = weight * sums / sizes + (1 - weight) * mean
+    return Interval(mean, *_share_limits(units, level), len(present), total - int(sizes.sum()))
+
+
+def bounds_of(unit: str, values: Iterable[Value]) -> Bounds | None:
+    """Bounds of values of a unit: shares lie in [0, 1], and so do rewards that are grades; others have none.
+
+    Grades are few: at most `MOST_GRADES` distinct values, all in [0, 1]. A reward model's scores are many.
+    """
+    if unit == "share":
+        return SHARE
+    known = {float(value) for value in values if value is not None and not math.isnan(value)}
+    graded = unit == "reward" and len(known) <= MOST_GRADES and all(0 <= value <= 1 for value in known)
+    return SHARE if graded else None
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that at least one of k samples is right, from c right of n ≥ k: 1 - C(n-c, k) / C(n, k).
 
     Unbiased, unlike 1 - (1 - c/n)^k. Chen et al. 2021 (arXiv 2107.03374), equation 1. This is for one prompt:
-    average over prompts, and bootstrap prompts for the interval.
+    `share_interval` averages over prompts.
     """
     if not 0 <= c <= n or not 1 <= k <= n:
         raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
@@ -149,7 +164,7 @@ def paired_difference(
     a: Sequence[Value] | Mapping[str, Value],
     b: Sequence[Value] | Mapping[str, Value],
     level: float = 0.95,
-    bootstrap_seed: int | None = None,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """The mean over prompts of b minus a, with its interval.
 
@@ -158,16 +173,20 @@ def paired_difference(
 
     - for values that are all 0 or 1, Bonett & Price 2012 (equation 7): one is added to each discordant cell,
       so five prompts that all agree do not read as certainty;
-    - otherwise Student's t over the differences (Miller 2024, arXiv 2411.00640, §3.2);
-    - the percentile bootstrap over prompts instead of either when `bootstrap_seed` is given.
+    - for other values with `bounds`, and for values that are all 0, ½ or 1, Student's t over the differences
+      with one more difference at either bound, for the same reason;
+    - otherwise Student's t over the differences (Miller 2024, arXiv 2411.00640, §3.2).
     """
     x, y, missing = _paired(a, b)
     difference = y - x
-    if bootstrap_seed is not None:
-        found = cluster_bootstrap([[float(d)] for d in difference], seed=bootstrap_seed, level=level)
-        return Interval(found.value, found.low, found.high, found.n, missing)
-    is_binary = np.isin(x, (0.0, 1.0)).all() and np.isin(y, (0.0, 1.0)).all()
-    low, high = (_bonett_price if is_binary else _t_limits)(difference, level)
+    both = np.concatenate([x, y])
+    if _is_binary(both):
+        low, high = _bonett_price(difference, level)
+    elif bounds is not None or np.isin(both, (0.0, 0.5, 1.0)).all():
+        lowest, highest = bounds or SHARE
+        low, high = _bounded_limits(difference, level, (lowest - highest, highest - lowest))
+    else:
+        low, high = _t_limits(difference, level)
     return Interval(float(difference.mean()), low, high, difference.size, missing)
 
 
@@ -195,7 +214,7 @@ def mcnemar(a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mappi
     McNemar 1947; the exact form conditions on the number of discordant prompts.
     """
     x, y, missing = _paired(a, b)
-    if not (np.isin(x, (0.0, 1.0)).all() and np.isin(y, (0.0, 1.0)).all()):
+    if not (_is_binary(x) and _is_binary(y)):
         raise ValueError("McNemar's test compares outcomes that are 0 or 1; use paired_difference for others")
     only_a, only_b = int((x > y).sum()), int((y > x).sum())
     return McNemar(only_a, only_b, x.size - only_a - only_b, missing, sign_test(only_b, only_a))
@@ -213,21 +232,18 @@ class Unpaired:
 def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float = 0.95) -> Unpaired:
     """Share k_b / n_b minus share k_a / n_a, as if the two had been asked different prompts.
 
-    For totals alone: where outcomes per prompt are known, `paired_difference` sees more. The interval joins
-    two Wilson intervals (Newcombe 1998, method 10), the test pools both shares. `n` is the smaller sample.
+    For totals alone: where outcomes per prompt are known, `paired_difference` sees more. The interval is
+    Agresti and Caffo's (2000), with one success and one failure added to each; the test pools both shares.
+    `n` is the smaller sample.
     """
-    a, b = k_a / n_a, k_b / n_b
-    low_a, high_a = wilson(k_a, n_a, level)
-    low_b, high_b = wilson(k_b, n_b, level)
+    a, b = (k_a + 1) / (n_a + 2), (k_b + 1) / (n_b + 2)
+    reach = _z(level) * math.sqrt(a * (1 - a) / (n_a + 2) + b * (1 - b) / (n_b + 2))
     difference = Interval(
-        b - a,
-        b - a - math.hypot(b - low_b, high_a - a),
-        b - a + math.hypot(high_b - b, a - low_a),
-        min(n_a, n_b),
+        k_b / n_b - k_a / n_a, max(-1.0, b - a - reach), min(1.0, b - a + reach), min(n_a, n_b)
     )
     pooled = (k_a + k_b) / (n_a + n_b)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
-    z = (b - a) / spread if spread else 0.0
+    z = difference.value / spread if spread else 0.0
     return Unpaired(difference, z, float(2 * sps.norm.sf(abs(z))))
 
 
@@ -274,39 +290,6 @@ def n_to_resolve_shares(p_a: float, p_b: float, power: float = 0.8, level: float
     return math.ceil(((null + alternative) / (p_a - p_b)) ** 2)
 
 
-# Two judges on the same items ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often two judges agree, raw and beyond chance; kappa is None when both gave one same label."""
-
-    accuracy: Interval
-    kappa: float | None
-
-
-def agreement(a: Sequence[Hashable | None], b: Sequence[Hashable | None]) -> Agreement:
-    """Agreement of two judges' labels, item by item: share that agree (Wilson) and Cohen's kappa.
-
-        kappa = (observed - chance) / (1 - chance), chance = Σ over labels of p_a(label) p_b(label)
-
-    Cohen 1960. Items without a label (None) from either judge are missing.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"agreement needs one label of each judge per item, got {len(a)} and {len(b)}")
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    if not pairs:
-        raise UserError(f"There is nothing to compare: all {len(a)} labels are missing.")
-    same = share_interval([x == y for x, y in pairs])
-    labels = {label for pair in pairs for label in pair}
-    chance = (
-        sum(sum(x == label for x, _ in pairs) * sum(y == label for _, y in pairs) for label in labels)
-        / len(pairs) ** 2
-    )
-    kappa = None if chance == 1 else (same.value - chance) / (1 - chance)
-    return Agreement(Interval(same.value, same.low, same.high, same.n, len(a) - len(pairs)), kappa)
-
-
 # Parts --------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +304,10 @@ def _require_count(k: float, n: int) -> None:
 
 def _as_floats(values: Sequence[Value]) -> Array:
     return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
+
+
+def _is_binary(values: Array) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _present(values: Sequence[Value]) -> tuple[Array, int]:
@@ -353,8 +340,21 @@ def _t_limits(values: Array, level: float) -> tuple[float, float]:
     if values.size == 1:
         return -math.inf, math.inf
     mean = float(values.mean())
-    reach = float(sps.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
+    quantile = stdtrit(values.size - 1, (1 + level) / 2)
+    reach = float(quantile * values.std(ddof=1) / math.sqrt(values.size))
     return mean - reach, mean + reach
+
+
+def _share_limits(values: Array, level: float) -> tuple[float, float]:
+    if _is_binary(values):
+        return clopper_pearson(float(values.sum()), values.size, level)
+    return _bounded_limits(values, level, SHARE)
+
+
+def _bounded_limits(values: Array, level: float, bounds: Bounds) -> tuple[float, float]:
+    """Student's t limits of the values with one more at either bound, cut at the bounds."""
+    low, high = _t_limits(np.append(values, bounds), level)
+    return max(bounds[0], low), min(bounds[1], high)
 
 
 def _bonett_price(difference: Array, level: float) -> tuple[float, float]:

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import stats as sps
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import Interval, Value
+from boresight.stats.intervals import Bounds, Interval, Value
+
+SMALLEST_P = 1e-12
+"""p-values below are given as this one."""
 
 
 @final  # without subclasses, `mean and mean.mean` is an interval or None to a type checker
@@ -34,26 +38,20 @@ class OverSeeds:
     p: float
 
 
-Bounds = tuple[float, float]
-SHARE: Bounds = (0.0, 1.0)
-"""Bounds of outcomes such as right or wrong."""
-DIFFERENCE: Bounds = (-1.0, 1.0)
-"""Bounds of the difference of two such outcomes."""
-
-
 def over_seeds(
     values: Sequence[Mapping[str, Value]], level: float = 0.95, bounds: Bounds | None = None
 ) -> OverSeeds:
     """The mean of a value per prompt, measured once for every seed on the same prompts.
 
-    With s²(seeds) the variance of the S seeds' means and s²(prompts) that of the n prompts' means,
+    With s²(seeds) the variance of the S seeds' means, s²(prompts) that of the n prompts' means and s²(rest)
+    what neither explains, the variance of the mean has two parts,
 
-        variance of the mean = s²(seeds)/S + s²(prompts)/n
+        u = s²(seeds)/S     v = max(0, s²(prompts)/n - s²(rest)/(S n))
 
-    and Student's t with Satterthwaite's (1946) degrees of freedom. Both variances contain the interaction
-    of seed and prompt, so it is counted twice: the interval is a little wide, never narrow (crossed random
-    effects, Searle, Casella & McCulloch 1992, §4.3). A prompt that lacks a value for any seed is missing.
-    With one seed the interval is over prompts alone.
+    and the interval is mean ± √(t(S-1)² u + t(n-1)² v), Banerjee's (1961) for parts that are estimated with
+    different degrees of freedom. Two seeds say little about how seeds differ, so intervals over two seeds are
+    wide. s²(seeds) contains the rest already, hence the subtraction (Searle, Casella & McCulloch 1992, §4.3).
+    A prompt that lacks a value for any seed is missing. With one seed the interval is over prompts alone.
 
     With `bounds`, limits and p are those of the data with one prompt at either bound added (Bonett & Price
     2012 for differences, Agresti & Caffo 2000 for shares), so that prompts which all agree do not read as
@@ -70,25 +68,19 @@ def over_seeds(
         table = np.hstack([table, np.tile(bounds, (seeds, 1))])
     low, high = bounds or (-math.inf, math.inf)
     centre = float(table.mean())
-    parts = [
-        (float(means.var(ddof=1)) / means.size, means.size - 1)
-        for means in (table.mean(axis=1), table.mean(axis=0))
-        if means.size > 1
-    ]
-    variance = sum(part for part, _ in parts)
+    parts = _parts(table)
     if not parts:
         return OverSeeds(Interval(mean, -math.inf, math.inf, n, missing), seeds, math.nan, 0.0, 1.0)
+    variance = sum(part.variance for part in parts)
     if variance == 0:
         return OverSeeds(Interval(mean, mean, mean, n, missing), seeds, 0.0, 0.0, float(mean == 0))
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    error = math.sqrt(variance)
-    reach = float(sps.t.ppf((1 + level) / 2, freedom)) * error
+    reach = _reach(parts, 1 - level)
     return OverSeeds(
         mean=Interval(mean, max(low, centre - reach), min(high, centre + reach), n, missing),
         seeds=seeds,
         seed_sd=spread,
-        seed_share=parts[0][0] / variance if seeds > 1 else 0.0,
-        p=float(2 * sps.t.sf(abs(centre) / error, freedom)),
+        seed_share=parts[0].variance / variance if seeds > 1 else 0.0,
+        p=_p_value(parts, abs(centre)),
     )
 
 
@@ -111,6 +103,44 @@ def difference_over_seeds(
 def difference_by_prompt(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict[str, float]:
     """b minus a of every prompt that either has; NaN where one lacks it."""
     return {key: _number(b.get(key)) - _number(a.get(key)) for key in dict.fromkeys([*a, *b])}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the variance of a mean, and the degrees of freedom that it was estimated with."""
+
+    variance: float
+    freedom: int
+
+
+def _parts(table: np.ndarray) -> list[_Part]:
+    """What seeds and what prompts add to the variance of the mean of `table`, `(seeds, prompts)`."""
+    seeds, n = table.shape
+    by_seed, by_prompt = table.mean(axis=1), table.mean(axis=0)
+    parts = []
+    rest = 0.0
+    if seeds > 1:
+        parts.append(_Part(float(by_seed.var(ddof=1)) / seeds, seeds - 1))
+    if seeds > 1 and n > 1:
+        residual = table - by_seed[:, None] - by_prompt + table.mean()
+        rest = float((residual**2).sum()) / ((seeds - 1) * (n - 1) * seeds * n)
+    if n > 1:
+        parts.append(_Part(max(0.0, float(by_prompt.var(ddof=1)) / n - rest), n - 1))
+    return parts
+
+
+def _reach(parts: Sequence[_Part], alpha: float) -> float:
+    """Half-width of the interval that misses the mean with a chance of at most `alpha`."""
+    return math.sqrt(sum(float(stdtrit(p.freedom, alpha / 2)) ** 2 * p.variance for p in parts))
+
+
+def _p_value(parts: Sequence[_Part], distance: float) -> float:
+    """The `alpha` whose interval just reaches `distance`; the interval of level 95 % excludes 0 below .05."""
+    if distance == 0:
+        return 1.0
+    if _reach(parts, SMALLEST_P) <= distance:
+        return SMALLEST_P
+    return float(brentq(lambda alpha: _reach(parts, alpha) - distance, SMALLEST_P, 1.0, xtol=1e-15))
 
 
 def _table(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:

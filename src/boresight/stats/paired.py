@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from boresight.stats.intervals import Interval, mean_interval, paired_difference, share_interval
+from boresight.stats.intervals import (
+    Bounds,
+    Interval,
+    bounds_of,
+    mean_interval,
+    paired_difference,
+    share_interval,
+)
 
 ByRow = dict[str, dict[str, float]]
 """Metric name to row id to value."""
@@ -47,24 +54,27 @@ def paired_metrics(before: ByRow, after: ByRow) -> list[Measured]:
 def paired_metric(
     name: str, label: str, unit: str, better: str, before: dict[str, float], after: dict[str, float]
 ) -> Measured:
-    """One metric from values by prompt or row id; only ids present on both sides are paired."""
+    """One metric from values by prompt or row id; only ids present on both sides are paired.
+
+    Shares and graded rewards are given the intervals of outcomes, other values Student's; NaN is missing.
+    """
+    bounds = bounds_of(unit, [*before.values(), *after.values()])
     return Measured(
         name=name,
         label=label,
         unit=unit,
         better=better,
-        before=interval(before, unit),
-        after=interval(after, unit),
-        difference=_difference(before, after),
+        before=_interval(before, bounds),
+        after=_interval(after, bounds),
+        difference=_difference(before, after, bounds),
     )
 
 
-def interval(values: dict[str, float], unit: str) -> Interval | None:
-    """Mean with a 95 % interval: Wilson for shares, t otherwise; NaN is missing. None without values."""
+def _interval(values: dict[str, float], bounds: Bounds | None) -> Interval | None:
     given = list(values.values())
     if sum(not math.isnan(value) for value in given) < 2:
         return None  # one value has no interval
-    return share_interval(given) if unit == "share" else mean_interval(given)
+    return mean_interval(given) if bounds is None else share_interval(given)
 
 
 def mean_of_known(values: Iterable[float]) -> float:
@@ -73,8 +83,8 @@ def mean_of_known(values: Iterable[float]) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def _difference(before: dict[str, float], after: dict[str, float]) -> Interval | None:
+def _difference(before: dict[str, float], after: dict[str, float], bounds: Bounds | None) -> Interval | None:
     both = [key for key in after if key in before]
     if sum(not math.isnan(before[key] + after[key]) for key in both) < 2:
         return None
-    return paired_difference([before[key] for key in both], [after[key] for key in both])
+    return paired_difference([before[key] for key in both], [after[key] for key in both], bounds=bounds)

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats as sps
 from scipy.sparse.csgraph import connected_components
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import Z95, Array, Interval
+from boresight.stats.intervals import Array, Interval
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
     parameters, scores, information = _fit(table)
     covariance = _sandwich(table, scores, information)
     order = np.argsort(-parameters[:-1], kind="stable")
-    prompts = len({g.prompt for g in played})
+    prompts = int(table.prompt.max()) + 1
+    quantile = float(sps.t.ppf(0.975, prompts - 1)) if prompts > 1 else math.inf
     strength = {}
     for i in order:
-        value, se = float(parameters[i]), math.sqrt(max(0.0, covariance[i, i]))
-        strength[names[i]] = Interval(value, value - Z95 * se, value + Z95 * se, prompts)
+        value, reach = float(parameters[i]), quantile * math.sqrt(max(0.0, covariance[i, i]))
+        strength[names[i]] = Interval(value, value - reach, value + reach, prompts)
     nu = math.exp(parameters[-1]) if table.has_ties else 0.0
     return Ranking(strength, nu / (2 + nu), len(games) - len(played))
 
@@ -167,8 +169,9 @@ def _utility_basis(table: _Table) -> Array:
 
 
 def _sandwich(table: _Table, scores: Array, information: Array) -> Array:
-    """Covariance that lets the games of one prompt be correlated (Liang & Zeger 1986)."""
+    """Covariance that lets the games of one prompt be correlated (Liang & Zeger 1986), times n / (n - 1)."""
     by_prompt = np.zeros((table.prompt.max() + 1, scores.shape[1]))
     np.add.at(by_prompt, table.prompt, scores)
     bread = np.linalg.inv(information)
-    return bread @ (by_prompt.T @ by_prompt) @ bread
+    prompts = by_prompt.shape[0]
+    return bread @ (by_prompt.T @ by_prompt) @ bread * (prompts / max(1, prompts - 1))

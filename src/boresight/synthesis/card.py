@@ -128,9 +128,9 @@ def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
     name = f"`{name_of(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
     lines = ["", f"{name} scored {tally.judged:,} of {total:,} answers."]
     if tally.both_orders:
-        from boresight.stats.intervals import wilson
+        from boresight.stats.intervals import clopper_pearson
 
-        low, high = wilson(tally.flips, tally.both_orders)
+        low, high = clopper_pearson(tally.flips, tally.both_orders)
         lines.append(
             f"Shown in reverse order, best and worst changed places for {tally.flips:,} of "
             f"{tally.both_orders:,} prompts ({tally.flips / tally.both_orders:.1%}, 95 % interval "
@@ -163,10 +163,10 @@ def _quantiles(scores: Counter[float]) -> str:
 def _length(pairs: Sequence[Preference]) -> list[str]:
     if not pairs:
         return ["", "No pairs."]
-    from boresight.stats.intervals import wilson
+    from boresight.stats.intervals import clopper_pearson
 
     found = lengths(pairs)
-    low, high = wilson(found.chosen_longer, found.pairs)
+    low, high = clopper_pearson(found.chosen_longer, found.pairs)
     lines = [
         "",
         f"Chosen answers have {found.chosen:.1f} words on average, rejected ones {found.rejected:.1f}. The "

@@ -17,8 +17,8 @@ import numpy as np
 from boresight.core.errors import UserError
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmComparison
-from boresight.stats.intervals import Interval, Value, holm
-from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_by_prompt, over_seeds
+from boresight.stats.intervals import DIFFERENCE, SHARE, Interval, Value, holm
+from boresight.stats.over_seeds import OverSeeds, difference_by_prompt, over_seeds
 from boresight.stats.units import unit_named
 
 ByPrompt = Mapping[str, Value]

@@ -6,13 +6,13 @@ not used, so only its result decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from boresight.experiments.sweep.recipe import confirm_seeds
 from boresight.experiments.sweep.storage import Sweep, Trial
-from boresight.stats.intervals import Value, holm
-from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
+from boresight.stats.intervals import DIFFERENCE, Bounds, Value, bounds_of, holm
+from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 from boresight.stats.units import unit_named
 
 SIGNIFICANT = 0.05
@@ -75,8 +75,9 @@ def confirmed(sweep: Sweep) -> list[Confirmed]:
     if not chosen or not seeds:
         return []
     rows = {number: [found[seed] for seed in seeds] for number, found in values.items()}
-    share, difference = _bounds(sweep)
-    means = {number: over_seeds(rows[number], bounds=share) for number in rows}
+    bounds = _bounds(sweep, [by for measured in rows.values() for by in measured])
+    means = {number: over_seeds(rows[number], bounds=bounds) for number in rows}
+    difference = None if bounds is None else DIFFERENCE
     gains = {n: difference_over_seeds(rows[None], rows[n], bounds=difference) for n in chosen}
     adjusted = dict(zip(chosen, holm([gains[number].p for number in chosen]), strict=True))
     default = Confirmed(None, sweep.in_words(None), means[None])
@@ -137,12 +138,12 @@ def _remedy(gain: OverSeeds) -> str:
 def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
     """Mean of a setting in the search over its finished seeds; None if none has finished."""
     found = list(_values_by_seed(sweep, sweep.trials_of(number)).values())
-    return over_seeds(found, bounds=_bounds(sweep)[0]) if found else None
+    return over_seeds(found, bounds=_bounds(sweep, found)) if found else None
 
 
-def _bounds(sweep: Sweep) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Bounds of the metric and of its differences; None if it has none."""
-    return (SHARE, DIFFERENCE) if sweep.recipe.unit == "share" else (None, None)
+def _bounds(sweep: Sweep, measured: Sequence[Mapping[str, Value]]) -> Bounds | None:
+    """Bounds of the metric, where it has any."""
+    return bounds_of(sweep.recipe.unit, (value for by in measured for value in by.values()))
 
 
 def _values_by_seed(sweep: Sweep, trials: Sequence[Trial]) -> dict[int, dict[str, Value]]:

@@ -52,7 +52,7 @@ def compare_constraints(
     before: Sequence[str],
     after: Sequence[str],
 ) -> list[Measured]:
-    """Share of every check before and after with Wilson intervals, and the difference paired by prompt."""
+    """Share of every check before and after, and the difference paired by prompt."""
     old, new = check_answers(metas, before), check_answers(metas, after)
 
     def side(checks: list[dict[str, bool | int]], name: str) -> dict[str, float]:

@@ -15,11 +15,11 @@ from typing import Any
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.stats.intervals import (
+    SHARE,
     Interval,
-    cluster_bootstrap,
+    clustered_share,
     paired_difference,
     pass_at_k,
-    share_interval,
 )
 from boresight.stats.paired import Measured
 from boresight.tasks.countdown.problems import Problem, problem_of, read_rows
@@ -103,8 +103,8 @@ def evaluate_completions(
 ) -> CountdownResult:
     """Score `completions[i]`, one or more texts without their prompt, for `problems[i]`.
 
-    Greedy decoding gives one completion per problem, and Wilson intervals; samples give several, and
-    intervals from resampling problems. A problem with fewer than k completions is missing from pass@k.
+    Several completions of a problem count as one unit: its mean. A problem with fewer than k completions is
+    missing from pass@k.
 
     Raises:
         UserError: no problem, or no problem with k completions.
@@ -120,9 +120,9 @@ def evaluate_completions(
             raise UserError(f"countdown: pass@{k} needs k from 1 to {most}, the completions per problem.")
     return CountdownResult(
         mode=mode,
-        accuracy=_rate([result.correct for result in results]),
-        format_rate=_rate([result.formatted for result in results]),
-        pass_at={k: _rate([[result.pass_at(k)] for result in results]) for k in ks},
+        accuracy=clustered_share([result.correct for result in results]),
+        format_rate=clustered_share([result.formatted for result in results]),
+        pass_at={k: clustered_share([[result.pass_at(k)] for result in results]) for k in ks},
         problems=results,
     )
 
@@ -177,7 +177,7 @@ def _compared(
 ) -> Measured:
     difference = None
     if before is not None:
-        difference = paired_difference(_by_problem(before, value), _by_problem(after, value))
+        difference = paired_difference(_by_problem(before, value), _by_problem(after, value), bounds=SHARE)
     return Measured(
         name=name,
         label=label,
@@ -203,22 +203,6 @@ def _score_problem(problem: Problem, completions: Sequence[str | None], mode: Mo
         None if text is None else score(text, problem.numbers, problem.target, mode) for text in completions
     )
     return ProblemResult(problem, tuple(completions), scores)
-
-
-def _rate(values: Sequence[Sequence[float | None]]) -> Interval:
-    """The mean, clustered by problem.
-
-    The bootstrap calls a rate that is 0 or 1 everywhere certain; Wilson's interval over problems does not.
-    """
-    one_each = all(len(group) == 1 for group in values)
-    present = {value for group in values for value in group if value is not None}
-    if one_each and present <= {0, 1}:
-        return share_interval([group[0] for group in values])
-    if len(present) == 1:
-        missing = sum(value is None for group in values for value in group)
-        means = share_interval([_mean(group) for group in values])
-        return Interval(means.value, means.low, means.high, means.n, missing)
-    return cluster_bootstrap(values)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

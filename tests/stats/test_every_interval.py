@@ -1,0 +1,118 @@
+"""No interval is forgotten: `test_coverage.py` simulates every function that makes one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import boresight
+from tests.stats import studies
+from tests.stats.studies import Simulate
+
+SCENARIOS: dict[Simulate, tuple[str, ...]] = {
+    studies.shares: ("stats.intervals.share_interval",),
+    studies.ties: ("stats.intervals.share_interval", "stats.intervals.mean_interval"),
+    studies.grades: ("stats.paired.paired_metric",),
+    studies.clusters: ("stats.intervals.clustered_share",),
+    studies.means: ("stats.intervals.mean_interval",),
+    studies.paired_shares: ("stats.intervals.paired_difference",),
+    studies.paired_outcomes: ("stats.intervals.paired_difference",),
+    studies.unpaired_shares: ("stats.intervals.unpaired_difference",),
+    studies.seeds: ("stats.over_seeds.over_seeds",),
+    studies.differences_over_seeds: ("stats.over_seeds.difference_over_seeds",),
+    studies.length_controlled: ("stats.length.length_controlled_win_rate",),
+    studies.rankings: ("stats.ranking.bradley_terry",),
+}
+"""Scenarios, and the functions whose intervals they simulate."""
+
+NOT_SIMULATED: dict[str, str] = {
+    "arena.votes.Votes.rate": "share_interval of votes, which are won, tied or lost",
+    "evaluation.judge_controls._share_right": "share_interval of cases, judged rightly or not",
+    "evaluation.judge_controls.order_effects": "share_interval of flips, clustered_share of slots",
+    "evaluation.leaderboard.Entry.share": "clopper_pearson of totals, wide where there are ties",
+    "evaluation.leaderboard.pairs": "unpaired_difference of totals",
+    "evaluation.win_rate.tournament": "bradley_terry of games on the same prompts",
+    "evaluation.win_rate.win_rate": "share_interval and length_controlled_win_rate of outcomes",
+    "experiments.study.results.Compared.shown": "the same interval around one half",
+    "experiments.study.results.difference": "over_seeds of paired differences",
+    "experiments.study.results.mean_of": "over_seeds",
+    "experiments.sweep.confirm.confirmed": "over_seeds and difference_over_seeds",
+    "experiments.sweep.confirm.measured_over_seeds": "over_seeds",
+    "findings.history.History.held_out_share": "clopper_pearson of an accuracy whose few ties count one half",
+    "reports.compare.verdicts": "paired_difference of checks, met or not",
+    "reports.figures._held_out": "clopper_pearson of an accuracy whose few ties count one half",
+    "reports.read_run._interval": "an interval that was written to a file",
+    "stats.agreement.agreement": "share_interval of items on which two judges agree or not",
+    "stats.intervals.Interval.scaled": "another unit of the same interval",
+    "stats.intervals.Interval.transformed": "another scale of the same interval",
+    "stats.intervals._share_limits": "called by share_interval and clustered_share",
+    "stats.length.length_matched_split.part": "share_interval of outcomes of some of the prompts",
+    "stats.paired._difference": "called by paired_metric",
+    "stats.paired._interval": "called by paired_metric",
+    "stats.paired.paired_metrics": "paired_metric of every metric",
+    "synthesis.card._judge": "clopper_pearson of prompts, flipped or not",
+    "synthesis.card._length": "clopper_pearson of pairs, the chosen answer longer or not",
+    "tasks.constraints.evaluation.compare_constraints": "paired_metric of checks, met or not",
+    "tasks.countdown.evaluation._compared": "paired_difference of problems' shares",
+    "tasks.countdown.evaluation.evaluate_completions": "clustered_share of completions",
+    "training.probes.likelihood.under_start_model": "paired_metric of log-likelihoods, in nats",
+}
+"""Functions that make an interval and have no scenario of their own, each with what it hands to whom."""
+
+
+def test_every_function_that_makes_an_interval_is_simulated():
+    simulated = {name for names in SCENARIOS.values() for name in names}
+    found = set(functions_that_make_intervals(simulated))
+    assert found - simulated - NOT_SIMULATED.keys() == set(), "simulate them, or say why not"
+    assert NOT_SIMULATED.keys() - found == set(), "these make no interval"
+    assert not simulated & NOT_SIMULATED.keys()
+
+
+def functions_that_make_intervals(known: set[str]) -> Iterator[str]:
+    """Functions that call `Interval`, the limits of a share, or a function in `known` that makes intervals.
+
+    What only returns or shows the interval of another function makes none.
+    """
+    makers = known | {"stats.intervals.Interval", "stats.intervals.clopper_pearson"}
+    root = Path(boresight.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        module, tree = _module(path, root), ast.parse(path.read_text("utf-8"))
+        imported = _imports(tree)
+        for name, function in _functions(tree):
+            called = {imported.get(called, f"{module}.{called}") for called in _called(function)}
+            if called & makers:
+                yield f"{module}.{name}"
+
+
+def _module(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(tree: ast.AST) -> dict[str, str]:
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}".removeprefix("boresight.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _called(function: ast.AST) -> Iterator[str]:
+    """Names that a function calls, functions within it left out: they stand for themselves."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _called(node)
+
+
+def _functions(
+    tree: ast.AST, within: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for node in ast.iter_child_nodes(tree):
+        name = within + (getattr(node, "name", None) or "")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield name, node
+        inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        yield from _functions(node, f"{name}." if inner else within)
