@@ -36,7 +36,7 @@ NOT_SIMULATED: dict[str, str] = {
     "evaluation.win_rate.win_rate": "share_interval and length_controlled_win_rate of outcomes",
     "experiments.study.results.Compared.shown": "the same interval around one half",
     "experiments.study.results.difference": "over_seeds of paired differences",
-    "experiments.study.results.mean_of": "over_seeds",
+    "experiments.study.results.arm_mean": "over_seeds",
     "experiments.sweep.confirm.confirmed": "over_seeds and difference_over_seeds",
     "experiments.sweep.confirm.measured_over_seeds": "over_seeds",
     "findings.history.History.held_out_share": "clopper_pearson of an accuracy whose few ties count one half",
