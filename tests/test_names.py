@@ -27,13 +27,13 @@ FACES = ("boresight.api", "boresight.cli")
 
 
 def public_names(module: str) -> Iterator[str]:
-    """Functions, classes and type aliases at the top of a module; type variables are left out."""
+    """Functions, classes and type aliases at the top of a module; type variables and loggers are left out."""
     for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = node.name
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name.isupper() or "TypeVar" in ast.unparse(node.value):
+            if name.isupper() or any(word in ast.unparse(node.value) for word in ("TypeVar", "getLogger")):
                 continue
         else:
             continue
