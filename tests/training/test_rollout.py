@@ -79,7 +79,8 @@ def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):
     monkeypatch.setattr("boresight.training.forward.completion_logprobs", counted)
     x = INPUT_KINDS[get("rloo").Input].build(policy, None, rows, 1.0)
     assert len(calls) == 1
-    assert x.old.tolist() == [pytest.approx([c.sampled_logp for c in row.completions]) for row in rows]
+    assert torch.equal(x.old, x.policy.detach()) and torch.equal(x.ref, x.old)
+    assert x.sampled.tolist() == [pytest.approx([c.sampled_logp for c in row.completions]) for row in rows]
 
 
 def test_every_fresh_rollout_is_held_against_the_sampler():

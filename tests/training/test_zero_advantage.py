@@ -65,7 +65,7 @@ def test_gradients_weights_and_metrics_are_those_of_all_groups(tmp_path, monkeyp
 def set_aside(task, rows):
     method = task.recipe.method
     return zero_advantage.skip_zero_advantage(
-        task.kind, task.method, task.reference, rows, method, Gathered()
+        task.kind, task.method, task.current_reference, rows, method, Gathered()
     )
 
 
@@ -91,7 +91,13 @@ def test_one_group_is_run_where_none_has_an_advantage(tmp_path):
 
 def test_a_penalty_on_the_way_to_the_reference_runs_them_all(tmp_path):
     task = make_task(tmp_path, "rloo", "method.beta=0.1")
+    task.moved = True
     assert run_of(task, REWARDS) == [0, 1, 2, 3, 4, 5]
+
+
+def test_before_the_first_update_there_is_no_way_to_the_reference(tmp_path):
+    task = make_task(tmp_path, "rloo", "method.beta=0.1")
+    assert run_of(task, REWARDS) == [0, 3]
 
 
 def test_text_that_the_policy_did_not_sample_runs_them_all(tmp_path):

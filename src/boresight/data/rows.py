@@ -25,7 +25,9 @@ class Completion:
     truncated: bool = False
     """The token limit ended it before its end-of-turn token."""
     sampled_logp: float | None = None
-    """Summed log-probability under the policy that drew it, nats; None for text from elsewhere."""
+    """Summed log-probability that the sampler drew it with, nats; None for text from elsewhere."""
+    old_logp: float | None = None
+    """The same as the trainer computes it, before the first update on the rollout; None until then."""
     importance: float = 1.0
     """Policy over sampler, of the whole completion and truncated, where another program sampled it."""
 

@@ -119,7 +119,8 @@ class PairScores:
 class GroupLogps:
     """Groups of k sampled completions per prompt, each tensor `(groups, k)`.
 
-    `old` is the log-probability under the policy that sampled (on-policy: `policy.detach()`),
+    `old` is the log-probability under the policy that sampled (on-policy: `policy.detach()`), computed as
+    `policy` is; `sampled` is the same as the sampler computed it, `old` where that is not known.
     `reward` the verifier's score before any KL term; NaN marks an unscorable completion.
     `truncated` is bool: True where the token limit cut the completion before its end token.
     `importance` is pi_old over the sampler's probability, truncated; 1 where the policy itself sampled.
@@ -132,10 +133,13 @@ class GroupLogps:
     length: Tensor
     truncated: Tensor
     importance: Tensor = None  # type: ignore[assignment]  # ones, unless given
+    sampled: Tensor = None  # type: ignore[assignment]  # old, unless given
 
     def __post_init__(self) -> None:
         if self.importance is None:
             object.__setattr__(self, "importance", torch.ones_like(self.old))
+        if self.sampled is None:
+            object.__setattr__(self, "sampled", self.old)
 
 
 LossInput = SequenceLogps | PolicyPairLogps | PairLogps | PairScores | GroupLogps

@@ -163,11 +163,15 @@ def online(
         sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
         rewards=rewards,
         tokenizer=tokenizer,
-        gate=ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward) if served else None,
+        gate=_importance_gate(recipe, policy) if served else None,
     )
     reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return batches, reference
+
+
+def _importance_gate(recipe: Recipe, policy: Policy) -> ImportanceGate:
+    return ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward, recipe.model.dtype)
 
 
 def _batches(

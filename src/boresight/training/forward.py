@@ -100,8 +100,8 @@ def _online_pair(
 
 def _group(model: Policy, reference: Reference | None, rows: RowSequence, temperature: float) -> GroupLogps:
     logps = completion_logprobs(model, rows, temperature=temperature)
-    drawn = like(_sampled_logps(rows), logps.sums)
-    old = torch.where(drawn.isnan(), logps.sums.detach(), drawn)
+    known = like(_old_logps(rows), logps.sums)
+    old = torch.where(known.isnan(), logps.sums.detach(), known)
     ref = old if reference is None else like(reference(rows), old)
     return _group_of(rows, logps.sums, old, ref, logps.lengths)
 
@@ -115,6 +115,7 @@ def _unmoved_group(reference: Reference | None, rows: RowSequence) -> GroupLogps
 
 
 def _group_of(rows: RowSequence, policy: Tensor, old: Tensor, ref: Tensor, length: Tensor) -> GroupLogps:
+    drawn = like(_sampled_logps(rows), old)
     truncated = torch.tensor([[c.truncated for c in row.completions] for row in rows])
     importance = torch.tensor([[c.importance for c in row.completions] for row in rows])
     return GroupLogps(
@@ -125,14 +126,22 @@ def _group_of(rows: RowSequence, policy: Tensor, old: Tensor, ref: Tensor, lengt
         length=length,
         truncated=to_device(truncated, old.device),
         importance=like(importance, old),
+        sampled=torch.where(drawn.isnan(), old, drawn),
     )
 
 
 def _sampled_logps(rows: RowSequence) -> Tensor:
-    """Log-probabilities under the policy that sampled, `(rows, k)`; NaN for other text."""
-    return torch.tensor(
-        [[math.nan if c.sampled_logp is None else c.sampled_logp for c in row.completions] for row in rows]
-    )
+    """Log-probabilities that the sampler drew with, `(rows, k)`; NaN for other text."""
+    return _or_nan([[c.sampled_logp for c in row.completions] for row in rows])
+
+
+def _old_logps(rows: RowSequence) -> Tensor:
+    """The trainer's log-probabilities before the first update on these rows, `(rows, k)`; NaN until then."""
+    return _or_nan([[c.old_logp for c in row.completions] for row in rows])
+
+
+def _or_nan(values: Sequence[Sequence[float | None]]) -> Tensor:
+    return torch.tensor([[math.nan if value is None else value for value in row] for row in values])
 
 
 def _lengths(rows: RowSequence) -> Tensor:

@@ -28,6 +28,8 @@ CAUSES = (
 )
 
 
+LARGEST_LOG_RATIO = 1e-3
+"""Nats between policy and reference before training, both computed in float32."""
 LARGEST_GAP = 1e-4
 """Nats a token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
 HALF_PRECISION_GAP = 0.02
@@ -86,30 +88,40 @@ def check_initial_loss(
     *,
     half_precision: bool,
     drawn: Tensor | None = None,
+    reference: Tensor | None = None,
 ) -> str | None:
     """Check the first micro-batch; None where there is nothing to compare with.
 
+    `reference` are the log-probabilities of sampled groups under the reference, where the method has one.
     `drawn` are the log-probabilities `(rows, 2)` that sampled pairs were drawn with, by this process: before
     the first update by one and the same model, whichever side a sample is on.
 
     Raises:
         UserError: the loss or a log-ratio is off, with the likely causes in order.
     """
+    slack = 100.0 if half_precision else 1.0
     if isinstance(x, GroupLogps):
-        return check_sampler(x.policy, x.old, x.length, half_precision=half_precision)
+        ref = x.policy if reference is None else reference.to(x.policy)
+        log_ratio = float((x.policy - ref).detach().abs().max())
+        if log_ratio > LARGEST_LOG_RATIO * slack:
+            raise _not_the_reference(f"step 0: largest |log-ratio| {log_ratio:.1e} nats")
+        return check_sampler(x.policy, x.sampled, x.length, half_precision=half_precision)
     if not isinstance(x, PairLogps):
         return None
     log_ratio = largest_log_ratio(x)
     expected = float(loss(at_reference(x), cfg).loss.detach())
     found = StepZero(float(out.loss.detach()), expected, log_ratio)
-    slack = 100.0 if half_precision else 1.0
     loss_tolerance = 1e-4 * slack * max(1.0, abs(expected))
-    if log_ratio > 1e-3 * slack or abs(found.loss - expected) > loss_tolerance:
-        raise UserError(
-            f"{found}: the policy is not the reference before training; likely: {'; '.join(CAUSES)}."
-        )
+    if log_ratio > LARGEST_LOG_RATIO * slack or abs(found.loss - expected) > loss_tolerance:
+        raise _not_the_reference(str(found))
     if drawn is None:
         return str(found)
     policy = torch.stack([x.policy_chosen, x.policy_rejected], dim=1)
     length = torch.stack([x.chosen_len, x.rejected_len], dim=1)
     return f"{found}\n{check_sampler(policy, drawn, length, half_precision=half_precision)}"
+
+
+def _not_the_reference(found: str) -> UserError:
+    return UserError(
+        f"{found}: the policy is not the reference before training; likely: {'; '.join(CAUSES)}."
+    )

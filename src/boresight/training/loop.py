@@ -40,8 +40,9 @@ from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
-from boresight.training.optim import divide_and_clip, learning_rate, make_optimizer
+from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
 from boresight.training.rollouts import zero_advantage
+from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_logps
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class Task:
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
     tracker: RunLog = field(default_factory=collectives.Silent)
     """Takes the metrics; silent until a run folder is there for them."""
+    moved: bool = False
+    """Whether an update has changed the policy, which is its own reference until then."""
+    old_logps: OldLogps = field(default_factory=dict)
+    """Of the rollout that several updates use."""
     method: Method = field(init=False)
     kind: InputKind = field(init=False)
 
@@ -102,9 +107,18 @@ class Task:
         """Whether the policy computes in half precision, which widens what counts as equal."""
         return self.recipe.model.dtype != "float32"
 
+    @property
+    def current_reference(self) -> Reference | None:
+        """The reference of the next step. None for groups of a policy that has not moved.
+
+        Its log-ratios are then exactly zero. Rounding would leave some 1e-6 nats, a difference in reward
+        within a group that earned the same, and Adam scales any gradient up to a full step.
+        """
+        return self.reference if self.moved or self.kind.samples != "group" else None
+
     def build(self, rows: Sequence[Row]) -> LossInput:
         """The method's input for `rows`."""
-        return self.kind.build(self.policy, self.reference, rows, self.temperature)
+        return self.kind.build(self.policy, self.current_reference, rows, self.temperature)
 
     def is_fresh(self, step: int) -> bool:
         """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
@@ -132,6 +146,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
         load = load_shards if in_parts else checkpoint.load_state
         done = load(resume_from, task.policy, optimizer)
+        task.moved = collectives.anyone(has_moved(optimizer))
         _drop_older(task, done)  # a run killed right after a checkpoint has not done so
     replicas.check_replicas(task.policy, "at the start")
     after: ByRow | None = None
@@ -228,7 +243,9 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     if not math.isfinite(norm):
         task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
         raise UserError(_not_finite(task, gathered, step + 1))
-    optimizer.step()
+    if norm or task.moved:
+        optimizer.step()
+        task.moved = True
     optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - started
     return (
@@ -262,8 +279,14 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     """Forward and backward over this process's micro-batches; gradients are sums of `loss * weight`."""
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
+    old: OldLogps = {}
+    first_of_several = task.is_fresh(step) and task.recipe.rollout.updates > 1
     if task.is_fresh(step):
-        rows = zero_advantage.skip_zero_advantage(task.kind, task.method, task.reference, rows, cfg, gathered)
+        # Later updates compare every group with this one, so a KL term keeps them all in it.
+        reference = task.reference if first_of_several else task.current_reference
+        rows = zero_advantage.skip_zero_advantage(task.kind, task.method, reference, rows, cfg, gathered)
+    else:
+        rows = with_old_logps(rows, task.old_logps)
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
         with arithmetic(task.policy, task.recipe.model.dtype), in_place:
@@ -277,13 +300,26 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
                 cfg,
                 half_precision=task.half_precision,
                 drawn=_drawn_here(task, group),
+                reference=_reference_of_groups(task, group),
             )
             if found:
                 task.tracker.say(found)
         (out.loss * (out.weight if counts else 0.0)).backward()
         if counts:
             gathered.add([row.id for row in group], x, out)
+        if counts and first_of_several:
+            old |= old_logps(group, x)
+    if first_of_several:
+        task.old_logps = {id: logps for part in collectives.gather(old) for id, logps in part.items()}
     return gathered
+
+
+def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
+    """Log-probabilities of sampled groups under the reference; None for other rows, or without one."""
+    if task.kind.samples != "group" or task.reference is None:
+        return None
+    with arithmetic(task.policy, task.recipe.model.dtype):
+        return task.reference(rows)
 
 
 def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:

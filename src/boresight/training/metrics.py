@@ -82,7 +82,7 @@ def _(x: GroupLogps) -> RowMetrics:
     return {
         "length": x.length.mean(-1),
         "logp_per_token": (x.policy / x.length).mean(-1),
-        "sampler_gap": sampler_gap(x.policy, x.old, x.length).amax(-1),
+        "sampler_gap": sampler_gap(x.policy, x.sampled, x.length).amax(-1),
     }
 
 

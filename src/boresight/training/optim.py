@@ -47,6 +47,12 @@ def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 
+def has_moved(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether any of this process's gradients so far was not zero: Adam's second moments remember it."""
+    moments = [state["exp_avg_sq"] for state in optimizer.state.values() if "exp_avg_sq" in state]
+    return any(bool((m.to_local() if isinstance(m, DTensor) else m).any()) for m in moments)
+
+
 def total_norm(grads: Sequence[Tensor]) -> float:
     """Euclidean norm over all gradients, of which a sharded one is here only in part."""
     norm = torch.nn.utils.get_total_norm(grads)

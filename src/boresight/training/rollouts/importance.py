@@ -23,7 +23,7 @@ from boresight.config.recipe import RolloutSection
 from boresight.core.errors import UserError
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Completion, Row
-from boresight.models.eval_mode import evaluation_mode
+from boresight.models.eval_mode import arithmetic, evaluation_mode
 from boresight.models.packed.logprobs import completion_token_logprobs
 from boresight.models.policy import Policy
 from boresight.models.sampler.sample import Sample
@@ -57,14 +57,17 @@ def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: floa
 
 
 class ImportanceGate:
-    """Completions of a server as the policy sees them: its log-probabilities, and a weight each.
+    """Completions of a server as the policy in `dtype` sees them: its log-probabilities, and a weight each.
 
     Raises:
         UserError: the mean |log policy - log sampler| per token is above the bound.
     """
 
-    def __init__(self, policy: Policy, settings: RolloutSection, tokens_per_forward: int) -> None:
-        self.policy, self.settings, self.tokens_per_forward = policy, settings, tokens_per_forward
+    def __init__(
+        self, policy: Policy, settings: RolloutSection, tokens_per_forward: int, dtype: str = "float32"
+    ) -> None:
+        self.policy, self.settings = policy, settings
+        self.tokens_per_forward, self.dtype = tokens_per_forward, dtype
 
     def __call__(
         self, prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
@@ -84,7 +87,7 @@ class ImportanceGate:
     def _policy_logps(self, rows: Sequence[Row]) -> list[np.ndarray]:
         """Log-probabilities of every completion's tokens, in the order of `rows`."""
         found: dict[str, list[np.ndarray]] = {}
-        with evaluation_mode(self.policy):
+        with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype):
             for batch in micro_batches(rows, self.tokens_per_forward):  # the longest first
                 scored = completion_token_logprobs(self.policy, batch, temperature=self.settings.temperature)
                 for row, group in zip(batch, scored, strict=True):
