@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from boresight.core.errors import UserError
@@ -173,6 +175,14 @@ def test_writing_keeps_the_keys_or_refuses(tmp_path):
     assert read(tmp_path / "pairs.jsonl").examples == [pair]
     with pytest.raises(UserError, match="Parquet keeps role and words only, and a message has `tools`"):
         write_examples([pair], tmp_path / "pairs.parquet")
+
+
+def test_parquet_leaves_out_weights_that_say_nothing_and_refuses_others(tmp_path):
+    plain = Preference([u("q")], [a("x")], [a("y")], "1")
+    write_examples([replace(plain, chosen=[a("x", weight=1)])], tmp_path / "pairs.parquet")
+    assert read(tmp_path / "pairs.parquet").examples == [plain]
+    with pytest.raises(UserError, match="a message has `weight`"):
+        write_examples([replace(plain, prompt=[u("q"), a("z", weight=0), u("r")])], tmp_path / "p.parquet")
 
 
 SPELLINGS = [

@@ -77,7 +77,11 @@ LAYOUTS = [
                 {"role": "assistant", "content": part("bad"), "loss_weight": 1.0},
             ],
         },
-        PAIR,
+        replace(
+            PAIR,
+            chosen=[{"role": "assistant", "content": "good", "weight": 1}],
+            rejected=[{"role": "assistant", "content": "bad", "weight": 1}],
+        ),
     ),
     ("alpaca_pairs", {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"}, PAIR),
     ("stack_exchange", {"question": "q", "response_j": "good", "response_k": "bad"}, PAIR),

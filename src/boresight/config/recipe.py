@@ -50,6 +50,9 @@ class DataSection(Section):
     other seeds on the same rows."""
     layout: str | None = None
     """Name of the layout, where detection finds two that fit."""
+    score: Literal["all", "last"] = "all"
+    """Assistant turns to learn where the data give a turn no weight: all of them, or the last one of each
+    conversation (of a pair: of each answer)."""
     bad_rows: Literal["error", "drop"] = "error"
     """What to do with a malformed row: stop with its number, or leave it out and count it."""
     limit: int | None = Field(default=None, gt=0)

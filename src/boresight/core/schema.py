@@ -15,7 +15,7 @@ class Message(TypedDict):
     """One turn of a conversation; `role` is `system`, `user`, `assistant` or `tool`.
 
     The other keys go to the chat template as they are; an assistant's turn with calls may have no words.
-    A turn of weight 0 is context: it is rendered and not learned.
+    A turn of weight 0 is context: it is rendered and not learned. Weight 1 is kept where the data give it.
     `tools` and `chat_template_kwargs` stand in the first turn and are for the whole conversation.
     """
 

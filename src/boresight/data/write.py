@@ -10,7 +10,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file
-from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import WORDS
 
 
@@ -69,7 +69,7 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    if other := next((key for e in examples for m in _turns(e) for key in m if key not in WORDS), None):
+    if other := next((key for e in examples for m in _turns(e) for key in m if _is_more(key, m)), None):
         raise UserError(
             f"{path}: Parquet keeps role and words only, and a message has `{other}`; name it .jsonl."
         )
@@ -89,6 +89,11 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     schema = pyarrow.schema({"id": text, **columns, "meta_json": text})
     table = pyarrow.Table.from_pylist([_flat(to_record(example)) for example in examples], schema)
     pyarrow.parquet.write_table(table, path)
+
+
+def _is_more(key: str, message: Message) -> bool:
+    """Whether the key carries what a turn without it would not have."""
+    return key not in WORDS and not (key == "weight" and is_scored(message))
 
 
 def _turns(example: Example) -> list[Message]:

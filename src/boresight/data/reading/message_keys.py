@@ -58,15 +58,15 @@ def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
     for key in MEDIA:
         if not is_nothing(turn.get(key)):
             raise ValueError(f"has `{key}`; only text can be aligned here")
-    if role == "assistant" and not _is_learned(turn):
-        kept["weight"] = 0
+    if role == "assistant" and (weight := _weight(turn)) is not None:
+        kept["weight"] = weight
     if "tool_calls" in kept:
         kept["tool_calls"] = _calls(kept["tool_calls"])
     return kept | of_conversation(kept)
 
 
-def _is_learned(turn: Mapping[str, Any]) -> bool:
-    """What the weights of a turn say, in any spelling; without one, it is learned.
+def _weight(turn: Mapping[str, Any]) -> int | None:
+    """1 for a turn that is learned and 0 for context, from a weight in any spelling; None without one.
 
     Raises:
         ValueError: a weight other than 0 and 1, or two that disagree.
@@ -77,7 +77,7 @@ def _is_learned(turn: Mapping[str, Any]) -> bool:
         raise ValueError(
             f"has {' and '.join(f'`{key}`' for key in verdicts)}, which disagree; keep one of them"
         )
-    return all(verdicts.values())
+    return int(all(verdicts.values())) if verdicts else None
 
 
 def _verdict(key: str, value: object) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from boresight.config.recipe import DataSection
+from boresight.core.errors import UserError
 from boresight.core.schema import Example, prompt_of, turn_key
 from boresight.data.reading.generated import PREFIX, read_generated
-from boresight.data.reading.load import BadRow, Loaded, read
+from boresight.data.reading.load import BadRow, Loaded, plural, read
+from boresight.data.reading.scored_turns import count_scored, only_last
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,14 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         kind: "preference", "demonstration" or "prompt".
 
     Raises:
-        UserError: unreadable data, or a bad row under `bad_rows: error`.
+        UserError: unreadable data, a bad row under `bad_rows: error`, or `score: last` for prompts.
     """
-    loaded = read_data(data.train, kind, data)
+    if data.score == "last" and kind == "prompt":
+        raise UserError("data.score: prompts have no answer to learn from; remove the setting.")
+    loaded = _scored(read_data(data.train, kind, data), data)
     lines = [f"train: {loaded.sentence}"]
     if data.eval:
-        source = read_data(data.eval, kind, data)
+        source = _scored(read_data(data.eval, kind, data), data)
         lines.append(f"held out: {source.sentence}")
         available = half(source.examples, data.eval_half)
         train, held = loaded.examples, draw_examples(available, data.eval_rows, seed)
@@ -68,6 +72,16 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
     if data.limit:
         train = draw_examples(train, data.limit, seed)
     return Split(Part.of(train, loaded), Part.of(held, source), lines)
+
+
+def _scored(loaded: Loaded, data: DataSection) -> Loaded:
+    """The examples with the turns that `data.score` leaves to learn, and their number in the sentence."""
+    if data.score == "all":
+        return loaded
+    examples = list(map(only_last, loaded.examples))
+    kept, turns = count_scored(examples), count_scored(loaded.examples)
+    sentence = f"{loaded.sentence}; {kept:,} of {plural(turns, 'assistant turn')} learned (data.score=last)"
+    return replace(loaded, examples=examples, sentence=sentence)
 
 
 def read_data(name: str, kind: str, data: DataSection) -> Loaded:

@@ -1,0 +1,47 @@
+"""Which turns of the assistant are learned where the data do not say: `data.score`.
+
+A weight in the data always wins. Chat rendering (`boresight.data.chat`) and the readers know only weights, so
+the setting is written into the messages as weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from boresight.core.schema import Demonstration, Example, Message, Preference, is_scored
+
+
+def only_last(example: Example) -> Example:
+    """The example with weight 0 on every assistant turn but the last one, unless the data give it a weight.
+
+    The last one is the last that the data do not exclude. Of a pair, this holds for each answer.
+    """
+    match example:
+        case Demonstration(messages):
+            return replace(example, messages=_only_last(messages))
+        case Preference(_, chosen, rejected):
+            return replace(example, chosen=_only_last(chosen), rejected=_only_last(rejected))
+    return example
+
+
+def count_scored(examples: Sequence[Example]) -> int:
+    """Assistant turns that are learned."""
+    return sum(map(is_scored, (message for example in examples for message in _answers(example))))
+
+
+def _only_last(messages: list[Message]) -> list[Message]:
+    last = max(n for n, message in enumerate(messages) if is_scored(message))
+    return [
+        {**message, "weight": 0} if is_scored(message) and n != last and "weight" not in message else message
+        for n, message in enumerate(messages)
+    ]
+
+
+def _answers(example: Example) -> list[Message]:
+    match example:
+        case Demonstration(messages):
+            return messages
+        case Preference(_, chosen, rejected):
+            return chosen + rejected
+    return []
