@@ -157,6 +157,12 @@ def test_another_shape_is_never_allowed(saved):
     assert all("of another shape" in said for said in refusals(saved, allowed=["*"]))
 
 
+def test_weights_that_are_not_numbers(saved):
+    rewrite(saved, lambda w: w | {"lm_head.weight": w["lm_head.weight"] * torch.nan})
+    with pytest.raises(UserError, match=r"LlamaForCausalLM of .* returns NaN or infinity for a few tokens"):
+        load_model(str(saved))
+
+
 # Files --------------------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ def test_float32_even_if_saved_in_bfloat16(tmp_path):
 def test_dropout_stays_as_configured(tmp_path):
     tiny_model("qwen2", attention_dropout=0.25).save_pretrained(tmp_path)
     assert load_model(str(tmp_path)).config.attention_dropout == 0.25
+    assert load_model(str(tmp_path), dropout=0.0).config.attention_dropout == 0.0
 
 
 def test_the_tokenizer_of_a_folder(saved):

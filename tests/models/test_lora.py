@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers as hf
 from pydantic import ValidationError
 
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.models import lora
+from boresight.models.kernels.linear import can_pack, packed_linears
 from boresight.models.load import load_model
+from boresight.models.sampler.params import SamplingParams
+from boresight.models.sampler.sample import sample, sample_plain
 from tests.tiny import tiny_model
 
 IDS = torch.arange(12).reshape(1, 12)
@@ -67,6 +71,35 @@ def test_an_unknown_target_names_the_nearest():
         lora.attach(tiny_model(), LoraConfig(targets=["v_proj", "q_prj"]), seed=0)
     with pytest.raises(UserError, match="known: dense"):
         lora.attach(tiny_model("gpt_neox"), LoraConfig(targets=["xyz"]), seed=0)
+
+
+def gpt2(**settings):
+    """GPT-2 keeps its weights as `Conv1D`, `(in, out)`; its config switches dropout on."""
+    sizes = {"vocab_size": 61, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+    torch.manual_seed(0)
+    return hf.AutoModelForCausalLM.from_config(hf.GPT2Config(**sizes, **settings)).eval()
+
+
+@pytest.mark.parametrize("targets", [["c_attn", "c_proj"], "all-linear"])
+def test_layers_of_gpt2_are_adapted(targets, recwarn):
+    model = shaken(lora.attach(gpt2(), LoraConfig(r=4, targets=targets), seed=0))
+    assert not [str(w.message) for w in recwarn if "fan_in_fan_out" in str(w.message)]
+    expected = logits(model)
+    with lora.adapters_off(model):
+        assert torch.equal(logits(model), logits(gpt2()))
+    if can_pack(model):
+        with packed_linears(model):
+            torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
+    prompts, params = [IDS[0, :5].numpy()], SamplingParams(max_new_tokens=9, seed=0)
+    ((fast,),), ((plain,),) = sample(model, prompts, params), sample_plain(model, prompts, params)
+    assert fast.ids.tolist() == plain.ids.tolist()
+    torch.testing.assert_close(logits(lora.merge(model)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_default_targets_are_not_gpt2s_and_the_message_says_what_is():
+    said = r"no linear layer is called 'q_proj'; known: c_attn, c_fc, c_proj"
+    with pytest.raises(UserError, match=said):
+        lora.attach(gpt2(), LoraConfig(), seed=0)
 
 
 def test_adapters_go_on_once():

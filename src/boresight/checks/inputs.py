@@ -26,6 +26,7 @@ from boresight.methods.published import PUBLISHED
 from boresight.models.checkpoint.leftovers import Allowed
 from boresight.models.checkpoint.pretrained import read_generation_config, skeleton
 from boresight.models.checkpoint.skeleton import whole_skeleton
+from boresight.models.dropout import set_dropout
 from boresight.models.load import load_tokenizer
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
@@ -128,6 +129,8 @@ def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
     if head == "score":  # stop tokens and the sizes for a forecast are the language model's
         model = skeleton(source, name, "lm")
     model.generation_config = read_generation_config(source) or model.generation_config
+    if recipe.model.dropout is not None:
+        set_dropout(model.config, recipe.model.dropout)
     ensure_chat_template(tokenizer, recipe.model.chat_template)
     wire_stop_tokens(model, tokenizer)
     return attach(model, recipe.model.lora, seed=0) if recipe.model.lora else model

@@ -18,6 +18,7 @@ class LoraConfig(Section):
     alpha: float = Field(default=32, gt=0)
     """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the adapters' inputs set to zero in training; always off for the reference."""
+    """Share of the adapters' inputs set to zero in training; always off for the reference. Left out, it is 0
+    for methods that learn from answers they sample (rloo, xpo)."""
     targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
     """Names of the linear layers that get an adapter; `all-linear` is every one but the LM head."""

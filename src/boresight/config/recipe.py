@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -12,6 +12,18 @@ from boresight.config.lora import LoraConfig
 from boresight.config.reward import RewardConfig
 from boresight.config.section import Section
 from boresight.methods.base import MethodConfig
+from boresight.methods.inputs import (
+    GroupLogps,
+    OnlinePairLogps,
+    PairScores,
+    PolicyPairLogps,
+    SequenceLogps,
+)
+
+SAMPLED = (GroupLogps, OnlinePairLogps)
+"""Inputs of methods that learn from answers they sample."""
+UNCOMPARED = (SequenceLogps, PolicyPairLogps, PairScores)
+"""Inputs without log-probabilities of a reference or of the sampler."""
 
 
 class ModelSection(Section):
@@ -26,6 +38,9 @@ class ModelSection(Section):
     allow_weights: list[str] = []
     """Weights that may be missing from the checkpoint (they are drawn at random) or unknown to the model
     (they are left out), by shell patterns of their names such as `vision_tower.*`; others stop the run."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Rate of the model's own dropout layers; null keeps the rates of its config. The default is 0 for
+    methods that compare the policy with a reference or its own samples: dropout would shift the ratio."""
     lora: LoraConfig | None = None
     """Train low-rank adapters (`lora: {}` takes the default settings); null trains all weights."""
     device: str | None = None
@@ -204,6 +219,21 @@ class Recipe(BaseRecipe):
                 "method.clip cannot act with one update per rollout; set rollout.updates or drop it"
             )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_dropout_of_the_method(cls, raw: Any) -> Any:
+        """Fill in the dropout rates that are left out where the method needs 0."""
+        method = raw.get("method") if isinstance(raw, dict) else None
+        model = raw.get("model", {}) if isinstance(raw, dict) else None
+        if not isinstance(method, MethodConfig) or not isinstance(model, dict):
+            return raw
+        kind, filled = methods.get(methods.name_of(method)).Input, dict(model)
+        if not issubclass(kind, UNCOMPARED):
+            filled.setdefault("dropout", 0.0)
+        if issubclass(kind, SAMPLED) and isinstance(model.get("lora"), dict):
+            filled["lora"] = {"dropout": 0.0, **model["lora"]}
+        return {**raw, "model": filled}
 
     @property
     def method_name(self) -> str:

@@ -188,11 +188,11 @@ def _load_run(plan: ExportPlan) -> Policy:
 def _load_plain(plan: ExportPlan, folder: Path) -> Policy:
     """As a user would, by transformers alone."""
     from boresight.models.checkpoint.leftovers import Allowed, refuse
-    from boresight.models.checkpoint.pretrained import read_weights
+    from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
     from boresight.models.source import ModelSource
 
     model, leftovers = read_weights(
-        ModelSource(str(folder), cached_only=True), str(folder), plan.head, "auto"
+        ModelSource(str(folder), cached_only=True), str(folder), plan.head, BuildOptions("auto")
     )
     refuse(leftovers, str(folder), type(model).__name__, Allowed())
     return cast("Policy", model.eval())

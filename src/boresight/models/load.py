@@ -9,8 +9,14 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.adapter import put_adapter
+from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
-from boresight.models.checkpoint.pretrained import read_generation_config, read_tokenizer, read_weights
+from boresight.models.checkpoint.pretrained import (
+    BuildOptions,
+    read_generation_config,
+    read_tokenizer,
+    read_weights,
+)
 from boresight.models.policy import Policy
 from boresight.models.source import ModelSource, locate, tokenizer_place
 
@@ -52,20 +58,21 @@ def load_model(
     device: str | None = None,
     *,
     attention: str | None = None,
+    dropout: float | None = None,
     merge: bool = True,
     allowed: Allowed | None = None,
 ) -> Policy:
     """The causal language model called `name`, in evaluation mode.
 
     Weights are float32 by default: they are the master weights of training, and an update of 1e-6
-    is lost in bfloat16. Dropout stays as the model's config has it. Only safetensors are read, and
-    no code that comes with a model is run.
+    is lost in bfloat16. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
         dtype: one of `DTYPES`.
         device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
         attention: name of an attention implementation known to transformers; None is `sdpa`, or `eager` for a
             model that does not offer it.
+        dropout: rate of the model's own dropout layers; None is what its config says.
         merge: fold PEFT adapters into their base, so that training starts from, and measures its KL
             against, the adapted model. False leaves the last one in a `PeftModel`, whose base is one
             switch away.
@@ -79,24 +86,19 @@ def load_model(
 
     if dtype not in DTYPES:
         raise UserError(f"model.dtype: {dtype!r} is not a dtype{nearest(dtype, DTYPES)}.")
-    settings = (getattr(torch, dtype), attention)
-    model = load_source(locate(name), name, *settings, merge=merge, allowed=allowed or Allowed())
+    options = BuildOptions(getattr(torch, dtype), attention, dropout)
+    model = load_source(locate(name), name, options, merge=merge, allowed=allowed or Allowed())
     return cast("Policy", model.to(device_called(device)).eval())
 
 
 def load_source(
-    source: ModelSource,
-    name: str,
-    dtype: torch.dtype,
-    attention: str | None = None,
-    *,
-    merge: bool = True,
-    allowed: Allowed,
+    source: ModelSource, name: str, options: BuildOptions, *, merge: bool = True, allowed: Allowed
 ) -> torch.nn.Module:
     """The language model of `source` with its adapters, on the CPU; arguments as for `load_model`."""
-    base, leftovers = read_weights(source, name, "lm", dtype, attention)
+    base, leftovers = read_weights(source, name, "lm", options)
     allowed.patterns += source.allowed
     refuse(leftovers, name, type(base).__name__, allowed)
+    refuse_unusable(base, name)
     model: torch.nn.Module = base
     for adapter in source.adapters:  # every adapter but the last is merged
         adapted = put_adapter(cast("PreTrainedModel", model), adapter, allowed)

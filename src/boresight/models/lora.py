@@ -56,6 +56,7 @@ def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CA
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT sets it itself for GPT-2's Conv1D
         torch.manual_seed(seed)
         adapted = get_peft_model(base, settings)
     return cast("Policy", adapted.train(base.training))  # new layers start in training mode
@@ -123,6 +124,7 @@ def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None)
 def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
     """Every named target must exist: PEFT is content when one of them does."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
     if targets == "all-linear":
         return
@@ -130,10 +132,10 @@ def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
     linear = {
         name.rsplit(".", 1)[-1]
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     }
+    known = f"; known: {', '.join(sorted(linear))}"
     for target in targets:
         if target not in linear:
-            raise UserError(
-                f"model.lora.targets: no linear layer is called {target!r}{nearest(target, linear)}."
-            )
+            hint = nearest(target, linear) if linear.intersection(targets) else known
+            raise UserError(f"model.lora.targets: no linear layer is called {target!r}{hint}.")

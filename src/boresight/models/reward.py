@@ -19,8 +19,9 @@ from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, train_padding
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.adapter import put_adapter
+from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
-from boresight.models.checkpoint.pretrained import read_weights
+from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
 from boresight.models.head import head_of
 from boresight.models.kernels.to_device import to_device
 from boresight.models.load import device_called, load_source, merged
@@ -36,11 +37,17 @@ if TYPE_CHECKING:
 
 
 def load_reward_model(
-    name: str, *, device: str | None = None, seed: int = 0, allowed: Allowed | None = None
+    name: str,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+    dropout: float | None = None,
+    allowed: Allowed | None = None,
 ) -> Policy:
     """Load `name` with a one-label head, float32; a language model gets a fresh head drawn from `seed`.
 
     Args:
+        dropout: rate of the model's own dropout layers; None is what its config says.
         allowed: weights that may be missing or left over; those found are entered into it.
 
     Raises:
@@ -48,10 +55,10 @@ def load_reward_model(
             not share with its checkpoint and that are not allowed.
     """
     source = locate(name)
-    allowed = allowed or Allowed()
+    allowed, options = allowed or Allowed(), BuildOptions(torch.float32, dropout=dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, leftovers = read_weights(source, name, "score", torch.float32)
+        model, leftovers = read_weights(source, name, "score", options)
     allowed.patterns += source.allowed
     refuse(leftovers, name, type(model).__name__, allowed)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
@@ -59,10 +66,11 @@ def load_reward_model(
             f"model: {type(model).__name__} of {name!r} has no linear layer called `score` that reads the "
             "last token; take a decoder with one label."
         )
+    refuse_unusable(model, name)
     scored = [adapter for adapter in source.adapters if head_of(adapter) == "score"]
     worded = tuple(adapter for adapter in source.adapters if adapter not in scored)
     if worded:
-        adapted = load_source(replace(source, adapters=worded), name, torch.float32, allowed=allowed)
+        adapted = load_source(replace(source, adapters=worded), name, options, allowed=allowed)
         _copy_body(adapted, model)
     for adapter in scored:
         model = merged(put_adapter(model, adapter, allowed), adapter)

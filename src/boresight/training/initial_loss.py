@@ -21,7 +21,7 @@ from boresight.training.forward import at_reference, largest_log_ratio
 from boresight.training.metrics import RowMetrics, sampler_gap
 
 CAUSES = (
-    "dropout of the model itself is active in the policy but not in the reference",
+    "dropout of the model itself is active in the policy but not in the reference (set model.dropout=0)",
     "the adapter does not start at zero",
     "the reference was computed with other weights or in another precision",
     "the reference saw other tokens: another template or another truncation",
@@ -76,7 +76,8 @@ def _refuse_gap(gap: float, half_precision: bool, step: int) -> None:
     if gap > (HALF_PRECISION_GAP if half_precision else LARGEST_GAP):
         raise UserError(
             f"step {step}: sampler and trainer differ by {gap:.2g} nats a token; likely: dropout is on in "
-            "training (set model.lora.dropout=0), another temperature, or other tokens than were sampled."
+            "training (set model.dropout=0 and model.lora.dropout=0), another temperature, or other tokens "
+            "than were sampled."
         )
 
 

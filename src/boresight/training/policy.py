@@ -47,13 +47,14 @@ def load_policy(
     Raises:
         UserError: the model cannot be loaded, or adapters are wanted on weights drawn at random.
     """
-    name, device = recipe.model.name, recipe.model.device
+    name, device, dropout = recipe.model.name, recipe.model.device, recipe.model.dropout
     allowed = Allowed(tuple(recipe.model.allow_weights))
     if kind.head == "score":
-        policy = load_reward_model(name, device=device, seed=recipe.train.seed, allowed=allowed)
+        seed = recipe.train.seed
+        policy = load_reward_model(name, device=device, seed=seed, dropout=dropout, allowed=allowed)
         wire_pad_token(policy, tokenizer)
     else:
-        policy = load_model(name, device=device, allowed=allowed)
+        policy = load_model(name, device=device, dropout=dropout, allowed=allowed)
         wire_stop_tokens(policy, tokenizer)
     if recipe.model.lora is not None:
         refuse_random_base(allowed)

@@ -90,7 +90,7 @@ def dropout_in_training(first: FirstStep) -> Finding | None:
         f"In training mode the policy differs from the reference by up to {gap:.2g} nats a row, in "
         "evaluation mode it "
         "does not: the model's own dropout is on.",
-        "Set the dropout rates in the model's config to 0.",
+        "Set model.dropout to 0.",
     )
 
 

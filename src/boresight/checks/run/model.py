@@ -11,6 +11,7 @@ from boresight.config.recipe import Recipe
 from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.models.dropout import dropout_rates
 from boresight.models.policy import Policy, causal_model
 
 if TYPE_CHECKING:
@@ -138,14 +139,14 @@ def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
     from boresight import methods
     from boresight.training.forward import INPUT_KINDS
 
-    rates = [rate for _, rate in _dropout(wiring)]
-    if not rates or not INPUT_KINDS[methods.get(wiring.recipe.method_name).Input].online:
+    name, rate = max(_dropout(wiring), key=lambda found: found[1], default=("", 0.0))
+    if not rate or not INPUT_KINDS[methods.get(wiring.recipe.method_name).Input].online:
         return None
     return error(
         "dropout-in-rollouts",
-        f"Dropout of {max(rates):g} is on in training but off in sampling, so the log-probability of an "
+        f"Dropout of {rate:g} is on in training but off in sampling, so the log-probability of an "
         "answer is not the one it was drawn with.",
-        "Set model.lora.dropout to 0.",
+        f"Set {_setting(name)} to 0.",
     )
 
 
@@ -159,7 +160,7 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
         "dropout-in-policy",
         f"The model's config has {name} {rate:g}: with dropout the policy is not the reference at the first "
         "step.",
-        f"Set {name} to 0 in the model's config.",
+        "Set model.dropout to 0.",
     )
 
 
@@ -192,7 +193,9 @@ def _dropout(wiring: Wiring) -> Iterator[tuple[str, float]]:
     lora = wiring.recipe.model.lora
     if lora is not None and lora.dropout > 0:
         yield "model.lora.dropout", lora.dropout
-    for name, value in wiring.config.to_dict().items():
-        on = isinstance(value, float) and value > 0
-        if on and ("dropout" in name or name.endswith("pdrop")) and "classifier" not in name:
-            yield name, value
+    yield from dropout_rates(wiring.config).items()
+
+
+def _setting(name: str) -> str:
+    """The key of the recipe that governs a rate."""
+    return name if name.startswith("model.") else "model.dropout"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -16,6 +16,7 @@ from boresight.core.errors import UserError, first_line
 from boresight.core.silence_hf import quiet_bars, quiet_warnings
 from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
 from boresight.models.checkpoint.leftovers import Leftovers
+from boresight.models.dropout import set_dropout
 from boresight.models.head import OutputHead
 from boresight.models.source import ModelSource
 
@@ -80,23 +81,29 @@ def read_generation_config(source: ModelSource) -> GenerationConfig | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a model is built: dtype of its weights, name of its attention, rate of its own dropout layers.
+
+    Attention None is `sdpa` where the model offers it, else `eager`; dropout None is what the config says.
+    """
+
+    dtype: torch.dtype | Literal["auto"]
+    attention: str | None = None
+    dropout: float | None = None
+
+
 def read_weights(
-    source: ModelSource,
-    name: str,
-    head: OutputHead,
-    dtype: torch.dtype | Literal["auto"],
-    attention: str | None = None,
+    source: ModelSource, name: str, head: OutputHead, options: BuildOptions
 ) -> tuple[PreTrainedModel, Leftovers]:
     """A model, and the weights that it does not share with its checkpoint.
-
-    Args:
-        attention: name of an attention implementation of transformers; None is `sdpa` where the model offers
-            it, else `eager`.
 
     Raises:
         UserError: the files cannot be read, or are of another kind of model.
     """
     config = _with_head(read_config(source, name), name, head)
+    if options.dropout is not None:
+        set_dropout(config, options.dropout)
     if Path(source.place).is_dir():
         for file in weight_files(Path(source.place)):
             file_header(file)  # a file that was cut short is named
@@ -108,8 +115,8 @@ def read_weights(
         read: Any = _auto(head).from_pretrained(
             source.place,
             config=config,
-            dtype=dtype,
-            attn_implementation=attention,
+            dtype=options.dtype,
+            attn_implementation=options.attention,
             quantization_config=_dequantize(config),
             use_safetensors=True,
             local_files_only=source.cached_only,
@@ -190,6 +197,11 @@ def _sentence(name: str, what: str, error: Exception) -> str:
         return (
             f"model: the {what} of {name!r} needs Python code that comes with it, which is never run; take a "
             "model whose architecture transformers has itself."
+        )
+    if "Unrecognized configuration class" in str(error):
+        return (
+            f"model: {name!r} is of an architecture that transformers offers neither as a causal language "
+            "model nor as a reward model; take a decoder."
         )
     return f"model: the {what} of {name!r} cannot be loaded: {first_line(error)}."
 

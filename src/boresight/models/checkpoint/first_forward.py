@@ -1,0 +1,59 @@
+"""A test forward over a few tokens: the model must run, return finite numbers, and not look ahead.
+
+An encoder such as BERT loads as a language model, but attends to the tokens that it should predict, so its
+log-probabilities are not those of next tokens. Weights that contain NaN load without an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from boresight.core.errors import UserError
+from boresight.models.checkpoint.pretrained import one_sentence
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SHARED, LENGTH = 4, 8
+"""Two sequences of `LENGTH` tokens share the first `SHARED`."""
+BAND = {torch.float64: 1e-5, torch.float32: 1e-3}
+"""Largest difference that counts as rounding, relative to the largest entry."""
+HALF_BAND = 0.05
+"""The same in half precision."""
+
+
+def refuse_unusable(model: PreTrainedModel, name: str) -> None:
+    """Run `model`, a decoder with either head, on two short sequences that share their first tokens.
+
+    Raises:
+        UserError: it cannot run, returns NaN or infinity, or later tokens change the output at earlier ones.
+    """
+    kind = type(model).__name__
+    one, other = _outputs(model, name)
+    if not (one.isfinite().all() and other.isfinite().all()):
+        raise UserError(
+            f"model: {kind} of {name!r} returns NaN or infinity for a few tokens: its weights are broken; "
+            "take an earlier checkpoint or another copy."
+        )
+    difference = (one[:SHARED] - other[:SHARED]).abs().max()
+    if difference > BAND.get(one.dtype, HALF_BAND) * one.abs().max():
+        raise UserError(
+            f"model: {kind} of {name!r} attends to the tokens that it should predict: it is an encoder and "
+            "not a causal language model; take a decoder."
+        )
+
+
+def _outputs(model: PreTrainedModel, name: str) -> tuple[Tensor, Tensor]:
+    """Logits of both sequences, or last hidden states under a score head, `(tokens, width)` each."""
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = (torch.arange(2 * LENGTH - SHARED, device=model.device) * 7919 + 3) % vocabulary
+    pair = ids[:LENGTH], torch.cat([ids[:SHARED], ids[LENGTH:]])
+    with one_sentence(name, "model"), torch.no_grad():
+        if model.get_output_embeddings() is None:
+            one, other = (model.base_model(input_ids=ids[None], use_cache=False)[0][0] for ids in pair)
+        else:
+            one, other = (model(input_ids=ids[None], use_cache=False).logits[0] for ids in pair)
+    return one, other
