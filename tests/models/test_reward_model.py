@@ -12,6 +12,7 @@ from rich.console import Console
 from boresight.config.lora import LoraConfig
 from boresight.config.recipe import Recipe
 from boresight.models import lora as lora_of
+from boresight.models.head import reads_end_of_turn
 from boresight.models.load import load_model
 from boresight.models.reward import completion_scores, load_reward_model, wire_pad_token
 from boresight.runs.train import run_training
@@ -114,7 +115,10 @@ def test_what_we_save_transformers_loads_and_scores_alike(tmp_path, base, lora):
         float(completion_scores(theirs, [_ending(row, text)])) for row, text in zip(rows, texts, strict=True)
     ]
     assert scored.tolist() == pytest.approx(ours, abs=1e-5)
-    again = load_reward_model(str(tmp_path / "run"), device="cpu")
+    again = load_reward_model(str(tmp_path / "run/model"), device="cpu")
+    assert reads_end_of_turn(again)
+    (tmp_path / "run/config.yaml").unlink()  # as exported: the model's own files say it
+    assert reads_end_of_turn(load_reward_model(str(tmp_path / "run/model"), device="cpu"))
     assert completion_scores(again, rows).flatten().tolist() == pytest.approx(
         completion_scores(theirs, rows).flatten().tolist(), abs=1e-5
     )

@@ -1,12 +1,16 @@
 """The local reward model as judge: the same number as transformers' own forward, however batched."""
 
+import json
+import shutil
+
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.llm.ledger import Ledger
+from boresight.models.load import load_tokenizer
 from boresight.scorers.judges import reward_model
 from boresight.scorers.judges.endpoint import Kept
 from tests.llm.helpers import stored
@@ -30,19 +34,76 @@ ANSWERS = ["yes", "no, it is not so at all", "maybe", "it may be"]
 PROMPTS = [Prompt([{"role": "user", "content": f"is it {i}?"}], str(i)) for i in range(4)]
 
 
-def test_scores_equal_a_plain_forward_one_by_one(folder):
-    judge = reward_model.build(reward_model.Config(model=str(folder), batch=3, device="cpu"))
+def plain_scores(folder, ends_with=""):
+    """What transformers gives for each conversation as the template renders it, cut to end as told."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = judge.tokenizer
-    for prompt, answer, score in zip(PROMPTS, ANSWERS, judge.score(PROMPTS, ANSWERS), strict=True):
+    tokenizer = load_tokenizer(str(folder))
+    for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
         turns = [*prompt.prompt, {"role": "assistant", "content": answer}]
-        # The template's newline after the last end of turn is no part of the row.
-        text = tokenizer.apply_chat_template(turns, tokenize=False).removesuffix("\n")
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        assert text.endswith("<|im_end|>\n")
+        text = text[: text.rindex(ends_with) + len(ends_with)] if ends_with else text
         ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
         with torch.no_grad():
-            expected = model(input_ids=ids).logits.item()
-        assert score.value == pytest.approx(expected, abs=1e-5)
-    assert len({s.value for s in judge.score(PROMPTS, ANSWERS)}) > 1
+            yield model(input_ids=ids).logits.item()
+
+
+def mark(folder, **settings):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def judged(folder):
+    judge = reward_model.build(reward_model.Config(model=str(folder), batch=3, device="cpu"))
+    return [score.value for score in judge.score(PROMPTS, ANSWERS)]
+
+
+def test_a_model_of_others_is_read_at_the_last_token_that_its_template_renders(folder):
+    """In ChatML that is the newline after `<|im_end|>`, at which trl trains."""
+    found = judged(folder)
+    assert found == pytest.approx(list(plain_scores(folder)), abs=1e-5)
+    assert len(set(found)) > 1
+
+
+def test_one_of_ours_is_read_where_the_turn_ends(folder, tmp_path):
+    ours = shutil.copytree(folder, tmp_path / "ours")
+    mark(ours, boresight_reads="end_of_turn")
+    assert judged(ours) == pytest.approx(list(plain_scores(folder, "<|im_end|>")), abs=1e-5)
+    assert judged(ours) != pytest.approx(judged(folder), abs=1e-3)
+
+
+def test_one_of_ours_that_says_nothing_is_known_by_its_run(folder, tmp_path):
+    """Reward models trained before the setting existed."""
+    shutil.copytree(folder, tmp_path / "run/model")
+    (tmp_path / "run/config.yaml").write_text("method: {name: reward}\n")
+    expected = list(plain_scores(folder, "<|im_end|>"))
+    assert judged(tmp_path / "run") == pytest.approx(expected, abs=1e-5)
+    assert judged(tmp_path / "run/model") == pytest.approx(expected, abs=1e-5)
+
+
+def test_padding_after_the_turn_is_not_read(folder, tmp_path):
+    """transformers reads the last token that is not the pad token, so the newline here is passed over."""
+    padded = shutil.copytree(folder, tmp_path / "padded")
+    newline = load_tokenizer(str(folder)).encode("\n", add_special_tokens=False)
+    assert len(newline) == 1
+    mark(padded, pad_token_id=newline[0])
+    assert judged(padded) == pytest.approx(list(plain_scores(padded)), abs=1e-5)
+
+
+def test_a_model_that_reads_elsewhere_is_refused(folder, monkeypatch):
+    """A few conversations are scored by the model's own forward too, when the judge is built."""
+    right = LlamaForSequenceClassification.forward
+
+    def forward(self, *args, **kwargs):
+        out = right(self, *args, **kwargs)
+        out.logits = out.logits + 1
+        return out
+
+    monkeypatch.setattr(LlamaForSequenceClassification, "forward", forward)
+    with pytest.raises(
+        UserError, match=r"scores a conversation .* by its own forward and .* by its last token"
+    ):
+        judged(folder)
 
 
 def test_an_answer_too_long_is_missing_and_not_cut(folder):

@@ -101,6 +101,13 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarr
     return np.asarray(ids, dtype=np.int32)
 
 
+def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarray:
+    """Token ids of a conversation and of all that the template writes after it: int32 `(length,)`."""
+    text = _template(tokenizer, messages, "conversation")
+    ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    return np.asarray(ids, dtype=np.int32)
+
+
 def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> Rendered:
     """Render an example with the tokenizer's chat template.
 

@@ -88,9 +88,10 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
 def write_adapter(plan: ExportPlan, folder: Path) -> None:
     """The adapter as trained; an embedded base is named so that any machine finds it."""
     from boresight.export.plan import base_of
+    from boresight.models.head import BESIDE_ADAPTER
     from boresight.models.load import load_tokenizer
 
-    for name in ("adapter_model.safetensors", "generation_config.json"):
+    for name in ("adapter_model.safetensors", "generation_config.json", BESIDE_ADAPTER):
         if (plan.model / name).is_file():
             shutil.copyfile(plan.model / name, folder / name)
     settings = read_json(plan.model / "adapter_config.json")

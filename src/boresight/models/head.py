@@ -1,13 +1,29 @@
-"""What the weights in a folder end in, from the files that transformers and peft write beside them."""
+"""The output head of the weights in a folder, and the token at which a score is read.
+
+Reward models trained here read their score at the token that ends the assistant's turn. Those of other makers
+read the last token that their template renders: in ChatML the newline after `<|im_end|>`. At the wrong one of
+the two a score can have the opposite sign, so models trained here record the position in their config.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from boresight.core.files import read_json
+from boresight import methods
+from boresight.core.files import read_json, write_json
+from boresight.methods.inputs import PairScores
+from boresight.models.policy import Policy
+from boresight.models.source import recipe_beside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 OutputHead = Literal["lm", "score"]
+READS, END_OF_TURN = "boresight_reads", "end_of_turn"
+"""Setting of a model's config for the token at which its score is read, and the value of ours."""
+BESIDE_ADAPTER = "reward.json"
+"""File with the same setting beside an adapter."""
 
 
 def head_of(folder: Path) -> OutputHead:
@@ -20,3 +36,28 @@ def head_of(folder: Path) -> OutputHead:
 
 def _read(file: Path) -> dict[str, Any]:
     return dict(read_json(file)) if file.is_file() else {}
+
+
+def mark_reading(model: Policy | PreTrainedModel) -> None:
+    """Record in the model's config that its scores are read where an assistant's turn ends."""
+    setattr(model.config, READS, END_OF_TURN)
+
+
+def reads_end_of_turn(model: Policy) -> bool:
+    """Whether scores are read where an assistant's turn ends, and not at the last token that is rendered."""
+    return getattr(model.config, READS, None) == END_OF_TURN
+
+
+def write_reading(model: Policy, folder: Path) -> None:
+    """Write the setting beside an adapter, which has no config of its own; nothing for a language model."""
+    if reads_end_of_turn(model):
+        write_json(folder / BESIDE_ADAPTER, {READS: END_OF_TURN})
+
+
+def trained_here(folder: Path) -> bool:
+    """Whether the adapter, or the model of an older run, in a folder was trained as a reward model here."""
+    if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:
+        return True
+    method = recipe_beside(folder).get("method")
+    name = method.get("name") if isinstance(method, dict) else None
+    return name in methods.names() and methods.get(name).Input is PairScores

@@ -18,6 +18,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.head import write_reading
 from boresight.models.policy import Policy, causal_model
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None)
     generation_config = getattr(causal_model(model), "generation_config", None)
     if generation_config is not None:  # a reward model has none
         generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
+    write_reading(model, folder)
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -22,7 +23,7 @@ from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
-from boresight.models.head import head_of
+from boresight.models.head import head_of, mark_reading, trained_here
 from boresight.models.kernels.to_device import to_device
 from boresight.models.load import device_called, load_source, merged
 from boresight.models.packed.logprobs import Layout, completions_per_row
@@ -74,6 +75,8 @@ def load_reward_model(
         _copy_body(adapted, model)
     for adapter in scored:
         model = merged(put_adapter(model, adapter, allowed), adapter)
+    if trained_here(scored[-1] if scored else Path(source.place)):
+        mark_reading(model)
     whole: torch.nn.Module = model
     return cast("Policy", whole.to(device_called(device)).eval())
 

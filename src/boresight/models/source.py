@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json
@@ -69,7 +70,7 @@ def _locate_folder(folder: Path) -> ModelSource:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():
             base = locate(_base_of(candidate))
-            allowed = (*base.allowed, *_allowed_in(candidate.parent))
+            allowed = (*base.allowed, *_allowed_by(recipe_beside(candidate)))
             return ModelSource(base.place, base.cached_only, (*base.adapters, candidate), allowed)
         if (candidate / "config.json").is_file():
             return ModelSource(str(candidate), cached_only=True)
@@ -90,16 +91,23 @@ def _base_of(adapter: Path) -> str:
     return str(base) if Path(base).is_dir() else embedded_in(base) or str(base)
 
 
-def _allowed_in(run: Path) -> tuple[str, ...]:
-    """`model.allow_weights` of the run that made an adapter; none where the folder is no run."""
+def recipe_beside(model: Path) -> dict[str, Any]:
+    """The recipe of the run that made the model in a folder; empty where the folder is in no run."""
     import yaml
 
-    file = run / "config.yaml"
-    if not file.is_file():
-        return ()
+    file = model.parent / "config.yaml"
     try:
-        return tuple(yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["allow_weights"])
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _allowed_by(recipe: dict[str, Any]) -> tuple[str, ...]:
+    """`model.allow_weights` of a recipe."""
+    try:
+        return tuple(recipe["model"]["allow_weights"])
+    except (LookupError, TypeError):
         return ()
 
 

@@ -16,6 +16,7 @@ from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers
+from boresight.models.head import mark_reading
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
@@ -53,6 +54,7 @@ def load_policy(
         seed = recipe.train.seed
         policy = load_reward_model(name, device=device, seed=seed, dropout=dropout, allowed=allowed)
         wire_pad_token(policy, tokenizer)
+        mark_reading(policy)
     else:
         policy = load_model(name, device=device, dropout=dropout, allowed=allowed)
         wire_stop_tokens(policy, tokenizer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from boresight.core.console import progress
 from boresight.core.errors import UserError
@@ -17,6 +17,7 @@ from boresight.core.schema import Demonstration, Message, Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Request
 from boresight.llm.transports.inprocess import IN_PROCESS
+from boresight.models.head import reads_end_of_turn
 from boresight.models.policy import Policy, causal_model
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import STAGE
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from boresight.data.rows import Row
     from boresight.llm.ledger import Ledger
+
+PROBE: list[Message] = [{"role": "user", "content": "What is two and two?"}]
+PROBE_ANSWERS = ("Four.", "It is five, or maybe the colour green.")
 
 
 class Config(JudgeConfig):
@@ -58,7 +62,9 @@ def build(config: Config, completer: object = None, console: Console | None = No
     tokenizer = load_tokenizer(config.model)
     allowed = Allowed(tuple(config.allow_weights))
     model = load_reward_model(config.model, device=config.device, allowed=allowed)
-    return RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
+    judge = RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
+    judge.check_reading()
+    return judge
 
 
 def _require_reward_head(name: str) -> None:
@@ -94,6 +100,30 @@ class RewardModel(Scorer):
         self.console, self.ledger = console, ledger
         self.name = f"reward model {config.model}"
         self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.at_end_of_turn = reads_end_of_turn(model)
+
+    def check_reading(self) -> None:
+        """Compare scores of a few conversations with the model's own forward, which reads them where it does.
+
+        Raises:
+            UserError: they differ, so the model does not score a conversation by its last token.
+        """
+        import torch
+
+        rows = [self._encode(Prompt(PROBE, "probe"), answer) for answer in PROBE_ANSWERS]
+        for row in rows:
+            if isinstance(row, str):  # said of every conversation that is judged
+                continue
+            tokens = [*row.prompt.tolist(), *row.completions[0].ids.tolist()]
+            ids = torch.tensor(tokens, device=self.model.device)
+            with torch.inference_mode():
+                own = float(self.model(input_ids=ids[None]).logits.flatten()[-1])
+            (found,) = self._rewards([row])
+            if abs(found - own) > 1e-3 * max(1.0, abs(own)):
+                raise UserError(
+                    f"judge.model: {self.config.model!r} scores a conversation {own:.4g} by its own forward "
+                    f"and {found:.4g} by its last token; take a model whose score is read there."
+                )
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
         """The reward of each conversation; one too long or unencodable is a failure, never cut."""
@@ -139,9 +169,10 @@ class RewardModel(Scorer):
     def _request(self, prompt: Prompt, text: str, repeat: int) -> Request:
         turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
         name = f"{self.config.model}@{self._weights}"
-        return Request(
-            IN_PROCESS, name, turns, {"max_length": self.config.max_length}, sample=repeat, stage=STAGE
-        )
+        settings: dict[str, Any] = {"max_length": self.config.max_length}
+        if not self.at_end_of_turn:
+            settings["reads"] = "last token"
+        return Request(IN_PROCESS, name, turns, settings, sample=repeat, stage=STAGE)
 
     def _recalled(self, request: Request) -> Score | None:
         body = None if self.ledger is None else self.ledger.get(request.key)
@@ -153,11 +184,24 @@ class RewardModel(Scorer):
         turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
         try:
             row = encode_demonstration(self.tokenizer, Demonstration(turns, prompt.id))
+            if not self.at_end_of_turn:
+                row = self._as_rendered(turns, prompt.id)
         except UserError as error:
             return f"cannot be encoded: {error}"
         if row.tokens > self.config.max_length:
             return f"longer than {self.config.max_length:,} tokens"
         return row
+
+    def _as_rendered(self, turns: Sequence[Message], id: str) -> Row:
+        """All that the template renders up to the token that transformers reads, the last but padding."""
+        import numpy as np
+
+        from boresight.data.chat import encode_conversation
+        from boresight.data.rows import Completion, Row
+
+        ids = encode_conversation(self.tokenizer, turns)
+        end = int(np.flatnonzero(ids != self.model.config.pad_token_id)[-1]) + 1
+        return Row(id, ids[: end - 1], (Completion(ids[end - 1 : end], np.ones(1, bool)),))
 
     def _rewards(self, rows: list[Row]) -> list[float]:
         import torch
