@@ -203,6 +203,9 @@ def test_quantized_weights(saved, method):
     assert f"is quantized ({method or 'by an unnamed method'})" in refused(saved)
 
 
+@pytest.mark.skipif(
+    transformers.__version__.startswith("5.16."), reason="transformers 5.16 reads no fp8 without a GPU"
+)
 def test_quantization_that_loading_undoes(saved):
     """Weights in fp8 with a scale per block become ordinary float32 weights."""
     exact = load_file(saved / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]

@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from boresight.models.kernels import fused
+from boresight.training.activations import recompute_activations
 from tests.models.tiny_decoders import CONFIGS, GROUPED, build
 
 
@@ -86,7 +87,7 @@ def test_nothing_is_replaced_in_float64_under_autocast_or_checkpointing():
     assert replaced(model)
     with torch.autocast("cpu", torch.bfloat16):
         assert not replaced(model)
-    model.activation_checkpointing_enable()
+    recompute_activations(model)
     assert not replaced(model)
-    model.activation_checkpointing_disable()
+    recompute_activations(model, on=False)
     assert replaced(model) and not replaced(model.double())

@@ -206,3 +206,9 @@ def test_an_unknown_dtype_names_the_nearest(saved):
 def test_an_unknown_device(saved):
     with pytest.raises(UserError, match="'gpu' is not a device"):
         load_model(str(saved), device="gpu")
+
+
+def test_capped_attention_is_never_left_to_sdpa(tmp_path):
+    """transformers before 5.21 offers SDPA for Gemma 2 and computes it without the cap."""
+    tiny_model("gemma2", attn_logit_softcapping=1.5).save_pretrained(tmp_path)
+    assert load_model(str(tmp_path)).config._attn_implementation == "eager"

@@ -13,6 +13,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from boresight.core.errors import UserError
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.training.activations import recompute_activations
 from tests.models.tiny_decoders import CONFIGS, GROUPED, SHAPE, VOCABULARY, build, make_row, random_rows
 
 
@@ -158,7 +159,7 @@ def test_gradient_checkpointing_recomputes_the_same_packed_attention():
     model = llama(torch.float64)
     model.train()  # transformers checkpoints in train mode only; this model has no dropout
     _, expected = sums_and_gradients(model, random_rows(3, 2, seed=5), "packed")
-    model.activation_checkpointing_enable()
+    recompute_activations(model)
     _, got = sums_and_gradients(model, random_rows(3, 2, seed=5), "packed")
     for name, gradient in expected.items():
         torch.testing.assert_close(got[name], gradient, rtol=1e-12, atol=1e-12)

@@ -41,6 +41,8 @@ CONFIGS = {
 def build(config, dtype=torch.float32, seed=0):
     """A random model of `config` with weights large enough that every token matters to every later one."""
     torch.manual_seed(seed)
+    if getattr(config, "attn_logit_softcapping", None):
+        config._attn_implementation = "eager"  # what sdpa cannot do, and older transformers leaves out
     model = hf.AutoModelForCausalLM.from_config(config).to(dtype).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

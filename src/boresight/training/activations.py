@@ -7,11 +7,15 @@ the memory; the numbers are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from boresight.config.recipe import Recipe
 from boresight.models.policy import Policy, causal_model
 from boresight.training.distributed import collectives
 from boresight.training.memory import activation_gb, available_gb, training_state_gb
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SPARE = 0.9
 """Share of the free memory that an estimate may fill."""
@@ -69,5 +73,12 @@ def activation_choice(recipe: Recipe, policy: Policy, longest: int) -> Activatio
         asked=mode != "auto",
     )
     if choice.recompute:
-        base.activation_checkpointing_enable()
+        recompute_activations(base)
     return choice
+
+
+def recompute_activations(model: PreTrainedModel, on: bool = True) -> None:
+    """Switch recomputation in the backward on or off; transformers renamed the methods in 5.23."""
+    word = "enable" if on else "disable"
+    name = f"activation_checkpointing_{word}"
+    getattr(model, name if hasattr(model, name) else f"gradient_checkpointing_{word}")()

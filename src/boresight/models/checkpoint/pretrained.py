@@ -116,7 +116,7 @@ def read_weights(
             source.place,
             config=config,
             dtype=options.dtype,
-            attn_implementation=options.attention,
+            attn_implementation=options.attention or _attention(config),
             quantization_config=_dequantize(config),
             use_safetensors=True,
             local_files_only=source.cached_only,
@@ -238,6 +238,14 @@ def _unmeant(
     fresh = {key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")}
     of_language_model = read_skeleton(source, name, "lm")[1]
     return leftovers.without(fresh, set(leftovers.unexpected) - set(of_language_model.unexpected))
+
+
+def _attention(config: PreTrainedConfig) -> str | None:
+    """`eager` for a model that caps its attention scores, since transformers before 5.21 lets SDPA ignore it.
+
+    None leaves the choice to transformers: SDPA where the model offers it.
+    """
+    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
 
 
 def _quantization(config: PreTrainedConfig) -> str | None:
