@@ -118,6 +118,19 @@ def test_a_function_of_weight_0_is_measured_and_pays_nothing():
     assert earned.by_function["countdown_correct"] == [1.0, 0.0]
 
 
+def test_a_monitor_that_declines_or_fails_leaves_the_total_alone():
+    """`selective` declines the third answer, `fragile` raises on it; alone, countdown pays 1, 0.1 and 0."""
+    got = rewarded(("countdown", 1.0), (named(selective), 0.0), (named(fragile), 0.0))
+    assert got.total == [1.0, 0.1, 0.0] and got.missing == 0
+    assert math.isnan(got.by_function[named(selective)][2])
+    assert [failure.function for failure in got.failures] == [named(fragile)]
+
+
+def test_rewards_that_are_all_monitors_are_refused():
+    with pytest.raises(UserError, match="every weight is 0, so no answer earns anything"):
+        rewarded(("countdown", 0.0), (named(length), 0.0))
+
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 

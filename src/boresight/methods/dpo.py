@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor
 
 from boresight.methods.base import MethodConfig
-from boresight.methods.inputs import LossOutput, PairLogps
+from boresight.methods.inputs import LossOutput, PairLogps, weighted
 
 
 class Config(MethodConfig):
@@ -76,7 +76,7 @@ LOSSES: dict[str, Shape] = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
 
 def smoothed(shape: Shape, logit: Tensor, flipped: float) -> Tensor:
     """The expected loss where the share `flipped` of labels is the wrong way round (cDPO)."""
-    return (1 - flipped) * shape(logit) + flipped * shape(-logit)
+    return (1 - flipped) * shape(logit) + weighted(flipped, shape(-logit))
 
 
 def chosen_nll(x: PairLogps) -> Tensor:
@@ -92,7 +92,7 @@ def chosen_shortfall(x: PairLogps) -> Tensor:
 def loss(x: PairLogps, cfg: Config) -> LossOutput:
     """DPO loss, mean over pairs, nats."""
     margin = x.margin_per_token if cfg.length_normalised else x.margin
-    logit = cfg.beta * (margin - cfg.dpop_lambda * chosen_shortfall(x))
+    logit = cfg.beta * (margin - weighted(cfg.dpop_lambda, chosen_shortfall(x)))
     preference = smoothed(LOSSES[cfg.loss_type], logit, cfg.label_smoothing)
     if cfg.sft_weight == 0:
         return LossOutput.mean_of(preference)

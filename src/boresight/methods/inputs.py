@@ -42,6 +42,11 @@ class LossOutput:
         )
 
 
+def weighted(weight: float, term: Tensor) -> Tensor:
+    """weight · term, of its shape; exactly 0 where the weight is 0, since 0 · NaN and 0 · inf are NaN."""
+    return weight * term if weight else torch.zeros_like(term)
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceLogps:
     """Demonstrations: one completion per row."""

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from boresight.methods.base import MethodConfig
 from boresight.methods.dpo import sigmoid_loss
-from boresight.methods.inputs import LossOutput, PairScores
+from boresight.methods.inputs import LossOutput, PairScores, weighted
 
 
 class Config(MethodConfig):
@@ -32,6 +32,6 @@ class Config(MethodConfig):
 def loss(x: PairScores, cfg: Config) -> LossOutput:
     """Bradley-Terry loss, mean over pairs, nats."""
     gap = x.chosen - x.rejected
-    likelihood = sigmoid_loss(gap - cfg.margin_scale * x.score_gap)
+    likelihood = sigmoid_loss(gap - weighted(cfg.margin_scale, x.score_gap))
     off_centre = (x.chosen + x.rejected) ** 2
-    return LossOutput.mean_of(likelihood + cfg.centring * off_centre, preference_loss=likelihood)
+    return LossOutput.mean_of(likelihood + weighted(cfg.centring, off_centre), preference_loss=likelihood)

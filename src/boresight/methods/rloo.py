@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from boresight.methods.base import MethodConfig
-from boresight.methods.inputs import GroupLogps, LossOutput
+from boresight.methods.inputs import GroupLogps, LossOutput, weighted
 
 
 class Config(MethodConfig):
@@ -90,7 +90,7 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     """RLOO loss, mean over the completions that have an advantage; `per_example` is per group."""
     reward = judged_reward(x, cfg)
     kl = (x.old - x.ref).detach()
-    advantage = leave_one_out(reward - cfg.beta * kl)
+    advantage = leave_one_out(reward - weighted(cfg.beta, kl))
     active = ~advantage.isnan()
     advantage = advantage.nan_to_num(0.0)  # before the product: 0 * NaN would poison the gradient
     gain = advantage * x.policy if cfg.clip is None else clipped_gain(x.policy, x.old, advantage, cfg.clip)

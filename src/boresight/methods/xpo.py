@@ -22,7 +22,7 @@ from torch import Tensor
 
 from boresight.methods.base import MethodConfig
 from boresight.methods.dpo import sigmoid_loss
-from boresight.methods.inputs import LossOutput, OnlinePairLogps
+from boresight.methods.inputs import LossOutput, OnlinePairLogps, weighted
 from boresight.methods.schedule import NonNegative, Positive, constant, span
 
 LARGEST_SHARE = 0.05
@@ -67,7 +67,7 @@ class Config(MethodConfig):
 def optimistic(margin: Tensor, explored: Tensor, cfg: Config) -> LossOutput:
     """DPO's loss plus alpha times the log-probability `explored` `(batch,)` is to move away from."""
     preference = sigmoid_loss(constant(cfg.beta) * margin)
-    per_pair = preference + constant(cfg.alpha) * explored
+    per_pair = preference + weighted(constant(cfg.alpha), explored)
     return LossOutput.mean_of(per_pair, preference_loss=preference, explored_logp=explored)
 
 

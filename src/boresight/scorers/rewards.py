@@ -1,7 +1,8 @@
 """The rewards of a run: a weighted sum over scorers, which are reward functions and judges.
 
 A completion without a score is missing (NaN), never zero. With several scorers its total is missing when any
-score is, since a partial sum does not compare with the full sums of the other completions.
+score that counts is, since a partial sum does not compare with the full sums of the other completions. A
+scorer of weight 0 is measured beside the total and never enters it, whatever it returns.
 """
 
 from __future__ import annotations
@@ -82,14 +83,16 @@ class RewardSum:
                 if s.value is None and not s.declined
             ]
         total = [
-            sum(self.weights[name] * values[i] for name, values in by_function.items())
+            sum(weight * by_function[name][i] for name, weight in self.weights.items() if weight)
             for i in range(len(completions))
         ]
         return Rewards(total, by_function, failures)
 
 
 def check_rewards(configs: Sequence[RewardConfig]) -> None:
-    """Check the settings of judges among the rewards, without loading one. Raises `UserError`."""
+    """Check the weights, and the settings of judges, without loading one. Raises `UserError`."""
+    if configs and not any(config.weight for config in configs):
+        raise UserError("reward: every weight is 0, so no answer earns anything; give one a weight above 0.")
     for config in configs:
         if config.judge is not None:
             from boresight.scorers.judge_reward import judge_settings
