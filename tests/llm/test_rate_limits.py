@@ -89,6 +89,34 @@ def test_a_round_twice_as_slow_per_token_cuts_by_a_tenth() -> None:
     assert c.limit == pytest.approx(7.2)
 
 
+def test_a_lasting_slowdown_becomes_the_normal_pace() -> None:
+    """Pace 0.01 s a token, then 0.021 for ever. The best drifts up by 2 % a round: twice of it is 0.0204,
+    0.0208 and 0.0212, so two rounds cut, to 0.9 · 8 and 0.81 · 8, and the third does not."""
+    c = Concurrency(8, most=8)
+    for _ in range(8):
+        c.succeeded(0.0, 1.0, 50, under_way=0)
+    limits = []
+    for _ in range(4):
+        for _ in range(8):
+            c.succeeded(0.0, 2.1, 50, under_way=0)
+        limits.append(c.limit)
+    assert limits == pytest.approx([7.2, 6.48, 6.48, 6.48])
+
+
+@pytest.mark.parametrize(("counts", "wait"), [("used", 0.0), ("requested", 0.24)])
+def test_a_server_that_counts_what_was_requested_gives_nothing_back(counts: str, wait: float) -> None:
+    """6,000 tokens a minute, 100 a second: the bucket holds 25. A request of 25 takes all and uses 1.
+
+    Where only that one counts, 24 come back at once and pass again; otherwise they need 0.24 s.
+    """
+    limits = Limits(LimitSection(tpm=6000, tpm_counts=counts))
+    assert limits.tokens is not None
+    limits.tokens.level = 25.0
+    limits.take(25, 0.0)
+    limits.used(25, 1, 0.0)
+    assert limits.wait(24, 0.0, under_way=0) == pytest.approx(wait)
+
+
 def test_concurrency_never_falls_below_one() -> None:
     c = Concurrency(2, most=8)
     for now in range(1, 50):

@@ -27,6 +27,21 @@ def test_two_by_two_by_hand():
     assert found.length_effect.value == pytest.approx(math.log(3) / 2 / math.tanh(1))
 
 
+def test_limits_by_hand():
+    """The same eight prompts. The two logits have variances 1/(4 · 3/16) = 4/3 and 1/(4 · 1/4) = 1.
+
+    theta is their mean: (4/3 + 1)/4 = 7/12, times n / (n - 2) = 8/6 makes 7/9. Outcomes of 0 and 1 in a
+    saturated model give the sandwich the same value. t(6) = 2.446912, so 0.549306 ± 2.157988.
+    """
+    found = length_controlled_win_rate([1, 1, 1, 0, 1, 1, 0, 0], [11] * 4 + [9] * 4, [10] * 8)
+    reach = 2.446912 * math.sqrt(7 / 9)
+    low, high = (1 / (1 + math.exp(-(math.log(3) / 2 + side * reach))) for side in (-1, 1))
+    assert (low, high) == pytest.approx((0.166774, 0.937455), abs=1e-6)
+    assert (found.at_equal_length.low, found.at_equal_length.high) == pytest.approx((low, high), rel=1e-6)
+    phi, wide = math.log(3) / 2 / math.tanh(1), reach / math.tanh(1)
+    assert (found.length_effect.low, found.length_effect.high) == pytest.approx((phi - wide, phi + wide))
+
+
 def test_length_that_buys_wins_is_taken_out():
     """Equal quality, answers 120 tokens longer, a judge that likes length: only the raw rate leaves 1/2."""
     games = _games(np.random.default_rng(0), 800, theta=0.0, phi=1.5, longer_by=120)
@@ -92,3 +107,9 @@ def test_split_by_length():
     assert (split.shorter.value, split.shorter.n) == (0.0, 1)
     assert (split.similar.value, split.similar.n) == (0.75, 2)
     assert length_matched_split([1], [10], [10]).longer is None
+
+
+def test_a_difference_of_exactly_the_tolerance_is_similar():
+    """90 against 100 differs by a tenth of 100; 89 by more."""
+    assert length_matched_split([1, 0], [90, 100], [100, 90]).similar.n == 2
+    assert length_matched_split([1, 0], [89, 100], [100, 89]).similar is None

@@ -96,6 +96,10 @@ def test_prompts_that_all_agree_are_not_certainty():
     found = over_seeds(right, bounds=SHARE)
     assert found.mean.value == 1 and found.mean.n == 3 and found.seed_sd == 0
     assert (found.mean.low, found.mean.high) == pytest.approx((0.2447, 1.0), abs=1e-4)
+    wrong = [{"a": 0, "b": 0, "c": 0}] * 2
+    mirrored = over_seeds(wrong, bounds=SHARE)
+    assert (mirrored.mean.low, mirrored.mean.high) == pytest.approx((0.0, 1 - 0.2447), abs=1e-4)
+    assert mirrored.mean.low == 0.0
     same = difference_over_seeds(right, right, bounds=DIFFERENCE)
     assert same.mean.value == 0 and same.mean.low == -same.mean.high < 0 and same.p == 1
 

@@ -35,6 +35,16 @@ def test_the_best_by_hand():
     assert best.found(recipe, {"accuracy": 0.4}, {"step": 3, "best": 0.5}) == {}
 
 
+def test_a_step_between_two_updates_on_a_rollout_is_never_the_best():
+    """Two updates a rollout: only steps 2 and 4 have checkpoints, so the better 1 and 3 do not count."""
+    recipe = b.recipe("rloo", "train.keep_best=reward", "rollout.updates=2", "method.clip=0.2")
+    done = {}
+    for step, value in enumerate([0.9, 0.5, 0.8, 0.6], start=1):
+        done |= {"step": step}
+        done |= best.found(recipe, {"reward": value}, done)
+    assert (done["best_step"], done["best"]) == (4, 0.6)
+
+
 def test_the_best_checkpoint_stays_beside_the_newest_and_over_a_resumption(tmp_path):
     settings = (*FALLING_APART, "train.keep_best=loss")
     task = make_task(tmp_path, "sft", *settings)

@@ -38,6 +38,17 @@ def test_halving_keeps_the_better_half_at_powers_of_two():
     assert reason_to_prune({10: 0.0, 20: 0.0}, far, HALVING, "higher") is not None
 
 
+def test_of_an_even_number_the_better_half_is_half():
+    """Of 0.4, 0.5, 0.6 and 0.7 the better half is 0.7 and 0.6, so the bar is 0.6; of 0.4 to 0.8, 0.6 too."""
+    four = [{10: value} for value in (0.4, 0.5, 0.6, 0.7)]
+    assert reason_to_prune({10: 0.6}, four, HALVING, "higher") is None
+    why = "after 10 rows it has 0.55; the better half has 0.6 or better."
+    assert reason_to_prune({10: 0.55}, four, HALVING, "higher") == why
+    assert reason_to_prune({10: 0.55}, [*four, {10: 0.8}], HALVING, "higher") == why
+    assert reason_to_prune({10: 0.5}, four, HALVING, "lower") is None
+    assert reason_to_prune({10: 0.55}, four, HALVING, "lower") is not None
+
+
 def test_curves_of_other_batch_sizes_are_read_at_the_same_number_of_rows():
     assert [value_at({16: 1.0, 32: 2.0}, rows) for rows in (8, 16, 24, 40)] == [1.0, 1.0, 1.0, 2.0]
 
