@@ -114,15 +114,27 @@ def test_flips_and_the_favoured_slot_by_hand():
 def test_agreement_with_people(tmp_path):
     """The judge of length agrees on 3 of 4.
 
-    Judge: a, b, a, tie. People: a, b, b, tie. Chance: a 2/4·1/4 + b 1/4·2/4 + tie 1/4·1/4 = 5/16,
-    so kappa = (12/16 - 5/16) / (11/16) = 7/11.
+    Judge: a, b, a, tie. People: a, b, b, tie. Over both orders a and b are 3/8 each of either, ties 1/4:
+    chance is 9/64 + 9/64 + 4/64 = 11/32, so kappa = (24/32 - 11/32) / (21/32) = 13/21.
     """
     file = tmp_path / "labels.csv"
     rows = ["q,xx,x,a", "q,x,xx,B", "q,xx,x,b", "q,x,x,tie"]
     file.write_text("prompt,answer_a,answer_b,preferred\n" + "\n".join(rows))
     found = human_agreement(LengthScorer(), file)
-    assert found.accuracy.value == 0.75 and found.kappa == pytest.approx(7 / 11)
-    assert "agrees with people in 75 % [19, 99] of 4, Cohen's kappa 0.64" in Trust(people=found).sentences[0]
+    assert found.accuracy.value == 0.75 and found.kappa == pytest.approx(13 / 21)
+    assert Trust(people=found).sentences == [
+        "It agrees with people in 75 % [19, 99] of 4, Cohen's kappa over both orders 0.62; "
+        "it contradicts them in 1, and 0 are a tie to one side only."
+    ]
+
+
+def test_a_winner_that_changes_with_the_order_is_no_disagreement_with_people(tmp_path):
+    """A judge that always names the first slot contradicts nobody: it has no opinion on either row."""
+    file = tmp_path / "labels.csv"
+    file.write_text("prompt,answer_a,answer_b,preferred\nq,xx,x,a\nq,x,xx,b\nq,xy,x,tie\n")
+    config = llm.Config(endpoint="http://here/v1", model="m", orders=2)
+    judge = llm.build(config, FakeEndpoint(lambda r: Reply("VERDICT: 1")))
+    assert human_agreement(judge, file) is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import numpy as np
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
-from boresight.stats.agreement import Agreement, agreement
+from boresight.stats.agreement import Agreement, PreferenceAgreement, agreement, preference_agreement
 from boresight.stats.intervals import Interval, clustered_share, share_interval
 
 FEWEST_WORDS = 12
@@ -64,7 +64,7 @@ class Trust:
     controls: tuple[Control, ...] = ()
     itself: Agreement | None = None
     order: OrderEffects | None = None
-    people: Agreement | None = None
+    people: PreferenceAgreement | None = None
     notes: tuple[str, ...] = ()
     """What was asked for and could not be found out."""
 
@@ -83,8 +83,7 @@ class Trust:
         if self.order and self.order.first_slot:
             said.append(f"Of its verdicts, the answer shown first gets {_share(self.order.first_slot)}.")
         if self.people is not None:
-            kappa = "" if self.people.kappa is None else f", Cohen's kappa {self.people.kappa:.2f}"
-            said.append(f"It agrees with people in {_share(self.people.accuracy)}{kappa}.")
+            said.append(_with_people(self.people))
         return [*said, *self.notes]
 
 
@@ -161,14 +160,15 @@ def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
     )
 
 
-def human_agreement(judge: Judge, path: Path) -> Agreement | None:
+def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
     """Agreement with a CSV of the columns prompt, answer_a, answer_b and preferred: a, b or tie.
 
     Raises:
         UserError: no such file, a missing column, or a label that is none of these.
     """
     prompts, a, b, labels = read_labels(path)
-    return _agreement(judge.compare(prompts, a, b), labels)
+    found = judge.compare(prompts, a, b)
+    return preference_agreement([j.preference for j in found], labels, [j.flipped for j in found])
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
@@ -218,6 +218,15 @@ def _agreement(judgements: Sequence[Judgement], others: Sequence[float | None]) 
     if not any(x is not None and y is not None for x, y in zip(ours, others, strict=True)):
         return None
     return agreement(ours, others)
+
+
+def _with_people(found: PreferenceAgreement) -> str:
+    kappa = "" if found.kappa is None else f", Cohen's kappa over both orders {found.kappa:.2f}"
+    apart = (
+        f"; it contradicts them in {found.contradictions:,}, and {found.ties:,} are a tie to one side only"
+    )
+    flips = f"; in {found.flips:,} more its winner changes with the order" if found.flips else ""
+    return f"It agrees with people in {_share(found.accuracy)}{kappa}{apart}{flips}."
 
 
 def _names_first(verdict: Verdict) -> float | None:

@@ -59,7 +59,7 @@ class PromptComparison:
     @property
     def flipped(self) -> bool:
         """Whether the judge's winner changed with the order of the answers."""
-        return {v.preference for v in self.judgement.verdicts} >= {0.0, 1.0}
+        return self.judgement.flipped
 
     def as_dict(self) -> dict[str, Any]:
         """One line of `comparisons.jsonl`."""

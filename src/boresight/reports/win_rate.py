@@ -13,6 +13,7 @@ from boresight.reports.page import page, write_page
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import Drawing, Mark, draw_intervals
+from boresight.stats.agreement import PreferenceAgreement
 from boresight.stats.intervals import Interval
 from boresight.stats.units import format_number, unit_named
 
@@ -134,10 +135,15 @@ def trust_rows(believed: Trust) -> list[FactRow]:
     if believed.order:
         found.append(("changes its winner with the order of the answers", believed.order.flips, None))
         found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot, EVEN))
+    rows = [_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found]
     if believed.people:
-        found.append(("agrees with people", believed.people.accuracy, None))
-    rows = (_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found)
+        rows.append(_row("Agrees with people", believed.people.accuracy, _apart(believed.people)))
     return [row for row in rows if row is not None]
+
+
+def _apart(people: PreferenceAgreement) -> str:
+    counts = {"contradicted": people.contradictions, "tied": people.ties, "flipped": people.flips}
+    return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
 
 
 def _row(

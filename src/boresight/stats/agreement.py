@@ -1,4 +1,4 @@
-"""How often two judges agree on the same items, and how much of it is chance."""
+"""How often two judges agree on the same items, how much of it is chance, and where they do not."""
 
 from __future__ import annotations
 
@@ -37,3 +37,55 @@ def agreement(a: Sequence[Hashable | None], b: Sequence[Hashable | None]) -> Agr
     )
     kappa = None if chance == 1 else (same.value - chance) / (1 - chance)
     return Agreement(Interval(same.value, same.low, same.high, same.n, len(a) - len(pairs)), kappa)
+
+
+@dataclass(frozen=True)
+class PreferenceAgreement(Agreement):
+    """Agreement on which of two answers is better, and the items without it by what they are.
+
+    `ties` are items that one of the two calls a tie, `contradictions` those on which they name different
+    winners. `flips` are items whose winner changed with the order of the answers: they are no opinion, and
+    `accuracy` leaves them out.
+    """
+
+    ties: int
+    contradictions: int
+    flips: int
+
+
+def preference_agreement(
+    judge: Sequence[float | None], others: Sequence[float | None], flipped: Sequence[bool]
+) -> PreferenceAgreement | None:
+    """Agreement of a judge's preferences with others' (1: the first answer, 0.5: a tie, 0: the second).
+
+    `flipped` marks the items on which the judge named the one answer in one order and the other in the other.
+    Kappa counts every item in both orders of its answers. Which answer is called the first is a matter of the
+    file, and where it is always the better one, the labels are constant and kappa in the file's order is 0
+    however good the judge.
+
+    Returns:
+        None where no item has both labels and an opinion.
+    """
+    if not len(judge) == len(others) == len(flipped):
+        raise ValueError(
+            "preference_agreement needs two labels and a flag per item, "
+            f"got {len(judge)}, {len(others)} and {len(flipped)}"
+        )
+    items = list(zip(judge, others, flipped, strict=True))
+    opinions = [(x, y) for x, y, flip in items if not flip or x is None or y is None]
+    pairs = [(x, y) for x, y in opinions if x is not None and y is not None]
+    if not pairs:
+        return None
+    apart = [pair for pair in pairs if pair[0] != pair[1]]
+    ties = sum(0.5 in pair for pair in apart)
+    return PreferenceAgreement(
+        accuracy=agreement(*zip(*opinions, strict=True)).accuracy,
+        kappa=agreement(*map(_both_orders, zip(*pairs, strict=True))).kappa,
+        ties=ties,
+        contradictions=len(apart) - ties,
+        flips=len(items) - len(opinions),
+    )
+
+
+def _both_orders(preferences: Sequence[float]) -> list[float]:
+    return [*preferences, *(1 - preference for preference in preferences)]

@@ -76,6 +76,11 @@ class Judgement:
     reasoning: str = ""
     failure: str = ""
 
+    @property
+    def flipped(self) -> bool:
+        """Whether the winner changed with the order in which the answers were shown."""
+        return {v.preference for v in self.verdicts} >= {0.0, 1.0}
+
 
 class Judge(Protocol):
     """Compares two answers. An answer that is None was never generated; such a pair is a failure."""

@@ -1,0 +1,69 @@
+"""Agreement of two judges, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.stats.agreement import agreement, preference_agreement
+
+NO_FLIPS = [False] * 4
+
+
+def test_kappa_by_hand():
+    """Labels a, b, a, c and a, b, b, c agree on 3 of 4.
+
+    Chance: a 2/4 · 1/4 + b 1/4 · 2/4 + c 1/4 · 1/4 = 5/16; kappa = (12/16 - 5/16) / (11/16) = 7/11.
+    """
+    found = agreement(["a", "b", "a", "c"], ["a", "b", "b", "c"])
+    assert (found.accuracy.value, found.accuracy.n, found.accuracy.missing) == (0.75, 4, 0)
+    assert found.kappa == pytest.approx(7 / 11)
+
+
+def test_items_that_either_leaves_out_are_missing():
+    found = agreement(["a", None, "b", "a"], ["a", "a", None, "b"])
+    assert (found.accuracy.value, found.accuracy.n, found.accuracy.missing) == (0.5, 2, 2)
+    assert found.kappa == 0.0  # chance: a 2/2 · 1/2
+    with pytest.raises(UserError, match="all 2 labels are missing"):
+        agreement(["a", None], [None, "b"])
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        agreement(["a"], ["a", "b"])
+
+
+def test_one_same_label_throughout_leaves_nothing_beyond_chance():
+    found = agreement(["a", "a"], ["a", "a"])
+    assert found.accuracy.value == 1.0 and found.kappa is None
+
+
+def test_a_file_that_always_prefers_one_column_does_not_make_kappa_zero():
+    """The judge says a, a, a, b and people a four times. In the file's order chance is 3/4 · 1, which is how
+    often they agree, and kappa 0. Over both orders a and b are 1/2 of either: (3/4 - 1/2) / (1/2) = 1/2."""
+    judge, people = [1.0, 1.0, 1.0, 0.0], [1.0] * 4
+    assert agreement(judge, people).kappa == 0.0
+    found = preference_agreement(judge, people, NO_FLIPS)
+    assert found is not None and found.accuracy.value == 0.75 and found.kappa == pytest.approx(0.5)
+    assert (found.ties, found.contradictions, found.flips) == (0, 1, 0)
+
+
+def test_kappa_does_not_depend_on_the_order_of_the_columns():
+    judge, people = [1.0, 0.5, 1.0, 0.0], [1.0, 1.0, 0.0, 0.5]
+    turned = [0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 0.0, 0.5]  # rows one and four the other way round
+    one, other = (preference_agreement(*labels, NO_FLIPS) for labels in ((judge, people), turned))
+    assert one == other and one is not None
+
+
+def test_ties_contradictions_and_flips_are_apart():
+    """Seven items: same, same, a tie to people, a tie to the judge, opposite, a flip that people call a tie,
+    and one without a label. Of the five with an opinion two agree."""
+    judge = [1.0, 0.0, 1.0, 0.5, 1.0, 0.5, None]
+    people = [1.0, 0.0, 0.5, 0.0, 0.0, 0.5, 1.0]
+    found = preference_agreement(judge, people, [False] * 5 + [True, False])
+    assert found is not None
+    assert (found.accuracy.value, found.accuracy.n, found.accuracy.missing) == (0.4, 5, 1)
+    assert (found.ties, found.contradictions, found.flips) == (2, 1, 1)
+
+
+def test_without_one_opinion_there_is_no_agreement():
+    assert preference_agreement([0.5, None], [1.0, 1.0], [True, False]) is None
+    with pytest.raises(ValueError, match="got 1, 2 and 1"):
+        preference_agreement([1.0], [1.0, 0.0], [False])
