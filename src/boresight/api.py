@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from boresight.config.base import BaseRecipe
     from boresight.reports.compare import Comparison
     from boresight.reports.read_run import RunData
+    from boresight.runs.check.preflight import Report
     from boresight.runs.evaluate import Evaluation
     from boresight.runs.evaluate_countdown import CountdownEvaluation
     from boresight.runs.explain import Explanation
-    from boresight.runs.preflight import Report
     from boresight.synthesis.run import Made
 
 Recipe = str | Path | Mapping[str, Any]
@@ -92,12 +92,13 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
         what the command shows.
 
     Raises:
-        UserError: a mistake in the recipe. Data or a model that cannot be read become a finding.
+        UserError: a mistake in the recipe. Data or a model that cannot be read become a finding, and `stop`
+            is the sentence with which `train` would stop.
     """
     from boresight.config import recipe as training
-    from boresight.runs.preflight import preflight
+    from boresight.runs.check.preflight import preflight
 
-    return preflight(_parsed(training.Recipe, recipe, sections), rows=rows)
+    return preflight(_parsed(training.Recipe, recipe, sections), rows=rows, rehearsing=True)
 
 
 def explain(run: str | Path, *, beta: float | None = None) -> Explanation:

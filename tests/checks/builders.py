@@ -24,7 +24,7 @@ from boresight.data.stop_tokens import EndOfTurn, end_of_turn, wire_stop_tokens
 from boresight.findings.finding import Finding, ranked, run_checks
 from boresight.findings.history import History
 from boresight.findings.monitor import Monitor
-from boresight.runs.preflight import EXAMPLES
+from boresight.runs.check.preflight import EXAMPLES
 from tests.tiny import tiny_model, tiny_tokenizer
 
 TOPICS = [
@@ -185,7 +185,7 @@ def found_in_recipe(
     chosen: Recipe, count: int = 60_000, size: int | None = QWEN, own: Any = None
 ) -> list[Finding]:
     """What the method checks and the forecast say of a recipe for `count` rows."""
-    from boresight.runs.preflight import steps_of
+    from boresight.runs.check.preflight import steps_of
 
     steps = steps_of(chosen, count)
     setting = MethodSetting(chosen, own or methods.get(chosen.method_name), 100.0, steps)

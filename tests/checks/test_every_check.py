@@ -19,7 +19,7 @@ from boresight.data.reading.generated import read_generated
 from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks
 from boresight.methods.inputs import GroupLogps
-from boresight.runs import preflight
+from boresight.runs.check import preflight
 from boresight.scorers.rewards import RewardSum
 from tests.checks import builders as b
 from tests.checks.test_planted_faults import FAULTS, PROMPTS

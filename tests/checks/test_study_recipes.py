@@ -12,7 +12,7 @@ import pytest
 
 from boresight.config.recipe import Recipe
 from boresight.models.source import Unreachable
-from boresight.runs.preflight import preflight
+from boresight.runs.check.preflight import preflight
 
 STUDY = Path(__file__).parents[2] / "recipes" / "study"
 RECIPES = {path.stem for path in STUDY.glob("*.yaml") if not path.stem.startswith("plan-")}

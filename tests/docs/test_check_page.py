@@ -9,7 +9,7 @@ import pytest
 from boresight.checks.run import initial_loss
 from boresight.findings import live_checks
 from boresight.findings.finding import Finding, checks_of
-from boresight.runs import preflight
+from boresight.runs.check import preflight
 
 ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "src" / "boresight"
@@ -21,6 +21,7 @@ AREAS = (*preflight.AREAS, initial_loss, live_checks)
 def written_names() -> set[str]:
     """First arguments of every call that makes a finding, and the names of all checks."""
     found = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
+    found |= set(preflight.STOPS.values())
     for file in CHECKS.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MAKERS and node.args:

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from boresight.core.errors import UserError
 from boresight.models.sampler.draw import BLOCK, CANDIDATES, RowSettings, draw_tokens, draw_truncated, invert
+from boresight.models.sampler.params import SamplingParams, extend, requests, settings_of
 
 
 def row_settings(n, vocabulary, temperature=1.0, top_p=1.0, top_k=0):
@@ -110,3 +112,14 @@ def test_rows_with_different_settings_share_a_batch():
         token, logp = draw_tokens(logits[i : i + 1], alone, uniforms[i : i + 1])
         assert token.item() == together[0][i].item()
         assert logp.item() == pytest.approx(together[1][i].item(), abs=1e-6)
+
+
+def test_logits_that_are_not_numbers_are_refused():
+    """A token is found even so, inside the vocabulary, since an index outside of it kills a GPU process."""
+    logits = torch.full((1, 320), torch.nan)
+    (sample,) = requests([np.array([1])], SamplingParams(max_new_tokens=1, seed=0), 1)
+    one_row = settings_of([sample], 320, logits.device)
+    token, _ = draw_tokens(logits, one_row, torch.tensor([0.5], dtype=torch.float64))
+    assert 0 <= int(token) < 320
+    with pytest.raises(UserError, match="are sampled from are NaN"):
+        extend([sample], logits, one_row)

@@ -13,7 +13,7 @@ from boresight.config.recipe import Recipe
 from boresight.data import tokenize
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading import files
-from boresight.runs.preflight import preflight
+from boresight.runs.check.preflight import preflight
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 

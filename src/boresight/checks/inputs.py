@@ -1,7 +1,7 @@
 """Collect the facts that the checks look at, as far as they are at hand.
 
-Every part may be missing: a hub that cannot be reached, data that is not there yet. What is missing is
-said and left unchecked; it never stops the other checks.
+Every part may be missing: a folder that is not there, data that cannot be read. Training would stop for it
+with the same sentence; the other checks go on.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from boresight.training.forward import kind_of
 P = ParamSpec("P")
 T = TypeVar("T")
 NO_LIMIT = 10**9
-CERTAIN = ("tokenizer", "model")
-"""Parts that training reads by the same functions, so that it would stop where they stop."""
 PROBE: list[Message] = [
     {"role": "user", "content": "What is a tide?"},
     {"role": "assistant", "content": "Water that moves."},
@@ -49,19 +47,30 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 class Missing:
     """Parts that could not be had, and why: a sentence each.
 
-    `refused` holds those that training would refuse in the same words; of the others nothing is known.
+    `refused` holds those that training, which gets them by the same functions, would refuse in the same
+    words; of those in `why` nothing is known.
+
+    Args:
+        elsewhere: the run is planned for another machine, so a hub that gives no answer here tells nothing.
     """
 
+    elsewhere: bool = False
+    unreachable: bool = False
+    """Whether a hub gave no answer."""
     why: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, part: str) -> bool:
+        return part in self.why or part in self.refused
 
     def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `get` returns, or None with the reason kept."""
         try:
             return get(*args, **kwargs)
         except UserError as problem:
-            certain = part in CERTAIN and not isinstance(problem, Unreachable)
-            (self.refused if certain else self.why)[part] = str(problem)
+            silent = isinstance(problem, Unreachable)
+            self.unreachable |= silent
+            (self.why if silent and self.elsewhere else self.refused)[part] = str(problem)
         except Exception as problem:  # a check that breaks must not stop a run that would work
             self.why[part] = named_first_line(problem)
         return None

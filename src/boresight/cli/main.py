@@ -83,14 +83,16 @@ def check(
     from rich.console import Console
 
     from boresight.config.recipe import Recipe
-    from boresight.runs.preflight import preflight
+    from boresight.runs.check.preflight import preflight
 
     console, chosen = Console(), Recipe.load(recipe, overrides)
-    found = preflight(chosen, rows=rows)
+    found = preflight(chosen, rows=rows, rehearsing=True)
     found.show(console)
-    failed = bool(found.errors)
+    failed = found.stop is not None
+    if found.stop:
+        typer.secho(f"boresight: {found.stop}", fg="red", err=True)
     if overfit:
-        from boresight.runs.overfit import overfit as learn_by_heart
+        from boresight.runs.check.overfit import overfit as learn_by_heart
 
         failed |= not learn_by_heart(chosen, overfit, console).passed
     if failed:

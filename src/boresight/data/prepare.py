@@ -28,6 +28,9 @@ from boresight.data.rows import Row
 from boresight.data.tokenize import FullRows, fit
 from boresight.data.tokenizer import Tokenizer
 
+LOOKED_AT = 256
+"""Examples of either side that `prepare_few` tokenizes first."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedSide:
@@ -63,15 +66,22 @@ class TokenRows:
 class Dataset:
     """The data of a recipe: read when first asked for, tokenized when first asked for."""
 
-    def __init__(self, data: DataSection, kind: str, seed: int) -> None:
+    def __init__(self, data: DataSection, kind: str, seed: int, split: Split | None = None) -> None:
         self.section = data
         self._kind, self._seed = kind, seed
         self._rows: TokenRows | None = None
+        if split is not None:
+            self.split = split
 
     @cached_property
     def split(self) -> Split:
         """Training and held-out examples. Raises `UserError` as `read_split` does."""
         return read_split(self.section, self._kind, self._seed)
+
+    def first(self, count: int) -> Dataset:
+        """The first `count` examples of either side. Raises `UserError` as `split` does."""
+        train, held = (replace(p, examples=p.examples[:count]) for p in (self.split.train, self.split.eval))
+        return Dataset(self.section, self._kind, self._seed, Split(train, held, self.split.lines))
 
     def rows(self, tokenizer: Tokenizer) -> TokenRows:
         """Rows under `tokenizer`; the last ones where the last tokenizer makes the same.
@@ -126,6 +136,30 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
         )
     rows.prepared = prepared
     return prepared
+
+
+def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, count: int = 4) -> Prepared:
+    """The `count` shortest rows of either side, of those made from its first examples.
+
+    All examples are tokenized only where the first do not tell whether `prepare` would refuse them.
+
+    Raises:
+        UserError: what `prepare` would raise.
+    """
+    try:
+        if data.section.truncation == "error":
+            found = prepare(data, tokenizer, console)
+        else:
+            found = prepare(data.first(LOOKED_AT), tokenizer, console)
+    except UserError:
+        found = prepare(data, tokenizer, console)
+    return Prepared(train=_shortest(found.train, count), eval=_shortest(found.eval, count))
+
+
+def _shortest(side: PreparedSide, count: int) -> PreparedSide:
+    """The `count` shortest rows of one side, in their order."""
+    chosen = sorted(sorted(range(len(side.rows)), key=lambda i: side.rows[i].tokens)[:count])
+    return PreparedSide([side.examples[i] for i in chosen], [side.rows[i] for i in chosen], side.facts)
 
 
 def _content(recipe: Recipe, kind: str) -> str:

@@ -133,10 +133,21 @@ def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
 
 
 def device_called(name: str | None) -> torch.device:
-    """The device of that name; None is the first CUDA device, or else the CPU. Raises `UserError`."""
+    """The device of that name; None is the first CUDA device, or else the CPU.
+
+    Raises:
+        UserError: no device is called so, or this machine has none of that kind or number.
+    """
     import torch
 
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or ("cuda" if there else "cpu"))
     except RuntimeError as error:
         raise UserError(f"device: {name!r} is not a device; use cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device: {name!r} is not supported; use cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= there:
+        found = f"{there} CUDA devices" if there else "no CUDA device"
+        raise UserError(f"device: {name!r} was asked for and there is {found}; use cpu or leave it out.")
+    return device

@@ -66,6 +66,21 @@ def tokenizer_place(name: str) -> tuple[str, bool]:
     return source.place, source.cached_only
 
 
+def weights_at_hand(name: str) -> bool:
+    """Whether a model's weights are on this machine: a hub model's only when they were downloaded before.
+
+    Raises:
+        UserError: as `locate` does.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    source = locate(name)
+    if Path(source.place).is_dir():
+        return True
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(source.place, file), str) for file in files)
+
+
 def _locate_folder(folder: Path) -> ModelSource:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.data.chat import ensure_chat_template
-from boresight.data.prepare import DatasetCache, Prepared, prepare
+from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
-from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.kernels.allocator import keep_freed_memory
-from boresight.models.load import load_tokenizer
-from boresight.models.sharding import shard
+from boresight.runs.check.preflight import before_training
+from boresight.runs.loading import LoadedRun, load_run
 from boresight.runs.outcome import (
     Snapshot,
     answer,
@@ -24,24 +22,13 @@ from boresight.runs.outcome import (
     read_start,
     write_outcome,
 )
-from boresight.runs.preflight import before_training
 from boresight.runs.training_folder import TrainingFolder
 from boresight.scorers.rewards import check_rewards
-from boresight.training.build import build_task
 from boresight.training.checkpoints import disk_errors
 from boresight.training.distributed import collectives
-from boresight.training.forward import kind_of
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
 from boresight.training.loop import Task, run_steps
-from boresight.training.policy import (
-    choose_activations,
-    describe_policy,
-    load_policy,
-    seed_everything,
-    wants_shards,
-)
-from boresight.training.probes.answers import prompts_to_answer
 
 
 def run_training(
@@ -119,25 +106,12 @@ def _run(
 ) -> None:
     checkpoint = collectives.path_from_first(lambda: folder.find_checkpoint(recipe, resume=resume))
     findings = preflight_findings(recipe, console, datasets) if checkpoint is None else []
-    seed_everything(recipe.train.seed)
-    kind = kind_of(recipe)
-    with collectives.taking_turns():
-        tokenizer = load_tokenizer(recipe.model.name)
-        ensure_chat_template(tokenizer, recipe.model.chat_template)
-        data = prepare(datasets.of(recipe, kind.data), tokenizer, console)
-        policy, leftovers = load_policy(recipe, kind, tokenizer)
-    sharded = wants_shards(recipe, kind, policy)
-    describe_policy(recipe, policy, data, console)
-    choose_activations(recipe, policy, data, console)
-    prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
-    task = build_task(recipe, policy, tokenizer, data, prompts, folder.path, console)
-    prompts = prompts[: recipe.evaluate.samples]
-    if sharded:
-        shard(policy)
+    loaded = load_run(recipe, datasets, folder.path, console)
+    task, prompts = loaded.task, loaded.prompts
     collectives.path_from_first(
-        lambda: open_training_folder(folder, recipe, data, findings, leftovers, checkpoint, console)
+        lambda: open_training_folder(folder, recipe, loaded, findings, checkpoint, console)
     )
-    with open_tracker(task, len(data.eval.rows), listeners, console) as task.tracker:
+    with open_tracker(task, len(loaded.data.eval.rows), listeners, console) as task.tracker:
         before = read_start(folder) if checkpoint else measure_start(task, folder, prompts, console)
         numbers = run_steps(task, checkpoint)
         after = Snapshot(answer(task, prompts, console), numbers)
@@ -148,26 +122,22 @@ def _run(
 
 def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:
     """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
-    if not collectives.is_first():
-        return []
-    integrations.refuse_missing_trackers(recipe.train.trackers)
-    return before_training(recipe, console, datasets)
+    return before_training(recipe, console, datasets) if collectives.is_first() else []
 
 
 def open_training_folder(
     folder: TrainingFolder,
     recipe: Recipe,
-    data: Prepared,
+    loaded: LoadedRun,
     findings: Sequence[Finding],
-    leftovers: Mapping[str, Leftovers],
     checkpoint: Path | None,
     console: Console,
 ) -> None:
     """Create the run folder with what is known before training, or bring it back to the checkpoint."""
     if checkpoint is None:
-        folder.begin_run(recipe, data.facts(), findings, leftovers)
+        folder.begin_run(recipe, loaded.data.facts(), findings, loaded.leftovers)
         return
-    step = folder.resume_from(checkpoint, data.facts())
+    step = folder.resume_from(checkpoint, loaded.data.facts())
     console.print(f"{folder.path}: going on with the run there after step {step}.", highlight=False)
 
 

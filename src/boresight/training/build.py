@@ -85,6 +85,7 @@ def build_task(
     """
     kind, rewards = kind_of(recipe), rewards_of(recipe)
     if kind.online:
+        assert rewards is not None, "a method that samples has rewards"
         eval_rows: Sequence[Row] = []
         batches, reference = online(recipe, kind, policy, tokenizer, data, rewards)
     else:
@@ -131,7 +132,13 @@ def _of_all(own: StoredReference) -> StoredReference:
 
 
 def rewards_of(recipe: Recipe) -> RewardSum | None:
-    """The rewards of a recipe, loaded; None where it names none."""
+    """The rewards of a recipe, loaded; None where it names none and needs none.
+
+    Raises:
+        UserError: a reward cannot be loaded, or the method learns from rewards and none is named.
+    """
+    if not recipe.reward and kind_of(recipe).online:
+        raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
     return RewardSum(recipe.reward) if recipe.reward else None
 
 
@@ -141,15 +148,9 @@ def online(
     policy: Policy,
     tokenizer: Tokenizer,
     data: Prepared,
-    rewards: RewardSum | None,
+    rewards: RewardSum,
 ) -> tuple[Batches, Reference | None]:
-    """Batches of sampled completions, and the reference that samples or scores them.
-
-    Raises:
-        UserError: the recipe names no reward.
-    """
-    if rewards is None:
-        raise UserError(f"reward: {recipe.method_name} learns from a reward; name one under `reward:`.")
+    """Batches of sampled completions, and the reference that samples or scores them."""
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
     frozen = frozen_copy(policy) if recipe.method.wants_reference else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.nn import Parameter
 
 from boresight import methods
 from boresight.config.recipe import Recipe
@@ -229,20 +230,13 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
     if batch.failures and step % task.recipe.rollout.updates == 0 and collectives.is_first():
         task.tracker.say(reward_failures.keep(task.run, step + 1, batch.failures), style="yellow")
     replicas.reseed(task.recipe.train.seed, step)
-    gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
-    if task.is_fresh(step) and batch.rows:
-        initial_loss.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
+    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    gathered, norm, clipped = gradient(task, batch, step, trainable)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}
     for group in optimizer.param_groups:
         group["lr"] = rate
-    trainable = [p for group in optimizer.param_groups for p in group["params"]]
-    replicas.sum_gradients(trainable)
-    norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
-    if not math.isfinite(norm):
-        task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
-        raise UserError(_not_finite(task, gathered, step + 1))
     if norm or task.moved:
         optimizer.step()
         task.moved = True
@@ -260,6 +254,38 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) 
             "peak_memory_gb": peak_memory_gb(),
         }
     )
+
+
+def gradient(
+    task: Task, batch: Batch, step: int, trainable: Sequence[Parameter]
+) -> tuple[Gathered, float, bool]:
+    """Compute the mean gradient of a batch into the trainable weights.
+
+    Returns:
+        What was measured on the rows, the norm of the gradient, and whether it was clipped. The norm is 0
+        where the weights of the rows sum to 0, and the gradient is not divided.
+
+    Raises:
+        UserError: a check of the first step fails, or the gradient is not finite.
+    """
+    gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
+    if task.is_fresh(step) and batch.rows:
+        initial_loss.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
+    if gathered.weight == 0:
+        return gathered, 0.0, False
+    replicas.sum_gradients(trainable)
+    norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
+    if not math.isfinite(norm):
+        task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
+        raise UserError(_not_finite(task, gathered, step + 1))
+    return gathered, norm, clipped
+
+
+def first_gradient(task: Task) -> None:
+    """Compute the gradient of the first step and change no weight. Raises `UserError` as `gradient` does."""
+    task.policy.train()
+    trainable = [p for p in task.policy.parameters() if p.requires_grad]
+    gradient(task, task.batches.batch(0), 0, trainable)
 
 
 def _not_finite(task: Task, gathered: Gathered, step: int) -> str:

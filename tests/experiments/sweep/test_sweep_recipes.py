@@ -7,7 +7,7 @@ import pytest
 from boresight.checks import inputs
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.models.source import Unreachable
-from boresight.runs.preflight import preflight
+from boresight.runs.check.preflight import preflight
 
 FOLDER = Path(__file__).parents[3] / "recipes" / "sweeps"
 SIZES = {"dpo": 16, "dpo-tuned": 16, "xpo": 16, "ipo": 8, "rloo": 10, "countdown-tiny": 6}

@@ -10,7 +10,7 @@ from boresight.checks.inputs import size_of
 from boresight.config.recipe import Recipe
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
-from boresight.runs.preflight import preflight, steps_of
+from boresight.runs.check.preflight import preflight, steps_of
 
 
 def check_arm(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from boresight.core.errors import UserError
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off, has_adapters
@@ -70,12 +71,28 @@ def distinct(rows: Sequence[Row]) -> dict[bytes, Row]:
 def reference_sums(
     model: Policy, rows: Mapping[bytes, Row], tokens_per_forward: int
 ) -> Iterator[dict[bytes, Tensor]]:
-    """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first."""
+    """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
     keys = {id(row): key for key, row in rows.items()}
     with adapters_off(model):
         for group in micro_batches(list(rows.values()), tokens_per_forward):
             sums = completion_logprobs(model, group).sums.float().cpu()
+            _refuse_not_finite(group, sums)
             yield {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
+
+
+def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:
+    """Raise a `UserError` where a log-probability in `(rows, k)` is NaN or infinite."""
+    broken = [row.id for row, finite in zip(rows, sums.isfinite().all(1), strict=True) if not finite]
+    if broken:
+        where = "every row" if len(broken) == len(rows) else f"rows {', '.join(broken[:5])}"
+        raise UserError(
+            f"model: the log-probabilities of {where} are not finite; look for NaN or infinite weights, or "
+            "compute in model.dtype=float32."
+        )
 
 
 def live_reference(model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> Reference:

@@ -96,7 +96,8 @@ def invert(p: Tensor, uniforms: Tensor) -> Tensor:
     within = p.gather(1, inside.clamp(max=size - 1)).masked_fill(inside >= size, 0).double()
     # What is left over of u, as a share of the block that was found.
     place, _ = _search(within, left / blocks.double().gather(1, block).squeeze(1))
-    return (block * BLOCK + place).squeeze(1)
+    # Among NaN any place may be found; one outside of the vocabulary would break the caller's lookup.
+    return (block * BLOCK + place).squeeze(1).clamp(max=size - 1)
 
 
 def draw_truncated(p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor) -> Tensor:

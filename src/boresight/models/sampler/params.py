@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -142,10 +143,19 @@ def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch
 
 
 def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettings) -> None:
-    """Draw the next token of every sample from its row of `logits` `(n, V)`."""
+    """Draw the next token of every sample from its row of `logits` `(n, V)`.
+
+    Raises:
+        UserError: the logits of a row are not finite numbers.
+    """
     uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
     tokens, logps = draw_tokens(logits, settings, to_device(uniforms, logits.device))
     drawn = torch.stack([tokens.double(), logps.double()]).tolist()  # one wait for the device, not two
     for r, token, logp in zip(running, *drawn, strict=True):
+        if math.isnan(logp):
+            raise UserError(
+                "model: the logits that answers are sampled from are NaN; look for NaN or infinite weights, "
+                "or compute in model.dtype=float32."
+            )
         r.ids.append(int(token))
         r.logps.append(logp)

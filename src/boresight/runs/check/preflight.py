@@ -1,7 +1,7 @@
 """Before a run: everything that can be known without training, in seconds.
 
-    report = preflight(recipe)
-    report.errors        findings that would stop `boresight train`
+    report = preflight(recipe, rehearsing=True)
+    report.stop          the sentence with which `boresight train` would stop before its first step
 
 The slow half, reading and tokenising, is cached under the content of the data; findings on the recipe
 itself are always fresh.
@@ -39,17 +39,31 @@ from boresight.data.prepare import DatasetCache
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
+from boresight.models.load import device_called
 from boresight.models.policy import Policy
-from boresight.runs.forecast_table import forecast_table
+from boresight.runs.check.forecast_table import forecast_table
 from boresight.scorers.rewards import RewardSum, check_rewards
-from boresight.training.build import batch_plan
+from boresight.training.build import batch_plan, rewards_of
 from boresight.training.forward import kind_of
+from boresight.training.logging.integrations import refuse_missing_trackers
+from boresight.training.probes.answers import prompts_to_answer
 
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
-NOT_LOADABLE = "model-not-loadable"
+STOPS = {
+    "device": "device-not-available",
+    "trackers": "tracker-not-installed",
+    "tokenizer": "model-not-loadable",
+    "data": "data-not-readable",
+    "tokens": "data-not-readable",
+    "prompts": "data-not-readable",
+    "reward": "reward-not-loadable",
+    "model": "model-not-loadable",
+    "first step": "first-step-fails",
+}
+"""What training cannot do without, in the order in which it asks, and the finding if it cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,16 @@ class Report(Printable):
         """Findings that stop a run."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
+    @property
+    def stop(self) -> str | None:
+        """The sentence with which `boresight train` would stop before its first step, if it would."""
+        if not self.errors:
+            return None
+        if self.errors[0].name in STOPS.values():
+            return self.errors[0].why
+        names = ",".join(finding.name for finding in self.errors)
+        return f"check: {self.errors[0].why.rstrip('.')}; fix it, or go on with check.allow=[{names}]."
+
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
         if self.forecast:
@@ -82,44 +106,52 @@ class Report(Printable):
         console.print(Text(verdict, style="red" if counts["error"] else "green"))
 
 
-def preflight(recipe: Recipe, *, rows: int | None = None, datasets: DatasetCache | None = None) -> Report:
+def preflight(
+    recipe: Recipe,
+    *,
+    rows: int | None = None,
+    datasets: DatasetCache | None = None,
+    rehearsing: bool = False,
+) -> Report:
     """Check a recipe before it is run.
 
     Args:
-        rows: number of training rows, where the data are not at hand; then they are not looked at.
+        rows: number of training rows, where the run is planned for another machine: data are not looked at
+            then, and a hub that cannot be reached is no error.
         datasets: keeps what is read and tokenized here, for a run that follows.
+        rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
+            run. A run that follows does so anyway.
 
     Raises:
         UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
-            Data or a model that cannot be read is no error here:
-            it becomes a note, and `boresight train` will say the same.
+            What cannot be read is a finding, and no error here.
     """
     started = time.monotonic()
     refuse_unknown(recipe.check.allow)
     check_rewards(recipe.reward)
-    missing = Missing()
+    datasets = datasets or DatasetCache()
+    missing = Missing(elsewhere=rows is not None)
+    missing.attempt("device", device_called, recipe.model.device)
+    missing.attempt("trackers", refuse_missing_trackers, recipe.train.trackers)
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
-    looked = (
-        look_at_data(recipe, tokenizer, missing, datasets or DatasetCache())
-        if rows is None
-        else Looked(rows=rows)
-    )
+    looked = look_at_data(recipe, tokenizer, missing, datasets) if rows is None else Looked(rows=rows)
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
     size = at_hand.size_of(recipe, skeleton)
     steps = steps_of(recipe, looked.rows)
-    found = [not_loadable(missing)] if missing.refused else []
-    found += looked.findings
+    found = looked.findings
     if skeleton is not None and tokenizer is not None:
-        found += run_checks(model, wiring(recipe, skeleton, tokenizer))
+        found = [*found, *run_checks(model, wiring(recipe, skeleton, tokenizer))]
     chosen = methods.get(recipe.method_name)
     found += run_checks(method, MethodSetting(recipe, chosen, looked.answer_tokens, steps))
     expected = forecast.forecast(recipe, steps, size) if steps else None
     found += run_checks(forecast, expected) if expected else []
     load = load_of(recipe, skeleton, size, looked) if size else None
     found += run_checks(machine, load) if load else []
-    found += [not_checked(missing)] if missing.why else []
+    found = [allowed(recipe, finding) for finding in found]
+    if rehearsing and rows is None and not any(finding.severity == "error" for finding in found):
+        rehearse_first_step(recipe, missing, datasets, size)
     return Report(
-        findings=ranked(allowed(recipe, f) for f in found),
+        findings=ranked([*refusals(missing), *found, *not_checked(missing)]),
         forecast=expected,
         load=load,
         rows=looked.rows,
@@ -136,27 +168,37 @@ def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | N
     """
     report = preflight(recipe, datasets=datasets)
     print_findings([f for f in report.findings if f.severity != "note"], console)
-    if report.errors:
-        if report.errors[0].name == NOT_LOADABLE:
-            raise UserError(report.errors[0].why)
-        names = [finding.name for finding in report.errors]
-        raise UserError(
-            f"check: {report.errors[0].why.rstrip('.')}; fix it, or go on with "
-            f"check.allow=[{','.join(names)}]."
-        )
+    if report.stop:
+        raise UserError(report.stop)
     return report.findings
+
+
+def rehearse_first_step(
+    recipe: Recipe, missing: Missing, datasets: DatasetCache, parameters: int | None
+) -> None:
+    """Try the first step where nothing is missing and the machine can hold it; what stops it is kept."""
+    from boresight.runs.check import rehearsal
+
+    if missing.refused or missing.why:
+        return
+    if reason := rehearsal.why_not(recipe, parameters):
+        missing.why["first step"] = reason
+        return
+    missing.attempt("first step", rehearsal.rehearse, recipe, datasets)
 
 
 def look_at_data(
     recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets: DatasetCache
 ) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
+    rewards = missing.attempt("reward", rewards_of, recipe)
+    if recipe.evaluate.prompts and kind_of(recipe).head == "lm":
+        missing.attempt("prompts", prompts_to_answer, recipe, [])
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
         return kept
-    if "cannot be reached" in missing.why.get("tokenizer", "") and not cache.local_files(recipe):
-        missing.why["data"] = missing.why["tokenizer"]  # a hub that gave no tokenizer gives no data
-        return Looked(rows=recipe.data.limit)
+    if missing.unreachable and not cache.local_files(recipe):
+        return Looked(rows=recipe.data.limit)  # a hub that gave no tokenizer gives no data
     data = datasets.of(recipe, kind_of(recipe).data)
     examples = missing.attempt("data", at_hand.read_examples, data)
     if examples is None:
@@ -164,8 +206,8 @@ def look_at_data(
     found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
-    if kind_of(recipe).online and recipe.reward:
-        found += missing.attempt("reward", probe_rewards, recipe, examples) or []
+    if kind_of(recipe).online and rewards is not None:
+        found += missing.attempt("reward", probe_rewards, rewards, examples) or []
     looked = Looked(found, *row_counts(examples, made))
     if key and made:
         cache.write_cached(key, looked)
@@ -186,9 +228,9 @@ def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float
     return round(len(examples.train) * float(kept)), len(made.rows), mean, float(np.mean(room))
 
 
-def probe_rewards(recipe: Recipe, examples: Examples) -> list[Finding]:
-    """Findings about the reward functions. Raises `UserError` where one cannot be loaded."""
-    return run_checks(reward, reward.RewardProbe(RewardSum(recipe.reward), examples.train))
+def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:
+    """Findings about the reward functions."""
+    return run_checks(reward, reward.RewardProbe(rewards, examples.train))
 
 
 def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
@@ -237,34 +279,38 @@ def allowed(recipe: Recipe, finding: Finding) -> Finding:
 
 def finding_names() -> list[str]:
     """Names of everything preflight can find: the checks' own, with dashes."""
-    return [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)] + [
-        NOT_LOADABLE,
-        "not-checked",
-    ]
+    own = [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)]
+    return [*own, *dict.fromkeys(STOPS.values()), "not-checked"]
 
 
 def refuse_unknown(allow: Sequence[str]) -> None:
-    """Raise a `UserError` for a name in `check.allow` that no check has."""
+    """Raise a `UserError` for a name in `check.allow` that no check has, or that nothing can allow."""
     for name in allow:
+        if name in STOPS.values():
+            raise UserError(f"check.allow: training stops at {name} whatever is allowed; leave it out.")
         if name not in finding_names():
             raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, finding_names())}.")
 
 
-def not_loadable(missing: Missing) -> Finding:
-    """The sentence with which training would stop; no setting lets it go on."""
-    return error(
-        "model-not-loadable",
-        next(iter(missing.refused.values())),
-        "Nothing can be trained until it loads.",
-    )
+def refusals(missing: Missing) -> list[Finding]:
+    """The sentences with which training would stop, the first one first; no setting lets it go on."""
+    return [
+        error(name, missing.refused[part], "Nothing can be trained until this is right.")
+        for part, name in STOPS.items()
+        if part in missing.refused
+    ]
 
 
-def not_checked(missing: Missing) -> Finding:
-    """One note for everything that could not be had."""
+def not_checked(missing: Missing) -> list[Finding]:
+    """One note for everything of which nothing is known."""
+    if not missing.why:
+        return []
     parts, why = " and ".join(missing.why), next(iter(missing.why.values()))
-    return note(
-        "not-checked",
-        f"The {parts} could not be looked at: {why.rstrip('.')}.",
-        "Give the number of rows with --rows for a forecast without the data.",
-        count=len(missing.why),
-    )
+    return [
+        note(
+            "not-checked",
+            f"The {parts} could not be looked at: {why.rstrip('.')}.",
+            "Run `boresight check` again where the run will be.",
+            count=len(missing.why),
+        )
+    ]

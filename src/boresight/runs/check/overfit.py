@@ -30,7 +30,7 @@ from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
 from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference, store_reference
-from boresight.runs.preflight import wiring
+from boresight.runs.check.preflight import wiring
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Batch, Task, accumulate, evaluate_rows

@@ -17,8 +17,8 @@ from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.models.load import load_model
-from boresight.runs import preflight as module
-from boresight.runs.preflight import before_training, finding_names, preflight
+from boresight.runs.check import preflight as module
+from boresight.runs.check.preflight import before_training, finding_names, preflight
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 

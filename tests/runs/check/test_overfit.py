@@ -13,8 +13,8 @@ from boresight import methods
 from boresight.core.errors import UserError
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.models.reference.frozen import store_reference
-from boresight.runs import overfit as module
-from boresight.runs.overfit import Start, learn, learnable
+from boresight.runs.check import overfit as module
+from boresight.runs.check.overfit import Start, learn, learnable
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import random_rows
@@ -75,10 +75,11 @@ def test_a_loss_that_prefers_the_rejected_answer_is_named(monkeypatch):
 
 
 def test_broken_weights_are_named():
-    policy = tiny_model(vocab=len(tiny_tokenizer()))
+    """Broken after the reference was computed, which refuses such weights itself."""
+    broken = start(policy=tiny_model(vocab=len(tiny_tokenizer())))
     with torch.no_grad():
-        policy.model.norm.weight[0] = math.nan
-    assert learnt(start(policy=policy)).findings[0].name == "logps-not-finite"
+        broken.policy.model.norm.weight[0] = math.nan
+    assert learnt(broken).findings[0].name == "logps-not-finite"
 
 
 def test_only_rows_that_can_be_learnt_are_taken():

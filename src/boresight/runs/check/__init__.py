@@ -1,0 +1,1 @@
+"""`boresight check`: what can be known before a run."""

@@ -1,0 +1,70 @@
+"""The first step of a run on a few short rows: what would stop `boresight train` there is found here.
+
+Nothing is kept: the gradient is computed and no weight is changed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.data.prepare import DatasetCache, prepare_few
+from boresight.models.source import weights_at_hand
+from boresight.runs.loading import load_run
+from boresight.runs.outcome import answer
+from boresight.training.loop import evaluate_now, first_gradient
+from boresight.training.memory import FLOAT, available_gb
+
+ROWS = 4
+"""Rows that are trained on and measured: two of each would do, but for a reward that is equal on both."""
+ANSWER_TOKENS = 8
+"""Longest answer that is sampled; whether sampling works does not depend on it."""
+COPIES = 4
+"""Of the weights in memory at most: policy, gradients, a frozen copy, and one more for activations."""
+
+
+def why_not(recipe: Recipe, parameters: int | None) -> str | None:
+    """Why the first step cannot be tried on this machine, now; None where it can."""
+    if not weights_at_hand(recipe.model.name):
+        return "the weights are not on this machine yet"
+    needed = (parameters or 0) * FLOAT * COPIES / 1e9
+    free = available_gb()
+    if needed > free:
+        return f"it would take about {needed:.0f} GB of memory, and {free:.0f} GB are free"
+    return None
+
+
+def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
+    """Load what training loads, answer and measure a few held-out rows, and compute one gradient.
+
+    Raises:
+        UserError: what `boresight train` would raise before its first step is done.
+    """
+    console, small = Console(quiet=True), in_small(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load_run(small, datasets, Path(folder), console, prepare_few)
+        answer(loaded.task, loaded.prompts, console)
+        evaluate_now(loaded.task, 0)
+        first_gradient(loaded.task)
+
+
+def in_small(recipe: Recipe) -> Recipe:
+    """The same recipe with fewer and shorter samples; every other setting acts as it will in the run."""
+    rollout = {"max_new_tokens": min(ANSWER_TOKENS, recipe.rollout.max_new_tokens)}
+    asked = {
+        "samples": min(1, recipe.evaluate.samples),
+        "rewarded": min(1, recipe.evaluate.rewarded),
+        "kl_rows": min(1, recipe.evaluate.kl_rows),
+        "max_new_tokens": min(ANSWER_TOKENS, recipe.evaluate.max_new_tokens),
+    }
+    return recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update={"batch": min(ROWS, recipe.train.batch)}),
+            "rollout": recipe.rollout.model_copy(update=rollout),
+            "evaluate": recipe.evaluate.model_copy(update=asked),
+            "check": recipe.check.model_copy(update={"probes": min(1, recipe.check.probes)}),
+        }
+    )
