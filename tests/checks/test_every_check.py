@@ -16,6 +16,7 @@ from boresight.checks.run.machine import Load
 from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
 from boresight.data.reading.generated import read_generated
+from boresight.data.rendering.split_turns import SplitTurns
 from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks
 from boresight.methods.inputs import GroupLogps
@@ -86,6 +87,10 @@ def unknown():
 
 def refused(reason):
     return b.found_in_tokens(b.facts_of(b.rows(), refused=[("row-x", reason)]))
+
+
+def split_up():
+    return b.found_in_tokens(b.facts_of(b.rows(), sampled=9, split=SplitTurns(9, 9, 400)))
 
 
 # Model --------------------------------------------------------------------------------------------------
@@ -180,7 +185,7 @@ PLANTED = {
     "rows-truncated": lambda: grown((0, 1)),
     "few-truncated": lambda: grown((0,), rows=2),
     "unknown-tokens": unknown,
-    "prompt-not-prefix": lambda: refused("prompt and answer are joined into one token"),
+    "turns-split": split_up,
     "template-refuses": lambda: refused("the template knows no system role"),
     "reward-fails": failing,
     "vocabulary-too-small": lambda: wired(with_new_tokens),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference
 from boresight.data.chat import (
+    encode_answer,
     encode_demonstration,
     encode_preference,
     encode_prompt,
@@ -88,7 +89,7 @@ def test_bos_appears_once(template):
 def test_later_user_turns_are_not_scored():
     tokenizer = tiny_tokenizer("chatml")
     turns = [user("one"), assistant("red"), user("two"), assistant("green\nblue")]
-    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d")).completions
+    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d"))[0].completions
     assert scored(tokenizer, completion) == "red<|im_end|>green\nblue<|im_end|>"
     assert unscored(tokenizer, completion) == "\n<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n"
 
@@ -97,16 +98,31 @@ def test_prompt_of_a_demonstration_ends_at_the_first_answer():
     tokenizer = tiny_tokenizer("llama3")
     system = {"role": "system", "content": "Be brief."}
     example = Demonstration([system, user("one"), assistant("red"), user("two"), assistant("blue")], id="d")
-    row = encode_demonstration(tokenizer, example)
+    (row,) = encode_demonstration(tokenizer, example)
     assert np.array_equal(row.prompt, encode_prompt(tokenizer, [system, user("one")]))
 
 
 def test_a_template_may_write_thoughts_in_the_last_turn_only():
-    """Qwen3 renders a turn differently once another follows, so `messages[:i]` is no prefix of the whole."""
+    """Qwen3 renders a turn differently once another follows: each turn is a row, as generation sees it."""
     tokenizer = tiny_tokenizer("qwen3")
     turns = [user("one"), assistant("red"), user("two"), assistant("blue")]
-    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d")).completions
-    assert scored(tokenizer, completion) == "red<|im_end|><think>\n\n</think>\n\nblue<|im_end|>"
+    rows = encode_demonstration(tokenizer, Demonstration(turns, id="d"))
+    assert [row.id for row in rows] == ["d.turn-1", "d.turn-2"]
+    for n, (row, said) in enumerate(zip(rows, ["red", "blue"], strict=True)):
+        assert np.array_equal(row.prompt, encode_prompt(tokenizer, turns[: 2 * n + 1]))
+        assert scored(tokenizer, row.completions[0]) == f"<think>\n\n</think>\n\n{said}<|im_end|>"
+        assert row.completions[0].mask.all()
+
+
+def test_an_answer_of_several_turns_that_render_differently_is_refused():
+    """The log-probability of a pair's answer is one sum, and its turns have no context in common."""
+    turns = [assistant("red"), user("two"), assistant("blue")]
+    with pytest.raises(UserError, match=r"row 'r': .*move all turns but the last into the prompt"):
+        encode_preference(tiny_tokenizer("qwen3"), Preference([user("one")], turns, turns, "r"))
+    (one, _) = encode_preference(
+        tiny_tokenizer("chatml"), Preference([user("one")], turns, turns, "r")
+    ).completions
+    assert scored(tiny_tokenizer("chatml"), one) == "red<|im_end|>blue<|im_end|>"
 
 
 def test_templates_may_trim():
@@ -132,14 +148,105 @@ def test_the_mask_does_not_ask_for_the_pad_id():
         assert completion.mask[-1]
 
 
-def test_a_token_across_the_border_is_an_error_with_the_row():
-    r"""`assistant\n` + `\nred`: the tokenizer joins both newlines, and the prompt is no prefix any more."""
+def test_a_token_is_never_across_the_border():
+    r"""`assistant\n` + `\nred`: tokenized whole, both newlines are one token; generation sees two."""
     tokenizer = tiny_tokenizer("chatml")
-    with pytest.raises(UserError, match=r"row 'row-7': the tokenizer joins"):
-        encode_preference(tokenizer, pair(chosen="\nred"))
+    newline, both = (tokenizer.encode(s, add_special_tokens=False) for s in ("\n", "\n\n"))
+    assert len(newline) == len(both) == 1 and newline != both  # the trap is set
+    row = encode_preference(tokenizer, pair(chosen="\nred"))
+    assert np.array_equal(row.prompt, encode_prompt(tokenizer, [user("the answer?")]))
+    assert row.prompt[-1] == row.completions[0].ids[0] == newline[0]
+    assert scored(tokenizer, row.completions[0]) == "\nred<|im_end|>"
     turns = [user("one"), assistant("red"), user("two"), assistant("\nblue")]
-    with pytest.raises(UserError, match=r"row 'd': the tokenizer joins"):
-        encode_demonstration(tokenizer, Demonstration(turns, id="d"))
+    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d"))[0].completions
+    assert scored(tokenizer, completion) == "red<|im_end|>\nblue<|im_end|>"
+    assert unscored(tokenizer, completion) == "\n<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n"
+
+
+def thinking(closed: bool = True):
+    """As QwQ's template: the generation prompt opens a thought, which every rendered turn has, if empty."""
+    tokenizer = tiny_tokenizer("chatml")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' and " + ("loop.last" if closed else "false") + " %}<think>\n"
+        "{{ m.reasoning_content or '' }}\n</think>\n\n{% endif %}"
+        "{{ m.content.split('</think>')[-1].strip() if m.role == 'assistant' else m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    return tokenizer
+
+
+def test_a_generation_prompt_may_end_in_a_thought():
+    tokenizer = thinking()
+    row = encode_preference(tokenizer, pair())
+    assert tokenizer.decode(row.prompt).endswith("<|im_start|>assistant\n<think>\n")
+    assert np.array_equal(row.prompt, encode_prompt(tokenizer, [user("the answer?")]))
+    assert scored(tokenizer, row.completions[0]) == "\n</think>\n\nred<|im_end|>"
+
+
+def test_thoughts_that_the_template_drops_from_every_turn_follow_the_generation_prompt():
+    """As DeepSeek-R1's: a turn is rendered without its thought, also the last one."""
+    tokenizer = thinking(closed=False)
+    turns = [
+        user("1"),
+        assistant("<think>\nso\n</think>\n\nred"),
+        user("2"),
+        assistant("<think>a</think>blue"),
+    ]
+    one, two = encode_demonstration(tokenizer, Demonstration(turns, id="d"))
+    assert tokenizer.decode(one.prompt).endswith("1<|im_end|>\n<|im_start|>assistant\n<think>\n")
+    assert scored(tokenizer, one.completions[0]) == "so\n</think>\n\nred<|im_end|>"
+    assert "<|im_start|>assistant\nred<|im_end|>" in tokenizer.decode(two.prompt)
+    assert np.array_equal(two.prompt, encode_prompt(tokenizer, turns[:3]))
+    assert scored(tokenizer, two.completions[0]) == "a</think>blue<|im_end|>"
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "assistant\n<think>\n{% endif", "assistant\n{% endif"
+    )
+    row = encode_preference(tokenizer, pair(chosen="<think>so</think>red"))
+    assert scored(tokenizer, row.completions[0]) == "<think>so</think>red<|im_end|>"
+
+
+def test_words_that_the_template_leaves_out_are_refused():
+    """Llama 3.1 writes the call of a turn and drops what is said before it."""
+    tokenizer = tiny_tokenizer("chatml")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{{ m.tool_calls[0] | tojson if m.tool_calls else m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    calls = [{"name": "temp"}]
+    quiet, loud = (
+        {"role": "assistant", "content": words, "tool_calls": calls} for words in ("", "Let me look.")
+    )
+    (row,) = encode_demonstration(tokenizer, Demonstration([user("q"), quiet], id="d"))
+    assert scored(tokenizer, row.completions[0]) == '{"name": "temp"}<|im_end|>'
+    with pytest.raises(UserError, match=r"row 'd': the chat template leaves out words of turn 2, which"):
+        encode_demonstration(tokenizer, Demonstration([user("q"), loud], id="d"))
+
+
+GENERATED = [
+    "",
+    "\n\nred",
+    "\n",
+    "<|im_end|>",
+    "red\n\n",
+    "\ufffd",
+    "</think>",
+    "<think>\n",
+    " ",
+    "<|im_start|>user",
+]
+
+
+@pytest.mark.parametrize("answer", GENERATED)
+@pytest.mark.parametrize("make", [thinking, tiny_tokenizer])
+def test_a_generated_answer_of_any_form_is_a_row(make, answer):
+    """It goes on after the generation prompt, and the template, which may rewrite it, is not asked."""
+    tokenizer = make()
+    row = encode_answer(tokenizer, [user("q")], answer, "a")
+    assert np.array_equal(row.prompt, encode_prompt(tokenizer, [user("q")]))
+    assert scored(tokenizer, row.completions[0]) == f"{answer}<|im_end|>"
+    assert row.completions[0].mask.all()
 
 
 def test_a_template_that_refuses_is_an_error_with_the_row():
@@ -214,7 +321,7 @@ def test_any_conversation_round_trips(template, turns):
     """Scored text is every answer with its end of turn; prompt and completion together are the rendering."""
     tokenizer = tiny_tokenizer(template)
     messages = [m for question, answer in turns for m in (user(question), assistant(answer))]
-    row = encode_demonstration(tokenizer, Demonstration(messages, id="d"))
+    (row,) = encode_demonstration(tokenizer, Demonstration(messages, id="d"))
     (completion,) = row.completions
     assert scored(tokenizer, completion) == "".join(answer + END[template] for _, answer in turns)
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -259,6 +366,6 @@ def test_shipped_templates(shipped_tokenizer, answer):
 def test_shipped_templates_in_a_longer_conversation(shipped_tokenizer):
     tokenizer = shipped_tokenizer
     turns = [user("one"), assistant(ANSWERS[2]), user("two"), assistant(ANSWERS[3])]
-    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d")).completions
+    (completion,) = encode_demonstration(tokenizer, Demonstration(turns, id="d"))[0].completions
     assert scored(tokenizer, completion) == f"{ANSWERS[2]}<|im_end|>{ANSWERS[3]}<|im_end|>"
     assert unscored(tokenizer, completion) == "\n<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n"

@@ -62,7 +62,7 @@ def test_calls_tools_and_results_reach_the_template(jsonl, tokenizer):
         "tools": TOOLS,
     }
     (example,) = read(jsonl(row)).examples
-    made = encode_demonstration(tokenizer, example)
+    (made,) = encode_demonstration(tokenizer, example)
     assert scored(tokenizer, made.completions[0]) == (
         '<call>{"name": "temp", "arguments": {"room": "cellar"}}</call><|im_end|>It is 9.5.<|im_end|>'
     )
@@ -86,7 +86,7 @@ def test_pairs_that_differ_in_their_call_alone_are_two_answers(jsonl, tokenizer)
 def test_thoughts_are_trained_and_options_of_the_template_are_heeded(jsonl, tokenizer):
     row = {"messages": [u("3 + 4?"), a("7", reasoning_content="four more")]}
     (example,) = read(jsonl(row)).examples
-    assert scored(tokenizer, encode_demonstration(tokenizer, example).completions[0]) == (
+    assert scored(tokenizer, encode_demonstration(tokenizer, example)[0].completions[0]) == (
         "<think>four more</think>7<|im_end|>"
     )
     (example,) = read(jsonl({**row, "chat_template_kwargs": {"enable_thinking": False}})).examples
@@ -200,7 +200,7 @@ def test_turns_of_weight_0_are_context(key, no, yes, jsonl, tokenizer):
     turns = [{**u("Spell pear."), key: no}, a("PEAR", **{key: no}), u("Wrong."), a("p-e-a-r", **{key: yes})]
     loaded = read(jsonl({"messages": turns}))
     assert "not used" not in loaded.sentence
-    row = encode_demonstration(tokenizer, loaded.examples[0])
+    (row,) = encode_demonstration(tokenizer, loaded.examples[0])
     assert scored(tokenizer, row.completions[0]) == "p-e-a-r<|im_end|>"
     assert "PEAR" in tokenizer.decode(row.prompt.tolist())
 
@@ -208,7 +208,7 @@ def test_turns_of_weight_0_are_context(key, no, yes, jsonl, tokenizer):
 def test_a_turn_of_weight_0_after_the_first_scored_one(jsonl, tokenizer):
     turns = [u("1"), a("one"), u("2"), a("too", weight=0), u("3"), a("three")]
     (example,) = read(jsonl({"messages": turns})).examples
-    assert scored(tokenizer, encode_demonstration(tokenizer, example).completions[0]) == (
+    assert scored(tokenizer, encode_demonstration(tokenizer, example)[0].completions[0]) == (
         "one<|im_end|>three<|im_end|>"
     )
 

@@ -32,7 +32,7 @@ def test_rows_are_those_of_the_single_encoders():
     result = tokenize([pair(), demo], tokenizer, max_length=500)
     for row, one in zip(
         result.rows,
-        [encode_preference(tokenizer, pair()), encode_demonstration(tokenizer, demo)],
+        [encode_preference(tokenizer, pair()), *encode_demonstration(tokenizer, demo)],
         strict=True,
     ):
         assert row.id == one.id
@@ -100,18 +100,23 @@ def test_error_names_the_first():
         tokenize(examples(), tokenizer, max_length=limit, truncation="error")
 
 
-def test_a_row_the_template_cannot_split_is_left_out_and_counted():
-    bad = pair(chosen="\nred")
-    result = tokenize([pair(), bad], tiny_tokenizer(), max_length=500)
+def nameless():
+    """A pair that the gemma-like template refuses."""
+    return Preference(
+        [{"role": "system", "content": "x"}, user("y")], [assistant("a")], [assistant("b")], "s"
+    )
+
+
+def test_a_row_the_template_refuses_is_left_out_and_counted():
+    result = tokenize([pair(), nameless()], tiny_tokenizer("gemma"), max_length=500)
     assert len(result.rows) == 1
-    assert result.dropped == [("row-7", result.dropped[0][1])]
-    assert result.dropped[0][1].startswith("the tokenizer joins")
+    assert result.dropped == [("s", "the chat template refuses these messages: System role not supported.")]
 
 
 def test_a_template_that_suits_no_row_is_an_error():
     """Otherwise the run would go on to say that max_length is too small."""
-    with pytest.raises(UserError, match="the tokenizer joins"):
-        tokenize([pair(chosen="\nred")] * 2, tiny_tokenizer(), max_length=500)
+    with pytest.raises(UserError, match="System role not supported"):
+        tokenize([nameless()] * 2, tiny_tokenizer("gemma"), max_length=500)
 
 
 def test_prompts_make_rows_without_completions():

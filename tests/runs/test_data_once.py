@@ -147,5 +147,5 @@ def test_checks_see_the_ids_of_the_file(place):
         "".join(json.dumps(line | {"prompt": f"{i}?"}) + "\n" for i in (1, 2, 3))
     )
     data = DatasetCache().of(Recipe.parse(raw(place, "dpo")), "preference")
-    assert [row.id for row in sample_rows(data, tiny_tokenizer())] == ["same"] * 3
-    assert [row.id for row in data.rows(tiny_tokenizer()).train.outcomes()] == ["same", "same#2", "same#3"]
+    assert [row.id for (row,) in sample_rows(data, tiny_tokenizer())] == ["same"] * 3
+    assert [row.id for (row,) in data.rows(tiny_tokenizer()).train.outcomes()] == ["same", "same#2", "same#3"]

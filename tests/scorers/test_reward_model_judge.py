@@ -113,6 +113,23 @@ def test_an_answer_too_long_is_missing_and_not_cut(folder):
     assert found[1].preference is None and found[1].failure == "longer than 40 tokens"
 
 
+def test_a_generated_answer_of_any_form_has_a_score(folder):
+    judge = reward_model.build(reward_model.Config(model=str(folder), batch=3, device="cpu"))
+    answers = ["", "\n\nyes", "<|im_end|>", "<think>\n", "\ufffd \n"]
+    found = judge.score([PROMPTS[0]] * len(answers), answers)
+    assert [score.failure for score in found] == [""] * len(answers)
+    assert None not in [score.value for score in found]
+
+
+def test_an_answer_that_the_template_refuses_is_a_failure_with_its_reason(folder):
+    judge = reward_model.build(reward_model.Config(model=str(folder), device="cpu"))
+    refusal = "{{ raise_exception('no x') if messages[-1].content == 'x' }}"
+    judge.tokenizer.chat_template = refusal + (judge.tokenizer.chat_template or "")
+    bad, good = judge.score([PROMPTS[0]] * 2, ["x", "y"])
+    assert bad.value is None and (bad.failure or "").endswith("refuses these messages: no x.")
+    assert good.value is not None
+
+
 def test_scores_are_kept_under_the_weights_and_recalled(folder, tmp_path):
     """With its forward planted to fail, the judge still knows what it scored; other weights know nothing."""
     config = reward_model.Config(model=str(folder), batch=3, device="cpu")

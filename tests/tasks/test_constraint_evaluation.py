@@ -67,3 +67,17 @@ def test_likelihood_of_answers_is_that_of_the_plain_forward_and_empty_ones_are_m
         with torch.no_grad():
             logps = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[start - 1 :]
         assert math.isclose(logp, logps.mean().item(), abs_tol=1e-4)
+
+
+def test_a_generated_answer_of_any_form_has_a_likelihood_or_is_missing():
+    """Blank lines, special tokens as text, thoughts cut short: nothing sampled ends an evaluation."""
+    tokenizer = tiny_tokenizer("chatml")
+    tokenizer.chat_template = (tokenizer.chat_template or "").replace(
+        "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+    )
+    model = tiny_model("llama", vocab=len(tokenizer), max_position_embeddings=128).eval()
+    prompt: list[Message] = [{"role": "user", "content": "Describe tea."}]
+    answers = ["\n\nWarm.", "\nWarm.", "<|im_end|>", "</think>\n\nWarm.", "\ufffd", "", "\n \n", "so " * 200]
+    found = logps_per_token(model, tokenizer, [prompt] * len(answers), answers)
+    assert [value is None for value in found] == [False] * 5 + [True] * 3
+    assert all(value < 0 and math.isfinite(value) for value in found if value is not None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import ParamSpec, TypeVar
 
 from boresight.checks.data.examples import SAMPLE, Examples
@@ -18,6 +19,7 @@ from boresight.core.errors import UserError, named_first_line
 from boresight.core.schema import Message
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
+from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import RowOrReason, fit
@@ -87,7 +89,8 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
     templates = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
     ensure_chat_template(tokenizer, recipe.model.chat_template)
     templates["training"] = rendered(tokenizer)
-    made = fit(sample_rows(data, tokenizer), NO_LIMIT)
+    sampled = sample_rows(data, tokenizer)
+    made = fit([*chain.from_iterable(sampled)], NO_LIMIT)
     return Tokens(
         rows=made.rows,
         end=end_of_turn(tokenizer),
@@ -98,16 +101,21 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
         unknown=tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.bos_token_id else None,
         refused=made.dropped,
         templates=templates,
+        split=split_turns(sampled),
+        sampled=len(sampled),
     )
 
 
-def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[RowOrReason]:
-    """Up to `SAMPLE` training examples, evenly spread, as rows under the ids that their file gives them."""
+def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[list[RowOrReason]]:
+    """Rows of up to `SAMPLE` training examples, evenly spread, under the ids that their file gives them."""
     examples = data.split.train.examples
     step = max(1, len(examples) // SAMPLE)
     sample = range(0, len(examples), step)[:SAMPLE]
-    outcomes = data.rows(tokenizer).train.outcomes(sample)
-    return [renamed(outcome, examples[index].id) for index, outcome in zip(sample, outcomes, strict=True)]
+    made = data.rows(tokenizer).train.outcomes(sample)
+    return [
+        [renamed(outcome, examples[index].id) for outcome in outcomes]
+        for index, outcomes in zip(sample, made, strict=True)
+    ]
 
 
 def renamed(outcome: RowOrReason, id: str) -> RowOrReason:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference
 from boresight.data.reading.split import Part, Split, read_split
+from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
-from boresight.data.tokenize import FullRows, fit
+from boresight.data.tokenize import FullRows, RowOrReason, fit
 from boresight.data.tokenizer import Tokenizer
 
 LOOKED_AT = 256
@@ -34,7 +36,10 @@ LOOKED_AT = 256
 
 @dataclass(frozen=True, slots=True)
 class PreparedSide:
-    """Training or held-out data: examples that were kept, their rows in the same order, and counts."""
+    """Training or held-out data: examples that were kept, their rows in the same order, and counts.
+
+    A conversation has several rows where the chat template asks for one for each assistant's turn.
+    """
 
     examples: Sequence[Example]
     rows: Sequence[Row]
@@ -179,29 +184,38 @@ def _alike(one: Tokenizer, other: Tokenizer) -> bool:
 
 
 def _side(data: DataSection, part: Part, full: FullRows, console: Console, name: str) -> PreparedSide:
-    examples = full.examples
-    tokens = fit(full.outcomes(console=console), data.max_length, data.truncation)
+    examples, made = full.examples, full.outcomes(console=console)
+    tokens = fit([*chain.from_iterable(made)], data.max_length, data.truncation)
     kept = {row.id for row in tokens.rows}
+    split = split_turns(made)
     facts = {
         "path": part.path,
         "layout": part.layout,
         "sha256": part.sha256,
-        "rows": len(examples),
+        "rows": tokens.total,
         "kept": len(tokens.rows),
         "truncated": tokens.truncated,
         "dropped": len(tokens.dropped),
         "bad": [asdict(bad) for bad in part.bad],
         "dropped_ids": [id for id, _ in tokens.dropped],
     }
+    if split is not None:
+        console.print(f"{name}: {split.sentence}", style="yellow", highlight=False)
+        facts["split_turns"] = asdict(split)
     if tokens.truncated or tokens.dropped:
         console.print(
-            f"{name}: {len(tokens.rows):,} of {len(examples):,} rows kept; {len(tokens.dropped):,} left out, "
+            f"{name}: {len(tokens.rows):,} of {tokens.total:,} rows kept; {len(tokens.dropped):,} left out, "
             f"{tokens.truncated:,} cut at max_length {data.max_length} (data.truncation={data.truncation})",
             style="yellow",
             highlight=False,
         )
-    left = [example for example in examples if example.id in kept]
-    return PreparedSide(left, [_with_scores(row, e) for row, e in zip(tokens.rows, left, strict=True)], facts)
+    left = [e for e, rows in zip(examples, made, strict=True) if any(_id_of(row) in kept for row in rows)]
+    scores = {example.id: _scores(example) for example in left}
+    return PreparedSide(left, [replace(row, scores=scores.get(row.id, ())) for row in tokens.rows], facts)
+
+
+def _id_of(outcome: RowOrReason) -> str:
+    return outcome.id if isinstance(outcome, Row) else outcome[0]
 
 
 def _distinct_ids(examples: Sequence[Example]) -> list[Example]:
@@ -215,9 +229,8 @@ def _distinct_ids(examples: Sequence[Example]) -> list[Example]:
     return distinct
 
 
-def _with_scores(row: Row, example: Example) -> Row:
-    """The row with the source's scores, where it has both."""
-    if not isinstance(example, Preference):
-        return row
-    chosen, rejected = example.chosen_score, example.rejected_score
-    return row if chosen is None or rejected is None else replace(row, scores=(chosen, rejected))
+def _scores(example: Example) -> tuple[float, ...]:
+    """The source's scores of chosen and rejected, where it has both."""
+    if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:
+        return ()
+    return example.chosen_score, example.rejected_score

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Literal
 
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
-from boresight.data.chat import Rendered, assemble, render_example
+from boresight.data.rendering.examples import Rendered, render_example
+from boresight.data.rendering.tokens import assemble
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 from boresight.data.tokenizer import Tokenizer
@@ -18,8 +19,6 @@ from boresight.data.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from rich.console import Console
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Truncation = Literal["drop", "cut", "error"]
 CHUNK = 256
 """Examples rendered and tokenised at a time: enough for the tokenizer's threads, little to hold."""
@@ -29,8 +28,8 @@ CHUNK = 256
 class Tokenized:
     """Rows in the order of their examples, and what became of the others.
 
-    `total` counts all examples, `truncated` the kept rows that lost the end of a completion, and with
-    it the end-of-turn token. `dropped` gives id and reason of every example that made no row.
+    `total` counts all rows that there might be, `truncated` the kept rows that lost the end of a completion,
+    and with it the end-of-turn token. `dropped` gives id and reason of every one that is left out.
     """
 
     rows: list[Row]
@@ -50,14 +49,15 @@ def tokenize(
     """Turn examples into rows of at most `max_length` tokens: prompt plus longest completion.
 
     A longer row is left out (`drop`), loses the end of its completions (`cut`) or is an error. Whatever
-    the policy, a row is left out whose prompt leaves no room for an answer, whose messages the
-    template refuses, or whose answer cannot be told from its prompt by tokens.
+    the policy, a row is left out whose prompt leaves no room for an answer, or whose messages the
+    template refuses.
 
     Raises:
         UserError: under `error`, the first row that would be left out or cut; under every policy, no
             usable chat template, or one that suits no row at all.
     """
-    return fit(FullRows(examples, tokenizer).outcomes(console=console), max_length, truncation)
+    made = FullRows(examples, tokenizer).outcomes(console=console)
+    return fit([*chain.from_iterable(made)], max_length, truncation)
 
 
 class TooLong(UserError):
@@ -71,6 +71,8 @@ RowOrReason = Row | tuple[str, UserError]
 class FullRows:
     """Examples as rows of any length; each is rendered and tokenized once, when it is first asked for.
 
+    An example has one row, or one for each assistant's turn where the chat template asks for it.
+
     Raises:
         UserError: no usable chat template.
     """
@@ -78,12 +80,12 @@ class FullRows:
     def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
         self.examples = examples
         self._tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
-        self._known: dict[int, RowOrReason] = {}
+        self._known: dict[int, list[RowOrReason]] = {}
 
     def outcomes(
         self, indices: Sequence[int] | None = None, console: Console | None = None
-    ) -> list[RowOrReason]:
-        """Rows of the examples at `indices` (None: of all), or why there are none, in that order."""
+    ) -> list[list[RowOrReason]]:
+        """Rows of each example at `indices` (None: of all), or why there are none, in that order."""
         wanted = range(len(self.examples)) if indices is None else indices
         new = [index for index in wanted if index not in self._known]
         with progress(console, "tokenizing", len(new)) as advance:
@@ -117,27 +119,29 @@ def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation
 
 def _encode_all(
     examples: Iterable[Example], tokenizer: Tokenizer, end: EndOfTurn, advance: Callable[[int], None]
-) -> Iterator[RowOrReason]:
+) -> Iterator[list[RowOrReason]]:
     rest = iter(examples)
     while chunk := list(islice(rest, CHUNK)):
-        rendered = [_attempt(example.id, render_example, tokenizer, example, end) for example in chunk]
-        texts = [text for item in rendered if isinstance(item, Rendered) for text in item.texts]
+        rendered = [_attempt(example, tokenizer, end) for example in chunk]
+        rows = [row for made in rendered if isinstance(made, list) for row in made]
+        texts = [text for row in rows for text in row.texts]
         encodings = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
-        for item in rendered:
-            if isinstance(item, Rendered):
-                mine = list(islice(encodings, len(item.texts)))
-                yield _attempt(item.id, assemble, item, mine, end)
+        for made in rendered:
+            if isinstance(made, list):
+                yield [assemble(r, [*islice(encodings, len(r.texts))], tokenizer, end) for r in made]
             else:
-                yield item
+                yield [made]
         advance(len(chunk))
 
 
-def _attempt(id: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | tuple[str, UserError]:
-    """What `make` returns, or `id` and the user's error."""
+def _attempt(
+    example: Example, tokenizer: Tokenizer, end: EndOfTurn
+) -> list[Rendered] | tuple[str, UserError]:
+    """The example's rows as text, or its id and the user's error."""
     try:
-        return make(*args, **kwargs)
+        return render_example(tokenizer, example, end)
     except UserError as error:
-        return id, error
+        return example.id, error
 
 
 def _fit(row: Row, max_length: int, truncation: Truncation) -> RowOrReason:

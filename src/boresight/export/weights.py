@@ -136,15 +136,16 @@ def state_old_names(path: Path) -> None:
 
 def probe_rows(run: Path, tokenizer: Tokenizer) -> list[list[int]]:
     """Token ids of the run's first answered prompts; of a fixed text where it has none."""
-    from boresight.data.build import assistant
+    from boresight.data.chat import encode_answer
     from boresight.reports.read_run import read_run
 
-    texts = [
-        tokenizer.apply_chat_template([*sample.prompt, assistant(sample.answers[-1] or "")], tokenize=False)
+    rows = [
+        encode_answer(tokenizer, sample.prompt, sample.answers[-1] or "", sample.id)
         for sample in read_run(run).samples[:PROBES]
     ]
-    encode = tokenizer.backend_tokenizer.encode
-    return [encode(text, add_special_tokens=False).ids[:PROBE_TOKENS] for text in texts or [PROBE_TEXT]]
+    if not rows:
+        return [tokenizer.backend_tokenizer.encode(PROBE_TEXT, add_special_tokens=False).ids]
+    return [[*row.prompt.tolist(), *row.completions[0].ids.tolist()][:PROBE_TOKENS] for row in rows]
 
 
 def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:

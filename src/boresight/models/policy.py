@@ -52,3 +52,8 @@ class Policy(GenerativeModel, Protocol):
 def causal_model(policy: Policy) -> PreTrainedModel:
     """The transformers model inside a PEFT wrapper, or the model itself; its adapters stay where they are."""
     return cast("PreTrainedModel", policy.get_base_model() if hasattr(policy, "get_base_model") else policy)
+
+
+def longest_sequence(policy: Policy) -> int:
+    """Longest sequence of the model, in tokens; very large where its config does not say."""
+    return int(getattr(policy.config, "max_position_embeddings", 2**31))

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from boresight.data.rendering.split_turns import SplitTurns
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
@@ -20,7 +21,8 @@ class Tokens:
     """Rows at full length, as the template and the tokenizer make them, and what will be done to them.
 
     `refused` are ids and reasons of examples that make no row whatever their length. `templates` maps
-    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation.
+    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation. `split`
+    counts the conversations that are several rows, among the `sampled` examples; None for one row each.
     """
 
     rows: Sequence[Row]
@@ -32,6 +34,8 @@ class Tokens:
     unknown: int | None = None
     refused: Sequence[tuple[str, str]] = ()
     templates: Mapping[str, str] = field(default_factory=dict)
+    split: SplitTurns | None = None
+    sampled: int | None = None
 
     @cached_property
     def completions(self) -> list[tuple[str, Completion]]:
@@ -40,8 +44,13 @@ class Tokens:
 
     @property
     def total(self) -> int:
-        """Examples looked at."""
+        """Rows that there might be of the examples looked at."""
         return len(self.rows) + len(self.refused)
+
+    @property
+    def per_example(self) -> float:
+        """Rows that there might be for each example."""
+        return self.total / (self.sampled or self.total)
 
 
 def template_mismatch(tokens: Tokens) -> Finding | None:
@@ -143,25 +152,9 @@ def padding_in_rows(tokens: Tokens) -> Finding | None:
     )
 
 
-def prompt_not_prefix(tokens: Tokens) -> Finding | None:
-    """Prompt and answer share a token."""
-    ids = [id for id, reason in tokens.refused if "into one token" in reason]
-    if not ids:
-        return None
-    return graded(
-        "prompt-not-prefix",
-        len(ids) / tokens.total,
-        0.2,
-        f"In {len(ids):,} of {tokens.total:,} examples the tokenizer joins the end of the prompt and the "
-        "start of the answer into one token, so training sees what generation never does; they are left out.",
-        "Remove the white space that these answers start with.",
-        ids=ids,
-    )
-
-
 def template_refuses(tokens: Tokens) -> Finding | None:
     """Conversations that the chat template cannot write."""
-    refused = [(id, reason) for id, reason in tokens.refused if "into one token" not in reason]
+    refused = tokens.refused
     if not refused:
         return None
     return graded(
@@ -172,6 +165,18 @@ def template_refuses(tokens: Tokens) -> Finding | None:
         f"first for this reason: {refused[0][1].rstrip('.')}.",
         "Change these conversations, or set model.chat_template to a template that takes them.",
         ids=[id for id, _ in refused],
+    )
+
+
+def turns_split(tokens: Tokens) -> Finding | None:
+    """The template writes earlier turns otherwise than the last, so conversations are several rows."""
+    if tokens.split is None:
+        return None
+    return note(
+        "turns-split",
+        f"Among {tokens.sampled or tokens.total:,} examples looked at: {tokens.split.sentence}.",
+        "Nothing needs to be done; data that end with the answer to learn give one row each.",
+        count=tokens.split.conversations,
     )
 
 

@@ -96,13 +96,14 @@ class InProcessTransport:
 
     def _sample(self, asked: Sequence[Request]) -> list[dict[str, Any]]:
         from boresight.data.chat import encode_prompt
+        from boresight.models.policy import longest_sequence
         from boresight.models.sampler.generate import decode
         from boresight.models.sampler.sample import sample
 
         model, tokenizer = self._loaded
         groups = _groups(asked)
         prompts = [encode_prompt(tokenizer, list(group[0].messages)) for group in groups]
-        if longest := [len(p) for p in prompts if len(p) >= _context(model)]:
+        if longest := [len(p) for p in prompts if len(p) >= longest_sequence(model)]:
             raise RequestFailure(
                 "bad_request", f"a prompt of {longest[0]} tokens is longer than the model's context"
             )
@@ -157,8 +158,3 @@ def _body(request: Request, prompt_tokens: int, sample: Sample) -> dict[str, Any
         "choices": [{"finish_reason": sample.finish, "message": message}],
         "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(sample.ids)},
     }
-
-
-def _context(model: Policy) -> int:
-    """Longest sequence of the model, in tokens."""
-    return int(getattr(model.config, "max_position_embeddings", 2**31))

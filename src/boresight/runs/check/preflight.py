@@ -225,7 +225,8 @@ def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float
         all(len(row.prompt) + len(c.ids) <= made.max_length for c in row.completions) for row in made.rows
     ]
     kept = np.mean(fits) if made.truncation == "drop" else 1.0
-    return round(len(examples.train) * float(kept)), len(made.rows), mean, float(np.mean(room))
+    rows = len(examples.train) * made.per_example * float(kept)
+    return round(rows), len(made.rows), mean, float(np.mean(room))
 
 
 def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:

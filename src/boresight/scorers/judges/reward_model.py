@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from boresight.core.console import progress
 from boresight.core.errors import UserError
-from boresight.core.schema import Demonstration, Message, Prompt
+from boresight.core.schema import Message, Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Request
 from boresight.llm.transports.inprocess import IN_PROCESS
@@ -179,11 +179,11 @@ class RewardModel(Scorer):
         return None if body is None else Score(body["score"])
 
     def _encode(self, prompt: Prompt, text: str) -> Row | str:
-        from boresight.data.chat import encode_demonstration
+        from boresight.data.chat import encode_last_turn
 
         turns: list[Message] = [*prompt.prompt, {"role": "assistant", "content": text}]
         try:
-            row = encode_demonstration(self.tokenizer, Demonstration(turns, prompt.id))
+            row = encode_last_turn(self.tokenizer, turns, prompt.id)
             if not self.at_end_of_turn:
                 row = self._as_rendered(turns, prompt.id)
         except UserError as error:

@@ -8,18 +8,16 @@ number stands beside other measures and not alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
-from boresight.core.schema import Message, Preference, Prompt
+from boresight.core.schema import Message, Prompt
 from boresight.data.batching import micro_batches
-from boresight.data.chat import encode_preference
-from boresight.data.rows import Row
+from boresight.data.chat import encode_answer
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
-from boresight.models.policy import Policy
+from boresight.models.policy import Policy, longest_sequence
 from boresight.stats.paired import Measured, paired_metric
 
 LABEL = "log-likelihood of answers under the start model, per token"
@@ -59,23 +57,18 @@ def logps_per_token(
     """Mean log-probability of every answer's tokens and its end of turn under `model`, nats per token.
 
     For a policy with adapters, call it inside `adapters_off(policy)`: then the start model judges.
-    An empty answer has no tokens to judge and is missing, None.
+    An empty answer has no tokens to judge and is missing, None; so is one that is longer than the model's
+    context once its end of turn is added.
     """
     rows = [
-        _row(tokenizer, str(index), prompt, answer)
+        encode_answer(tokenizer, prompt, answer, str(index))
         for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
         if answer.strip()
     ]
+    rows = [row for row in rows if row.tokens <= longest_sequence(model)]
     found: dict[int, float] = {}
     for group in micro_batches(rows, tokens_per_forward):
         scored = completion_logprobs(model, group)
         for row, logp in zip(group, (scored.sums / scored.lengths).flatten().tolist(), strict=True):
             found[int(row.id)] = logp
     return [found.get(index) for index in range(len(answers))]
-
-
-def _row(tokenizer: Tokenizer, id: str, prompt: Sequence[Message], answer: str) -> Row:
-    """The answer as the one completion of its prompt, tokenised as training tokenises answers."""
-    turn: list[Message] = [{"role": "assistant", "content": answer}]
-    pair = encode_preference(tokenizer, Preference(list(prompt), turn, turn, id))
-    return replace(pair, completions=pair.completions[:1])

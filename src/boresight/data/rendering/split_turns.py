@@ -1,0 +1,36 @@
+"""What it adds that some conversations are several rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.data.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTurns:
+    """`conversations` that have a row for each assistant's turn, and the `rows` and `tokens` that this
+    adds."""
+
+    conversations: int
+    rows: int
+    tokens: int
+
+    @property
+    def sentence(self) -> str:
+        """For the terminal."""
+        return (
+            f"the chat template writes earlier turns otherwise than the last, so {self.conversations:,} "
+            "conversations have a row for each assistant's turn, as generation sees it: "
+            f"{self.rows:,} more rows and {self.tokens:,} more tokens"
+        )
+
+
+def split_turns(made: Sequence[Sequence[object]]) -> SplitTurns | None:
+    """Count examples of several rows; None where there are none. The last row is the whole conversation."""
+    added = [rows[:-1] for rows in made if len(rows) > 1]
+    if not added:
+        return None
+    tokens = sum(row.tokens for rows in added for row in rows if isinstance(row, Row))
+    return SplitTurns(len(added), sum(map(len, added)), tokens)

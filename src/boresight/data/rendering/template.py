@@ -1,0 +1,46 @@
+"""A chat template as a black box: messages in, text out, or the template's own reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from boresight.core.errors import first_line, named_first_line
+from boresight.core.schema import Message
+from boresight.data.reading.message_keys import OF_CONVERSATION
+from boresight.data.tokenizer import Tokenizer
+
+NOT_RENDERED = (*OF_CONVERSATION, "weight")
+"""Keys of messages that are not among a template's messages."""
+LONGEST_REASON = 200
+"""Characters of a template's reason that are quoted: it comes from a model's folder and may say anything."""
+
+
+class TemplateRefusal(Exception):
+    """The template cannot write these messages; the message is its reason, one line that is safe to print."""
+
+
+def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
+    """The template's text; `ask` appends the generation prompt.
+
+    Raises:
+        TemplateRefusal: whatever goes wrong in the template, which is a program that came with the model.
+    """
+    from jinja2 import TemplateError
+
+    options = dict(messages[0].get("chat_template_kwargs", {})) if messages else {}
+    if messages and "tools" in messages[0]:
+        options["tools"] = messages[0]["tools"]
+    turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **options)
+    except TemplateError as error:
+        raise TemplateRefusal(_quotable(first_line(error))) from error
+    except Exception as error:
+        raise TemplateRefusal(_quotable(named_first_line(error))) from error
+
+
+def _quotable(reason: str) -> str:
+    """The reason with what is not printable escaped, cut where it is long."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in reason)
+    return shown if len(shown) <= LONGEST_REASON else f"{shown[:LONGEST_REASON]}…"
