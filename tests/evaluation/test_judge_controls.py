@@ -142,6 +142,7 @@ def test_a_winner_that_changes_with_the_order_is_no_disagreement_with_people(tmp
     [
         ("prompt,answer_a,answer_b,preferred\nq,x,y,c\n", "row 1: preferred is 'c'; write a, b or tie"),
         ("prompt,answer_a,preferred\nq,x,a\n", "row 1: the column answer_b is missing"),
+        ("prompt,answer_a,answer_b,preferred\nq,x,y,\n", "row 1: the column preferred is missing"),
         ("prompt,answer_a,answer_b,preferred\n", "there are no rows"),
     ],
 )
@@ -152,6 +153,23 @@ def test_bad_labels_are_named(tmp_path, text, message):
         read_labels(file)
     with pytest.raises(UserError, match="there is no file"):
         read_labels(tmp_path / "none.csv")
+
+
+def test_labels_as_a_spreadsheet_or_another_program_saves_them(tmp_path):
+    """A mark before the header, an empty answer, line breaks in cells; and JSON Lines."""
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        'prompt,answer_a,answer_b,preferred\r\n"q\nr",,"x, y",b\r\nq,z,,a\r\n', encoding="utf-8-sig"
+    )
+    lines = tmp_path / "labels.jsonl"
+    lines.write_text(
+        '{"prompt": "q\\nr", "answer_a": "", "answer_b": "x, y", "preferred": "B"}\n'
+        '{"prompt": "q", "answer_a": "z", "answer_b": null, "preferred": "a"}\n'
+    )
+    for file in (table, lines):
+        prompts, *rest = read_labels(file)
+        assert prompts[0].prompt == [{"role": "user", "content": "q\nr"}]
+        assert rest == [["", "z"], ["x, y", ""], [0.0, 1.0]]
 
 
 def test_a_third_of_the_words():

@@ -90,6 +90,11 @@ def test_a_bad_table_is_named(tmp_path, text, message):
         read_leaderboard(file)
 
 
+def test_a_table_that_a_spreadsheet_saved(tmp_path):
+    (tmp_path / "board.csv").write_text("system,k,n\r\na,1,10\r\nb,2,10\r\n", encoding="utf-8-sig")
+    assert [entry.name for entry in read_leaderboard(tmp_path / "board.csv")] == ["b", "a"]
+
+
 def test_the_page_and_its_tables(tmp_path):
     path, sentences = write_leaderboard(STUDY, tmp_path / "board.html", bar=0.1)
     assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.0, 13.1]." and len(sentences) == 6 + 6 + 15

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from boresight.cli import main
 from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.runs.evaluate_countdown import evaluate_file
 from boresight.tasks.countdown import countdown_prompt, score
 from boresight.tasks.countdown.problems import problem
 from tests.test_config import ROOT
@@ -88,6 +92,57 @@ def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, ca
     assert "24 of 24 answers reached 5 tokens" in out and "elsewhere" in out
     assert evaluate(made, "--run", "out") == 0
     assert "answers reached" not in capsys.readouterr().out
+
+
+ROWS = [
+    {"nums": [3, 4], "target": 7, "completion": "<answer>3 + 4</answer> and\u2028more"},
+    {"nums": [4, 3], "target": 7, "completion": "<answer>4 - 3</answer>"},
+    {"nums": [1, 2, 3], "target": 6, "completion": "<answer>1 + 2 + 3</answer>"},
+]
+
+
+def as_csv(rows):
+    cells = [[str(row["nums"]), str(row["target"]), row["completion"]] for row in rows]
+    lines = [["nums", "target", "completion"], *cells]
+    return "".join(",".join(f'"{cell}"' for cell in line) + "\r\n" for line in lines)
+
+
+FILES = {
+    "answers.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode(),
+    "answers.json": json.dumps(ROWS).encode(),
+    "lines.json": "".join(json.dumps(row) + "\n" for row in ROWS).encode(),
+    "answers.jsonl.gz": gzip.compress("\n\n".join(map(json.dumps, ROWS)).encode()),
+    "answers.csv": as_csv(ROWS).encode("utf-8-sig"),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, "answers.parquet"])
+def test_answers_are_read_from_every_type_of_file(name, tmp_path):
+    file = tmp_path / name
+    if name in FILES:
+        file.write_bytes(FILES[name])
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), file)
+    found = evaluate_file(file)
+    assert [len(result.completions) for result in found.problems] == [2, 1]
+    assert found.accuracy.value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.jsonl", b'{"nums": [1', "line 1 is not JSON"),
+        ("a.jsonl.gz", b"\x1f\x8bno", "the gzip file is damaged"),
+        ("a.jsonl", b"[1, 2]", "row 1: not a JSON object"),
+        ("a.yaml", b"x", "this file type is not one of"),
+        ("nowhere.jsonl", None, "there is no such file"),
+    ],
+)
+def test_answers_that_cannot_be_read(name, content, complaint, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        evaluate_file(tmp_path / name)
 
 
 @pytest.mark.parametrize(

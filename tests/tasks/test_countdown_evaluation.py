@@ -7,9 +7,10 @@ import json
 import pytest
 
 from boresight.core.errors import UserError
+from boresight.data.reading.files import records
 from boresight.stats.intervals import clopper_pearson
 from boresight.tasks.countdown import generate_problems, problem, solve
-from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_file
+from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_rows
 
 RIGHT, WRONG, NONE = "<answer>3 + 4</answer>", "<answer>4 - 3</answer>", "I give up"
 PROBLEM = problem([3, 4], 7)
@@ -68,22 +69,25 @@ def test_differences_are_paired_by_problem():
     json.dumps(accuracy.as_dict())
 
 
-def test_files_made_elsewhere(tmp_path):
+def test_completions_made_elsewhere():
     """One row a completion or one row a problem; rows of one problem are one cluster."""
     rows = [
         {"nums": [3, 4], "target": 7, "completion": RIGHT},
         {"nums": [4, 3], "target": 7, "completion": WRONG},
         {"numbers": [1, 2, 3], "target": 6, "completions": ["<answer>1 + 2 + 3</answer>", None]},
     ]
-    file = tmp_path / "completions.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    got = evaluate_file(file, write=tmp_path / "scored.jsonl")
+    got = evaluate_rows(enumerate(rows, 1), "elsewhere")
     assert len(got.problems) == 2 and got.accuracy.value == pytest.approx(2 / 3) and got.accuracy.missing == 1
-    written = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
+    written = [result.as_dict() for result in got.problems]
     assert written[0]["scores"][1]["reason"] == "its value is 1, not 7" and written[1]["scores"][1] is None
-    again = evaluate_file(tmp_path / "scored.jsonl")
-    assert again.as_dict() == got.as_dict()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["completions.jsonl", "scored.jsonl"]
+    assert evaluate_rows(enumerate(written, 1), "scored").as_dict() == got.as_dict()
+
+
+def test_a_problem_asked_twice_is_paired_by_its_mean():
+    before = evaluate_completions([PROBLEM, problem([1, 2], 3)], [[WRONG], [NONE]])
+    asked = [PROBLEM, problem([4, 3], 7), problem([1, 2], 3)]
+    accuracy, _ = compare_countdown(before, evaluate_completions(asked, [[WRONG], [RIGHT], [NONE]]))
+    assert (accuracy.difference.value, accuracy.difference.n) == (0.25, 2)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +97,12 @@ def test_files_made_elsewhere(tmp_path):
         ({"nums": [3, 4], "target": 7, "completion": 5}, "row 1: completion is not text"),
         ({"nums": [3, 4], "target": 7, "completions": "text"}, "row 1: completions is not text"),
         ({"completion": "text"}, "row 1: not a Countdown problem"),
+        ([1, 2], "row 1: not a JSON object"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, row, complaint):
-    file = tmp_path / "completions.jsonl"
-    file.write_text(json.dumps(row))
+def test_a_bad_row_is_named(row, complaint):
     with pytest.raises(UserError, match=complaint):
-        evaluate_file(file)
+        evaluate_rows([(1, row)], "elsewhere")
 
 
 def test_pass_at_more_than_there_are_is_refused():
@@ -108,11 +111,8 @@ def test_pass_at_more_than_there_are_is_refused():
 
 
 @pytest.mark.real_data
-def test_public_teacher_answers(real_data, tmp_path):
+def test_public_teacher_answers(real_data):
     """2,000 rows that their authors validated as correct."""
-    rows = (real_data / "countdown_posttrain/sft_train_2k.jsonl").read_text(encoding="utf-8").splitlines()
-    file = tmp_path / "teacher.jsonl"
-    renamed = [{**row, "completion": row["response"]} for row in map(json.loads, rows)]
-    file.write_text("\n".join(map(json.dumps, renamed)))
-    got = evaluate_file(file)
+    rows = records(real_data / "countdown_posttrain/sft_train_2k.jsonl")
+    got = evaluate_rows(((n, {**row, "completion": row["response"]}) for n, row in rows), "teacher")
     assert got.accuracy.value == 1 and got.format_rate.value == 1

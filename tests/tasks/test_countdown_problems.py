@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import combinations_with_replacement
 
 import pytest
@@ -13,8 +12,8 @@ from boresight.tasks.countdown import (
     generate_problems,
     orders,
     problem,
+    problem_of,
     reachable,
-    read_problems,
     solve,
 )
 from boresight.tasks.countdown.problems import HELD_OUT_SHARE
@@ -103,15 +102,13 @@ def test_asking_for_more_than_there_are_says_how_many_there_are():
     "row",
     [
         {"nums": [30, 100, 93], "target": 23},
-        {"nums": [30, 100, 93], "target": 23, "note": "no line ends\u2028here"},
         {"numbers": [30, 100, 93], "target": 23, "prompt": "…"},
+        {"nums": ["30", "100", "93"], "target": "23"},
         {"input": "30,100,93", "output": "23"},
     ],
 )
-def test_public_layouts(tmp_path, row):
-    file = tmp_path / "problems.jsonl"
-    file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n" + json.dumps({**row, "id": "mine"}) + "\n")
-    first, second = read_problems(file)
+def test_public_layouts(row):
+    first, second = problem_of(row, "here", "row-1"), problem_of({**row, "id": "mine"}, "here", "row-2")
     assert first.numbers == (30, 100, 93) and first.target == 23
     assert (first.id, second.id) == ("row-1", "mine")
 
@@ -119,44 +116,22 @@ def test_public_layouts(tmp_path, row):
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ('{"nums": [1, 2]}', "row 2: not a Countdown problem"),
-        ('{"nums": [1, 2.5], "target": 3}', "row 2: nums holds 2.5"),
-        ('{"nums": [], "target": 3}', "row 2: nums is"),
-        ('{"nums": 12, "target": 3}', "row 2: nums is 12"),
-        ('{"nums": [1, -2], "target": 3}', "row 2: nums holds -2"),
-        ('{"nums": [1, true], "target": 3}', "row 2: nums holds True"),
-        ('{"input": "1,,2", "output": "3"}', "row 2: input holds ''"),
-        ('{"nums": [1], "target": null}', "row 2: target holds None"),
-        ("[1, 2]", "row 2: not a JSON object"),
-        ('{"nums": [1', "row 2: not valid JSON"),
+        ({"nums": [1, 2]}, "row 2: not a Countdown problem"),
+        ({"nums": [1, 2.5], "target": 3}, r"row 2: nums holds 2\.5"),
+        ({"nums": [], "target": 3}, "row 2: nums is"),
+        ({"nums": 12, "target": 3}, "row 2: nums is 12"),
+        ({"nums": [1, -2], "target": 3}, "row 2: nums holds -2"),
+        ({"nums": [1, True], "target": 3}, "row 2: nums holds True"),
+        ({"input": "1,,2", "output": "3"}, "row 2: input holds ''"),
+        ({"nums": [1], "target": None}, "row 2: target holds None"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, row, complaint):
-    file = tmp_path / "problems.jsonl"
-    file.write_text('{"nums": [1, 2], "target": 3}\n' + row + "\n")
+def test_a_bad_row_is_named(row, complaint):
     with pytest.raises(UserError, match=complaint):
-        read_problems(file)
+        problem_of(row, "row 2")
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        read_problems(tmp_path / "nowhere.jsonl")
-
-
-def test_parquet_and_json(tmp_path):
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = [{"target": 98, "nums": [44, 19, 35]}, {"target": 28, "nums": [95, 11, 56]}]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "problems.parquet")
-    (tmp_path / "problems.json").write_text(json.dumps(rows))
-    expected = [((44, 19, 35), 98), ((95, 11, 56), 28)]
-    for name in ("problems.parquet", "problems.json"):
-        assert [(p.numbers, p.target) for p in read_problems(tmp_path / name)] == expected
-
-
-@pytest.mark.real_data
-def test_public_files_are_read(real_data):
-    assert len(read_problems(real_data / "d1_countdown/countdown_cd3_test.jsonl")) == 256
-    assert len(read_problems(real_data / "countdown_posttrain/val_200.jsonl")) == 200
-    assert len(read_problems(real_data / "countdown_posttrain/raw_train.parquet")) == 117_000
+def test_orders_of_the_same_numbers_have_one_key():
+    assert problem([3, 4, 5], 7).key == problem([5, 3, 4], 7).key
+    others = [problem([3, 4, 5], 8), problem([3, 4], 7), problem([3, 45], 7), problem([3, 3, 4, 5], 7)]
+    assert len({p.key for p in [problem([3, 4, 5], 7), *others]}) == 5

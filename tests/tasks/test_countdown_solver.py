@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boresight.tasks.countdown import reachable, read_problems, score, solve
+from boresight.data.reading.load import read
+from boresight.tasks.countdown import problem_of, reachable, score, solve
 from boresight.tasks.countdown.solver import (
     effort,
     literals,
@@ -112,7 +113,7 @@ def test_operations_come_in_the_order_they_are_carried_out():
 @pytest.mark.real_data
 def test_public_problems_are_solved(real_data):
     for name in ("d1_countdown/countdown_cd3_test.jsonl", "countdown_posttrain/val_200.jsonl"):
-        for p in read_problems(real_data / name):
+        for p in (problem_of(example.meta, name) for example in read(real_data / name).examples):
             assert score(f"<answer>{solve(p.numbers, p.target)}</answer>", p.numbers, p.target).correct
 
 

@@ -12,7 +12,6 @@ A control that the judge fails does not void a win rate, but says what it measur
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.reading.files import records
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
 from boresight.stats.agreement import Agreement, PreferenceAgreement, agreement, preference_agreement
 from boresight.stats.intervals import Interval, clustered_share, share_interval
@@ -29,6 +29,8 @@ from boresight.stats.intervals import Interval, clustered_share, share_interval
 FEWEST_WORDS = 12
 """Answers with fewer words are not truncated: their first third may serve as well as the whole."""
 LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+LABEL_COLUMNS = ("prompt", "answer_a", "answer_b", "preferred")
+LABEL_COLUMNS_NAMED = "the columns are prompt, answer_a, answer_b and preferred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
 
 
 def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
-    """Agreement with a CSV of the columns prompt, answer_a, answer_b and preferred: a, b or tie.
+    """Agreement with a file of the columns prompt, answer_a, answer_b and preferred: a, b or tie.
 
     Raises:
         UserError: no such file, a missing column, or a label that is none of these.
@@ -172,35 +174,32 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
-    """Prompts, both answers, and people's preferences (1: a) of a human-labelled CSV."""
+    """Prompts, both answers, and people's preferences (1: a) of a human-labelled file of any type."""
     if not path.is_file():
         raise UserError(f"trust.people: there is no file {path}; give a CSV of human labels.")
-    prompts: list[Prompt] = []
-    a: list[str] = []
-    b: list[str] = []
-    labels: list[float] = []
-    with path.open(newline="", encoding="utf-8") as stream:
-        for number, row in enumerate(csv.DictReader(stream), start=1):
-            for name in ("prompt", "answer_a", "answer_b", "preferred"):
-                if row.get(name) is None:
-                    raise UserError(
-                        f"{path}, row {number}: the column {name} is missing; "
-                        "the columns are prompt, answer_a, answer_b and preferred."
-                    )
-            label = row["preferred"].strip().lower()
-            if label not in LABELS:
-                raise UserError(f"{path}, row {number}: preferred is {label!r}; write a, b or tie.")
-            prompts.append(
-                Prompt([{"role": "user", "content": row["prompt"]}], row.get("id") or f"row-{number}")
-            )
-            a.append(row["answer_a"])
-            b.append(row["answer_b"])
-            labels.append(LABELS[label])
-    if not prompts:
-        raise UserError(
-            f"{path}: there are no rows; the columns are prompt, answer_a, answer_b and preferred."
-        )
-    return prompts, a, b, labels
+    rows = list(records(path))
+    if not rows:
+        raise UserError(f"{path}: there are no rows; {LABEL_COLUMNS_NAMED}.")
+    known = {column for _, row in rows if isinstance(row, dict) for column in row}
+    labels = [_label(row, known, f"{path}, row {number}", f"row-{number}") for number, row in rows]
+    prompts, a, b, preferred = zip(*labels, strict=True)
+    return list(prompts), list(a), list(b), list(preferred)
+
+
+def _label(row: object, known: set[str], where: str, name: str) -> tuple[Prompt, str, str, float]:
+    """Prompt, both answers and the preference in a row of a file with the columns `known`.
+
+    An empty cell is a missing value: an empty answer, but no prompt and no preference.
+    """
+    given = row if isinstance(row, dict) else {}
+    for column in LABEL_COLUMNS:
+        if column not in known or (column in ("prompt", "preferred") and given.get(column) is None):
+            raise UserError(f"{where}: the column {column} is missing; {LABEL_COLUMNS_NAMED}.")
+    asked, a, b, label = (str(given.get(column) or "") for column in LABEL_COLUMNS)
+    if label.strip().lower() not in LABELS:
+        raise UserError(f"{where}: preferred is {label!r}; write a, b or tie.")
+    prompt = Prompt([{"role": "user", "content": asked}], str(given.get("id") or name))
+    return prompt, a, b, LABELS[label.strip().lower()]
 
 
 def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float) -> Interval | None:

@@ -90,7 +90,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
     entries = [_entry(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
     names = [entry.name for entry in entries]

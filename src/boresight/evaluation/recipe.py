@@ -31,8 +31,8 @@ class SystemSection(Section):
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
     answers: str | None = None
-    """A run folder with samples, or a JSONL file of `prompt` (or `id`) and `answer`; for Countdown, a file of
-    problems with `completion` or `completions`."""
+    """A run folder with samples, or a file (JSONL, JSON, Parquet, CSV, also with .gz) of `prompt` (or `id`)
+    and `answer`; for Countdown, one of problems with `completion` or `completions`."""
 
     base_url: str | None = None
     """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
@@ -76,7 +76,7 @@ class TrustSection(Section):
     repeats: int = Field(default=50, ge=0)
     """Questions asked a second time; 0 asks none."""
     people: str | None = None
-    """A CSV of human labels: prompt, answer_a, answer_b, preferred (a, b or tie)."""
+    """A file of human labels (CSV, JSONL, Parquet): prompt, answer_a, answer_b, preferred (a, b or tie)."""
 
 
 class EvaluationRecipe(BaseRecipe):

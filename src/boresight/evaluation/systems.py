@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Message, Prompt
+from boresight.data.reading import names
 from boresight.data.reading.files import records
+from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField, to_messages
 from boresight.evaluation.win_rate import System
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from boresight.evaluation.recipe import GenerateSection, SystemSection
     from boresight.models.sampler.params import Sample, SamplingParams
 
-ANSWER_FIELDS = ("answer", "output", "completion", "response", "after")
-PROMPT_FIELDS = ("prompt", "instruction", "question")
+ANSWER_FIELDS = (names.GOLD, "output", *names.COMPLETION, "after")
+PROMPT_FIELDS = (*names.PROMPT, "instruction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class SystemAnswer:
 
 
 def read_answers(source: str | Path) -> list[SystemAnswer]:
-    """Answers from a JSONL, JSON or Parquet file, or from a run folder's `samples.jsonl` (after training).
+    """Answers from a file of any type that data may have, or from `samples.jsonl` of a run (after training).
 
     Raises:
         UserError: nothing there, or a row without an answer, or without both prompt and id.
@@ -154,6 +156,7 @@ def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None
 def _answered(row: object, where: str) -> SystemAnswer:
     if not isinstance(row, dict):
         raise UserError(f"{where}: not an object; write one with prompt and answer.")
+    row = read_text(row)
     field = next((name for name in ANSWER_FIELDS if name in row), None)
     if field is None:
         raise UserError(f"{where}: there is no answer; name the column {' or '.join(ANSWER_FIELDS[:4])}.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.data.reading.files import records
+from boresight.data.reading.shapes import read_text
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import generate_texts
@@ -19,9 +22,10 @@ from boresight.tasks.countdown.evaluation import (
     CountdownResult,
     compare_countdown,
     evaluate_completions,
-    evaluate_file,
+    evaluate_rows,
 )
 from boresight.tasks.countdown.problems import problem_of
+from boresight.tasks.countdown.scorer import Mode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,3 +107,15 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
     files.write_results(whole)
     found.show(console)
     return found
+
+
+def evaluate_file(path: str | Path, ks: Sequence[int] = (1,), mode: Mode = "strict") -> CountdownResult:
+    """Evaluate completions in a file of any type that data may have; rows are those of `evaluate_rows`.
+
+    Raises:
+        UserError: no such file, or a row that lacks a problem or a completion.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: there is no such file; give one of problems and completions.")
+    rows = ((number, read_text(row) if isinstance(row, dict) else row) for number, row in records(path))
+    return evaluate_rows(rows, str(path), ks, mode)

@@ -17,7 +17,6 @@ from boresight.tasks.countdown.problems import (
     orders,
     problem,
     problem_of,
-    read_problems,
 )
 from boresight.tasks.countdown.prompts import countdown_prompt
 from boresight.tasks.countdown.scorer import CountdownScore, score
@@ -35,7 +34,6 @@ __all__ = [
     "problem",
     "problem_of",
     "reachable",
-    "read_problems",
     "score",
     "search_trace",
     "solve",

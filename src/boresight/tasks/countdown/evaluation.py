@@ -7,7 +7,7 @@ completion that is None (its generation failed) is missing and counted, never wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from boresight.stats.intervals import (
     pass_at_k,
 )
 from boresight.stats.paired import Measured
-from boresight.tasks.countdown.problems import Problem, problem_of, read_rows
+from boresight.tasks.countdown.problems import Problem, problem_of
 from boresight.tasks.countdown.scorer import CountdownScore, Mode, score
 
 
@@ -50,7 +50,7 @@ class ProblemResult:
         return pass_at_k(len(present), sum(present), k) if len(present) >= k else None
 
     def as_dict(self) -> dict[str, Any]:
-        """One line of the results file, which `evaluate_file` reads again."""
+        """One line of the results file, which `evaluate_rows` takes again."""
         return {
             "id": self.problem.id,
             **self.problem.meta,
@@ -127,32 +127,31 @@ def evaluate_completions(
     )
 
 
-def evaluate_file(
-    path: str | Path,
-    ks: Sequence[int] = (1,),
-    mode: Mode = "strict",
-    write: str | Path | None = None,
+def evaluate_rows(
+    rows: Iterable[tuple[int, object]], source: str, ks: Sequence[int] = (1,), mode: Mode = "strict"
 ) -> CountdownResult:
-    """Evaluate completions made elsewhere, and save the scored problems to `write` if given.
+    """Evaluate completions made elsewhere.
 
     Every row has a problem (`nums` or `numbers`, and `target`) and its `completion`, a text, or
     `completions`, a list; null marks a missing one. Rows of the same problem are put together.
+
+    Args:
+        rows: (row, record) pairs of a file.
+        source: name of the file, for errors.
 
     Raises:
         UserError: a row that lacks a problem or a completion; the message names the row and the field.
     """
     problems: dict[str, Problem] = {}
     completions: dict[str, list[str | None]] = {}
-    for number, row in enumerate(read_rows(path), start=1):
-        where = f"{path}, row {number}"
+    for number, row in rows:
+        where = f"{source}, row {number}"
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: not a JSON object; write one object per problem.")
         problem = problem_of(row, where, f"row-{number}")
-        key = _key(problem)
-        problems.setdefault(key, problem)
-        completions.setdefault(key, []).extend(_completions_of(row, where))
-    result = evaluate_completions(list(problems.values()), list(completions.values()), ks, mode)
-    if write is not None:
-        result.write(write)
-    return result
+        problems.setdefault(problem.key, problem)
+        completions.setdefault(problem.key, []).extend(_completions_of(row, where))
+    return evaluate_completions(list(problems.values()), list(completions.values()), ks, mode)
 
 
 def compare_countdown(before: CountdownResult | None, after: CountdownResult) -> list[Measured]:
@@ -190,12 +189,11 @@ def _compared(
 
 
 def _by_problem(result: CountdownResult, value: Measure) -> dict[str, float | None]:
-    return {_key(r.problem): value(r) for r in result.problems}
-
-
-def _key(problem: Problem) -> str:
-    """The same for every order of a problem's numbers."""
-    return f"{sorted(problem.numbers)} {problem.target}"
+    """The value of each problem; of a problem that was asked several times, the mean."""
+    values: dict[str, list[float | None]] = {}
+    for one in result.problems:
+        values.setdefault(one.problem.key, []).append(value(one))
+    return {key: _mean(of_problem) for key, of_problem in values.items()}
 
 
 def _score_problem(problem: Problem, completions: Sequence[str | None], mode: Mode) -> ProblemResult:

@@ -1,15 +1,13 @@
-"""Countdown problems: made up, read from files, and split so that training never sees a held-out one."""
+"""Countdown problems: made up, read from rows, and split so that training never sees a held-out one."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import blake2b
 from itertools import combinations_with_replacement, permutations
-from pathlib import Path
 from typing import Any, Literal
 
 from boresight.core.errors import UserError
@@ -35,10 +33,14 @@ class Problem:
     id: str
 
     @property
+    def key(self) -> str:
+        """Numbers and target; the same for every order of the numbers. Equal keys mean the same problem."""
+        return f"{sorted(self.numbers)} {self.target}"
+
+    @property
     def split(self) -> ProblemSplit:
         """`held_out` or `train`: a function of the problem alone, whatever the order of its numbers."""
-        key = f"{sorted(self.numbers)} {self.target}".encode()
-        place = int.from_bytes(blake2b(key, digest_size=8).digest()) / 2**64
+        place = int.from_bytes(blake2b(self.key.encode(), digest_size=8).digest()) / 2**64
         return "held_out" if place < HELD_OUT_SHARE else "train"
 
     @property
@@ -72,7 +74,7 @@ def generate_problems(
         UserError: there are not that many such problems, as far as the drawing found.
     """
     rng = random.Random(seed)
-    found: dict[tuple[tuple[int, ...], int], Problem] = {}
+    found: dict[str, Problem] = {}
     fruitless = 0
     while len(found) < count and fruitless < PATIENCE:
         fruitless += 1
@@ -81,9 +83,8 @@ def generate_problems(
         if value is None or value.denominator != 1 or not targets[0] <= value <= targets[1]:
             continue
         candidate = problem(numbers, int(value))
-        key = (tuple(sorted(numbers)), candidate.target)
-        if key not in found and candidate.split == split:
-            found[key] = candidate
+        if candidate.key not in found and candidate.split == split:
+            found[candidate.key] = candidate
             fruitless = 0
     if len(found) < count:
         raise UserError(
@@ -122,19 +123,6 @@ def orders(given: Problem) -> list[Problem]:
     return [problem(numbers, given.target) for numbers in sorted(set(permutations(given.numbers)))]
 
 
-def read_problems(path: str | Path) -> list[Problem]:
-    """Problems of a JSONL, JSON or Parquet file in any of the public layouts.
-
-    `nums` or `numbers` is a list, `target` a number; or `input` is `"30,100,93"` and `output` is `"23"`.
-    An `id` field is kept; without one, a problem is named by its row.
-
-    Raises:
-        UserError: a missing file, or a row that is no problem; the message names the row and the field.
-    """
-    rows = enumerate(read_rows(path), start=1)
-    return [problem_of(row, f"{path}, row {number}", f"row-{number}") for number, row in rows]
-
-
 def problem_of(row: Mapping[str, Any], where: str, name: str = "") -> Problem:
     """The problem in one row. `where` is named in errors; `name` is the id of a row that has none."""
     for numbers_field, target_field in LAYOUTS:
@@ -151,35 +139,6 @@ def problem_of(row: Mapping[str, Any], where: str, name: str = "") -> Problem:
     whole = tuple(_whole(number, f"{where}: {numbers_field}") for number in numbers)
     target = _whole(row[target_field], f"{where}: {target_field}")
     return Problem(whole, target, str(row.get("id") or name))
-
-
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL, JSON or Parquet file, as dictionaries."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give a JSONL, JSON or Parquet file of problems.")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(path).to_pylist()
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        rows = _parse_json(text, str(path))
-        rows = rows if isinstance(rows, list) else [rows]
-    else:
-        lines = [line for line in text.split("\n") if line.strip()]
-        rows = [_parse_json(line, f"{path}, row {number}") for number, line in enumerate(lines, start=1)]
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, row {number}: not a JSON object; write one object per problem.")
-    return rows
-
-
-def _parse_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg}); fix it there.") from None
 
 
 def _whole(number: object, where: str) -> int:
