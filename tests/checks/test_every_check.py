@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 
 from boresight import methods
+from boresight.checks.data import shortcuts
+from boresight.checks.data.examples import Examples
 from boresight.checks.run import initial_loss, machine
 from boresight.checks.run.machine import Load
 from boresight.config.reward import RewardConfig
@@ -22,6 +24,7 @@ from boresight.findings.finding import checks_of, run_checks
 from boresight.methods.inputs import GroupLogps
 from boresight.runs.check import preflight
 from boresight.scorers.rewards import RewardSum
+from boresight.tasks.countdown import countdown_prompt, generate_problems, problem, trace
 from tests.checks import builders as b
 from tests.checks.test_planted_faults import FAULTS, PROMPTS
 from tests.checks.test_study_recipes import DIAGNOSIS
@@ -60,6 +63,13 @@ def in_russian(pair):
 
 def one_prompt(pair):
     return replace(pair, prompt=said("user", "Tell me a story of tides and bread"))
+
+
+def asked_and_trained():
+    """Every tenth prompt of `evaluate.prompts` is one of the training pairs'."""
+    pairs = b.pairs()
+    asked = [Prompt(pair.prompt, f"asked-{n}") for n, pair in enumerate([*pairs[:4], *b.pairs(36, seed=7)])]
+    return run_checks(shortcuts, Examples(pairs, (), asked))
 
 
 def few_held_out():
@@ -181,6 +191,7 @@ PLANTED = {
     "foreign-answers": lambda: changed(b.pairs(), in_russian),
     "duplicated-prompts": lambda: changed(b.pairs(), one_prompt),
     "eval-too-small": few_held_out,
+    "evaluate-prompts-overlap": asked_and_trained,
     "rejected-truncated": lambda: grown((1,)),
     "rows-truncated": lambda: grown((0, 1)),
     "few-truncated": lambda: grown((0,), rows=2),
@@ -217,6 +228,18 @@ def test_the_fault_is_among_what_is_found(name):
     found = {f.name: f for f in PLANTED[name]()}
     assert name in found
     assert all(words.strip().endswith(".") for words in (found[name].why, found[name].fix))
+
+
+def test_leaks_of_countdown_are_found_in_any_order_and_words():
+    """Trained on demonstrations in the public words; held out and asked with numbers turned around."""
+    problems = generate_problems(40, seed=0)
+    shown = [trace(p, seed=n) for n, p in enumerate(problems)]
+    turned = [countdown_prompt(problem(p.numbers[::-1], p.target), "tiny") for p in problems[:4]]
+    fresh = [countdown_prompt(p) for p in generate_problems(36, seed=1, split="held_out")]
+    found = {f.name: f for f in run_checks(shortcuts, Examples(shown, turned + fresh, turned + fresh))}
+    for name, severity in (("train-eval-overlap", "error"), ("evaluate-prompts-overlap", "warning")):
+        assert (found[name].count, found[name].severity) == (4, severity)
+        assert found[name].rows == tuple(p.id for p in turned)
 
 
 @pytest.mark.parametrize("free_gb", [1.0, 6.0, 900.0])

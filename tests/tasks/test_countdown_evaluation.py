@@ -10,7 +10,7 @@ from boresight.core.errors import UserError
 from boresight.data.reading.files import records
 from boresight.stats.intervals import clopper_pearson
 from boresight.tasks.countdown import generate_problems, problem, solve
-from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_rows
+from boresight.tasks.countdown.evaluation import compare_countdown, evaluate_completions, evaluate_records
 
 RIGHT, WRONG, NONE = "<answer>3 + 4</answer>", "<answer>4 - 3</answer>", "I give up"
 PROBLEM = problem([3, 4], 7)
@@ -76,11 +76,11 @@ def test_completions_made_elsewhere():
         {"nums": [4, 3], "target": 7, "completion": WRONG},
         {"numbers": [1, 2, 3], "target": 6, "completions": ["<answer>1 + 2 + 3</answer>", None]},
     ]
-    got = evaluate_rows(enumerate(rows, 1), "elsewhere")
+    got = evaluate_records(enumerate(rows, 1), "elsewhere")
     assert len(got.problems) == 2 and got.accuracy.value == pytest.approx(2 / 3) and got.accuracy.missing == 1
     written = [result.as_dict() for result in got.problems]
     assert written[0]["scores"][1]["reason"] == "its value is 1, not 7" and written[1]["scores"][1] is None
-    assert evaluate_rows(enumerate(written, 1), "scored").as_dict() == got.as_dict()
+    assert evaluate_records(enumerate(written, 1), "scored").as_dict() == got.as_dict()
 
 
 def test_a_problem_asked_twice_is_paired_by_its_mean():
@@ -102,7 +102,7 @@ def test_a_problem_asked_twice_is_paired_by_its_mean():
 )
 def test_a_bad_row_is_named(row, complaint):
     with pytest.raises(UserError, match=complaint):
-        evaluate_rows([(1, row)], "elsewhere")
+        evaluate_records([(1, row)], "elsewhere")
 
 
 def test_pass_at_more_than_there_are_is_refused():
@@ -114,5 +114,5 @@ def test_pass_at_more_than_there_are_is_refused():
 def test_public_teacher_answers(real_data):
     """2,000 rows that their authors validated as correct."""
     rows = records(real_data / "countdown_posttrain/sft_train_2k.jsonl")
-    got = evaluate_rows(((n, {**row, "completion": row["response"]}) for n, row in rows), "teacher")
+    got = evaluate_records(((n, {**row, "completion": row["response"]}) for n, row in rows), "teacher")
     assert got.accuracy.value == 1 and got.format_rate.value == 1

@@ -15,7 +15,7 @@ from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
-"""Sections of a recipe on which nothing in data or tokens depends."""
+"""Sections of a recipe on which nothing in data or tokens depends, but for the file of `evaluate.prompts`."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,19 @@ class Looked:
 
 
 def key(recipe: Recipe) -> str | None:
-    """Digest of the data's bytes, the recipe, tokenizer and template files, and these checks; None for data
-    that is not in local files, and for rewards that may be other ones next time: a user's function, a model.
+    """Digest of the bytes of data and prompts, the recipe, tokenizer and template files, and these checks.
+
+    None for what is not in local files, and for rewards that may be other ones next time: a user's function,
+    a model.
     """
-    files = local_files(recipe)
-    if not files or not all(reward.function in BUILTIN for reward in recipe.reward):
+    data, asked = local_files(recipe), [Path(recipe.evaluate.prompts)] if recipe.evaluate.prompts else []
+    here = data and all(file.is_file() for file in asked)
+    if not here or not all(reward.function in BUILTIN for reward in recipe.reward):
         return None
     looked_at = {name: part for name, part in recipe.to_dict().items() if name not in NOT_LOOKED_AT}
     digest = hashlib.sha256(json.dumps(looked_at, sort_keys=True).encode())
     own = sorted(Path(__file__).parent.rglob("*.py"))
-    for file in [*files, *own, *_tokenizer_files(recipe)]:
+    for file in [*data, *asked, *own, *_tokenizer_files(recipe)]:
         digest.update(sha256(file).encode())
     return digest.hexdigest()
 

@@ -22,7 +22,7 @@ from boresight.tasks.countdown.evaluation import (
     CountdownResult,
     compare_countdown,
     evaluate_completions,
-    evaluate_rows,
+    evaluate_records,
 )
 from boresight.tasks.countdown.problems import problem_of
 from boresight.tasks.countdown.scorer import Mode
@@ -110,7 +110,7 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
 
 
 def evaluate_file(path: str | Path, ks: Sequence[int] = (1,), mode: Mode = "strict") -> CountdownResult:
-    """Evaluate completions in a file of any type that data may have; rows are those of `evaluate_rows`.
+    """Evaluate completions in a file of any type that data may have; rows are those of `evaluate_records`.
 
     Raises:
         UserError: no such file, or a row that lacks a problem or a completion.
@@ -118,4 +118,4 @@ def evaluate_file(path: str | Path, ks: Sequence[int] = (1,), mode: Mode = "stri
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file; give one of problems and completions.")
     rows = ((number, read_text(row) if isinstance(row, dict) else row) for number, row in records(path))
-    return evaluate_rows(rows, str(path), ks, mode)
+    return evaluate_records(rows, str(path), ks, mode)

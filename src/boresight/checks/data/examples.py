@@ -8,6 +8,7 @@ from functools import cached_property
 
 from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
 from boresight.data.reading.message_keys import CALLS, THOUGHTS
+from boresight.data.reading.same_prompt import prompt_key
 
 SAMPLE = 1000
 FEWEST = 30
@@ -16,10 +17,11 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class Examples:
-    """Training and held-out examples, as they were read."""
+    """Training and held-out examples, as they were read, and the prompts of `evaluate.prompts`."""
 
     train: Sequence[Example]
     eval: Sequence[Example] = ()
+    asked: Sequence[Example] = ()
 
     @cached_property
     def pairs(self) -> list[Preference]:
@@ -40,6 +42,11 @@ class Examples:
     def prompts(self) -> list[str]:
         """The prompt of every training example."""
         return [said(prompt_of(example)) for example in self.train]
+
+    @cached_property
+    def trained_keys(self) -> frozenset[str]:
+        """What the training examples ask, as `prompt_key` compares it."""
+        return frozenset(map(prompt_key, self.train))
 
 
 def said(turns: Iterable[Message]) -> str:

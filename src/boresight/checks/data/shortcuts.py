@@ -13,16 +13,14 @@ import numpy as np
 
 from boresight.checks.data import text
 from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, said
-from boresight.core.schema import Demonstration, Preference, prompt_of
+from boresight.core.schema import Demonstration, Preference
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.findings.finding import Finding, graded, note, percent, warning
 
 
 def train_eval_overlap(data: Examples) -> Finding | None:
     """Held-out examples that are trained on."""
-    if not data.eval:
-        return None
-    trained = set(data.prompts)
-    ids = [e.id for e in data.eval if said(prompt_of(e)) in trained]
+    ids = [e.id for e in data.eval if prompt_key(e) in data.trained_keys]
     if not ids:
         return None
     share = len(ids) / len(data.eval)
@@ -33,6 +31,21 @@ def train_eval_overlap(data: Examples) -> Finding | None:
         f"{len(ids):,} of {len(data.eval):,} held-out examples ({percent(share)}) have a prompt that is "
         "also trained on, so held-out numbers measure memory.",
         "Remove these prompts from one side, or leave data.eval out: the split keeps equal prompts together.",
+        ids=ids,
+    )
+
+
+def evaluate_prompts_overlap(data: Examples) -> Finding | None:
+    """Prompts of `evaluate.prompts` that are trained on."""
+    ids = [e.id for e in data.asked if prompt_key(e) in data.trained_keys]
+    if not ids:
+        return None
+    share = len(ids) / len(data.asked)
+    return warning(
+        "evaluate-prompts-overlap",
+        f"{len(ids):,} of {len(data.asked):,} prompts of evaluate.prompts ({percent(share)}) are also "
+        "trained on, so the answers to them measure memory.",
+        "Remove these prompts from the training data or from evaluate.prompts.",
         ids=ids,
     )
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, prompt_of, turn_key
+from boresight.core.schema import Example
 from boresight.data.reading.generated import PREFIX, read_generated
 from boresight.data.reading.load import BadRow, Loaded, plural, read
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
 
 
@@ -95,11 +96,11 @@ def read_data(name: str, kind: str, data: DataSection) -> Loaded:
 
 
 def hold_out(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """Hold out about `rows` examples, at most a fifth; examples with the same prompt stay together."""
+    """Hold out about `rows` examples, at most a fifth; those of one `prompt_key` stay together."""
     rows = min(rows, len(examples) // 5)
     by_prompt: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
-        by_prompt.setdefault(_prompt_key(example), []).append(index)
+        by_prompt.setdefault(prompt_key(example), []).append(index)
     groups = list(by_prompt.values())
     held: set[int] = set()
     for group in np.random.default_rng((seed, 0)).permutation(len(groups)):
@@ -118,13 +119,8 @@ def draw_examples(examples: Sequence[Example], count: int, seed: int) -> list[Ex
 
 
 def half(examples: Sequence[Example], which: str | None) -> list[Example]:
-    """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its text; None: all."""
+    """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its key; None: all."""
     if which is None:
         return list(examples)
     odd = which == "confirmation"
-    return [e for e in examples if hashlib.sha256(_prompt_key(e).encode()).digest()[0] % 2 == odd]
-
-
-def _prompt_key(example: Example) -> str:
-    """Text that decides the splits of every run there is: a change of it changes them all."""
-    return repr([turn_key(m) for m in prompt_of(example)])
+    return [e for e in examples if hashlib.sha256(prompt_key(e).encode()).digest()[0] % 2 == odd]

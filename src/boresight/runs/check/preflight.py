@@ -192,8 +192,8 @@ def look_at_data(
 ) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
     rewards = missing.attempt("reward", rewards_of, recipe)
-    if recipe.evaluate.prompts and kind_of(recipe).head == "lm":
-        missing.attempt("prompts", prompts_to_answer, recipe, [])
+    answers = recipe.evaluate.prompts and kind_of(recipe).head == "lm"
+    asked = missing.attempt("prompts", prompts_to_answer, recipe, []) if answers else None
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
         return kept
@@ -203,6 +203,7 @@ def look_at_data(
     examples = missing.attempt("data", at_hand.read_examples, data)
     if examples is None:
         return Looked(rows=recipe.data.limit)
+    examples = replace(examples, asked=asked or ())
     found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []

@@ -50,7 +50,7 @@ class ProblemResult:
         return pass_at_k(len(present), sum(present), k) if len(present) >= k else None
 
     def as_dict(self) -> dict[str, Any]:
-        """One line of the results file, which `evaluate_rows` takes again."""
+        """One line of the results file, which `evaluate_records` takes again."""
         return {
             "id": self.problem.id,
             **self.problem.meta,
@@ -127,7 +127,7 @@ def evaluate_completions(
     )
 
 
-def evaluate_rows(
+def evaluate_records(
     rows: Iterable[tuple[int, object]], source: str, ks: Sequence[int] = (1,), mode: Mode = "strict"
 ) -> CountdownResult:
     """Evaluate completions made elsewhere.

@@ -6,13 +6,14 @@ number to be used "once" and means exactly once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Message, Prompt
-from boresight.tasks.countdown.problems import Problem
+from boresight.tasks.countdown.problems import Problem, problem
 from boresight.tasks.countdown.solver import Expression, render_expression
 
 Style = Literal["chat", "base", "tiny"]
@@ -22,6 +23,11 @@ QUESTION = (
     "operations (+, -, *, /) and each number can only be used once. Show your work in <think> </think> tags. "
     "And return the final answer in <answer> </answer> tags, for example <answer> (1 + 2) / 3 </answer>."
 )
+ASKED = re.compile(
+    r"using the numbers \[(?P<numbers>\d+(?:,\s*\d+)*)\],? create an equation that equals (?P<target>\d+)",
+    re.IGNORECASE,
+)
+"""What the wordings of public copies have in common."""
 SYSTEM = (
     "You are a helpful assistant. You first thinks about the reasoning process in the mind and then provides "
     "the user with the answer."
@@ -53,6 +59,14 @@ def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
         "tiny": [{"role": "user", "content": f"{' '.join(map(str, problem.numbers))} = {problem.target}"}],
     }
     return Prompt(messages[style], problem.id, problem.meta)
+
+
+def asked_problem(words: str) -> Problem | None:
+    """The problem that a prompt in the public wording asks; None for other words."""
+    found = ASKED.search(words)
+    if found is None:
+        return None
+    return problem([int(number) for number in found["numbers"].split(",")], int(found["target"]))
 
 
 def answered(

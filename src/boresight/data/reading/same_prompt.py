@@ -1,0 +1,36 @@
+"""When two examples ask the same: what splits, checks of leaks and evaluations compare prompts by."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Example, prompt_of, turn_key
+from boresight.tasks.countdown.problems import Problem, problem_of
+from boresight.tasks.countdown.prompts import asked_problem
+
+NUMBER = re.compile(r"\d+")
+
+
+def prompt_key(example: Example) -> str:
+    """Equal for examples that ask the same.
+
+    A Countdown problem is its numbers in any order and its target, in whatever words it is asked. Any other
+    prompt is the text of its turns. Splits depend on the key: another one would change those of every run.
+    """
+    problem = _countdown(example)
+    return f"countdown {problem.key}" if problem else repr([turn_key(m) for m in prompt_of(example)])
+
+
+def _countdown(example: Example) -> Problem | None:
+    """The problem that the only user turn asks, by the row's columns or its words; None for others."""
+    asked = [message["content"] for message in prompt_of(example) if message["role"] == "user"]
+    if len(asked) != 1:
+        return None
+    try:
+        problem = problem_of(example.meta, "this row")
+    except UserError:
+        return asked_problem(asked[0])
+    needed, said = Counter([*problem.numbers, problem.target]), Counter(map(int, NUMBER.findall(asked[0])))
+    return problem if needed <= said else None
