@@ -26,6 +26,7 @@ from boresight.training.forward import INPUT_KINDS
 from boresight.training.initial_loss import check_fresh, check_sampler
 from boresight.training.loop import Batch, accumulate, run_steps
 from boresight.training.metrics import row_metrics
+from boresight.training.rollouts.rewards import short_names
 from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, Rollouts, why_no_pair
 from boresight.training.rollouts.sampling import policy_sampler
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -65,6 +66,13 @@ def test_groups_hold_k_scored_samples_with_their_log_probabilities():
     drawn = torch.tensor([[c.sampled_logp for c in row.completions] for row in batch.rows])
     torch.testing.assert_close(ours, drawn, rtol=0, atol=1e-4)
     assert batch.numbers["reward"] == pytest.approx(np.mean([row.scores for row in batch.rows]))
+
+
+def test_two_reward_functions_never_share_a_curve():
+    """`score` of two modules keep these; a function called `failures` would be taken for their count."""
+    assert short_names(["countdown", "mine:pay"]) == ["countdown", "pay"]
+    assert short_names(["a:score", "b:score", "c:failures"]) == ["a:score", "b:score", "c:failures"]
+    assert short_names(["countdown", "mine:countdown"]) == ["countdown", "mine:countdown"]
 
 
 def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from boresight.core.files import write_json, write_jsonl
 from boresight.runs.folder import RunFolder
@@ -44,7 +45,8 @@ class EvaluationFolder(RunFolder):
 
 
 def _file_name(system: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in system)
+    """The name, with percent signs for what a file name may not have: two systems never share a file."""
+    return "".join(c if c.isalnum() or c in "-_." else quote(c, safe="") for c in system)
 
 
 def _finite(value: Any) -> Any:

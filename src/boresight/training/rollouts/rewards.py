@@ -69,14 +69,26 @@ def _groups(
     ]
 
 
+def short_names(functions: Sequence[str]) -> list[str]:
+    """Names of reward functions in the log: without their module, unless two would share one.
+
+    >>> short_names(["countdown", "mine:score", "checks:length", "other:length"])
+    ['countdown', 'score', 'checks:length', 'other:length']
+    """
+    last = [name.rsplit(":", 1)[-1] for name in functions]
+    taken = {"failures", *functions}
+    return [
+        short if last.count(short) == 1 and (short == name or short not in taken) else name
+        for name, short in zip(functions, last, strict=True)
+    ]
+
+
 def _numbers(groups: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Means over all samples, of the total reward and of each function."""
-    names = groups[0]["by_function"] if groups else ()
+    names = list(groups[0]["by_function"]) if groups else []
     parts = {
-        f"reward_{name.rsplit(':', 1)[-1]}": mean_of_known(
-            [v for group in groups for v in group["by_function"][name]]
-        )
-        for name in names
+        f"reward_{short}": mean_of_known([v for group in groups for v in group["by_function"][name]])
+        for name, short in zip(names, short_names(names), strict=True)
     }
     total = mean_of_known([value for group in groups for value in group["total"]])
     failed = sum(len(group["failures"]) for group in groups)
