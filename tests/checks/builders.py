@@ -212,6 +212,10 @@ def found_live(lines: list[tuple[int, str, dict[str, float]]], steps: int = 100,
     return ranked(monitor.findings)
 
 
+SUPPORT = {"answers": 200.0, "answer_len_error": 2.0, "reward_error": 0.01}
+"""Number of answers of an evaluation, and standard errors of their mean length and reward."""
+
+
 def log(steps: int = 100, **curves: Any) -> list[tuple[int, str, dict[str, float]]]:
     """A training log: each curve is a function of progress; names with `held_` are held out, every tenth."""
     lines = []
@@ -221,5 +225,5 @@ def log(steps: int = 100, **curves: Any) -> list[tuple[int, str, dict[str, float
         lines.append((step, "train", train))
         held = {n.removeprefix("held_"): float(f(at)) for n, f in curves.items() if n.startswith("held_")}
         if held and step % 10 == 0:
-            lines.append((step, "eval", held))
+            lines.append((step, "eval", SUPPORT | held))
     return lines

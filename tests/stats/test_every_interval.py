@@ -28,6 +28,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
 
 NOT_SIMULATED: dict[str, str] = {
     "arena.votes.Votes.rate": "share_interval of votes, which are won, tied or lost",
+    "checks.data.labels._inverted": "clopper_pearson of pairs, contradicted by their scores or not",
     "evaluation.judge_controls._share_right": "share_interval of cases, judged rightly or not",
     "evaluation.judge_controls.order_effects": "share_interval of flips, clustered_share of slots",
     "evaluation.leaderboard.Entry.share": "clopper_pearson of totals, wide where there are ties",
@@ -39,7 +40,7 @@ NOT_SIMULATED: dict[str, str] = {
     "experiments.study.results.arm_mean": "over_seeds",
     "experiments.sweep.confirm.confirmed": "over_seeds and difference_over_seeds",
     "experiments.sweep.confirm.measured_over_seeds": "over_seeds",
-    "findings.history.History.held_out_share": "clopper_pearson of an accuracy whose few ties count one half",
+    "findings.history._share": "clopper_pearson of an accuracy whose few ties count one half, or of answers",
     "reports.compare.verdicts": "paired_difference of checks, met or not",
     "reports.figures._held_out": "clopper_pearson of an accuracy whose few ties count one half",
     "reports.read_run._interval": "an interval that was written to a file",

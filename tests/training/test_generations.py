@@ -1,10 +1,13 @@
 """Loops are found by hand-made examples, and the probe asks the policy."""
 
 import json
+import math
+
+import pytest
 
 from boresight.core.schema import Prompt
 from boresight.data.stop_tokens import wire_stop_tokens
-from boresight.training.probes.generations import answer_probe, has_loop
+from boresight.training.probes.generations import answer_probe, has_loop, support
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -24,7 +27,7 @@ def test_the_probe_says_for_each_prompt_whether_its_answer_ended(tmp_path):
     policy = tiny_model(vocab=len(tokenizer))
     wire_stop_tokens(policy, tokenizer)
     asked = [Prompt([{"role": "user", "content": f"say {i}"}], f"q-{i}") for i in range(6)]
-    (probe,) = answer_probe(b.recipe("dpo"), policy, tokenizer, asked, tmp_path)
+    (probe,) = answer_probe(b.recipe("dpo", "check.probes=4"), policy, tokenizer, asked, tmp_path)
     found = probe(0)
     assert found["stopped_share"].keys() == {f"q-{i}" for i in range(4)}
     assert set(found["repetition_share"].values()) <= {0.0, 1.0}
@@ -41,3 +44,18 @@ def test_no_probe_where_none_is_wanted_or_a_reward_asks_already(tmp_path):
     assert (
         answer_probe(b.recipe("rloo", reward=[{"function": "countdown"}]), None, None, asked, tmp_path) == []
     )
+
+
+def test_the_log_says_how_many_answers_there_were_and_how_sure_their_means_are():
+    """Lengths 2, 4, 4, 6: variance 8/3, error √(8/3 / 4). Two rewards, 0 and 1: √(1/2 / 2) = 1/2."""
+    by_row = {
+        "stopped_share": dict.fromkeys("abcd", 1.0),
+        "answer_len": dict(zip("abcd", (2.0, 4.0, 4.0, 6.0), strict=True)),
+        "reward": {"a": 0.0, "b": math.nan, "c": 1.0, "d": math.nan},
+    }
+    assert support(by_row) == {
+        "answers": 4.0,
+        "answer_len_error": pytest.approx(math.sqrt(2 / 3)),
+        "reward_error": pytest.approx(0.5),
+    }
+    assert support({"accuracy": {"a": 1.0}}) == {}

@@ -184,7 +184,7 @@ class CheckSection(Section):
     """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
     stop: bool = False
     """End the run early, keeping its weights, when the monitor finds an error."""
-    probes: int = Field(default=4, ge=0)
+    probes: int = Field(default=8, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
     """Pairs that yours are like: the forecast uses only the curves measured on them, such as `UltraFeedback`,

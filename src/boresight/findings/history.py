@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from boresight.stats.intervals import clopper_pearson
+from boresight.stats.intervals import Interval, clopper_pearson
 
 WINDOW = 50
 """Training steps that a recent average or median runs over."""
@@ -60,13 +60,30 @@ class History:
         found = self.series["eval"].get(name)
         return found[-1][1] if found else None
 
-    def held_out_share(self, name: str = "accuracy") -> tuple[float, float, float] | None:
-        """Latest held-out share with its 95 % interval; None before one step is done."""
+    def held_out_share(self, name: str = "accuracy") -> Interval | None:
+        """Latest share of the held-out rows with its 95 % interval; None before one step is done."""
         value = self.held_out(name)
         if value is None or not self.eval_rows or self.series["eval"][name][-1][0] == 0:
             return None
-        low, high = clopper_pearson(value * self.eval_rows, self.eval_rows)
-        return value, low, high
+        return _share(value, self.eval_rows)
+
+    @property
+    def answers(self) -> int:
+        """Prompts that are answered at every evaluation; 0 where the log does not give their number."""
+        return int(self.held_out("answers") or 0)
+
+    def answer_shares(self, name: str) -> tuple[Interval, Interval] | None:
+        """First and latest share of these answers, with 95 % intervals; None without two or without n."""
+        found = self.values(name, "eval")
+        if len(found) < 2 or not self.answers:
+            return None
+        return _share(found[0], self.answers), _share(found[-1], self.answers)
+
+    def answer_means(self, name: str) -> list[tuple[float, float]]:
+        """Means over these answers and their standard errors, as far as the log gives both."""
+        errors = dict(self.series["eval"].get(f"{name}_error", ()))
+        means = self.series["eval"].get(name, ())
+        return [(value, errors[step]) for step, value in means if step in errors]
 
     def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:
         """Mean of the last `count` training values minus the first, and its standard error.
@@ -79,6 +96,15 @@ class History:
         early, late = ([v for _, v in part] for part in (found[:count], found[-count:]))
         error = math.sqrt((variance(early) + variance(late)) / count)
         return mean(late) - mean(early), error
+
+
+def _share(value: float, n: int) -> Interval:
+    return Interval(value, *clopper_pearson(value * n, n), n)
+
+
+def apart(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Whether two means, each with its standard error, lie more than two errors of their difference apart."""
+    return abs(a[0] - b[0]) > 2 * math.hypot(a[1], b[1])
 
 
 def mean(values: list[float]) -> float:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
-from boresight.findings.history import WINDOW, History, mean, median
+from boresight.findings.history import WINDOW, History, apart, mean, median
+from boresight.stats.intervals import Interval
 
 QUARTER = 0.25
 """Share of the run after which a run that works has begun to show it."""
+FEWEST_SCORED = 50
+"""With fewer held-out rows, a score that has not risen shows nothing: its interval is ±14 points or wider."""
 FAR = 20.0
 """Nats of margin, or of fall of the chosen answer, beyond which answers usually get worse."""
 
@@ -31,12 +34,11 @@ def not_finite(h: History) -> Finding | None:
 def labels_reversed(h: History) -> Finding | None:
     """Training pairs are learnt and held-out pairs are answered the wrong way round."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
-    if held is None or not trained or held[2] >= 0.5 or mean(trained) < 0.6:
+    if held is None or not trained or held.high >= 0.5 or mean(trained) < 0.6:
         return None
     return error(
         "labels-reversed",
-        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {held[0]:.2f} [{held[1]:.2f}, "
-        f"{held[2]:.2f}], "
+        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {_of_pairs(held)}, "
         "below chance: the two sets prefer opposite answers.",
         "Look for swapped chosen and rejected in one of the two sets.",
     )
@@ -47,13 +49,12 @@ def memorising(h: History) -> Finding | None:
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or len(trained) < 5 or h.eval_rows < 50 or h.progress < QUARTER:
         return None
-    if mean(trained) < 0.8 or not held[1] <= 0.5 <= held[2]:
+    if mean(trained) < 0.8 or not held.low <= 0.5 <= held.high:
         return None
     return warning(
         "memorising",
-        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {held[0]:.2f} "
-        f"[{held[1]:.2f}, {held[2]:.2f}], no better than chance: the labels follow no rule that carries "
-        "over.",
+        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_pairs(held)}, "
+        "no better than chance: the labels follow no rule that carries over.",
         "Check the labels on a few rows by hand; half of them may be swapped.",
     )
 
@@ -61,7 +62,7 @@ def memorising(h: History) -> Finding | None:
 def not_learning(h: History) -> Finding | None:
     """After a quarter of the run held-out accuracy cannot be told from chance."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
-    if held is None or h.progress < QUARTER or held[0] >= 0.55 or not held[1] <= 0.5 <= held[2]:
+    if held is None or h.progress < QUARTER or held.value >= 0.55 or not held.low <= 0.5 <= held.high:
         return None
     if trained and mean(trained) >= 0.6:  # it learns something: `memorising` will say what
         return None
@@ -71,9 +72,8 @@ def not_learning(h: History) -> Finding | None:
     said = "" if margin is None else f" and a margin of {margin:.2g} nats"
     return warning(
         "not-learning",
-        f"After {percent(h.progress)} of the run held-out accuracy is {held[0]:.2f} [{held[1]:.2f}, "
-        f"{held[2]:.2f}] "
-        f"with {h.eval_rows:,} pairs{said}, not resolved from chance{budget}.",
+        f"After {percent(h.progress)} of the run held-out accuracy is {_of_pairs(held)}{said}, "
+        f"not resolved from chance{budget}.",
         "Raise the sum of learning rates as `boresight check` suggests, or check the labels.",
     )
 
@@ -99,8 +99,8 @@ def zero_variance_groups(h: History) -> Finding | None:
         return None
     return warning(
         "zero-variance-groups",
-        f"In {percent(mean(recent))} of the groups all samples earn the same, so only the others teach "
-        "anything.",
+        f"In {percent(mean(recent))} of the groups of the last {len(recent)} steps all samples earn the "
+        "same, so only the others teach anything.",
         "Use prompts that are sometimes solved, or raise rollout.k.",
     )
 
@@ -152,15 +152,18 @@ def reward_hacking(h: History) -> Finding | None:
 
 def reward_flat_held_out(h: History) -> Finding | None:
     """The reward of samples rises and the reward of held-out answers does not."""
-    held, gain = h.values("reward", "eval"), h.gain("reward")
+    held, gain = h.answer_means("reward"), h.gain("reward")
     if len(held) < 4 or gain is None or h.progress < QUARTER:
         return None
-    if gain[0] < max(0.05, 3 * gain[1]) or mean(held[-2:]) > held[0]:
+    (first, _), (last, error_of_last) = held[0], held[-1]
+    if gain[0] < max(0.05, 3 * gain[1]) or mean([last, held[-2][0]]) > first:
         return None
+    if not apart((first + gain[0], held[0][1]), (last, error_of_last)):
+        return None  # so few prompts would not show such a gain
     return warning(
         "reward-flat-held-out",
-        f"The reward of training samples has risen by {gain[0]:.2f} while greedy answers to held-out "
-        f"prompts earn {held[-1]:.2f}, {held[0]:.2f} at the start.",
+        f"The reward of training samples has risen by {gain[0]:.2f} while greedy answers to {h.answers:,} "
+        f"held-out prompts earn {last:.2f} ± {2 * error_of_last:.2f}, {first:.2f} at the start.",
         "Use more different prompts, and check that training and held-out prompts are of one kind.",
     )
 
@@ -192,8 +195,9 @@ def likelihood_displacement(h: History) -> Finding | None:
         return None
     return warning(
         "likelihood-displacement",
-        f"Held-out chosen answers are {-chosen:.1f} nats less likely than at the start while the margin is "
-        f"{margin:.1f}: probability moves to answers that are in neither column (arXiv 2410.08847).",
+        f"Chosen answers of {h.eval_rows:,} held-out pairs are {-chosen:.1f} nats less likely than at the "
+        f"start while the margin is {margin:.1f}: probability moves to answers that are in neither column "
+        "(arXiv 2410.08847).",
         "Set method.sft_weight or method.dpop_lambda, or lower optim.lr.",
     )
 
@@ -204,14 +208,15 @@ def over_optimisation(h: History) -> Finding | None:
     score = h.values("accuracy", "eval") or h.values("reward", "eval")
     margin = h.held_out("margin")
     if margin is not None and margin > FAR:
-        return _over_optimised(f"The held-out margin is {margin:.0f} nats")
+        return _over_optimised(f"The margin of {h.eval_rows:,} held-out pairs is {margin:.0f} nats")
     if len(kl) < 5 or len(score) < 5 or kl[-3] <= 0.01:
         return None
-    if kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
+    n = h.eval_rows if h.values("accuracy", "eval") else h.answers
+    if n < FEWEST_SCORED or kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
         return None
     return _over_optimised(
         f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats a token over the last "
-        f"evaluations while the held-out score stayed at {score[-1]:.2f}"
+        f"evaluations while the held-out score stayed at {score[-1]:.2f} of {n:,}"
     )
 
 
@@ -220,51 +225,59 @@ def overfitting(h: History) -> Finding | None:
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or len(trained) < 10 or h.eval_rows < 100 or h.progress < QUARTER:
         return None
-    if mean(trained) - held[2] < 0.1:
+    if mean(trained) - held.high < 0.1:
         return None
     return note(
         "overfitting",
-        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {held[0]:.2f} [{held[1]:.2f}, "
-        f"{held[2]:.2f}].",
+        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_pairs(held)}.",
         "Take fewer epochs or more data; a gap of 0.1 is common and mild.",
     )
 
 
 def length_drift(h: History) -> Finding | None:
     """Sampled answers, or those to the probe prompts, have become much longer or shorter."""
-    sampled, asked = h.values("sampled_len"), h.values("answer_len", "eval")
-    if len(sampled) >= 20 and _drifted(mean(sampled[:10]), mean(sampled[-10:])):
-        return _length_drift("Sampled answers", mean(sampled[:10]), mean(sampled[-10:]))
+    gain = h.gain("sampled_len", 10)
+    if gain is not None and abs(gain[0]) > 3 * gain[1]:
+        before, now = mean(h.first("sampled_len", 10)), mean(h.recent("sampled_len", 10))
+        if _drifted(before, now):
+            return _length_drift("Sampled answers", before, now, "of the first and the last ten steps")
     stopped = h.values("stopped_share", "eval")
     if stopped and stopped[0] < 0.5:  # it is still to learn where answers end, and has no length to keep
         return None
-    if len(asked) >= 3 and all(_drifted(asked[0], now) for now in asked[-2:]):
-        return _length_drift("Answers to held-out prompts", asked[0], asked[-1])
+    asked = h.answer_means("answer_len")
+    if len(asked) >= 3 and all(_drifted(asked[0][0], now[0]) and apart(asked[0], now) for now in asked[-2:]):
+        n = f"{h.answers:,} each"
+        return _length_drift("Answers to held-out prompts", asked[0][0], asked[-1][0], n)
     return None
 
 
 def stops_failing(h: History) -> Finding | None:
     """Answers to held-out prompts no longer end by themselves."""
-    stopped = h.values("stopped_share", "eval")
-    if len(stopped) < 2 or stopped[-1] >= 0.95 or stopped[-1] > stopped[0] - 0.15:
+    shares = h.answer_shares("stopped_share")
+    if shares is None:
+        return None
+    first, last = shares
+    if last.value >= 0.95 or last.value > first.value - 0.15 or last.high >= first.low:
         return None
     return warning(
         "stops-failing",
-        f"Only {percent(stopped[-1])} of the answers to held-out prompts end before the token limit, "
-        f"{percent(stopped[0])} at the start.",
+        f"Only {_of_answers(last)} answers to held-out prompts end before the token limit, "
+        f"{_of_answers(first)} at the start.",
         "Check that the end-of-turn token is scored, and lower optim.lr.",
     )
 
 
 def repetition(h: History) -> Finding | None:
     """Answers to probe prompts repeat themselves."""
-    share = h.values("repetition_share", "eval")
-    if len(share) < 2 or share[-1] < max(0.1, share[0] + 0.1):
+    shares = h.answer_shares("repetition_share")
+    if shares is None:
+        return None
+    first, last = shares
+    if last.value < max(0.1, first.value + 0.1) or last.low <= first.high:
         return None
     return warning(
         "repetition",
-        f"{percent(share[-1])} of the answers to held-out prompts end in a loop, {percent(share[0])} at the "
-        "start.",
+        f"{_of_answers(last)} answers to held-out prompts end in a loop, {_of_answers(first)} at the start.",
         "Lower optim.lr or the number of epochs.",
     )
 
@@ -300,10 +313,20 @@ def _drifted(before: float, now: float) -> bool:
     return before > 0 and not 0.5 < now / before < 2
 
 
-def _length_drift(whose: str, before: float, now: float) -> Finding:
+def _of_pairs(held: Interval) -> str:
+    """0.51 [0.46, 0.56] of 400 pairs."""
+    return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} pairs"
+
+
+def _of_answers(share: Interval) -> str:
+    """6 of 8."""
+    return f"{round(share.value * share.n):,} of {share.n:,}"
+
+
+def _length_drift(whose: str, before: float, now: float, n: str) -> Finding:
     return warning(
         "length-drift",
-        f"{whose} have {now:.0f} tokens, {before:.0f} at the start: length is being learnt.",
+        f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): length is being learnt.",
         "Where a verifier's score rises with it, a longer search may be what pays; otherwise look for it in "
         "the data (length-leak) or in the reward. A truncation rule bounds it.",
     )

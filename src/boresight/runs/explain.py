@@ -168,9 +168,9 @@ def _trl_budget(history: History) -> list[Finding]:
     family = calibration.choose(218_000_000, False)
     assert family is not None
     margin = family.margin(budget[0])
-    if margin >= 1 or (held and held[1] > 0.55):
+    if margin >= 1 or (held and held.low > 0.55):
         return []
-    seen = f"; held-out accuracy is {held[0]:.2f} [{held[1]:.2f}, {held[2]:.2f}]" if held else ""
+    seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
     wanted = family.budget(forecast.GOOD_MARGIN)
     return [
         graded(

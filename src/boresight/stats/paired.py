@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from statistics import stdev
 from typing import Any
 
 from boresight.stats.intervals import (
@@ -81,6 +82,12 @@ def mean_of_known(values: Iterable[float]) -> float:
     """Mean of the values that are not NaN; NaN without any."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
+
+
+def standard_error_of_known(values: Iterable[float]) -> float:
+    """Standard error of the mean of the values that are not NaN; NaN with fewer than two."""
+    known = [value for value in values if not math.isnan(value)]
+    return stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
 
 
 def _difference(before: dict[str, float], after: dict[str, float], bounds: Bounds | None) -> Interval | None:

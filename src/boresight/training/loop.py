@@ -42,6 +42,7 @@ from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
 from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
+from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
 from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_logps
 
@@ -401,4 +402,4 @@ def measure_held_out(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
         for name, values in probe(step).items():
             by_row[name] = values
             numbers[name] = mean_of_known(values.values())
-    return numbers, by_row
+    return numbers | support(by_row), by_row

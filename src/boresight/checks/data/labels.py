@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from boresight.checks.data.examples import FEWEST, Examples, said
 from boresight.findings.finding import Finding, error, graded, percent, warning
+from boresight.stats.intervals import Interval, clopper_pearson
+
+LEAST_NOISE = 0.01
+"""Share of contradicted labels below which nothing is said: the lower 95 % limit must reach it."""
 
 
 def identical_pairs(data: Examples) -> Finding | None:
@@ -26,12 +30,12 @@ def identical_pairs(data: Examples) -> Finding | None:
 def labels_swapped(data: Examples) -> Finding | None:
     """The scores of the source contradict most labels."""
     ids, share = _inverted(data)
-    if share < 0.75:
+    if share is None or share.value < 0.75:
         return None
     return error(
         "labels-swapped",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
-        "score, so training would prefer the worse answer.",
+        f"In {_of_scored(share)} the rejected answer has the higher score, so training would prefer the "
+        "worse answer.",
         "Swap chosen and rejected, or turn the sign of a score where lower is better.",
         ids=ids,
     )
@@ -40,12 +44,12 @@ def labels_swapped(data: Examples) -> Finding | None:
 def labels_random(data: Examples) -> Finding | None:
     """The scores of the source contradict about half of the labels."""
     ids, share = _inverted(data)
-    if not 0.35 <= share < 0.75:
+    if share is None or not _is_coin_toss(share):
         return None
     return error(
         "labels-random",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
-        "score: the labels are a coin toss, and accuracy cannot leave one half.",
+        f"In {_of_scored(share)} the rejected answer has the higher score: the labels are a coin toss, and "
+        "accuracy cannot leave one half.",
         "Build chosen and rejected from the scores.",
         ids=ids,
     )
@@ -54,12 +58,12 @@ def labels_random(data: Examples) -> Finding | None:
 def labels_noisy(data: Examples) -> Finding | None:
     """The scores of the source contradict some labels."""
     ids, share = _inverted(data)
-    if not 0.02 <= share < 0.35:
+    if share is None or share.value >= 0.75 or _is_coin_toss(share) or share.low < LEAST_NOISE:
         return None
     return warning(
         "labels-noisy",
-        f"In {percent(share)} of {len(data.scored):,} scored pairs the rejected answer has the higher "
-        f"score; that caps held-out accuracy at about {1 - share:.0%}.",
+        f"In {_of_scored(share)} the rejected answer has the higher score; that caps held-out accuracy at "
+        f"about {1 - share.value:.0%}.",
         "Swap or remove these pairs, or set method.label_smoothing to their share.",
         ids=ids,
     )
@@ -105,10 +109,18 @@ def equal_scores(data: Examples) -> Finding | None:
     )
 
 
-def _inverted(data: Examples) -> tuple[list[str], float]:
+def _inverted(data: Examples) -> tuple[list[str], Interval | None]:
     """Ids of pairs whose rejected answer scores higher, and their share of pairs with different scores."""
     apart = [p for p in data.scored if p.chosen_score != p.rejected_score]
     if len(apart) < FEWEST:
-        return [], 0.0
+        return [], None
     ids = [p.id for p in apart if (p.chosen_score or 0.0) < (p.rejected_score or 0.0)]
-    return ids, len(ids) / len(apart)
+    return ids, Interval(len(ids) / len(apart), *clopper_pearson(len(ids), len(apart)), len(apart))
+
+
+def _is_coin_toss(share: Interval) -> bool:
+    return 0.35 <= share.value < 0.75 and share.low >= 0.25
+
+
+def _of_scored(share: Interval) -> str:
+    return f"{percent(share.value)} of {share.n:,} pairs with different scores"

@@ -103,8 +103,8 @@ def boilerplate(data: Examples) -> Finding | None:
     phrase, side, share, other = found
     return warning(
         "boilerplate",
-        f"{percent(share)} of the {side} answers carry {phrase!r} against {percent(other)} of the others, "
-        "so the phrase gives the label away.",
+        f"{percent(share)} of {len(data.pairs):,} {side} answers carry {phrase!r} against {percent(other)} "
+        "of the others, so the phrase gives the label away.",
         "Remove the phrase from both sides, or the pairs that have it.",
         count=round(share * len(data.pairs)),
     )

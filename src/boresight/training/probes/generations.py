@@ -17,7 +17,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import Sample, SamplingParams
-from boresight.stats.paired import ByRow
+from boresight.stats.paired import ByRow, standard_error_of_known
 from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
@@ -69,6 +69,15 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
         "repetition_share": {id: float(has_loop(s.ids.tolist())) for id, s in answers},
         "answer_len": {id: float(len(s.ids)) for id, s in answers},
     }
+
+
+def support(by_row: ByRow) -> dict[str, float]:
+    """Number of answers that a probe measured, and standard errors of what is averaged over them."""
+    if "stopped_share" not in by_row:
+        return {}
+    averaged = {name: by_row[name].values() for name in ("answer_len", "reward") if name in by_row}
+    errors = {f"{name}_error": standard_error_of_known(values) for name, values in averaged.items()}
+    return {"answers": float(len(by_row["stopped_share"]))} | errors
 
 
 def has_loop(ids: Sequence[int]) -> bool:
