@@ -40,6 +40,15 @@ LATENT = {
     "first_k_dense_replace": 1,
 }
 MAMBA2 = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8}
+GEMMA = {"head_dim": 8, "sliding_window": WINDOW}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 LINEAR = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
@@ -82,7 +91,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "attn_logit_softcapping": 1.5,
         },
     ),
-    "Gemma 3": ("Gemma3Text", SIZES, {"head_dim": 8, "sliding_window": WINDOW}),
+    "Gemma 3": ("Gemma3Text", SIZES, GEMMA),
+    "Gemma 3 with its vision tower": ("Gemma3", {}, {"text_config": SIZES | GEMMA, "vision_config": VISION}),
     "Gemma 4: layers that share keys": (
         "Gemma4Text",
         SIZES,

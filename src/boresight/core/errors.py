@@ -14,8 +14,12 @@ class UserError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """First line of the error's message, without its full stop; the error's class if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """First line of the error's message, without its full stop; the error's class if it has no message.
+
+    A first line that ends in a colon announces the next one, so both are joined.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
 
 
 def named_first_line(error: Exception) -> str:

@@ -103,6 +103,6 @@ def _stops(model: GenerativeModel, tokenizer: Tokenizer) -> list[int]:
     """Ids that stop generation now."""
     ids: list[int] = []
     for holder in (model.generation_config, model.config, tokenizer):
-        value = holder.eos_token_id
+        value = getattr(holder, "eos_token_id", None)  # that of a multimodal model may lie in a part of it
         ids += value if isinstance(value, list) else [] if value is None else [value]
     return ids

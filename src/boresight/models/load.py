@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
-from boresight.models.checkpoint.adapter import put_adapter
+from boresight.models.checkpoint.adapter import put_adapter, refuse_prompt
 from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import (
@@ -113,11 +113,7 @@ def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
     Raises:
         UserError: an adapter of a kind that is not a change of weights, such as prompt tuning.
     """
-    if adapted.peft_config["default"].is_prompt_learning:
-        raise UserError(
-            f"model: the adapter of {str(adapter)!r} is a prompt and not a change of weights, so it cannot "
-            "be merged into its base; take an adapter of low-rank matrices."
-        )
+    refuse_prompt(adapted, adapter)
     model: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
     model.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
     return model

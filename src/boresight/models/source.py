@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import read_json
+from boresight.models.checkpoint.damaged import read_object
 
 EMBEDDED = ("starter", "countdown-tiny")
 """Models that need no network; each lives in a cache folder whose name begins with its own."""
@@ -44,11 +44,16 @@ def locate(name: str) -> ModelSource:
     Raises:
         UserError: nothing of that name; the message says where it was looked for.
     """
+    return _locate(name, above=())
+
+
+def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
+    """The source of `name`, the base of the adapters in the folders `above` it."""
     if name in EMBEDDED:
         return ModelSource(str(_embedded(name)), cached_only=True)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _locate_folder(folder)
+        return _locate_folder(folder, above)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model: there is no folder {name!r}; give `starter`, a folder or a hub id.")
     return ModelSource(name, cached_only=not _hub_has(name))
@@ -81,10 +86,15 @@ def weights_at_hand(name: str) -> bool:
     return any(isinstance(try_to_load_from_cache(source.place, file), str) for file in files)
 
 
-def _locate_folder(folder: Path) -> ModelSource:
+def _locate_folder(folder: Path, above: tuple[Path, ...]) -> ModelSource:
     for candidate in (folder, folder / "model"):
         if (candidate / "adapter_config.json").is_file():
-            base = locate(_base_of(candidate))
+            if candidate.resolve() in above:
+                raise UserError(
+                    f"model: the adapter {str(candidate)!r} is its own base; set base_model_name_or_path in "
+                    "its adapter_config.json to the model that it was trained on."
+                )
+            base = _locate(_base_of(candidate), (*above, candidate.resolve()))
             allowed = (*base.allowed, *_allowed_by(recipe_beside(candidate)))
             return ModelSource(base.place, base.cached_only, (*base.adapters, candidate), allowed)
         if (candidate / "config.json").is_file():
@@ -97,13 +107,10 @@ def _base_of(adapter: Path) -> str:
 
     An embedded model's cache folder differs between machines, so it is known by the folder's name.
     """
-    try:
-        base = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
-    except (ValueError, LookupError, TypeError):
-        base = None
-    if not base:
+    base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not base or not isinstance(base, str):
         raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
-    return str(base) if Path(base).is_dir() else embedded_in(base) or str(base)
+    return base if Path(base).is_dir() else embedded_in(base) or base
 
 
 def recipe_beside(model: Path) -> dict[str, Any]:

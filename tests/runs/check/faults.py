@@ -189,6 +189,29 @@ def no_tokenizer(folder):
 
 
 @stops
+def weights_saved_as_integers(folder):
+    file = folder / "model" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.layers.0.mlp.up_proj.weight"] = weights["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
+    save_file(weights, file, {"format": "pt"})
+    return []
+
+
+@stops
+def a_damaged_generation_config(folder):
+    (folder / "model" / "generation_config.json").write_text('{"eos')
+    return []
+
+
+@stops
+def an_adapter_that_is_its_own_base(folder):
+    (folder / "adapter").mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": "adapter"}
+    (folder / "adapter/adapter_config.json").write_text(json.dumps(config))
+    return ["model.name=adapter"]
+
+
+@stops
 def no_such_model(folder):
     return ["model.name=./nowhere"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from boresight.core.errors import UserError
-from boresight.core.files import read_json
+from boresight.models.checkpoint.damaged import read_object
+from boresight.models.checkpoint.finite import refuse_not_finite
 from boresight.models.checkpoint.headers import Saved, file_header, no_safetensors
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers, refuse
 from boresight.models.checkpoint.pretrained import one_sentence
@@ -48,7 +49,18 @@ def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftMo
         warnings.simplefilter("ignore")  # what PEFT warns of is refused below
         adapted, leftovers = _load(base, folder, settings, saved)
     refuse(leftovers, str(folder), type(base).__name__, allowed, OTHER_BASE)
+    own = ((_short([n])[0], p) for n, p in adapted.named_parameters() if f".{NAME}." in n)
+    refuse_not_finite(own, str(folder))
     return adapted
+
+
+def refuse_prompt(adapted: PeftModel, folder: Path) -> None:
+    """Raise a `UserError` where the adapter is a prompt, which cannot be merged into the base's weights."""
+    if adapted.peft_config[NAME].is_prompt_learning:
+        raise UserError(
+            f"model: the adapter of {str(folder)!r} is a prompt and not a change of weights, so it cannot "
+            "be merged into its base; take an adapter of low-rank matrices."
+        )
 
 
 def _settings(folder: Path) -> PeftConfig:
@@ -56,7 +68,7 @@ def _settings(folder: Path) -> PeftConfig:
 
     if not (folder / WEIGHTS).is_file():
         raise UserError(no_safetensors(folder, WEIGHTS))
-    if _read(folder).get("megatron_config"):
+    if read_object(folder / "adapter_config.json").get("megatron_config"):
         raise UserError(
             f"model: the adapter of {str(folder)!r} needs Megatron, a library that is not used here."
         )
@@ -65,14 +77,6 @@ def _settings(folder: Path) -> PeftConfig:
         settings = PeftConfig.from_pretrained(str(folder))
     settings.inference_mode = True
     return cast("PeftConfig", settings)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    file = folder / "adapter_config.json"
-    try:
-        return dict(read_json(file))
-    except (ValueError, TypeError):
-        raise UserError(f"model: {file} is damaged: it holds no JSON object; copy it again.") from None
 
 
 def _load(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
+from boresight.models.checkpoint.finite import refuse_not_finite
 from boresight.models.checkpoint.pretrained import one_sentence
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ def refuse_unusable(model: PreTrainedModel, name: str) -> None:
         UserError: it cannot run, returns NaN or infinity, or later tokens change the output at earlier ones.
     """
     kind = type(model).__name__
+    refuse_not_finite(model.named_parameters(), name)
     one, other = _outputs(model, name)
     if not (one.isfinite().all() and other.isfinite().all()):
         raise UserError(
-            f"model: {kind} of {name!r} returns NaN or infinity for a few tokens: its weights are broken; "
-            "take an earlier checkpoint or another copy."
+            f"model: {kind} of {name!r} returns NaN or infinity for a few tokens although its weights "
+            "contain neither; take an earlier checkpoint or another copy."
         )
     difference = (one[:SHARED] - other[:SHARED]).abs().max()
     if difference > BAND.get(one.dtype, HALF_BAND) * one.abs().max():

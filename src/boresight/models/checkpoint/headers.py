@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json
+from boresight.models.checkpoint.damaged import damage
 from boresight.models.source import ModelSource, Unreachable
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin", "consolidated.*.pth")
+OTHER_FORMATS = ("*.gguf", "*.h5", "*.msgpack", "*.onnx")
+"""Weights for llama.cpp, Keras, Flax and ONNX."""
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library itself."""
 
@@ -61,7 +65,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"model: {index} is damaged; download it again.") from None
+        raise UserError(damage(index, "it contains no map of weights")) from None
     lacking = [name for name in names if not (folder / name).is_file()]
     if lacking:
         raise UserError(
@@ -87,9 +91,7 @@ def file_header(file: Path) -> dict[str, Saved]:
         tensors = {name: Saved(tuple(saved["shape"]), str(saved["dtype"])) for name, saved in header.items()}
         whole = 8 + length + max((int(saved["data_offsets"][1]) for saved in header.values()), default=0)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise UserError(
-            f"model: {file} is damaged: its safetensors header cannot be read; download or copy it again."
-        ) from None
+        raise UserError(damage(file, "its safetensors header cannot be read")) from None
     if size < whole:
         raise UserError(
             f"model: {file} was cut short: it has {size:,} of {whole:,} bytes; download or copy it again."
@@ -98,15 +100,25 @@ def file_header(file: Path) -> dict[str, Saved]:
 
 
 def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:
-    """One sentence for a folder without safetensors; weights in pickle files are named as the cause."""
-    pickled = next((name for name in PICKLES if (folder / name).is_file()), None)
-    if pickled is None:
+    """One sentence for a folder without safetensors; weights in other formats are named as the cause."""
+    pickled, other = _first_of(PICKLES, folder), _first_of(OTHER_FORMATS, folder)
+    if pickled is None and other is None:
         return f"model: {folder} holds no weights: there is no {wanted}."
+    if pickled is None:
+        return (
+            f"model: {folder} holds its weights in a format that cannot be trained ({other}); take the "
+            "safetensors that it was made from."
+        )
     return (
         f"model: {folder} holds its weights as a pickle file ({pickled}), which can run code when it is "
         "read; load it with transformers where you trust it, and save it again with save_pretrained, which "
         "writes safetensors."
     )
+
+
+def _first_of(patterns: Sequence[str], folder: Path) -> str | None:
+    """Name of the first file in `folder` that one of the shell patterns matches."""
+    return next((file.name for pattern in patterns for file in sorted(folder.glob(pattern))), None)
 
 
 def _of_cache(name: str) -> dict[str, Saved]:

@@ -17,6 +17,17 @@ SHOWN = 3
 """Names of weights in a message."""
 STRAY = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "base_model.model.", "_forward_module.")
 """What torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed put before every name."""
+QUANTIZED = (
+    *(
+        "weight_scale",
+        "weight_scale_inv",
+        "weight_packed",
+        "input_scale",
+    ),  # compressed-tensors, ModelOpt, fp8
+    *("qweight", "qzeros", "scales", "g_idx"),  # GPTQ, AWQ
+    *("absmax", "quant_map", "SCB", "weight_format"),  # bitsandbytes
+)
+"""Last parts of the names of tensors that only quantized weights have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,11 @@ def _remedy(rest: Leftovers, kind: str) -> str:
     )
     if prefix:
         return f"every name starts with {prefix!r}, from a wrapped model: save the model inside the wrapper"
+    if any(name.rsplit(".", 1)[-1] in QUANTIZED for name in rest.unexpected):
+        return (
+            "these weights are quantized, though the config does not say so, and cannot be trained: take the "
+            "model that they were made from"
+        )
     if any(0 in saved for _, saved, _ in rest.mismatched):
         return (
             "tensors of size 0 come from a save under DeepSpeed ZeRO-3 in one process: put the weights "

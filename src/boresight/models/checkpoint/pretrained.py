@@ -7,25 +7,25 @@ alone. What transformers raises becomes one sentence.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from boresight.core.errors import UserError, first_line
 from boresight.core.silence_hf import quiet_bars, quiet_warnings
+from boresight.models.checkpoint.damaged import MODEL_FILES, TOKENIZER_FILES, refuse_damaged
 from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
 from boresight.models.checkpoint.leftovers import Leftovers
+from boresight.models.checkpoint.quantized import dequantize, refuse_integers, refuse_quantized
 from boresight.models.dropout import set_dropout
 from boresight.models.head import OutputHead
-from boresight.models.source import ModelSource
+from boresight.models.source import ModelSource, Unreachable
 
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
-"""Quantization methods that transformers undoes while it loads, with its class of settings for each."""
 DTYPE_NAMES = {
     "F64": "float64",
     "F32": "float32",
@@ -37,17 +37,37 @@ DTYPE_NAMES = {
     "U8": "uint8",
 }
 """Dtypes that hold weights, by the names that safetensors gives them."""
+VOCABULARIES = ("tokenizer*", "*.model", "*.tiktoken", "vocab*", "spiece*")
+"""Names of files of which a tokenizer has at least one."""
 
 
 def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or of a hub id. Raises `UserError`."""
     from transformers import AutoTokenizer
 
-    with one_sentence(name, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            place, local_files_only=cached_only, trust_remote_code=False
-        )
+    try:
+        with one_sentence(name, "tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(
+                place, local_files_only=cached_only, trust_remote_code=False
+            )
+    except UserError:
+        _refuse_files_of_tokenizer(Path(place), name)
+        raise
     return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _refuse_files_of_tokenizer(folder: Path, name: str) -> None:
+    """Raise a `UserError` with the cause where a folder's files explain why its tokenizer does not load."""
+    if not folder.is_dir():
+        return
+    refuse_damaged(folder, TOKENIZER_FILES)
+    if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
+        raise UserError(
+            f"model: {str(folder)!r} holds no tokenizer; copy the tokenizer files of the model that it was "
+            "made from."
+        )
+    if (folder / "config.json").is_file():
+        read_config(ModelSource(str(folder), cached_only=True), name)  # which transformers reads first
 
 
 def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
@@ -58,23 +78,24 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
+    refuse_damaged(Path(source.place), MODEL_FILES)
     with one_sentence(name, "config"), quiet_warnings():
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             source.place, local_files_only=source.cached_only, trust_remote_code=False
         )
-    method = _quantization(config)
-    if method is not None and method not in DEQUANTIZED:
-        raise UserError(
-            f"model: {name!r} is quantized ({method}), and quantized weights cannot be trained; take the "
-            "model that it was made from."
-        )
+    refuse_quantized(config, source.place if source.adapters else name)
     return config
 
 
 def read_generation_config(source: ModelSource) -> GenerationConfig | None:
-    """What stops and steers generation; None for a model that leaves it to its config."""
+    """What stops and steers generation; None for a model that leaves it to its config.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     from transformers import GenerationConfig
 
+    refuse_damaged(Path(source.place), MODEL_FILES)
     try:
         return GenerationConfig.from_pretrained(source.place, local_files_only=source.cached_only)
     except OSError:
@@ -117,7 +138,7 @@ def read_weights(
             config=config,
             dtype=options.dtype,
             attn_implementation=options.attention or _attention(config),
-            quantization_config=_dequantize(config),
+            quantization_config=dequantize(config),
             use_safetensors=True,
             local_files_only=source.cached_only,
             trust_remote_code=False,
@@ -126,6 +147,8 @@ def read_weights(
         )
     model, report = read
     here = replace(source, cached_only=True)  # by now
+    with suppress(Unreachable):  # transformers may have found the weights elsewhere in its cache
+        refuse_integers(read_headers(here), model, name)
     return model, _unmeant(Leftovers.of_report(report), here, name, head, model)
 
 
@@ -140,10 +163,10 @@ def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[Pre
     """
     import torch
 
-    empty = skeleton(source, name, head)
+    empty, headers = skeleton(source, name, head), read_headers(source)
     tensors = {
         tensor: torch.empty(saved.shape, dtype=_dtype(saved), device="meta")
-        for tensor, saved in read_headers(source).items()
+        for tensor, saved in headers.items()
     }
     with one_sentence(name, "model"), quiet_bars(), quiet_warnings():
         read: Any = type(empty).from_pretrained(
@@ -153,12 +176,13 @@ def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[Pre
             device_map="meta",
             dtype=torch.float32,
             attn_implementation=None,
-            quantization_config=_dequantize(empty.config),
+            quantization_config=dequantize(empty.config),
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     model, report = read
+    refuse_integers(headers, model, name)
     return model, _unmeant(Leftovers.of_report(report), source, name, head, model)
 
 
@@ -197,6 +221,11 @@ def _sentence(name: str, what: str, error: Exception) -> str:
         return (
             f"model: the {what} of {name!r} needs Python code that comes with it, which is never run; take a "
             "model whose architecture transformers has itself."
+        )
+    if isinstance(error, KeyError):
+        return (
+            f"model: the {what} of {name!r} cannot be loaded: it names {error}, which the installed "
+            "libraries do not know; correct the name or upgrade them."
         )
     if "Unrecognized configuration class" in str(error):
         return (
@@ -246,19 +275,3 @@ def _attention(config: PreTrainedConfig) -> str | None:
     None leaves the choice to transformers: SDPA where the model offers it.
     """
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None
-
-
-def _quantization(config: PreTrainedConfig) -> str | None:
-    found = getattr(config, "quantization_config", None)
-    if found is None:
-        return None
-    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
-    return str(getattr(method, "value", method) or "by an unnamed method")
-
-
-def _dequantize(config: PreTrainedConfig) -> Any:
-    """transformers' settings for undoing the quantization while it loads; None for plain weights."""
-    import transformers
-
-    method = _quantization(config)
-    return None if method is None else getattr(transformers, DEQUANTIZED[method])(dequantize=True)

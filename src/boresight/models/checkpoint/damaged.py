@@ -1,0 +1,48 @@
+"""Files of a model folder that do not contain what they should: cut short, or a Git LFS pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.files import read_json
+
+MODEL_FILES = ("config.json", "generation_config.json")
+TOKENIZER_FILES = (
+    "config.json",  # transformers reads it for a tokenizer too
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+LFS_POINTER = b"version https://git-lfs"
+"""Start of the text file that Git leaves in place of a large file (https://git-lfs.com)."""
+
+
+def damage(file: Path, fault: str) -> str:
+    """One sentence for a file with a `fault`; a Git LFS pointer is named as the cause."""
+    with file.open("rb") as stream:
+        pointer = stream.read(len(LFS_POINTER)) == LFS_POINTER
+    if pointer:
+        return f"model: {file} is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`."
+    return f"model: {file} is damaged: {fault}; download or copy it again."
+
+
+def refuse_damaged(folder: Path, names: Sequence[str]) -> None:
+    """Raise a `UserError` for the first of the JSON files in `folder` that contains no JSON object."""
+    for file in (folder / name for name in names):
+        if file.is_file():
+            read_object(file)
+
+
+def read_object(file: Path) -> dict[str, object]:
+    """The JSON object in a file. Raises `UserError` if it contains none."""
+    try:
+        found = read_json(file)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(damage(file, "it contains no JSON object"))
+    return found

@@ -1,0 +1,62 @@
+"""Quantized weights: which loading turns back into ordinary ones, and how the others are recognized.
+
+Training changes weights by less than the step between two integers, so quantized weights cannot be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.errors import UserError
+from boresight.models.checkpoint.headers import Saved
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
+"""Methods that transformers undoes while it loads, with its class of settings for each."""
+FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+"""Dtypes of weights that are not quantized, by the names that safetensors gives them."""
+
+
+def refuse_quantized(config: PreTrainedConfig, name: str) -> None:
+    """Raise a `UserError` for weights that the config calls quantized and loading does not turn back."""
+    method = _method(config)
+    if method is not None and method not in DEQUANTIZED:
+        raise UserError(
+            f"model: {name!r} is quantized ({method}), and quantized weights cannot be trained; take the "
+            "model that it was made from."
+        )
+
+
+def dequantize(config: PreTrainedConfig) -> Any:
+    """transformers' settings for undoing the quantization while it loads; None for plain weights."""
+    import transformers
+
+    method = _method(config)
+    return None if method is None else getattr(transformers, DEQUANTIZED[method])(dequantize=True)
+
+
+def refuse_integers(saved: Mapping[str, Saved], model: PreTrainedModel, name: str) -> None:
+    """Raise a `UserError` where a parameter was saved as integers though the config says nothing of it.
+
+    transformers casts them, and without the scales that they were quantized with they are no weights.
+    """
+    if _method(model.config) is not None:
+        return
+    own = {key for key, _ in model.named_parameters()}
+    for key, tensor in saved.items():
+        if tensor.dtype not in FLOATS and own.intersection((key, f"{model.base_model_prefix}.{key}")):
+            raise UserError(
+                f"model: the weights of {name!r} are not floating-point numbers ({key} is {tensor.dtype}), "
+                "and such weights cannot be trained; take the model that it was made from."
+            )
+
+
+def _method(config: PreTrainedConfig) -> str | None:
+    found = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
+    if not found:
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(getattr(method, "value", method) or "by an unnamed method")
