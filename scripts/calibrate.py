@@ -3,8 +3,9 @@
     python scripts/calibrate.py runs/dpo-135m --data "UltraFeedback" [--file other.jsonl]
 
 A point is (sum of learning rates so far, held-out margin in nats, held-out accuracy), one an evaluation.
-Points of one model on the same data are pooled, so runs at several rates and lengths make one curve, which
-`check.like` picks by the name given to `--data`. A run is added once: adding it again replaces its line.
+Points of one model on the same data are pooled, so runs at several rates and lengths make one curve, from
+which runs on the same file or hub data set are forecast. A run is added once: adding it again replaces its
+line.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated
 import typer
 
 from boresight.checks.forecast import calibration
+from boresight.checks.forecast.pair_sources import digest_name, pair_sources
 from boresight.checks.inputs import make_skeleton, make_tokenizer, size_of
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
@@ -26,11 +28,14 @@ from boresight.reports.read_run import RunData, read_run
 def main(
     run: Annotated[Path, typer.Argument(help="A finished run on preference pairs.")],
     data: Annotated[str, typer.Option(help="What the pairs are, for readers.")] = "",
+    own_answers: Annotated[
+        bool, typer.Option("--own-answers", help="The pairs are answers of the start model itself.")
+    ] = False,
     file: Annotated[Path, typer.Option(help="File of curves.")] = calibration.FILE,
 ) -> None:
     """Append the run's points."""
     try:
-        line = curve_of(read_run(run), data)
+        line = curve_of(read_run(run), data) | {"own_answers": own_answers}
         add(line, file)
     except UserError as error:
         typer.secho(f"calibrate: {error}", fg="red", err=True)
@@ -59,10 +64,18 @@ def curve_of(run: RunData, data: str) -> dict:
         "method": recipe.method_name,
         "beta": getattr(recipe.method, "beta", None),
         "data": data or Path(recipe.data.train).name,
+        "pairs": sorted(pairs_of_run(run)),
         "source": f"own run {run.name}: lr {recipe.optim.lr:g}, batch {recipe.train.batch}, {run.last_step} "
         f"steps, seed {recipe.train.seed}",
         "points": points,
     }
+
+
+def pairs_of_run(run: RunData) -> set[str]:
+    """Sources of the pairs that a run was trained on: by their bytes, and by their hub id if they had one."""
+    train = run.data.get("train") or {}
+    known = {digest_name(train["sha256"])} if train.get("sha256") else set()
+    return known | {name for name in pair_sources(str(run.config["data"]["train"])) if "sha256:" not in name}
 
 
 def add(line: dict, file: Path) -> None:

@@ -103,10 +103,10 @@ def swapped(pair: Preference, scores: bool = False) -> Preference:
 
 
 def recipe(name: str = "dpo", *settings: str, **sections: dict[str, Any]) -> Recipe:
-    """A recipe of 60,000 pairs at settings that work, with `section.key=value` changes."""
+    """A recipe at settings that work, on pairs whose curves are known, with `section.key=value` changes."""
     raw: dict[str, Any] = {
         "method": {"name": name},
-        "data": {"train": "pairs.jsonl"},
+        "data": {"train": "HuggingFaceH4/ultrafeedback_binarized"},
         "optim": {"lr": 2e-6},
         "train": {"batch": 64},
         **sections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.checks.forecast.bf16 import movable_share, share_of_normal, smallest_that_stays
-from boresight.checks.forecast.calibration import CalibrationCurve, calibration_curves, choose, expect
+from boresight.checks.forecast.calibration import CalibrationCurve, calibration_curves, choose
 from boresight.checks.forecast.forecast import forecast
+from boresight.checks.forecast.pair_sources import digest_name, pair_sources
 from boresight.core.errors import UserError
 from tests.checks import builders as b
 
@@ -50,8 +52,8 @@ def test_outside_its_points_a_curve_goes_on_by_rule():
 
 
 def test_no_curve_for_models_of_another_scale_or_unknown_size():
-    assert expect(1e-4, 870_000, False) is None
-    assert expect(1e-4, None, False) is None
+    assert choose(870_000, False) is None
+    assert choose(None, False) is None
     assert forecast(b.recipe("sft"), 100, b.QWEN).margin is None
     assert forecast(b.recipe("rloo", reward=[{"function": "countdown"}]), 100, b.QWEN).loss is None
 
@@ -70,11 +72,51 @@ def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
         choose(150_000_000, True, like="rule", known=[slow, fast])
 
 
+def test_only_runs_on_the_same_pairs_are_evidence():
+    """One curve on pairs of the hub, one on a model's own answers; nothing is borrowed between them."""
+    hub = CalibrationCurve("a", 10**8, True, "hub", "own", ((1e-3, 1.0, None),), frozenset({"org/pairs"}))
+    own = b.replace(
+        hub, data="own", points=((1e-3, 4.0, None),), pairs=frozenset({"sha256:1"}), own_answers=True
+    )
+
+    def expected(model, *pairs):
+        family = choose(10**8, True, trained=(model, pairs), known=[hub, own])
+        return family and family.expect(1e-3).middle
+
+    assert expected("b", "org/pairs") == pytest.approx(1.0)
+    assert expected("a", "sha256:1") == pytest.approx(4.0)
+    assert expected("b", "sha256:1") is None  # for b they are another model's answers
+    assert expected("a", "sha256:2") is None
+    assert expected("a") is None
+
+
+def test_the_demo_is_forecast_for_its_own_model_only():
+    file = str(ROOT / "src" / "boresight" / "data" / "demo" / "pairs.jsonl.gz")
+    settings = ("model.lora={}", "optim.lr=2e-4", "train.batch=8", "check.like=demo")
+    own = forecast(b.recipe("dpo", *settings, data={"train": file}), 30, 134_515_008)
+    other = forecast(
+        b.recipe("dpo", *settings, data={"train": file}, model={"name": "Qwen/Qwen2.5-0.5B"}), 30, b.QWEN
+    )
+    assert 1.0 < own.margin.middle < 2.5 and own.elsewhere is None
+    assert other.margin is None and other.loss is None
+    assert other.elsewhere.source == "starter on demo"
+
+
+def test_sources_of_pairs(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("{}\n")
+    digest = hashlib.sha256(b"{}\n").hexdigest()
+    assert pair_sources(str(file)) == {digest_name(digest)} == {f"sha256:{digest}"}
+    assert pair_sources("org/pairs-1.5@test") == {"org/pairs-1.5"}
+    for unknown in ("nowhere.jsonl", str(tmp_path), "./nowhere/pairs"):
+        assert pair_sources(unknown) == frozenset()
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_every_measured_point_lies_in_the_range_of_its_forecast(lora):
     for curve in (c for c in calibration_curves() if c.lora == lora):
         for budget, margin, _ in curve.points:
-            found = expect(budget, curve.parameters, lora)
+            found = choose(curve.parameters, lora).expect(budget)
             assert margin <= 0 or found.low <= margin <= found.high, curve.data
 
 
@@ -124,5 +166,6 @@ def test_a_run_adds_its_points_once(tmp_path, calibrate, monkeypatch):
     for _ in range(2):
         calibrate.main(run, data="test pairs", file=file)
     (curve,) = calibration_curves(file)
+    assert curve.measured("starter", ["HuggingFaceH4/ultrafeedback_binarized"])
     assert curve.points == ((5e-5, 1.0, 0.6), (1e-4, 2.0, 0.7))
     assert curve.parameters == 134_515_008

@@ -1,8 +1,9 @@
 """The study's published settings, and what is said of them before a step is taken.
 
 The numbers are those one gets by hand. A cosine with 10 % warm-up sums to half the constant schedule, so
-5,000 pairs in batches of 24 at 2e-7 give 209 * 2e-7 / 2 = 2.1e-5; the public curve reads 0.15 nats at 2.6e-5
-and falls with the power 1.6, so 0.11 nats, and DPO's loss at beta 0.05 is ln(1 + exp(-0.05 * 0.11)) = 0.690.
+5,000 pairs in batches of 24 at 2e-7 give 209 * 2e-7 / 2 = 2.1e-5. Both curves on UltraFeedback are
+proportional to the sum up to their first points, 0.15 nats at 2.6e-5 and 0.105 at 2.75e-5: 0.122 and 0.081
+nats, of which the geometric mean is 0.099. DPO's loss at beta 0.05 is ln(1 + exp(-0.05 * 0.099)) = 0.691.
 """
 
 import math
@@ -76,39 +77,47 @@ def test_tuned_recipes_have_neither_errors_nor_warnings(name):
 
 
 def test_the_5k_run_will_look_flat():
-    """The schedule is not stated: a cosine ends at 0.690, a constant rate at 0.687, no bug assumed."""
+    """The schedule is not stated: a cosine ends at 0.691, a constant rate at 0.687, no bug assumed."""
     cosine = checked("dpo-5k").forecast
     constant = checked("dpo-5k", "optim.schedule=constant", "optim.warmup=0").forecast
     assert cosine.budget == pytest.approx(2.1e-5, rel=0.01)
     assert constant.budget == pytest.approx(4.2e-5, rel=0.01)
+    assert cosine.margin.middle == pytest.approx(0.099, abs=5e-4)
+    assert cosine.loss[2] == pytest.approx(math.log1p(math.exp(-0.05 * cosine.margin.middle)))
     assert 0.690 <= cosine.loss[2] <= 0.691 and 0.686 <= constant.loss[2] <= 0.688
     assert cosine.flat and constant.flat
     why = checked("dpo-5k").findings[0].why
-    assert "you will see a flat curve, the loss going from 0.693 to 0.690" in why
-    assert "28 times as much" in checked("dpo-5k").findings[0].fix
+    assert "you will see a flat curve, the loss going from 0.693 to 0.691" in why
+    assert "49 times as much" in checked("dpo-5k").findings[0].fix
+
+
+def test_pairs_that_nobody_measured_have_no_forecast():
+    """The synthetic pairs are the run's own: their budget makes a warning, no number of theirs."""
+    report = checked("synthetic")
+    assert report.forecast.margin is None and report.forecast.loss is None
+    assert (report.findings[0].name, report.findings[0].severity) == ("learning-rate-budget", "warning")
+    assert "on these nothing was measured" in report.findings[0].why
 
 
 def test_ipo_will_look_flat_near_2500():
-    """The loss is (h - 50)^2: a tenth of a nat takes ten off 2500, half a nat fifty."""
+    """The loss is (h - 50)^2: a tenth of a nat takes ten off 2500."""
     f = checked("ipo").forecast
     assert f.loss[0] == 2500
-    assert 2440 < f.loss[3] < f.loss[1] < 2500
+    assert 2480 < f.loss[3] < f.loss[1] < 2500
 
 
 def test_the_best_run_is_the_one_with_the_largest_budget():
     """20,000 pairs sum to 8.4e-5, half a nat; it is the only preference run that beat SFT."""
-    margins = {
-        name: checked(name).forecast.margin.middle for name in ("dpo-20k", "dpo-5k", "ipo", "synthetic")
-    }
+    margins = {name: checked(name).forecast.margin.middle for name in ("dpo-20k", "dpo-5k", "ipo")}
     assert max(margins, key=margins.get) == "dpo-20k"
     assert 0.4 < margins["dpo-20k"] < 1
 
 
-def test_the_figure_hides_two_nats():
+def test_the_figure_hides_nearly_two_nats():
     f = checked("dpo-figure").forecast
-    assert 2 < f.margin.middle < 3
+    assert 1.5 < f.margin.middle < 2
     expected = math.log1p(math.exp(-0.01 * f.margin.middle))
-    assert f.loss[2] == pytest.approx(expected) == pytest.approx(0.6816, abs=0.001)
+    assert f.loss[2] == pytest.approx(expected) == pytest.approx(0.6842, abs=0.001)
 
 
 def test_pure_bf16_would_have_moved_a_quarter_of_a_percent():

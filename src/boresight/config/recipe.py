@@ -187,8 +187,9 @@ class CheckSection(Section):
     probes: int = Field(default=8, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
-    """Pairs that yours are like: the forecast uses only the curves measured on them, such as `UltraFeedback`,
-    `HH-RLHF harmless`, `demo`, or your own by `scripts/calibrate.py`. Without it, it uses all."""
+    """Pairs that you take yours to be like, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your own
+    by `scripts/calibrate.py`: where no run on your pairs was measured, what the budget has bought on those
+    stands beside the unknown forecast. Without it, what it has bought on any pairs does."""
 
 
 class Recipe(BaseRecipe):

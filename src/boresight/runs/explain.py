@@ -6,7 +6,7 @@ live checks, and puts causes before symptoms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from boresight.findings.printing import print_findings
 from boresight.findings.trl_log import read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
 
+SMALLEST_PACE = 0.03
+"""Nats below which a margin tells no pace."""
 CAUSES = (
     "not-finite",
     "labels-reversed",
@@ -74,9 +76,11 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
         return _explain_trl(state, beta)
     run = read_run(path)
     recipe = _recipe(run)
-    found = [*_replayed(run), *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
+    monitor = _replayed(run)
+    found = [*monitor.findings, *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
     if recipe and run.last_step:
         found += _settings(recipe, run.last_step)
+    found = with_measured_budget(found, monitor.history)
     return Explanation(run.name, list(_outcome(run)), in_order(found))
 
 
@@ -105,6 +109,43 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
         "Raise data.max_length.",
         count=lost,
     )
+
+
+def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
+    """Findings in which what a budget has bought stands in place of what was foretold of it."""
+    bought = _margin_bought(history)
+    if bought is None:
+        return list(findings)
+    measured = spent_budget(history, bought)
+    return [*([measured] if measured else []), *(f for f in findings if f.name != "learning-rate-budget")]
+
+
+def spent_budget(history: History, margin: float) -> Finding | None:
+    """Learning rates that summed to too little, by the margin that they have bought, nats.
+
+    A small margin grows in proportion to the sum of rates, so the sum that a good one takes follows from it.
+    """
+    budget, held = history.recent("lr_sum", 1), history.held_out_share()
+    if not budget or not budget[0] or margin >= 1 or (held and held.low > 0.55):
+        return None
+    seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
+    times = forecast.GOOD_MARGIN / max(margin, SMALLEST_PACE)
+    few = "" if margin > SMALLEST_PACE else "at least "
+    return graded(
+        "learning-rate-budget",
+        1 - margin,
+        0.5,
+        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which bought a margin of "
+        f"{margin:.2g} nats{seen}.",
+        f"At this pace a margin of {forecast.GOOD_MARGIN:g} nats takes {few}{times:,.0f} times as much, a "
+        f"sum of {budget[0] * times:.0e}, by rate or by steps.",
+    )
+
+
+def _margin_bought(history: History) -> float | None:
+    """The margin at the end of a run, nats: held out, or else of its last rows; None if none was logged."""
+    held, recent = history.held_out("margin"), history.recent("margin", 20)
+    return held if held is not None else sum(recent) / len(recent) if recent else None
 
 
 def not_resolved(metric: Metric) -> Finding | None:
@@ -144,7 +185,7 @@ def _explain_trl(state: Path, beta: float | None) -> Explanation:
     monitor = Monitor(history)
     for step, split, numbers in lines:
         monitor.see(step, split, numbers)
-    found = [*monitor.findings, *_trl_budget(history)]
+    found = with_measured_budget(monitor.findings, history)
     last = history.recent("loss", 20)
     outcome = [f"{facts.steps:,} steps; the loss ended at {sum(last) / len(last):.4f}."] if last else []
     outcome += [f"Learning rates sum to about {history.recent('lr_sum', 1)[0]:.1e}."]
@@ -157,33 +198,6 @@ def _explain_trl(state: Path, beta: float | None) -> Explanation:
     return Explanation(state.parent.name, outcome, in_order(found))
 
 
-def _trl_budget(history: History) -> list[Finding]:
-    """The budget finding of a run whose recipe is not known: from the sum of rates alone."""
-    from boresight.checks.forecast import calibration
-
-    budget = history.recent("lr_sum", 1)
-    held = history.held_out_share()
-    if not budget or not budget[0] or "margin" not in history.series["train"]:
-        return []
-    family = calibration.choose(218_000_000, False)
-    assert family is not None
-    margin = family.margin(budget[0])
-    if margin >= 1 or (held and held.low > 0.55):
-        return []
-    seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
-    wanted = family.budget(forecast.GOOD_MARGIN)
-    return [
-        graded(
-            "learning-rate-budget",
-            1 - margin,
-            0.5,
-            f"The learning rates sum to {budget[0]:.1e}, which buys a margin of about {margin:.2g} nats in "
-            f"full training{seen}.",
-            f"Reach a sum of {wanted:.0e}, {wanted / budget[0]:.0f} times as much, by rate or by steps.",
-        )
-    ]
-
-
 def _recipe(run: RunData) -> Recipe | None:
     """The run's recipe; None where it is missing or of another version."""
     try:
@@ -192,13 +206,13 @@ def _recipe(run: RunData) -> Recipe | None:
         return None
 
 
-def _replayed(run: RunData) -> list[Finding]:
+def _replayed(run: RunData) -> Monitor:
     held = run.data.get("eval")
     rows = held.get("kept") if isinstance(held, Mapping) else 0
     monitor = Monitor(History(run.last_step, int(rows or 0)))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
-    return monitor.findings
+    return monitor
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:

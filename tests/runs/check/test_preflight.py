@@ -104,7 +104,7 @@ def test_a_healthy_folder_passes_and_counts_its_rows(make_recipe):
 def test_an_error_stops_training_and_can_be_allowed_by_name(make_recipe):
     console = Console(file=io.StringIO())
     with pytest.raises(
-        UserError, match=r"check: In 100 % of 96 scored pairs.*check.allow=\[labels-swapped\]"
+        UserError, match=r"check: In 100 % of 96 pairs with different scores.*check.allow=\[labels-swapped\]"
     ):
         before_training(make_recipe(swapped_pairs()), console)
     allowed = before_training(make_recipe(swapped_pairs(), "check.allow=[labels-swapped]"), console)

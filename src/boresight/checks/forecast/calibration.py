@@ -2,19 +2,24 @@
 
 Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
 can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How
-steep that curve is depends on the pairs, by a factor of ten and more, and less on the model: a forecast is
-the middle of all curves of this kind of training, and its range holds them all. `calibration.jsonl` holds
-measured points, a run or a model card a line; `scripts/calibrate.py` adds a run's own.
+steep that curve is depends on the pairs, by a factor of ten and more, and less on the model. So a forecast is
+made only from curves that were measured on the same pairs: it is their middle, and its range holds them all.
+`calibration.jsonl` holds measured points, a run or a model card a line; `scripts/calibrate.py` adds a run's
+own.
 
-    {"model", "parameters", "lora", "method", "beta", "data", "source",
+    {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
+
+`data` is what the pairs are called, `pairs` lists the names of their source (`pair_sources`). Pairs whose
+answers are the model's own (`own_answers`) gain otherwise than those of another model, so such a curve is for
+that model alone.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +51,14 @@ class CalibrationCurve:
     data: str
     source: str
     points: tuple[Point, ...]
+    pairs: frozenset[str] = frozenset()
+    """Sources of the pairs that the points were measured on."""
+    own_answers: bool = False
+    """Whether the pairs are answers of the model itself."""
+
+    def measured(self, model: str, pairs: Collection[str]) -> bool:
+        """Whether a run of `model` on `pairs` is like those that the points come from."""
+        return not self.pairs.isdisjoint(pairs) and (not self.own_answers or model == self.model)
 
     def margin(self, budget: float) -> float:
         """Expected margin, nats: interpolated in the logarithm of both.
@@ -132,21 +145,25 @@ def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
     return [_pool(group) for group in pooled.values()]
 
 
-def expect(budget: float, parameters: int | None, lora: bool, like: str | None = None) -> Expectation | None:
-    """The margin that a sum of learning rates buys; None where `choose` has no curves."""
-    family = choose(parameters, lora, like)
-    return family.expect(budget) if family else None
-
-
 def choose(
     parameters: int | None,
     lora: bool,
+    *,
+    trained: tuple[str, Collection[str]] | None = None,
     like: str | None = None,
     known: Sequence[CalibrationCurve] | None = None,
 ) -> Family | None:
-    """The curves of this kind of training nearest in size; only those on the data `like` where it is given.
+    """The curves of this kind of training that were measured on models nearest in size.
 
-    None for a model of unknown size or below `SMALLEST_MODEL`.
+    Args:
+        parameters: of the model; None where unknown.
+        trained: name of the model and sources of its pairs, as `pair_sources` gives them; only curves on
+            these pairs count, and those on a model's own answers only for that model. None: all count.
+        like: only curves on the data of that name.
+        known: curves to choose from; None takes those of `calibration.jsonl`.
+
+    Returns:
+        None where no curve counts, and for a model of unknown size or below `SMALLEST_MODEL`.
 
     Raises:
         UserError: no curve was measured on the data `like`.
@@ -159,7 +176,9 @@ def choose(
                 f"check.like: no curve of {like!r}{nearest(like, names)}; add one with scripts/calibrate.py."
             )
         known = [curve for curve in known if curve.data == like]
-    if parameters is None or parameters < SMALLEST_MODEL:
+    if trained is not None:
+        known = [curve for curve in known if curve.measured(*trained)]
+    if parameters is None or parameters < SMALLEST_MODEL or not known:
         return None
     distances = [math.exp(abs(math.log(curve.parameters / parameters))) for curve in known]
     most = ALIKE_IN_SIZE * min(distances)
@@ -171,7 +190,14 @@ def _pool(group: list[dict]) -> CalibrationCurve:
     points = sorted((float(x), float(h), a) for raw in group for x, h, a in raw["points"])
     sources = "; ".join(dict.fromkeys(raw["source"] for raw in group))
     return CalibrationCurve(
-        first["model"], first["parameters"], first["lora"], first["data"], sources, _merged(points)
+        model=first["model"],
+        parameters=first["parameters"],
+        lora=first["lora"],
+        data=first["data"],
+        source=sources,
+        points=_merged(points),
+        pairs=frozenset(name for raw in group for name in raw.get("pairs", ())),
+        own_answers=any(raw.get("own_answers") for raw in group),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from boresight.checks.forecast.bf16 import share_of_normal
 from boresight.checks.forecast.calibration import Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.checks.forecast.nearest import nearest_published
+from boresight.checks.forecast.pair_sources import pair_sources
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
@@ -30,8 +31,10 @@ Ends = tuple[float, float, float, float]
 class Forecast:
     """The budget and what it should buy.
 
-    `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: methods whose loss
-    the margin does not decide (`expected_loss`), sampled answers, or very small models.
+    `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: pairs on which no
+    run was measured, methods whose loss the margin does not decide (`expected_loss`), sampled answers, or
+    very small models. `elsewhere` is then what the budget has bought on other pairs, which is no forecast:
+    on all that were measured, or on those that `check.like` names.
     """
 
     recipe: Recipe
@@ -39,7 +42,10 @@ class Forecast:
     budget: float
     parameters: int | None
     margin: Expectation | None
+    elsewhere: Expectation | None
     loss: Ends | None
+    wanted: float | None
+    """The sum of learning rates that buys `GOOD_MARGIN` on these pairs, or on the others."""
     movable: float
     ladder: Ladder
     published: list[Published]
@@ -49,35 +55,41 @@ class Forecast:
         """Whether the loss curve will look flat: it is expected to move by less than a twentieth."""
         return self.loss is not None and abs(self.loss[0] - self.loss[2]) < 0.05 * abs(self.loss[0])
 
-    @property
-    def wanted(self) -> float | None:
-        """The sum of learning rates that should buy `GOOD_MARGIN`; None where no curve applies."""
-        if self.margin is None or self.parameters is None:
-            return None
-        family = calibration.choose(
-            self.parameters, self.recipe.model.lora is not None, self.recipe.check.like
-        )
-        return family.budget(GOOD_MARGIN) if family else None
 
+def forecast(
+    recipe: Recipe, steps: int, parameters: int | None, pairs: Collection[str] | None = None
+) -> Forecast:
+    """Forecast a run.
 
-def forecast(recipe: Recipe, steps: int, parameters: int | None) -> Forecast:
-    """Forecast a run of `steps` optimiser steps on a model of `parameters` parameters (None: unknown)."""
+    Args:
+        steps: number of optimizer steps.
+        parameters: of the model; None where unknown.
+        pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
+
+    Raises:
+        UserError: `check.like` names no data that a run was measured on.
+    """
     lora = recipe.model.lora is not None
     budget = learning_rate_sum(steps, recipe.optim)
     chosen = methods.get(recipe.method_name)
     kind = INPUT_KINDS[chosen.Input]
     # The curves were measured on pairs that are given, not sampled.
     curve = partial(expected_loss, chosen, recipe.method.at(0.0)) if not kind.online else None
-    margin = None
+    same = others = None
     if curve and curve(0.0) is not None:
-        margin = calibration.expect(budget, parameters, lora, recipe.check.like)
+        pairs = pair_sources(recipe.data.train) if pairs is None else pairs
+        same = calibration.choose(parameters, lora, trained=(recipe.model.name, pairs))
+        others = calibration.choose(parameters, lora, like=recipe.check.like) if same is None else None
+    margin, family = same.expect(budget) if same else None, same or others
     return Forecast(
         recipe=recipe,
         steps=steps,
         budget=budget,
         parameters=parameters,
         margin=margin,
+        elsewhere=others.expect(budget) if others else None,
         loss=_ends(curve, margin) if curve and margin else None,
+        wanted=family.budget(GOOD_MARGIN) if family else None,
         movable=share_of_normal(recipe.optim.lr),
         ladder=LADDERS[kind.data, lora],
         published=nearest_published(recipe.method_name, parameters),
@@ -113,19 +125,30 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
 
 
 def learning_rate_budget(f: Forecast) -> Finding | None:
-    """The learning rates sum to too little to learn anything."""
-    if f.margin is None or f.loss is None or f.wanted is None or f.margin.middle >= 1.0:
+    """The learning rates sum to too little, on these pairs or on any that were measured."""
+    if f.wanted is None:
         return None
-    say = error if f.margin.middle < 0.5 and f.steps >= 20 else warning
-    accuracy = f" and accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
-    return say(
-        "learning-rate-budget",
-        f"The learning rates sum to {f.budget:.1e} over {f.steps:,} steps, which buys a margin of about "
-        f"{f.margin.middle:.2g} nats ({f.margin.low:.2g} to {f.margin.high:.2g}){accuracy}: "
-        f"{curve_in_words(f)}.",
-        f"Reach a sum of {f.wanted:.0e}, {f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}.",
-        numbers=(("budget", f.budget), ("margin", f.margin.middle), ("wanted", f.wanted)),
-    )
+    sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {f.steps:,} steps"
+    times = f"{f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}"
+    if f.margin is not None and f.loss is not None and f.margin.middle < 1.0:
+        say = error if f.margin.middle < 0.5 and f.steps >= 20 else warning
+        accuracy = f" and accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
+        return say(
+            "learning-rate-budget",
+            f"{sum_of_rates}, which buys a margin of about {f.margin.middle:.2g} nats ({f.margin.low:.2g} to "
+            f"{f.margin.high:.2g}){accuracy}: {curve_in_words(f)}.",
+            f"Reach a sum of {f.wanted:.0e}, {times}.",
+            numbers=(("budget", f.budget), ("margin", f.margin.middle), ("wanted", f.wanted)),
+        )
+    if f.elsewhere is not None and f.elsewhere.high < 1.0:
+        return warning(
+            "learning-rate-budget",
+            f"{sum_of_rates}; on other pairs that has bought {f.elsewhere.low:.2g} to {f.elsewhere.high:.2g} "
+            "nats of margin, and on these nothing was measured.",
+            f"On other pairs a good margin took a sum of {f.wanted:.0e}, {times}.",
+            numbers=(("budget", f.budget), ("wanted", f.wanted)),
+        )
+    return None
 
 
 def over_optimisation_ahead(f: Forecast) -> Finding | None:

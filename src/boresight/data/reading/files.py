@@ -54,7 +54,7 @@ def records(source: str | Path, split: str = "train") -> Raw:
         if split != "train":
             raise UserError(f"{source}: a file has no split {split!r}; name the file that holds it.")
         return _file(path)
-    if _is_hub_id(source):
+    if is_hub_id(source):
         return enumerate(_hub(str(source), split), 1)
     raise UserError(f"{source}: no such file{_beside(path)}.")
 
@@ -269,7 +269,8 @@ def _saved_folder(path: Path, split: str) -> Iterable[object]:
     return saved[split]
 
 
-def _is_hub_id(source: str | Path) -> bool:
+def is_hub_id(source: str | Path) -> bool:
+    """Whether a source has the form of a hub id and not of a data file."""
     name = str(source)
     return HUB_ID.fullmatch(name) is not None and Path(name.removesuffix(".gz")).suffix not in READERS
 

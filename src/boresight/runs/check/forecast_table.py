@@ -28,13 +28,26 @@ def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
 
 def _expected(f: Forecast) -> list[tuple[str, str]]:
     if f.margin is None or f.loss is None:
-        return [("expected", "no calibrated curve for this method or a model of this size")]
+        return _unknown(f)
     accuracy = f", accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
     m = f.margin
     return [
         ("expected margin", f"{m.middle:.2g} nats ({m.low:.2g} to {m.high:.2g}){accuracy}, held out"),
         ("expected loss", curve_in_words(f)),
         ("calibrated on", m.source),
+    ]
+
+
+def _unknown(f: Forecast) -> list[tuple[str, str]]:
+    if f.elsewhere is None:
+        return [("expected margin", "no calibrated curve for this method or a model of this size")]
+    like = f.recipe.check.like
+    return [
+        ("expected margin", "unknown: no run on these pairs has been measured"),
+        (
+            f"if like {like}" if like else "on other pairs",
+            f"{f.elsewhere.low:.2g} to {f.elsewhere.high:.2g} nats with this sum ({f.elsewhere.source})",
+        ),
     ]
 
 

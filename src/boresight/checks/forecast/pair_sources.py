@@ -1,0 +1,27 @@
+"""Whether two runs have trained on the same pairs: by the name of a hub data set, or by a file's bytes.
+
+Nothing else is evidence that pairs are alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boresight.data.reading.files import is_hub_id, sha256
+
+
+def pair_sources(data: str) -> frozenset[str]:
+    """Names of the source of `data.train`: a hub id without its split, or `sha256:` and a file's digest.
+
+    Empty where nothing can be told: a file that is not there, or a folder.
+    """
+    path = Path(data).expanduser()
+    if path.is_file():
+        return frozenset({digest_name(sha256(path))})
+    name = data.split("@", 1)[0]
+    return frozenset({name}) if is_hub_id(name) and not path.exists() else frozenset()
+
+
+def digest_name(digest: str) -> str:
+    """What a file with this SHA-256 is called among sources."""
+    return f"sha256:{digest}"
