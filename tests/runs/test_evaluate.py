@@ -8,8 +8,9 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.evaluation.matching import matched
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
-from boresight.evaluation.systems import ask_server, generate_answers, matched, prompts_of, read_answers
+from boresight.evaluation.systems import ask_server, generate_answers, prompts_of, read_answers
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run_win_rate
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -139,8 +140,39 @@ def test_prompts_come_from_the_first_systems_answers(files, tmp_path):
     assert (pair["lost"], pair["tied"]) == (3, 1), "matched by the prompt's text, not by place"
 
 
+def test_a_prompt_that_files_answer_several_times_is_compared_as_often(files, tmp_path):
+    """Prompt 1 twice, and prompt 2 three times, of which the last repeats the one before."""
+    asked = ["say 1", "say 2", "say 1", "say 2", "say 2"]
+    a = jsonl(tmp_path / "a.jsonl", [{"prompt": p, "answer": x} for p, x in zip(asked, "vwxyy", strict=True)])
+    b = jsonl(tmp_path / "b.jsonl", [{"prompt": p, "answer": "zz"} for p in asked])
+    systems = {"a": {"answers": a}, "b": {"answers": b}}
+    judge = {"name": "checks", "check": f"{__name__}:length"}
+    _, text = said(EvaluationRecipe.parse({"systems": systems, "judge": judge}), tmp_path / "out")
+    assert "2 prompts with 4 answers each system, 2 systems" in text
+    (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
+    assert (pair["won"], pair["win_rate"]["n"]) == (4, 2)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "comparisons.jsonl").read_text().splitlines()]
+    assert [line["reference"] for line in lines] == ["v", "w", "x", "y"]
+    assert len({line["id"] for line in lines}) == 4
+
+
 def length(prompts, completions, rows):
     return [float(len(text)) for text in completions]
+
+
+def test_a_model_answers_each_prompt_once_however_often_it_stands_there(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    rows = [{"id": f"r{n}", "prompt": f"say {n % 2}"} for n in range(4)]
+    other = jsonl(tmp_path / "o.jsonl", [{"id": f"r{n}", "answer": "x" * (n + 20)} for n in range(4)])
+    systems = {"tiny": {"model": str(tmp_path / "model")}, "other": {"answers": other}}
+    judge = {"name": "checks", "check": f"{__name__}:length"}
+    made = {"prompts": jsonl(tmp_path / "p.jsonl", rows), "systems": systems, "judge": judge,
+            "generate": {"max_new_tokens": 2, "device": "cpu"}}  # fmt: skip
+    _, text = said(EvaluationRecipe.parse(made), tmp_path / "out")
+    assert "of 2 answers reached 2 tokens" in text
+    (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
+    assert (pair["won"], pair["win_rate"]["n"]) == (4, 2)
 
 
 def test_answers_to_other_prompts_are_refused(files, tmp_path):

@@ -94,6 +94,20 @@ def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, ca
     assert "answers reached" not in capsys.readouterr().out
 
 
+def test_a_problem_in_two_orders_is_asked_once(place):
+    tiny_model(max_position_embeddings=2048).save_pretrained(place / "model")
+    tiny_tokenizer().save_pretrained(place / "model")
+    orders = [n for p in PROBLEMS[:2] for n in (p.numbers, p.numbers[::-1])]
+    jsonl(place / "orders.jsonl", [{"nums": n, "target": sum(n)} for n in orders])
+    generate = {"max_new_tokens": 2, "device": "cpu"}
+    made = recipe(
+        place, prompts="orders.jsonl", systems={"m": {"model": "model"}}, generate=generate, countdown={}
+    )
+    assert evaluate(made, "--run", "out") == 0
+    lines = [json.loads(line) for line in (place / "out" / "problems-m.jsonl").read_text().splitlines()]
+    assert [tuple(line["numbers"]) for line in lines] == [p.numbers for p in PROBLEMS[:2]]
+
+
 ROWS = [
     {"nums": [3, 4], "target": 7, "completion": "<answer>3 + 4</answer> and\u2028more"},
     {"nums": [4, 3], "target": 7, "completion": "<answer>4 - 3</answer>"},

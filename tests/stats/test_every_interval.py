@@ -27,14 +27,14 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
 """Scenarios, and the functions whose intervals they simulate."""
 
 NOT_SIMULATED: dict[str, str] = {
-    "arena.votes.Votes.rate": "share_interval of votes, which are won, tied or lost",
+    "arena.votes.Votes.rate": "clustered_share of votes, which are won, tied or lost",
     "checks.data.labels._inverted": "clopper_pearson of pairs, contradicted by their scores or not",
     "evaluation.judge_controls._share_right": "share_interval of cases, judged rightly or not",
     "evaluation.judge_controls.order_effects": "share_interval of flips, clustered_share of slots",
     "evaluation.leaderboard.Entry.share": "clopper_pearson of totals, wide where there are ties",
     "evaluation.leaderboard.pairs": "unpaired_difference of totals",
     "evaluation.win_rate.tournament": "bradley_terry of games on the same prompts",
-    "evaluation.win_rate.win_rate": "share_interval and length_controlled_win_rate of outcomes",
+    "evaluation.win_rate.win_rate": "clustered_share and length_controlled_win_rate of outcomes",
     "experiments.study.results.Compared.shown": "the same interval around one half",
     "experiments.study.results.difference": "over_seeds of paired differences",
     "experiments.study.results.arm_mean": "over_seeds",
@@ -48,7 +48,7 @@ NOT_SIMULATED: dict[str, str] = {
     "stats.intervals.Interval.scaled": "another unit of the same interval",
     "stats.intervals.Interval.transformed": "another scale of the same interval",
     "stats.intervals._share_limits": "called by share_interval and clustered_share",
-    "stats.length.length_matched_split.part": "share_interval of outcomes of some of the prompts",
+    "stats.length.length_matched_split.part": "clustered_share of outcomes of some of the prompts",
     "stats.paired._difference": "called by paired_metric",
     "stats.paired._interval": "called by paired_metric",
     "stats.paired.paired_metrics": "paired_metric of every metric",

@@ -95,9 +95,11 @@ def test_refuses_a_fit_that_has_not_converged():
     """One Newton step from zero moves by more than the tolerance; a few more arrive."""
     design = np.stack([np.ones(8), np.repeat([0.76, -0.76], 4)], axis=1)
     y = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=float)
-    assert _fit_logistic(design, y)[0] == pytest.approx([math.log(3) / 2, math.log(3) / 2 / 0.76])
+    assert _fit_logistic(design, y, np.arange(8))[0] == pytest.approx(
+        [math.log(3) / 2, math.log(3) / 2 / 0.76]
+    )
     with pytest.raises(UserError, match="did not converge in 1 steps over 8 prompts"):
-        _fit_logistic(design, y, steps=1)
+        _fit_logistic(design, y, np.arange(8), steps=1)
 
 
 def test_split_by_length():
@@ -113,3 +115,17 @@ def test_a_difference_of_exactly_the_tolerance_is_similar():
     """90 against 100 differs by a tenth of 100; 89 by more."""
     assert length_matched_split([1, 0], [90, 100], [100, 90]).similar.n == 2
     assert length_matched_split([1, 0], [89, 100], [100, 89]).similar is None
+
+
+def test_copies_of_the_answers_to_a_prompt_are_no_evidence():
+    rng = np.random.default_rng(0)
+    gap = rng.normal(0, 50, 60).round()
+    won = (rng.random(60) < 1 / (1 + np.exp(-0.4 - gap / 50))).astype(float)
+    ours, theirs, keys = np.maximum(gap, 0), np.maximum(-gap, 0), [f"p{i}" for i in range(60)]
+    once = length_controlled_win_rate(won, ours, theirs)
+    four = length_controlled_win_rate(np.tile(won, 4), np.tile(ours, 4), np.tile(theirs, 4), keys * 4)
+    for name in ("raw", "at_equal_length", "length_effect"):
+        a, b = getattr(once, name), getattr(four, name)
+        assert (b.value, b.low, b.high, b.n) == pytest.approx((a.value, a.low, a.high, 60))
+    split = length_matched_split(np.tile(won, 4), np.tile(ours, 4), np.tile(theirs, 4), prompts=keys * 4)
+    assert split == length_matched_split(won, ours, theirs)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.evaluation.systems import matched, prompts_of, read_answers
+from boresight.evaluation.matching import distinct_comparisons, matched, repeated
+from boresight.evaluation.systems import prompts_of, read_answers
 from boresight.evaluation.win_rate import System
 
 
@@ -52,13 +53,10 @@ def read_duels(a: Path, b: Path, seed: int = 0) -> Duels:
         names = (str(a), str(b))
     if names[0] == names[1]:
         raise UserError(f"{a}: is given twice; an arena needs two systems.")
-    answers = read_answers(a)
-    prompts = prompts_of(answers, a)
-    systems = (
-        matched(names[0], prompts, answers, a),
-        matched(names[1], prompts, read_answers(b), b),
-    )
-    found = make_duels(prompts, systems, seed)
+    answers, others = read_answers(a), read_answers(b)
+    prompts = repeated(prompts_of(answers, a), [others])
+    systems = (matched(names[0], prompts, answers, a), matched(names[1], prompts, others, b))
+    found = make_duels(distinct_comparisons(prompts, systems), systems, seed)
     if not found.duels:
         raise UserError(f"{a} and {b}: there is nothing to vote on, no prompt has two different answers.")
     return found

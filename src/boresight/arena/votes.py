@@ -22,7 +22,7 @@ from boresight.core.errors import UserError
 from boresight.core.lock import FileLock
 from boresight.core.schema import Message, Preference
 from boresight.data.write import to_record
-from boresight.stats.intervals import Interval, share_interval
+from boresight.stats.intervals import Interval, clustered_share, grouped
 
 Choice = Literal["left", "right", "tie"]
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie")
@@ -43,6 +43,7 @@ class Votes:
             raise UserError(f"{folder}: another arena is writing there; close it or choose another --out.")
         self._files = {name: _open(folder / name) for name in ("preferences.jsonl", "ties.jsonl")}
         self._winners: dict[str, str | None] = {}
+        self._asked: dict[str, str] = {}
         for name, file in self._files.items():
             for number, line in enumerate(_lines(file), start=1):
                 self._remember(line, f"{folder / name}, row {number}")
@@ -62,10 +63,11 @@ class Votes:
 
     @property
     def rate(self) -> Interval | None:
-        """Win rate of the second system over the first, ties half; None before the first vote."""
+        """Win rate of the second system over the first, ties half, by prompt; None before the first vote."""
         second = self.names[1]
         outcomes = [0.5 if w is None else float(w == second) for w in self._winners.values()]
-        return share_interval(outcomes) if outcomes else None
+        asked = [self._asked[id] for id in self._winners]
+        return clustered_share(grouped(outcomes, asked)) if outcomes else None
 
     def add(self, duel: Duel, choice: Choice) -> None:
         """Record a vote; it is on the disk when this returns."""
@@ -81,6 +83,7 @@ class Votes:
             file.truncate(start)
             raise
         self._winners[duel.prompt.id] = None if choice == "tie" else winner[0]
+        self._asked[duel.prompt.id] = repr(duel.prompt.prompt)
         self._last = (duel.prompt.id, name, start)
 
     def undo(self) -> str | None:
@@ -97,7 +100,7 @@ class Votes:
     def _remember(self, line: bytes, where: str) -> None:
         try:
             row = json.loads(line)
-            id, voted = row["id"], row["meta"]["arena"]
+            id, asked, voted = row["id"], repr(row["prompt"]), row["meta"]["arena"]
             winner, systems = voted["winner"], set(voted["systems"])
         except (ValueError, KeyError, TypeError):
             raise UserError(
@@ -108,6 +111,7 @@ class Votes:
                 f"{where}: the vote is between {' and '.join(sorted(systems))}; choose another --out."
             )
         self._winners[id] = winner
+        self._asked[id] = asked
 
 
 def _preference(

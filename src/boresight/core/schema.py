@@ -7,8 +7,10 @@ demonstrations), so a file in canonical form is one that other tools read too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 
 class Message(TypedDict):
@@ -80,6 +82,20 @@ class Preference:
 
 
 Example = Prompt | Demonstration | Preference
+
+
+AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Example)
+
+
+def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
+    """Examples whose ids are told apart: the second one with the id `x` is called `x#2`."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for example in examples:
+        seen[example.id] += 1
+        again = seen[example.id]
+        distinct.append(example if again == 1 else replace(example, id=f"{example.id}#{again}"))
+    return distinct
 
 
 def prompt_of(example: Example) -> list[Message]:

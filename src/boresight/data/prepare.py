@@ -11,7 +11,6 @@ same data are read once and every example is tokenized once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, Preference
+from boresight.core.schema import Example, Preference, distinct_ids
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
@@ -95,7 +94,7 @@ class Dataset:
             UserError: no usable chat template, or data that cannot be read.
         """
         if self._rows is None or not _alike(self._rows.tokenizer, tokenizer):
-            train, held = (_distinct_ids(p.examples) for p in (self.split.train, self.split.eval))
+            train, held = (distinct_ids(p.examples) for p in (self.split.train, self.split.eval))
             self._rows = TokenRows(tokenizer, FullRows(train, tokenizer), FullRows(held, tokenizer))
         return self._rows
 
@@ -216,17 +215,6 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
 
 def _id_of(outcome: RowOrReason) -> str:
     return outcome.id if isinstance(outcome, Row) else outcome[0]
-
-
-def _distinct_ids(examples: Sequence[Example]) -> list[Example]:
-    """Examples whose ids are told apart: everything measured by row is kept under its id."""
-    seen: Counter[str] = Counter()
-    distinct = []
-    for example in examples:
-        seen[example.id] += 1
-        again = seen[example.id]
-        distinct.append(example if again == 1 else replace(example, id=f"{example.id}#{again}"))
-    return distinct
 
 
 def _scores(example: Example) -> tuple[float, ...]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.schema import Prompt
+from boresight.core.schema import Prompt, distinct_ids
 from boresight.data.reading.split import read_data
+from boresight.evaluation.matching import each_once, prompt_text
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.evaluation.systems import prompts_of, read_answers
 
 
 def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
-    """The held-out prompts, each once, from the recipe's file or the first system's answers.
+    """The held-out prompts from the recipe's file or the first system's answers, under distinct ids.
+
+    A prompt that stands there several times stays so; `limit` counts it once.
 
     Raises:
         UserError: unreadable prompts, or one id for several.
@@ -29,10 +31,14 @@ def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
         loaded = read_data(recipe.prompts, "prompt", section)
         console.print(loaded.sentence, markup=False, highlight=False)
         found = [p for p in loaded.examples if isinstance(p, Prompt)]
-    # A prompt that stands there twice would count as two independent ones.
-    once = {json.dumps(p.prompt): p for p in reversed(found)}
-    prompts = list(reversed(once.values()))[: recipe.limit]
-    repeated = [id for id, count in Counter(p.id for p in prompts).items() if count > 1]
-    if repeated:
-        raise UserError(f"prompts: the id {repeated[0]!r} stands for several prompts; give each its own.")
-    return prompts
+    kept = {prompt_text(p) for p in each_once(found)[: recipe.limit]}
+    prompts = [p for p in found if prompt_text(p) in kept]
+    _refuse_shared_ids(prompts)
+    return distinct_ids(prompts)
+
+
+def _refuse_shared_ids(prompts: Sequence[Prompt]) -> None:
+    texts: dict[str, str] = {}
+    for p in prompts:
+        if texts.setdefault(p.id, prompt_text(p)) != prompt_text(p):
+            raise UserError(f"prompts: the id {p.id!r} stands for several prompts; give each its own.")

@@ -1,11 +1,9 @@
-"""What systems said: generated here, or read from a file or a run folder, and matched to the prompts."""
+"""What systems said: generated here, or read from a file or a run folder."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField, to_messages
+from boresight.evaluation.matching import SystemAnswer
 from boresight.evaluation.win_rate import System
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
 
 ANSWER_FIELDS = (names.GOLD, "output", *names.COMPLETION, "after")
 PROMPT_FIELDS = (*names.PROMPT, "instruction")
-
-
-@dataclass(frozen=True, slots=True)
-class SystemAnswer:
-    """One line of an answers file; a prompt or an id may be lacking, not both."""
-
-    id: str | None
-    prompt: list[Message] | None
-    answer: str | None
 
 
 def read_answers(source: str | Path) -> list[SystemAnswer]:
@@ -59,25 +49,6 @@ def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prom
                 f"{source}, row {number}: `prompt` is missing; add it, or set prompts in the recipe."
             )
     return [Prompt(row.prompt or [], row.id or f"row-{i}") for i, row in enumerate(answers, start=1)]
-
-
-def matched(
-    name: str, prompts: Sequence[Prompt], answers: Sequence[SystemAnswer], source: str | Path
-) -> System:
-    """Answers found for each prompt, by its text, or by id where a row has no prompt.
-
-    A prompt without an answer is missing. Raises UserError when no prompt has one: the files do not belong
-    together.
-    """
-    by_text = {_key(row.prompt): row for row in answers if row.prompt is not None}
-    by_id = {row.id: row for row in answers if row.prompt is None}
-    found = {p.id: by_text.get(_key(p.prompt)) or by_id.get(p.id) for p in prompts}
-    if not any(found.values()):
-        raise UserError(
-            f"{source}: answers none of the {len(prompts):,} prompts; "
-            "its `prompt` (or, without it, its `id`) must be that of the prompts file."
-        )
-    return System(name, {id: None if row is None else row.answer for id, row in found.items()})
 
 
 def generate_answers(
@@ -177,7 +148,3 @@ def _messages(value: object, field: str, where: str) -> list[Message]:
         return to_messages(value, field)
     except BadField as error:
         raise UserError(f"{where}: {error}.") from None
-
-
-def _key(prompt: Sequence[Message] | None) -> str:
-    return json.dumps([[m["role"], m["content"]] for m in prompt or []])

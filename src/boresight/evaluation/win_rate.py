@@ -17,8 +17,9 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.scorers.judges.base import Judge, Judgement
-from boresight.stats.intervals import Interval, holm, share_interval, sign_test
+from boresight.stats.intervals import Interval, Value, clustered_share, grouped, holm, sign_test
 from boresight.stats.length import (
     LengthControlled,
     LengthSplit,
@@ -148,6 +149,9 @@ class WinRate:
 def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
     """Judge both systems' answers to every prompt. Lengths are in characters.
 
+    A prompt may occur several times, under ids of its own, each time with other answers; its outcomes are
+    one unit in every interval and in the sign test.
+
     Raises:
         UserError: no prompts, or not one judgement succeeded.
     """
@@ -162,8 +166,10 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
             f"the first because: {judgements[0].failure}."
         )
     lengths = [len(text or "") for text in ours], [len(text or "") for text in theirs]
+    keys = list(map(prompt_key, prompts))
+    by_prompt = grouped(outcomes, keys)
     try:
-        controlled, refusal = length_controlled_win_rate(outcomes, *lengths), ""
+        controlled, refusal = length_controlled_win_rate(outcomes, *lengths, keys), ""
     except UserError as error:
         controlled, refusal = None, str(error)
     rows = zip(prompts, theirs, ours, judgements, strict=True)
@@ -171,11 +177,11 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         reference=reference.name,
         candidate=candidate.name,
         judge=judge.name,
-        rate=share_interval(outcomes),
-        p=sign_test(outcomes.count(1.0), outcomes.count(0.0)),
+        rate=clustered_share(by_prompt),
+        p=_sign_test_of_prompts(by_prompt),
         controlled=controlled,
         uncontrolled=refusal,
-        split=length_matched_split(outcomes, *lengths),
+        split=length_matched_split(outcomes, *lengths, prompts=keys),
         comparisons=tuple(PromptComparison(*row) for row in rows),
     )
 
@@ -230,10 +236,15 @@ def tournament(prompts: Sequence[Prompt], systems: Sequence[System], judge: Judg
     return Tournament(pairs, tuple(holm([pair.p for pair in pairs])), ranking, reason)
 
 
+def _sign_test_of_prompts(outcomes: Sequence[Sequence[Value]]) -> float:
+    """The sign test over prompts; one with several outcomes is won where most of them are."""
+    leads = [sum(o - 0.5 for o in of_prompt if o is not None) for of_prompt in outcomes]
+    return sign_test(sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads))
+
+
 def _games(pair: WinRate) -> list[Game]:
-    return [
-        Game(c.prompt.id, pair.candidate, pair.reference, c.judgement.preference) for c in pair.comparisons
-    ]
+    sides = pair.candidate, pair.reference
+    return [Game(prompt_key(c.prompt), *sides, c.judgement.preference) for c in pair.comparisons]
 
 
 def _over_even(rate: Interval) -> Interval:

@@ -13,15 +13,10 @@ from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
+from boresight.evaluation.matching import distinct_comparisons, each_once, matched, repeated
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
-from boresight.evaluation.systems import (
-    ask_server,
-    generate_answers,
-    matched,
-    read_answers,
-    write_answers,
-)
+from boresight.evaluation.systems import ask_server, generate_answers, read_answers, write_answers
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.scorers.judges.base import Judge
@@ -83,10 +78,17 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
     console = console or Console(soft_wrap=True)
     files = EvaluationFolder(folder)
     files.open(recipe.to_dict())
-    prompts = read_prompts(recipe, console)
-    console.print(f"{len(prompts):,} prompts, {len(recipe.systems)} systems", highlight=False)
+    given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
+    prompts = repeated(read_prompts(recipe, console), list(given.values()))
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
-        systems = [_answers(name, s, recipe, prompts, files, console) for name, s in recipe.systems.items()]
+        systems = [
+            matched(name, prompts, given[name], s.answers)
+            if s.answers is not None
+            else _generated(name, s, recipe, prompts, files, console)
+            for name, s in recipe.systems.items()
+        ]
+        prompts = distinct_comparisons(prompts, systems)
+        console.print(f"{_count(prompts)}, {len(recipe.systems)} systems", highlight=False)
         console.print(f"judging with {judge.name}", markup=False, highlight=False)
         found = tournament(prompts, systems, judge)
         believed = examine(judge, recipe, prompts, systems, found)
@@ -148,7 +150,7 @@ def write_results(folder: EvaluationFolder, found: Tournament, believed: Trust) 
     folder.write_results(results)
 
 
-def _answers(
+def _generated(
     name: str,
     section: SystemSection,
     recipe: WinRateRecipe,
@@ -156,15 +158,19 @@ def _answers(
     folder: EvaluationFolder,
     console: Console,
 ) -> System:
-    """A system's answers: from where the recipe says, or as this folder already has them."""
-    if section.answers is not None:
-        return matched(name, prompts, read_answers(section.answers), section.answers)
+    """A model's answers, one to each different prompt: as this folder already has them, or generated now."""
     kept = folder.answers(name)
-    if kept.exists():
-        return matched(name, prompts, read_answers(kept), kept)
-    if section.base_url is not None:
-        system = ask_server(name, section, prompts, recipe.generate, console)
-    else:
-        system = generate_answers(name, section.model or "", prompts, recipe.generate, console)
-    write_answers(kept, prompts, system)
-    return system
+    if not kept.exists():
+        asked = each_once(prompts)
+        if section.base_url is not None:
+            system = ask_server(name, section, asked, recipe.generate, console)
+        else:
+            system = generate_answers(name, section.model or "", asked, recipe.generate, console)
+        write_answers(kept, asked, system)
+    return matched(name, prompts, read_answers(kept), kept)
+
+
+def _count(prompts: Sequence[Prompt]) -> str:
+    different = len(each_once(prompts))
+    more = f" with {len(prompts):,} answers each system" if len(prompts) > different else ""
+    return f"{different:,} prompts{more}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.data.reading.files import records
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.shapes import read_text
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe
@@ -81,7 +82,8 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
         for name, system in recipe.systems.items()
         if system.answers is not None
     }
-    prompts = read_prompts(recipe, console) if recipe.prompts else []
+    asked = read_prompts(recipe, console) if recipe.prompts else []
+    prompts = list({prompt_key(p): p for p in reversed(asked)}.values())[::-1]
     problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
     files = EvaluationFolder(folder)
     files.open(recipe.to_dict())

@@ -134,6 +134,14 @@ def clustered_share(outcomes_by_prompt: Sequence[Sequence[Value]], level: float 
     return Interval(mean, *_share_limits(units, level), len(present), total - int(sizes.sum()))
 
 
+def grouped(values: Sequence[Value], prompts: Sequence[str]) -> list[list[Value]]:
+    """The values of each prompt, prompts in the order in which they first occur."""
+    groups: dict[str, list[Value]] = {}
+    for value, prompt in zip(values, prompts, strict=True):
+        groups.setdefault(prompt, []).append(value)
+    return list(groups.values())
+
+
 def bounds_of(unit: str, values: Iterable[Value]) -> Bounds | None:
     """Bounds of values of a unit: shares lie in [0, 1], and so do rewards that are grades; others have none.
 

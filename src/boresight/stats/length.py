@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats as sps
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import Array, Interval, Value, share_interval
+from boresight.stats.intervals import Array, Interval, Value, clustered_share, grouped
 
 LEAST_OVERLAP = 0.05
 """Share of prompts that must lie on either side of equal length. Our own bound, not from the literature: for
@@ -32,7 +32,10 @@ class LengthControlled:
 
 
 def length_controlled_win_rate(
-    outcomes: Sequence[Value], lengths: Sequence[int], opponent_lengths: Sequence[int]
+    outcomes: Sequence[Value],
+    lengths: Sequence[int],
+    opponent_lengths: Sequence[int],
+    prompts: Sequence[str] | None = None,
 ) -> LengthControlled:
     """The win rate the system would have if its answers were as long as the opponent's.
 
@@ -41,15 +44,19 @@ def length_controlled_win_rate(
     and the answer is sigmoid(theta). This is the length term of length-controlled AlpacaEval (Dubois et al.
     2024, arXiv 2404.04475, equation 2) without its per-instruction difficulty, which exists only for their
     805 prompts. Outcomes in [0, 1]; a tie is 0.5. Limits are Student's t on the logit
-    scale; `_fit_logistic` has the variances.
+    scale; `_fit_logistic` has the variances. `prompts` says which outcomes belong to one prompt, where some
+    have several; n counts prompts.
 
     Raises UserError when the data cannot answer: fewer than three prompts; no spread in the length
     difference; answers of equal length outside the data (`LEAST_OVERLAP`); or length decides every outcome,
     so that no finite fit exists.
     """
-    y, d, missing = _present_games(outcomes, lengths, opponent_lengths)
-    if y.size <= 2:
-        raise UserError(f"The win rate cannot be controlled for length on {y.size} prompts; judge more.")
+    keys = _keys(prompts, len(outcomes))
+    y, d, known = _present_games(outcomes, lengths, opponent_lengths)
+    cluster = np.unique(np.asarray(keys)[known], return_inverse=True)[1]
+    size, missing = int(cluster.max()) + 1, int((~known).sum())
+    if size <= 2:
+        raise UserError(f"The win rate cannot be controlled for length on {size} prompts; judge more.")
     spread = float(d.std())
     if spread == 0:
         raise UserError(
@@ -59,14 +66,14 @@ def length_controlled_win_rate(
     x = np.tanh(d / spread)
     _refuse_separation(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
-    beta, variance = _fit_logistic(design, y)
-    reach = sps.t.ppf(0.975, y.size - beta.size) * np.sqrt(variance)
+    beta, variance = _fit_logistic(design, y, cluster)
+    reach = sps.t.ppf(0.975, size - beta.size) * np.sqrt(variance)
     theta, phi = (
-        Interval(float(b), float(b - r), float(b + r), y.size, missing)
+        Interval(float(b), float(b - r), float(b + r), size, missing)
         for b, r in zip(beta, reach, strict=True)
     )
     return LengthControlled(
-        raw=share_interval(outcomes),
+        raw=clustered_share(grouped(outcomes, keys)),
         at_equal_length=theta.transformed(_sigmoid),
         length_effect=phi,
     )
@@ -86,23 +93,34 @@ def length_matched_split(
     lengths: Sequence[int],
     opponent_lengths: Sequence[int],
     tolerance: float = 0.1,
+    prompts: Sequence[str] | None = None,
 ) -> LengthSplit:
-    """Win rates by length: |difference| within `tolerance` of the longer answer is similar."""
-    y, d, _ = _present_games(outcomes, lengths, opponent_lengths)
-    known = [o is not None and not math.isnan(o) for o in outcomes]
+    """Win rates by length: |difference| within `tolerance` of the longer answer is similar.
+
+    `prompts` as in `length_controlled_win_rate`.
+    """
+    y, d, known = _present_games(outcomes, lengths, opponent_lengths)
+    keys = np.asarray(_keys(prompts, len(outcomes)))[known]
     longest = np.maximum(lengths, opponent_lengths)[known]
     similar = np.abs(d) <= tolerance * longest
 
     def part(chosen: np.ndarray) -> Interval | None:
-        return share_interval(y[chosen].tolist()) if chosen.any() else None
+        if not chosen.any():
+            return None
+        return clustered_share(grouped(y[chosen].tolist(), keys[chosen].tolist()))
 
     return LengthSplit(part(~similar & (d < 0)), part(similar), part(~similar & (d > 0)))
 
 
+def _keys(prompts: Sequence[str] | None, count: int) -> Sequence[str]:
+    """The prompts, or a prompt of its own for each outcome."""
+    return [str(n) for n in range(count)] if prompts is None else prompts
+
+
 def _present_games(
     outcomes: Sequence[Value], lengths: Sequence[int], opponent_lengths: Sequence[int]
-) -> tuple[Array, Array, int]:
-    """Outcome and length difference of the prompts that have an outcome, and how many do not."""
+) -> tuple[Array, Array, np.ndarray]:
+    """Outcome and length difference of the answers that have an outcome, and a mask of these."""
     if not len(outcomes) == len(lengths) == len(opponent_lengths):
         raise ValueError(
             "give one outcome and two lengths per prompt, "
@@ -113,7 +131,7 @@ def _present_games(
     if not known.any():
         raise UserError(f"There is no win rate: all {y.size} judgements are missing.")
     d = np.asarray(lengths, dtype=np.float64) - np.asarray(opponent_lengths, dtype=np.float64)
-    return y[known], d[known], int(y.size - known.sum())
+    return y[known], d[known], known
 
 
 def _refuse_extrapolation(d: Array) -> None:
@@ -143,14 +161,19 @@ def _refuse_separation(y: Array, x: Array) -> None:
         )
 
 
-def _fit_logistic(design: Array, y: Array, steps: int = 50) -> tuple[Array, Array]:
+def _fit_logistic(design: Array, y: Array, cluster: np.ndarray, steps: int = 50) -> tuple[Array, Array]:
     """Maximum-likelihood coefficients by damped Newton, and their variances.
 
-    A variance is the larger of two estimates. The sandwich (White 1982), times n / (n - parameters) (HC1),
-    is right for ties and whatever the variance of an outcome, but falls to zero with few wins: at 1 of 53 its
-    intervals for phi hold the truth in 40 % of studies. The information, times the dispersion
-    Σ(y - p)² / Σp(1 - p), n / (n - parameters) as well (Wedderburn 1974), does not.
+    `cluster` numbers the prompt of each outcome, from 0; n below counts prompts.
+
+    A variance is the larger of two estimates. The sandwich (White 1982), over prompts (Liang & Zeger 1986),
+    times n / (n - parameters) (HC1), is right for ties and whatever the variance of an outcome, but falls to
+    zero with few wins: at 1 of 53 its intervals for phi hold the truth in 40 % of studies. The information,
+    times the dispersion
+    Σ(y - p)² / Σp(1 - p), n / (n - parameters) as well (Wedderburn 1974), does not; it is multiplied by
+    what the outcomes of a prompt add to the sandwich, at least by 1.
     """
+    size = int(cluster.max()) + 1
     beta = np.zeros(design.shape[1])
     for _ in range(steps):
         p = 1 / (1 + np.exp(-design @ beta))
@@ -158,12 +181,12 @@ def _fit_logistic(design: Array, y: Array, steps: int = 50) -> tuple[Array, Arra
         step = np.linalg.solve(information, design.T @ (y - p))
         beta = beta + step / max(1.0, float(np.abs(step).max()))  # no coefficient moves by more than 1
         if np.abs(step).max() < 1e-10:
-            scores = design * (y - p)[:, None]
+            scores, by_prompt = design * (y - p)[:, None], np.zeros((size, beta.size))
+            np.add.at(by_prompt, cluster, scores)
             bread = np.linalg.inv(information)
-            small_sample = y.size / (y.size - beta.size)
-            sandwich = bread @ (scores.T @ scores) @ bread
-            dispersion = ((y - p) ** 2).sum() / (p * (1 - p)).sum()
-            return beta, small_sample * np.maximum(np.diag(sandwich), dispersion * np.diag(bread))
+            apart, sandwich = (np.diag(bread @ (s.T @ s) @ bread) for s in (scores, by_prompt))
+            dispersion = ((y - p) ** 2).sum() / (p * (1 - p)).sum() * np.maximum(1, sandwich / apart)
+            return beta, size / (size - beta.size) * np.maximum(sandwich, dispersion * np.diag(bread))
     raise UserError(
         f"The length-controlled fit did not converge in {steps} steps over {y.size} prompts; "
         "judge more prompts or use the split by length."

@@ -10,7 +10,8 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt, prompt_of
 from boresight.data.reading.split import read_split
-from boresight.evaluation.systems import matched, read_answers
+from boresight.evaluation.matching import matched
+from boresight.evaluation.systems import read_answers
 from boresight.evaluation.win_rate import System
 from boresight.experiments.study.answers import read_prompts_to_answer
 from boresight.experiments.study.metrics import METRICS

@@ -1,0 +1,106 @@
+"""Which answer of a system belongs to which prompt.
+
+A set may ask one prompt several times (221 pairs of HH-RLHF have 102 prompts), and answers files then answer
+it several times: the first answer of one system is compared with the first of the other, and so on. A
+comparison that repeats an earlier one in prompt and answers counts once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Message, Prompt, distinct_ids
+from boresight.evaluation.win_rate import System
+
+
+@dataclass(frozen=True, slots=True)
+class SystemAnswer:
+    """One line of an answers file; a prompt or an id may be lacking, not both."""
+
+    id: str | None
+    prompt: list[Message] | None
+    answer: str | None
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """What prompts are matched by: the roles and words of their turns."""
+    return _text(prompt.prompt)
+
+
+def each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The first of the prompts with equal text, in their order."""
+    return list({prompt_text(p): p for p in reversed(prompts)}.values())[::-1]
+
+
+def matched(
+    name: str, prompts: Sequence[Prompt], answers: Sequence[SystemAnswer], source: str | Path
+) -> System:
+    """Answers found for each prompt, by its text, or by id where a row has no prompt.
+
+    The nth of equal prompts gets the nth answer to it; one answer alone serves all of them. A prompt without
+    an answer is missing.
+
+    Raises:
+        UserError: no prompt has an answer; the files do not belong together.
+    """
+    by_text, by_id = _grouped(answers)
+    first_id = {prompt_text(p): p.id for p in each_once(prompts)}
+    places: Counter[str] = Counter()
+    found: dict[str, str | None] = {}
+    for p in prompts:
+        text = prompt_text(p)
+        given = by_text.get(text) or by_id.get(p.id) or by_id.get(first_id[text], [])
+        place = 0 if len(given) == 1 else places[text]
+        places[text] += 1
+        if place < len(given):
+            found[p.id] = given[place]
+    if not found:
+        raise UserError(
+            f"{source}: answers none of the {len(prompts):,} prompts; "
+            "its `prompt` (or, without it, its `id`) must be that of the prompts file."
+        )
+    return System(name, {p.id: found.get(p.id) for p in prompts})
+
+
+def repeated(prompts: Sequence[Prompt], files: Sequence[Sequence[SystemAnswer]]) -> list[Prompt]:
+    """The prompts, each as often as a file answers it, under distinct ids; copies come last."""
+    counts = Counter(map(prompt_text, prompts))
+    groups = list(map(_grouped, files))
+    copies = []
+    for p in each_once(prompts):
+        text = prompt_text(p)
+        answered = (len(by_text.get(text) or by_id.get(p.id, [])) for by_text, by_id in groups)
+        copies += [p] * (max(answered, default=0) - counts[text])
+    return distinct_ids([*prompts, *copies])
+
+
+def distinct_comparisons(prompts: Sequence[Prompt], systems: Sequence[System]) -> list[Prompt]:
+    """The prompts without those that repeat an earlier one with the same answers of all systems."""
+    first: dict[tuple[str | None, ...], Prompt] = {}
+    for p in prompts:
+        first.setdefault((prompt_text(p), *(system.answers.get(p.id) for system in systems)), p)
+    return list(first.values())
+
+
+Grouped = Mapping[str, Sequence[str | None]]
+
+
+def _grouped(answers: Sequence[SystemAnswer]) -> tuple[Grouped, Grouped]:
+    """Answers by the text of their prompt, and by id where they have none, in their order."""
+    by_text: dict[str, list[str | None]] = {}
+    by_id: dict[str, list[str | None]] = {}
+    for row in answers:
+        if row.prompt is not None:
+            by_text.setdefault(_text(row.prompt), []).append(row.answer)
+        else:
+            by_id.setdefault(str(row.id), []).append(row.answer)
+    return by_text, by_id
+
+
+def _text(turns: Sequence[Message]) -> str:
+    return json.dumps([[m["role"], m["content"]] for m in turns])
