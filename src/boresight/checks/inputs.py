@@ -20,6 +20,7 @@ from boresight.core.schema import Message
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
 from boresight.data.rendering.split_turns import split_turns
+from boresight.data.rendering.template import render_messages
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import RowOrReason, fit
@@ -125,7 +126,7 @@ def renamed(outcome: RowOrReason, id: str) -> RowOrReason:
 
 def rendered(tokenizer: Tokenizer) -> str:
     """One conversation under the tokenizer's chat template."""
-    return tokenizer.apply_chat_template(PROBE, tokenize=False)
+    return render_messages(tokenizer, PROBE)
 
 
 def make_tokenizer(recipe: Recipe) -> Tokenizer:

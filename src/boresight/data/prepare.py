@@ -24,6 +24,7 @@ from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference, distinct_ids
 from boresight.data.reading.split import Part, Split, read_split
+from boresight.data.rendering.clock import printed_day
 from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
 from boresight.data.tokenize import FullRows, RowOrReason, fit
@@ -178,6 +179,7 @@ def _alike(one: Tokenizer, other: Tokenizer) -> bool:
     """Whether two tokenizers make the same rows."""
     return one is other or (
         one.chat_template == other.chat_template
+        and printed_day(one) == printed_day(other)
         and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
     )
 
@@ -198,6 +200,8 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
         "bad": [asdict(bad) for bad in part.bad],
         "dropped_ids": [id for id, _ in tokens.dropped],
     }
+    if (day := printed_day(full.tokenizer)) is not None:
+        facts["template_day"] = day
     if split is not None:
         console.print(f"{name}: {split.sentence}", style="yellow", highlight=False)
         facts["split_turns"] = asdict(split)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
+from boresight.data.rendering.template import render_messages
 from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
             "model.chat_template: the tokenizer has no chat template; set it to `chatml`, `plain` "
             "or the path of a Jinja file."
         )
-    text = tokenizer.apply_chat_template(turn, tokenize=False)
+    text = render_messages(tokenizer, turn)
     after = text.rindex(PROBE) + len(PROBE)
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     added = tokenizer.added_tokens_decoder

@@ -79,7 +79,7 @@ class FullRows:
 
     def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
         self.examples = examples
-        self._tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
+        self.tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
         self._known: dict[int, list[RowOrReason]] = {}
 
     def outcomes(
@@ -89,7 +89,7 @@ class FullRows:
         wanted = range(len(self.examples)) if indices is None else indices
         new = [index for index in wanted if index not in self._known]
         with progress(console, "tokenizing", len(new)) as advance:
-            made = _encode_all((self.examples[i] for i in new), self._tokenizer, self._end, advance)
+            made = _encode_all((self.examples[i] for i in new), self.tokenizer, self._end, advance)
             self._known.update(zip(new, made, strict=True))
         return [self._known[index] for index in wanted]
 

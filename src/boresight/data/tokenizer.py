@@ -21,7 +21,7 @@ class Tokenizer(Protocol):
     them, and because its methods are declared for many more uses than the ones here.
     """
 
-    chat_template: str | None
+    chat_template: str | dict[str, str] | None
     eos_token: str | None
     pad_token: str | None
 
@@ -45,10 +45,15 @@ class Tokenizer(Protocol):
 
     def __len__(self) -> int: ...
 
+    def get_chat_template(
+        self, chat_template: str | None = None, tools: list[dict[str, Any]] | None = None
+    ) -> str: ...
+
     def apply_chat_template(
         self,
         conversation: Sequence[Message],
         *,
+        chat_template: str,
         tokenize: Literal[False],
         add_generation_prompt: bool = False,
         **options: Any,

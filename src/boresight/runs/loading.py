@@ -12,6 +12,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt
 from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
+from boresight.data.rendering.clock import pin_day, today
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.load import load_tokenizer
@@ -51,6 +52,7 @@ def load_run(
     folder: Path,
     console: Console,
     preparing: Preparing = prepare,
+    day: str | None = None,
 ) -> LoadedRun:
     """Load tokenizer, data, model, rewards and reference, in this order; seeds all generators first.
 
@@ -58,15 +60,18 @@ def load_run(
         datasets: where data that were read before are kept.
         folder: the run folder, which need not exist yet.
         preparing: makes rows of the data.
+        day: what a chat template prints that prints the day, YYYY-MM-DD; None is today in the first process.
 
     Raises:
         UserError: any of them cannot be loaded, or does not fit the others.
     """
     seed_everything(recipe.train.seed)
     kind = kind_of(recipe)
+    day = collectives.from_first(day or today())
     with collectives.taking_turns():
         tokenizer = load_tokenizer(recipe.model.name)
         ensure_chat_template(tokenizer, recipe.model.chat_template)
+        pin_day(tokenizer, day)
         data = preparing(datasets.of(recipe, kind.data), tokenizer, console)
         policy, leftovers = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)

@@ -106,7 +106,8 @@ def _run(
 ) -> None:
     checkpoint = collectives.path_from_first(lambda: folder.find_checkpoint(recipe, resume=resume))
     findings = preflight_findings(recipe, console, datasets) if checkpoint is None else []
-    loaded = load_run(recipe, datasets, folder.path, console)
+    day = folder.template_day if checkpoint else None
+    loaded = load_run(recipe, datasets, folder.path, console, day=day)
     task, prompts = loaded.task, loaded.prompts
     collectives.path_from_first(
         lambda: open_training_folder(folder, recipe, loaded, findings, checkpoint, console)

@@ -88,6 +88,12 @@ class TrainingFolder(RunFolder):
         """Whether an unfinished run has come as far as its first checkpoint."""
         return self.start.is_file() and latest_sound(self.path) is not None
 
+    @property
+    def template_day(self) -> str | None:
+        """The day that the run's chat template prints; None where it prints none."""
+        train = read_json(self.data).get("train", {})
+        return str(train["template_day"]) if "template_day" in train else None
+
     def clear(self) -> None:
         """Delete the folder. Raises `UserError` if another process is training in it."""
         if self.recipe_file.exists():

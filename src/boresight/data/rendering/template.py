@@ -8,6 +8,7 @@ from typing import cast
 from boresight.core.errors import first_line, named_first_line
 from boresight.core.schema import Message
 from boresight.data.reading.message_keys import OF_CONVERSATION
+from boresight.data.rendering.clock import with_day
 from boresight.data.tokenizer import Tokenizer
 
 NOT_RENDERED = (*OF_CONVERSATION, "weight")
@@ -28,12 +29,14 @@ def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: b
     """
     from jinja2 import TemplateError
 
-    options = dict(messages[0].get("chat_template_kwargs", {})) if messages else {}
-    if messages and "tools" in messages[0]:
-        options["tools"] = messages[0]["tools"]
+    tools = messages[0].get("tools") if messages else None
+    options = messages[0].get("chat_template_kwargs", {}) if messages else {}
     turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **options)
+        template = with_day(tokenizer.get_chat_template(tools=tools), tokenizer)
+        return tokenizer.apply_chat_template(
+            turns, chat_template=template, tools=tools, tokenize=False, add_generation_prompt=ask, **options
+        )
     except TemplateError as error:
         raise TemplateRefusal(_quotable(first_line(error))) from error
     except Exception as error:

@@ -1,0 +1,59 @@
+"""The day that a chat template prints: pinned for a run, so that it resumes on the same tokens another day.
+
+Templates ask `strftime_now`, which transformers answers from the clock. A macro of the same name in front of
+the template answers from a day: a macro hides a global, whatever the version of transformers and jinja.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time
+from functools import cache
+from typing import Any
+
+from boresight.data.tokenizer import Tokenizer
+
+ASKED = "strftime_now"
+CODES = "-d -m -y -H -I -M -S -j a A b B c d D e F G h H I j m M p S T u U V w W x X y Y z Z"
+"""Directives of strftime, longest first."""
+NOON = time(12)
+"""A template that prints the hour prints this one."""
+
+
+def today() -> str:
+    """Today as a template would print it: YYYY-MM-DD."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    nobody = [[{"role": "user", "content": ""}]]
+    rendered: Any = render_jinja_template(nobody, chat_template="{{ strftime_now('%Y-%m-%d') }}")
+    return str(rendered[0][0])
+
+
+def pin_day(tokenizer: Tokenizer, day: str) -> None:
+    """Let the tokenizer's templates print this day, YYYY-MM-DD."""
+    vars(tokenizer)["template_day"] = day
+
+
+def printed_day(tokenizer: Tokenizer) -> str | None:
+    """The day that the tokenizer's templates print, pinned or today; None where they print none."""
+    known = tokenizer.chat_template
+    texts = known.values() if isinstance(known, dict) else [known or ""]
+    if not any(ASKED in text for text in texts):
+        return None
+    return str(vars(tokenizer).get("template_day") or today())
+
+
+def with_day(template: str, tokenizer: Tokenizer) -> str:
+    """The template with the pinned day in place of the clock; the template itself where none is pinned."""
+    day = vars(tokenizer).get("template_day")
+    return template if day is None or ASKED not in template else _macro(day) + template
+
+
+@cache
+def _macro(day: str) -> str:
+    noon = datetime.combine(date.fromisoformat(day), NOON)
+    answers = {f"%{code}": noon.strftime(f"%{code}") for code in CODES.split()}
+    replaced = "".join(
+        f".replace({json.dumps(asked)}, {json.dumps(said)})" for asked, said in answers.items()
+    )
+    return f"{{%- macro {ASKED}(format) -%}}{{{{- (format | string){replaced} -}}}}{{%- endmacro +%}}"
