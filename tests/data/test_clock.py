@@ -103,3 +103,25 @@ def test_the_day_is_kept_with_the_run_and_another_day_is_other_data(recipe, tmp_
             UserError, match=r"data differs in .*train\.template_day \(2026-11-24 there, 2026-11-25"
         ):
             folder.resume_from(tmp_path / "run" / "checkpoints" / "step-1", other.facts())
+
+
+def test_other_tokens_of_the_same_data_are_other_data(recipe, tmp_path):
+    """A template file that was edited between a run and its resumption; older runs kept no digest."""
+    cache = DatasetCache().of(recipe, "demonstration")
+    first, edited = (
+        prepare(cache, dated("2026-11-24", template), Console(file=io.StringIO())).facts()
+        for template in (DATED, DATED.replace("Today is", "It is"))
+    )
+    assert first["train"]["sha256"] == edited["train"]["sha256"]
+    place = tmp_path / "run" / "checkpoints" / "step-1"
+    place.mkdir(parents=True)
+    with TrainingFolder(tmp_path / "run") as folder:
+        folder.begin_run(recipe, first, [], {})
+        with pytest.raises(UserError, match=r"the data differs in train\.tokens_sha256"):
+            folder.resume_from(place, edited)
+        assert folder.resume_from(place, first) == 1
+        old = {
+            side: {k: v for k, v in facts.items() if k != "tokens_sha256"} for side, facts in first.items()
+        }
+        folder.data.write_text(json.dumps(old))
+        assert folder.resume_from(place, first) == 1

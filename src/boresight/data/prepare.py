@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,7 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
         "path": part.path,
         "layout": part.layout,
         "sha256": part.sha256,
+        "tokens_sha256": digest(tokens.rows),
         "rows": tokens.total,
         "kept": len(tokens.rows),
         "truncated": tokens.truncated,
@@ -215,6 +217,16 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
     left = [e for e, rows in zip(examples, made, strict=True) if any(_id_of(row) in kept for row in rows)]
     scores = {example.id: _scores(example) for example in left}
     return PreparedSide(left, [replace(row, scores=scores.get(row.id, ())) for row in tokens.rows], facts)
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """SHA-256 of all tokens and what is scored: it depends on template, tokenizer and library too."""
+    hashed = sha256()
+    for row in rows:
+        hashed.update(f"{row.id}\n".encode() + row.prompt.tobytes())
+        for completion in row.completions:
+            hashed.update(b"|" + completion.ids.tobytes() + completion.mask.tobytes())
+    return hashed.hexdigest()
 
 
 def _id_of(outcome: RowOrReason) -> str:
