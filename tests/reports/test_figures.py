@@ -9,7 +9,7 @@ import pytest
 
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
-from boresight.reports.figures import MOST_POINTS, figures, moving_average, points
+from boresight.reports.figures import MOST_POINTS, figures, moving_average, overlaid, points
 from boresight.reports.page import render_report
 from boresight.reports.read_run import RunData, read_run
 from boresight.stats.intervals import clopper_pearson
@@ -152,3 +152,42 @@ def test_findings_are_marked_at_their_step_and_listed(tmp_path):
     page = render_report(data)
     assert "What the checks found" in page and "not-learning" in page
     assert "<b>wrong</b>" not in page
+
+
+def _logged(name, method, **numbers):
+    lines = [{"step": step, "split": "eval", **numbers} for step in (0, 5)]
+    return RunData(name, Path(name), True, config={"method": method}, eval=lines)
+
+
+def test_losses_and_margins_of_different_units_share_no_axis():
+    """IPO's loss is in squared nats, SimPO's margin per token, a reward model's in log-odds."""
+    runs = [
+        _logged("dpo", {"name": "dpo"}, loss=0.69, margin=1.0),
+        _logged("ipo", {"name": "ipo", "tau": 0.01}, loss=2500.0, margin=1.0),
+        _logged("hinge", {"name": "dpo", "loss_type": "hinge"}, loss=1.0, margin=1.0),
+        _logged("simpo", {"name": "simpo"}, loss=0.7, margin=0.1),
+        _logged("scores", {"name": "reward"}, loss=0.69, margin=0.5, score=0.1),
+    ]
+    shown = {(f.title, f.unit): [entry["label"] for entry in f.legend] for f in overlaid(runs)}
+    assert shown["Loss", "nats"] == ["dpo", "simpo", "scores"]
+    assert shown["Loss", "nats²"] == ["ipo"] and shown["Loss", ""] == ["hinge"]
+    assert shown["Margin", "nats"] == ["dpo", "ipo", "hinge"]
+    assert shown["Margin", "nats per token"] == ["simpo"] and shown["Margin", "log-odds"] == ["scores"]
+    assert next(f.unit for f in figures(runs[1]) if f.title == "Loss") == "nats²"
+
+
+def test_a_method_of_ones_own_or_of_another_version_has_the_usual_unit():
+    for method in (
+        {"name": "mine.loss"},
+        {"name": "ipo", "gone": 1},
+        {"name": "sft", "loss_unit": "x"},
+        "dpo",
+        None,
+    ):
+        (loss, *_) = figures(_logged("run", method, loss=1.0))
+        assert loss.unit == "nats"
+
+
+def test_what_an_evaluation_logs_about_itself_has_no_chart():
+    run = _logged("run", {"name": "dpo"}, loss=1.0, answers=8.0, answer_len_error=1.0, reward_error=0.1)
+    assert [f.title for f in figures(run)] == ["Loss"]

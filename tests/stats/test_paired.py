@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from boresight.stats.paired import paired_metric, paired_metrics
+from boresight.stats.paired import paired_metric, paired_metrics, standard_error_of_known
 
 NAN = math.nan
 
@@ -29,3 +29,15 @@ def test_a_run_whose_rewards_are_all_missing_still_ends_with_a_report():
     (found,) = paired_metrics({"reward": {"a": NAN, "b": NAN}}, {"reward": {"a": 1.0, "b": 2.0}})
     assert found.before is None and found.difference is None
     assert found.after.value == pytest.approx(1.5)
+
+
+def test_margins_have_the_unit_of_their_method_and_other_numbers_their_own():
+    rows = {"margin": {"a": 0.0, "b": 1.0}, "accuracy": {"a": 0.0, "b": 1.0}}
+    units = {m.name: m.unit for m in paired_metrics(rows, rows, "nats per token")}
+    assert units == {"margin": "nats per token", "accuracy": "share"}
+
+
+def test_standard_errors_leave_out_what_is_missing():
+    """2, 4 and 6 have a variance of 4: √(4 / 3)."""
+    assert standard_error_of_known([2.0, NAN, 4.0, 6.0]) == pytest.approx(math.sqrt(4 / 3))
+    assert math.isnan(standard_error_of_known([2.0, NAN])) and math.isnan(standard_error_of_known([]))

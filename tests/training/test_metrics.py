@@ -67,7 +67,7 @@ def test_scores_of_a_pair():
     x = PairScores(tensor(3.0, 1.0, 1.0005, 1.002), tensor(1.0, 3.0, 1.0, 1.0), tensor(0.0, 0.0, 0.0, 0.0))
     got = numbers(x)
     assert got["accuracy"] == [1.0, 0.0, 0.5, 1.0]
-    assert got["margin"][:2] == [2.0, -2.0] and got["reward"][:2] == [2.0, 2.0]
+    assert got["margin"][:2] == [2.0, -2.0] and got["score"][:2] == [2.0, 2.0]
 
 
 def test_a_group():

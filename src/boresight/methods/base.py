@@ -35,6 +35,16 @@ class MethodConfig(BaseModel):
         return None
 
     @property
+    def loss_unit(self) -> str:
+        """Unit of the loss; empty for a number without one. Losses of different units share no axis."""
+        return "nats"
+
+    @property
+    def margin_unit(self) -> str:
+        """Unit of the logged margin, which with a reference is a difference of log-ratios."""
+        return "nats"
+
+    @property
     def explores(self) -> bool:
         """Whether the loss pays for moving away from where the reference samples."""
         return False

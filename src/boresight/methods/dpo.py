@@ -57,6 +57,11 @@ class Config(MethodConfig):
         """Whether margins are per token."""
         return self.length_normalised
 
+    @property
+    def loss_unit(self) -> str:
+        """The hinge is a distance between logits."""
+        return "" if self.loss_type == "hinge" else "nats"
+
 
 def sigmoid_loss(logit: Tensor) -> Tensor:
     """Negative log-likelihood of the label under Bradley-Terry, nats."""

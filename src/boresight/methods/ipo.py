@@ -44,6 +44,11 @@ class Config(MethodConfig):
         return target_margin(self)
 
     @property
+    def loss_unit(self) -> str:
+        """A squared margin."""
+        return "nats²" if self.reduction == "sum" else "(nats per token)²"
+
+    @property
     def reward_scale(self) -> float:
         """tau is what other methods call beta."""
         return self.tau

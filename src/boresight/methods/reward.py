@@ -28,6 +28,11 @@ class Config(MethodConfig):
     centring: float = Field(default=0.0, ge=0)
     """Weight of the squared sum of a pair's rewards, which holds their mean near 0 (0.01 is usual)."""
 
+    @property
+    def margin_unit(self) -> str:
+        """The lead of a score, whose differences are log-odds (Bradley-Terry)."""
+        return "log-odds"
+
 
 def loss(x: PairScores, cfg: Config) -> LossOutput:
     """Bradley-Terry loss, mean over pairs, nats."""

@@ -48,6 +48,11 @@ class Config(MethodConfig):
         """Without a KL term the reference is never looked at."""
         return self.beta > 0
 
+    @property
+    def loss_unit(self) -> str:
+        """Advantages times log-probabilities: its gradient means something, its value does not."""
+        return "reward · nats"
+
     @model_validator(mode="after")
     def _one_truncation_rule(self) -> Self:
         if self.mask_truncated and self.truncation_penalty > 0:

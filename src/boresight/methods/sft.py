@@ -18,6 +18,11 @@ from boresight.methods.inputs import LossOutput, SequenceLogps
 class Config(MethodConfig):
     """SFT has no settings of its own."""
 
+    @property
+    def loss_unit(self) -> str:
+        """A mean over tokens."""
+        return "nats per token"
+
 
 def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
     """Token-averaged negative log-likelihood, nats per token."""

@@ -32,6 +32,11 @@ class Config(MethodConfig):
         """Margins are always per token."""
         return True
 
+    @property
+    def margin_unit(self) -> str:
+        """The lead of the mean log-probability."""
+        return "nats per token"
+
 
 def loss(x: PolicyPairLogps, cfg: Config) -> LossOutput:
     """SimPO loss, mean over pairs, nats."""

@@ -29,6 +29,8 @@ class Chart:
     curves: tuple[Curve, ...]
     band: tuple[str, str] | None = None
     kind: str = "linear"
+    unit_from: str = ""
+    """Property of a method's settings that gives the unit; without settings it is `unit`."""
     guide: str | None = None
     """Name of a reference line that `figures` can compute from the run."""
     is_share: bool = False
@@ -50,6 +52,7 @@ CHARTS = (
         "nats",
         "Falls as the policy fits the training data; watch the held-out line.",
         both("loss"),
+        unit_from="loss_unit",
         guide="ln2",
     ),
     Chart(
@@ -66,6 +69,7 @@ CHARTS = (
         "How far chosen answers lead rejected ones; the band holds the middle 80 % of pairs.",
         both("margin"),
         band=("margin_p10", "margin_p90"),
+        unit_from="margin_unit",
         guide="zero",
     ),
     Chart(
@@ -81,6 +85,12 @@ CHARTS = (
         guide="zero",
     ),
     Chart("Reward", "", "Mean reward of the answers.", both("reward")),
+    Chart(
+        "Score level",
+        "",
+        "Mean score of both answers. Only differences are learnt: it drifts unless method.centring holds it.",
+        both("score"),
+    ),
     Chart(
         "Distance from the reference",
         "nats per token",
@@ -152,4 +162,7 @@ NOT_ALONE = {
     "rejected_logps",
     "n",
     "peak_memory_gb",
+    "answers",
+    "answer_len_error",
+    "reward_error",
 }

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from boresight import methods
 from boresight.config.dotted import flat
+from boresight.methods.base import MethodConfig
 from boresight.reports.read_run import RunData
 
 
@@ -35,6 +37,18 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("seed", _plain(get("train", "seed"))),
     ]
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
+
+
+def method_settings(run: RunData) -> MethodConfig | None:
+    """Settings of the run's method; None for a method of one's own, which a report does not import."""
+    section = run.config.get("method")
+    if run.method not in methods.names() or not isinstance(section, Mapping):
+        return None
+    given = {name: value for name, value in section.items() if name != "name"}
+    try:
+        return methods.get(run.method).Config(**given).at(0.0)
+    except (TypeError, ValueError):  # of a version that had other settings
+        return None
 
 
 def splits(run: RunData) -> list[SplitFacts]:

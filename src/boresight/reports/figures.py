@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, TypeGuard
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
+from boresight.reports.facts import method_settings
 from boresight.reports.read_run import LogLine, RunData
 from boresight.stats.intervals import clopper_pearson
 
@@ -46,17 +47,27 @@ def overlaid(runs: Sequence[RunData]) -> list[Figure]:
     last = max((run.last_step for run in runs), default=1)
     charts = dict.fromkeys(chart for run in runs for chart in [*CHARTS, *_unnamed(run)])
     found = [
-        _overlay(runs, chart, metric, last)
+        _overlay(runs, chart, metric, unit, last)
         for chart in charts
         for metric in dict.fromkeys(curve.metric for curve in chart.curves)
+        for unit in dict.fromkeys(unit_of(run, chart) for run in runs)
     ]
     return [figure for figure in found if figure.data]
 
 
-def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, last_step: int) -> Figure:
+def unit_of(run: RunData, chart: Chart) -> str:
+    """Unit of a chart for one run: nats for DPO's loss, their square for IPO's."""
+    settings = method_settings(run) if chart.unit_from else None
+    return chart.unit if settings is None else getattr(settings, chart.unit_from)
+
+
+def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last_step: int) -> Figure:
+    """One metric of the runs that have it in `unit`."""
     data: list[Trace] = []
     legend: list[dict[str, str]] = []
     for number, run in enumerate(runs, start=1):
+        if unit_of(run, chart) != unit:
+            continue
         colour = run_colour(number)
         curve = Curve(metric, run.name, colour)
         traces = _held_out(run, curve, chart) or _trained(run.train, curve)
@@ -65,7 +76,7 @@ def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, last_step: int)
             legend.append({"label": run.name, "colour": colour, "dash": "solid"})
     alone = len({curve.metric for curve in chart.curves}) == 1
     title = chart.title if alone else f"{chart.title}: {metric.replace('_', ' ')}"
-    return Figure(title, chart.unit, "", legend, data, base_layout(chart, last_step))
+    return Figure(title, unit, "", legend, data, base_layout(chart, last_step))
 
 
 def run_colour(number: int) -> str:
@@ -87,7 +98,7 @@ def _draw(run: RunData, chart: Chart) -> Figure:
     guides, labels = _guide(run, chart, data)
     marks, numbers = _marks(run, data)
     layout["shapes"], layout["annotations"] = guides + marks, labels + numbers
-    return Figure(chart.title, chart.unit, _caption(run, chart), legend, data, layout)
+    return Figure(chart.title, unit_of(run, chart), _caption(run, chart), legend, data, layout)
 
 
 # Traces -------------------------------------------------------------------------------------------------

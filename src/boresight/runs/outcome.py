@@ -9,6 +9,7 @@ from rich.console import Console
 
 from boresight.core.files import read_json, write_json
 from boresight.core.schema import Prompt
+from boresight.methods.base import MethodConfig
 from boresight.models.sharding import whole
 from boresight.runs.training_folder import TrainingFolder
 from boresight.stats import paired
@@ -63,6 +64,7 @@ def write_outcome(
     before: Snapshot,
     after: Snapshot,
     further: Sequence[Measured],
+    method: MethodConfig,
     console: Console,
 ) -> None:
     """Write numbers, samples, metrics and the report, and print the metrics; `further` are added to them."""
@@ -70,7 +72,7 @@ def write_outcome(
     from boresight.reports.tables.terminal import evaluation_table
 
     write_json(folder.end, {"numbers": after.numbers})
-    metrics = paired.paired_metrics(before.numbers, after.numbers)
+    metrics = paired.paired_metrics(before.numbers, after.numbers, method.margin_unit)
     metrics += answers.write_samples(folder.path, prompts, before.answers, after.answers)
     metrics += further
     write_json(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})

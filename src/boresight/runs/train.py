@@ -118,7 +118,7 @@ def _run(
         after = Snapshot(answer(task, prompts, console), numbers)
         likelihood = likelihood_of_answers(task, prompts, before, after)
     if collectives.is_first():
-        write_outcome(folder, prompts, before, after, likelihood, console)
+        write_outcome(folder, prompts, before, after, likelihood, recipe.method, console)
 
 
 def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:

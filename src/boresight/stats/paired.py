@@ -47,9 +47,14 @@ LABELS = {
 }
 
 
-def paired_metrics(before: ByRow, after: ByRow) -> list[Measured]:
-    """Every labelled metric of held-out rows, paired by row."""
-    return [paired_metric(name, *LABELS[name], before[name], after[name]) for name in LABELS if name in after]
+def paired_metrics(before: ByRow, after: ByRow, margin_unit: str = "nats") -> list[Measured]:
+    """Every labelled metric of held-out rows, paired by row; margins are in `margin_unit`."""
+    units = {name: unit for name, (_, unit, _) in LABELS.items()} | {"margin": margin_unit}
+    return [
+        paired_metric(name, label, units[name], better, before[name], after[name])
+        for name, (label, _, better) in LABELS.items()
+        if name in after
+    ]
 
 
 def paired_metric(

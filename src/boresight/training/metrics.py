@@ -74,7 +74,7 @@ def _(x: PairLogps) -> RowMetrics:
 @row_metrics.register
 def _(x: PairScores) -> RowMetrics:
     margin = x.chosen - x.rejected
-    return {"margin": margin, "accuracy": _wins(margin), "reward": (x.chosen + x.rejected) / 2}
+    return {"margin": margin, "accuracy": _wins(margin), "score": (x.chosen + x.rejected) / 2}
 
 
 @row_metrics.register
