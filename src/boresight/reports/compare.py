@@ -14,6 +14,7 @@ from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_colour
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
+from boresight.reports.same_rows import differences_by_row
 from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import Drawing, draw_intervals
@@ -136,9 +137,10 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
 
 
 def verdicts(runs: Sequence[RunData]) -> list[str]:
-    """Each later run against the first, on the prompts both answered: is every check of the prompt met?
+    """Each later run against the first: is every check of a prompt met, and how do held-out numbers differ?
 
-    Paired by prompt id. With several comparisons, McNemar p-values are adjusted by Holm's method.
+    Answers are paired by prompt id, numbers by row. With several comparisons, p-values (McNemar's for the
+    answers) are adjusted by Holm's method.
     """
     baseline, *others = runs
     outcomes = [_all_checks_met(run) for run in runs]
@@ -148,10 +150,14 @@ def verdicts(runs: Sequence[RunData]) -> list[str]:
             difference = paired_difference(outcomes[0], theirs)
             said = verdict(difference, a=baseline.name, b=run.name, unit="share")
             found.append((said, mcnemar(outcomes[0], theirs).p, difference.excludes_zero))
+    by_row = differences_by_row(runs)
     if len(found) < 2:
-        return [said for said, *_ in found]
+        return [*(said for said, *_ in found), *by_row]
     adjusted = holm([p for _, p, _ in found])
-    return [after_holm(said, p, resolved) for (said, _, resolved), p in zip(found, adjusted, strict=True)]
+    by_prompt = [
+        after_holm(said, p, resolved) for (said, _, resolved), p in zip(found, adjusted, strict=True)
+    ]
+    return by_prompt + by_row
 
 
 def _all_checks_met(run: RunData) -> dict[str, bool]:

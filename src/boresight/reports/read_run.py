@@ -23,6 +23,7 @@ from boresight.core.schema import Message
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
 from boresight.stats.intervals import Interval
+from boresight.stats.paired import ByRow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,6 +74,8 @@ class RunData(Printable):
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """What the checks found before and while it ran, worst first."""
+    by_row: ByRow = field(default_factory=dict)
+    """Held-out numbers after training, by metric and row id."""
 
     @property
     def method(self) -> str:
@@ -176,6 +179,7 @@ def read_run(folder: Path) -> RunData:
         samples=list(_samples(folder, notes)),
         notes=notes,
         findings=ranked(read_findings(folder)),
+        by_row=_by_row(_json(folder / "end.json", notes)),
     )
 
 
@@ -231,6 +235,20 @@ def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             notes.append("evaluation.json: one metric has no name or no numbers and is left out.")
+
+
+def _by_row(end: dict[str, Any]) -> ByRow:
+    """Numbers of end.json; null is NaN, and what is no number is left out."""
+    numbers = end.get("numbers")
+    return {
+        str(name): {str(id): _float(value, math.nan) for id, value in values.items() if _is_number(value)}
+        for name, values in (numbers.items() if isinstance(numbers, dict) else ())
+        if isinstance(values, dict)
+    }
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
