@@ -9,7 +9,7 @@ from typing import Any
 from boresight import methods
 from tests.pins import runs
 
-WATCHED = ("loss", "grad_norm", "margin", "reward")
+WATCHED = ("loss", "grad_norm", "margin", "reward", "score")
 
 
 def observe() -> dict[str, Any]:
