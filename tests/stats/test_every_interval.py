@@ -29,6 +29,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
 NOT_SIMULATED: dict[str, str] = {
     "arena.votes.Votes.rate": "clustered_share of votes, which are won, tied or lost",
     "checks.data.labels._inverted": "clopper_pearson of pairs, contradicted by their scores or not",
+    "evaluation.answer_controls.answer_controls": "share_interval of answers, repeated or not",
     "evaluation.judge_controls._share_right": "share_interval of cases, judged rightly or not",
     "evaluation.judge_controls.order_effects": "share_interval of flips, clustered_share of slots",
     "evaluation.leaderboard.Entry.share": "clopper_pearson of totals, wide where there are ties",

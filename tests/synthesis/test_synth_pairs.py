@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.core.schema import Prompt
+from boresight.evaluation.shingles import jaccard, shingles
 from boresight.llm.request import Reply
 from boresight.synthesis.answers import Answer
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged, Scored
-from boresight.synthesis.near_duplicates import HeldOut, NearDuplicates, copies, jaccard, shingles
+from boresight.synthesis.near_duplicates import HeldOut, NearDuplicates, copies
 from boresight.synthesis.pairs import auc, lengths, make_pairs
 from boresight.synthesis.prompts import Variety
 from boresight.synthesis.recipe import PairsSection

@@ -18,6 +18,7 @@ from typing import Any
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.evaluation.answer_controls import AnswerControls, answer_controls
 from boresight.scorers.judges.base import Judge, Judgement
 from boresight.stats.intervals import Interval, Value, clustered_share, grouped, holm, sign_test
 from boresight.stats.length import (
@@ -90,6 +91,14 @@ class WinRate:
     """Why there is no length-controlled win rate, '' when there is one."""
     split: LengthSplit
     comparisons: tuple[PromptComparison, ...]
+    controls: Mapping[str, AnswerControls]
+    """What the answers of either system have in common, by its name."""
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader should know of the answers before believing the verdict."""
+        said = (self.controls[name].caution(name) for name in (self.candidate, self.reference))
+        return [sentence for sentence in said if sentence]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -110,7 +119,12 @@ class WinRate:
 
     @property
     def verdict(self) -> str:
-        """One sentence to act on; none of winners when too many judgements are missing."""
+        """The sentence to act on, and what is odd about the answers."""
+        return " ".join([self.compared, *self.cautions])
+
+    @property
+    def compared(self) -> str:
+        """One sentence on who won; on nobody when too many judgements are missing."""
         n, missing = len(self.comparisons), self.rate.missing
         if not self.has_verdict:
             reason = next(iter(self.failures))
@@ -143,6 +157,7 @@ class WinRate:
             "length_controlled": None if self.controlled is None else asdict(self.controlled),
             "not_length_controlled_because": self.uncontrolled or None,
             "by_length": asdict(self.split),
+            "answers": {name: found.as_dict() for name, found in self.controls.items()},
         }
 
 
@@ -183,6 +198,11 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         uncontrolled=refusal,
         split=length_matched_split(outcomes, *lengths, prompts=keys),
         comparisons=tuple(PromptComparison(*row) for row in rows),
+        controls={
+            system.name: found
+            for system, answers in ((reference, theirs), (candidate, ours))
+            if (found := answer_controls(prompts, answers)) is not None
+        },
     )
 
 
@@ -201,13 +221,17 @@ class Tournament:
         """A sentence a pair."""
         if len(self.pairs) == 1:
             return [self.pairs[0].verdict]
-        both = zip(self.pairs, self.adjusted_p, strict=True)
         return [
-            after_holm(pair.verdict, p, _over_even(pair.rate).excludes_zero)
-            if pair.has_verdict
-            else pair.verdict
-            for pair, p in both
+            " ".join([_adjusted(pair, p), *pair.cautions])
+            for pair, p in zip(self.pairs, self.adjusted_p, strict=True)
         ]
+
+    @property
+    def distinct_answers(self) -> str:
+        """Distinct answers: new 1 of 805, old 805 of 805."""
+        controls = {name: found for pair in self.pairs for name, found in pair.controls.items()}
+        counts = (f"{name} {c.distinct:,} of {c.repeated.n:,}" for name, c in controls.items())
+        return f"Distinct answers: {', '.join(counts)}."
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, without the prompts."""
@@ -245,6 +269,14 @@ def _sign_test_of_prompts(outcomes: Sequence[Sequence[Value]]) -> float:
 def _games(pair: WinRate) -> list[Game]:
     sides = pair.candidate, pair.reference
     return [Game(prompt_key(c.prompt), *sides, c.judgement.preference) for c in pair.comparisons]
+
+
+def _adjusted(pair: WinRate, p: float) -> str:
+    return (
+        after_holm(pair.compared, p, _over_even(pair.rate).excludes_zero)
+        if pair.has_verdict
+        else pair.compared
+    )
 
 
 def _over_even(rate: Interval) -> Interval:

@@ -71,6 +71,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
         judge=first.judge,
         verdicts=found.verdicts,
         rate_in_words=first.rate_in_words if len(found.pairs) == 1 else "",
+        distinct_answers=found.distinct_answers,
         rates=parts_of(first) if len(found.pairs) == 1 else [row for p in found.pairs for row in brief(p)],
         uncontrolled=list(dict.fromkeys(p.uncontrolled for p in found.pairs if p.uncontrolled)),
         failures=[(p.candidate, p.reference, p.failures) for p in found.pairs if p.failures],
@@ -96,7 +97,8 @@ def win_rate_headline(pair: WinRate) -> str:
     if pair.rate.low <= 0.5 <= pair.rate.high:
         return f"{pair.candidate} and {pair.reference} cannot be told apart"
     winner, loser = (pair.candidate, pair.reference)[:: 1 if pair.rate.value > 0.5 else -1]
-    return f"{winner} beats {loser}"
+    fault = pair.controls[winner].fault
+    return f"{winner} is preferred to {loser} with {fault}" if fault else f"{winner} beats {loser}"
 
 
 def parts_of(pair: WinRate) -> list[FactRow]:

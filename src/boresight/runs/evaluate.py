@@ -47,7 +47,8 @@ class Evaluation(Printable):
     def show(self, console: Console) -> None:
         """Print rates, verdicts and what is known of the judge."""
         rates = [pair.rate_in_words for pair in self.pairs]
-        for sentence in [*rates, *self.tournament.verdicts, *self.trust.sentences]:
+        sentences = [*rates, *self.tournament.verdicts, self.tournament.distinct_answers]
+        for sentence in [*sentences, *self.trust.sentences]:
             console.print(sentence, markup=False, highlight=False)
         console.print(f"report: {self.page}", markup=False, highlight=False)
 

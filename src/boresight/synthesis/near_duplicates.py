@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
+from boresight.evaluation.shingles import shingles, word_list
 
 PERMUTATIONS = 128
 SHINGLE = 3
@@ -20,30 +20,9 @@ def text_of(messages: Sequence[Message]) -> str:
     return "\n".join(m["content"] for m in messages if m["role"] != "system")
 
 
-def word_list(text: str) -> list[str]:
-    """Lower-case words, punctuation aside: what counts as equal."""
-    return re.findall(r"\w+", text.lower())
-
-
 def fingerprint(text: str) -> str:
     """Equal for texts that differ in case, punctuation and white space only."""
     return hashlib.sha256(" ".join(word_list(text)).encode()).hexdigest()
-
-
-def shingles(words: Sequence[str], size: int) -> set[str]:
-    """All runs of `size` words; the whole text where it is shorter.
-
-    >>> sorted(shingles(["a", "b", "c"], 2))
-    ['a b', 'b c']
-    """
-    if len(words) <= size:
-        return {" ".join(words)} if words else set()
-    return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}
-
-
-def jaccard(a: set[str], b: set[str]) -> float:
-    """Share of the union that both have."""
-    return len(a & b) / len(a | b) if a or b else 0.0
 
 
 class HeldOut:

@@ -10,21 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from boresight.core.schema import Message, Prompt
 from boresight.data.reading.load import read
+from boresight.evaluation.shingles import jaccard, shingles, word_list
 from boresight.llm.ledger import Ledger
 from boresight.llm.request import Request
 from boresight.llm.session import Session
 from boresight.llm.structured import ask_for, recalled
 from boresight.synthesis.filters import Sieve
-from boresight.synthesis.near_duplicates import (
-    HeldOut,
-    NearDuplicates,
-    copies,
-    fingerprint,
-    jaccard,
-    shingles,
-    text_of,
-    word_list,
-)
+from boresight.synthesis.near_duplicates import HeldOut, NearDuplicates, copies, fingerprint, text_of
 from boresight.synthesis.recipe import NewPrompts, PromptsSection, SynthesisRecipe
 
 STAGE = "prompts"

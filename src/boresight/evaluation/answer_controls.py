@@ -1,0 +1,112 @@
+"""What a system's answers have in common, which a judge of one prompt at a time cannot see.
+
+- repeated: one text, or nearly one, to many prompts. Judges prefer some such texts to real answers
+  (Zheng et al. 2024, arXiv 2410.07137);
+- echoes: answers that are their own prompt, or begin with all of it.
+
+A fault does not void a win rate, but says what was compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from boresight.core.schema import Prompt
+from boresight.evaluation.shingles import jaccard, shingles, word_list
+from boresight.stats.intervals import Interval, share_interval
+
+CENTERS = 20
+"""Answers that all others are compared with; a text that a fifth of them have is missed once in ninety."""
+NEAR = 0.7
+"""Word 3-grams that two answers share, of those that either has, from which they are nearly one text."""
+LEAST, LEAST_SHORT = 0.2, 0.8
+"""Share of the prompts, by its lower 95 % limit, from which something is said. Of short answers, such as yes
+and no, many may be the same and right."""
+SHORT = 12
+"""Words below which an answer is short, and a prompt too short to be looked for in an answer."""
+SHOWN = 60
+"""Characters of a repeated answer that are printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerControls:
+    """Counts over the prompts that a system answered. `text` is the answer that `repeated` is about."""
+
+    distinct: int
+    """Different answers; letter case, punctuation and spaces aside."""
+    repeated: Interval
+    """Share of answers that are `text` or nearly."""
+    text: str
+    echoes: Interval
+    """Share of answers that are their prompt or nearly, or begin with it."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the answers, in a few words; '' if nothing is."""
+        short = len(word_list(self.text)) < SHORT
+        if self.repeated.low >= (LEAST_SHORT if short else LEAST):
+            return "one answer to many prompts"
+        return "copies of the prompts" if self.echoes.low >= LEAST else ""
+
+    def caution(self, system: str) -> str:
+        """A sentence about the fault, with its n; '' without one."""
+        if not self.fault:
+            return ""
+        if self.fault == "copies of the prompts":
+            return f"But {_of(self.echoes)} answers of {system} repeat their prompt."
+        text = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}…"
+        return (
+            f"But {system} gives one answer, or nearly, to {_of(self.repeated)} prompts ({text!r}): the "
+            "judge compared that text, not answers to the prompts."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For evaluation.json."""
+        return asdict(self) | {"fault": self.fault}
+
+
+def answer_controls(
+    prompts: Sequence[Prompt], answers: Sequence[str | None], seed: int = 0
+) -> AnswerControls | None:
+    """Look at `answers[i]` to `prompts[i]`, as far as there is one; None without any."""
+    given = [(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if text is not None]
+    if not given:
+        return None
+    texts = [" ".join(word_list(text)) for _, text in given]
+    sets = [shingles(text.split(), 3) for text in texts]
+    group = max((_near(sets, center) for center in _centers(texts, seed)), key=sum)
+    return AnswerControls(
+        distinct=len(set(texts)),
+        repeated=share_interval(group),
+        text=next(text for (_, text), near in zip(given, group, strict=True) if near),
+        echoes=share_interval([_repeats(prompt, text) for prompt, text in given]),
+    )
+
+
+def _centers(texts: Sequence[str], seed: int) -> list[int]:
+    """Places of the most frequent answer and of some drawn ones."""
+    most_frequent = Counter(texts).most_common(1)[0][0]
+    drawn = np.random.default_rng((seed, 13)).permutation(len(texts))[:CENTERS]
+    return [texts.index(most_frequent), *map(int, drawn)]
+
+
+def _near(sets: Sequence[set[str]], center: int) -> list[bool]:
+    """Which answers are that at `center` or nearly; an answer without words is near others without."""
+    return [own == sets[center] or jaccard(own, sets[center]) >= NEAR for own in sets]
+
+
+def _repeats(prompt: Prompt, answer: str) -> bool:
+    asked, said = word_list(prompt.prompt[-1]["content"] if prompt.prompt else ""), word_list(answer)
+    if len(asked) < SHORT:
+        return bool(asked) and asked == said
+    begins = said[: len(asked)] == asked
+    return begins or jaccard(shingles(asked, 3), shingles(said, 3)) >= NEAR
+
+
+def _of(share: Interval) -> str:
+    return f"{round(share.value * share.n):,} of {share.n:,}"
