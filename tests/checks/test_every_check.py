@@ -99,6 +99,11 @@ def refused(reason):
     return b.found_in_tokens(b.facts_of(b.rows(), refused=[("row-x", reason)]))
 
 
+def no_bos():
+    rows = [replace(row, prompt=row.prompt[1:]) for row in b.rows()]
+    return b.found_in_tokens(b.facts_of(rows, adds_bos=True))
+
+
 def split_up():
     return b.found_in_tokens(b.facts_of(b.rows(), sampled=9, split=SplitTurns(9, 9, 400)))
 
@@ -196,6 +201,7 @@ PLANTED = {
     "rows-truncated": lambda: grown((0, 1)),
     "few-truncated": lambda: grown((0,), rows=2),
     "unknown-tokens": unknown,
+    "bos-missing": no_bos,
     "turns-split": split_up,
     "template-refuses": lambda: refused("the template knows no system role"),
     "reward-fails": failing,

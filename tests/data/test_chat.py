@@ -17,8 +17,8 @@ from boresight.data.chat import (
     encode_demonstration,
     encode_preference,
     encode_prompt,
-    ensure_chat_template,
 )
+from boresight.data.rendering.choose import ensure_chat_template
 from tests.tiny import tiny_tokenizer
 
 END = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>", "qwen3": "<|im_end|>"}

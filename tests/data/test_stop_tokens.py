@@ -7,7 +7,7 @@ import torch
 
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
-from boresight.data.chat import ensure_chat_template
+from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer

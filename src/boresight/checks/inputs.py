@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import ParamSpec, TypeVar
@@ -17,12 +18,12 @@ from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError, named_first_line
 from boresight.core.schema import Message
-from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset
+from boresight.data.rendering.choose import adds_bos, ensure_chat_template
 from boresight.data.rendering.split_turns import split_turns
-from boresight.data.rendering.template import render_messages
+from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.rows import Row
-from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
+from boresight.data.stop_tokens import SYSTEM, end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import RowOrReason, fit
 from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
@@ -87,9 +88,9 @@ def read_examples(data: Dataset) -> Examples:
 def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
     """Rows of up to `SAMPLE` examples at full length, and what each template makes of one conversation."""
     own = tokenizer.chat_template
-    templates = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
+    written = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
     ensure_chat_template(tokenizer, recipe.model.chat_template)
-    templates["training"] = rendered(tokenizer)
+    written["training"] = rendered(tokenizer)
     sampled = sample_rows(data, tokenizer)
     made = fit([*chain.from_iterable(sampled)], NO_LIMIT)
     return Tokens(
@@ -99,9 +100,11 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
         truncation=recipe.data.truncation,
         pad=tokenizer.pad_token_id,
         bos=tokenizer.bos_token_id,
+        adds_bos=adds_bos(tokenizer),
+        own_template=recipe.model.chat_template is None,
         unknown=tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.bos_token_id else None,
         refused=made.dropped,
-        templates=templates,
+        templates={user: text for user, text in written.items() if text is not None},
         split=split_turns(sampled),
         sampled=len(sampled),
     )
@@ -124,9 +127,12 @@ def renamed(outcome: RowOrReason, id: str) -> RowOrReason:
     return replace(outcome, id=id) if isinstance(outcome, Row) else (id, outcome[1])
 
 
-def rendered(tokenizer: Tokenizer) -> str:
-    """One conversation under the tokenizer's chat template."""
-    return render_messages(tokenizer, PROBE)
+def rendered(tokenizer: Tokenizer) -> str | None:
+    """One conversation under the tokenizer's chat template; None for a template that refuses it."""
+    for conversation in (PROBE, [SYSTEM, *PROBE]):
+        with suppress(TemplateRefusal):
+            return render_messages(tokenizer, conversation)
+    return None
 
 
 def make_tokenizer(recipe: Recipe) -> Tokenizer:

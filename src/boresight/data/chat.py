@@ -13,11 +13,9 @@ Example, ChatML, scored tokens in brackets:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Example, Message, Preference
 from boresight.data.rendering.examples import Continuation, Rendered, render_example
 from boresight.data.rendering.tokens import assemble
@@ -25,26 +23,6 @@ from boresight.data.rendering.turns import Renderer, write_messages
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 from boresight.data.tokenizer import Tokenizer
-
-TEMPLATES = Path(__file__).parent / "templates"
-
-
-def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
-    """Give the tokenizer the chat template called `spec`; without one, it must have its own.
-
-    Args:
-        spec: `chatml`, `plain` (ends a turn with the tokenizer's own eos token), or a Jinja file.
-
-    Raises:
-        UserError: no template at all, no such template, or one that ends no turn with a special token.
-    """
-    if spec is not None:
-        builtin, file = TEMPLATES / f"{spec}.j2", Path(spec).expanduser()
-        if not (builtin.is_file() or file.is_file()):
-            names = ", ".join(sorted(f.stem for f in TEMPLATES.glob("*.j2")))
-            raise UserError(f"model.chat_template: {spec!r} is neither a file nor one of {names}.")
-        tokenizer.chat_template = (builtin if builtin.is_file() else file).read_text(encoding="utf-8")
-    end_of_turn(tokenizer)
 
 
 def encode_preference(tokenizer: Tokenizer, example: Preference) -> Row:

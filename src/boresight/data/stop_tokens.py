@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
-from boresight.data.rendering.template import render_messages
+from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 PROBE = "abcxyz"
 """An answer that no template changes, to be found again in what it renders."""
+QUESTION: Message = {"role": "user", "content": "a"}
+ANSWER: Message = {"role": "assistant", "content": PROBE}
+SYSTEM: Message = {"role": "system", "content": "s"}
+PROBES = ([QUESTION, ANSWER], [SYSTEM, QUESTION, ANSWER])
+"""Shortest conversations; some templates want a system prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +53,70 @@ def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
     """The first special token that the chat template writes after an assistant's words.
 
     Raises:
-        UserError: no chat template, or one that ends a turn with ordinary text.
+        UserError: no chat template, one that cannot write a question and its answer, or one that ends a turn
+            with ordinary text or with the beginning of the next.
     """
-    turn: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}]
+    probe, text = _rendered_probe(tokenizer)
+    end = _special_after(tokenizer, text)
+    if end is None:
+        raise UserError(
+            "model.chat_template: the template ends an assistant's turn with no special token of this "
+            "tokenizer, so an answer could never stop; use `plain`, or a template that writes eos_token."
+        )
+    if _always_asks(tokenizer, probe) and _special_within(tokenizer, probe) != end:
+        raise UserError(
+            f"model.chat_template: the template writes {end.text} for the next turn after every "
+            "conversation, asked or not, and nothing that ends an assistant's turn, so what to score cannot "
+            "be told; set it to a template that ends turns."
+        )
+    return end
+
+
+def _rendered_probe(tokenizer: Tokenizer) -> tuple[list[Message], str]:
+    """The first of `PROBES` that the template writes, and what it writes."""
     if tokenizer.chat_template is None:
         raise UserError(
             "model.chat_template: the tokenizer has no chat template; set it to `chatml`, `plain` "
             "or the path of a Jinja file."
         )
-    text = render_messages(tokenizer, turn)
+    reasons: list[str] = []
+    for probe in PROBES:
+        try:
+            text = render_messages(tokenizer, probe)
+        except TemplateRefusal as refusal:
+            reasons.append(str(refusal))
+            continue
+        if PROBE in text:
+            return probe, text
+        reasons.append("the words of the answer are missing")
+    raise UserError(
+        f"model.chat_template: the template cannot write a question and its answer: {reasons[0]}; "
+        "set it to `chatml`, `plain` or the path of another Jinja file."
+    )
+
+
+def _special_after(tokenizer: Tokenizer, text: str) -> EndOfTurn | None:
+    """The first special token after the probe's words; None where only ordinary text follows.
+
+    Tokenizers also add tokens that are ordinary text, such as Gemma's for line ends.
+    """
     after = text.rindex(PROBE) + len(PROBE)
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-    added = tokenizer.added_tokens_decoder
     for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
-        if start >= after and token in added:
-            return EndOfTurn(added[token].content, token)
-    raise UserError(
-        "model.chat_template: the template ends an assistant's turn with no special token of this "
-        "tokenizer, so an answer could never stop; use `plain`, or a template that writes eos_token."
-    )
+        added = tokenizer.added_tokens_decoder.get(token) if start >= after else None
+        if added is not None and (added.special or added.content == tokenizer.eos_token):
+            return EndOfTurn(added.content, token)
+    return None
+
+
+def _always_asks(tokenizer: Tokenizer, probe: list[Message]) -> bool:
+    """Whether the generation prompt makes no difference: the template has none, or always appends it."""
+    return render_messages(tokenizer, probe[:-1], ask=True) == render_messages(tokenizer, probe[:-1])
+
+
+def _special_within(tokenizer: Tokenizer, probe: list[Message]) -> EndOfTurn | None:
+    """The first special token after the probe's words where a user's turn follows."""
+    return _special_after(tokenizer, render_messages(tokenizer, [*probe, QUESTION]))
 
 
 def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:

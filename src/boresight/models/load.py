@@ -37,7 +37,7 @@ def load_tokenizer(name: str, chat_template: str | None = None) -> Tokenizer:
     Raises:
         UserError: no such model or template, or a tokenizer without character offsets (a "slow" one).
     """
-    from boresight.data.chat import ensure_chat_template
+    from boresight.data.rendering.choose import ensure_chat_template
 
     place, cached_only = tokenizer_place(name)
     found = read_tokenizer(name, place, cached_only)

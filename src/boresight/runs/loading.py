@@ -10,8 +10,8 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt
-from boresight.data.chat import ensure_chat_template
 from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
+from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.rendering.clock import pin_day, today
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.leftovers import Leftovers

@@ -21,8 +21,10 @@ class Tokens:
     """Rows at full length, as the template and the tokenizer make them, and what will be done to them.
 
     `refused` are ids and reasons of examples that make no row whatever their length. `templates` maps
-    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation. `split`
-    counts the conversations that are several rows, among the `sampled` examples; None for one row each.
+    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation.
+    `adds_bos`: the tokenizer puts a beginning-of-sequence token before text; `own_template`: the template is
+    the model's. `split` counts the conversations that are several rows, among the `sampled` examples; None
+    for one row each.
     """
 
     rows: Sequence[Row]
@@ -34,6 +36,8 @@ class Tokens:
     unknown: int | None = None
     refused: Sequence[tuple[str, str]] = ()
     templates: Mapping[str, str] = field(default_factory=dict)
+    adds_bos: bool = False
+    own_template: bool = False
     split: SplitTurns | None = None
     sampled: int | None = None
 
@@ -131,6 +135,21 @@ def double_bos(tokens: Tokens) -> Finding | None:
         "template writes one and the tokenizer adds another.",
         "Tokenise rendered text without adding special tokens, and keep the token out of the data.",
         ids=twice,
+    )
+
+
+def bos_missing(tokens: Tokens) -> Finding | None:
+    """Prompts without the beginning-of-sequence token that the tokenizer puts before all other text."""
+    without = [row.id for row in tokens.rows if tokens.adds_bos and row.prompt[0] != tokens.bos]
+    if not without:
+        return None
+    build = note if tokens.own_template else warning
+    return build(
+        "bos-missing",
+        f"{len(without):,} of {len(tokens.rows):,} prompts do not begin with the beginning-of-sequence "
+        "token that the tokenizer puts before every text, so the model sees what it was not trained on.",
+        "Begin the chat template with {{ bos_token }}; chatml and plain write it where the tokenizer does.",
+        ids=without,
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from boresight.core.schema import Message
-from boresight.data.chat import encode_prompt, ensure_chat_template
+from boresight.data.chat import encode_prompt
+from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.stop_tokens import GenerativeModel, stop_token_ids, wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.leftovers import Allowed

@@ -1,0 +1,58 @@
+"""Which chat template a tokenizer writes with: its own, one of several, a built-in one, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.data.stop_tokens import end_of_turn
+from boresight.data.tokenizer import Tokenizer
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+BOS = "{{- bos_token -}}"
+
+
+def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
+    """Give the tokenizer the chat template called `spec`; without one, it must have its own.
+
+    Args:
+        spec: `chatml`, `plain` (ends a turn with the tokenizer's own eos token), a Jinja file, or the name of
+            one of the tokenizer's own templates.
+
+    Raises:
+        UserError: no template at all, no such template, several without a default, one that cannot write a
+            question and its answer, or one that ends no turn with a special token.
+    """
+    if spec is not None:
+        tokenizer.chat_template = _called(spec, tokenizer)
+    own = tokenizer.chat_template
+    if isinstance(own, dict) and "default" not in own:
+        raise UserError(
+            f"model.chat_template: the tokenizer has several chat templates and none called default; set it "
+            f"to the name of one ({', '.join(sorted(own))})."
+        )
+    end_of_turn(tokenizer)
+
+
+def adds_bos(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer puts a beginning-of-sequence token before every text."""
+    if tokenizer.bos_token_id is None:
+        return False
+    ids = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).ids
+    return ids[:1] == [tokenizer.bos_token_id]
+
+
+def _called(spec: str, tokenizer: Tokenizer) -> str:
+    """The text of a template. Raises `UserError`."""
+    own, builtin, file = tokenizer.chat_template, TEMPLATES / f"{spec}.j2", Path(spec).expanduser()
+    if isinstance(own, dict) and spec in own:
+        return own[spec]
+    if builtin.is_file():
+        # The model has never seen a text without it, and whoever loads the tokenizer will write it again.
+        return (BOS if adds_bos(tokenizer) else "") + builtin.read_text(encoding="utf-8")
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    names = ", ".join(
+        [*sorted(f.stem for f in TEMPLATES.glob("*.j2")), *sorted(own if isinstance(own, dict) else ())]
+    )
+    raise UserError(f"model.chat_template: {spec!r} is neither a file nor one of {names}.")
