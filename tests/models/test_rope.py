@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs
 from boresight.models.packed.plan import PackedPlan, packed_plan
@@ -19,6 +20,7 @@ from boresight.models.rope import RopeSwitch, rope_switches
 from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.plain import next_logits
 from boresight.models.sampler.sample import sample
+from tests.models.families import LATENT
 from tests.models.tiny_decoders import GROUPED, SHAPE, VOCABULARY, make_row
 
 LIMIT = 32
@@ -55,6 +57,28 @@ VARIANTS = {
     "longrope": lambda: hf.LlamaConfig(**GROUPED, rope_parameters=LONGROPE),
     "longrope (Phi 3)": lambda: hf.Phi3Config(
         **GROUPED, original_max_position_embeddings=LIMIT, rope_parameters=LONGROPE
+    ),
+    "longrope (Phi 3.5 MoE)": lambda: hf.PhimoeConfig(
+        **GROUPED,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        original_max_position_embeddings=LIMIT,
+        rope_parameters=LONGROPE | {"short_mscale": 1.0, "long_mscale": 1.5},
+    ),
+    "proportional": lambda: hf.LlamaConfig(
+        **GROUPED, rope_parameters=scaled("proportional", partial_rotary_factor=0.5)
+    ),
+    "yarn with scaled queries (Ministral 3)": lambda: hf.Ministral3Config(
+        **GROUPED,
+        head_dim=8,
+        rope_parameters=scaled("yarn", original_max_position_embeddings=LIMIT, llama_4_scaling_beta=0.5),
+    ),
+    "yarn with a scale of attention (DeepSeek V3)": lambda: hf.DeepseekV3Config(
+        **SHAPE,
+        **LATENT,
+        rope_parameters=scaled(
+            "yarn", original_max_position_embeddings=LIMIT, mscale=1.0, mscale_all_dim=1.0
+        ),
     ),
     "dynamic in one kind of layer": lambda: hf.Gemma3TextConfig(
         **SHORT,
@@ -106,6 +130,11 @@ def plain(variant, rows):
         model = model_of(variant)
         logits = model(input_ids=sequence[None], use_cache=False).logits[0, :-1]
         yield model, logits.log_softmax(-1).gather(-1, sequence[1:, None]).squeeze(-1)[start - 1 :]
+
+
+def test_every_type_that_transformers_has_is_among_the_variants():
+    """A new type needs a variant here, and an entry in `LENGTH_DEPENDENT` if it depends on the length."""
+    assert {variant.split()[0] for variant in VARIANTS} == {"default", *ROPE_INIT_FUNCTIONS}
 
 
 @pytest.mark.parametrize("layout", ["auto", "padded"])
