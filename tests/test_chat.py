@@ -25,7 +25,7 @@ LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_stream_draws_what_sample_draws(monkeypatch, cached, temperature):
     model = tiny_model()
-    monkeypatch.setattr("boresight.models.sampler.stream.samples_with_cache", lambda model: cached)
+    monkeypatch.setattr("boresight.models.sampler.stream.samples_with_cache", lambda *_: cached)
     params = SamplingParams(max_new_tokens=12, seed=3, temperature=temperature)
     prompt = np.array([5, 9, 80], np.int32)
     heard = []

@@ -108,6 +108,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "num_global_key_value_heads": 1,
         },
     ),
+    "Gemma 4: heads of two widths": (
+        "Gemma4Text",
+        SIZES,
+        GEMMA
+        | {
+            "global_head_dim": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "vocab_size_per_layer_input": VOCABULARY,
+            "hidden_size_per_layer_input": 8,
+        },
+    ),
     "Exaone 4": ("Exaone4", SIZES, {"sliding_window": WINDOW, "sliding_window_pattern": 2}),
     "SmolLM 3: layers without positions": ("SmolLM3", SIZES, {"no_rope_layers": [1, 0]}),
     "Llama 4: chunked attention": (
@@ -121,6 +132,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "intermediate_size_mlp": 48,
         },
     ),
+    "Phi 3.5 MoE: a window that its layers do not pass on": (
+        "Phimoe",
+        SIZES,
+        {"sliding_window": WINDOW, **LOCAL_EXPERTS},
+    ),
+    "Qwen 2 MoE: a window that its layers do not pass on": (
+        "Qwen2Moe",
+        SIZES,
+        {
+            "use_sliding_window": True,
+            "sliding_window": WINDOW,
+            "max_window_layers": 1,
+            "shared_expert_intermediate_size": 16,
+            **EXPERTS,
+        },
+    ),
+    "AFMoE: a view of what attention returns": ("Afmoe", SIZES, {**GEMMA, **EXPERTS}),
     "gpt-oss: sinks": ("GptOss", SIZES, {"head_dim": 8, "sliding_window": WINDOW, **LOCAL_EXPERTS}),
     # Positions that are learned, or none but a bias
     "GPT-2": ("GPT2", GPT2_SIZES, {}),

@@ -189,7 +189,7 @@ def test_scores_of_reward_models(variant, layout):
         assert score.item() == pytest.approx(fresh(input_ids=sequence[None]).logits.item(), abs=1e-4)
 
 
-@pytest.mark.parametrize("variant", DEPENDENT)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_sampler_draws_from_each_prompt_as_if_alone(variant):
     """Prompts on both sides of the limit, and an answer that crosses it: by the logits of plain forwards."""
     model = model_of(variant)

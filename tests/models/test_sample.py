@@ -58,7 +58,7 @@ def decoder(name, dtype=torch.float64):
 def test_fast_and_plain_draw_the_same_in_float64(name):
     """Greedy, and sampled with stops; a small batch, so that samples come and go."""
     model = decoder(name)
-    assert samples_with_cache(model)
+    assert samples_with_cache(model, requests(prompts(), SamplingParams(max_new_tokens=12, seed=0), 1))
     greedy = SamplingParams(max_new_tokens=12, temperature=0.0, seed=0)
     stops = SamplingParams(max_new_tokens=18, seed=1, stop_token_ids=tuple(range(6)))
     for params, k in ((greedy, 1), (stops, 3)):
@@ -246,7 +246,7 @@ def test_a_model_that_the_fast_path_does_not_cover_takes_the_plain_one(monkeypat
     fast = sample(model, prompts(), params, 2)
     monkeypatch.setattr(trial, "_found", {})
     monkeypatch.setattr(trial, "unsupported", lambda _: "it is asked not to")
-    assert not samples_with_cache(model)
+    assert not samples_with_cache(model, [])
     monkeypatch.setattr(module, "Rollout", None)
     assert_same(sample(model, prompts(), params, 2), fast, 1e-9)
 
@@ -296,18 +296,29 @@ def test_a_model_that_the_cache_does_not_serve_is_found_out_by_trying(name, capl
             np.testing.assert_allclose(one.logps, expected.numpy(), atol=1e-4)
 
 
+def test_samples_longer_than_the_window_are_tried_beyond_it(monkeypatch):
+    """Phi 3.5 MoE masks with a window and does not pass it to its attention."""
+    tried = []
+    monkeypatch.setattr(trial, "_found", {})
+    monkeypatch.setattr(trial, "_obstacle", lambda _, lengths: tried.append(lengths))
+    for tokens in (7, 8, 9):  # with a prompt of 4 tokens, and a window of 12
+        params = SamplingParams(max_new_tokens=tokens, seed=0)
+        samples_with_cache(decoder("gemma2"), requests([np.arange(4)], params, 1))
+    assert tried == [(3, 8), (3, 20)]
+
+
 def test_one_trial_serves_all_models_of_a_config(monkeypatch):
     monkeypatch.setattr(trial, "_found", {})
-    assert samples_with_cache(decoder("llama"))
-    monkeypatch.setattr(trial, "_obstacle", lambda _: pytest.fail("tried again"))
-    assert samples_with_cache(decoder("llama"))
+    assert samples_with_cache(decoder("llama"), [])
+    monkeypatch.setattr(trial, "_obstacle", lambda *_: pytest.fail("tried again"))
+    assert samples_with_cache(decoder("llama"), [])
 
 
 def test_a_cache_that_gives_other_numbers_is_noticed(monkeypatch, caplog):
     monkeypatch.setattr(trial, "_found", {})
     right = kv_cache.DecodeStep.bias
     monkeypatch.setattr(kv_cache.DecodeStep, "bias", lambda *args: torch.zeros_like(right(*args)))
-    assert not samples_with_cache(decoder("llama"))
+    assert not samples_with_cache(decoder("llama"), [])
     assert "gives other log-probabilities with it, by" in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from boresight.data.stop_tokens import GenerativeModel
@@ -10,7 +11,7 @@ from boresight.data.stop_tokens import GenerativeModel
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class Outputs(Protocol):
@@ -57,3 +58,18 @@ def causal_model(policy: Policy) -> PreTrainedModel:
 def longest_sequence(policy: Policy) -> int:
     """Longest sequence of the model, in tokens; very large where its config does not say."""
     return int(getattr(policy.config, "max_position_embeddings", 2**31))
+
+
+def last_logits(policy: Policy, ids: Tensor, count: int) -> Tensor:
+    """Logits at the last `count` positions of one sequence of `ids` `(tokens,)`: `(count, vocabulary)`."""
+    takes = signature(causal_model(policy).forward).parameters
+    keep = {"logits_to_keep": count} if "logits_to_keep" in takes else {}  # others compute them all
+    return policy(input_ids=ids[None], use_cache=False, **keep).logits[0, -count:]
+
+
+def narrowest_window(config: PreTrainedConfig) -> int | None:
+    """Tokens that the narrowest layer sees, or None where every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return getattr(config, "sliding_window", None)

@@ -122,7 +122,8 @@ def padded_logprobs(
 def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
-    logits = model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
+    mask = attended.long()  # as tokenizers give it: ProphetNet computes with it
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
     return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps
 

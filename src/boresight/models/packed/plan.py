@@ -23,7 +23,7 @@ from boresight.models.kernels.fused import fused_layers
 from boresight.models.packed import attention
 from boresight.models.packed.head import Head
 from boresight.models.packed.packing import PackedBatch, pack
-from boresight.models.policy import Policy, causal_model
+from boresight.models.policy import Policy, causal_model, narrowest_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -123,7 +123,7 @@ def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | st
     sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
     states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
     if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
-        plan: PackedPlan | None = PackedPlan(window=_window(config))
+        plan: PackedPlan | None = PackedPlan(window=narrowest_window(config))
     else:
         logits = base(input_ids=sequences[0], use_cache=False).logits[0]
         plan = _matching_logits(base, config, states[0], logits)
@@ -143,7 +143,7 @@ def _matching_logits(
     base: PreTrainedModel, config: PreTrainedConfig, hidden: Tensor, logits: Tensor
 ) -> PackedPlan | None:
     """The plan under which `hidden` gives `logits`; models scale and cap their logits by several names."""
-    window = _window(config)
+    window = narrowest_window(config)
     caps = _values(config, "final_logit_softcapping", "logits_soft_cap")
     scales = _values(config, "logit_scale", "logits_scaling")
     for softcap in (*caps, None):
@@ -152,14 +152,6 @@ def _matching_logits(
             if _close(plan.logits(base, hidden), logits):
                 return plan
     return None
-
-
-def _window(config: PreTrainedConfig) -> int | None:
-    """Tokens that the narrowest layer sees, or None where every layer sees all."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None and "sliding_attention" not in kinds:
-        return None
-    return getattr(config, "sliding_window", None)
 
 
 def _values(config: PreTrainedConfig, *names: str) -> list[float]:

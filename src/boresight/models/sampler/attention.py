@@ -92,12 +92,12 @@ def prefill_attention(
         out = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling
         )
-        return out.transpose(1, 2)
+        return out.transpose(1, 2).contiguous()
     distance = torch.arange(tokens, device=query.device)
     distance = distance.unsqueeze(1) - distance
     hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
     scores = _cap(query @ key.transpose(2, 3) * scaling, softcap).masked_fill(hidden, -torch.inf)
-    return (_softmax(scores) @ value).transpose(1, 2)
+    return (_softmax(scores) @ value).transpose(1, 2).contiguous()  # some layers take a view of it
 
 
 def decode_attention(

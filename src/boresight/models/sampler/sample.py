@@ -29,7 +29,7 @@ from boresight.models.sampler.trial import samples_with_cache
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = ["MAX_BATCH", "Sample", "SamplingParams", "sample", "sample_plain"]
 
@@ -66,7 +66,7 @@ def sample(
     samples = requests(prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
-        if samples_with_cache(base):
+        if samples_with_cache(base, samples):
             _draw(base, samples, max_batch or _batch_for(base, samples), ended)
         else:
             draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
@@ -75,12 +75,16 @@ def sample(
 
 def _batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
     """Large batches hide what a decode step costs beside its products; `MAX_BATCH` where they need memory."""
-    text = model.config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    token = 2 * text.num_hidden_layers * heads * width * model.dtype.itemsize
+    layers = model.config.get_text_config().per_layer_config  # Gemma 4's differ in the width of a head
+    token = 2 * sum(_width(layer) for layer in layers) * model.dtype.itemsize
     longest = max((s.params.max_new_tokens for s in samples), default=1)
     return max(MAX_BATCH, min(MOST, CACHE // (token * longest)))
+
+
+def _width(layer: PreTrainedConfig) -> int:
+    """Entries that a token's keys have in one layer."""
+    heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+    return int(heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
 
 
 def _draw(

@@ -37,7 +37,7 @@ def stream(
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(base))
         step: Callable[[], object]
-        if samples_with_cache(base):
+        if samples_with_cache(base, [running]):
             inside.enter_context(rollout_attention(base))
             step = Rollout(base, [running], 1).step
         else:

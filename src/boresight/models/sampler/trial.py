@@ -9,6 +9,7 @@ same config.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from boresight.core.errors import named_first_line
 from boresight.models.eval_mode import evaluation_mode
+from boresight.models.policy import last_logits, narrowest_window
 from boresight.models.rope import rope_switches
 from boresight.models.sampler.attention import rollout_attention, unsupported
 from boresight.models.sampler.decode import Rollout
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("boresight")
 
-PROMPTS = (3, 8)
-"""Tokens of the prompts of a trial: of two lengths, so that one is padded."""
+SHORT, LONG = 3, 8
+"""Tokens of the prompts of a trial: of two lengths, so that one is padded. Where samples outgrow the model's
+sliding window, so does the second prompt."""
 SAMPLES, TOKENS = 2, 4
 """Completions of each prompt, and tokens of each."""
 BANDS = {torch.float64: 1e-5, torch.float32: 1e-3}
@@ -37,25 +40,28 @@ HALF_BAND = 0.3
 _found: dict[tuple[object, ...], str | None] = {}
 
 
-def samples_with_cache(model: PreTrainedModel) -> bool:
-    """Whether `model` may be sampled with a cache. Logs one line, once, for a model that may not."""
-    key = (type(model), model.config.to_json_string(), model.dtype, model.device.type)
+def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample]) -> bool:
+    """Whether `samples` may be drawn with a cache. Logs one line, once, for a model that may not."""
+    longest = max((len(s.prompt) + s.params.max_new_tokens for s in samples), default=0)
+    window = narrowest_window(model.config.get_text_config()) or longest
+    prompt = LONG if longest <= window else window + LONG
+    key = (type(model), model.config.to_json_string(), model.dtype, model.device.type, prompt)
     if key not in _found:
-        obstacle = unsupported(model) or _obstacle(model)
+        obstacle = unsupported(model) or _obstacle(model, (SHORT, prompt))
         if obstacle is not None:
             log.warning("Sampling goes without a cache, which is slower and draws the same: %s.", obstacle)
         _found[key] = obstacle
     return _found[key] is None
 
 
-def _obstacle(model: PreTrainedModel) -> str | None:
+def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
     """Why sampling with a cache does not give the model's own probabilities; None if it does."""
     if rope_switches(model):
         return "its rotary embeddings depend on the length of a sequence"
     name = type(model).__name__
     try:
         with torch.inference_mode(), evaluation_mode(model):
-            drawn = _draw(model)
+            drawn = _draw(model, lengths)
             off = max(_distance(model, sample) for sample in drawn)
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
         return f"{name} rejects it: {named_first_line(error)}"
@@ -63,10 +69,11 @@ def _obstacle(model: PreTrainedModel) -> str | None:
     return None if off <= band else f"{name} gives other log-probabilities with it, by {off:.2g} nats"
 
 
-def _draw(model: PreTrainedModel) -> list[RunningSample]:
+def _draw(model: PreTrainedModel, lengths: tuple[int, ...]) -> list[RunningSample]:
+    """Samples for prompts of these lengths."""
     vocabulary = model.config.get_text_config().vocab_size
-    tokens = (np.arange(sum(PROMPTS)) * 7919 + 3) % vocabulary
-    prompts = np.split(tokens, np.cumsum(PROMPTS)[:-1])
+    tokens = (np.arange(sum(lengths)) * 7919 + 3) % vocabulary
+    prompts = np.split(tokens, np.cumsum(lengths)[:-1])
     samples = requests(prompts, SamplingParams(max_new_tokens=TOKENS, seed=0), SAMPLES)
     with rollout_attention(model):
         rollout = Rollout(model, samples, len(samples))
@@ -77,10 +84,10 @@ def _draw(model: PreTrainedModel) -> list[RunningSample]:
 
 def _distance(model: PreTrainedModel, sample: RunningSample) -> float:
     """Largest difference of the sample's log-probabilities from those of one plain forward, nats."""
-    ids = torch.tensor([[*sample.prompt.tolist(), *sample.ids]], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, len(sample.prompt) - 1 : -1]
+    ids = torch.tensor([*sample.prompt.tolist(), *sample.ids], device=model.device)
+    logits = last_logits(model, ids, len(sample.ids) + 1)[:-1]
     exact = torch.float64 if logits.dtype == torch.float64 else torch.float32
     logps = logits.to(exact).log_softmax(-1)
-    own = logps.gather(-1, ids[0, len(sample.prompt) :, None]).squeeze(-1)
+    own = logps.gather(-1, ids[len(sample.prompt) :, None]).squeeze(-1)
     difference = (own - torch.tensor(sample.logps, dtype=exact, device=own.device)).abs()
     return float(difference.nan_to_num(nan=torch.inf).max())

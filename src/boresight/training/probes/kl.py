@@ -18,7 +18,7 @@ from torch import Tensor
 from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.models.lora import adapters_off
-from boresight.models.policy import Policy
+from boresight.models.policy import Policy, last_logits
 from boresight.training.forward import InputKind
 
 POSITIONS_PER_ROW = 16
@@ -57,5 +57,5 @@ def _log_distributions(model: Policy, row: Row) -> Tensor:
     """Log-probabilities along the start of the first answer, `(positions, vocabulary)`."""
     answer = row.completions[0].ids[:POSITIONS_PER_ROW]
     ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()], device=model.device)
-    logits = model(input_ids=ids[None], logits_to_keep=len(answer) + 1).logits[0, :-1]
+    logits = last_logits(model, ids, len(answer) + 1)[:-1]
     return F.log_softmax(logits.float(), dim=-1)
