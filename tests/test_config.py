@@ -104,6 +104,17 @@ def test_missing_file_and_broken_yaml(tmp_path):
         Recipe.load(broken)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    """YAML would keep the last section, and the settings of the first would be gone without a word."""
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("base: &b {batch: 2}\ntrain: {<<: *b}\noptim:\n  lr: 1e-6\ntrain:\n  steps: 3\n")
+    with pytest.raises(UserError, match=r"train stands in line 2 and again in line 5; keep one of them"):
+        Recipe.load(twice)
+    twice.write_text("optim:\n  lr: 1e-6\n  lr: 1e-5\n")
+    with pytest.raises(UserError, match=r"lr stands in line 2 and again in line 3"):
+        Recipe.load(twice)
+
+
 def test_every_field_is_documented():
     undocumented = [name for name, _, _, doc in fields(recipe.Recipe) if not doc and name != "method"]
     assert undocumented == []

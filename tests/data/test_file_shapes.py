@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from boresight.core.errors import UserError
@@ -120,3 +122,38 @@ def test_text_that_only_looks_like_a_list_stays_text(jsonl, text):
 def test_several_answers_of_unknown_worth_are_no_bare_prompt(jsonl, row):
     with pytest.raises(UserError, match="fit no known layout"):
         read(jsonl(row))
+
+
+PAIR = '{"prompt": "q", "chosen": "a", "rejected": "b"}'
+TWICE = '{"prompt": "q", "chosen": "a", "chosen": "c", "rejected": "b"}'
+INSIDE = (
+    '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "content": "b"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", f"{PAIR}\n\n{TWICE}\n", "row 3 has the key 'chosen' twice; keep one of them"),
+        ("a.json", f"[{PAIR}, {TWICE}]", "row 2 has the key 'chosen' twice"),
+        ("a.json", TWICE, "row 1 has the key 'chosen' twice"),
+        ("a.json", f"{PAIR}\n{TWICE}\n", "row 2 has the key 'chosen' twice"),
+        ("a.json", TWICE.replace(", ", ",\n") * 2, "row 1 has the key 'chosen' twice"),
+        ("a.json", f'{{"data": [{PAIR}, {TWICE}]}}', "row 2 has the key 'chosen' twice"),
+        ("a.jsonl", INSIDE, "row 1 has the key 'content' twice"),
+        ("a.csv", "prompt,chosen,chosen,rejected\nq,a,c,b\n", "has the column 'chosen' twice"),
+        ("a.tsv", "prompt\tchosen\trejected\tprompt\nq\ta\tb\tq\n", "has the column 'prompt' twice"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path, name, content, message):
+    """Every parser would keep the last value without a word."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_parquet_column_that_stands_twice_is_refused(tmp_path):
+    table = pyarrow.table([["q"], ["a"], ["b"], ["c"]], names=["prompt", "chosen", "rejected", "chosen"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="has the column 'chosen' twice"):
+        read(tmp_path / "a.parquet")

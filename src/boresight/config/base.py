@@ -69,7 +69,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such recipe; give the path of a YAML file.")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
+    except _RepeatedKey as error:
+        raise UserError(f"{path}: {error}; keep one of them.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -78,3 +80,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         kind = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise UserError(f"{path}: a recipe is a mapping of sections such as `model:`; the file holds {kind}.")
     return raw
+
+
+class _RepeatedKey(Exception):
+    """A mapping has a key twice."""
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """The safe loader, but a key that stands twice is refused: YAML keeps the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first and key.value != "<<":
+                raise _RepeatedKey(f"{key.value} stands in line {first[key.value]} and again in line {line}")
+            first[str(key.value)] = line
+        return super().construct_mapping(node, deep)

@@ -14,10 +14,11 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
@@ -128,14 +129,55 @@ def _json_lines(path: Path) -> Raw:
 
 
 def _parse(path: Path, line: bytes, row: int) -> object:
+    objects = _Objects()
     try:
-        return json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig"), object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         raise UserError(_broken(path, row, f"{error.msg}, column {error.colno}")) from error
     except UnicodeDecodeError as error:
         raise UserError(_broken(path, row, f"byte {error.start + 1} is not UTF-8")) from error
     except (ValueError, RecursionError) as error:
         raise UserError(_broken(path, row, str(error))) from error
+    objects.refuse_repeated_keys(path, [(row, value)])
+    return value
+
+
+class _Objects:
+    """Builds the objects of a JSON text, and remembers those that have a key twice.
+
+    JSON keeps the last value of such a key: an answer would be lost without a word.
+    """
+
+    def __init__(self) -> None:
+        self._repeated: list[tuple[dict[str, Any], str]] = []
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object with these keys and values."""
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            self._repeated.append((made, _repeated(key for key, _ in pairs)))
+        return made
+
+    def refuse_repeated_keys(self, path: Path, records: Iterable[tuple[int, object]]) -> None:
+        """Raise a `UserError` with the first key that stands twice, and the row of the record it is in."""
+        if not self._repeated:
+            return
+        made, key = self._repeated[0]
+        row = next((f"row {row}" for row, record in records if _holds(record, made)), "an object")
+        raise UserError(f"{path}: {row} has the key {key!r} twice; keep one of them.")
+
+
+def _holds(value: object, part: object) -> bool:
+    """Whether `part` is the value itself or in it."""
+    if value is part:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_holds(item, part) for item in inner)
+
+
+def _repeated(names: Iterable[str]) -> str:
+    """The first of the names that stands twice; "" where none does."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
 def _broken(path: Path, row: int, why: str) -> str:
@@ -148,8 +190,9 @@ def _json(path: Path) -> Raw:
         content = stream.read()
     if not content.strip():
         return iter(())
+    objects = _Objects()
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             one_line = b"\n" not in content[: error.pos].strip()
@@ -160,18 +203,23 @@ def _json(path: Path) -> Raw:
         raise UserError(_broken(path, row, f"byte {error.start + 1} of the file is not UTF-8")) from error
     except (ValueError, RecursionError) as error:
         raise UserError(_broken(path, 1, str(error))) from error
-    return enumerate(_record_list(path, value), 1)
+    listed = _record_list(path, value)
+    objects.refuse_repeated_keys(path, enumerate(listed, 1))
+    return enumerate(listed, 1)
 
 
 def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
     """JSON values over several lines each, with nothing but white space between them."""
-    text, at = content.decode("utf-8-sig"), 0
-    decoder = json.JSONDecoder()
+    text, at, row = content.decode("utf-8-sig"), 0, 0
+    objects = _Objects()
+    decoder = json.JSONDecoder(object_pairs_hook=objects)
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
+        row += 1
+        objects.refuse_repeated_keys(path, [(row, value)])
         yield value
         at += len(text[at:]) - len(text[at:].lstrip())
 
@@ -208,7 +256,9 @@ def _csv(path: Path) -> Raw:
     separator = "\t" if ".tsv" in path.suffixes else ","
     with _open(path) as stream, io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8-sig", newline="") as text:
         try:
-            for row, record in enumerate(csv.DictReader(text, delimiter=separator, strict=True), 1):
+            table = csv.DictReader(text, delimiter=separator, strict=True)
+            _refuse_repeated_columns(path, table.fieldnames or ())
+            for row, record in enumerate(table, 1):
                 if None in record:
                     raise UserError(
                         f"{path}: row {row} has more cells than the header; quote cells with commas."
@@ -218,6 +268,11 @@ def _csv(path: Path) -> Raw:
             raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
+
+
+def _refuse_repeated_columns(path: Path, columns: Iterable[str]) -> None:
+    if twice := _repeated(columns):
+        raise UserError(f"{path}: has the column {twice!r} twice; rename or remove one of them.")
 
 
 def _cell(column: str, value: str) -> str | float:
@@ -236,7 +291,9 @@ def _parquet(path: Path) -> Raw:
     with _open(path) as stream:
         seekable = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
         try:
-            batches = pyarrow.parquet.ParquetFile(seekable).iter_batches(PARQUET_BATCH)
+            opened = pyarrow.parquet.ParquetFile(seekable)
+            _refuse_repeated_columns(path, opened.schema_arrow.names)
+            batches = opened.iter_batches(PARQUET_BATCH)
             every = chain.from_iterable(batch.to_pylist() for batch in batches)
             yield from enumerate(every, 1)
         except pyarrow.ArrowException as error:
