@@ -112,15 +112,19 @@ def test_text_that_only_looks_like_a_list_stays_text(jsonl, text):
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "message"),
     [
-        {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
-        {"prompt": "q", "responses": ["a", "b"]},
-        {"prompt": "q", "response_a": "x", "response_b": "y"},
+        (
+            {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
+            r"labels of the single steps of an answer \(`completions` and `labels`, process supervision\)",
+        ),
+        ({"prompt": "q", "responses": ["a", "b"]}, r"has several answers \(`responses`\)"),
+        ({"prompt": "q", "response_a": "x", "response_b": "y"}, r"\(`response_a` and `response_b`\)"),
+        ({"prompt": "q", "completions": ["a", "b"]}, "name the better one `chosen`"),
     ],
 )
-def test_several_answers_of_unknown_worth_are_no_bare_prompt(jsonl, row):
-    with pytest.raises(UserError, match="fit no known layout"):
+def test_several_answers_of_unknown_worth_are_no_bare_prompt(jsonl, row, message):
+    with pytest.raises(UserError, match=message):
         read(jsonl(row))
 
 

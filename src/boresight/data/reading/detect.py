@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from boresight.core.errors import UserError
 from boresight.data.columns import Record
 from boresight.data.layouts import Layout, all_layouts
+from boresight.data.reading import names
 
 SHOWN = 12
 """Columns that a message lists."""
@@ -58,8 +59,29 @@ def _unknown(name: str, rows: NumberedRecords) -> str:
     row, record = rows[0]
     if not isinstance(record, dict):
         return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
+    if why := _several_answers(record):
+        return f"{name}: row {row} {why}."
     columns = ", ".join(list(record)[:SHOWN]) + (", …" if len(record) > SHOWN else "")
     return f"{name}: row {row} has the columns {columns}, which fit no known layout; {_hint(record)}."
+
+
+def _several_answers(record: Record) -> str:
+    """Why answers in a row that fits no layout cannot be learned from; "" where there are not several."""
+    found = [column for column in names.ANSWER_LISTS if column in record]
+    if not found:
+        return ""
+    labels = next((column for column in names.STEP_LABELS if isinstance(record.get(column), list)), None)
+    if labels and isinstance(record[found[0]], list):
+        return (
+            f"has labels of the single steps of an answer (`{found[0]}` and `{labels}`, process "
+            "supervision), from which no method here learns; give whole answers, or remove both columns to "
+            "use the prompts"
+        )
+    named = " and ".join(f"`{column}`" for column in found)
+    return (
+        f"has several answers ({named}) and no column that is known to say which one is better; "
+        "name the better one `chosen` and a worse one `rejected`, or give one answer per row"
+    )
 
 
 def _hint(record: Record) -> str:

@@ -56,6 +56,9 @@ SCORES = (
 )
 """The score of the better answer and of the worse one; the first pair is the canonical one."""
 
-ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2", "response_1",
-                "response_2", "response_a", "response_b", "response_0")  # fmt: skip
+ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2",
+                "response_0", "response_1", "response_2", "response_a", "response_b")  # fmt: skip
 """Several answers, of which the name does not say how good each is; a row with them is no bare prompt."""
+
+STEP_LABELS = ("labels", "label", "ratings")
+"""Labels of the single steps of an answer, as a list."""
