@@ -62,6 +62,8 @@ def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
         kept["weight"] = weight
     if "tool_calls" in kept:
         kept["tool_calls"] = _calls(kept["tool_calls"])
+    if isinstance(kept.get("function_call"), dict):
+        kept["function_call"] = _call(kept["function_call"])
     return kept | of_conversation(kept)
 
 
@@ -106,7 +108,7 @@ def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calls(calls: object) -> object:
-    """The calls, with arguments that are JSON text as objects: that is what templates expect."""
+    """The calls, with arguments that are JSON text as objects: that is what most templates expect."""
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise ValueError("has `tool_calls` that are no list of calls")
     return [_call(call) for call in calls]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from boresight.core.errors import first_line, named_first_line
 from boresight.core.schema import Message
 from boresight.data.reading.message_keys import OF_CONVERSATION
+from boresight.data.rendering.call_arguments import argument_objects, arguments_as_text, prints_python
 from boresight.data.rendering.clock import with_day
 from boresight.data.tokenizer import Tokenizer
 
@@ -24,19 +27,36 @@ class TemplateRefusal(Exception):
 def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
     """The template's text; `ask` appends the generation prompt.
 
+    Arguments of calls are given as objects, or as JSON text to a template that cannot write objects.
+
     Raises:
         TemplateRefusal: whatever goes wrong in the template, which is a program that came with the model.
     """
+    options = messages[0].get("chat_template_kwargs", {}) if messages else {}
+    tools = messages[0].get("tools") if messages else None
+    turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
+    write = partial(_write, tokenizer, {**options, "tools": tools, "add_generation_prompt": ask})
+    arguments = argument_objects(turns)
+    if not arguments:
+        return write(turns)
+    try:
+        text = write(turns)
+    except TemplateRefusal as refusal:
+        with contextlib.suppress(TemplateRefusal):
+            return write(arguments_as_text(turns))
+        raise refusal from None
+    if not prints_python(text, arguments):
+        return text
+    other = write(arguments_as_text(turns))
+    return text if prints_python(other, arguments) else other
+
+
+def _write(tokenizer: Tokenizer, options: dict[str, Any], turns: Sequence[Message]) -> str:
     from jinja2 import TemplateError
 
-    tools = messages[0].get("tools") if messages else None
-    options = messages[0].get("chat_template_kwargs", {}) if messages else {}
-    turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
     try:
-        template = with_day(tokenizer.get_chat_template(tools=tools), tokenizer)
-        return tokenizer.apply_chat_template(
-            turns, chat_template=template, tools=tools, tokenize=False, add_generation_prompt=ask, **options
-        )
+        template = with_day(tokenizer.get_chat_template(tools=options["tools"]), tokenizer)
+        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, **options)
     except TemplateError as error:
         raise TemplateRefusal(_quotable(first_line(error))) from error
     except Exception as error:
