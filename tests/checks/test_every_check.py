@@ -6,18 +6,21 @@ others, found among whatever else is said; a check that is in neither table fail
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from boresight import methods
-from boresight.checks.data import shortcuts
+from boresight.checks.data import labels, shortcuts
 from boresight.checks.data.examples import Examples
 from boresight.checks.run import initial_loss, machine
 from boresight.checks.run.machine import Load
 from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
+from boresight.data.reading import names
 from boresight.data.reading.generated import read_generated
+from boresight.data.reading.load import read
 from boresight.data.rendering.split_turns import SplitTurns
 from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks
@@ -234,6 +237,18 @@ def test_the_fault_is_among_what_is_found(name):
     found = {f.name: f for f in PLANTED[name]()}
     assert name in found
     assert all(words.strip().endswith(".") for words in (found[name].why, found[name].fix))
+
+
+@pytest.mark.parametrize(("better", "worse"), names.SCORES)
+def test_labels_that_scores_contradict_are_found_under_every_name(better, worse, tmp_path):
+    """The whole way: from a file whose scores have the names of some public set, to the finding."""
+    rows = [
+        {"prompt": f"q{n}", "chosen": f"x{n}", "rejected": f"y{n}", better: 1.5, worse: 4.5}
+        for n in range(40)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = read(tmp_path / "pairs.jsonl").examples
+    assert [(f.name, f.count) for f in run_checks(labels, Examples(pairs))] == [("labels-swapped", 40)]
 
 
 def test_leaks_of_countdown_are_found_in_any_order_and_words():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference, Prompt
 from boresight.data.chat import encode_demonstration, encode_preference, encode_prompt
+from boresight.data.prepare import DatasetCache, prepare
 from boresight.data.reading.load import read
 from boresight.data.reading.split import hold_out
 from boresight.data.reading.turns import BadField, to_messages
@@ -25,6 +29,10 @@ TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 TOOLS = [{"type": "function", "function": {"name": "temp"}}]
+
+
+def recipe_of(file) -> Recipe:
+    return Recipe.parse({"method": {"name": "sft"}, "data": {"train": str(file)}, "optim": {"lr": 1e-4}})
 
 
 def call(room: str) -> list[dict]:
@@ -145,6 +153,23 @@ def test_arguments_and_tools_may_be_json_text_and_nulls_are_absent(jsonl):
 def test_what_cannot_be_used_is_a_bad_row(row, message, jsonl):
     with pytest.raises(UserError, match=message):
         read(jsonl(row))
+
+
+def test_references_that_the_template_leaves_out_are_named_once(jsonl, tokenizer):
+    result = {"role": "tool", "content": "12", "tool_call_id": "c1", "name": "temp"}
+    asked = [[u(f"q{n}"), a("", tool_calls=call("cellar")), result, a("12 degrees")] for n in range(7)]
+    rows = [{"messages": turns} for turns in asked]
+    data = DatasetCache().of(recipe_of(jsonl(*rows)), "demonstration")
+    prepare(data, tokenizer, Console(file=(said := io.StringIO()), width=200))
+    assert said.getvalue().splitlines() == [
+        "train: read 7 demonstrations, chat messages",
+        "train: the chat template writes nothing of `tool_call_id` (6) and `name` (6) of tool results",
+        "held out: the chat template writes nothing of `tool_call_id` (1) and `name` (1) of tool results",
+    ]
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("{{ m.content }}", "{{ m.name }}{{ m.content }}")
+    prepare(data, tokenizer, Console(file=(said := io.StringIO()), width=200))
+    assert "writes nothing of `tool_call_id` (6) of tool results" in said.getvalue()
 
 
 def test_other_keys_are_counted_and_named_once(jsonl):

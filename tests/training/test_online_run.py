@@ -88,6 +88,29 @@ def test_a_completion_that_a_reward_raises_on_is_told_kept_and_missing(place, ca
     assert (after.n, after.missing) == (len(COLOURS) - 1, 1)
 
 
+GOLD = []
+"""Gold answers that `right_number` was given."""
+
+
+def right_number(prompts, completions, rows):
+    """A user's verifier of GSM8K: the number after `####` in the gold answer must be in the completion."""
+    GOLD.extend(row["answer"] for row in rows)
+    numbers = [row["answer"].rpartition("#### ")[2] for row in rows]
+    return [float(number in text) for number, text in zip(numbers, completions, strict=True)]
+
+
+def test_gold_answers_reach_a_users_reward_function(place):
+    """Rows as GSM8K has them are prompts here; their answers are for the verifier."""
+    gold = [f"Twice {n}.\n#### {2 * n}" for n in range(8)]
+    rows = ({"question": f"How much is {n} + {n}?", "answer": answer} for n, answer in enumerate(gold))
+    (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    GOLD.clear()
+    made = recipe("rloo", {"function": f"{__name__}:right_number"})
+    found = boresight.train(made, run="run", quiet=True)
+    assert set(GOLD) == set(gold)
+    assert len(found.series("reward")[1]) == 2 and not (place / "run" / reward_failures.FILE).exists()
+
+
 def test_a_resumed_run_forgets_failures_of_steps_that_it_repeats(tmp_path):
     for step in (1, 2, 3):
         failure = {"id": "p", "function": "f", "error": "E", "completion": "two\u2028lines"}

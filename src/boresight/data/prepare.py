@@ -26,6 +26,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Example, Preference, distinct_ids
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
+from boresight.data.rendering.references import ignored_references
 from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
 from boresight.data.tokenize import FullRows, RowOrReason, fit
@@ -131,6 +132,9 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
         return rows.prepared
     for line in data.split.lines:
         console.print(line, highlight=False, markup=False)
+    for name, part in (("train", rows.train), ("held out", rows.eval)):
+        if ignored := ignored_references(tokenizer, part.examples):
+            console.print(f"{name}: {ignored}", highlight=False, markup=False)
     prepared = Prepared(
         train=_side(data.section, data.split.train, rows.train, console, "train"),
         eval=_side(data.section, data.split.eval, rows.eval, console, "held out"),

@@ -1,0 +1,48 @@
+"""Which call a tool's result belongs to (`tool_call_id`, `name`), where a chat template leaves that out.
+
+Many do, since results follow their calls. It is no reason to refuse a row, but to say so once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from boresight.core.schema import Demonstration, Example, Message, Preference
+from boresight.data.reading.message_keys import REFERENCES
+from boresight.data.rendering.template import TemplateRefusal, render_messages
+from boresight.data.tokenizer import Tokenizer
+
+
+def ignored_references(tokenizer: Tokenizer, examples: Sequence[Example]) -> str:
+    """A sentence with the keys of results that the template leaves out, and how many; "" for none.
+
+    The template is tried on the first conversation that has the key.
+    """
+    conversations = [_conversation(example) for example in examples]
+    counts = {key: sum(key in m for turns in conversations for m in turns) for key in REFERENCES}
+    ignored = [
+        f"`{key}` ({count:,})"
+        for key, count in counts.items()
+        if count and _ignores(tokenizer, conversations, key)
+    ]
+    return f"the chat template writes nothing of {' and '.join(ignored)} of tool results" if ignored else ""
+
+
+def _ignores(tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]], key: str) -> bool:
+    turns = next(turns for turns in conversations if any(key in message for message in turns))
+    without = [cast("Message", {k: v for k, v in message.items() if k != key}) for message in turns]
+    try:
+        return render_messages(tokenizer, turns) == render_messages(tokenizer, without)
+    except TemplateRefusal:
+        return False  # the template needs the key, or the row is refused anyway
+
+
+def _conversation(example: Example) -> list[Message]:
+    match example:
+        case Demonstration(messages):
+            return messages
+        case Preference(prompt, chosen):
+            return [*prompt, *chosen]
+        case _:
+            return example.prompt
