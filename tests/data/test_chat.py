@@ -254,7 +254,10 @@ def test_a_template_that_refuses_is_an_error_with_the_row():
     example = Preference(
         [{"role": "system", "content": "x"}, user("y")], [assistant("a")], [assistant("b")], "r"
     )
-    with pytest.raises(UserError, match=r"row 'r': the chat template refuses .*System role not supported\.$"):
+    with pytest.raises(
+        UserError,
+        match=r"row 'r': the chat template refuses .*System role not supported; `data.system: fold`",
+    ):
         encode_preference(tokenizer, example)
 
 

@@ -68,6 +68,9 @@ class DataSection(Section):
     score: Literal["all", "last"] = "all"
     """Assistant turns to learn where the data give a turn no weight: all of them, or the last one of each
     conversation (of a pair: of each answer)."""
+    system: Literal["keep", "fold", "drop"] = "keep"
+    """System turns, for chat templates that refuse them: keep them, fold each into the user's turn that
+    follows it, or leave them out. Both are counted."""
     bad_rows: Literal["error", "drop"] = "error"
     """What to do with a malformed row: stop with its number, or leave it out and count it."""
     limit: int | None = Field(default=None, gt=0)

@@ -16,6 +16,7 @@ from boresight.data.reading.generated import PREFIX, read_generated
 from boresight.data.reading.load import BadRow, Loaded, plural, read
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
+from boresight.data.rendering.system_turns import count_system_turns, drop_system, fold_system
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,24 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
 def read_data(name: str, kind: str, data: DataSection) -> Loaded:
     """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
     if name.startswith(PREFIX):
-        return read_generated(name, kind)
+        return _with_system(read_generated(name, kind), data)
     split = "train"
     if not Path(name).exists() and "@" in name:
         name, _, split = name.rpartition("@")
-    return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows)
+    loaded = read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows)
+    return _with_system(loaded, data)
+
+
+def _with_system(loaded: Loaded, data: DataSection) -> Loaded:
+    """The examples with their system turns as `data.system` wants them, and how many there were."""
+    if data.system == "keep":
+        return loaded
+    change, done = {"fold": (fold_system, "folded into the user's"), "drop": (drop_system, "left out")}[
+        data.system
+    ]
+    turns = plural(count_system_turns(loaded.examples), "system turn")
+    sentence = f"{loaded.sentence}; {turns} {done} (data.system={data.system})"
+    return replace(loaded, examples=[change(example) for example in loaded.examples], sentence=sentence)
 
 
 def hold_out(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:

@@ -58,8 +58,16 @@ class Renderer:
     id: str
 
     def write(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """As `write_messages`."""
-        return write_messages(self.tokenizer, messages, self.id, ask=ask)
+        """As `write_messages`; says how the recipe keeps the row where a system turn is what is refused."""
+        try:
+            return write_messages(self.tokenizer, messages, self.id, ask=ask)
+        except UserError as error:
+            if not self._only_the_system_turn(messages, ask):
+                raise
+            raise UserError(
+                f"{str(error).rstrip('.')}; `data.system: fold` puts the system turn into the user's, `drop` "
+                "leaves it out."
+            ) from error
 
     def turn(self, messages: Sequence[Message], opening: str | None = None) -> Turn:
         """The last of the messages as an assistant's turn; `opening` is its context, where it is known.
@@ -101,6 +109,16 @@ class Renderer:
                         "it would be lost; set model.chat_template to one that writes it, or take the key "
                         "out of the data."
                     )
+
+    def _only_the_system_turn(self, messages: Sequence[Message], ask: bool) -> bool:
+        """Whether the template takes the messages without their system turn."""
+        rest = [message for message in messages if message["role"] != "system"]
+        if not rest or len(rest) == len(messages):
+            return False
+        try:
+            return bool(render_messages(self.tokenizer, rest, ask=ask))
+        except TemplateRefusal:
+            return False
 
     def _without(self, messages: Sequence[Message], n: int, key: str, ask: bool) -> str | None:
         """The text without one key of message `n`; None where the template cannot do without it."""

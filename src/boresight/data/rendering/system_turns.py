@@ -1,0 +1,68 @@
+"""System turns for chat templates that know none: `data.system` folds them into the user's, or drops them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.data.reading.message_keys import OF_CONVERSATION
+
+
+def count_system_turns(examples: Sequence[Example]) -> int:
+    """System turns of all examples."""
+    return sum(m["role"] == "system" for example in examples for part in _parts(example) for m in part)
+
+
+def fold_system(example: Example) -> Example:
+    """The example with each system turn in front of the user's turn that follows it, a blank line between."""
+    return _changed(example, [_folded(part) for part in _parts(example)])
+
+
+def drop_system(example: Example) -> Example:
+    """The example without its system turns."""
+    return _changed(example, [_dropped(part) for part in _parts(example)])
+
+
+def _parts(example: Example) -> list[list[Message]]:
+    match example:
+        case Demonstration(messages):
+            return [messages]
+        case Prompt(prompt):
+            return [prompt]
+        case Preference(prompt, chosen, rejected):
+            return [prompt, chosen, rejected]
+
+
+def _changed(example: Example, parts: list[list[Message]]) -> Example:
+    match example:
+        case Demonstration():
+            return replace(example, messages=parts[0])
+        case Prompt():
+            return replace(example, prompt=parts[0])
+        case Preference():
+            return replace(example, prompt=parts[0], chosen=parts[1], rejected=parts[2])
+
+
+def _folded(messages: list[Message]) -> list[Message]:
+    """A system turn that no user's turn follows stays, for the template to take or refuse."""
+    folded: list[Message] = []
+    for message in messages:
+        if message["role"] == "user" and folded and folded[-1]["role"] == "system":
+            before = folded.pop()
+            words = f"{before['content']}\n\n{message['content']}"
+            message = _with_options(before, {**message, "content": words})
+        folded.append(message)
+    return folded
+
+
+def _dropped(messages: list[Message]) -> list[Message]:
+    left = [message for message in messages if message["role"] != "system"]
+    return [_with_options(messages[0], left[0]), *left[1:]] if left else []
+
+
+def _with_options(first: Message, message: Message) -> Message:
+    """The message with what the first one says of the whole conversation."""
+    options = {key: value for key, value in first.items() if key in OF_CONVERSATION}
+    return cast("Message", {**message, **options})
