@@ -356,14 +356,16 @@ def test_a_pickled_adapter_is_not_read(saved, tmp_path):
     assert "as a pickle file (adapter_model.bin)" in refused(tmp_path / "a")
 
 
-def test_an_adapter_that_is_a_prompt_cannot_be_merged(saved, tmp_path):
+def test_an_adapter_that_is_a_prompt(saved, tmp_path):
+    """The sampler asks the model inside the wrapper, so even apart it would answer without the prompt."""
     from peft import PromptTuningConfig
 
     settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     get_peft_model(tiny_model(tie_word_embeddings=False), settings).save_pretrained(tmp_path / "a")
     configure(tmp_path / "a", "adapter_config.json", base_model_name_or_path=str(saved))
+    assert "is a prompt and not a change of weights" in refused(tmp_path / "a")
     with pytest.raises(UserError, match="is a prompt and not a change of weights"):
-        load_model(str(tmp_path / "a"))
+        load_model(str(tmp_path / "a"), merge=False)
 
 
 def test_a_run_lends_its_adapter_what_it_allowed(saved, tmp_path):

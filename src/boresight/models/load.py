@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, cast
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
-from boresight.models.checkpoint.adapter import put_adapter, refuse_prompt
+from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import (
     BuildOptions,
+    one_sentence,
     read_generation_config,
     read_tokenizer,
     read_weights,
@@ -111,10 +112,10 @@ def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
     """Fold an adapter into its base, all of which can be trained again: PEFT froze it.
 
     Raises:
-        UserError: an adapter of a kind that is not a change of weights, such as prompt tuning.
+        UserError: an adapter of a kind that PEFT cannot merge.
     """
-    refuse_prompt(adapted, adapter)
-    model: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
+    with one_sentence(str(adapter), "adapter"):
+        model: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
     model.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
     return model
 

@@ -40,7 +40,8 @@ def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftMo
     A base on torch's `meta` device gets an adapter without weights, and the same refusals.
 
     Raises:
-        UserError: no safetensors, a file that was cut short, or tensors that do not fit the base.
+        UserError: no safetensors, a file that was cut short, tensors that do not fit the base, or an adapter
+            that is a prompt and not a change of weights.
     """
     settings = _settings(folder)
     saved = file_header(folder / WEIGHTS)
@@ -52,15 +53,6 @@ def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftMo
     own = ((_short([n])[0], p) for n, p in adapted.named_parameters() if f".{NAME}." in n)
     refuse_not_finite(own, str(folder))
     return adapted
-
-
-def refuse_prompt(adapted: PeftModel, folder: Path) -> None:
-    """Raise a `UserError` where the adapter is a prompt, which cannot be merged into the base's weights."""
-    if adapted.peft_config[NAME].is_prompt_learning:
-        raise UserError(
-            f"model: the adapter of {str(folder)!r} is a prompt and not a change of weights, so it cannot "
-            "be merged into its base; take an adapter of low-rank matrices."
-        )
 
 
 def _settings(folder: Path) -> PeftConfig:
@@ -75,6 +67,11 @@ def _settings(folder: Path) -> PeftConfig:
     with one_sentence(str(folder), "adapter"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings = PeftConfig.from_pretrained(str(folder))
+    if settings.is_prompt_learning:
+        raise UserError(
+            f"model: the adapter of {str(folder)!r} is a prompt and not a change of weights, so it cannot "
+            "be merged into its base; take an adapter of low-rank matrices."
+        )
     settings.inference_mode = True
     return cast("PeftConfig", settings)
 

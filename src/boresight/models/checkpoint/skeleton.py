@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from boresight.models.checkpoint.adapter import put_adapter, refuse_prompt
+from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import read_skeleton
 from boresight.models.head import OutputHead, head_of
@@ -30,7 +30,5 @@ def whole_skeleton(source: ModelSource, name: str, head: OutputHead, allowed: Al
     refuse(leftovers, name, type(model).__name__, allowed)
     for adapter in source.adapters:
         if head == "lm" or adapter not in worded:
-            adapted = put_adapter(model, adapter, allowed)
-            refuse_prompt(adapted, adapter)
-            model = adapted.unload()
+            model = put_adapter(model, adapter, allowed).unload()
     return model.requires_grad_(True)
