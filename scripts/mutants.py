@@ -36,15 +36,22 @@ SOURCE = ROOT / "src"
 
 TESTS: dict[str, tuple[str, ...]] = {
     "src/boresight/stats": ("tests/stats/test_{}.py",),
-    "src/boresight/methods": ("tests/methods",),
-    "src/boresight/findings": ("tests/findings", "tests/checks/test_planted_faults.py"),
-    "src/boresight/checks/forecast": ("tests/checks/test_forecast.py", "tests/checks/test_expected_loss.py"),
+    "src/boresight/methods": ("tests/methods/test_{}.py", "tests/methods"),
+    "src/boresight/findings": ("tests/findings/test_{}.py",),
+    "src/boresight/checks/forecast": (
+        "tests/checks/test_{}.py",
+        "tests/checks/test_forecast.py",
+        "tests/checks/test_expected_loss.py",
+    ),
     "src/boresight/llm/rate_limits.py": ("tests/llm/test_rate_limits.py",),
     "src/boresight/training/metrics.py": ("tests/training/test_metrics.py",),
     "src/boresight/training/checkpoints/best.py": ("tests/training/test_best.py",),
     "src/boresight/experiments/sweep/prune.py": ("tests/experiments/sweep/test_prune.py",),
 }
-"""Folders and modules that are changed, and the tests of each; `{}` is the name of the module."""
+"""Folders and modules that are changed, and their tests in order; `{}` is the name of the module."""
+
+DATA = {"published.py"}
+"""Files of numbers that others have published: nothing is computed there."""
 
 OURS = ("boresight", "tests", "conftest", "__main__")
 """Packages that every fork imports anew."""
@@ -135,7 +142,7 @@ def _truth(node: ast.UnaryOp) -> ast.unaryop:
 
 
 def mutants_of(module: Path) -> Iterator[Mutant]:
-    """Every mutant of a module. Messages, annotations and docstrings are left as they are."""
+    """Every mutant of a module. Messages, annotations, decorators and `strict=` are left as they are."""
     source = module.read_text("utf-8").splitlines()
     tree = ast.parse("\n".join(source))
     words = {id(inner) for node in ast.walk(tree) for left in _left_alone(node) for inner in ast.walk(left)}
@@ -165,6 +172,10 @@ def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
             yield note
         case ast.FunctionDef(returns=note, decorator_list=decorators):
             yield from [*decorators, *([note] if note is not None else [])]
+        case ast.ClassDef(decorator_list=decorators):
+            yield from decorators
+        case ast.keyword(arg="strict"):
+            yield node
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             yield node
 
@@ -242,9 +253,10 @@ def import_libraries(tests: tuple[str, ...]) -> None:
 def modules(asked: list[str]) -> dict[Path, tuple[str, ...]]:
     """Modules to change with their tests; those asked for, or all."""
     found = {
-        file: tuple(test.format(file.stem) for test in tests)
+        file: tuple(path for test in tests if (ROOT / (path := test.format(file.stem))).exists())
         for place, tests in TESTS.items()
         for file in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("[!_]*.py")))
+        if file.name not in DATA
     }
     wanted = {ROOT / name.partition(":")[0] for name in asked}
     if unknown := wanted - found.keys():

@@ -117,11 +117,56 @@ def test_a_server_that_counts_what_was_requested_gives_nothing_back(counts: str,
     assert limits.wait(24, 0.0, under_way=0) == pytest.approx(wait)
 
 
+def test_the_pace_of_a_round_is_seconds_per_token_of_all_its_calls() -> None:
+    """Each call counts 50 tokens besides its own: 8 calls of 50 tokens, 1 s each, are 8 s / 800 = 0.01.
+
+    The next round starts from nothing: 8 calls of half a second are 4 s / 800. A round has 8 calls, or as
+    many as are allowed.
+    """
+    c = Concurrency(8, most=64)
+    for started in range(8):
+        c.succeeded(float(started), started + 1.0, 50, under_way=0)
+    assert c.best == 0.01 and c.round_left == 8
+    for _ in range(8):
+        c.succeeded(3.0, 3.5, 50, under_way=0)
+    assert c.best == 0.005
+    wide = Concurrency(20, most=64)
+    for _ in range(8):
+        wide.succeeded(0.0, 1.0, 50, under_way=0)
+    assert wide.round_left == 20
+
+
+def test_a_limit_that_is_half_in_use_grows() -> None:
+    c = Concurrency(8, most=100)
+    c.succeeded(0.0, 1.0, 50, under_way=4)
+    assert c.limit == 9
+    limits = Limits(LimitSection(start_concurrency=8))
+    limits.succeeded(0.0, 1.0, 50, under_way=4)
+    assert limits.concurrency.limit == 9
+
+
+def test_defaults_and_the_smallest_limits_that_are_taken() -> None:
+    assert (LimitSection().max_concurrency, LimitSection().start_concurrency) == (64, 8)
+    smallest = LimitSection(rpm=0.5, tpm=0.5, max_concurrency=1, start_concurrency=1)
+    assert Limits(smallest).concurrency.allowed == 1
+    assert Bucket(60).capacity == 1.0  # a quarter of a request would never pass
+
+
+def test_one_request_waits_for_one_and_a_pause_ends_when_the_server_said() -> None:
+    """600 a minute: the bucket starts with one request, so the first goes at once."""
+    assert Limits(LimitSection(rpm=600)).wait(10, 0.0, under_way=0) == 0.0
+    limits = Limits(LimitSection())
+    limits.refused(started=0.0, now=1.0, retry_after=4.0)
+    assert limits.wait(10, 2.0, under_way=0) == pytest.approx(3.0)
+    limits.refused(started=0.0, now=1.5, retry_after=0.1)
+    assert limits.wait(10, 2.0, under_way=0) == pytest.approx(3.0), "the later end of two pauses holds"
+
+
 def test_concurrency_never_falls_below_one() -> None:
     c = Concurrency(2, most=8)
     for now in range(1, 50):
         c.refused(started=now - 0.5, now=float(now))
-    assert c.allowed == 1
+    assert c.allowed == 1 and c.limit == 1.0
 
 
 def test_a_fixed_concurrency_stays_as_it_is() -> None:

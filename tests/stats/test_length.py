@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.stats.length import _fit_logistic, length_controlled_win_rate, length_matched_split
+from boresight.stats.length import (
+    _fit_logistic,
+    _sigmoid,
+    length_controlled_win_rate,
+    length_matched_split,
+)
 
 
 def _games(rng, n, theta, phi, longer_by=0):
@@ -129,3 +134,55 @@ def test_copies_of_the_answers_to_a_prompt_are_no_evidence():
         assert (b.value, b.low, b.high, b.n) == pytest.approx((a.value, a.low, a.high, 60))
     split = length_matched_split(np.tile(won, 4), np.tile(ours, 4), np.tile(theirs, 4), prompts=keys * 4)
     assert split == length_matched_split(won, ours, theirs)
+
+
+def test_an_outcome_that_varies_less_than_a_coin_by_hand():
+    """At +1 two of 4 won; at -1 three won and one tied, p = 7/8. Logits 0 and ln 7, theta their mean.
+
+    Squares of y - p sum to 1 and 3/64 + 9/64 = 3/16, p(1 - p) to 1 and 7/16: dispersion (19/16) / (23/16).
+    The information gives (1 + 16/7)/4, times 19/23 is 0.678571. The sandwich, (1 + (3/16)/(7/16)²)/4, is
+    0.494898 and smaller. Times 8/6: 0.904762, and t(6) = 2.446912.
+    """
+    outcomes = [1, 1, 0, 0, 1, 1, 1, 0.5]
+    found = length_controlled_win_rate(outcomes, [11] * 4 + [9] * 4, [10] * 8)
+    phi, reach = -math.log(7) / 2 / math.tanh(1), 2.446912 * math.sqrt(0.904762) / math.tanh(1)
+    assert found.length_effect.value == pytest.approx(phi)
+    assert (found.length_effect.low, found.length_effect.high) == pytest.approx(
+        (phi - reach, phi + reach), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_equal_length_needs_one_prompt_in_twenty_on_either_side(sign):
+    """Of 100 prompts 95 are longer by 9 and five equally long, or shorter; four are too few."""
+    outcomes = [1, 0] * 50
+    for other in (0, -9):
+        lengths = [50 + sign * 9] * 95 + [50 + sign * other] * 5
+        assert length_controlled_win_rate(outcomes, lengths, [50] * 100).raw.n == 100
+        lengths[95] = 50 + sign * 9
+        with pytest.raises(UserError, match="96% of 100 prompts"):
+            length_controlled_win_rate(outcomes, lengths, [50] * 100)
+    with pytest.raises(UserError, match="97% of 100 prompts"):  # longer by one character is longer
+        length_controlled_win_rate(outcomes, [50 + sign] * 97 + [50 - 5 * sign] * 3, [50] * 100)
+
+
+def test_three_prompts_can_be_controlled_and_two_cannot():
+    assert length_controlled_win_rate([1, 0, 1], [9, 10, 11], [10] * 3).at_equal_length.n == 3
+    with pytest.raises(UserError, match="on 2 prompts; judge more"):
+        length_controlled_win_rate([1, 0, None], [9, 10, 11], [10] * 3)
+
+
+def test_length_that_decides_but_for_a_draw_at_one_length_is_refused():
+    """Quasi-complete separation: at equal length one is won and one lost, elsewhere length decides."""
+    for outcomes in ([0, 0, 1, 1], [1, 1, 0, 0]):
+        with pytest.raises(UserError, match="length alone decides"):
+            length_controlled_win_rate(outcomes, [9, 10, 10, 11], [10] * 4)
+
+
+def test_missing_outcomes_are_counted_at_equal_length_too():
+    found = length_controlled_win_rate([1, 0, 1, None, 0], [9, 10, 11, 9, 11], [10] * 5)
+    assert (found.at_equal_length.n, found.at_equal_length.missing) == (4, 1)
+
+
+def test_a_share_of_impossible_odds_is_zero():
+    assert _sigmoid(-1000.0) == 0.0 and _sigmoid(0.0) == 0.5

@@ -112,3 +112,26 @@ def test_one_seed_of_shares_is_bonett_and_price_with_t_for_z():
     assert centre == pytest.approx((theirs.low + theirs.high) / 2)
     widened = sps.t.ppf(0.975, 11) / 1.959964 * math.sqrt(12 / 11)
     assert ours.high - centre == pytest.approx((theirs.high - centre) * widened, rel=1e-6)
+
+
+def test_one_prompt_leaves_the_seeds_alone():
+    """Seeds 1 and 3: mean 2, variance 2 over 2 seeds is 1, t(1) = 12.7062. Prompts add nothing to it."""
+    found = over_seeds([{"a": 1}, {"a": 3}])
+    assert (found.mean.low, found.mean.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), rel=1e-5)
+    assert found.seed_share == 1.0
+
+
+def test_one_value_says_nothing_of_its_mean():
+    found = over_seeds([{"a": 2.0}])
+    assert (found.mean.value, found.mean.low, found.mean.high) == (2.0, -math.inf, math.inf)
+    assert (found.seed_share, found.p, found.seeds) == (0.0, 1.0, 1)
+
+
+def test_values_that_never_vary_have_no_spread_to_share():
+    found = over_seeds([{"a": 1.0, "b": 1.0}] * 2)
+    assert (found.mean.low, found.mean.high, found.seed_sd, found.seed_share, found.p) == (1, 1, 0, 0, 0)
+
+
+def test_the_p_value_of_a_mean_of_one():
+    """0, 1 and 2 of one seed: t(2) = 1 / (1/√3) = 1.732, p = 0.2254."""
+    assert over_seeds([{"a": 0, "b": 1, "c": 2}]).p == pytest.approx(0.22540, abs=1e-5)

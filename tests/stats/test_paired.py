@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from boresight.stats.paired import paired_metric, paired_metrics, standard_error_of_known
+from boresight.stats.paired import (
+    mean_of_known,
+    paired_metric,
+    paired_metrics,
+    standard_error_of_known,
+)
 
 NAN = math.nan
 
@@ -41,3 +46,11 @@ def test_standard_errors_leave_out_what_is_missing():
     """2, 4 and 6 have a variance of 4: √(4 / 3)."""
     assert standard_error_of_known([2.0, NAN, 4.0, 6.0]) == pytest.approx(math.sqrt(4 / 3))
     assert math.isnan(standard_error_of_known([2.0, NAN])) and math.isnan(standard_error_of_known([]))
+
+
+def test_means_leave_out_what_is_missing():
+    assert (
+        mean_of_known([1.0, NAN, 3.0]) == 2.0
+        and math.isnan(mean_of_known([NAN]))
+        and math.isnan(mean_of_known([]))
+    )

@@ -78,3 +78,43 @@ def test_intervals_cover_with_correlated_games():
 
 def _share(x):
     return 1 / (1 + math.exp(-x))
+
+
+def test_limits_of_two_systems_by_hand():
+    """A won 6 of 8: gap ln 3 with variance 1 / ((8 - 1) · 3/4 · 1/4) = 16/21, of which A has half the gap.
+
+    The standard error of ln(3)/2 is √(16/21)/2 = 0.436436, and t(7) = 2.364624.
+    """
+    a = bradley_terry(_games("A", "B", 6, 0, 2)).strength["A"]
+    reach = 2.364624 * 0.436436
+    assert (a.value, a.n) == (pytest.approx(math.log(3) / 2), 8)
+    assert (a.low, a.high) == pytest.approx((math.log(3) / 2 - reach, math.log(3) / 2 + reach), rel=1e-5)
+
+
+def test_limits_of_two_prompts_and_of_one():
+    """One won, one lost: variance 1 / (1 · 1/4) of the gap, 1 of its half, and t(1) = 12.7062."""
+    a = bradley_terry(_games("A", "B", 1, 0, 1)).strength["A"]
+    assert (a.low, a.high) == pytest.approx((-12.7062, 12.7062), rel=1e-5)
+    alone = bradley_terry([Game("p", "A", "B", 1.0), Game("p", "A", "B", 0.0)]).strength["A"]
+    assert (alone.low, alone.high, alone.n) == (-math.inf, math.inf, 1)
+
+
+def test_three_systems_with_ties_by_hand():
+    """A against B and B against C, each 6 won, 3 tied, 2 lost: gaps of ln 3, and nu = 3/√12 for both."""
+    ranking = bradley_terry(_games("A", "B", 6, 3, 2) + _games("B", "C", 6, 3, 2))
+    assert [i.value for i in ranking.strength.values()] == pytest.approx(
+        [math.log(3), 0, -math.log(3)], abs=1e-8
+    )
+    assert ranking.tie_rate == pytest.approx(3 / math.sqrt(12) / (2 + 3 / math.sqrt(12)))
+
+
+def test_refuses_a_system_that_lost_all_on_either_side():
+    for games in (_games("D", "A", 0, 0, 3), _games("A", "D", 3, 0, 0)):
+        with pytest.raises(UserError, match="D won all or lost all"):
+            bradley_terry(_games("A", "B", 2, 0, 2) + games)
+
+
+def test_equal_systems_stand_in_the_order_of_their_names():
+    names = ["elm", "ash", "oak", "fir", "yew"]
+    games = [g for i, a in enumerate(names) for b in names[i + 1 :] for g in _games(a, b, 1, 0, 1)]
+    assert list(bradley_terry(games).strength) == sorted(names)

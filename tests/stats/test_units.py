@@ -5,12 +5,24 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.units import format_duration, format_number, rounded_up, unit_named
+from boresight.stats.units import Unit, format_duration, format_number, rounded_up, unit_named
 
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(0, "0.0"), (12.34, "12.3"), (1234.5, "1,234"), (0.01234, "0.012"), (-0.5, "-0.50"), (math.inf, "∞")],
+    [
+        (0, "0.0"),
+        (1, "1.0"),
+        (12.34, "12.3"),
+        (999.9, "999.9"),
+        (1000, "1,000"),
+        (1234.5, "1,234"),
+        (0.01234, "0.012"),
+        (-0.5, "-0.50"),
+        (math.inf, "∞"),
+        (-math.inf, "-∞"),
+        (math.nan, "?"),
+    ],
 )
 def test_numbers(x, text):
     assert format_number(x) == text
@@ -23,11 +35,13 @@ def test_shares_are_in_percent_and_their_differences_in_points():
     assert share.lead(Interval(0.01, -0.01, 0.03, 800)) == "1.0 point [-1.0, 3.0]"
     assert nats.estimate(Interval(1.5, 1, 2, 9)) == "1.5 nats [1.0, 2.0]"
     assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
+    assert [nats.signed(x) for x in (0.0, 0.5, -0.5)] == ["0.0 nats", "+0.50 nats", "-0.50 nats"]
+    assert (unit_named("points").value(4.1), Unit().value(4.1)) == ("4.1", "4.1")
 
 
 def test_durations_are_in_seconds_minutes_or_hours():
-    assert [format_duration(seconds) for seconds in (0.4, 59, 60, 3599, 5400)] == [
-        "0 s", "59 s", "1.0 min", "60.0 min", "1.5 h",
+    assert [format_duration(seconds) for seconds in (0.4, 59, 60, 3599, 3600, 5400)] == [
+        "0 s", "59 s", "1.0 min", "60.0 min", "1.0 h", "1.5 h",
     ]  # fmt: skip
 
 

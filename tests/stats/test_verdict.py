@@ -59,6 +59,7 @@ def test_sentences(difference, options, sentence):
     [
         (0.053, True, "p = 0.053 after Holm's adjustment: not resolved among so many comparisons."),
         (0.004, True, "p = 0.004 after Holm's adjustment."),
+        (0.05, True, "p = 0.05 after Holm's adjustment: not resolved among so many comparisons."),
         (0.5, False, "p = 0.5 after Holm's adjustment."),
     ],
 )
@@ -72,6 +73,19 @@ def test_prompts_needed_is_more_than_were_asked():
     """The difference is not resolved at n, so the advice is never to ask fewer."""
     assert prompts_needed(Interval(0.3, -0.01, 0.61, 100)) > 100
     assert prompts_needed(Interval(1.0, -math.inf, math.inf, 1)) is None
+    # (2.8016 · 0.305 · 10 / 1.96 / 0.5)² = 76 would do, were it not that 100 did not.
+    assert prompts_needed(Interval(0.5, -0.01, 0.6, 100)) == 101
+
+
+def test_more_than_a_hundred_times_the_prompts_is_no_advice():
+    """n grows with the square of half-width over difference: (2.8016 / 1.96 · 6.99)² · 100 = 9,983."""
+    assert prompts_needed(Interval(1.0, 1 - 6.99, 1 + 6.99, 100)) == pytest.approx(9983, abs=2)
+    assert prompts_needed(Interval(1.0, 1 - 7.01, 1 + 7.01, 100)) is None
+
+
+def test_one_prompt_is_missing_two_are():
+    for missing, ending in ((1, "; 1 prompt is missing."), (2, "; 2 prompts are missing.")):
+        assert verdict(Interval(4.1, 1.0, 7.2, 800, missing=missing)).endswith(ending)
 
 
 @pytest.mark.parametrize(

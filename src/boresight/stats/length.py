@@ -135,12 +135,13 @@ def _present_games(
 
 
 def _refuse_extrapolation(d: Array) -> None:
-    shorter, longer = float((d <= 0).mean()), float((d >= 0).mean())
-    if min(shorter, longer) < LEAST_OVERLAP:
-        which = "longer" if longer > shorter else "shorter"
+    """Prompts of equal length count on either side."""
+    shorter, longer = float((d < 0).mean()), float((d > 0).mean())
+    most = max(shorter, longer)
+    if 1 - most < LEAST_OVERLAP:
         raise UserError(
             "The win rate cannot be controlled for length: "
-            f"the answer is {which} on {max(shorter, longer):.0%} of {d.size} prompts, "
+            f"the answer is {'longer' if most == longer else 'shorter'} on {most:.0%} of {d.size} prompts, "
             "so a rate at equal length would be a guess; use the split by length."
         )
 

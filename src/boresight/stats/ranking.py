@@ -68,10 +68,11 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
     covariance = _sandwich(table, scores, information)
     order = np.argsort(-parameters[:-1], kind="stable")
     prompts = int(table.prompt.max()) + 1
-    quantile = float(sps.t.ppf(0.975, prompts - 1)) if prompts > 1 else math.inf
+    quantile = float(sps.t.ppf(0.975, max(1, prompts - 1)))
     strength = {}
     for i in order:
-        value, reach = float(parameters[i]), quantile * math.sqrt(max(0.0, covariance[i, i]))
+        reach = quantile * math.sqrt(max(0.0, covariance[i, i])) if prompts > 1 else math.inf
+        value = float(parameters[i])
         strength[names[i]] = Interval(value, value - reach, value + reach, prompts)
     nu = math.exp(parameters[-1]) if table.has_ties else 0.0
     return Ranking(strength, nu / (2 + nu), len(games) - len(played))

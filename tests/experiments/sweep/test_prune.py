@@ -21,6 +21,12 @@ def test_the_median_rule_compares_the_best_so_far_with_the_median():
     assert reason_to_prune({10: 0.65, 20: 0.72}, OTHERS, MEDIAN, "lower") is None
 
 
+def test_a_tie_with_the_median_goes_on_and_reasons_name_values_as_they_are():
+    assert reason_to_prune({10: 0.7, 20: 0.6}, OTHERS, MEDIAN, "higher") is None
+    why = reason_to_prune({10: 0.75, 20: 0.72}, OTHERS, MEDIAN, "lower")
+    assert why == "its best after 20 rows, 0.72, is worse than the median, 0.7."
+
+
 def test_nobody_is_judged_too_early_or_by_too_few():
     assert reason_to_prune({10: 0.0}, OTHERS, MEDIAN, "higher") is None  # one evaluation, two are given
     assert reason_to_prune({10: 0.0, 20: 0.0}, OTHERS[:2], MEDIAN, "higher") is None

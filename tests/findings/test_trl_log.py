@@ -1,0 +1,91 @@
+"""A trainer_state.json by hand: names, units and the sum of rates."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.findings.trl_log import derived_beta, read_trainer_state
+
+
+def written(tmp_path, history, **more):
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": history} | more))
+    return file
+
+
+def evaluated(step, reward, logp):
+    return {
+        "step": step,
+        "eval_rewards/chosen": reward,
+        "eval_logps/chosen": logp,
+        "eval_rewards/margins": 0.2,
+    }
+
+
+def test_a_line_stands_for_the_steps_since_the_one_before(tmp_path):
+    """Rates of 1e-5 over 10 steps and 2e-5 over 5 more: 1e-4 and 2e-4."""
+    history = [
+        {"step": 10, "loss": 0.69, "learning_rate": 1e-5},
+        {"step": 15, "loss": 0.6, "learning_rate": 2e-5},
+        {"step": 15, "train_runtime": 3.0},
+        {"loss": 1.0},
+    ]
+    lines, facts = read_trainer_state(written(tmp_path, history, max_steps=40))
+    assert [(step, split) for step, split, _ in lines] == [(10, "train"), (15, "train")]
+    assert [numbers["lr_sum"] for _, _, numbers in lines] == pytest.approx([1e-4, 2e-4])
+    assert (facts.steps, facts.eval_rows, facts.beta) == (40, 200, None)
+    assert read_trainer_state(written(tmp_path, history))[1].steps == 15
+    assert read_trainer_state(written(tmp_path, []))[1].steps == 0
+
+
+def test_rewards_become_nats_by_beta_and_shares_stay(tmp_path):
+    """0.5 at beta 0.1 is 5 nats."""
+    line = {
+        "step": 1,
+        "rewards/margins": 0.5,
+        "rewards/accuracies": 0.5,
+        "rewards/chosen": -0.25,
+        "loss": True,
+    }
+    file = written(tmp_path, [line])
+    ((_, _, numbers),), facts = read_trainer_state(file, beta=0.1)
+    assert numbers == {"margin": 5.0, "accuracy": 0.5, "chosen_logratio": -2.5} and facts.beta == 0.1
+    ((_, _, unscaled),), _ = read_trainer_state(file)
+    assert unscaled["margin"] == 0.5
+
+
+def test_beta_is_the_change_of_the_reward_over_that_of_the_log_probability(tmp_path):
+    """From (0, -100) the furthest is (-1, -120): beta 0.05, so a margin of 0.2 is 4 nats."""
+    history = [evaluated(0, 0.0, -100.0), evaluated(5, -1.0, -120.0), evaluated(9, -0.4, -110.0)]
+    assert derived_beta(history) == pytest.approx(0.05)
+    lines, facts = read_trainer_state(written(tmp_path, history))
+    assert facts.beta == pytest.approx(0.05)
+    assert lines[1][:2] == (5, "eval") and lines[1][2]["margin"] == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [evaluated(0, 0.0, -100.0)],
+        [evaluated(0, 0.0, -100.0), evaluated(5, 0.5, -100.1)],  # rounding
+        [evaluated(0, 0.0, -100.0), evaluated(5, 0.5, -110.0)],  # of another sign
+        [evaluated(0, 0.0, -100.0), {"step": 5, "eval_rewards/chosen": 1.0}],
+    ],
+)
+def test_beta_is_not_guessed(history):
+    assert derived_beta(history) is None
+
+
+def test_the_smallest_change_that_gives_beta():
+    assert derived_beta([evaluated(0, 0.0, -100.0), evaluated(5, 0.025, -99.875)]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"log_history": 3}', '{"log_history": [3]}'])
+def test_what_is_no_log_is_refused(tmp_path, text):
+    file = tmp_path / "trainer_state.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match="not a trainer_state"):
+        read_trainer_state(file)
