@@ -125,3 +125,15 @@ def test_a_loss_that_is_not_finite_has_none():
 
 def test_a_loss_without_a_reference_is_not_called():
     assert expected_loss(own(lambda x, cfg: pytest.fail("called"), PolicyPairLogps), Config(), 5.0) is None
+
+
+def test_both_answers_start_at_typical_log_probabilities():
+    """Of 200 tokens at -1 and -2 nats each under the reference; half of the margin is gained, half lost."""
+    seen = []
+
+    def watched(x, cfg):
+        seen.append([float(getattr(x, name)) for name in ("policy_chosen", "policy_rejected", "ref_chosen")])
+        return LossOutput.mean_of(x.margin)
+
+    assert expected_loss(own(watched), Config(), 5.0) == 5.0
+    assert seen == [[-197.5, -202.5, -200.0], [-397.5, -402.5, -400.0]]

@@ -12,8 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.checks.forecast.bf16 import movable_share, share_of_normal, smallest_that_stays
-from boresight.checks.forecast.calibration import CalibrationCurve, calibration_curves, choose
-from boresight.checks.forecast.forecast import forecast
+from boresight.checks.forecast.calibration import (
+    SMALLEST_MODEL,
+    CalibrationCurve,
+    Expectation,
+    calibration_curves,
+    choose,
+)
+from boresight.checks.forecast.forecast import (
+    curve_in_words,
+    forecast,
+    learning_rate_budget,
+    learning_rate_too_high,
+    over_optimisation_ahead,
+    ways_to,
+)
 from boresight.checks.forecast.pair_sources import digest_name, pair_sources
 from boresight.core.errors import UserError
 from tests.checks import builders as b
@@ -169,3 +182,117 @@ def test_a_run_adds_its_points_once(tmp_path, calibrate, monkeypatch):
     assert curve.measured("starter", ["HuggingFaceH4/ultrafeedback_binarized"])
     assert curve.points == ((5e-5, 1.0, 0.6), (1e-4, 2.0, 0.7))
     assert curve.parameters == 134_515_008
+
+
+# Findings of a forecast ---------------------------------------------------------------------------------
+
+
+def forecast_of(*settings, margin=None, elsewhere=None, loss=None, steps=100, **more):
+    """A forecast of DPO with the expectations given, at a budget of 1e-4."""
+    recipe = b.recipe("dpo", *settings)
+    given = {"margin": margin, "elsewhere": elsewhere, "loss": loss, "budget": 1e-4, "wanted": 1e-3}
+    return b.replace(forecast(recipe, steps, b.QWEN, frozenset()), steps=steps, **(given | more))
+
+
+def bought(middle, low=0.1, high=9.0, accuracy=None):
+    return Expectation(low, middle, high, accuracy, "m on d")
+
+
+def severity(check, *args, **more):
+    found = check(forecast_of(*args, **more))
+    return found and found.severity
+
+
+@pytest.mark.parametrize(
+    ("lr", "expected"), [("4.9e-5", None), ("5e-5", "warning"), ("9.9e-5", "warning"), ("1e-4", "error")]
+)
+def test_a_rate_from_half_of_what_is_too_high(lr, expected):
+    """Full training on preferences falls apart from 1e-4 on; the highest published rate is 5e-6."""
+    assert severity(learning_rate_too_high, f"optim.lr={lr}") == expected
+
+
+def test_what_is_too_high_is_known_for_models_of_the_measured_sizes():
+    settings = ("optim.lr=1e-4",)
+    assert severity(learning_rate_too_high, *settings, parameters=None) is None
+    assert severity(learning_rate_too_high, *settings, parameters=SMALLEST_MODEL - 1) is None
+    found = learning_rate_too_high(forecast_of(*settings, parameters=SMALLEST_MODEL))
+    assert "is 20 times the highest that published runs" in found.why and found.numbers == (("lr", 1e-4),)
+
+
+LOSS = (0.693, 0.692, 0.690, 0.688)
+
+
+@pytest.mark.parametrize(
+    ("middle", "steps", "expected"),
+    [
+        (0.49, 20, "error"),
+        (0.49, 19, "warning"),
+        (0.5, 20, "warning"),
+        (0.99, 20, "warning"),
+        (1.0, 20, None),
+    ],
+)
+def test_a_budget_that_buys_less_than_a_nat(middle, steps, expected):
+    assert severity(learning_rate_budget, margin=bought(middle), loss=LOSS, steps=steps) == expected
+    assert severity(learning_rate_budget, margin=bought(middle), loss=LOSS, steps=steps, wanted=None) is None
+
+
+def test_a_small_budget_in_words():
+    """100 steps at batch 64. A sum of 1e-3 is 10 times as much."""
+    found = learning_rate_budget(forecast_of(margin=bought(0.25, accuracy=0.55), loss=LOSS))
+    assert found.why == (
+        "The learning rates sum to 1.0e-04 over 100 steps, which buys a margin of about 0.25 nats "
+        "(0.1 to 9) and accuracy about 0.55: you will see a flat curve, "
+        "the loss going from 0.693 to 0.690 (0.692 to 0.688)."
+    )
+    assert found.fix.startswith("Reach a sum of 1e-03, 10 times as much: ")
+    assert dict(found.numbers) == {"budget": 1e-4, "margin": 0.25, "wanted": 1e-3}
+    assert " and accuracy" not in learning_rate_budget(forecast_of(margin=bought(0.25), loss=LOSS)).why
+
+
+@pytest.mark.parametrize(("high", "expected"), [(0.99, "warning"), (1.0, None)])
+def test_a_budget_that_has_bought_less_than_a_nat_elsewhere(high, expected):
+    assert severity(learning_rate_budget, elsewhere=bought(0.5, high=high)) == expected
+    assert severity(learning_rate_budget, elsewhere=None) is None
+
+
+@pytest.mark.parametrize(("middle", "expected"), [(19.9, None), (20.0, "warning")])
+def test_a_budget_that_buys_too_much(middle, expected):
+    assert severity(over_optimisation_ahead, margin=bought(middle)) == expected
+    assert severity(over_optimisation_ahead, margin=None) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (
+            (0.8, 0.79, 0.7601, 0.7),
+            "you will see a flat curve, the loss going from 0.800 to 0.760 (0.790 to 0.700)",
+        ),
+        ((0.8, 0.79, 0.76, 0.7), "the loss goes from 0.800 to 0.760 (0.790 to 0.700)"),
+        (
+            (2500.0, 2492.0, 2400.0, 2300.0),
+            "you will see a flat curve, the loss going from 2500 to 2400 (2492 to 2300)",
+        ),
+        ((10.0, 9.0, 8.0, 7.0), "the loss goes from 10 to 8 (9 to 7)"),
+        ((9.0, 8.0, 7.0, 6.0), "the loss goes from 9.000 to 7.000 (8.000 to 6.000)"),
+    ],
+)
+def test_a_curve_is_flat_below_a_twentieth(loss, words):
+    assert curve_in_words(forecast_of(margin=bought(1.0), loss=loss)) == words
+
+
+def test_ways_to_a_sum_of_rates():
+    """A budget of 1e-4 in 100 steps at peak 2e-6 is half the peak a step. At 5e-6, the highest published,
+    1e-3 takes 1e-3 / 2.5e-6 = 400 steps, 25,600 pairs at batch 64."""
+    assert ways_to(forecast_of(), 1e-3).endswith(
+        "; at lr 5e-06 that takes 400 steps (25,600 pairs at batch 64)"
+    )
+    assert "takes 401 steps" in ways_to(forecast_of(), 1.0001e-3)
+
+
+def test_a_budget_for_three_nats_is_what_is_wanted():
+    """The sum of rates at which the curves of these pairs stand at 3 nats."""
+    recipe = b.recipe("dpo")
+    family = choose(b.QWEN, False, trained=(recipe.model.name, pair_sources(recipe.data.train)))
+    assert family.margin(forecast(recipe, 900, b.QWEN).wanted) == pytest.approx(3.0, rel=2e-3)

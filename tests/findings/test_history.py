@@ -12,7 +12,11 @@ from tests.findings.logs import logged
 
 def test_progress_is_the_share_of_the_planned_steps():
     assert logged({"loss": [1.0] * 5}, steps=20).progress == 0.25
-    assert History(0).progress == 0.0 and History(4, step=1).progress == 0.25
+    assert (
+        History(0).progress == 0.0
+        and History(1, step=1).progress == 1.0
+        and History(4, step=1).progress == 0.25
+    )
 
 
 def test_lines_of_one_step_and_an_earlier_line_move_nothing_back():
@@ -40,6 +44,9 @@ def test_a_held_out_share_has_limits_after_the_first_step():
         (0.4972, 0.6967), abs=1e-4
     )
     assert logged({}, {"accuracy": [0.5]}, eval_rows=0).held_out_share() is None
+    unknown = History(10)
+    unknown.add(5, "eval", {"accuracy": 0.5})
+    assert unknown.held_out_share() is None
     start = History(10, 100)
     start.add(0, "eval", {"accuracy": 0.5})
     assert start.held_out_share() is None and start.held_out_share("margin") is None
@@ -48,7 +55,7 @@ def test_a_held_out_share_has_limits_after_the_first_step():
 
 
 def test_shares_of_answers_need_two_evaluations_and_a_number():
-    held = {"stopped_share": [1.0, 0.5], "answers": [4.0, 4.0]}
+    held = {"stopped_share": [1.0, 0.75, 0.5], "answers": [4.0] * 3}
     first, last = logged({}, held).answer_shares("stopped_share")
     assert (first.value, last.value, last.n) == (1.0, 0.5, 4) and first.low == pytest.approx(0.3976, abs=1e-4)
     assert logged({}, {**held, "answers": []}).answer_shares("stopped_share") is None
@@ -67,11 +74,13 @@ def test_a_gain_by_hand():
     assert history.gain("reward", 2) == (3.0, pytest.approx(math.sqrt(2.5)))
     assert history.gain("reward", 3) is None
     assert logged({"reward": [0.0, 1.0, 2.0, 5.0]}).gain("reward", 2) is not None
+    assert logged({"reward": [1.0] * 40}).gain("reward") == (0.0, 0.0)
+    assert logged({"reward": [1.0] * 39}).gain("reward") is None
 
 
 def test_means_lie_apart_by_twice_the_error_of_their_difference():
     """√(3² + 4²) = 5, so 10 is not apart and 10.1 is."""
-    assert not apart((0.0, 3.0), (10.0, 4.0)) and apart((10.1, 4.0), (0.0, 3.0))
+    assert not apart((5.0, 3.0), (15.0, 4.0)) and apart((15.1, 4.0), (5.0, 3.0))
 
 
 def test_mean_variance_and_the_upper_median():

@@ -75,8 +75,16 @@ def test_not_learning(held, trained, settings, found):
     assert bool(said) == found
 
 
+def test_only_the_last_twenty_steps_of_training_count():
+    held = {"accuracy": [0.5]}
+    assert says(checks.memorising, {"accuracy": [0.0] + [0.8] * 20}, held)
+    assert says(checks.not_learning, {"accuracy": [1.0] + [0.59] * 20}, held)
+    assert says(checks.overfitting, {"accuracy": [0.0] + [0.651] * 20}, held)
+
+
 def test_not_learning_says_what_was_bought():
-    train, held = {"accuracy": [0.5] * 10, "lr_sum": [2e-5] * 10}, {"accuracy": [0.5], "margin": [0.25]}
+    train = {"accuracy": [0.5] * 10, "lr_sum": [1e-5] * 9 + [2e-5]}
+    held = {"accuracy": [0.5], "margin": [0.25]}
     assert says(checks.not_learning, train, held, steps=20) == (
         "After 50 % of the run held-out accuracy is 0.50 [0.45, 0.55] of 400 pairs and a margin of 0.25 "
         "nats, not resolved from chance; the learning rates sum to 2.0e-05 so far."
@@ -91,9 +99,12 @@ def test_reward_constant_live(values, found):
     assert bool(says(checks.reward_constant_live, {"zero_variance": values})) == found
 
 
-@pytest.mark.parametrize(("value", "count", "found"), [(0.7, 10, True), (0.69, 10, False), (0.7, 9, False)])
-def test_zero_variance_groups(value, count, found):
-    said = says(checks.zero_variance_groups, {"zero_variance": [value] * count})
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [([0.7] * 10, True), ([0.69] * 10, False), ([0.7] * 9, False), ([0.0] + [0.7] * 10, True)],
+)
+def test_zero_variance_groups(values, found):
+    said = says(checks.zero_variance_groups, {"zero_variance": values})
     assert said.startswith("In 70 % of the groups of the last 10 steps") if found else said == ""
 
 
@@ -133,7 +144,7 @@ def risen(start, gain, noise=0.0):
         (risen(0, 0.0625), risen(0, 0.0), True),
         (risen(0, 0.05), risen(0, 0.0), False),
         (risen(0, 0.0625), risen(0, 0.0156), True),
-        (risen(0, 0.0625), risen(0, 0.03125), False),
+        (risen(0, 0.0625), risen(0, 0.0234375), False),
         # ± 0.1: variance 0.2²/4 · 20/19 of either half, standard error 0.03244, three times of it 0.0973
         (risen(0, 0.1, 0.1), risen(0, 0.0), True),
         (risen(0, 0.09, 0.1), risen(0, 0.0), False),
@@ -164,6 +175,9 @@ HELD_REWARD = {"reward": [0.2] * 4, "reward_error": [0.01] * 4, "answers": [200.
         (0.0625, 0.0, {}, {"steps": 161}, False),
         (0.0625, 0.0, {"reward_error": [0.022] * 4}, {}, True),  # 2 · √2 · 0.022 = 0.0622
         (0.0625, 0.0, {"reward_error": [0.0225] * 4}, {}, False),
+        (0.0625, 0.0, {"reward_error": [0.5, 0.01, 0.01, 0.01]}, {}, False),
+        # 0.0625 + 0.1 between what was to be expected and what came: more than 2 · √2 · 0.03 = 0.085
+        (0.0625, 0.0, {"reward": [0.2, 0.2, 0.15, 0.1], "reward_error": [0.03] * 4}, {}, True),
     ],
 )
 def test_reward_flat_held_out(gain, noise, held, settings, found):
@@ -171,6 +185,8 @@ def test_reward_flat_held_out(gain, noise, held, settings, found):
         checks.reward_flat_held_out, {"reward": risen(0.5, gain, noise)}, HELD_REWARD | held, **settings
     )
     assert bool(said) == found
+    if found and "reward" in held and "reward_error" in held:
+        assert said.endswith("earn 0.10 ± 0.06, 0.20 at the start.")
     if found and not held:
         assert said.endswith(
             "while greedy answers to 200 held-out prompts earn 0.20 ± 0.02, 0.20 at the start."
@@ -203,6 +219,8 @@ def test_entropy_collapse(before, now, count, found):
         ([-2.0, -3.0, -4.0, -5.1], 1.0, True),
         ([-2.0, -3.0, -4.0, -5.0], 1.0, False),
         ([-4.0, -5.0, -6.0], 1.0, False),
+        ([-1.0, -2.0, -3.0, -4.0, -5.1], 1.0, True),
+        ([-5.0, -2.0, -3.0, -4.0, -5.1], 1.0, True),
         ([-2.0, -4.0, -4.0, -5.1], 1.0, False),
     ],
 )
@@ -227,6 +245,7 @@ def test_over_optimisation_by_margin(margin, found):
         ([0.1, 0.1, 0.125, 0.1, 0.1875], [0.7, 0.6, 0.6, 0.7, 0.7], True),
         ([0.1, 0.1, 0.125, 0.1, 0.187], [0.7, 0.6, 0.6, 0.7, 0.7], False),
         ([0.1, 0.1, 0.125, 0.1, 0.1875], [0.7, 0.6, 0.6, 0.71, 0.7], False),
+        ([0.1, 0.1, 0.125, 0.1, 0.1875], [0.6, 0.6, 0.7, 0.65, 0.65], True),
         ([0.0, 0.0, 0.01, 0.1, 0.15], [0.7] * 5, False),
         ([0.0, 0.0, 0.011, 0.1, 0.15], [0.7] * 5, True),
         ([0.1, 0.1, 0.1, 0.2], [0.7] * 5, False),
@@ -277,7 +296,7 @@ def test_samples_whose_length_jumps_about_have_not_drifted():
     """From 20 ± 20 to 40 ± 20, ten steps each: standard error √(2 · 444 / 10) = 9.4, three of them 28."""
     wild = [(20 if i < 10 else 40) + (20 if i % 2 else -20) for i in range(20)]
     assert says(checks.length_drift, {"sampled_len": wild}) == ""
-    calm = [(20 if i < 10 else 40) + (9 if i % 2 else -9) for i in range(20)]  # three of them 12.7
+    calm = [(20 if i < 10 else 40) + (11.5 if i % 2 else -11.5) for i in range(20)]  # three of them 16.3
     assert says(checks.length_drift, {"sampled_len": calm}) != ""
 
 
@@ -292,6 +311,7 @@ def test_samples_whose_length_jumps_about_have_not_drifted():
         ([20, 40], 0.5, False),
         ([20, 10, 10], 0.5, True),
         ([0, 40, 40], 0.5, False),
+        ([20, 40, 60], 0.5, True),
     ],
 )
 def test_length_drift_of_answers(lengths, stopped, found):
@@ -353,11 +373,17 @@ def test_repetition(first, last, n, found):
         assert said == f"{round(last * n)} of {n} answers to held-out prompts end in a loop, {start}"
 
 
-@pytest.mark.parametrize(("last", "count", "found"), [(10.0, 19, True), (9.99, 19, False), (10.0, 18, False)])
+def test_it_is_the_first_evaluation_that_tells_whether_answers_ended():
+    held = {"answer_len": [1, 4, 4], "answer_len_error": [0.1] * 3, "answers": [8.0] * 3}
+    assert says(checks.length_drift, {}, held | {"stopped_share": [0.9, 0.1, 0.1]})
+    assert not says(checks.length_drift, {}, held | {"stopped_share": [0.1, 0.9, 0.9]})
+
+
+@pytest.mark.parametrize(("last", "count", "found"), [(20.0, 19, True), (19.9, 19, False), (20.0, 18, False)])
 def test_gradient_spike(last, count, found):
-    said = says(checks.gradient_spike, {"grad_norm": [1.0] * count + [last]})
+    said = says(checks.gradient_spike, {"grad_norm": [2.0] * count + [last]})
     assert (
-        said == "The gradient norm is 10 at step 20, 10 times the median of the steps before."
+        said == "The gradient norm is 20 at step 20, 10 times the median of the steps before."
         if found
         else not said
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from boresight.methods.dpo import (
     Config,
@@ -43,6 +44,8 @@ LN2 = math.log(2)
         ({"length_normalised": True, "beta": 1.25}, 0.47407698418),
         # 0.474077 + 2 * 12 / 10
         ({"sft_weight": 2.0}, 2.87407698418),
+        # 0.474077 + 12 / 10, as RPO has it
+        ({"sft_weight": 1.0}, 1.67407698418),
         # the chosen answer gained 3 nats: nothing to penalise
         ({"dpop_lambda": 50.0}, 0.47407698418),
     ],
@@ -50,6 +53,12 @@ LN2 = math.log(2)
 )
 def test_hand_worked(pair, options, expected):
     assert loss(pair(), Config(**options)).loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_half_of_the_labels_cannot_be_flipped():
+    assert Config(label_smoothing=0.49).label_smoothing == 0.49
+    with pytest.raises(ValidationError, match=r"less than 0\.5"):
+        Config(label_smoothing=0.5)
 
 
 def test_dpop_takes_lambda_times_the_shortfall_from_the_margin(pair):

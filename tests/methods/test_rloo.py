@@ -186,3 +186,21 @@ def test_scalar_policy_learns_the_better_arm():
     loss(x, Config(beta=0.0)).loss.backward()
     # E[r] = sigmoid(logit), derivative 1/4; four standard errors of 80,000 draws are about 0.004
     assert logit.grad.item() == pytest.approx(-0.25, abs=0.004)
+
+
+def test_a_gain_is_multiplied_by_the_importance_of_its_completion():
+    """r = (1, 0): A = (1, -1). Log-probabilities -2 and -5, weights 1/2 and 1/4: -(1/2 · -2 + 1/4 · 5)/2."""
+    x = replace(
+        groups([[1, 0]], policy=[[-2.0, -5.0]]), importance=torch.tensor([[0.5, 0.25]], dtype=torch.float64)
+    )
+    out = loss(x, Config(beta=0.0))
+    out.loss.backward()
+    assert out.loss.item() == pytest.approx(-(0.5 * -2 + 0.25 * 5) / 2)
+    assert x.policy.grad.tolist() == [[-0.25, 0.125]]
+
+
+def test_the_default_is_the_papers_and_clips_lie_below_one():
+    assert Config().beta == 0.03
+    assert Config(clip=0.999).clip == 0.999
+    with pytest.raises(ValidationError, match="less than 1"):
+        Config(clip=1.0)

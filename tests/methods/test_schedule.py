@@ -81,3 +81,8 @@ def test_never_leaves_the_range_of_its_points(points, progress):
     schedule = Schedule(tuple(sorted(points)))
     low, high = span(schedule)
     assert low - 1e-9 <= schedule.at(progress) <= high + 1e-9
+
+
+def test_a_schedule_does_not_change():
+    with pytest.raises(ValidationError, match="frozen"):
+        Schedule([(0.0, 1.0), (1.0, 2.0)]).root = ()

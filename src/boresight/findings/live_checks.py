@@ -257,7 +257,7 @@ def stops_failing(h: History) -> Finding | None:
     if shares is None:
         return None
     first, last = shares
-    if last.value >= 0.95 or last.value > first.value - 0.15 or last.high >= first.low:
+    if last.value > first.value - 0.15 or last.high >= first.low:
         return None
     return warning(
         "stops-failing",
