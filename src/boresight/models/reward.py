@@ -32,6 +32,7 @@ from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy, causal_model
 from boresight.models.rope import split_by_frequencies
 from boresight.models.source import locate
+from boresight.models.vocabulary import refuse_unknown_tokens_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -113,6 +114,7 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
     Reads the hidden state of each completion's last token and applies the head there, so padding
     plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
     """
+    refuse_unknown_tokens_in(model, rows)
     groups = split_by_frequencies(model, rows)
     if groups is not None:
         parts = [completion_scores(model, alone, layout=layout).flatten() for _, alone in groups]

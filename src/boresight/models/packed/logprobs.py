@@ -25,6 +25,7 @@ from boresight.models.policy import Policy
 from boresight.models.precision import at_least_float32
 from boresight.models.rope import split_by_frequencies
 from boresight.models.sharding import as_forward
+from boresight.models.vocabulary import refuse_unknown_tokens_in
 
 Layout = Literal["auto", "packed", "padded"]
 
@@ -58,7 +59,8 @@ def completion_logprobs(
     layout where the model can be served by it, else the padded one, and logs why once.
 
     Raises:
-        UserError: `packed` was asked for and the model, or the length of a row, does not allow it.
+        UserError: `packed` was asked for and the model, or the length of a row, does not allow it; or a row
+            contains a token that the model has no embedding for.
     """
 
     def compute() -> tuple[Tensor, Tensor, Tensor | None]:
@@ -72,6 +74,7 @@ def _logprobs(
     model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
 ) -> CompletionLogps:
     """In one forward, or in one for every group of completions that may share it."""
+    refuse_unknown_tokens_in(model, rows)
     groups = split_by_frequencies(model, rows)
     if groups is None:
         return _one_forward(model, rows, layout, temperature, entropy)
@@ -162,6 +165,7 @@ def completion_token_logprobs(
     model: Policy, rows: Sequence[Row], *, temperature: float = 1.0
 ) -> list[tuple[Tensor, ...]]:
     """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
+    refuse_unknown_tokens_in(model, rows)
     k = completions_per_row(rows)
     groups = split_by_frequencies(model, rows) or [(list(range(k * len(rows))), list(rows))]
     found: dict[int, Tensor] = {}

@@ -22,6 +22,7 @@ from boresight.models.sampler.params import (
 )
 from boresight.models.sampler.plain import next_logits
 from boresight.models.sampler.trial import samples_with_cache
+from boresight.models.vocabulary import refuse_unknown_tokens
 
 
 def stream(
@@ -33,6 +34,7 @@ def stream(
     """
     base = causal_model(model)
     (running,) = requests([prompt], params, 1)
+    refuse_unknown_tokens(model, [prompt])
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(base))
