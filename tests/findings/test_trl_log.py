@@ -79,6 +79,14 @@ def test_beta_is_not_guessed(history):
     assert derived_beta(history) is None
 
 
+def test_beta_from_a_run_that_starts_with_a_reward():
+    """From (0.5, -100) to (1.5, -90) and back to (0.4, -101): 1 / 10, by the furthest."""
+    history = [evaluated(0, 0.5, -100.0), evaluated(9, 0.4, -101.0), evaluated(5, 1.5, -90.0)]
+    assert derived_beta(history) == pytest.approx(0.1)
+    history = [evaluated(0, 1.0, -1.0), evaluated(5, 0.0, -21.0), evaluated(9, 2.5, 29.0)]
+    assert derived_beta(history[:2]) == pytest.approx(0.05) and derived_beta(history) == pytest.approx(0.05)
+
+
 def test_the_smallest_change_that_gives_beta():
     assert derived_beta([evaluated(0, 0.0, -100.0), evaluated(5, 0.025, -99.875)]) == pytest.approx(0.2)
 
