@@ -35,7 +35,7 @@ class Chart:
     """Name of a reference line that `figures` can compute from the run."""
     is_share: bool = False
     told: tuple[str, str] | None = None
-    """A metric whose mean over the run is told in the caption, and the sentence it goes into."""
+    """A metric whose mean the caption gives, and the sentence for it and the number of steps."""
 
 
 def both(metric: str, train: str = "training", held_out: str = "held out") -> tuple[Curve, Curve]:
@@ -115,7 +115,7 @@ CHARTS = (
         (Curve("grad_norm", "norm", "after"),),
         kind="log",
         guide="clip",
-        told=("clipped", "{:.0%} of the steps were clipped."),
+        told=("clipped", "{:.0%} of {:,} steps were clipped."),
     ),
     Chart(
         "Learning rate",
@@ -138,7 +138,7 @@ CHARTS = (
             Curve("rejected_len", "rejected", "rejected"),
             Curve("length", "answer", "after"),
         ),
-        told=("truncated_share", "{:.1%} of the rows were truncated."),
+        told=("truncated_share", "{:.1%} of the rows of {:,} steps were truncated."),
     ),
     Chart(
         "Throughput",

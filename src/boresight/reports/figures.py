@@ -254,8 +254,8 @@ def _caption(run: RunData, chart: Chart) -> str:
         sentences.append("Bars are 95 % intervals.")
     if chart.told:
         metric, sentence = chart.told
-        _, values = points(run.train, metric)
-        sentences += [sentence.format(sum(values) / len(values))] if values else []
+        values = [line[metric] for line in run.train if _is_number(line.get(metric))]
+        sentences += [sentence.format(sum(values) / len(values), len(values))] if values else []
     return " ".join(sentences)
 
 
