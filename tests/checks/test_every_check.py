@@ -354,6 +354,21 @@ def test_labels_are_called_what_their_number_can_show(count, of, name):
         assert f"of {of} pairs with different scores" in found[name].why
 
 
+@pytest.mark.parametrize(("count", "found"), [(10, False), (11, True)])
+def test_a_phrase_that_few_answers_have_gives_no_label_away(count, found):
+    """Of 40 chosen answers and no rejected one: 10 against 0 has p = 2/1024, 11 against 0 half of it."""
+    some = b.pairs()[:40]
+    opened = [
+        replace(p, chosen=[{**p.chosen[0], "content": f"To be sure, {p.chosen[0]['content']}"}]) for p in some
+    ]
+    why = {f.name: f.why for f in b.found_in_data(opened[:count] + some[count:])}
+    assert ("boilerplate" in why) == found
+    if found:
+        assert why["boilerplate"].startswith(
+            "28 % of 40 chosen answers carry 'To be sure,' against 0 % of the others"
+        )
+
+
 def test_a_model_that_learns_where_to_end_has_no_length_to_drift_from():
     shorter = {"held_answer_len": lambda t: 60 - 50 * t}
     assert "length-drift" in [f.name for f in logged(held_stopped_share=flat(0.9), **shorter)]

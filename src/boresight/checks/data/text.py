@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from boresight.stats.intervals import sign_test
+
 MARKERS = (
     "<|im_start|>",
     "<|im_end|>",
@@ -38,6 +40,8 @@ SCRIPTS = {
     "Indic": re.compile(r"[\u0900-\u0dff]"),
     "Han": re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
 }
+CHANCE = 0.001
+"""p-value below which a phrase's counts on both sides differ. It is small, since many phrases are tried."""
 WORD = re.compile(r"\w+")
 
 
@@ -108,7 +112,7 @@ def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float,
     """The opening, ending or refusal that tells chosen from rejected best.
 
     Returns the phrase, its side, its share there and on the other side; None unless one side has it in at
-    least a tenth of the answers and four times as often as the other.
+    least a tenth of the answers, four times as often as the other, and not by chance (`CHANCE`).
     """
     chosen, rejected = (
         Counter(phrase for answer in side for phrase in _phrases(answer))
@@ -119,7 +123,8 @@ def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float,
     for mine, other, name in ((chosen, rejected, "chosen"), (rejected, chosen, "rejected")):
         for phrase, count in mine.items():
             share, there = count / total, other[phrase] / total
-            if share >= 0.1 and share > 4 * there and (best is None or share - there > best[0]):
+            often = share >= 0.1 and share > 4 * there and sign_test(count, other[phrase]) < CHANCE
+            if often and (best is None or share - there > best[0]):
                 best = (share - there, (phrase, name, share, there))
     return best[1] if best else None
 

@@ -166,7 +166,7 @@ def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> li
     if moved == 0:
         found.append(nothing_moves())
     if now.get("accuracy", 1.0) < 0.2:
-        found.append(learns_backwards(now["accuracy"]))
+        found.append(learns_backwards(now["accuracy"], len(start.rows)))
     found.append(not_learnt(now))
     return ranked(found)
 
@@ -182,12 +182,12 @@ def nothing_moves() -> Finding:
     )
 
 
-def learns_backwards(accuracy: float) -> Finding:
+def learns_backwards(accuracy: float, pairs: int) -> Finding:
     """The rejected answers win."""
     return error(
         "learns-backwards",
-        f"After training on them the rejected answer leads in {1 - accuracy:.0%} of the pairs: chosen and "
-        "rejected, or a sign, are swapped on the way to the loss.",
+        f"After training on them the rejected answer leads in {1 - accuracy:.0%} of {pairs:,} pairs: chosen "
+        "and rejected, or a sign, are swapped on the way to the loss.",
         "Check the order of completions in a row, and the sign of the margin.",
     )
 
