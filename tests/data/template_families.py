@@ -127,8 +127,8 @@ FAMILIES: dict[str, Family] = {
         "{{ bos_token }}{% if messages[0].role == 'system' %}{% set first, rest = messages[0].content, messages[1:] %}"
         "{% else %}{% set first, rest = '', messages %}{% endif %}{% set n = namespace(last=-1) %}{% for m in rest %}"
         "{% if m.role == 'user' %}{% set n.last = loop.index0 %}{% endif %}{% endfor %}{% for m in rest %}"
-        "{% if m.role == 'user' %}{% if loop.index0 == n.last %}{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}"
-        "[/AVAILABLE_TOOLS]{% endif %}[INST]{% if first %}{{ first }}\n\n{% endif %}{% else %}[INST]{% endif %}"
+        "{% if m.role == 'user' %}{% if tools and loop.index0 == n.last %}[AVAILABLE_TOOLS]{{ tools | tojson }}"
+        "[/AVAILABLE_TOOLS]{% endif %}[INST]{% if first and loop.last %}{{ first }}\n\n{% endif %}"
         "{{ m.content }}[/INST]{% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]"
         "{% elif m.tool_calls %}[TOOL_CALLS]{{ m.tool_calls[0].function | tojson }}{{ eos_token }}"
         "{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
@@ -249,6 +249,27 @@ FAMILIES: dict[str, Family] = {
               "<|im_assistant|>assistant<|im_middle|>"),
         CLOSE, ("<|im_user|>user<|im_middle|>Which?<|im_end|><|im_assistant|>assistant<|im_middle|>", f"quartz{CLOSE}"),
         ("<|im_user|>", "<|im_assistant|>", "<|im_system|>", "<|im_middle|>", CLOSE), refused=PLAIN,
+    ),
+    "gemma 4, R1 without thinking: an empty thought is asked for": Family(
+        "{{ bos_token }}{% for m in messages %}<|turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+        "{{ m.content | trim }}<turn|>\n{% endfor %}" + ASK + "<|turn>model\n<|channel>thought\n<channel|>{% endif %}",
+        "<turn|>", ("<s><|turn>user\nWhich?<turn|>\n<|turn>model\n<|channel>thought\n<channel|>", "quartz<turn|>"),
+        ("<|turn>", "<turn|>", "<|channel>", "<channel|>"), eos="<eos>",
+        split=SEVERAL, refused=PLAIN,
+    ),
+    "lfm 2.5, whose history keeps thoughts only while the last turn is written": Family(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.role != 'assistant' or "
+        "(not add_generation_prompt and not loop.last) or loop.last else m.content.split('</think>')[-1] | trim }}"
+        "<|im_end|>\n{% endfor %}" + CHATML_ASK,
+        CLOSE, (CHATML_PROMPT, f"quartz{CLOSE}"), IM,
+        split=frozenset(["thoughts in the words", "blank lines first"]), refused=PLAIN,
+    ),
+    "gigachat 3, which calls after its separator": Family(
+        roles("{{ m.role }}<|role_sep|>{{ m.content }}<|message_sep|>{% if m.tool_calls %}"
+              "{{ m.tool_calls[0].function | tojson }}<|message_sep|>{% endif %}\n", "", "assistant<|role_sep|>"),
+        "<|message_sep|>", ("user<|role_sep|>Which?<|message_sep|>assistant<|role_sep|>", "quartz<|message_sep|>"),
+        ("<|role_sep|>", "<|message_sep|>"),
+        refused=LOSES_THOUGHTS | {"tools": "writes nothing of `tool_calls` in turn 2 before its <|message_sep|>"},
     ),
     "glm 4, which ends no turn": Family(
         roles("<|{{ m.role }}|>\n{{ m.content }}", "[gMASK]<sop>", "<|assistant|>"),

@@ -9,6 +9,8 @@ is to be scored.
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import groupby
 from typing import Any
 
@@ -91,11 +93,29 @@ def make_tokenizer(template: str, specials: list[str], bos: str, eos: str) -> Pr
 
 
 def rendered(tokenizer: PreTrainedTokenizerFast, messages: Messages, ask: bool = False) -> str:
-    """As anybody renders who uses transformers."""
+    """As anybody renders who uses transformers; some templates want the arguments of a call as JSON text."""
     bare = [{k: v for k, v in message.items() if k != "tools"} for message in messages]
-    return tokenizer.apply_chat_template(
-        bare, tools=messages[0].get("tools"), tokenize=False, add_generation_prompt=ask
-    )
+    options = {"tools": messages[0].get("tools"), "tokenize": False, "add_generation_prompt": ask}
+    try:
+        text = tokenizer.apply_chat_template(bare, **options)
+        if "{'stone': 'gneiss'}" not in text:
+            return text
+    except TypeError:
+        pass
+    return tokenizer.apply_chat_template([_with_json(message) for message in bare], **options)
+
+
+def _with_json(message: dict[str, Any]) -> dict[str, Any]:
+    if "tool_calls" not in message:
+        return message
+    (call,) = message["tool_calls"]
+    function = {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}
+    return {**message, "tool_calls": [{**call, "function": function}]}
+
+
+NO_THOUGHT = re.compile(
+    r"<think>\s*</think>\s*$|<\|START_THINKING\|><\|END_THINKING\|>$|<\|channel>thought\n<channel\|>$"
+)
 
 
 def turn_of(tokenizer: PreTrainedTokenizerFast, messages: Messages, end: str) -> tuple[str, str]:
@@ -104,9 +124,13 @@ def turn_of(tokenizer: PreTrainedTokenizerFast, messages: Messages, end: str) ->
     last = messages[-1]
     said = f"{last.get('reasoning_content', '')} {last['content']} {last.get('tool_calls', '')}"
     mine = [word for word in WORDS if word in said]
-    if text.startswith(context) and all(word in text[len(context) :] for word in mine):
-        after = max(text.rindex(word) + len(word) for word in mine)
-        return context, text[len(context) : text.index(end, after) + len(end)]
+    for start in (context, NO_THOUGHT.sub("", context)):  # an empty thought may be part of the context only
+        written = text.removeprefix(start)
+        if text.startswith(start) and all(word in written for word in mine):
+            after = max(written.rindex(word) + len(word) for word in mine)
+            return context, written[: written.index(end, after) + len(end)]
+    if len(messages) > 2 and messages[-2]["role"] == "user":  # earlier turns are written otherwise
+        return context, turn_of(tokenizer, messages[-2:], end)[1]
     # The template drops thoughts from every turn: they follow what the generation prompt opens.
     opened = "<think>\n" if context.endswith("<think>\n") else ""
     return context, last["content"].removeprefix(opened) + end
