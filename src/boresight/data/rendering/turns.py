@@ -102,10 +102,10 @@ class Renderer:
             scored = not ask and n == len(messages) - 1
             for key in ("tools", *CALLS, *(THOUGHTS if scored else ())):
                 if key in messages[n] and self._without(messages, n, key, ask).startswith(text):
+                    why = f"writes nothing of `{key}` in turn {n + 1}{where}, so it would be lost"
                     raise UserError(
-                        f"row {self.id!r}: the chat template writes nothing of `{key}` in turn {n + 1}"
-                        f"{where}, so it would be lost; set model.chat_template to one that writes it, or take "
-                        "the key out of the data."
+                        f"row {self.id!r}: the chat template {why}; set model.chat_template to one that "
+                        "writes it, or take the key out of the data."
                     )
 
     def _only_the_system_turn(self, messages: Sequence[Message], ask: bool) -> bool:
