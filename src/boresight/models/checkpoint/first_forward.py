@@ -52,10 +52,10 @@ def _outputs(model: PreTrainedModel, name: str) -> tuple[Tensor, Tensor]:
     """Logits of both sequences, or last hidden states under a score head, `(tokens, width)` each."""
     vocabulary = model.config.get_text_config().vocab_size
     ids = (torch.arange(2 * LENGTH - SHARED, device=model.device) * 7919 + 3) % vocabulary
-    pair = ids[:LENGTH], torch.cat([ids[:SHARED], ids[LENGTH:]])
+    pair = torch.stack([ids[:LENGTH], torch.cat([ids[:SHARED], ids[LENGTH:]])])
     with one_sentence(name, "model"), torch.no_grad():
         if model.get_output_embeddings() is None:
-            one, other = (model.base_model(input_ids=ids[None], use_cache=False)[0][0] for ids in pair)
+            one, other = model.base_model(input_ids=pair, use_cache=False)[0]
         else:
-            one, other = (model(input_ids=ids[None], use_cache=False).logits[0] for ids in pair)
+            one, other = model(input_ids=pair, use_cache=False).logits
     return one, other
