@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import yaml
 from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Demonstration, Preference, Prompt
-from boresight.data.reading.generated import PREFIX
+from boresight.data.reading.generated import GENERATORS, PREFIX
 from boresight.data.reading.load import read
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes"
 
 
 def turns(question: str, answer: str) -> list[dict[str, str]]:
@@ -42,36 +44,78 @@ ROWS = {
 }  # fmt: skip
 """A row with the columns of each data set on the hub that a recipe names, values made up."""
 
+SYNTHESIZED = {"runs/synth-study/pairs.jsonl", "runs/synth-onpolicy/pairs.jsonl"}
+"""What `boresight synthesize` writes by a recipe beside them, in canonical form."""
+USERS = {"prompts.jsonl", "seeds.jsonl"}
+"""Files that a user is to bring."""
+BUILT_IN = {"demo"}
+
 KINDS = {"preference": Preference, "demonstration": Demonstration, "prompt": Prompt}
+SIDES = {"data.train", "data.eval"}
+ASKED = {"evaluate.prompts", "prompts", "prompts.source", "answers.prompts"}
 
 
-def named() -> list[tuple[str, str]]:
-    """(recipe, data set) for every recipe and each of its sources that is not made on the spot or a file."""
-    found = []
+def synthesized(n: int) -> dict[str, object]:
+    (question, better), (_, worse) = turns(f"Name {n}.", "One."), turns("", "No.")
+    meta = {"judge": "rubric"}
+    return {"id": str(n), "prompt": [question], "chosen": [better], "rejected": [worse], "meta": meta}
+
+
+def settings(raw: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted keys and values of a recipe or plan, of every section and override in it."""
+    for key, value in raw.items() if isinstance(raw, dict) else ():
+        yield prefix + key, value
+        yield from settings(value, f"{prefix}{key}.")
+
+
+def named() -> list[tuple[str, str, str]]:
+    """(recipe, "data" or "prompts", source) for every source that a recipe names."""
+    found = set()
     for path in sorted(RECIPES.rglob("*.yaml")):
-        raw = yaml.safe_load(path.read_text())
-        prompts = raw.get("prompts")
-        data = {raw.get("data", {}).get(side) for side in ("train", "eval")}
-        data |= {prompts.get("source") if isinstance(prompts, dict) else prompts}
-        found += [(str(path.relative_to(RECIPES)), d) for d in sorted(filter(None, data)) if _on_the_hub(d)]
-    return found
+        for key, value in settings(yaml.safe_load(path.read_text())):
+            what = dict.fromkeys(SIDES, "data") | dict.fromkeys(ASKED, "prompts")
+            ends = [last for last in what if key == last or key.endswith(f".{last}")]
+            if ends and isinstance(value, str):
+                found.add((str(path.relative_to(RECIPES)), what[ends[0]], value))
+    return sorted(found)
+
+
+def test_every_recipe_names_its_data_or_a_recipe_that_does():
+    names = {name for name, _, _ in named()}
+    for path in RECIPES.rglob("*.yaml"):
+        if (name := str(path.relative_to(RECIPES))) not in names:
+            based_on = (path.parent / yaml.safe_load(path.read_text())["recipe"]).resolve()
+            assert str(based_on.relative_to(RECIPES)) in names, name
+
+
+def test_every_data_set_has_made_up_rows():
+    hub = {source.partition("@")[0] for _, _, source in named() if _on_the_hub(source)}
+    assert hub == set(ROWS)
 
 
 def _on_the_hub(source: str) -> bool:
-    return "/" in source and not source.startswith((PREFIX, "runs/", "src/"))
+    other = source.startswith(PREFIX) or source in SYNTHESIZED | USERS | BUILT_IN
+    return not other and not (ROOT / source).exists()
 
 
-def test_recipes_name_these_data_sets_and_no_others():
-    assert {source.partition("@")[0] for _, source in named()} == set(ROWS)
-
-
-@pytest.mark.parametrize(("name", "source"), named())
-def test_a_recipe_reads_its_data(name, source, tmp_path):
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(ROWS[source.partition("@")[0]](n)) + "\n" for n in (1, 2)))
-    raw = yaml.safe_load((RECIPES / name).read_text())
-    kind = kind_of(Recipe.load(RECIPES / name)).data if "method" in raw else "prompt"
-    loaded = read(file, kind=kind)
+@pytest.mark.parametrize(("name", "what", "source"), named())
+def test_a_recipe_reads_its_data(name, what, source, tmp_path):
+    kind = "prompt"
+    if what == "data":
+        trains = "method" in yaml.safe_load((RECIPES / name).read_text())
+        kind = kind_of(Recipe.load(RECIPES / name)).data if trains else "preference"
+    if source in USERS | BUILT_IN:
+        return
+    if source.startswith(PREFIX):
+        made, _ = GENERATORS[source.removeprefix(PREFIX)]
+        assert made == kind
+        return
+    file = ROOT / source
+    if not file.exists():
+        row = synthesized if source in SYNTHESIZED else ROWS[source.partition("@")[0]]
+        file = tmp_path / "rows.jsonl"
+        file.write_text("".join(json.dumps(row(n)) + "\n" for n in (1, 2)))
+    loaded = read(file, kind=kind, limit=2)
     assert [type(example) for example in loaded.examples] == [KINDS[kind]] * 2
 
 
