@@ -239,6 +239,22 @@ def test_the_fault_is_among_what_is_found(name):
     assert all(words.strip().endswith(".") for words in (found[name].why, found[name].fix))
 
 
+def test_a_side_that_goes_on_for_longer_asks_nothing_else():
+    """Chosen: an answer, "And why?", another one. Rejected: one answer to the same prompt."""
+
+    def longer(pair):
+        return replace(
+            pair, chosen=[*pair.chosen, *said("user", "And why?"), *said("assistant", "So it is.")]
+        )
+
+    def other_second(pair):
+        rejected = [*pair.rejected, *said("user", "Really?"), *said("assistant", "No.")]
+        return replace(longer(pair), rejected=rejected)
+
+    assert "prompts-differ" not in {f.name for f in changed(b.pairs(), longer)}
+    assert "prompts-differ" in {f.name for f in changed(b.pairs(), other_second)}
+
+
 @pytest.mark.parametrize(("better", "worse"), names.SCORES)
 def test_labels_that_scores_contradict_are_found_under_every_name(better, worse, tmp_path):
     """The whole way: from a file whose scores have the names of some public set, to the finding."""

@@ -1,6 +1,8 @@
 """Nested dictionaries by dotted keys."""
 
-from boresight.config.dotted import differences, flat
+import pytest
+
+from boresight.config.dotted import differences, flat, read_value
 
 
 def test_flat_reaches_every_level_and_leaves_out_empty_sections():
@@ -22,3 +24,28 @@ def test_differences_hold_one_value_per_tree_and_skip_equal_ones():
 
 def test_a_section_in_place_of_null_differs_in_its_fields():
     assert differences({"lora": None}, {"lora": {"r": 4}}) == {"lora.r": [None, 4]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2e-6", "2e-6"),
+        ("2.0e-6", 2e-6),
+        ("null", None),
+        ("", None),
+        ("[1, 2]", [1, 2]),
+        ("{r: 8}", {"r": 8}),
+        ("r: 8", {"r": 8}),
+        ("optim.lr: 8", {"optim.lr": 8}),
+        ("{generate.temperature: 1}", {"generate.temperature": 1}),
+        ("[v2]/p.jsonl", "[v2]/p.jsonl"),
+        ("@corp/p.jsonl", "@corp/p.jsonl"),
+        ("#1/p.jsonl", "#1/p.jsonl"),
+        ("pairs/100% pairs: new.jsonl", "pairs/100% pairs: new.jsonl"),
+        ("*.jsonl", "*.jsonl"),
+        ("[", "["),
+    ],
+)
+def test_values_of_a_command_line(text, value):
+    """What is no YAML, or only looks like it, is the text itself: most often a path."""
+    assert read_value(text) == value

@@ -50,6 +50,7 @@ def test_counts(jsonl):
         "repeated ids": (1, 4),
         "identical answers": (1, 4),
         "answer opens with the prompt": (1, 4),
+        "unequal numbers of turns": (0, 4),
         "chosen is longer": (2, 4),
         "equal scores": (1, 2),
         "rejected scores higher": (1, 2),

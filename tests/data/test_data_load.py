@@ -221,15 +221,13 @@ def test_nothing_is_read_as_more_than_it_is(jsonl, record, kind):
 def test_unpaired_feedback_is_no_pair(jsonl):
     rows = [{"messages": Q + GOOD, "label": True}, {"messages": Q + BAD, "label": False}]
     path = jsonl(*rows)
-    for kind in (None, "preference"):
-        with pytest.raises(
-            UserError, match=r"unpaired feedback .* not a preference pair; .* kind=demonstration"
-        ):
-            read(path, kind=kind)
-    loaded = read(path, kind="demonstration")
-    assert [example.messages for example in loaded.examples] == [Q + GOOD]
-    assert loaded.left_out == 1
-    assert loaded.sentence.endswith("; 1 row labelled false left out")
+    with pytest.raises(UserError, match=r"unpaired feedback .* not a preference pair; method\.name=sft"):
+        read(path, kind="preference")
+    for kind in (None, "demonstration"):
+        loaded = read(path, kind=kind)
+        assert [example.messages for example in loaded.examples] == [Q + GOOD]
+        assert (loaded.kind, loaded.left_out) == ("demonstration", 1)
+        assert loaded.sentence.endswith("; 1 row labelled false left out")
     with pytest.raises(UserError, match="none of its 1 row can be used; all are labelled false"):
         read(jsonl(rows[1]), kind="demonstration")
 

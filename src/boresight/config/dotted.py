@@ -11,11 +11,27 @@ from boresight.core.errors import UserError
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Apply `section.key=value`; the value is read as YAML. Raises `UserError` for other forms."""
+    """Apply `section.key=value`; the value is read by `read_value`. Raises `UserError` for other forms."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
-    put(raw, key, yaml.safe_load(value))
+    put(raw, key, read_value(value))
+
+
+def read_value(text: str) -> Any:
+    """A value of a command line: YAML, or the text itself where it is none.
+
+    Paths may hold what YAML takes for syntax: `[v2]/p.jsonl`, `#1/p.jsonl`, `100% pairs: new.jsonl`.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    comment = value is None and text.lstrip().startswith("#")
+    braces = text.lstrip().startswith("{")
+    keys = value if isinstance(value, dict) and not braces else {}
+    named = all(part.isidentifier() for key in keys for part in str(key).split("."))
+    return text if comment or not named else value
 
 
 def put(raw: dict[str, Any], key: str, value: object) -> None:

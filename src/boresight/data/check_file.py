@@ -109,10 +109,12 @@ def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
     scored = [p for p in pairs if p.chosen_score is not None and p.rejected_score is not None]
     identical = sum(p.chosen == p.rejected for p in pairs)
     repeating = sum(_repeats_prompt(p) for p in pairs)
+    unequal = sum(len(p.chosen) != len(p.rejected) for p in pairs)
     longer = sum(_characters(p.chosen) > _characters(p.rejected) for p in pairs)
     counts = [
         Count("identical answers", identical, total, "their margin is 0 whatever the model"),
         Count("answer opens with the prompt", repeating, total, "the prompt would be trained on"),
+        Count("unequal numbers of turns", unequal, total, "the longer side is learned turn by turn"),
         Count("chosen is longer", longer, total, "far from half, length predicts the label"),
     ]
     if scored:

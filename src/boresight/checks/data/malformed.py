@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from boresight.checks.data import text
 from boresight.checks.data.examples import FEWEST, Examples, said, turns_of
-from boresight.core.schema import Message
+from boresight.core.schema import Message, Preference
 from boresight.findings.finding import Finding, error, graded, percent
 
 
@@ -44,7 +44,7 @@ def empty_turns(data: Examples) -> Finding | None:
 
 def prompts_differ(data: Examples) -> Finding | None:
     """The two sides of a pair answer different conversations."""
-    ids = [p.id for p in data.pairs if _user_turns(p.chosen) != _user_turns(p.rejected)]
+    ids = [p.id for p in data.pairs if _asked_otherwise(p)]
     if not ids:
         return None
     share = len(ids) / len(data.pairs)
@@ -93,8 +93,19 @@ def encoding_damage(data: Examples) -> Finding | None:
     )
 
 
-def _user_turns(turns: Sequence[Message]) -> list[str]:
-    return [m["content"] for m in turns if m["role"] == "user"]
+def _asked_otherwise(pair: Preference) -> bool:
+    """Whether an answer of one side follows other words of the user than the same answer of the other side.
+
+    A side that goes on for more turns than the other asks nothing else.
+    """
+    both = zip(_asked(pair.chosen), _asked(pair.rejected), strict=False)
+    return any(mine != others for mine, others in both)
+
+
+def _asked(turns: Sequence[Message]) -> list[tuple[str, ...]]:
+    """What the user says before each of the assistant's turns."""
+    said = [tuple(m["content"] for m in turns[:n] if m["role"] == "user") for n in range(len(turns))]
+    return [before for before, m in zip(said, turns, strict=True) if m["role"] == "assistant"]
 
 
 def _finite(value: float | None) -> bool:

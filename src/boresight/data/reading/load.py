@@ -75,7 +75,8 @@ def read(
     """Read a file, a saved `datasets` folder or a hub id into canonical examples.
 
     Args:
-        kind: "preference", "demonstration" or "prompt"; None takes what the file holds.
+        kind: "preference", "demonstration" or "prompt"; None takes what the file holds, and of answers that
+            are labelled true or false, those labelled true.
         split: which split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
@@ -165,13 +166,13 @@ def _cleaned(record: object) -> object:
 def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Conversion, str]:
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
-    kind = wanted or source.kind
+    kind = wanted or ("demonstration" if source.kind == "unpaired" else source.kind)
     if (source.kind, kind) in CONVERSIONS:
         return kind, *CONVERSIONS[source.kind, kind]
     if source.kind == "unpaired":
         raise UserError(
             f"{name}: holds unpaired feedback (single answers labelled true or false), which is not a "
-            f"preference pair; the answers labelled true can be read with kind=demonstration."
+            f"preference pair; method.name=sft learns from the answers labelled true."
         )
     raise UserError(
         f"{name}: holds {NOUNS[source.kind]}s ({source.title}), which cannot be read as "

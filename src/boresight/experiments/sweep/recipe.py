@@ -10,11 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.dotted import put
+from boresight.config.dotted import put, read_value
 from boresight.config.recipe import Recipe
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
@@ -82,7 +81,7 @@ class SweepRecipe(BaseRecipe):
         raw["set"] = setting_of(raw.get("set") or {})
         for override in swept:
             key, _, value = override.partition("=")
-            raw["set"][key] = yaml.safe_load(value)
+            raw["set"][key] = read_value(value)
         if isinstance(raw.get("recipe"), str):
             raw["recipe"] = str(Path(path).parent / raw["recipe"])
         return raw
