@@ -27,7 +27,8 @@ from boresight.models.packed.packing import PackedBatch, Span, length
 from boresight.models.precision import at_least_float32
 
 _PREFIX = "boresight_"
-_DELEGATES = ("sdpa", "eager")
+DELEGATES = ("sdpa", "eager")
+"""Attention of transformers that stays in use for everything that is not packed."""
 # Keyword arguments of attention functions that change the result and that no code here handles.
 _UNHANDLED = ("s_aux", "position_bias", "head_mask", "cache", "indices", "attn_bias")
 
@@ -47,7 +48,7 @@ def install(model: PreTrainedModel) -> bool:
     before = model.config._attn_implementation
     if before.startswith(_PREFIX):
         return True
-    if before not in _DELEGATES or not model._can_set_attn_implementation():
+    if before not in DELEGATES or not model._can_set_attn_implementation():
         return False
     model.set_attn_implementation(_PREFIX + before)
     return bool(model.config._attn_implementation == _PREFIX + before)
@@ -220,5 +221,5 @@ def _register(before: str) -> None:
     AttentionMaskInterface.register(_PREFIX + before, ALL_MASK_ATTENTION_FUNCTIONS[before])
 
 
-for _before in _DELEGATES:
+for _before in DELEGATES:
     _register(_before)

@@ -106,7 +106,8 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
         return f"layers of kind {', '.join(sorted(kinds)) or 'chunked_attention'} are not packed"
     before = base.config._attn_implementation
     if not attention.install(base):
-        return f"attention {before!r} of {type(base).__name__} cannot be exchanged; load it with 'sdpa'"
+        remedy = "" if before in attention.DELEGATES else f" for {before!r}; load it with attention='sdpa'"
+        return f"the attention of {type(base).__name__} cannot be exchanged{remedy}"
     try:
         with _undisturbed(base):
             found = _try_out(base, config)
