@@ -42,7 +42,7 @@ class KLProbe:
         kl = {}
         for row, reference in zip(self._rows, self._reference, strict=True):
             policy = _log_distributions(self._policy, row)
-            kl[row.id] = float((policy.exp() * (policy - reference)).sum(-1).mean())
+            kl[row.id] = float(kl_divergence(policy, reference).mean())
         self._policy.train(training)
         return {"kl_per_token": kl}
 
@@ -51,6 +51,15 @@ def kl_probe(recipe: Recipe, kind: InputKind, policy: Policy, rows: Sequence[Row
     """The probe on `evaluate.kl_rows` of the rows; none for methods without a reference."""
     rows = rows[: recipe.evaluate.kl_rows]
     return [KLProbe(policy, rows)] if kind.needs_reference and rows else []
+
+
+def kl_divergence(policy: Tensor, reference: Tensor) -> Tensor:
+    """KL of log-probabilities `(..., vocabulary)`, nats, `(...)`. Tokens never drawn add nothing.
+
+    Some models set the logits of padded vocabulary to minus infinity, and 0 · (-inf + inf) would be NaN.
+    """
+    share = policy.exp()
+    return torch.where(share > 0, share * (policy - reference), 0.0).sum(-1)
 
 
 def _log_distributions(model: Policy, row: Row) -> Tensor:
