@@ -80,8 +80,17 @@ def test_several_runs_share_the_error_of_one_test_per_metric():
     """Six rows: t(5) = 2 / √(4/5 / 6) = 5.48, p = 0.00277, which Holm doubles for two comparisons."""
     a, b = run("a", [1, 11, 31] * 2), run("b", [2, 13, 34] * 2)
     to_b, to_itself = verdicts([a, b, replace(a, name="c")])
-    assert to_b.endswith("; p = 0.0055 after Holm's adjustment.") and "c against a 0.0 nats" in to_itself
-    assert "p = 1 after Holm's adjustment" in to_itself
+    assert to_b.endswith("; p = 0.0055 after Holm's adjustment.")
+    assert "c and a are equal on all 6 rows; p = 1 after Holm's adjustment" in to_itself
+
+
+def test_values_that_are_missing_are_not_paired():
+    """Two rows are known on both sides, of four; with one there is no interval."""
+    nan = float("nan")
+    a, b = run("a", [1, 2, nan, nan]), run("b", [2, 4, 3, nan])
+    (said,) = differences_by_row([a, b])
+    assert "+1.5 nats" in said and "n = 2, paired by row" in said
+    assert differences_by_row([a, run("b", [2, nan, 3, nan])]) == []
 
 
 def test_numbers_by_row_are_read_from_the_folder(tmp_path):

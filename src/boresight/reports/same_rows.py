@@ -6,6 +6,7 @@ other, and that part of the spread cancels in a pair.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from boresight.reports.read_run import Metric, RunData
@@ -37,7 +38,8 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     alike = any((m.name, m.label, m.unit) == (metric.name, metric.label, metric.unit) for m in b.metrics)
     ours, theirs = (run.by_row.get(metric.name, {}) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
-    if not alike or not same_rows or len(ours.keys() & theirs.keys()) < 2:
+    known = [id for id in ours.keys() & theirs.keys() if not math.isnan(ours[id] + theirs[id])]
+    if not alike or not same_rows or len(known) < 2:
         return None
     shared = [{id: values[id] for id in ours if id in theirs} for values in (ours, theirs)]
     graded = bounds_of(metric.unit, [value for values in shared for value in values.values()])
@@ -48,6 +50,8 @@ def _sentence(metric: Metric, a: str, b: str, found: OverSeeds) -> str:
     """Held-out accuracy: b against a +6.2 points [1.0, 11.4], n = 64, paired by row."""
     unit: Unit = unit_named(metric.unit)
     label = metric.label[:1].upper() + metric.label[1:]
+    if found.mean.low == found.mean.high == 0:
+        return f"{label}: {b} and {a} are equal on all {found.mean.n:,} rows."
     said = f"{label}: {b} against {a} {unit.change(found.mean)}, n = {found.mean.n:,}, paired by row"
     return f"{said}." if found.mean.excludes_zero else f"{said}: {what_would_resolve(found.mean, unit)}."
 
