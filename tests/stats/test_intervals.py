@@ -1,6 +1,7 @@
 """Intervals and tests against published or hand-worked numbers, and against their own promise of coverage."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from boresight.core.errors import UserError
 from boresight.stats.agreement import agreement
 from boresight.stats.intervals import (
+    DIFFERENCE,
     SHARE,
+    Z95,
+    Interval,
     bounds_of,
     clopper_pearson,
     clustered_share,
@@ -23,6 +27,7 @@ from boresight.stats.intervals import (
     pass_at_k,
     share_interval,
     sign_test,
+    unpaired_difference,
 )
 
 
@@ -225,6 +230,70 @@ def test_pass_at_k_is_unbiased():
     """The mean over every possible count c of Binomial(6, .3) equals 1 - .7^3."""
     expected = sum(math.comb(6, c) * 0.3**c * 0.7 ** (6 - c) * pass_at_k(6, c, 3) for c in range(7))
     assert expected == pytest.approx(1 - 0.7**3)
+
+
+def test_an_interval_as_a_value():
+    found = Interval(1.0, -2.0, 3.0, 7)
+    assert (found.missing, found.excludes_zero) == (0, False)
+    assert Interval(1.0, 0.5, 3.0, 7).excludes_zero and Interval(-1.0, -3.0, -0.5, 7).excludes_zero
+    assert not Interval(1.0, 0.0, 2.0, 7).excludes_zero and not Interval(-1.0, -2.0, 0.0, 7).excludes_zero
+    assert found.scaled(-2) == Interval(-2.0, -6.0, 4.0, 7) and found.scaled(2) == Interval(2.0, -4.0, 6.0, 7)
+    assert Interval(1.0, 0.0, 2.0, 7, 3).transformed(lambda x: x + 1) == Interval(2.0, 1.0, 3.0, 7, 3)
+
+
+def test_constants():
+    assert NormalDist().inv_cdf(0.975) == pytest.approx(Z95, abs=1e-6)
+    assert (SHARE, DIFFERENCE) == ((0.0, 1.0), (-1.0, 1.0))
+
+
+def test_shares_of_nothing_and_of_one():
+    """One of one: P(1) = p is .025 at p = .025."""
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+    assert clopper_pearson(1, 1) == pytest.approx((0.025, 1.0)) and clopper_pearson(0, 1) == pytest.approx(
+        (0.0, 0.975)
+    )
+
+
+@pytest.mark.parametrize("outcome", [-0.1, 1.1])
+def test_outcomes_outside_a_share_are_refused(outcome):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        share_interval([0.5, outcome])
+
+
+def test_five_grades_are_still_grades():
+    assert bounds_of("reward", [0, 0.25, 0.5, 0.75, 1]) == SHARE
+
+
+def test_totals_alone_by_hand():
+    """3 of 8 against 7 of 10. With one success and one failure added: 4/10 and 8/12, .266667 apart.
+
+    1.959964 √(.4 · .6 / 10 + 2/3 · 1/3 / 12) = .404145. Pooled, 10/18 · 8/18 · (1/8 + 1/10) = 1/18.
+    """
+    found = unpaired_difference(3, 8, 7, 10)
+    assert (found.difference.value, found.difference.n) == (pytest.approx(0.325), 8)
+    assert (found.difference.low, found.difference.high) == pytest.approx((-0.137478, 0.670811), abs=1e-5)
+    assert found.z == pytest.approx(0.325 / math.sqrt(1 / 18)) and found.p == pytest.approx(0.16794, abs=1e-4)
+    other = unpaired_difference(7, 10, 3, 8)
+    assert (other.z, other.difference.low) == (pytest.approx(-found.z), pytest.approx(-found.difference.high))
+
+
+def test_totals_at_the_ends():
+    """None of one against one of one: 1/3 ± .754, cut at 1; nothing to tell apart where nobody ever won."""
+    assert unpaired_difference(0, 1, 1, 1).difference.high == 1.0
+    assert unpaired_difference(1, 1, 0, 1).difference.low == -1.0
+    nobody = unpaired_difference(0, 5, 0, 9)
+    assert (nobody.z, nobody.p, nobody.difference.n) == (0.0, 1.0, 5)
+
+
+def test_what_cannot_be_paired_is_refused():
+    for a, b in (({"p": 1.0}, [1.0]), ([1.0], {"p": 1.0})):
+        with pytest.raises(ValueError, match="both systems as mappings"):
+            paired_difference(a, b)
+    with pytest.raises(ValueError, match="got 1 and 2 values"):
+        paired_difference([1.0], [1.0, 2.0])
+    for a, b in (([0, 1], [0.5, 1]), ([0.5, 1], [0, 1])):
+        with pytest.raises(ValueError, match="outcomes that are 0 or 1"):
+            mcnemar(a, b)
 
 
 # Coverage: nominal 95 % intervals hold the truth in 93-97 % of simulated studies ---------------------------
