@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pyarrow
 import pyarrow.parquet
@@ -11,7 +12,8 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference
-from boresight.data.reading.load import read
+from boresight.data.reading.load import collect, read
+from tests.data.test_sources import LAYOUTS
 
 ROWS = [{"prompt": f"q{n}", "chosen": "good, or", "rejected": "bad\nso"} for n in range(3)]
 Q, GOOD, BAD = (
@@ -71,10 +73,13 @@ def test_a_list_of_conversations(tmp_path):
     assert [example.messages for example in read(path).examples] == [TURNS, TURNS]
 
 
-@pytest.mark.parametrize(("name", "separator"), [("rows.csv", ","), ("rows.tsv", "\t")])
-def test_csv(tmp_path, name, separator):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "separator"), [("rows.csv", ","), ("rows.csv", ";"), ("rows.csv", "\t"), ("rows.tsv", "\t")]
+)
+def test_csv(tmp_path, name, separator, encoding):
     path = tmp_path / name
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding=encoding) as stream:
         writer = csv.DictWriter(stream, [*ROWS[0], "chosen_score", "rejected_score"], delimiter=separator)
         writer.writeheader()
         writer.writerows({**row, "chosen_score": 8, "rejected_score": 2.5} for row in ROWS)
@@ -105,10 +110,32 @@ def test_messages_as_text(jsonl, write):
     assert pair == Preference(Q, GOOD, BAD, "row-1")
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "[__import__('os')]", "[" * 90_000 + "]" * 90_000, "[]", "['a']"])
+LOOKS_LIKE_A_LIST = [
+    "[1, 2", "[1, 2]", "[__import__('os')]", "[" * 90_000 + "]" * 90_000, "[]", "['a']", '{"from": "Rome"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_A_LIST)
 def test_text_that_only_looks_like_a_list_stays_text(jsonl, text):
-    (pair,) = read(jsonl({"prompt": text, "chosen": "good", "rejected": "bad"})).examples
-    assert pair.prompt[0]["content"] == text
+    (pair,) = read(jsonl({"prompt": text, "chosen": text, "rejected": "bad"})).examples
+    assert pair.prompt[0]["content"] == pair.chosen[0]["content"] == text
+
+
+NO_TEXT = [case for case in LAYOUTS if case[1].get("answer") != 72]
+"""Records whose layout does not depend on a number being no text, which a table cannot tell."""
+
+
+@pytest.mark.parametrize(("layout", "record", "example"), NO_TEXT)
+def test_every_layout_as_a_table(tmp_path, layout, record, example):
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(record)
+        table.writerow(value if isinstance(value, str) else json.dumps(value) for value in record.values())
+    loaded = collect(tmp_path / "a.csv", layout=None)
+    assert loaded.layout == layout and not loaded.bad
+    if example.meta.get("label") is not False:
+        (found,) = loaded.examples
+        assert replace(found, id="7", meta={}) == replace(example, meta={})
 
 
 @pytest.mark.parametrize(

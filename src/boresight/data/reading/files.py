@@ -31,6 +31,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
 
+NUMBERS = frozenset(column for pair in names.SCORES for column in pair) | {"overall_preference"}
+"""Columns of CSV files that hold numbers."""
+
 PARQUET_BATCH = 1024
 """Parquet rows that are turned into Python objects at a time."""
 
@@ -251,11 +254,16 @@ def _is_conversation(item: object) -> bool:
 
 
 def _csv(path: Path) -> Raw:
-    """Rows of a table with a header; an empty cell is a missing value, scores are numbers."""
+    """Rows of a table with a header; an empty cell is a missing value, scores are numbers.
+
+    Cells are separated by tabs, or by semicolons as spreadsheets write them in many countries, where the
+    header is.
+    """
     csv.field_size_limit(LONGEST_CELL)
-    separator = "\t" if ".tsv" in path.suffixes else ","
     with _open(path) as stream, io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8-sig", newline="") as text:
         try:
+            separator = _separator(text.readline())
+            text.seek(0)
             table = csv.DictReader(text, delimiter=separator, strict=True)
             _refuse_repeated_columns(path, table.fieldnames or ())
             for row, record in enumerate(table, 1):
@@ -270,13 +278,17 @@ def _csv(path: Path) -> Raw:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
 
 
+def _separator(header: str) -> str:
+    return next((sign for sign in "\t,;" if sign in header), ",")
+
+
 def _refuse_repeated_columns(path: Path, columns: Iterable[str]) -> None:
     if twice := _repeated(columns):
         raise UserError(f"{path}: has the column {twice!r} twice; rename or remove one of them.")
 
 
 def _cell(column: str, value: str) -> str | float:
-    if not any(column in pair for pair in names.SCORES):
+    if column not in NUMBERS:
         return value
     try:
         return float(value)

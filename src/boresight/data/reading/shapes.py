@@ -8,8 +8,15 @@ from typing import Any
 
 from boresight.data.columns import Record, is_message
 
-AS_TEXT = ("messages", "conversations", "prompt", "chosen", "rejected", "completion", "nums", "numbers")
+MESSAGES_OR_WORDS = ("prompt", "chosen", "rejected", "completion")
+"""Columns that hold messages in some layouts and words in others."""
+
+LISTS = ("messages", "conversations", "chosen_messages", "rejected_messages", "nums", "numbers", "answers",
+         "instances", "turns", "context")  # fmt: skip
 """Columns that hold lists, which CSV files and some sets write as text."""
+
+WHOLE_MESSAGE = ({"role", "content"}, {"from", "value"})
+"""Keys of a single message that stands for an answer; an answer may itself be some other object in JSON."""
 
 LONGEST = 1_000_000
 """Characters of a Python literal that is read; reading one takes many times its size in memory."""
@@ -40,26 +47,32 @@ def _by_column(value: dict[str, list[Any]]) -> list[object] | None:
 
 
 def read_text(record: Record) -> Record:
-    """The record with lists that are written as JSON, or as Python prints them, as lists."""
-    found = {c: made for c in AS_TEXT if c in record and (made := _list(record[c])) is not None}
+    """The record with lists and messages that are written as JSON, or as Python prints them, as such."""
+    found = {column: value for column in (*LISTS, *MESSAGES_OR_WORDS) if (value := _read(record, column))}
     return {**record, **found} if found else record
 
 
-def _list(value: object) -> list[Any] | None:
-    """Messages or numbers that text says; None for other text."""
+def _read(record: Record, column: str) -> Any:
+    """The list, or the message, that the text of a column says; None for other text."""
+    made = _parsed(record.get(column))
+    if column in LISTS:
+        return made if isinstance(made, list) else None
+    if isinstance(made, list):
+        return made if made and all(is_message(turn) for turn in made) else None
+    return made if isinstance(made, dict) and made.keys() in WHOLE_MESSAGE else None
+
+
+def _parsed(value: object) -> object:
+    """What text in brackets says in JSON or Python; None for other text."""
     if not isinstance(value, str) or len(value) > LONGEST:
         return None
     text = value.strip()
-    if not (text.startswith("[") and text.endswith("]")):
+    if text[:1] + text[-1:] not in ("[]", "{}"):
         return None
     try:
-        made = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        made = _literal(text)
-    if not isinstance(made, list) or not made:
-        return None
-    messages = all(is_message(item) for item in made)
-    return made if messages or all(type(item) is int for item in made) else None
+        return _literal(text)
 
 
 def _literal(text: str) -> object:
