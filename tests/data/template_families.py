@@ -257,6 +257,13 @@ FAMILIES: dict[str, Family] = {
         ("<|turn>", "<turn|>", "<|channel>", "<channel|>"), eos="<eos>",
         split=SEVERAL, refused=PLAIN,
     ),
+    "nemotron 3, which opens a thought on a line of its own": Family(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and '<think>' not in m.content %}"
+        "<think></think>{% endif %}{{ m.content | trim }}<|im_end|>\n{% endfor %}" + ASK
+        + "<|im_start|>assistant\n<think>\n{% endif %}",
+        CLOSE, (f"{CHATML_PROMPT}<think>\n", f"</think>quartz{CLOSE}"), IM,
+        split=frozenset(["multi-turn", "system, multi-turn", "blank lines first"]), refused=PLAIN,
+    ),
     "lfm 2.5, whose history keeps thoughts only while the last turn is written": Family(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.role != 'assistant' or "
         "(not add_generation_prompt and not loop.last) or loop.last else m.content.split('</think>')[-1] | trim }}"

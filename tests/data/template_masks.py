@@ -124,8 +124,10 @@ def turn_of(tokenizer: PreTrainedTokenizerFast, messages: Messages, end: str) ->
     last = messages[-1]
     said = f"{last.get('reasoning_content', '')} {last['content']} {last.get('tool_calls', '')}"
     mine = [word for word in WORDS if word in said]
-    for start in (context, NO_THOUGHT.sub("", context)):  # an empty thought may be part of the context only
+    # White space at its end, or an empty thought, may be part of the context only.
+    for start in (context, context.rstrip(), NO_THOUGHT.sub("", context)):
         written = text.removeprefix(start)
+        written = written.lstrip() if start == context.rstrip() != context else written
         if text.startswith(start) and all(word in written for word in mine):
             after = max(written.rindex(word) + len(word) for word in mine)
             return context, written[: written.index(end, after) + len(end)]

@@ -80,8 +80,10 @@ def _tokenizer_files(recipe: Recipe) -> list[Path]:
     folder = Path(recipe.model.name).expanduser()
     template = Path(recipe.model.chat_template or "").expanduser()
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-    found = [place / name for place in (folder, folder / "model") for name in names]
-    return [file for file in [*found, template] if file.is_file()]
+    places = (folder, folder / "model")
+    found = [place / name for place in places for name in names]
+    named = [file for place in places for file in sorted(place.glob("additional_chat_templates/*.jinja"))]
+    return [file for file in [*found, *named, template] if file.is_file()]
 
 
 def _file(key: str) -> Path:

@@ -34,7 +34,8 @@ class ModelSection(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Master weights are float32 either way."""
     chat_template: str | None = None
-    """A built-in template name or a Jinja file, for tokenizers that have no chat template."""
+    """`chatml`, `plain` or a Jinja file, for tokenizers that have no chat template; for those that have
+    several, the name of one."""
     allow_weights: list[str] = []
     """Weights that may be missing from the checkpoint (they are drawn at random) or unknown to the model
     (they are left out), by shell patterns of their names such as `vision_tower.*`; others stop the run."""

@@ -1,7 +1,7 @@
 """The folder of a training run: which run is there, from which checkpoint it resumes, and what is written.
 
     config.yaml        the resolved recipe; locked by the process that trains
-    data.json          files, hashes and counts of training and held-out data
+    data.json          files, hashes and counts of training and held-out data, a digest of their tokens
     weights.json       weights missing or left over that `model.allow_weights` accepted; only where there were
     environment.json   versions, machine, commit
     start.json         answers and held-out numbers of the start model, which cannot be measured again

@@ -33,6 +33,7 @@ def answer_after(opening: str, text: str, words: str, end: str, previous: str) -
     """
     return (
         _as_rendered(opening, text, words, end)
+        or _after_white_space(opening, text, words, end)
         or _after_empty_thought(opening, text, words, end)
         or _after_same_message(opening, text, words, end, previous)
         or _as_in_the_data(opening, text, words, end)
@@ -56,7 +57,16 @@ def _as_rendered(opening: str, text: str, words: str, end: str) -> str | None:
     if not text.startswith(opening):
         return None
     turn = cut_turn(text, len(opening), words, end)
-    return turn if _squeezed(words) in _squeezed(opening[-LONGEST_TAIL:] + turn) else None
+    return turn if turn and _squeezed(words) in _squeezed(opening[-LONGEST_TAIL:] + turn) else None
+
+
+def _after_white_space(opening: str, text: str, words: str, end: str) -> str | None:
+    """The generation prompt ends in white space that the rendering writes otherwise, or not at all."""
+    context = opening.rstrip()
+    if context == opening or not text.startswith(context):
+        return None
+    turn = cut_turn(text, len(context), words, end).lstrip()
+    return turn if turn and _squeezed(words) in _squeezed(context[-LONGEST_TAIL:] + turn) else None
 
 
 def _after_empty_thought(opening: str, text: str, words: str, end: str) -> str | None:
