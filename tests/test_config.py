@@ -77,7 +77,19 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("optim.lr=fast", "optim.lr is 'fast'"),
         ("train.batch=0", "train.batch is 0"),
         ("data.truncation=left", "data.truncation is 'left'"),
-        ("method=dpo", "method.name is missing"),
+        ("method={beta: 0.1}", "method.name is missing"),
+        ("method=5", "method.name is missing"),
+        ("method.name=[dpo]", "method.name is ['dpo']: a name is wanted"),
+        ("method.beta=true", "method.beta is True: a number is wanted"),
+        ("optim.lr=.inf", "optim.lr is inf: input should be a finite number"),
+        ("optim.lr=[", "optim.lr is '[': input should be a valid number"),
+        ("optim.lr=" + 2000 * "[", 80 * "[" + "…: input should be a valid number"),
+        ("train.seed=-1", "train.seed is -1: input should be greater than or equal to 0"),
+        ("train.steps=1e21", "train.steps is '1e21': "),
+        ("train.eval_every=10000000000000", "larger than 1,000,000,000,000, which is no sensible number"),
+        ("model.lora=true", "model.lora is True: a section of settings is wanted; {} takes the default of"),
+        ("optim.learning_rate=1e-5", "unknown key optim.learning_rate; here it is called optim.lr"),
+        ("num_train_epochs=3", "unknown key num_train_epochs; here it is called train.epochs"),
         ("lr", "overrides are written section.key=value"),
         ("optim.lr.x=1", "lr is a value, not a section"),
     ],
@@ -93,6 +105,26 @@ def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
 def test_steps_and_epochs_together_are_refused(recipe_file):
     with pytest.raises(UserError, match="both set; keep one"):
         Recipe.load(recipe_file, ["train.steps=3", "train.epochs=1"])
+
+
+def test_a_method_may_be_named_alone(recipe_file):
+    assert Recipe.load(recipe_file, ["method=dpo"]).method_name == "dpo"
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    (tmp_path / "dpo.yaml").write_text("a: 1\n")
+    with pytest.raises(UserError, match=r"no such recipe; did you mean '.*dpo\.yaml'"):
+        Recipe.load(tmp_path / "dpo.yml")
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"a: caf\xe9\n")
+    with pytest.raises(UserError, match="not UTF-8 at byte 6"):
+        Recipe.load(latin)
+    for name in (tmp_path, tmp_path / (300 * "x"), "nul\0.yaml"):
+        with pytest.raises(UserError, match="cannot be read"):
+            Recipe.load(name)
+    (tmp_path / "keys.yaml").write_text("1: 2\n")
+    with pytest.raises(UserError, match="1 is no name of a section"):
+        Recipe.load(tmp_path / "keys.yaml")
 
 
 def test_missing_file_and_broken_yaml(tmp_path):

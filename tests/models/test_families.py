@@ -12,8 +12,8 @@ import torch
 import transformers as hf
 
 from boresight.core.errors import UserError
-from boresight.core.silence_hf import quiet_bars, quiet_warnings
 from boresight.models.checkpoint.leftovers import Allowed
+from boresight.models.checkpoint.silence_hf import quiet_bars, quiet_warnings
 from boresight.models.checkpoint.skeleton import whole_skeleton
 from boresight.models.load import load_model
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from boresight.cli import exits
 from boresight.core.errors import UserError
-from boresight.core.interrupt import Interrupted
 from boresight.core.threads import wait_politely
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def check(
     found.show(console)
     failed = found.stop is not None
     if found.stop:
-        typer.secho(f"boresight: {found.stop}", fg="red", err=True)
+        exits.print_sentence(found.stop, "red")
     if overfit:
         from boresight.runs.check.overfit import overfit as learn_by_heart
 
@@ -318,16 +318,9 @@ def data_show(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: a `UserError` becomes one sentence and exit code 2. Always raises `SystemExit`."""
+    """Entry point: runs a verb and always raises `SystemExit`, with one of `boresight.cli.exits`."""
     wait_politely()
-    try:
-        app(arguments)
-    except UserError as error:
-        typer.secho(f"boresight: {error}", fg="red", err=True)
-        sys.exit(2)
-    except Interrupted as error:
-        typer.secho(f"boresight: {error}", fg="yellow", err=True)
-        sys.exit(130)
+    sys.exit(exits.run(app, sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

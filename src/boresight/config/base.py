@@ -7,16 +7,16 @@ A wrong key or value is a `UserError` that names the file, the field and the way
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import yaml
-
 from boresight.config.choice import Registry, read_choice, write_choice
 from boresight.config.dotted import apply_override, as_yaml
 from boresight.config.section import Section, validate
-from boresight.core.errors import UserError
+from boresight.config.yaml_text import read_yaml
+from boresight.core.errors import UserError, first_line
 
 
 class BaseRecipe(Section):
@@ -37,7 +37,7 @@ class BaseRecipe(Section):
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
         """A recipe as nested dictionaries, with overrides applied and nothing checked."""
-        raw = _read_yaml(Path(path))
+        raw = _read_file(Path(path))
         for override in overrides or []:
             apply_override(raw, override)
         return raw
@@ -65,35 +65,30 @@ class BaseRecipe(Section):
         return as_yaml(self.to_dict())
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such recipe; give the path of a YAML file.")
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
-    except _RepeatedKey as error:
-        raise UserError(f"{path}: {error}; keep one of them.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not valid YAML{where}; fix the syntax there.") from None
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such recipe{_beside(path)}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the recipe as UTF-8.") from None
+    except (OSError, ValueError) as error:  # a folder, no permission, a name that no file can have
+        raise UserError(f"{path}: cannot be read ({first_line(error)}).") from None
+    raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         kind = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise UserError(f"{path}: a recipe is a mapping of sections such as `model:`; the file holds {kind}.")
+    strange = next((key for key in raw if not isinstance(key, str)), None)
+    if strange is not None:
+        raise UserError(f"{path}: {strange!r} is no name of a section.")
     return raw
 
 
-class _RepeatedKey(Exception):
-    """A mapping has a key twice."""
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """The safe loader, but a key that stands twice is refused: YAML keeps the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in first and key.value != "<<":
-                raise _RepeatedKey(f"{key.value} stands in line {first[key.value]} and again in line {line}")
-            first[str(key.value)] = line
-        return super().construct_mapping(node, deep)
+def _beside(path: Path) -> str:
+    """The recipe in the same folder whose name is nearest."""
+    try:
+        names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "; give the path of a YAML file"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from boresight.config.section import validate
+from boresight.config.section import shortened, validate
 from boresight.core.errors import UserError
 
 C = TypeVar("C", bound=BaseModel)
@@ -45,9 +45,13 @@ def read_choice(registry: Registry[C], section: object, source: str, field: str)
     Raises:
         UserError: no name, an unknown one, or a wrong setting; names `source` and `field`.
     """
+    if isinstance(section, str):  # `method: dpo` for `method: {name: dpo}`
+        section = {"name": section}
     if not isinstance(section, Mapping) or "name" not in section:
         known = ", ".join(registry.names())
         raise UserError(f"{source}: {field}.name is missing; set it to one of {known}.")
+    if not isinstance(section["name"], str):
+        raise UserError(f"{source}: {field}.name is {shortened(section['name'])}: a name is wanted.")
     try:
         chosen = registry.get(section["name"])
     except UserError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 
 
@@ -24,8 +25,8 @@ def read_value(text: str) -> Any:
     Paths may hold what YAML takes for syntax: `[v2]/p.jsonl`, `#1/p.jsonl`, `100% pairs: new.jsonl`.
     """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = read_yaml(text, "value")
+    except UserError:
         return text
     comment = value is None and text.lstrip().startswith("#")
     braces = text.lstrip().startswith("{")
@@ -43,7 +44,7 @@ def put(raw: dict[str, Any], key: str, value: object) -> None:
             at[parent] = {}
         at = at[parent]
         if not isinstance(at, dict):
-            raise UserError(f"{key}={value}: {parent} is a value, not a section.")
+            raise UserError(f"{key}: {parent} is a value, not a section.")
     at[last] = value
 
 

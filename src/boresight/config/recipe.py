@@ -61,7 +61,7 @@ class DataSection(Section):
     eval_half: Literal["selection", "confirmation"] | None = None
     """Measure on one half of the held-out prompts only. Halves never share a prompt and depend on nothing
     but its text: a sweep chooses a setting by one and confirms it on the other."""
-    split_seed: int | None = None
+    split_seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seeds the held-out split and the draw of rows; null takes `train.seed`. Set it to repeat a run with
     other seeds on the same rows."""
     layout: str | None = None
@@ -86,7 +86,7 @@ class DataSection(Section):
 class OptimSection(Section):
     """AdamW and its schedule."""
 
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=100)
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after warm-up; cosine and linear end at zero."""
@@ -105,7 +105,7 @@ class OptimSection(Section):
 class RolloutSection(Section):
     """Answers sampled during training, for the methods that learn from their own (rloo, xpo)."""
 
-    k: int = Field(default=8, gt=1)
+    k: int = Field(default=8, gt=1, le=10**6)
     """Samples per prompt and step (rloo)."""
     max_new_tokens: int = Field(default=128, gt=0)
     """Longest sampled answer, in tokens."""
@@ -136,11 +136,11 @@ class RolloutSection(Section):
 class TrainSection(Section):
     """How long, in what pieces, and what is written on the way."""
 
-    batch: int = Field(default=32, gt=0)
+    batch: int = Field(default=32, gt=0, le=10**6)
     """Rows (pairs, demonstrations, prompts) per optimiser step."""
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0, le=10**6)
     """Passes over the training rows; one when neither this nor `steps` is given."""
-    steps: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0, le=10**8)
     """Optimiser steps, instead of epochs."""
     tokens_per_forward: int = Field(default=4096, gt=0)
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
@@ -150,7 +150,7 @@ class TrainSection(Section):
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
     over them, `auto` spreads what does not fit. One process alone needs neither."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
     """Where the metrics go besides the run folder; each is an extra of the same name to install."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from boresight.config.synonyms import known_as
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.strict_model import StrictModel
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
-class Section(BaseModel):
-    """Base of the recipe's sections: unknown keys are errors, fields carry their docstrings."""
+SHOWN = 80
+"""Characters of a wrong value that are repeated."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+class Section(StrictModel):
+    """Base of the recipe's sections."""
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
@@ -49,14 +53,26 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
     path = [str(part) for part in problem["loc"]]
     field = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {field}{nearest(path[-1], _known_keys(model, path[:-1]))}."
+        known = _known_keys(model, path[:-1])
+        other = known_as(path[-1]) if path[-1] not in known else None
+        hint = f"; here it is called {other}" if other else nearest(path[-1], known)
+        return f"unknown key {field}{hint}."
     if problem["type"] == "missing":
         return f"{field} is missing; set it in the recipe or as {field}=… on the command line."
     text = problem["msg"].removeprefix("Value error, ")
     text = text[0].lower() + text[1:]
-    if not field:
-        return f"{text}."
-    return f"{field} is {problem['input']!r}: {text}."
+    if problem["type"] == "model_type":
+        text = "a section of settings is wanted; {} takes the default of each"
+    return f"{field} is {shortened(problem['input'])}: {text}." if field else f"{text}."
+
+
+def shortened(value: object) -> str:
+    """A value as it is repeated in an error: at most `SHOWN` characters."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -13,6 +13,15 @@ class UserError(Exception):
         super().__init__(message[:-1] if message.endswith("?.") else message)
 
 
+def terminal_safe(text: str) -> str:
+    """The text with control characters, line breaks and lone surrogates written out, as `\\n` and `\\x1b`.
+
+    Names of files and texts of users, models and servers pass it before they reach a terminal, which would
+    obey what is in them.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def first_line(error: Exception) -> str:
     """First line of the error's message, without its full stop; the error's class if it has no message.
 

@@ -60,7 +60,7 @@ class GenerateSection(Section):
     """Smallest set of tokens that holds this share of the mass; 1 keeps all."""
     top_k: int = Field(default=0, ge=0)
     """Most tokens to choose from; 0 keeps all."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds sampling."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json, write_json
-from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.policy import Policy
 
 if TYPE_CHECKING:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
+from boresight.core.strict_model import StrictModel
 from boresight.methods.schedule import Schedule
 
 
-class MethodConfig(BaseModel):
-    """Base of a method's settings: unknown keys are errors, fields carry their docstrings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+class MethodConfig(StrictModel):
+    """Base of a method's settings."""
 
     @property
     def wants_reference(self) -> bool:

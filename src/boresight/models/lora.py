@@ -16,8 +16,8 @@ from boresight.config.lora import LoraConfig
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
-from boresight.core.silence_hf import quiet_bars
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.head import write_reading
 from boresight.models.policy import Policy, causal_model
 

@@ -18,6 +18,7 @@ from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
 from boresight.evaluation.systems import ask_server, generate_answers, read_answers, write_answers
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
+from boresight.models.source import locate
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.scorers.judges.base import Judge
 from boresight.scorers.open_judge import open_judge
@@ -78,10 +79,13 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
 
     console = console or Console(soft_wrap=True)
     files = EvaluationFolder(folder)
-    files.open(recipe.to_dict())
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
+    for system in recipe.systems.values():
+        if system.model is not None:
+            locate(system.model)
     prompts = repeated(read_prompts(recipe, console), list(given.values()))
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
+        files.open(recipe.to_dict())  # what can be refused has been refused: nothing is left behind
         systems = [
             matched(name, prompts, given[name], s.answers)
             if s.answers is not None

@@ -27,7 +27,7 @@ class Decoding(Section):
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Share of probability that is sampled from."""
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Sent along where set; the sample's number is added to it."""
 
     def params(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class SynthesisRecipe(BaseRecipe):
     """`name`, and that judge's own settings; null where every answer has a side."""
     pairs: PairsSection = PairsSection()
     budget: BudgetSection = BudgetSection()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Draws prompts, shots and orders."""
     stuck_after: float = Field(default=300.0, gt=0)
     """Seconds without any answer after which the run stops."""

@@ -32,8 +32,16 @@ def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
 
 
 def learning_rate_sum(steps: int, optim: OptimSection) -> float:
-    """Sum of the rates of all steps: a bound on how far Adam can move any one weight."""
-    return math.fsum(learning_rate(step, steps, optim) for step in range(steps))
+    """Sum of the rates of all steps: a bound on how far Adam can move any one weight.
+
+    In closed form, since a recipe may name any number of steps: w steps of warm-up sum to (w + 1) / 2 of the
+    peak, and so do n further ones to (n + 1) / 2 of it, linear and cosine alike.
+    """
+    warm = math.ceil(optim.warmup * steps)
+    rest = steps - warm
+    rising = (warm + 1) / 2 if warm else 0.0
+    falling = float(rest) if optim.schedule == "constant" else (rest + 1) / 2 if rest else 0.0
+    return optim.lr * (rising + falling)
 
 
 def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:

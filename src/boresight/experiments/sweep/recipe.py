@@ -42,7 +42,7 @@ class ConfirmSection(Section):
     """Number of best settings to confirm; 0 for none."""
     seeds: int = Field(default=3, ge=2)
     """Fresh seeds for each of them and for the default."""
-    first_seed: int = 1000
+    first_seed: int = Field(default=1000, ge=0, lt=2**31)
     """The first of those seeds; the others follow it."""
 
 
@@ -65,7 +65,7 @@ class SweepRecipe(BaseRecipe):
     """Every setting is trained with each of these seeds, on the same rows."""
     sampler: Literal["tpe", "random"] = "tpe"
     """Sampler of `optuna`."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the draw from the grid and of Optuna."""
     metric: str
     """The held-out number to compare by. Not the loss, which changes with beta and tau."""
@@ -78,7 +78,7 @@ class SweepRecipe(BaseRecipe):
         """A sweep as nested dictionaries. Overrides of the swept recipe are added to `set`."""
         own, swept = _sorted(overrides or [])
         raw = super().read(path, own)
-        raw["set"] = setting_of(raw.get("set") or {})
+        raw["set"] = setting_of(raw.get("set") or {}, "set")
         for override in swept:
             key, _, value = override.partition("=")
             raw["set"][key] = read_value(value)
@@ -89,11 +89,12 @@ class SweepRecipe(BaseRecipe):
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "sweep") -> Self:
         """Check a sweep given as nested dictionaries, its recipe, and every planned setting."""
-        space = setting_of(raw.get("space") or {})
+        space = setting_of(raw.get("space") or {}, "space")
         for key, values in space.items():
             if isinstance(values, dict):
                 space[key] = validate(Range, values, source, f"space.{key}")
-        settings = [setting_of(setting) for setting in raw.get("settings") or []]
+        listed = raw.get("settings") or []
+        settings = [setting_of(one, "settings") for one in (listed if isinstance(listed, list) else [listed])]
         sweep = super().parse({**raw, "space": space, "settings": settings}, source)
         swept = Recipe.read(sweep.recipe) if isinstance(sweep.recipe, str) else sweep.recipe
         sweep = sweep.model_copy(update={"recipe": Recipe.parse(swept, source).to_dict()})

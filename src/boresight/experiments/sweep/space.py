@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from boresight.config.dotted import flat
-from boresight.config.section import Section
+from boresight.config.section import Section, shortened
 from boresight.core.errors import UserError
 
 SweepSetting = dict[str, Any]
@@ -54,8 +54,14 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
     return [points[index] for index in sorted(chosen)]
 
 
-def setting_of(tree: Mapping[str, Any]) -> SweepSetting:
-    """Nested sections as values by dotted key. Ranges (mappings with `low`) and empty mappings are values."""
+def setting_of(tree: object, field: str = "a setting") -> SweepSetting:
+    """Nested sections as values by dotted key. Ranges (mappings with `low`) and empty mappings are values.
+
+    Raises:
+        UserError: `tree` is no mapping; names `field`.
+    """
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{field} is {shortened(tree)}: keys of a recipe and their values are wanted.")
     return {key: as_number(value) for key, value in flat(tree, is_value=_is_value).items()}
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from boresight.core.errors import UserError, first_line
-from boresight.core.silence_hf import quiet_bars, quiet_warnings
 from boresight.models.checkpoint.damaged import MODEL_FILES, TOKENIZER_FILES, refuse_damaged
 from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.checkpoint.quantized import dequantize, refuse_integers, refuse_quantized
+from boresight.models.checkpoint.silence_hf import quiet_bars, quiet_warnings
 from boresight.models.dropout import set_dropout
 from boresight.models.head import OutputHead
 from boresight.models.source import ModelSource, Unreachable

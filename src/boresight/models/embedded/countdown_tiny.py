@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.files import atomic_folder
-from boresight.core.silence_hf import quiet_bars
+from boresight.models.checkpoint.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
-from boresight.core.silence_hf import quiet_bars
+from boresight.models.checkpoint.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

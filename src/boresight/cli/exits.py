@@ -1,0 +1,99 @@
+"""How a verb ends: its exit code, and one sentence on stderr for everything that is not a success.
+
+0        done
+1        something was found: `check`, a bad row in `data check`, a failed arm of a study
+2        the input is wrong: a recipe, a file, an option, a disk that takes no more
+70       an error in boresight itself; the traceback is in a file, whose path is printed
+128 + n  ended by signal n: 130 for Ctrl-C, 141 for a pipe that nobody reads
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError, named_first_line, terminal_safe
+from boresight.core.interrupt import Interrupted
+
+DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
+BY_SIGNAL = 128
+
+
+def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code and prints the sentence that explains it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a stream that is no file, or is closed
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        refuse_dashed_settings(arguments)
+        app(list(arguments))
+    except SystemExit as end:  # how Typer ends every verb
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except UserError as error:
+        return _end(BAD_INPUT, str(error), "red")
+    except Interrupted as error:
+        return _end(BY_SIGNAL + signal.SIGINT, str(error), "yellow")
+    except KeyboardInterrupt:
+        return _end(BY_SIGNAL + signal.SIGINT, "interrupted.", "yellow")
+    except BrokenPipeError:
+        return _leave_pipe()
+    except OSError as error:
+        return _end(BAD_INPUT, _os_sentence(error), "red")
+    except Exception as error:
+        return _end(INTERNAL, _internal(error), "red")
+    return DONE
+
+
+def refuse_dashed_settings(arguments: Sequence[str]) -> None:
+    """Raise a `UserError` for `--data.train x`, which other trainers accept."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and "." in name and name.replace(".", "").replace("_", "").isalnum():
+            wanted = value if equals else " ".join(arguments[place + 1 : place + 2]) or "…"
+            raise UserError(f"{argument}: settings are written without dashes, as in {name}={wanted}.")
+
+
+def print_sentence(sentence: str, color: str) -> None:
+    """Print the one sentence of a verb on stderr, where it can be printed."""
+    import typer
+
+    with contextlib.suppress(OSError, ValueError):
+        typer.secho(f"boresight: {terminal_safe(sentence)}", fg=color, err=True)
+
+
+def _end(code: int, sentence: str, color: str) -> int:
+    print_sentence(sentence, color)
+    return code
+
+
+def _os_sentence(error: OSError) -> str:
+    """`/proc/run: Permission denied; check the path, its permissions and the space on its disk.`"""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; check the path, its permissions and the space on its disk."
+
+
+def _internal(error: Exception) -> str:
+    """What went wrong inside, and the file with the traceback."""
+    what = f"an error in boresight itself ({named_first_line(error)})"
+    name = f"boresight-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    file = Path(tempfile.gettempdir()) / name
+    try:
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    except OSError:
+        return f"{what}; its traceback could not be written."
+    return f"{what}; please report it with its traceback, which is in {file}."
+
+
+def _leave_pipe() -> int:
+    """End in silence, like other programs whose reader has left."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    return BY_SIGNAL + getattr(signal, "SIGPIPE", 13)

@@ -1,0 +1,48 @@
+"""YAML that a user wrote, with every fault of it in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from boresight.core.errors import UserError, first_line
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """The value that YAML text stands for.
+
+    Raises:
+        UserError: the text is no YAML, is nested too deeply, or has a key twice; names `source`.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except _RepeatedKey as error:
+        raise UserError(f"{source}: {error}; keep one of them.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}" if mark and "\n" in text else ""
+        raise UserError(f"{source}: not valid YAML{where}; fix the syntax there.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML ({first_line(error)}).") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply for YAML; flatten it.") from None
+    except ValueError as error:  # a date or an integer that Python does not take
+        raise UserError(f"{source}: not valid YAML ({first_line(error)}); put the value in quotes.") from None
+
+
+class _RepeatedKey(Exception):
+    """A mapping has a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but a key that stands twice is refused: YAML keeps the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first and key.value != "<<":
+                raise _RepeatedKey(f"{key.value} stands in line {first[key.value]} and again in line {line}")
+            first[str(key.value)] = line
+        return super().construct_mapping(node, deep)

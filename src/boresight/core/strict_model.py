@@ -1,0 +1,39 @@
+"""The base of all that is read from a recipe: unknown keys, wrong types and absurd numbers are errors."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+LARGEST = 10**12
+"""No count, number of tokens or seed is larger."""
+
+
+class StrictModel(BaseModel):
+    """Settings: frozen, documented by their docstrings, finite; true and false are no numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes True for 1 and "yes" for True, YAML takes `yes` for True."""
+        if isinstance(value, bool) and info.field_name is not None:
+            types = _types(cls.model_fields[info.field_name].annotation)
+            if bool not in types and types & {int, float}:
+                raise ValueError("a number is wanted")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_absurd_number(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"larger than {LARGEST:,}, which is no sensible number")
+        return value
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The plain types in an annotation, such as int and None in `int | None`."""
+    inner = get_args(annotation)
+    return {annotation} if not inner else set().union(*(_types(part) for part in inner))

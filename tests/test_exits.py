@@ -1,0 +1,75 @@
+"""How a verb ends, whatever happens in it."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from boresight.cli import exits
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+
+ROOT = Path(__file__).parents[1]
+
+
+def raising(error):
+    def app(arguments):
+        raise error
+
+    return app
+
+
+ENDS = {
+    "a user's mistake": (UserError("r.yaml: no such key."), 2, "boresight: r.yaml: no such key."),
+    "a full disk": (
+        OSError(errno.ENOSPC, "No space left on device", "run/x"),
+        2,
+        "run/x: No space left on device",
+    ),
+    "a path that is too long": (OSError(errno.ENAMETOOLONG, "File name too long"), 2, "File name too long"),
+    "a stopped run": (Interrupted("stopped after step 3."), 130, "stopped after step 3."),
+    "Ctrl-C anywhere else": (KeyboardInterrupt(), 130, "interrupted."),
+    "a pipe that nobody reads": (BrokenPipeError(), 141, ""),
+    "a verb that found something": (SystemExit(1), 1, ""),
+    "a fault of ours": (ZeroDivisionError("division by zero"), 70, "ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_every_end_has_its_code_and_its_sentence(what, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("os.dup2", lambda new, old: None)  # the pipe of this test has a reader
+    error, code, sentence = ENDS[what]
+    assert exits.run(raising(error), []) == code
+    said = capsys.readouterr().err
+    assert sentence in said and len(said.splitlines()) == bool(sentence)
+
+
+def test_the_traceback_of_our_faults_is_in_the_file_that_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert exits.run(raising(KeyError("lost")), []) == 70
+    file = Path(re.search(r"which is in (\S+)\.", capsys.readouterr().err)[1])
+    assert file.parent == tmp_path and "raise error" in file.read_text()
+
+
+def test_no_text_controls_the_terminal(capsys):
+    exits.run(raising(UserError("a\x1b[31mb\nc\ud800: gone.")), [])
+    assert capsys.readouterr().err == "boresight: a\\x1b[31mb\\nc\\ud800: gone.\n"
+
+
+def test_settings_with_dashes_are_shown_without(capsys):
+    assert exits.run(lambda arguments: None, ["train", "--data.train", "x.jsonl"]) == 2
+    assert "without dashes, as in data.train=x.jsonl." in capsys.readouterr().err
+    assert exits.run(lambda arguments: None, ["train", "--optim.lr=1"]) == 2
+    assert "as in optim.lr=1." in capsys.readouterr().err
+    assert exits.run(lambda arguments: None, ["train", "--run", "runs/v1.2"]) == 0
+
+
+def test_the_page_lists_every_code():
+    page = (ROOT / "docs" / "exit-codes.md").read_text()
+    codes = {exits.DONE, exits.FOUND, exits.BAD_INPUT, exits.INTERNAL}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)} == codes
+    assert f"| {exits.BY_SIGNAL} + n |" in page
