@@ -83,7 +83,7 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("method.beta=true", "method.beta is True: a number is wanted"),
         ("optim.lr=.inf", "optim.lr is inf: input should be a finite number"),
         ("optim.lr=[", "optim.lr is '[': input should be a valid number"),
-        ("optim.lr=" + 2000 * "[", 80 * "[" + "…: input should be a valid number"),
+        ("optim.lr=" + 2000 * "[", 79 * "[" + "…: input should be a valid number"),
         ("train.seed=-1", "train.seed is -1: input should be greater than or equal to 0"),
         ("train.steps=1e21", "train.steps is '1e21': "),
         ("train.eval_every=10000000000000", "larger than 1,000,000,000,000, which is no sensible number"),
