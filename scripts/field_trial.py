@@ -47,6 +47,8 @@ BASE = {
     "check": {"probes": 1, "allow": []},
 }
 GOOD = ("right", "refused")
+CRASHED = (70, 255, *range(-64, 0))
+"""Exit codes of an internal error, of an exception in this script, and of a signal."""
 VERBS = ("read", "check", "train", "resume", "evaluate", "export")
 
 
@@ -74,7 +76,7 @@ class Case:
 
 @dataclass
 class Done:
-    """What a verb did: exit code (-1 for an exception), the end of its output, and stderr."""
+    """What a verb did: exit code (negative for a signal), the end of its output, and stderr."""
 
     code: int
     out: str
@@ -240,7 +242,7 @@ def judge(case: Case, folder: Path) -> tuple[str, str, dict[str, str]]:
         by_verb[verb] = "ok" if done.code == 0 else f"exit {done.code}"
         if done.code == 0:
             continue
-        if done.code == -1 or "Traceback" in done.err:
+        if done.code in CRASHED or "Traceback" in done.err:
             return "traceback", f"{verb}: {done.err.strip().splitlines()[-1][:160]}", by_verb
         if verb not in ("check", "train") or case.expect == "right":
             return "wrong", f"{verb}: {(done.sentence or done.err.strip())[-240:]}", by_verb
@@ -279,7 +281,7 @@ def in_child(action: Callable[[], int], folder: Path) -> Done:
     out, err = (
         (folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")
     )
-    return Done(-1 if code in (255,) or code < 0 else code, out[-2000:], err)
+    return Done(code, out[-2000:], err)
 
 
 # Verbs ------------------------------------------------------------------------------------------------------
@@ -298,8 +300,8 @@ def read_file(case: Case, folder: Path) -> int:
     if case.expect != "right":
         return 0
     from boresight.config.recipe import Recipe
-    from boresight.data.chat import ensure_chat_template
     from boresight.data.reading.split import read_data
+    from boresight.data.rendering.choose import ensure_chat_template
     from boresight.data.tokenize import FullRows
     from boresight.models.load import load_tokenizer
     from boresight.training.forward import kind_of

@@ -174,6 +174,19 @@ def a_template_that_refuses_the_system_turn_of_every_row(folder):
 
 
 @stops
+def a_template_that_refuses_every_row(folder):
+    template = "{{ raise_exception('only tool calls, please') }}"
+    (folder / "model" / "chat_template.jinja").write_text(template)
+    return []
+
+
+@stops
+def a_template_with_a_syntax_error(folder):
+    (folder / "mine.j2").write_text("{% for m in messages %}")
+    return ["model.chat_template=mine.j2"]
+
+
+@stops
 def no_such_template(folder):
     return ["model.chat_template=chatlm"]
 
