@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.data.prepare import DatasetCache, prepare
+from boresight.data.prepare import DatasetCache, prepare, prepare_few
 from tests.tiny import tiny_tokenizer
 
 
@@ -24,7 +24,7 @@ def prepared(tmp_path):
     rows = [turns("one", "red", "two", "blue"), turns("x", "green"), turns("a", "b", "c", "d", "e", "f")]
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def make(template):
+    def make(template, prepare=prepare):
         data = {"train": str(tmp_path / "chats.jsonl"), "eval_rows": 0}
         recipe = Recipe.parse({"method": {"name": "sft"}, "data": data, "optim": {"lr": 1e-3}})
         text = io.StringIO()
@@ -53,3 +53,16 @@ def test_a_template_that_writes_all_turns_alike_has_one_row_each(prepared):
     side, printed = prepared("chatml")
     assert [row.id for row in side.rows] == ["row-1", "row-2", "row-3"]
     assert "split_turns" not in side.facts and "more rows" not in printed
+
+
+def test_few_rows_come_with_the_examples_that_they_are_made_from(prepared):
+    """More rows than examples: the rehearsal of `check` ended here, and said that it could not look."""
+
+    def two(data, tokenizer, console):
+        return prepare_few(data, tokenizer, console, count=2)
+
+    side, _ = prepared("qwen3", two)
+    assert [row.id for row in side.rows] == ["row-2", "row-3.turn-1"]
+    assert [example.id for example in side.examples] == ["row-2", "row-3"]
+    every, _ = prepared("qwen3", prepare_few)
+    assert len(every.rows) == 4 and len(every.examples) <= 3

@@ -167,9 +167,11 @@ def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, count: in
 
 
 def _shortest(side: PreparedSide, count: int) -> PreparedSide:
-    """The `count` shortest rows of one side, in their order."""
+    """The `count` shortest rows of one side, in their order, and the examples that they are made from."""
     chosen = sorted(sorted(range(len(side.rows)), key=lambda i: side.rows[i].tokens)[:count])
-    return PreparedSide([side.examples[i] for i in chosen], [side.rows[i] for i in chosen], side.facts)
+    rows = [side.rows[i] for i in chosen]
+    ids = {name for row in rows for name in (row.id, row.id.rpartition(".turn-")[0])}
+    return PreparedSide([example for example in side.examples if example.id in ids], rows, side.facts)
 
 
 def _content(recipe: Recipe, kind: str) -> str:
