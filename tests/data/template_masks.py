@@ -95,6 +95,9 @@ def make_tokenizer(template: str, specials: list[str], bos: str, eos: str) -> Pr
 def rendered(tokenizer: PreTrainedTokenizerFast, messages: Messages, ask: bool = False) -> str:
     """As anybody renders who uses transformers; some templates want the arguments of a call as JSON text."""
     bare = [{k: v for k, v in message.items() if k != "tools"} for message in messages]
+    for message in bare:  # as transformers does itself from 5.21 on
+        if "reasoning_content" in message:
+            message["thinking"] = message["reasoning_content"]
     options = {"tools": messages[0].get("tools"), "tokenize": False, "add_generation_prompt": ask}
     try:
         text = tokenizer.apply_chat_template(bare, **options)

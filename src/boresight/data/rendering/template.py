@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from boresight.core.errors import first_line, named_first_line
 from boresight.core.schema import Message
-from boresight.data.reading.message_keys import OF_CONVERSATION
+from boresight.data.reading.message_keys import OF_CONVERSATION, THOUGHTS
 from boresight.data.rendering.call_arguments import argument_objects, arguments_as_text, prints_python
 from boresight.data.rendering.clock import with_day
 from boresight.data.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: b
     """
     options = messages[0].get("chat_template_kwargs", {}) if messages else {}
     tools = messages[0].get("tools") if messages else None
-    turns = [cast("Message", {k: v for k, v in m.items() if k not in NOT_RENDERED}) for m in messages]
+    turns = [_rendered_keys(message) for message in messages]
     write = partial(_write, tokenizer, {**options, "tools": tools, "add_generation_prompt": ask})
     arguments = argument_objects(turns)
     if not arguments:
@@ -49,6 +49,18 @@ def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: b
         return text
     other = write(arguments_as_text(turns))
     return text if prints_python(other, arguments) else other
+
+
+def _rendered_keys(message: Message) -> Message:
+    """What a template may read of a message, its thought under both names that templates use.
+
+    transformers gives it both names too, from 5.21 on.
+    """
+    kept: dict[str, Any] = {key: value for key, value in message.items() if key not in NOT_RENDERED}
+    thought = next((kept[name] for name in THOUGHTS if kept.get(name) is not None), None)
+    if thought is not None:
+        kept = {"thinking": thought, **kept, "reasoning_content": thought}
+    return cast("Message", kept)
 
 
 def _write(tokenizer: Tokenizer, options: dict[str, Any], turns: Sequence[Message]) -> str:
