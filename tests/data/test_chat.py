@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference
@@ -163,6 +165,25 @@ def test_a_token_is_never_across_the_border():
     assert unscored(tokenizer, completion) == "\n<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_the_answer_gets_no_space_of_its_own_where_it_is_tokenized_apart():
+    """Such tokenizers write a space before all text, and put a space into the word that follows it."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
+    backend.train_from_iterator(["USER: hi ASSISTANT: red blue"] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ 'USER: ' + m.content if m.role == 'user' "
+        "else ' ASSISTANT: ' + m.content + eos_token }}{% endfor %}{{ ' ASSISTANT: ' if add_generation_prompt }}"
+    )
+    row = encode_preference(tokenizer, pair("hi", "red", "blue"))
+    whole = tokenizer.encode("USER: hi ASSISTANT: red</s>", add_special_tokens=False)
+    assert whole[: len(row.prompt)] != row.prompt.tolist()  # the trap is set
+    assert "".join(tokenizer.convert_ids_to_tokens(row.completions[0].ids)) == "red</s>"
+    assert row.completions[0].mask.all()
+
+
 def thinking(closed: bool = True):
     """As QwQ's template: the generation prompt opens a thought, which every rendered turn has, if empty."""
     tokenizer = tiny_tokenizer("chatml")
@@ -268,7 +289,9 @@ def test_a_generation_prompt_that_no_turn_begins_with_is_an_error():
         "{% if add_generation_prompt %}<|im_start|>assistant\n",
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n",
     )
-    with pytest.raises(UserError, match=r"row 'row-7': .*generation prompt"):
+    with pytest.raises(
+        UserError, match=r"row 'row-7': .*generation prompt does, which goes on with '<think>"
+    ):
         encode_preference(tokenizer, pair())
 
 

@@ -15,10 +15,13 @@ from typing import cast
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
 from boresight.data.reading.message_keys import CALLS, THOUGHTS
-from boresight.data.rendering.answers import LONGEST_TAIL, answer_after, cut_turn
+from boresight.data.rendering.answers import answer_after, cut_turn
 from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
+
+LONGEST_QUOTE = 60
+"""Characters of a template's text in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,11 @@ class Renderer:
         """Why the last message is no turn after `opening`: the end of a sentence."""
         turn, another = len(messages), "set model.chat_template to another one."
         if not text.startswith(opening):
+            same = next((n for n in range(len(opening)) if opening[n] != text[n : n + 1]), 0)
+            added = opening[same : same + LONGEST_QUOTE]
             return (
-                "opens an assistant's turn otherwise than its generation prompt does, so what to score "
-                f"cannot be told; begin the answers as it ends ({opening[-LONGEST_TAIL:]!r}), or {another}"
+                "opens an assistant's turn otherwise than its generation prompt does, which goes on with "
+                f"{added!r}, so what to score cannot be told; begin the answers with it, or {another}"
             )
         if not cut_turn(text, len(opening), messages[-1]["content"], self.end.text):
             return f"writes no {self.end.text} after an assistant's turn (turn {turn}); {another}"
