@@ -94,6 +94,24 @@ def test_turns_add_up_and_before_is_no_turn():
     assert [turn["role"] for turn in conversation.turns] == ["user", "assistant"] * 2
 
 
+def test_a_template_that_refuses_what_was_said_ends_no_conversation(monkeypatch):
+    """A model may say what its own template refuses; a first question that is refused is an error."""
+    plain = Parrot.answer
+
+    def refusing(self, turns, say):
+        if any("<|channel|>" in turn["content"] for turn in turns[:-1]) or turns[-1]["content"] == "no":
+            raise UserError("row 'prompt': the chat template refuses these messages: no channels.")
+        return plain(self, turns, say)
+
+    monkeypatch.setattr(Parrot, "answer", refusing)
+    said, conversation, going_on = talk("one", "<|channel|>", "two", "/reset", "three")
+    assert going_on == [True] * 5
+    assert "no channels. /reset starts anew." in said and said.splitlines()[-1] == "now 1 three"
+    assert [turn["role"] for turn in conversation.turns] == ["user", "assistant"]
+    with pytest.raises(UserError):
+        talk("no")
+
+
 def test_reset_keeps_the_system_message():
     said, conversation, _ = talk("one", "/reset", "two", system="Be brief.")
     assert "now 2 two" in said

@@ -175,7 +175,8 @@ def test_the_answer_gets_no_space_of_its_own_where_it_is_tokenized_apart():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = (
         "{% for m in messages %}{{ 'USER: ' + m.content if m.role == 'user' "
-        "else ' ASSISTANT: ' + m.content + eos_token }}{% endfor %}{{ ' ASSISTANT: ' if add_generation_prompt }}"
+        "else ' ASSISTANT: ' + m.content + eos_token }}{% endfor %}"
+        "{{ ' ASSISTANT: ' if add_generation_prompt }}"
     )
     row = encode_preference(tokenizer, pair("hi", "red", "blue"))
     whole = tokenizer.encode("USER: hi ASSISTANT: red</s>", add_special_tokens=False)

@@ -148,7 +148,14 @@ class Conversation:
             self.commands.get(text, lambda: self._unknown(text))()
             return True
         self.turns.append(Message(role="user", content=text))
-        said = self.talker.answer(self.turns, self.out)
+        try:
+            said = self.talker.answer(self.turns, self.out)
+        except UserError as error:
+            if not any(turn["role"] == "assistant" for turn in self.turns):
+                raise
+            self.turns.pop()  # a template may refuse what was said before, and /reset forgets it
+            self.out(f"{error} /reset starts anew.\n")
+            return True
         self.turns.append(Message(role="assistant", content=said))
         self.out("\n")
         return True
