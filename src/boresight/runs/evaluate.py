@@ -20,6 +20,7 @@ from boresight.evaluation.systems import ask_server, generate_answers, read_answ
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
 from boresight.models.source import locate
 from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.judges.base import Judge
 from boresight.scorers.open_judge import open_judge
 
@@ -84,6 +85,7 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
         if system.model is not None:
             locate(system.model)
     prompts = repeated(read_prompts(recipe, console), list(given.values()))
+    print_trained_prompts(recipe, each_once(prompts), console)
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
         files.open(recipe.to_dict())  # what can be refused has been refused: nothing is left behind
         systems = [

@@ -17,6 +17,7 @@ from boresight.evaluation.recipe import CountdownRecipe
 from boresight.evaluation.systems import generate_texts
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.stats.paired import Measured
 from boresight.stats.verdict import verdict
 from boresight.tasks.countdown.evaluation import (
@@ -85,6 +86,7 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
     asked = read_prompts(recipe, console) if recipe.prompts else []
     prompts = list({prompt_key(p): p for p in reversed(asked)}.values())[::-1]
     problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
+    print_trained_prompts(recipe, prompts, console)
     files = EvaluationFolder(folder)
     files.open(recipe.to_dict())
     results = {}

@@ -1,0 +1,58 @@
+"""Prompts of an evaluation that its systems were trained on, by the run folders that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.data.reading.generated import PREFIX
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.reading.split import read_split
+from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.training.forward import kind_of
+
+
+def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], console: Console) -> None:
+    """Print how many of the prompts each system was trained on, or that its data are not at hand.
+
+    Systems that come from no run folder are left out: nothing is known of their training.
+    """
+    keys = [prompt_key(p) for p in prompts]
+    for name, system in recipe.systems.items():
+        for run, trained in _runs(Path(system.model or system.answers or "")):
+            try:
+                known = _trained_on(trained)
+            except UserError as error:
+                said = f"were not compared with the training data of {run}: {str(error).rstrip('.')}"
+                console.print(f"{name}: the prompts {said}", markup=False, highlight=False)
+                continue
+            if count := sum(key in known for key in keys):
+                said = f"{count:,} of {len(keys):,} prompts are trained on in {run}, so its answers to them"
+                console.print(f"{name}: {said} measure memory", style="yellow", markup=False, highlight=False)
+
+
+def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
+    """The run in a folder, and the runs that its start model comes from, with their recipes."""
+    seen: set[Path] = set()
+    while folder not in seen and (folder / "config.yaml").is_file():
+        seen.add(folder)
+        try:
+            recipe = Recipe.load(folder / "config.yaml")
+        except UserError:
+            return  # the folder of something else, or of a version whose settings are gone
+        yield folder, recipe
+        folder = Path(recipe.model.name)
+
+
+def _trained_on(recipe: Recipe) -> frozenset[str]:
+    """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
+    for source in filter(None, (recipe.data.train, recipe.data.eval)):
+        if not (source.startswith(PREFIX) or Path(source).exists()):
+            raise UserError(f"{source} is not here.")
+    split = read_split(recipe.data, kind_of(recipe).data, recipe.split_seed)
+    return frozenset(map(prompt_key, split.train.examples))
