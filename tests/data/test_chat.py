@@ -296,6 +296,18 @@ def test_a_generation_prompt_that_no_turn_begins_with_is_an_error():
         encode_preference(tokenizer, pair())
 
 
+def test_what_a_generation_prompt_adds_is_quoted_as_a_whole_tag():
+    tokenizer = tiny_tokenizer("chatml")
+    tokenizer.chat_template = (tokenizer.chat_template or "").replace(
+        "{{ m.content }}", "<|so|>{{ m.content }}"
+    )
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "assistant\n{% endif %}", "assistant\n<|sure|>{% endif %}"
+    )
+    with pytest.raises(UserError, match=r"goes on with '<\|sure\|>', so"):
+        encode_preference(tokenizer, pair())
+
+
 def test_without_a_template_the_error_names_the_option():
     with pytest.raises(UserError, match=r"model\.chat_template"):
         encode_preference(tiny_tokenizer("base"), pair())

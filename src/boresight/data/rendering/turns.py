@@ -132,8 +132,7 @@ class Renderer:
         """Why the last message is no turn after `opening`: the end of a sentence."""
         turn, another = len(messages), "set model.chat_template to another one."
         if not text.startswith(opening):
-            same = next((n for n in range(len(opening)) if opening[n] != text[n : n + 1]), 0)
-            added = opening[same : same + LONGEST_QUOTE]
+            added = _added(opening, text)
             return (
                 "opens an assistant's turn otherwise than its generation prompt does, which goes on with "
                 f"{added!r}, so what to score cannot be told; begin the answers with it, or {another}"
@@ -143,3 +142,11 @@ class Renderer:
         return (
             f"leaves out words of turn {turn}, which would be lost; take them out of the data, or {another}"
         )
+
+
+def _added(opening: str, text: str) -> str:
+    """What a generation prompt goes on with where the text differs, from the beginning of its tag."""
+    same = next((n for n in range(len(opening)) if opening[n] != text[n : n + 1]), 0)
+    tag = opening.rfind("<", 0, same)
+    start = tag if tag >= 0 and ">" not in opening[tag:same] else same
+    return opening[start : start + LONGEST_QUOTE]
