@@ -171,6 +171,7 @@ HELD_REWARD = {"reward": [0.2] * 4, "reward_error": [0.01] * 4, "answers": [200.
         (0.0625, 0.0, {"reward": [0.2, 0.3, 0.2, 0.19]}, {}, True),
         (0.0625, 0.0, {"reward": [0.2, 0.3, 0.25, 0.2]}, {}, False),  # the last two are higher
         (0.0625, 0.0, {"reward": [0.2] * 3}, {}, False),
+        (0.0625, 0.0, {"reward": [0.2, 0.2, 0.5, 0.2, 0.2], "reward_error": [0.01] * 5}, {}, True),
         (0.0625, 0.0, {}, {"steps": 160}, True),
         (0.0625, 0.0, {}, {"steps": 161}, False),
         (0.0625, 0.0, {"reward_error": [0.022] * 4}, {}, True),  # 2 · √2 · 0.022 = 0.0622
@@ -185,7 +186,7 @@ def test_reward_flat_held_out(gain, noise, held, settings, found):
         checks.reward_flat_held_out, {"reward": risen(0.5, gain, noise)}, HELD_REWARD | held, **settings
     )
     assert bool(said) == found
-    if found and "reward" in held and "reward_error" in held:
+    if found and held.get("reward", [0])[-1] == 0.1:
         assert said.endswith("earn 0.10 ± 0.06, 0.20 at the start.")
     if found and not held:
         assert said.endswith(
@@ -395,3 +396,9 @@ def test_gradient_spike(last, count, found):
 def test_clip_saturation(clipped, found):
     said = says(checks.clip_saturation, {"clipped": clipped, "grad_norm": [2.5] * len(clipped)})
     assert said.startswith("Each of the last 50 steps was clipped (median norm 2.5)") if found else said == ""
+
+
+def test_a_spike_is_held_against_all_steps_before_it():
+    """Upper medians of the 19 norms before: 2, whatever the first was; and 1, for ten of them are 1."""
+    assert says(checks.gradient_spike, {"grad_norm": [4.0] + [2.0] * 18 + [20.0]})
+    assert says(checks.gradient_spike, {"grad_norm": [1.0] * 9 + [2.0] * 9 + [1.0, 10.0]})
