@@ -80,7 +80,11 @@ def test_a_gain_by_hand():
 
 def test_means_lie_apart_by_twice_the_error_of_their_difference():
     """√(3² + 4²) = 5, so 10 is not apart and 10.1 is."""
-    assert not apart((5.0, 3.0), (15.0, 4.0)) and apart((15.1, 4.0), (5.0, 3.0))
+    assert (
+        not apart((5.0, 3.0), (15.0, 4.0))
+        and not apart((20.0, 4.0), (11.0, 3.0))
+        and apart((15.1, 4.0), (5.0, 3.0))
+    )
 
 
 def test_mean_variance_and_the_upper_median():

@@ -70,7 +70,8 @@ def test_beta_is_the_change_of_the_reward_over_that_of_the_log_probability(tmp_p
     "history",
     [
         [evaluated(0, 0.0, -100.0)],
-        [evaluated(0, 0.0, -100.0), evaluated(5, 0.5, -100.1)],  # rounding
+        [evaluated(0, 0.0, -100.0), evaluated(5, 0.01, -99.95)],  # rounding
+        [evaluated(0, 0.5, -100.0), evaluated(5, 0.5, -110.0)],  # of no change
         [evaluated(0, 0.0, -100.0), evaluated(5, 0.5, -110.0)],  # of another sign
         [evaluated(0, 0.0, -100.0), {"step": 5, "eval_rewards/chosen": 1.0}],
     ],
@@ -85,6 +86,9 @@ def test_beta_from_a_run_that_starts_with_a_reward():
     assert derived_beta(history) == pytest.approx(0.1)
     history = [evaluated(0, 1.0, -1.0), evaluated(5, 0.0, -21.0), evaluated(9, 2.5, 29.0)]
     assert derived_beta(history[:2]) == pytest.approx(0.05) and derived_beta(history) == pytest.approx(0.05)
+    assert (
+        derived_beta([evaluated(0, 0.0, -10.0), evaluated(5, -1.5, -25.0), evaluated(9, 1.0, 10.0)]) == 0.05
+    )
 
 
 def test_the_smallest_change_that_gives_beta():
