@@ -285,6 +285,19 @@ def test_totals_at_the_ends():
     assert (nobody.z, nobody.p, nobody.difference.n) == (0.0, 1.0, 5)
 
 
+def test_differences_are_cut_at_what_is_possible():
+    """Two of two better: 2/4 ± 1.96 √((1 - 1/4)/4) = .5 ± .849. Of values from 1 to 3 they end at ±2."""
+    up = paired_difference([0, 0], [1, 1])
+    assert (up.low, up.high) == (pytest.approx(0.5 - 0.84869, abs=1e-5), 1.0)
+    assert paired_difference([1, 1], [0, 0]).low == -1.0
+    graded = paired_difference([1.0, 2.0], [2.0, 3.0], bounds=(1.0, 3.0))
+    assert (graded.low, graded.high) == (-2.0, 2.0)
+
+
+def test_adjusted_p_values_end_at_one():
+    assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
 def test_what_cannot_be_paired_is_refused():
     for a, b in (({"p": 1.0}, [1.0]), ([1.0], {"p": 1.0})):
         with pytest.raises(ValueError, match="both systems as mappings"):
