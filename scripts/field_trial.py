@@ -141,8 +141,8 @@ def all_cases(shared: Path, out: Path, models: Path | None) -> Iterator[Case]:
         yield Case("tiny-qwen2.5", tiny["tiny-qwen2.5"], name, file, **without_file(settings))
     pairs = shared / "faults" / "broken_weights" / "pairs.jsonl"
     for name, expect in CASES["broken_models"].items():
-        place = str(broken_models(shared, out) / name)
-        yield Case(name, place, "pairs", pairs, "dpo", expect)
+        broken_models(shared, out)
+        yield Case(name, f"models/{name}", "pairs", pairs, "dpo", expect)
     sets = {name: data_case(shared, name) for name in CASES["sets"]}
     for model, place in tiny.items():
         for name in CASES["families"]["sets"]:
@@ -200,7 +200,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def broken_models(shared: Path, out: Path) -> Path:
-    """The model folders of `faults/models.py`."""
+    """The model folders of `faults/models.py`; their adapters call the base `models/base`."""
     folder = out / "broken"
     if not folder.is_dir():
         folder.mkdir()
@@ -222,6 +222,7 @@ def try_case(case: Case, out: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "trial_rewards.py").write_text(REWARDS, encoding="utf-8")
+    (folder / "models").symlink_to(out / "broken" / "models")
     recipe = CASES["recipes"][case.recipe]
     model, data = recipe["model"] | {"name": case.place}, BASE["data"] | {"train": str(case.file)}
     raw = BASE | recipe | {"model": model, "data": data}

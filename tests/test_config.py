@@ -150,3 +150,19 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 def test_every_field_is_documented():
     undocumented = [name for name, _, _, doc in fields(recipe.Recipe) if not doc and name != "method"]
     assert undocumented == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "rollout.key_env=sk-planted-0123",
+        "rollout.base_url=http://user:sk-planted-0123@host/v1",
+        "rollout.base_url=https://host/v1?key=sk-planted-0123",
+        "rollout.base_url=sk-planted-0123",
+        "rollout.base_url=http://[sk-planted-0123",
+    ],
+)
+def test_a_key_in_a_recipe_is_refused_and_not_quoted(recipe_file, override):
+    with pytest.raises(UserError, match=r"rollout\.(key_env|base_url) must") as found:
+        Recipe.load(recipe_file, [override])
+    assert "planted" not in str(found.value)

@@ -1,6 +1,9 @@
 """Rollouts through a server: what is asked of it, what is believed of its answers, and what is refused."""
 
 import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -259,3 +262,40 @@ def test_options_that_cannot_act(server, base, tmp_path):
     whole = whole.model_copy(update={"model": whole.model.model_copy(update={"lora": None})})
     with pytest.raises(UserError, match=r"vllm takes adapters; set model\.lora"):
         run_training(whole, tmp_path / "run", QUIET)
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends every request to the server `target`, and notes the headers of those that arrive there."""
+
+    target, seen = "", []
+
+    def do_GET(self):
+        self.seen.append(dict(self.headers))
+        self.send_response(302 if self.path.startswith("/v1") and self.target else 200)
+        self.send_header("Location", f"{self.target}/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_key_does_not_follow_a_redirect():
+    other_host = type("OtherHost", (Redirecting,), {"seen": []})
+    with serving(other_host) as target:
+        server = type("Server", (Redirecting,), {"target": target, "seen": []})
+        with serving(server) as url, pytest.raises(UserError, match="answered 302"):
+            VllmServer(url, "sk-planted").base_model()
+    assert "Bearer sk-planted" in server.seen[0].values()
+    assert other_host.seen == []
+
+
+@contextmanager
+def serving(handler):
+    """The address of a server on loopback with this handler."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

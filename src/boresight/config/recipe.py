@@ -10,6 +10,7 @@ from boresight import methods
 from boresight.config.base import BaseRecipe
 from boresight.config.lora import LoraConfig
 from boresight.config.reward import RewardConfig
+from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import (
@@ -115,9 +116,9 @@ class RolloutSection(Section):
     """Optimiser steps per rollout (rloo). More than one is off-policy; set `method.clip` with it."""
     backend: Literal["local", "vllm"] = "local"
     """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
-    base_url: str | None = None
+    base_url: Address | None = None
     """Address of that server, such as `http://127.0.0.1:8000`."""
-    key_env: str = "VLLM_API_KEY"
+    key_env: KeyVariable = "VLLM_API_KEY"
     """Environment variable with the server's key, where it asks for one."""
     shared_folder: str | None = None
     """Folder that this process and the server both see, for adapters; null takes a temporary one."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from boresight.config.secrets import SECRET
 from boresight.config.synonyms import known_as
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -61,6 +62,8 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
         return f"{field} is missing; set it in the recipe or as {field}=… on the command line."
     text = problem["msg"].removeprefix("Value error, ")
     text = text[0].lower() + text[1:]
+    if problem["type"] == SECRET:
+        return f"{field} {text}."
     if problem["type"] == "model_type":
         text = "a section of settings is wanted; {} takes the default of each"
     return f"{field} is {shortened(problem['input'])}: {text}." if field else f"{text}."

@@ -17,9 +17,9 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from boresight.config.base import BaseRecipe
+from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.core.errors import UserError
-from boresight.llm.transports.openai import refuse_secrets
 from boresight.scorers import judges
 from boresight.scorers.judges.base import JudgeConfig
 from boresight.tasks.countdown.scorer import Mode
@@ -34,10 +34,10 @@ class SystemSection(Section):
     """A run folder with samples, or a file (JSONL, JSON, Parquet, CSV, also with .gz) of `prompt` (or `id`)
     and `answer`; for Countdown, one of problems with `completion` or `completions`."""
 
-    base_url: str | None = None
+    base_url: Address | None = None
     """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
     chat template are used, and must be what is served there."""
-    key_env: str = "VLLM_API_KEY"
+    key_env: KeyVariable = "VLLM_API_KEY"
     """Environment variable with that server's key, where it asks for one."""
 
     @model_validator(mode="after")
@@ -97,7 +97,6 @@ class EvaluationRecipe(BaseRecipe):
         """Check a recipe; its section `judge` or `countdown` decides which kind it is."""
         if "judge" not in raw and "countdown" not in raw:
             raise UserError(f"{source}: judge and countdown are both missing; give one of the two sections.")
-        refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
         if "countdown" in raw:
             return super(EvaluationRecipe, CountdownRecipe).parse(raw, source)
         return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.llm.budget import Price
 from boresight.llm.rate_limits import LimitSection
@@ -18,9 +19,9 @@ class EndpointSection(Section):
 
     model: str = "starter"
     """Its name there; in this process `starter`, a folder or a hub id."""
-    base_url: str | None = None
+    base_url: Address | None = None
     """An OpenAI-compatible endpoint, usually ending in /v1; null runs the model in this process."""
-    key_env: str = "OPENAI_API_KEY"
+    key_env: KeyVariable = "OPENAI_API_KEY"
     """Environment variable that holds the key. Any non-empty value does for servers that ask for none."""
     structured: Literal["schema", "object", "prompt"] = "schema"
     """How it takes a JSON schema: as `response_format`, as JSON mode, or in words only."""

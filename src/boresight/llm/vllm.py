@@ -34,6 +34,16 @@ TIMEOUT = 1800.0
 """Seconds for one answer."""
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: urllib would send the key along, also to another host."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow nothing."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
 class VllmServer:
     """One server. The key is sent with every request and appears in no message; `section` is where the
     recipe names the server.
@@ -108,7 +118,7 @@ class VllmServer:
         request.add_header("Content-Type", "application/json")
         if self._key:
             request.add_header("Authorization", f"Bearer {self._key}")
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with _OPENER.open(request, timeout=TIMEOUT) as response:
             text = response.read().decode("utf-8")
         return json.loads(text) if text[:1] in "{[" else text  # adapters are answered with a plain sentence
 

@@ -14,7 +14,6 @@ from typing import Any
 from boresight.config.choice import read_choice
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.llm.transports.openai import refuse_secrets
 from boresight.scorers import judges
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import EndpointConfig
@@ -30,7 +29,6 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
     Raises:
         UserError: no name, no such judge, a wrong setting, or a key in plain text.
     """
-    refuse_secrets(dict(section), "reward.judge", "endpoint")
     return read_choice(judges, section, "recipe", "reward.judge")
 
 

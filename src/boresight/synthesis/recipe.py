@@ -11,7 +11,6 @@ from boresight.config.section import Section
 from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
-from boresight.llm.transports.openai import refuse_secrets
 from boresight.scorers.judges.base import JudgeConfig
 from boresight.synthesis import judge_config
 
@@ -124,7 +123,6 @@ class SynthesisRecipe(BaseRecipe):
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
         """Check a recipe given as nested dictionaries; errors name `source`, and never quote a key."""
-        _refuse_secrets(raw, source)
         recipe = super().parse(raw, source)
         _require_names(recipe, source)
         return recipe
@@ -159,15 +157,6 @@ class SynthesisRecipe(BaseRecipe):
 
 def _short(parts: list[str]) -> list[str]:
     return [part if len(part) <= 40 else f"{part[:37]}..." for part in parts]
-
-
-def _refuse_secrets(raw: dict[str, Any], source: str) -> None:
-    """A recipe is written into the run folder, so it must hold no key; nor may the error quote one."""
-    sections = raw.get("endpoints")
-    if isinstance(sections, dict):
-        for name, section in sections.items():
-            refuse_secrets(section, f"{source}: endpoints.{name}", "base_url")
-    refuse_secrets(raw.get("judge"), f"{source}: judge", "endpoint")
 
 
 def _require_names(recipe: SynthesisRecipe, source: str) -> None:

@@ -52,8 +52,11 @@ def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, con
 
 
 def start(module: str, folder: Path, index: int, workers: int) -> subprocess.Popen[bytes]:
-    """Start worker `index` in a session of its own, so that Ctrl-C reaches it once, through this process."""
-    command = [sys.executable, "-m", module, str(folder)]
+    """Start worker `index` in a session of its own, so that Ctrl-C reaches it once, through this process.
+
+    Files of the current folder never stand in for packages there (`-P`), such as a `yaml.py` beside the data.
+    """
+    command = [sys.executable, "-P", "-m", module, str(folder)]
     return subprocess.Popen(command, env=os.environ | shares(index, workers), start_new_session=True)
 
 

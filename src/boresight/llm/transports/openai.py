@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 from boresight.core.errors import UserError
 from boresight.llm.request import Request, RequestFailure
@@ -23,7 +22,6 @@ REDACTED = "[key removed]"
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
 OTHER_NAME: TokenLimit = "max_completion_tokens"
-VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
 """Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made: nobody can bill that."""
 OPENAI_PARAMS = frozenset(
@@ -128,28 +126,6 @@ def import_openai() -> ModuleType:
             "endpoint: talking to an API needs the package openai; run `pip install 'boresight[api]'`."
         ) from None
     return openai
-
-
-def refuse_secrets(section: object, where: str, url_field: str) -> None:
-    """Refuse a recipe's section of an endpoint that holds a key: recipes are written into run folders.
-
-    Called before anything else checks the section, so that no other error quotes the key.
-
-    Raises:
-        UserError: `key_env` is no name of a variable, or the address holds a user, a password or a query.
-    """
-    given = section if isinstance(section, dict) else {}
-    if not VARIABLE.fullmatch(str(given.get("key_env", "A"))):
-        raise UserError(
-            f"{where}.key_env must be the name of an environment variable, in capitals, and not the key "
-            "itself."
-        )
-    url = urlsplit(str(given.get(url_field) or "http://host"))
-    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query:
-        raise UserError(
-            f"{where}.{url_field} must look like https://host/v1, without user, password or query; keys go "
-            "into the variable that key_env names."
-        )
 
 
 def read_key(variable: str) -> str:

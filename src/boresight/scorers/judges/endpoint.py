@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
+from boresight.config.secrets import Address, KeyVariable
 from boresight.llm.budget import Budget, BudgetSection, Price, find_price
 from boresight.llm.client import Client, Endpoint
 from boresight.llm.ledger import Ledger
@@ -33,11 +34,11 @@ class EndpointConfig(JudgeConfig):
     """A model behind an OpenAI-compatible API."""
 
     needs_ledger: ClassVar[bool] = True
-    endpoint: str
+    endpoint: Address
     """Base URL, usually ending in /v1."""
     model: str
     """Name of the model there."""
-    key_env: str = "OPENAI_API_KEY"
+    key_env: KeyVariable = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
     token_limit: TokenLimit = "max_tokens"
     """Under which name it takes the longest reply. One that refuses the first name gets the second."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from boresight.config.secrets import Address, KeyVariable
 from boresight.core.schema import Message, Prompt
 from boresight.llm.request import Reply, Request
 from boresight.scorers.judges.base import Score, Scorer
@@ -25,11 +26,11 @@ LONGEST_REPLY = 64
 class Config(EndpointConfig):
     """Which reward model, and where."""
 
-    endpoint: str = "https://integrate.api.nvidia.com/v1"
+    endpoint: Address = "https://integrate.api.nvidia.com/v1"
     """Base URL, usually ending in /v1."""
     model: str = "nvidia/llama-3.1-nemotron-70b-reward"
     """Name of the model there."""
-    key_env: str = "NVIDIA_API_KEY"
+    key_env: KeyVariable = "NVIDIA_API_KEY"
     """Environment variable that holds the key."""
 
 
