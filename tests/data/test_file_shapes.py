@@ -112,6 +112,7 @@ def test_messages_as_text(jsonl, write):
 
 LOOKS_LIKE_A_LIST = [
     "[1, 2", "[1, 2]", "[__import__('os')]", "[" * 90_000 + "]" * 90_000, "[]", "['a']", '{"from": "Rome"}',
+    r"{from \d}", "{" * 90_000 + "from" + "}" * 90_000,
 ]  # fmt: skip
 
 

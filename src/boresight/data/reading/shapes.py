@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from typing import Any
 
 from boresight.data.columns import Record, is_message
@@ -54,9 +55,13 @@ def read_text(record: Record) -> Record:
 
 def _read(record: Record, column: str) -> Any:
     """The list, or the message, that the text of a column says; None for other text."""
-    made = _parsed(record.get(column))
+    text = record.get(column)
     if column in LISTS:
+        made = _parsed(text)
         return made if isinstance(made, list) else None
+    if not isinstance(text, str) or ("role" not in text and "from" not in text):
+        return None  # answers that are code or JSON are many, and need not be parsed
+    made = _parsed(text)
     if isinstance(made, list):
         return made if made and all(is_message(turn) for turn in made) else None
     return made if isinstance(made, dict) and made.keys() in WHOLE_MESSAGE else None
@@ -78,6 +83,7 @@ def _parsed(value: object) -> object:
 def _literal(text: str) -> object:
     """A Python literal; nothing in it is run."""
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings(action="ignore"):  # of escapes in what may be no Python at all
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
