@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration
-from boresight.data.chat import encode_demonstration, encode_prompt
+from boresight.data.chat import encode_prompt
+from tests.encode import encode_demonstration
 from tests.tiny import tiny_tokenizer
 
 Messages = list[dict[str, Any]]

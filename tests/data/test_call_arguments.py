@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from boresight.data.chat import encode_demonstration
 from boresight.data.reading.load import read
+from tests.encode import encode_demonstration
 from tests.tiny import tiny_tokenizer
 
 BEGIN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}"

@@ -14,13 +14,9 @@ from transformers import PreTrainedTokenizerFast
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference
-from boresight.data.chat import (
-    encode_answer,
-    encode_demonstration,
-    encode_preference,
-    encode_prompt,
-)
+from boresight.data.chat import encode_answer, encode_prompt
 from boresight.data.rendering.choose import ensure_chat_template
+from tests.encode import encode_demonstration, encode_preference
 from tests.tiny import tiny_tokenizer
 
 END = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>", "qwen3": "<|im_end|>"}

@@ -11,12 +11,13 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference, Prompt
-from boresight.data.chat import encode_demonstration, encode_preference, encode_prompt
+from boresight.data.chat import encode_prompt
 from boresight.data.prepare import DatasetCache, prepare
 from boresight.data.reading.load import read
 from boresight.data.reading.split import hold_out
 from boresight.data.reading.turns import BadField, to_messages
 from boresight.data.write import write_examples
+from tests.encode import encode_demonstration, encode_preference
 from tests.tiny import tiny_tokenizer
 
 TEMPLATE = (

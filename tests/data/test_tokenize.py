@@ -10,9 +10,9 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Preference, Prompt
-from boresight.data.chat import encode_demonstration, encode_preference
 from boresight.data.tokenize import CHUNK, tokenize
 from tests.data.test_chat import assistant, pair, user
+from tests.encode import encode_demonstration, encode_preference
 from tests.tiny import tiny_tokenizer
 
 

@@ -1,13 +1,6 @@
-"""From conversations to token rows, with the loss mask, for any chat template.
+"""Single conversations as tokens: a prompt, an answer to it, a whole conversation.
 
-The template is a black box that renders messages to text (`boresight.data.rendering`). Where each assistant
-turn starts is found by rendering what comes before it, followed by the generation prompt, and where it ends
-by the end-of-turn token after its words. Nothing depends on template tags, and nothing is masked by the id of
-a token.
-
-Example, ChatML, scored tokens in brackets:
-
-    <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵[Hello.<|im_end|>]
+Training data are encoded in bulk (`boresight.data.tokenize`), by the same rendering.
 """
 
 from __future__ import annotations
@@ -16,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from boresight.core.schema import Demonstration, Example, Message, Preference
-from boresight.data.rendering.examples import Continuation, Rendered, render_example
+from boresight.core.schema import Message
+from boresight.data.rendering.examples import Continuation, Rendered
 from boresight.data.rendering.tokens import assemble
 from boresight.data.rendering.turns import Renderer, write_messages
 from boresight.data.rows import Row
@@ -25,24 +18,8 @@ from boresight.data.stop_tokens import EndOfTurn, end_of_turn
 from boresight.data.tokenizer import Tokenizer
 
 
-def encode_preference(tokenizer: Tokenizer, example: Preference) -> Row:
-    """A row with two completions, chosen first. Raises `UserError` as `render_example` does."""
-    (row,) = _encode(tokenizer, example)
-    return row
-
-
-def encode_demonstration(tokenizer: Tokenizer, example: Demonstration) -> list[Row]:
-    """Rows with one completion: all that follows the first user turn, assistant turns scored.
-
-    There is one row, or one for each assistant's turn where the template writes earlier turns otherwise than
-    the last. Raises `UserError` as `render_example` does.
-    """
-    return _encode(tokenizer, example)
-
-
 def encode_last_turn(tokenizer: Tokenizer, messages: Sequence[Message], id: str) -> Row:
-    """A row whose one completion is the last turn, an assistant's. Raises `UserError` as `render_example`
-    does."""
+    """A row whose one completion is the last turn, an assistant's. Raises `UserError` as `Renderer.turn`."""
     end = end_of_turn(tokenizer)
     turn = Renderer(tokenizer, end, id).turn(messages)
     prompt = turn.text[: turn.start]
@@ -77,11 +54,6 @@ def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> np
     text = write_messages(tokenizer, messages, "conversation")
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     return np.asarray(ids, dtype=np.int32)
-
-
-def _encode(tokenizer: Tokenizer, example: Example) -> list[Row]:
-    end = end_of_turn(tokenizer)
-    return [_to_row(tokenizer, rendered, end) for rendered in render_example(tokenizer, example, end)]
 
 
 def _to_row(tokenizer: Tokenizer, rendered: Rendered, end: EndOfTurn) -> Row:
