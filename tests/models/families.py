@@ -192,7 +192,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
     ),
     # Mixtures of experts, and latent attention
-    "Mixtral": ("Mixtral", SIZES, LOCAL_EXPERTS),
+    "Mixtral": ("Mixtral", SIZES, LOCAL_EXPERTS | {"router_jitter_noise": 0.1}),
     "Qwen 3 MoE": ("Qwen3Moe", SIZES, {"head_dim": 8, **EXPERTS}),
     "DeepSeek V2": ("DeepseekV2", ALONE, {**LATENT, "n_shared_experts": 1}),
     "DeepSeek V3": ("DeepseekV3", ALONE, LATENT),
@@ -241,6 +241,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
+RANDOM_IN_TRAINING = {"Phi 3.5 MoE: a window that its layers do not pass on"}
+"""Draw their experts at random in training mode, whatever the config says."""
 REFUSED = {
     "BERT": (
         "Bert",

@@ -49,6 +49,17 @@ def test_rates_are_found_and_set_under_every_name():
     assert dropout_rates(hf.LlamaConfig()) == {}
 
 
+def test_noise_of_experts_goes_with_the_dropout():
+    for kind, rate, left in (
+        (hf.MixtralConfig, 0.0, 0),
+        (hf.MixtralConfig, 0.2, 0.1),
+        (hf.PhimoeConfig, 0.0, 0.1),
+    ):
+        config = kind(router_jitter_noise=0.1)
+        set_dropout(config, rate)
+        assert config.router_jitter_noise == left
+
+
 @pytest.mark.parametrize("load", [load_model, load_reward_model])
 def test_a_model_is_built_with_the_rate(gpt2, load):
     still = load(str(gpt2), dropout=0.0).train()
