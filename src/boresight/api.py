@@ -231,6 +231,6 @@ def _named(recipe: Recipe, otherwise: str) -> Path:
 
 
 def _console(quiet: bool) -> Console:
-    from rich.console import Console
+    from boresight.core.console import Terminal
 
-    return Console(soft_wrap=True, quiet=quiet)
+    return Terminal(soft_wrap=True, quiet=quiet)

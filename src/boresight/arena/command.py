@@ -9,6 +9,7 @@ from rich.console import Console
 from boresight.arena.duels import Duels, read_duels
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
+from boresight.core.console import Terminal
 from boresight.core.errors import UserError
 
 
@@ -20,7 +21,7 @@ def arena(
     Raises:
         UserError: nothing to vote on, votes on other systems in `out`, or a port that is taken.
     """
-    console = console or Console(soft_wrap=True)
+    console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{b.resolve().stem}", duels.names)
     try:

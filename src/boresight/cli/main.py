@@ -80,12 +80,11 @@ def check(
     overfit: Annotated[int | None, typer.Option(min=4, help="Also learn this many rows by heart.")] = None,
 ) -> None:
     """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
-    from rich.console import Console
-
     from boresight.config.recipe import Recipe
+    from boresight.core.console import Terminal
     from boresight.runs.check.preflight import preflight
 
-    console, chosen = Console(), Recipe.load(recipe, overrides)
+    console, chosen = Terminal(), Recipe.load(recipe, overrides)
     found = preflight(chosen, rows=rows, rehearsing=True)
     found.show(console)
     failed = found.stop is not None
@@ -105,11 +104,10 @@ def explain(
     beta: Annotated[float | None, typer.Option(help="Beta of a TRL run, where its log cannot tell.")] = None,
 ) -> None:
     """Say what became of a finished run, and why: causes in order, with the evidence."""
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.runs.explain import explain as explain_run
 
-    explain_run(run, beta=beta).show(Console())
+    explain_run(run, beta=beta).show(Terminal())
 
 
 @app.command(cls=RecipeCommand)
@@ -148,13 +146,12 @@ def synthesize(
     max_requests: Annotated[int | None, typer.Option(help="Most requests, likewise.")] = None,
 ) -> None:
     """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to go on."""
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.synthesis import command
 
     ceilings = {"max_usd": max_usd, "max_tokens": max_tokens, "max_requests": max_requests}
     given = [f"budget.{name}={value}" for name, value in ceilings.items() if value is not None]
-    command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Console())
+    command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Terminal())
 
 
 @app.command()
@@ -177,11 +174,10 @@ def compare(
         return
     if bar is not None:
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.reports.compare import write_comparison
 
-    write_comparison(runs, out).show(Console(soft_wrap=True))
+    write_comparison(runs, out).show(Terminal(soft_wrap=True))
 
 
 @app.command()
@@ -210,11 +206,10 @@ def export(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of merged weights.")] = "float32",
 ) -> None:
     """Write a run's model for transformers, vLLM and llama.cpp, with a model card."""
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.export.command import export as export_run
 
-    export_run(run, to, "merged" if merged else "adapter", dtype, Console(soft_wrap=True))
+    export_run(run, to, "merged" if merged else "adapter", dtype, Terminal(soft_wrap=True))
 
 
 @app.command()
@@ -244,11 +239,10 @@ def sweep(
 
     Run it again to go on; run it on another machine that sees the folder to help.
     """
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.experiments.sweep import command
 
-    command.run_sweep(recipe, overrides or [], run, workers, Console(soft_wrap=True))
+    command.run_sweep(recipe, overrides or [], run, workers, Terminal(soft_wrap=True))
 
 
 @app.command()
@@ -267,11 +261,10 @@ def study(
 
     Run it again to go on: finished arms are kept.
     """
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.experiments.study import command
 
-    if command.run_study(scale, plan, run, arm or [], listed, Console(soft_wrap=True)):
+    if command.run_study(scale, plan, run, arm or [], listed, Terminal(soft_wrap=True)):
         raise typer.Exit(1)
 
 
@@ -281,12 +274,11 @@ def data_check(
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
 ) -> None:
     """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad."""
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.data.check_file import check_file, print_report
 
     found = check_file(file, layout=layout)
-    print_report(found, Console())
+    print_report(found, Terminal())
     if found.bad:
         raise typer.Exit(1)
 
@@ -300,14 +292,13 @@ def data_show(
     chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
 ) -> None:
     """Print real rows, token by token, with what is scored in colour."""
-    from rich.console import Console
-
+    from boresight.core.console import Terminal
     from boresight.data.reading.load import read
     from boresight.data.show import show_rows
     from boresight.data.tokenize import tokenize
     from boresight.models.load import load_tokenizer
 
-    console = Console()
+    console = Terminal()
     tokenizer = load_tokenizer(model, chat_template=chat_template)
     loaded = read(file, bad_rows="drop", limit=rows)
     console.print(loaded.sentence, highlight=False, markup=False)

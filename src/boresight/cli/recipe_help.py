@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.markup import escape
 
 from boresight.config.section import fields
-from boresight.core.console import name_table
+from boresight.core.console import Terminal, name_table
 
 
 class HelpPart(NamedTuple):
@@ -23,7 +22,7 @@ class HelpPart(NamedTuple):
 
 def print_fields(verb: str) -> None:
     """Print the fields of the recipe that `verb` takes: `train`, `evaluate` or `sweep`."""
-    console = Console()
+    console = Terminal()
     for part in PARTS[verb]():
         console.print(f"\n[bold]{part.heading}[/bold]{part.note}")
         if part.rows:

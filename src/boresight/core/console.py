@@ -1,4 +1,4 @@
-"""Terminal output that many commands share: progress of long work, and plain tables."""
+"""Terminal output that many commands share: a console that no text controls, progress, and plain tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,34 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.segment import Segment
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import ConsoleOptions, RenderableType
     from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
+
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+"""Control characters and the symbols that stand for them, such as ␛ for escape."""
+C1, SEPARATORS, SURROGATES = range(0x80, 0xA0), (0x2028, 0x2029), range(0xD800, 0xE000)
+DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Changes of writing direction, which make a text look like another one."""
+HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
+
+
+class Terminal(Console):
+    """A console on which texts of data, models, servers and file names are shown and never obeyed."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as usual, with every control character of a text as a symbol."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(segment.text.translate(HARMLESS), segment.style)
+
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""

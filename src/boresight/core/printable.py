@@ -31,8 +31,8 @@ class Printable(ABC):
 
     def _print_to(self, file: io.StringIO) -> Console:
         """A console that has printed the result to `file` and recorded it."""
-        from rich.console import Console
+        from boresight.core.console import Terminal
 
-        console = Console(file=file, record=True, width=WIDTH, force_terminal=False, force_jupyter=False)
+        console = Terminal(file=file, record=True, width=WIDTH, force_terminal=False, force_jupyter=False)
         self.show(console)
         return console

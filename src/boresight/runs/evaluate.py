@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from boresight.core.console import Terminal
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
@@ -64,7 +65,7 @@ def run_evaluation(
     assert isinstance(recipe, CountdownRecipe)
     from boresight.runs import evaluate_countdown
 
-    return evaluate_countdown.run_countdown(recipe, folder, console or Console(soft_wrap=True))
+    return evaluate_countdown.run_countdown(recipe, folder, console or Terminal(soft_wrap=True))
 
 
 def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
@@ -78,7 +79,7 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
     """
     from boresight.reports.win_rate import write_win_rate_page
 
-    console = console or Console(soft_wrap=True)
+    console = console or Terminal(soft_wrap=True)
     files = EvaluationFolder(folder)
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
     for system in recipe.systems.values():

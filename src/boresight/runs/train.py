@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
@@ -59,7 +60,7 @@ def run_training(
     check_rewards(recipe.reward)
     with collectives.joined():
         if console is None or not collectives.is_first():
-            console = Console(soft_wrap=True, quiet=not collectives.is_first())
+            console = Terminal(soft_wrap=True, quiet=not collectives.is_first())
         folder = Path(collectives.from_first(str(folder)))
         with (
             collectives.noticing_losses(folder),

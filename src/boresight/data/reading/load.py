@@ -133,10 +133,10 @@ def collect(
 
 def _watched(name: str, rows: Raw) -> Raw:
     """The rows, with a count on the terminal once there are more than the sample."""
-    from rich.console import Console
+    from boresight.core.console import Terminal
 
     yield from islice(rows, SAMPLE)
-    with progress(Console(stderr=True), f"reading {name}") as advance:
+    with progress(Terminal(stderr=True), f"reading {name}") as advance:
         for count, row in enumerate(rows, SAMPLE):
             if count % SAMPLE == 0:
                 advance(SAMPLE)

@@ -7,8 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-
+from boresight.core.console import Terminal
 from boresight.core.errors import UserError, named_first_line
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
@@ -34,7 +33,7 @@ def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) ->
             claim.kept_alive(),
             (folder / "output.txt").open("a", encoding="utf-8") as output,
         ):
-            own = Console(file=output, width=120, soft_wrap=True)
+            own = Terminal(file=output, width=120, soft_wrap=True)
             attempt = Attempt(claim, own, experiment.folder.earlier_seconds(job))
             outcome = _run(experiment, job, attempt)
     except TakenOver:

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
+from boresight.core.console import Terminal
 from boresight.experiments.engine.worker import serve
 from boresight.experiments.sweep.storage import join
 from boresight.experiments.sweep.trials import SweepTrials
@@ -18,7 +17,7 @@ from boresight.experiments.sweep.trials import SweepTrials
 
 def work_in(folder: Path) -> NoReturn:
     """Run trials of the sweep in `folder` until none is open, then exit."""
-    serve(lambda: SweepTrials(join(folder), Console(soft_wrap=True)))
+    serve(lambda: SweepTrials(join(folder), Terminal(soft_wrap=True)))
 
 
 if __name__ == "__main__":

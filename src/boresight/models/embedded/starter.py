@@ -68,9 +68,9 @@ def _gguf_file() -> Path:
 
 def _convert(gguf: Path, target: Path) -> None:
     """Dequantise `gguf` and write it to `target` as a plain float32 Llama model."""
-    from rich.console import Console
+    from boresight.core.console import Terminal
 
-    console = Console(file=sys.stderr)
+    console = Terminal(file=sys.stderr)
     console.print("Unpacking the starter model SmolLM2-135M-Instruct (once, about half a minute).")
     with quiet_bars(), progress(console, "unpacking", total=4) as advance:
         _save_tokenizer(gguf, target)

@@ -21,6 +21,7 @@ from boresight.checks.inputs import make_tokenizer, make_tokens
 from boresight.checks.run import initial_loss
 from boresight.checks.run.initial_loss import FirstStep
 from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal
 from boresight.core.errors import UserError
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
@@ -224,7 +225,7 @@ def _task(start: Start, folder: Path) -> Task:
         batches=_Steps(),
         eval_rows=start.rows,
         run=folder,
-        tracker=Tracker(folder, MOST_STEPS, Console(quiet=True)),
+        tracker=Tracker(folder, MOST_STEPS, Terminal(quiet=True)),
     )
 
 

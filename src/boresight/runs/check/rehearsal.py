@@ -8,9 +8,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal
 from boresight.data.prepare import DatasetCache, prepare_few
 from boresight.models.source import weights_at_hand
 from boresight.runs.loading import load_run
@@ -43,7 +42,7 @@ def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
     Raises:
         UserError: what `boresight train` would raise before its first step is done.
     """
-    console, small = Console(quiet=True), in_small(recipe)
+    console, small = Terminal(quiet=True), in_small(recipe)
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_run(small, datasets, Path(folder), console, prepare_few)
         answer(loaded.task, loaded.prompts, console)

@@ -1,0 +1,71 @@
+"""Texts of data, models and servers are shown on a terminal and never obeyed."""
+
+from __future__ import annotations
+
+import ast
+import io
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from boresight.core.console import Terminal, name_table, progress
+
+HOSTILE = "a\x1b[31mb\x1b]0;title\x07\rc\x9b2Jd\u202ee\ud800f\x7f"
+SHOWN = "a␛[31mb␛]0;titlec\ufffd2Jd"
+"""Its beginning: bells and carriage returns are dropped, and a column may be too narrow for the rest."""
+ROOT = Path(__file__).parents[2] / "src"
+
+
+def printed(*renderables, **options):
+    file = io.StringIO()
+    console = Terminal(file=file, width=120, **options)
+    for renderable in renderables:
+        console.print(renderable, markup=False, highlight=False)
+    return file.getvalue()
+
+
+def in_a_table():
+    table = Table("column")
+    table.add_row(Text(HOSTILE))
+    return table
+
+
+@pytest.mark.parametrize(
+    "renderable", [HOSTILE, Text(HOSTILE), in_a_table(), name_table([(Text(HOSTILE), Text(HOSTILE))])]
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_text_reaches_the_terminal_as_a_command(renderable, terminal):
+    said = printed(renderable, force_terminal=terminal, color_system=None)
+    assert SHOWN in said and not set("\x1b\x07\r\x9b\x7f\u202e\ud800") & set(said)
+    said.encode("utf-8")
+
+
+def test_nothing_else_of_a_text_is_lost():
+    assert printed(HOSTILE) == f"{SHOWN}\ufffde\ufffdf␡\n"
+    assert printed("naïve 文字 🙂 e\u0301") == "naïve 文字 🙂 e\u0301\n"
+
+
+def test_colors_and_line_breaks_of_ours_stay():
+    said = printed(Text("red\nand\tplain", style="red"), force_terminal=True, color_system="standard")
+    assert said.startswith("\x1b[31mred") and "\n" in said
+
+
+def test_labels_of_progress_are_texts_too():
+    file = io.StringIO()
+    console = Terminal(file=file, width=80, force_terminal=True, color_system=None)
+    with progress(console, "reading \x1b]0;title\x07", 2) as advance:
+        advance(2)
+    assert "\x1b]0" not in file.getvalue()
+
+
+def test_every_console_of_the_package_is_a_terminal():
+    """A plain `rich.console.Console` would obey what it is given."""
+    made = [
+        (file.name, node.lineno)
+        for file in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Console"
+    ]
+    assert made == []
