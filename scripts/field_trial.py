@@ -149,8 +149,9 @@ def all_cases(shared: Path, out: Path, models: Path | None) -> Iterator[Case]:
             yield Case(model, place, name, **sets[name])
     real = {"starter": "starter"} | {p.name: str(p) for p in sorted(models.iterdir() if models else [])}
     for model, place in real.items():
+        needs = CASES["models"].get(model, [])
         for name, settings in sets.items():
-            yield Case(model, place, name, **settings)
+            yield Case(model, place, name, **settings | {"set": [*settings.get("set", []), *needs]})
 
 
 def data_case(shared: Path, name: str) -> dict[str, Any]:
@@ -369,11 +370,15 @@ def resume(case: Case, folder: Path) -> int:
 
 
 def evaluate(case: Case, folder: Path) -> int:
-    """The start model and the run answer a few prompts, and a program judges them."""
+    """The start model and the run answer a few prompts, and a program judges them.
+
+    The resumed run stands in for a start model without a chat template.
+    """
+    start = "cut" if case.model in CASES["models"] else case.place
     recipe = {
         "prompts": str(case.file),
         "limit": 4,
-        "systems": {"start": {"model": case.place}, "trained": {"model": "run"}},
+        "systems": {"start": {"model": start}, "trained": {"model": "run"}},
         "generate": {"max_new_tokens": 12},
         "judge": {"name": "checks", "check": "trial_rewards:words"},
         "trust": {"controls": 2, "repeats": 2},
