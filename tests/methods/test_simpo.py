@@ -49,3 +49,8 @@ def test_gradient_is_shared_among_the_tokens_of_an_answer():
     loss(x, Config(beta=1.0, gamma=1.0)).loss.backward()
     assert x.policy_chosen.grad.item() == pytest.approx(-1 / 20)
     assert x.policy_rejected.grad.item() == pytest.approx(1 / 40)
+
+
+def test_the_authors_settings():
+    """Beta from 2.0 on, and gamma / beta = 0.5."""
+    assert (Config().beta, Config().gamma) == (2.0, 1.0)

@@ -97,3 +97,9 @@ def test_schedules_must_be_resolved():
 def test_decay_to_nothing_ends_as_dpo():
     cfg = Config(alpha=[[0, 1e-3], [1, 0]]).at(1.0)
     assert torch.equal(loss(hand(), cfg).loss, dpo.loss(hand(), dpo.Config()).loss)
+
+
+def test_a_bonus_dominates_from_a_twentieth_of_the_preference_on():
+    """alpha / (beta / 2): 0.1 / 0.025 = 4; at the defaults 1e-5 / 0.05 = 2e-4, which is no matter."""
+    assert Config(alpha=0.1, beta=0.05, allow_large_alpha=True).dominating_bonus == pytest.approx(4.0)
+    assert (Config().alpha, Config().beta, Config().dominating_bonus) == (1e-5, 0.1, None)
