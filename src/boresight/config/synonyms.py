@@ -59,7 +59,7 @@ SYNONYMS = {
     "num_generations": "rollout.k",
     "num_iterations": "rollout.updates",
     "max_completion_length": "rollout.max_new_tokens",
-    "reward_funcs": "reward",
+    "reward_funcs": "reward (function of each)",
     "reward_weights": "reward (weight of each)",
 }
 
