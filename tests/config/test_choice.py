@@ -24,11 +24,17 @@ def test_what_is_written_is_read_back(registry, section):
     assert read_choice(registry, written, "recipe", "part") == config
 
 
+def test_a_name_alone_is_a_choice_with_default_settings():
+    assert read_choice(methods, "dpo", "recipe", "method") == read_choice(
+        methods, {"name": "dpo"}, "r", "method"
+    )
+
+
 @pytest.mark.parametrize("registry", [methods, judges, judge_config])
 def test_a_mistake_names_the_file_and_the_way_out(registry):
     first, last = registry.names()[0], registry.names()[-1]
     with pytest.raises(UserError, match=f"r.yaml: part.name is missing; set it to one of {first}, .*{last}"):
-        read_choice(registry, "dpo", "r.yaml", "part")
+        read_choice(registry, {"beta": 0.1}, "r.yaml", "part")
     with pytest.raises(UserError, match=f"r.yaml: .*there is no .*did you mean '{first}'"):
         read_choice(registry, {"name": f"{first}_"}, "r.yaml", "part")
     with pytest.raises(UserError, match=r"r\.yaml: unknown key part\.no_such_key"):

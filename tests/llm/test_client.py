@@ -259,7 +259,7 @@ def test_a_server_that_slows_down_without_refusing_gets_less_at_a_time(book: Pat
         limits = LimitSection(max_concurrency=256)
         run(server.url, book, requests(server.url, 500), limits=limits)
     assert cuts == {LATENCY_CUT}
-    assert server.most_under_way < 100
+    assert server.most_under_way < 200  # a client that only refusals slow down reaches all 256
 
 
 def test_a_burst_of_refusals_cuts_concurrency_and_loses_nothing(book: Path, cuts: set[float]) -> None:

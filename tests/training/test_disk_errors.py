@@ -15,7 +15,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.runs import train as train_run
+from boresight.runs import loading
 from boresight.runs.train import run_training
 from boresight.training.checkpoints import disk_errors
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -102,7 +102,7 @@ def test_the_system_s_errors_become_sentences_and_others_pass(tmp_path, number):
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path, recipe, monkeypatch):
     """A file in the path, whoever asks; and a folder that the system says may not be written."""
-    monkeypatch.setattr(train_run, "load_policy", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(loading, "load_policy", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(UserError, match=r"rows.jsonl/run: .*rows.jsonl may not be written"):
         run_training(recipe, tmp_path / "rows.jsonl/run", QUIET)
     monkeypatch.setattr(os, "access", lambda place, mode: False)
