@@ -46,7 +46,7 @@ def test_a_step_between_two_updates_on_a_rollout_is_never_the_best():
 
 
 def test_the_best_checkpoint_stays_beside_the_newest_and_over_a_resumption(tmp_path):
-    settings = (*FALLING_APART, "train.keep_best=loss")
+    settings = (*FALLING_APART, "train.keep_best=loss", "train.keep=1")
     task = make_task(tmp_path, "sft", *settings)
     run_steps(task)
     losses = held_out(tmp_path, "loss")

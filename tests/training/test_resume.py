@@ -1,5 +1,6 @@
 """Resuming is a theorem: 2k steps equal k steps, an interruption and a resumption, to the bit."""
 
+import errno
 import io
 import json
 import os
@@ -7,6 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +19,15 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load, save
 
+from boresight.cli.streams import ReaderMayLeave
 from boresight.config.recipe import Recipe
+from boresight.core import interrupt
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted, listening
 from boresight.runs.train import run_to_end, run_training
 from boresight.training import loop
-from boresight.training.checkpoints import checkpoint, random_state
+from boresight.training.checkpoints import checkpoint, random_state, space
+from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.loop import run_steps
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
@@ -100,22 +107,75 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     assert checkpoint.latest_sound(tmp_path).name == "step-2"
 
 
-def test_a_signal_saves_and_stops_after_the_step(tmp_path):
+@pytest.mark.parametrize("number", interrupt.SIGNALS)
+def test_a_signal_saves_and_stops_after_the_step(tmp_path, number):
     task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4")
     ask = task.batches.batch
 
     class Signalled:
         steps = 4
 
-        def batch(self, number):
-            if number == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return ask(number)
+        def batch(self, step):
+            if step == 1:
+                os.kill(os.getpid(), number)
+            return ask(step)
 
     task.batches = Signalled()
-    with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume"):
+    with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume") as stopped:
         run_steps(task)
+    assert stopped.value.number == number
     assert checkpoint.latest_sound(tmp_path).name == "step-2"
+
+
+def test_without_a_setting_a_checkpoint_is_written_when_the_clock_says_so(tmp_path, monkeypatch):
+    """The clock is read once a step and twice a save, and 200 seconds pass between readings."""
+    seconds = count(0, 200)
+    monkeypatch.setattr(loop, "CheckpointTimer", lambda: CheckpointTimer(lambda: float(next(seconds))))
+    monkeypatch.setattr("boresight.training.checkpoints.timer.TIMES_ITS_COST", 1.0)
+    run_steps(make_task(tmp_path, "sft", "train.batch=3", "train.steps=5"))
+    assert [checkpoint.step_of(folder) for folder in checkpoint.newest_first(tmp_path)] == [4, 2]
+
+
+def test_checkpoints_cost_at_most_a_fiftieth_of_the_time():
+    """A save that takes 2 s waits for five minutes; one that takes 20 s for 1,000 s."""
+    now = [0.0]
+    timer = CheckpointTimer(lambda: now[0])
+    for cost, interval in ((2.0, 300.0), (20.0, 1000.0)):
+        with timer.saving():
+            now[0] += cost
+        assert timer.interval == interval and not timer.due
+        now[0] += interval - 0.5
+        assert not timer.due
+        now[0] += 0.5
+        assert timer.due
+
+
+def test_a_reader_that_leaves_asks_for_a_stop():
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EPIPE, "Broken pipe")
+
+    with listening():
+        pass
+    with pytest.raises(BrokenPipeError):
+        ReaderMayLeave(Closed()).write("nobody listens")
+    stream = ReaderMayLeave(Closed())
+    with listening() as stop:
+        assert stream.write("step 1") == 6 and stream.write("step 2") == 6
+        stream.flush()
+    assert stop.made and stop.number == interrupt.SIGPIPE
+    ReaderMayLeave(Closed()).write("the run is stopping and says so")
+
+
+def test_a_disk_without_room_for_checkpoints_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    """Weights and two moments in float32, two kept and one being written: 3 × 12 bytes a parameter."""
+    task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4")
+    parameters = sum(p.numel() for p in task.policy.parameters())
+    assert space.checkpoint_gb(task.policy) == pytest.approx(12 * parameters / 1e9)
+    for free, refused in ((36 * parameters - 1000, True), (36 * parameters + 1000, False)):
+        monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        with pytest.raises(UserError, match=f"{tmp_path}: .* are free") if refused else nullcontext():
+            space.refuse_full_disk(tmp_path / "new" / "run", task.recipe.train, task.policy)
 
 
 def test_every_generator_goes_on_where_it_was():

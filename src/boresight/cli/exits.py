@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -20,8 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from boresight.cli.streams import readers_may_leave
 from boresight.core.errors import UserError, named_first_line, terminal_safe
-from boresight.core.interrupt import Interrupted
+from boresight.core.interrupt import SIGPIPE, Interrupted
 
 DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
 BY_SIGNAL = 128
@@ -29,26 +29,24 @@ BY_SIGNAL = 128
 
 def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and prints the sentence that explains it."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # a stream that is no file, or is closed
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        refuse_dashed_settings(arguments)
-        app(list(arguments))
-    except SystemExit as end:  # how Typer ends every verb
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except UserError as error:
-        return _end(BAD_INPUT, str(error), "red")
-    except Interrupted as error:
-        return _end(BY_SIGNAL + signal.SIGINT, str(error), "yellow")
-    except KeyboardInterrupt:
-        return _end(BY_SIGNAL + signal.SIGINT, "interrupted.", "yellow")
-    except BrokenPipeError:
-        return _leave_pipe()
-    except OSError as error:
-        return _end(BAD_INPUT, _os_sentence(error), "red")
-    except Exception as error:
-        return _end(INTERNAL, _internal(error), "red")
+    with readers_may_leave():
+        try:
+            refuse_dashed_settings(arguments)
+            app(list(arguments))
+        except SystemExit as end:  # how Typer ends every verb
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        except UserError as error:
+            return _end(BAD_INPUT, str(error), "red")
+        except Interrupted as error:
+            return _end(BY_SIGNAL + error.number, str(error), "yellow")
+        except KeyboardInterrupt:
+            return _end(BY_SIGNAL + signal.SIGINT, "interrupted.", "yellow")
+        except BrokenPipeError:
+            return BY_SIGNAL + SIGPIPE
+        except OSError as error:
+            return _end(BAD_INPUT, _os_sentence(error), "red")
+        except Exception as error:
+            return _end(INTERNAL, _internal(error), "red")
     return DONE
 
 
@@ -90,10 +88,3 @@ def _internal(error: Exception) -> str:
     except OSError:
         return f"{what}; its traceback could not be written."
     return f"{what}; please report it with its traceback, which is in {file}."
-
-
-def _leave_pipe() -> int:
-    """End in silence, like other programs whose reader has left."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-    return BY_SIGNAL + getattr(signal, "SIGPIPE", 13)

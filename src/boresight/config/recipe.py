@@ -158,8 +158,9 @@ class TrainSection(Section):
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on held-out rows; null makes about eight."""
     save_every: int | None = Field(default=None, gt=0)
-    """Steps between checkpoints; null writes one only when the run is interrupted."""
-    keep: int = Field(default=1, gt=0)
+    """Steps between checkpoints; null writes one every five minutes, or 50 times what one takes if that is
+    longer, and removes them when the run is finished."""
+    keep: int = Field(default=2, gt=0)
     """How many of the newest checkpoints are kept."""
     keep_best: Literal["loss", "nll_per_token", "accuracy", "margin", "reward"] | None = None
     """Held-out number whose best checkpoint is kept besides the newest ones, saved when it is measured."""

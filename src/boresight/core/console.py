@@ -35,6 +35,10 @@ class Terminal(Console):
             else:
                 yield Segment(segment.text.translate(HARMLESS), segment.style)
 
+    def on_broken_pipe(self) -> None:
+        """Leave the error to the caller; rich would end the process with exit code 1."""
+        raise BrokenPipeError
+
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the step in hand, with everything saved."""
+"""Ctrl-C, SIGTERM, a closed terminal or pipe end a run after the step in hand, with everything saved."""
 
 from __future__ import annotations
 
@@ -8,24 +8,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+SIGPIPE = int(getattr(signal, "SIGPIPE", 13))
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and did, at a checkpoint; the message says how to go on."""
+    """The run was asked to stop and did, at a checkpoint; the message says how to go on.
+
+    `number` is the signal that asked.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class StopRequest:
-    """Whether somebody has asked the run to stop. A second request is not held back."""
+    """Whether somebody has asked the run to stop, and by which signal. A second signal is not held back."""
 
     def __init__(self) -> None:
         self.made = False
+        self.number: int = signal.SIGINT
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
         if self.made:
             raise KeyboardInterrupt
-        self.made = True
+        self.made, self.number = True, number
+
+
+_requests: list[StopRequest] = []
+"""Those that are listening, and the last one that was made, whose run is coming to its end."""
 
 
 @contextmanager
@@ -36,8 +51,19 @@ def listening() -> Iterator[StopRequest]:
         yield request
         return
     before = {number: signal.signal(number, request) for number in SIGNALS}
+    _requests[:] = [*(other for other in _requests if not other.made), request]
     try:
         yield request
     finally:
+        if not request.made:
+            _requests.remove(request)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def request_stop(number: int) -> bool:
+    """Ask whoever listens to stop, as the signal would; returns whether somebody listens or is stopping."""
+    for request in _requests:
+        if not request.made:
+            request.made, request.number = True, number
+    return bool(_requests)

@@ -26,6 +26,8 @@ from boresight.runs.outcome import (
 from boresight.runs.training_folder import TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.training.checkpoints import disk_errors
+from boresight.training.checkpoints.checkpoint import drop_unwanted
+from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
@@ -120,6 +122,8 @@ def _run(
         likelihood = likelihood_of_answers(task, prompts, before, after)
     if collectives.is_first():
         write_outcome(folder, prompts, before, after, likelihood, recipe.method, console)
+        if recipe.train.save_every is None:
+            drop_unwanted(folder.path)
 
 
 def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:
@@ -136,6 +140,8 @@ def open_training_folder(
     console: Console,
 ) -> None:
     """Create the run folder with what is known before training, or bring it back to the checkpoint."""
+    refuse_full_disk(folder.path, recipe.train, loaded.task.policy)
+    console.print(checkpoints_in_words(recipe.train, loaded.task.policy), highlight=False)
     if checkpoint is None:
         folder.begin_run(recipe, loaded.data.facts(), findings, loaded.leftovers)
         return

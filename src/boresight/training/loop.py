@@ -36,6 +36,7 @@ from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
+from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.distributed import collectives, replicas
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging import reward_failures
@@ -152,6 +153,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
         _drop_older(task, done)  # a run killed right after a checkpoint has not done so
     replicas.check_replicas(task.policy, "at the start")
     after: ByRow | None = None
+    timer = CheckpointTimer()
     task.policy.train()
     with listening() as stop:
         for step in range(int(done["step"]), steps):
@@ -164,10 +166,13 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
                 held_out, after = evaluate_now(task, step + 1)
                 done |= best.found(recipe, held_out, done)
             stopping = collectives.anyone(stop.made)
-            if _save_due(recipe, step + 1, stopping or done.get("best_step") == step + 1):
-                _save(task, optimizer, done)
+            timed = recipe.train.save_every is None and collectives.anyone(timer.due)
+            if _save_due(recipe, step + 1, stopping or timed or done.get("best_step") == step + 1):
+                with timer.saving():
+                    _save(task, optimizer, done)
                 if stopping and step + 1 < steps:
-                    raise Interrupted(f"stopped after step {step + 1} of {steps}; {_how_to_go_on(task.run)}.")
+                    how = f"stopped after step {step + 1} of {steps}; {_how_to_go_on(task.run)}."
+                    raise Interrupted(how, stop.number)
             if collectives.anyone(task.tracker.stopping):
                 break
     save_final(task)

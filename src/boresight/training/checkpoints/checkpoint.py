@@ -88,6 +88,12 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
             shutil.rmtree(folder)
 
 
+def drop_unwanted(run: Path) -> None:
+    """Delete the checkpoints of a finished run, but for the best by `train.keep_best`."""
+    for newest in newest_first(run)[:1]:
+        drop_older(run, 0, read_json(newest / "state.json").get("best_step"))
+
+
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(folder.rglob("*.safetensors"))
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

@@ -1,0 +1,45 @@
+"""How often checkpoints are written, what they take on the disk, and whether it has that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from boresight.config.recipe import TrainSection
+from boresight.core.errors import UserError
+from boresight.models.lora import has_adapters
+from boresight.models.policy import Policy
+from boresight.training.checkpoints.timer import SECONDS, TIMES_ITS_COST
+
+FLOAT = 4
+
+
+def checkpoint_gb(policy: Policy) -> float:
+    """Size of a checkpoint, GB: weights, those of adapters alone where there are some, and Adam's moments."""
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    saved = trained if has_adapters(policy) else sum(p.numel() for p in policy.parameters())
+    return FLOAT * (saved + 2 * trained) / 1e9
+
+
+def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
+    """`checkpoints: every 20 steps; the newest 2 are kept, 1.6 GB each`."""
+    pause = f"{SECONDS / 60:.0f} minutes, or {TIMES_ITS_COST:.0f} times what one takes if that is longer"
+    often = f"{train.save_every:,} steps" if train.save_every else pause
+    return (
+        f"checkpoints: every {often}; the newest {train.keep} are kept, {checkpoint_gb(policy):.2g} GB each"
+    )
+
+
+def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
+    """Raise a `UserError` where the disk of a run folder cannot hold its checkpoints.
+
+    While one is written, the older ones are still there; the trained model is at most as large as one.
+    """
+    needed = checkpoint_gb(policy) * (train.keep + 1)
+    place = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    if needed > free:
+        raise UserError(
+            f"{place}: {needed:.2g} GB are needed for checkpoints and {free:.2g} GB are free; make room, "
+            "give a folder on another disk with --run, or keep fewer (train.keep)."
+        )
