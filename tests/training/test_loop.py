@@ -153,5 +153,8 @@ def test_final_weights_load_elsewhere(tmp_path):
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for (name, here), there in zip(task.policy.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(there, here, msg=name)
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-1", "step-2"]  # train.keep is 1
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "step-1",
+        "step-2",
+    ]  # train.keep is 2
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.bin"))
