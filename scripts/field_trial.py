@@ -146,7 +146,7 @@ def all_cases(shared: Path, out: Path, models: Path | None) -> Iterator[Case]:
     sets = {name: data_case(shared, name) for name in CASES["sets"]}
     for model, place in tiny.items():
         for name in CASES["families"]["sets"]:
-            yield Case(model, place, name, **sets[name])
+            yield Case(model, place, name, **sets[name] | {"set": ["model.lora=null"]})
     real = {"starter": "starter"} | {p.name: str(p) for p in sorted(models.iterdir() if models else [])}
     for model, place in real.items():
         needs = CASES["models"].get(model, [])
@@ -177,8 +177,10 @@ def tiny_models(shared: Path, out: Path) -> dict[str, str]:
 
         for family in FAMILIES:
             torch.manual_seed(0)
+            config = config_of(family)
+            config.get_text_config().vocab_size = len(tiny_tokenizer())
             with contextlib.suppress(Exception):  # families without a causal model of their own
-                model = transformers.AutoModelForCausalLM.from_config(config_of(family))
+                model = transformers.AutoModelForCausalLM.from_config(config)
                 save(model, tiny_tokenizer(), folder / re.sub(r"\W+", "-", family.lower()).strip("-"))
         tokenizer = transformers.AutoTokenizer.from_pretrained(shared / "data" / "qwen25_tokenizer")
         config = transformers.Qwen2Config(
