@@ -299,6 +299,15 @@ def boresight(*arguments: str) -> int:
     return 0
 
 
+def succeed(*arguments: str) -> None:
+    """Run a command line in this process and go on; its failure is the verb's."""
+    try:
+        boresight(*arguments)
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
 def read_file(case: Case, folder: Path) -> int:
     """The file gives as many examples as it must, and the right words of them are scored."""
     if case.expect != "right":
@@ -359,8 +368,7 @@ def resume(case: Case, folder: Path) -> int:
     for checkpoint in Path("cut/checkpoints").glob("step-*"):
         if checkpoint.name != "step-2":
             shutil.rmtree(checkpoint)
-    with contextlib.suppress(SystemExit):
-        boresight("train", "recipe.yaml", *case.set, "--run", "cut", "--resume")
+    succeed("train", "recipe.yaml", *case.set, "--run", "cut", "--resume")
     from safetensors.torch import load_file
 
     for file in Path("run/model").glob("*.safetensors"):
@@ -391,8 +399,7 @@ def evaluate(case: Case, folder: Path) -> int:
 
 def export(case: Case, folder: Path) -> int:
     """The exported model gives transformers the log-probabilities that the run has."""
-    with contextlib.suppress(SystemExit):
-        boresight("export", "run", "--to", "exported")
+    succeed("export", "run", "--to", "exported")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load, save
+from transformers import AutoModelForCausalLM
 
 from boresight.cli.streams import ReaderMayLeave
 from boresight.config.recipe import Recipe
@@ -29,6 +30,7 @@ from boresight.training import loop
 from boresight.training.checkpoints import checkpoint, random_state, space
 from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.loop import run_steps
+from tests.models.families import config_of
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
 from tests.training.test_loop import LM_METHODS
@@ -176,6 +178,33 @@ def test_a_disk_without_room_for_checkpoints_is_refused_before_anything_is_writt
         monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
         with pytest.raises(UserError, match=f"{tmp_path}: .* are free") if refused else nullcontext():
             space.refuse_full_disk(tmp_path / "new" / "run", task.recipe.train, task.policy)
+
+
+@pytest.mark.parametrize("family", ["Mixtral", "DeepSeek V2", "MiniMax: lightning attention", "Llama"])
+def test_weights_that_are_saved_under_other_names_are_all_resumed(tmp_path, family):
+    """transformers holds the experts of a layer in one tensor and saves them one by one."""
+    torch.manual_seed(0)
+    trained = AutoModelForCausalLM.from_config(config_of(family))
+    optimizer = torch.optim.AdamW(trained.parameters())
+    checkpoint.save_state(tmp_path / "step-1", trained, tiny_tokenizer(), optimizer, {"step": 1})
+    again = AutoModelForCausalLM.from_config(config_of(family))
+    checkpoint.load_state(tmp_path / "step-1", again, torch.optim.AdamW(again.parameters()))
+    for (name, here), there in zip(trained.named_parameters(), again.parameters(), strict=True):
+        assert here.equal(there), name
+
+
+def test_a_parameter_that_was_never_updated_is_resumed_without_moments(tmp_path):
+    """As experts that no token was sent to: without a gradient Adam keeps nothing of them."""
+    used, unused = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    model = tiny_model()
+    optimizer = torch.optim.AdamW([unused, used])
+    used.grad = torch.ones(2)
+    optimizer.step()
+    checkpoint.save_state(tmp_path / "step-1", model, tiny_tokenizer(), optimizer, {"step": 1})
+    again = torch.optim.AdamW([unused, used])
+    assert checkpoint.load_state(tmp_path / "step-1", model, again)["step"] == 1
+    assert unused not in again.state
+    torch.testing.assert_close(again.state[used]["exp_avg"], optimizer.state[used]["exp_avg"])
 
 
 def test_every_generator_goes_on_where_it_was():

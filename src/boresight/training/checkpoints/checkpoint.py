@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from safetensors.torch import load_file, save_file
 from boresight.core.files import atomic_folder, read_json
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
+from boresight.models.checkpoint.leftovers import Allowed, refuse
+from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
+from boresight.models.head import head_of
 from boresight.models.lora import has_adapters
 from boresight.models.policy import Policy, causal_model
+from boresight.models.source import ModelSource
 from boresight.training.checkpoints import random_state
 
 
@@ -55,6 +60,8 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
     _load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     for index, parameter in enumerate(_parameters(optimizer)):
+        if f"{index}.step" not in tensors:  # an expert that no token was sent to has not been updated yet
+            continue
         # The step count too: fused AdamW on a GPU reads it there.
         optimizer.state[parameter] = {
             name: tensors[f"{index}.{name}"].to(parameter.device)
@@ -117,8 +124,32 @@ def _load_weights(policy: Policy, folder: Path) -> None:
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(file)
     model = causal_model(policy)
-    model.load_state_dict(tensors, strict=False)
+    found = model.load_state_dict(tensors, strict=False)
+    if found.unexpected_keys or _not_loaded(model, found.missing_keys, tensors):
+        _load_converted(model, folder)
     model.tie_weights()
+
+
+def _not_loaded(
+    model: torch.nn.Module, missing: Sequence[str], loaded: Mapping[str, torch.Tensor]
+) -> list[str]:
+    """Missing weights that are not another name of a loaded one."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    there = {id(named[name]) for name in loaded if name in named}
+    return [name for name in missing if name not in named or id(named[name]) not in there]
+
+
+def _load_converted(model: torch.nn.Module, folder: Path) -> None:
+    """Load weights that transformers saves under other names than it holds them, such as experts one by one.
+
+    Raises:
+        UserError: weights are missing or left over even so.
+    """
+    options = BuildOptions(next(model.parameters()).dtype)
+    source = ModelSource(str(folder), cached_only=True)
+    saved, leftovers = read_weights(source, str(folder), head_of(folder), options)
+    refuse(leftovers, str(folder), type(model).__name__, Allowed())
+    model.load_state_dict(saved.state_dict(), strict=True)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
