@@ -10,14 +10,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from boresight import methods
+from boresight.checks.run.model import Wiring, beyond_context
 from boresight.core.schema import Prompt
+from boresight.data.stop_tokens import end_of_turn
 from boresight.methods.inputs import GroupLogps
 from boresight.models.reference.frozen import live_reference
 from boresight.scorers.rewards import Rewards
 from tests.checks import builders as b
-from tests.tiny import tiny_model
+from tests.models.families import config_of
+from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import random_rows
 
 # Data ---------------------------------------------------------------------------------------------------
@@ -423,3 +427,15 @@ def test_healthy_material_has_no_finding_of_weight():
         ),
     ]
     assert [str(f) for f in healthy if f.severity != "note"] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "severity"), [("GPT-2", "error"), ("OPT", "error"), ("MPT: ALiBi", "error"), ("Llama", "note")]
+)
+def test_a_table_of_positions_ends(family, severity):
+    """At most 256 positions, rows of up to 4,096 tokens: rotary ones go on, tables raise an IndexError."""
+    policy = AutoModelForCausalLM.from_config(config_of(family))
+    tokenizer = tiny_tokenizer()
+    wiring = Wiring(policy, tokenizer, end_of_turn(tokenizer), b.recipe("dpo", "data.max_length=4096"))
+    assert beyond_context(wiring).severity == severity
+    assert beyond_context(replace(wiring, recipe=b.recipe("dpo", "data.max_length=128"))) is None

@@ -165,15 +165,31 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
 
 
 def beyond_context(wiring: Wiring) -> Finding | None:
-    """Rows longer than the model's positions."""
-    limit = getattr(wiring.config, "max_position_embeddings", None)
+    """Rows longer than the model's positions: an error where these are a table that ends."""
+    limit = getattr(wiring.config, "max_seq_len" if _is_mpt(wiring) else "max_position_embeddings", None)
     if limit is None or wiring.recipe.data.max_length <= limit:
         return None
-    return note(
+    ends = _has_position_table(wiring)
+    say = error if ends else note
+    more = "; they are a table, and a longer row cannot be run" if ends else ""
+    return say(
         "beyond-context",
-        f"data.max_length is {wiring.recipe.data.max_length:,}, the model knows {limit:,} positions.",
+        f"data.max_length is {wiring.recipe.data.max_length:,}, the model knows {limit:,} positions{more}.",
         f"Lower data.max_length to {limit:,}.",
     )
+
+
+def _has_position_table(wiring: Wiring) -> bool:
+    """Whether positions are looked up: learned ones of GPT-2 and OPT, biases that MPT builds beforehand."""
+    from torch import nn
+
+    modules = cast("nn.Module", wiring.model).named_modules()
+    tables = [name.rpartition(".")[2] for name, module in modules if isinstance(module, nn.Embedding)]
+    return _is_mpt(wiring) or any("pos" in name or name == "wpe" for name in tables)
+
+
+def _is_mpt(wiring: Wiring) -> bool:
+    return getattr(wiring.config, "model_type", None) == "mpt"
 
 
 def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
