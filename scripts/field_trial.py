@@ -146,7 +146,7 @@ def all_cases(shared: Path, out: Path, models: Path | None) -> Iterator[Case]:
     sets = {name: data_case(shared, name) for name in CASES["sets"]}
     for model, place in tiny.items():
         for name in CASES["families"]["sets"]:
-            yield Case(model, place, name, **sets[name] | {"set": ["model.lora=null"]})
+            yield Case(model, place, name, **sets[name] | {"set": CASES["families"]["set"]})
     real = {"starter": "starter"} | {p.name: str(p) for p in sorted(models.iterdir() if models else [])}
     for model, place in real.items():
         needs = CASES["models"].get(model, [])
