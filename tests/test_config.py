@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boresight import methods
 from boresight.config import recipe
+from boresight.config.lora import LoraConfig
 from boresight.config.recipe import Recipe
 from boresight.config.section import fields
+from boresight.config.synonyms import SYNONYMS
 from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.experiments.study.plan import StudyPlan
@@ -166,3 +169,12 @@ def test_a_key_in_a_recipe_is_refused_and_not_quoted(recipe_file, override):
     with pytest.raises(UserError, match=r"rollout\.(key_env|base_url) must") as found:
         Recipe.load(recipe_file, [override])
     assert "planted" not in str(found.value)
+
+
+def test_every_synonym_leads_to_a_key_that_exists():
+    """The remark in parentheses and the value after `=` are left out; a method's key is one of any method."""
+    keys = {name for name, *_ in fields(recipe.Recipe)} | {"method.name"}
+    keys |= {f"model.lora.{name}" for name in LoraConfig.model_fields}
+    keys |= {f"method.{key}" for name in methods.names() for key in methods.get(name).Config.model_fields}
+    named = {ours.partition(" ")[0].partition("=")[0] for ours in SYNONYMS.values()}
+    assert named - keys == set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from boresight.config.secrets import SECRET
-from boresight.config.synonyms import known_as
+from boresight.config.synonyms import SYNONYMS
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.strict_model import StrictModel
@@ -55,7 +55,7 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
     field = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, path[:-1])
-        other = known_as(path[-1]) if path[-1] not in known else None
+        other = SYNONYMS.get(path[-1])
         hint = f"; here it is called {other}" if other else nearest(path[-1], known)
         return f"unknown key {field}{hint}."
     if problem["type"] == "missing":

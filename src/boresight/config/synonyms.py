@@ -37,9 +37,9 @@ SYNONYMS = {
     "lora_rank": "model.lora.r",
     "lora_alpha": "model.lora.alpha",
     "lora_dropout": "model.lora.dropout",
-    "lora_target": "model.lora.target",
-    "lora_target_modules": "model.lora.target",
-    "target_modules": "model.lora.target",
+    "lora_target": "model.lora.targets",
+    "lora_target_modules": "model.lora.targets",
+    "target_modules": "model.lora.targets",
     "datasets": "data.train",
     "dataset": "data.train",
     "dataset_name": "data.train",
@@ -62,8 +62,4 @@ SYNONYMS = {
     "reward_funcs": "reward (function of each)",
     "reward_weights": "reward (weight of each)",
 }
-
-
-def known_as(key: str) -> str | None:
-    """Our name of an option of another trainer; None for a key that none of them has."""
-    return SYNONYMS.get(key)
+"""Our key by the name that another trainer has for it, with a remark where the two differ in meaning."""

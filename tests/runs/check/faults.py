@@ -308,7 +308,7 @@ def an_unknown_architecture(folder):
 
 @stops
 def lora_on_layers_that_do_not_exist(folder):
-    return ["model.lora={target: [query]}"]
+    return ["model.lora={targets: [query]}"]
 
 
 # Machine, rewards and settings --------------------------------------------------------------------------
