@@ -64,9 +64,6 @@ class Missing:
     why: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
-    def __contains__(self, part: str) -> bool:
-        return part in self.why or part in self.refused
-
     def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `get` returns, or None with the reason kept."""
         try:

@@ -148,7 +148,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     return prepared
 
 
-def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, count: int = 4) -> Prepared:
+def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count: int) -> Prepared:
     """The `count` shortest rows of either side, of those made from its first examples.
 
     All examples are tokenized only where the first do not tell whether `prepare` would refuse them.
@@ -156,12 +156,12 @@ def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, count: in
     Raises:
         UserError: what `prepare` would raise.
     """
+    looked_at = data if data.section.truncation == "error" else data.first(LOOKED_AT)
     try:
-        if data.section.truncation == "error":
-            found = prepare(data, tokenizer, console)
-        else:
-            found = prepare(data.first(LOOKED_AT), tokenizer, console)
+        found = prepare(looked_at, tokenizer, console)
     except UserError:
+        if looked_at is data:
+            raise
         found = prepare(data, tokenizer, console)
     return Prepared(train=_shortest(found.train, count), eval=_shortest(found.eval, count))
 

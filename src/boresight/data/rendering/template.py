@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
-from boresight.core.errors import first_line, named_first_line
+from boresight.core.errors import first_line, named_first_line, terminal_safe
 from boresight.core.schema import Message
 from boresight.data.reading.message_keys import OF_CONVERSATION, THOUGHTS
 from boresight.data.rendering.call_arguments import argument_objects, arguments_as_text, prints_python
@@ -77,5 +77,5 @@ def _write(tokenizer: Tokenizer, options: dict[str, Any], turns: Sequence[Messag
 
 def _quotable(reason: str) -> str:
     """The reason with what is not printable escaped, cut where it is long."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in reason)
+    shown = terminal_safe(reason)
     return shown if len(shown) <= LONGEST_REASON else f"{shown[:LONGEST_REASON]}…"

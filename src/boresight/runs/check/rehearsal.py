@@ -6,6 +6,7 @@ Nothing is kept: the gradient is computed and no weight is changed.
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
@@ -18,7 +19,7 @@ from boresight.training.loop import evaluate_now, first_gradient
 from boresight.training.memory import FLOAT, available_gb
 
 ROWS = 4
-"""Rows that are trained on and measured: two of each would do, but for a reward that is equal on both."""
+"""Rows of either side, training and held out."""
 ANSWER_TOKENS = 8
 """Longest answer that is sampled; whether sampling works does not depend on it."""
 COPIES = 4
@@ -44,7 +45,7 @@ def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
     """
     console, small = Terminal(quiet=True), in_small(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        loaded = load_run(small, datasets, Path(folder), console, prepare_few)
+        loaded = load_run(small, datasets, Path(folder), console, partial(prepare_few, count=ROWS))
         answer(loaded.task, loaded.prompts, console)
         evaluate_now(loaded.task, 0)
         first_gradient(loaded.task)
