@@ -1,4 +1,4 @@
-"""Output of a run that outlives its reader: `boresight train … | head -3`, a terminal that is closed."""
+"""Standard streams whose pipe or terminal is closed during a run, as in `boresight train … | head -3`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NO_READER = (errno.EPIPE, errno.EIO)
 
 
 class ReaderMayLeave:
-    """A text stream that drops what nobody can read any more, and asks the run to stop at a checkpoint.
+    """A text stream that discards output once its pipe or terminal is closed, and asks the run to stop.
 
     Raises:
-        BrokenPipeError: the reader has left, and nobody listens to the request.
+        BrokenPipeError: the pipe or terminal is closed, and no run is listening for the request.
     """
 
     def __init__(self, stream: TextIO) -> None:
