@@ -6,35 +6,29 @@ in float32, and in bfloat16 an answer of forty tokens comes out a third of a nat
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from boresight.data.rows import Row
 from boresight.methods.inputs import GroupLogps, LossInput
+from boresight.models.reference.frozen import row_key
 
 OldLogps = dict[str, list[float]]
-"""Log-probabilities of a group's completions, nats, by the group's key."""
+"""Log-probabilities of a group's completions, nats, by the digest of its row (`row_key`)."""
 
 
 def old_logps(rows: Sequence[Row], x: LossInput) -> OldLogps:
     """Log-probabilities of `rows` under the policy that computed `x`; none where rows are no groups."""
     if not isinstance(x, GroupLogps):
         return {}
-    return {_key(row): logps for row, logps in zip(rows, x.policy.tolist(), strict=True)}
+    return {row_key(row).hex(): logps for row, logps in zip(rows, x.policy.tolist(), strict=True)}
 
 
 def with_old_logps(rows: Sequence[Row], old: Mapping[str, Sequence[float]]) -> list[Row]:
     """The rows, with old log-probabilities where they are known."""
-    return [_with_old(row, old[key]) if (key := _key(row)) in old else row for row in rows]
-
-
-def _key(row: Row) -> str:
-    """The row's id and its sampled tokens: one batch may hold a prompt twice, with other samples."""
-    tokens = hashlib.sha256()
-    for completion in row.completions:
-        tokens.update(len(completion.ids).to_bytes(4) + completion.ids.tobytes())
-    return f"{row.id} {tokens.hexdigest()}"
+    if not old:
+        return list(rows)
+    return [_with_old(row, old[key]) if (key := row_key(row).hex()) in old else row for row in rows]
 
 
 def _with_old(row: Row, logps: Sequence[float]) -> Row:
