@@ -16,9 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
@@ -47,6 +45,7 @@ class Talker:
     def __init__(self, name: str, settings: Settings) -> None:
         from boresight.models.head import head_of
         from boresight.models.sampler.generate import load_chat_model
+        from boresight.models.source import recipe_of_run
 
         recipe = recipe_of_run(Path(name))
         if any(head_of(folder) == "score" for folder in (Path(name) / "model", Path(name))):
@@ -200,13 +199,6 @@ def chat(name: str, settings: Settings) -> None:
         pass
     except KeyboardInterrupt:
         _out("\n")
-
-
-def recipe_of_run(folder: Path) -> dict[str, Any]:
-    """The recipe of a run folder; empty for a model folder or a name."""
-    file = folder / "config.yaml"
-    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found if isinstance(found, dict) else {}
 
 
 def printable(text: str) -> str:

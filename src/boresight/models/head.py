@@ -14,7 +14,7 @@ from boresight import methods
 from boresight.core.files import read_json, write_json
 from boresight.methods.inputs import PairScores
 from boresight.models.policy import Policy
-from boresight.models.source import recipe_beside
+from boresight.models.source import recipe_of_run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,6 +58,6 @@ def trained_here(folder: Path) -> bool:
     """Whether the adapter, or the model of an older run, in a folder was trained as a reward model here."""
     if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:
         return True
-    method = recipe_beside(folder).get("method")
+    method = recipe_of_run(folder.parent).get("method")
     name = method.get("name") if isinstance(method, dict) else None
     return name in methods.names() and methods.get(name).Input is PairScores

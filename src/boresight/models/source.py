@@ -95,7 +95,7 @@ def _locate_folder(folder: Path, above: tuple[Path, ...]) -> ModelSource:
                     "its adapter_config.json to the model that it was trained on."
                 )
             base = _locate(_base_of(candidate), (*above, candidate.resolve()))
-            allowed = (*base.allowed, *_allowed_by(recipe_beside(candidate)))
+            allowed = (*base.allowed, *_allowed_by(recipe_of_run(candidate.parent)))
             return ModelSource(base.place, base.cached_only, (*base.adapters, candidate), allowed)
         if (candidate / "config.json").is_file():
             return ModelSource(str(candidate), cached_only=True)
@@ -113,11 +113,11 @@ def _base_of(adapter: Path) -> str:
     return base if Path(base).is_dir() else embedded_in(base) or base
 
 
-def recipe_beside(model: Path) -> dict[str, Any]:
-    """The recipe of the run that made the model in a folder; empty where the folder is in no run."""
+def recipe_of_run(folder: Path) -> dict[str, Any]:
+    """The recipe of a run folder; empty for any other folder, and where the recipe cannot be read."""
     import yaml
 
-    file = model.parent / "config.yaml"
+    file = folder / "config.yaml"
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (yaml.YAMLError, UnicodeDecodeError):
