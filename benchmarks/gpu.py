@@ -101,7 +101,7 @@ def make_model(args: argparse.Namespace, folder: Path) -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from boresight.core.silence_hf import quiet_bars
+    from boresight.models.checkpoint.silence_hf import quiet_bars
 
     torch.manual_seed(0)
     config = Qwen2Config(**(TINY if args.tiny else QWEN))

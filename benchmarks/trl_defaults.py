@@ -36,7 +36,8 @@ from boresight.data.tokenize import tokenize
 from boresight.models.embedded.starter import starter_path
 from boresight.models.load import load_model, load_tokenizer
 from boresight.models.reference.frozen import row_key, store_reference
-from boresight.stats.over_seeds import DIFFERENCE, SHARE, OverSeeds, difference_over_seeds, over_seeds
+from boresight.stats.intervals import DIFFERENCE, SHARE
+from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 
 ROOT = Path(__file__).parents[1]
 TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
