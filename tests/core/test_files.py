@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from boresight.core import files
+from boresight.core.errors import UserError
 from boresight.core.files import (
     append_jsonl,
     atomic_file,
     atomic_folder,
+    create_state,
     create_text,
     read_json,
     read_jsonl,
+    read_lines,
+    read_state,
+    remove_folder,
     remove_leftovers,
     write_json,
     write_jsonl,
+    write_state,
     write_text,
 )
 
@@ -159,3 +167,116 @@ def test_a_row_per_line(tmp_path):
     assert [json.loads(line) for line in (tmp_path / "a.jsonl").open(encoding="utf-8")] == [
         {"a": LINE_SEPARATORS}
     ] * 3
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Every point of a write, as (point, name, bytes to append)."""
+    seen = []
+    monkeypatch.setattr(files, "on_write", lambda point, path, data: seen.append((point, path.name, data)))
+    return seen
+
+
+def test_every_write_passes_the_points_where_a_process_can_die(tmp_path, points):
+    write_text(tmp_path / "a.txt", "a")
+    create_text(tmp_path / "b.json", "{}")
+    append_jsonl(tmp_path / "c.jsonl", [{"a": 1}, {"a": 2}])
+    with atomic_folder(tmp_path / "d"):
+        pass
+    remove_folder(tmp_path / "d")
+    whole = ("start", "temporary", "done")
+    assert [(point, name) for point, name, _ in points] == [
+        *((point, "a.txt") for point in whole),
+        *((point, "b.json") for point in whole),
+        ("append", "c.jsonl"),
+        ("appended", "c.jsonl"),
+        *((point, "d") for point in whole),
+        *((point, "d") for point in ("remove", "unnamed", "removed")),
+    ]
+    assert points[6][2] == (tmp_path / "c.jsonl").read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+
+
+def _empty_folder(path):
+    with atomic_folder(path):
+        pass
+
+
+@pytest.mark.parametrize("stage", ["start", "temporary"])
+def test_a_full_disk_at_any_point_leaves_what_was_there(tmp_path, monkeypatch, stage):
+    write_text(tmp_path / "a.txt", "old")
+
+    def full(point, path, data):
+        if point == stage:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "on_write", full)
+    writes = [
+        lambda: write_text(tmp_path / "a.txt", "new"),
+        lambda: create_text(tmp_path / "b.json", "{}"),
+        lambda: _empty_folder(tmp_path / "c"),
+    ]
+    for write in writes:
+        with pytest.raises(OSError, match="No space"):
+            write()
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_folder_in_a_deleted_one_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "run" / "model", parents=False):
+        pass
+    assert names(tmp_path) == []
+
+
+STATE = {"answers": ["a\u2028b", "\ud800"], "numbers": {"loss": math.nan, "2": 1e-7}, 10: None, 9: True}
+
+
+def test_a_state_file_comes_back_as_it_was(tmp_path):
+    path = tmp_path / "start.json"
+    write_state(path, STATE)
+    found = read_state(path)
+    assert math.isnan(found["numbers"].pop("loss"))
+    numbers = {"2": 1e-7}
+    assert found == {"answers": ["a\u2028b", "\ud800"], "numbers": numbers, "10": None, "9": True}
+    assert not create_state(path, {}) and create_state(tmp_path / "b.json", {"a": 1})
+    assert read_state(tmp_path / "b.json") == {"a": 1}
+
+
+def test_every_changed_byte_of_a_state_file_is_found(tmp_path):
+    """One bit of every byte, and every shorter file: a sentence, or the same object (white space)."""
+    path = tmp_path / "start.json"
+    write_state(path, {"seed": 3, "text": "ä b"})
+    content, whole = path.read_bytes(), read_state(path)
+    changed = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(len(content))]
+    same = 0
+    for other in [*changed, *(content[:i] for i in range(len(content)))]:
+        path.write_bytes(other)
+        try:
+            found = read_state(path)
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ") and "is torn or was edited" in str(error)
+            continue
+        assert found == whole or "checksum" not in json.loads(path.read_text()), other
+        same += found == whole
+    assert same == 1  # without the line break at the end
+
+
+def test_a_state_file_without_a_checksum_is_of_an_older_version(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    assert read_state(tmp_path / "a.json") == {"a": 1}
+    for name, content in [("b", "[1]"), ("c", "[" * 100_000), ("d", '{"a": 1')]:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match="torn or was edited; start anew"):
+            read_state(tmp_path / name, "start anew")
+    with pytest.raises(UserError, match=r"e: this file is missing; restore it, or give another folder"):
+        read_state(tmp_path / "e")
+
+
+def test_a_lone_surrogate_is_written_as_its_escape(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "half \ud800 ü"}])
+    assert (tmp_path / "a.jsonl").read_bytes() == '{"text": "half \\ud800 ü"}\n'.encode()
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == [{"text": "half \ud800 ü"}]
+
+
+def test_lines_end_at_line_feeds_alone(tmp_path):
+    (tmp_path / "a").write_bytes(f"{LINE_SEPARATORS}\r\n\n\xe4\rb".encode())
+    assert list(read_lines(tmp_path / "a")) == [f"{LINE_SEPARATORS}\r", "", "ä\rb"]

@@ -1,35 +1,61 @@
-"""Atomic writes of files and folders, and files of one JSON object per line (JSON Lines).
+"""All files that we write: atomic files and folders, JSON Lines, and state files with a checksum.
 
 Content is written under a temporary name in the same folder, `.NAME.RANDOM.part`, which is renamed at the
 end: readers find the old content or the new content, never a part of it, also after a crash. A killed writer
 leaves its temporary file behind; `remove_leftovers` deletes those.
+
+Lines end at "\\n" and nowhere else: text may contain every other character that `str.splitlines` splits at.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from boresight.core.errors import UserError
+
+CHECKSUM = "checksum"
+"""Key of a state file's digest, which covers all other keys."""
+
+WritePoint = Literal["start", "temporary", "done", "append", "appended", "remove", "unnamed", "removed"]
+"""Where a process can die: before a write, with its temporary file complete, and after it; before and after
+lines are appended; before a folder is deleted, when it has lost its name, and after it."""
+
+on_write: Callable[[WritePoint, Path, bytes], None] | None = None
+"""Called at every point of every write with its final path, and the bytes to be appended; set by tests."""
+
+
+def write_point(point: WritePoint, path: Path, data: bytes = b"") -> None:
+    """Pass a point of a write on to `on_write`, which may end the process there or raise an OSError."""
+    if on_write is not None:
+        on_write(point, path, data)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` if the block succeeds."""
     temporary = _temporary(path)
+    write_point("start", path)
     try:
         yield temporary
+        write_point("temporary", path)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    write_point("done", path)
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, replace: bool = True, durable: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    folder: Path, *, replace: bool = True, durable: bool = False, parents: bool = True
+) -> Iterator[Path]:
     """Yield an empty temporary folder to fill, which becomes `folder` if the block succeeds.
 
     Args:
@@ -37,12 +63,15 @@ def atomic_folder(folder: Path, *, replace: bool = True, durable: bool = False) 
             meantime is kept, and this one is discarded.
         durable: flush the files to the disk before the folder gets its name, so that it is complete after a
             power failure too.
+        parents: create missing parent folders. If False, one that was deleted is an error.
 
     Raises:
         OSError: the disk is full (with `durable`, this includes what only the flush reports) or not writable.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(folder)
+    write_point("start", folder)
+    if parents:
+        folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.mkdir()
         yield temporary
@@ -50,19 +79,31 @@ def atomic_folder(folder: Path, *, replace: bool = True, durable: bool = False) 
             for file in temporary.rglob("*"):
                 if file.is_file():
                     flush_to_disk(file)
+        write_point("temporary", folder)
         if replace:
             replace_folder(temporary, folder)
         else:
             _rename_unless_there(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    write_point("done", folder)
 
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Rename `new` to `folder`, after deleting what has that name."""
     if folder.exists():
-        shutil.rmtree(folder)
+        remove_folder(folder)
     new.rename(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder. It loses its name first, so that no reader finds a part of it."""
+    write_point("remove", folder)
+    temporary = _temporary(folder)
+    folder.rename(temporary)
+    write_point("unnamed", folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_point("removed", folder)
 
 
 def flush_to_disk(file: Path) -> None:
@@ -83,7 +124,7 @@ def remove_leftovers(folder: Path) -> None:
 def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
     """Write `text` as UTF-8, atomically; `errors` as in `open`."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors=errors)
+        temporary.write_bytes(text.encode("utf-8", errors))
 
 
 def create_text(path: Path, text: str) -> bool:
@@ -92,19 +133,22 @@ def create_text(path: Path, text: str) -> bool:
     Of several processes that try, also on other machines with the same disk, one succeeds.
     """
     temporary = _temporary(path)
-    temporary.write_text(text, encoding="utf-8")
+    write_point("start", path)
     try:
+        temporary.write_bytes(text.encode("utf-8"))
+        write_point("temporary", path)
         os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
+    write_point("done", path)
     return True
 
 
 def write_json(path: Path, value: object, *, indent: int = 1) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    write_text(path, _json(value, indent=indent) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -112,21 +156,82 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_state(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object that a later process continues from, as JSON with a checksum, atomically."""
+    write_json(path, with_checksum(value))
+
+
+def create_state(path: Path, value: Mapping[str, Any]) -> bool:
+    """The same as `create_text` does it: unless the file exists; returns whether this call did."""
+    return create_text(path, _json(with_checksum(value), indent=1) + "\n")
+
+
+def read_state(path: Path, remedy: str = "restore it, or give another folder with --run") -> dict[str, Any]:
+    """The object that `write_state` wrote. Files of versions without checksums are read as they are.
+
+    Raises:
+        UserError: there is no such file, or it was torn or edited; `remedy` ends the sentence.
+    """
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: this file is missing; {remedy}.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}.") from error
+    except (ValueError, RecursionError):
+        found = None
+    if not (isinstance(found, dict) and checksum_holds(found)):
+        raise UserError(f"{path}: this file is torn or was edited; {remedy}.")
+    return {name: part for name, part in found.items() if name != CHECKSUM}
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object as JSON gives it back, with the digest of its content."""
+    plain = {name: part for name, part in json.loads(_json(value)).items() if name != CHECKSUM}
+    return {**plain, CHECKSUM: _digest(plain)}
+
+
+def checksum_holds(value: Mapping[str, Any]) -> bool:
+    """Whether the content of an object that was read has its digest, or has none."""
+    digest = value.get(CHECKSUM)
+    return digest is None or digest == _digest({k: v for k, v in value.items() if k != CHECKSUM})
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object per line, atomically."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         file.writelines(json_line(row) for row in rows)
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append one line per object; a process killed meanwhile may leave a torn last line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json_line(row) for row in rows)
+    data = b"".join(json_line(row) for row in rows)
+    write_point("append", path, data)
+    with path.open("ab") as file:
+        file.write(data)
+    write_point("appended", path)
 
 
-def json_line(row: Mapping[str, Any]) -> str:
-    """The object as one line of JSON, with its line break."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """The object as one line of JSON in UTF-8, with its line break."""
+    return (_json(row) + "\n").encode("utf-8")
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """JSON that UTF-8 can hold: a lone surrogate, as a model may produce one, is written as its escape."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file without their "\\n"; bytes that are not UTF-8 become U+FFFD."""
+    with path.open("rb") as file:
+        for line in file:
+            yield line.removesuffix(b"\n").decode("utf-8", "replace")
 
 
 def read_jsonl(path: Path, malformed: list[int] | None = None) -> Iterator[dict[str, Any]]:
@@ -137,20 +242,18 @@ def read_jsonl(path: Path, malformed: list[int] | None = None) -> Iterator[dict[
     """
     if not path.is_file():
         return
-    # Iterating a file splits at line breaks only; str.splitlines would also split at U+2028 inside a string.
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            row = _object(line)
-            if row is not None:
-                yield row
-            elif line.strip() and malformed is not None:
-                malformed.append(number)
+    for number, line in enumerate(read_lines(path), start=1):
+        row = _object(line)
+        if row is not None:
+            yield row
+        elif line.strip() and malformed is not None:
+            malformed.append(number)
 
 
 def _object(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 

@@ -97,13 +97,15 @@ def save(
     folder: str | Path,
     tokenizer: Tokenizer | None = None,
     weights: dict[str, torch.Tensor] | None = None,
+    *,
+    parents: bool = True,
 ) -> None:
     """Write the adapters alone, or the whole model where it has none, as safetensors.
 
     The folder is written atomically and replaces an older one of that name. `weights` by name stand in for
-    the model's own.
+    the model's own. `parents` as in `atomic_folder`.
     """
-    with atomic_folder(Path(folder)) as temporary:
+    with atomic_folder(Path(folder), parents=parents) as temporary:
         with quiet_bars():
             _write(model, temporary, weights)
         if tokenizer is not None:

@@ -117,7 +117,7 @@ def _stages(
 
 def _written(judged: Iterator[Judged], path: Path, tally: Tally) -> Iterator[Judged]:
     """The rows as they pass, each counted and written to a file that appears when all have."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         for row in judged:
             tally.add(row)
             line = {"id": row.prompt.id, "prompt": row.prompt.prompt, "flipped": row.flipped}
