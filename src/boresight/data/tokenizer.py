@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from boresight.core.schema import Message
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +36,9 @@ class Tokenizer(Protocol):
     def unk_token_id(self) -> int | None: ...
 
     @property
+    def special_tokens_map(self) -> Mapping[str, Any]: ...
+
+    @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]: ...
 
     @property
@@ -47,16 +48,6 @@ class Tokenizer(Protocol):
 
     def get_chat_template(
         self, chat_template: str | None = None, tools: list[dict[str, Any]] | None = None
-    ) -> str: ...
-
-    def apply_chat_template(
-        self,
-        conversation: Sequence[Message],
-        *,
-        chat_template: str,
-        tokenize: Literal[False],
-        add_generation_prompt: bool = False,
-        **options: Any,
     ) -> str: ...
 
     def decode(

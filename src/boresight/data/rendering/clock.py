@@ -44,9 +44,10 @@ def printed_day(tokenizer: Tokenizer) -> str | None:
 
 
 def with_day(template: str, tokenizer: Tokenizer) -> str:
-    """The template with the pinned day in place of the clock; the template itself where none is pinned."""
-    day = vars(tokenizer).get("template_day")
-    return template if day is None or ASKED not in template else _macro(day) + template
+    """The template with the pinned day, or today, in place of the clock."""
+    if ASKED not in template:
+        return template
+    return _macro(str(vars(tokenizer).get("template_day") or today())) + template
 
 
 @cache

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
-from boresight.core.errors import first_line, named_first_line, terminal_safe
+from boresight.core.errors import terminal_safe
 from boresight.core.schema import Message
 from boresight.data.reading.message_keys import OF_CONVERSATION, THOUGHTS
 from boresight.data.rendering.call_arguments import argument_objects, arguments_as_text, prints_python
 from boresight.data.rendering.clock import with_day
+from boresight.data.rendering.sandbox.plain import only_joins
+from boresight.data.rendering.sandbox.process import PROCESS, RenderingFailed
+from boresight.data.rendering.sandbox.worker import reason, render
 from boresight.data.tokenizer import Tokenizer
 
 NOT_RENDERED = (*OF_CONVERSATION, "weight")
@@ -64,15 +67,18 @@ def _rendered_keys(message: Message) -> Message:
 
 
 def _write(tokenizer: Tokenizer, options: dict[str, Any], turns: Sequence[Message]) -> str:
-    from jinja2 import TemplateError
-
+    if not turns:
+        raise TemplateRefusal("there are no messages")
     try:
         template = with_day(tokenizer.get_chat_template(tools=options["tools"]), tokenizer)
-        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, **options)
-    except TemplateError as error:
-        raise TemplateRefusal(_quotable(first_line(error))) from error
+        variables = {**tokenizer.special_tokens_map, **options}
+        if only_joins(template):
+            return render({"template": template, "messages": turns, "options": variables})
+        return PROCESS.render(template, list(turns), variables)
+    except RenderingFailed as error:
+        raise TemplateRefusal(_quotable(str(error))) from error
     except Exception as error:
-        raise TemplateRefusal(_quotable(named_first_line(error))) from error
+        raise TemplateRefusal(_quotable(reason(error))) from error
 
 
 def _quotable(reason: str) -> str:

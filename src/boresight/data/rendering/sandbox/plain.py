@@ -1,0 +1,65 @@
+"""Which templates only join parts of the messages, so that their time is bounded by what they are given.
+
+Such a template is rendered in this process. Every other one is a program that may run for ever or fill the
+memory, and is rendered in `process`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+JOINING = (
+    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Scope, nodes.CondExpr, nodes.Const),
+    *(nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Add, nodes.Concat, nodes.Compare, nodes.Operand),
+    *(nodes.And, nodes.Or, nodes.Not, nodes.Test, nodes.Slice),
+)
+"""Parts of a template whose time and result grow no faster than the template and what it is given."""
+FILTERS, FUNCTIONS = {"trim"}, {"raise_exception"}
+LONGEST = 20_000
+"""Characters of a template that may be rendered in this process."""
+
+
+class Generation(Extension):
+    """`{% generation %}`, by which transformers marks the assistant's words: its body counts here."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The body as a scope of its own."""
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+@lru_cache(maxsize=64)
+def only_joins(template: str) -> bool:
+    """Whether a template loops over the messages at most, one loop at a time, and joins what it finds."""
+    if len(template) > LONGEST:
+        return False
+    try:
+        tree = ImmutableSandboxedEnvironment(extensions=[Generation]).parse(template)
+        return all(_joins(node, inside) for node, inside in _with_loops(tree, 0))
+    except (TemplateError, RecursionError):
+        return False
+
+
+def _with_loops(node: nodes.Node, loops: int) -> Iterator[tuple[nodes.Node, int]]:
+    """Every node, with the number of loops around it."""
+    yield node, loops
+    for child in node.iter_child_nodes():
+        yield from _with_loops(child, loops + isinstance(node, nodes.For))
+
+
+def _joins(node: nodes.Node, loops: int) -> bool:
+    if isinstance(node, nodes.For):
+        return loops == 0 and not node.recursive and isinstance(node.iter, nodes.Name)
+    if isinstance(node, nodes.Filter):
+        return node.name in FILTERS
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Name) and node.node.name in FUNCTIONS
+    return isinstance(node, JOINING)
