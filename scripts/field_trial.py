@@ -178,7 +178,10 @@ def tiny_models(shared: Path, out: Path) -> dict[str, str]:
         for family in FAMILIES:
             torch.manual_seed(0)
             config = config_of(family)
-            config.get_text_config().vocab_size = len(tiny_tokenizer())
+            text = config.get_text_config()
+            for name in ("vocab_size", "vocab_size_per_layer_input"):
+                if hasattr(text, name):
+                    setattr(text, name, len(tiny_tokenizer()))
             with contextlib.suppress(Exception):  # families without a causal model of their own
                 model = transformers.AutoModelForCausalLM.from_config(config)
                 save(model, tiny_tokenizer(), folder / re.sub(r"\W+", "-", family.lower()).strip("-"))
