@@ -62,6 +62,13 @@ def test_what_reaches_the_limit_is_truncated_and_tokens_are_counted(model: str, 
     assert all(reply.usage and reply.usage.completion <= 2 for reply in replies)
 
 
+def test_a_prompt_beyond_the_context_fails_alone(model: str, tmp_path: Path) -> None:
+    long = Request(IN_PROCESS, model, [{"role": "user", "content": "red " * 600}], {"max_tokens": 6})
+    short, failed = ask(model, tmp_path / "a.sqlite", [*requests(model, 1, 1), long])
+    assert short.failure in (None, "truncated") and short.text
+    assert failed.failure == "bad_request"
+
+
 def test_an_unknown_parameter_is_an_error(model: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not know min_p"):
         ask(model, tmp_path / "a.sqlite", requests(model, 1, 1, min_p=0.1))

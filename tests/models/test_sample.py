@@ -58,7 +58,7 @@ def decoder(name, dtype=torch.float64):
 def test_fast_and_plain_draw_the_same_in_float64(name):
     """Greedy, and sampled with stops; a small batch, so that samples come and go."""
     model = decoder(name)
-    assert samples_with_cache(model, requests(prompts(), SamplingParams(max_new_tokens=12, seed=0), 1))
+    assert samples_with_cache(model, requests(model, prompts(), SamplingParams(max_new_tokens=12, seed=0), 1))
     greedy = SamplingParams(max_new_tokens=12, temperature=0.0, seed=0)
     stops = SamplingParams(max_new_tokens=18, seed=1, stop_token_ids=tuple(range(6)))
     for params, k in ((greedy, 1), (stops, 3)):
@@ -301,9 +301,10 @@ def test_samples_longer_than_the_window_are_tried_beyond_it(monkeypatch):
     tried = []
     monkeypatch.setattr(trial, "_found", {})
     monkeypatch.setattr(trial, "_obstacle", lambda _, lengths: tried.append(lengths))
+    model = decoder("gemma2")
     for tokens in (7, 8, 9):  # with a prompt of 4 tokens, and a window of 12
         params = SamplingParams(max_new_tokens=tokens, seed=0)
-        samples_with_cache(decoder("gemma2"), requests([np.arange(4)], params, 1))
+        samples_with_cache(model, requests(model, [np.arange(4)], params, 1))
     assert tried == [(3, 8), (3, 20)]
 
 
@@ -394,5 +395,6 @@ def test_the_starter_model_samples_as_it_trains(starter):
 @pytest.mark.parametrize(("tokens", "batch"), [(16, 1024), (5_000, 838), (1_000_000, 256)])
 def test_small_models_sample_more_at_a_time(tokens, batch):
     """The tiny model keeps 2 layers x 2 heads x 8 numbers of 4 bytes, keys and values: 256 bytes a token."""
-    running = requests(prompts(), SamplingParams(max_new_tokens=tokens, seed=0), 1)
-    assert _batch_for(tiny_model(), running) == batch
+    model = tiny_model()
+    running = requests(model, prompts(), SamplingParams(max_new_tokens=tokens, seed=0), 1)
+    assert _batch_for(model, running) == batch

@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from boresight.core.errors import UserError
 from boresight.models.sampler.draw import BLOCK, CANDIDATES, RowSettings, draw_tokens, draw_truncated, invert
 from boresight.models.sampler.params import SamplingParams, extend, requests, settings_of
+from tests.tiny import tiny_model
 
 
 def row_settings(n, vocabulary, temperature=1.0, top_p=1.0, top_k=0):
@@ -117,7 +118,7 @@ def test_rows_with_different_settings_share_a_batch():
 def test_logits_that_are_not_numbers_are_refused():
     """A token is found even so, inside the vocabulary, since an index outside of it kills a GPU process."""
     logits = torch.full((1, 320), torch.nan)
-    (sample,) = requests([np.array([1])], SamplingParams(max_new_tokens=1, seed=0), 1)
+    (sample,) = requests(tiny_model(), [np.array([1])], SamplingParams(max_new_tokens=1, seed=0), 1)
     one_row = settings_of([sample], 320, logits.device)
     token, _ = draw_tokens(logits, one_row, torch.tensor([0.5], dtype=torch.float64))
     assert 0 <= int(token) < 320

@@ -13,6 +13,7 @@ from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, Syste
 from boresight.evaluation.systems import ask_server, generate_answers, prompts_of, read_answers
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run_win_rate
+from tests.runs.check.faults import save_learned_positions
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fake_vllm import FakeVllm
 
@@ -127,6 +128,25 @@ def test_models_answer_and_their_answers_are_kept(files, tmp_path):
     assert "of 6 answers reached 4 tokens" in text
     _, again = said(made, tmp_path / "out")
     assert "reached 4 tokens" not in again, "what was generated is not generated again"
+
+
+def test_prompts_beyond_a_table_of_positions_have_no_answer(tmp_path):
+    """Missing and counted: neither an error in the middle nor an empty answer that loses."""
+    save_learned_positions(tmp_path / "model", positions=70)  # a few more than the short prompts have
+    asked = ["say 1", "red " * 300, "say 2"]
+    other = jsonl(tmp_path / "o.jsonl", [{"prompt": p, "answer": "x"} for p in asked])
+    made = {
+        "systems": {"other": {"answers": other}, "tiny": {"model": str(tmp_path / "model")}},
+        "judge": {"name": "checks", "check": f"{__name__}:length"},
+        "generate": {"max_new_tokens": 300, "device": "cpu"},
+    }
+    _, text = said(EvaluationRecipe.parse(made), tmp_path / "out")
+    assert "tiny: 1 of 3 prompts have no answer: they fill the model's table of positions" in text
+    assert "2 of 2 answers reached 300 tokens or the end of the model's table of positions" in text
+    (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
+    assert (pair["failed"], pair["win_rate"]["missing"]) == (1, 1)
+    kept = (tmp_path / "out" / "answers-tiny.jsonl").read_text().splitlines()
+    assert [json.loads(line)["answer"] is None for line in kept] == [False, True, False]
 
 
 def test_prompts_come_from_the_first_systems_answers(files, tmp_path):

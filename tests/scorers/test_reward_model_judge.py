@@ -5,7 +5,12 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    LlamaForSequenceClassification,
+)
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
@@ -14,6 +19,7 @@ from boresight.models.load import load_tokenizer
 from boresight.scorers.judges import reward_model
 from boresight.scorers.judges.endpoint import Kept
 from tests.llm.helpers import stored
+from tests.models.families import GPT2_SIZES
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -111,6 +117,17 @@ def test_an_answer_too_long_is_missing_and_not_cut(folder):
     found = judge.compare(PROMPTS[:2], ["yes", "word " * 60], ["no", "no"])
     assert found[0].preference is not None
     assert found[1].preference is None and found[1].failure == "longer than 40 tokens"
+
+
+def test_an_answer_beyond_a_table_of_positions_is_missing(tmp_path):
+    sizes = GPT2_SIZES | {"n_positions": 64, "vocab_size": len(tiny_tokenizer())}
+    model = GPT2ForSequenceClassification(GPT2Config(**sizes, num_labels=1, pad_token_id=0))
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    judge = reward_model.build(reward_model.Config(model=str(tmp_path), device="cpu"))
+    good, bad = judge.score(PROMPTS[:1] * 2, ["yes", "word " * 60])
+    assert good.value is not None
+    assert bad.value is None and bad.failure == "longer than 64 tokens"
 
 
 def test_a_generated_answer_of_any_form_has_a_score(folder):

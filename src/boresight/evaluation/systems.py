@@ -54,22 +54,35 @@ def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prom
 def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """One answer of a model to every prompt. Prints how many reached the limit of tokens."""
+    """One answer of a model to every prompt, printed and missing as `generate_texts` does."""
     return _system(name, prompts, generate_texts(name, model, prompts, settings, 1, console))
 
 
 def generate_texts(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
-) -> list[list[str]]:
-    """`k` answers of a model to every prompt. Prints how many reached the limit of tokens."""
+) -> list[list[str | None]]:
+    """`k` answers of a model to every prompt. Prints how many were cut and how many prompts have none.
+
+    A prompt that fills the model's table of positions has no answers: each is missing, None.
+    """
+    from boresight.data.chat import encode_prompt
     from boresight.models.checkpoint.leftovers import Allowed
+    from boresight.models.limits import room_for_answers
     from boresight.models.sampler.generate import generate, load_chat_model
 
     allowed = Allowed(tuple(settings.allow_weights))
     policy, tokenizer = load_chat_model(model, device=settings.device, allowed=allowed)
-    conversations = [p.prompt for p in prompts]
-    samples = generate(policy, tokenizer, conversations, _params(settings), k, console=console)
-    return _texts(name, samples, settings, console)
+    rooms = room_for_answers(policy, [len(encode_prompt(tokenizer, p.prompt)) for p in prompts])
+    asked = [p.prompt for p, room in zip(prompts, rooms, strict=True) if room != 0]
+    if len(asked) < len(prompts):
+        said = f"{name}: {len(prompts) - len(asked):,} of {len(prompts):,} prompts have no answer: they fill "
+        console.print(f"{said}the model's table of positions.", markup=False, highlight=False)
+    samples = generate(policy, tokenizer, asked, _params(settings), k, console=console)
+    limit = f"{settings.max_new_tokens:,} tokens"
+    if any(room is not None and room < settings.max_new_tokens for room in rooms):
+        limit += " or the end of the model's table of positions"
+    texts = iter(_texts(name, samples, limit, console))
+    return [[None] * k if room == 0 else list(next(texts)) for room in rooms]
 
 
 def ask_server(
@@ -87,7 +100,8 @@ def ask_server(
     server = VllmServer(section.base_url or "", os.environ.get(section.key_env), section=f"systems.{name}")
     conversations = [p.prompt for p in prompts]
     samples = generate(server.base_model(), tokenizer, conversations, params, sampler=server.sample)
-    return _system(name, prompts, _texts(name, samples, settings, console))
+    limit = f"{settings.max_new_tokens:,} tokens"
+    return _system(name, prompts, _texts(name, samples, limit, console))
 
 
 def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> SamplingParams:
@@ -103,18 +117,16 @@ def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> 
     )
 
 
-def _texts(
-    name: str, samples: Sequence[Sequence[Sample]], settings: GenerateSection, console: Console
-) -> list[list[str]]:
-    """Texts `[prompt][sample]`. Prints how many were cut."""
+def _texts(name: str, samples: Sequence[Sequence[Sample]], limit: str, console: Console) -> list[list[str]]:
+    """Texts `[prompt][sample]`. Prints how many were cut at `limit`."""
     finishes = [s.finish for group in samples for s in group]
     if cut := finishes.count("length"):
-        said = f"{name}: {cut:,} of {len(finishes):,} answers reached {settings.max_new_tokens} tokens "
-        console.print(f"{said}and are cut.", markup=False, highlight=False)
+        said = f"{name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
+        console.print(said, markup=False, highlight=False)
     return [[s.text for s in group] for group in samples]
 
 
-def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str]]) -> System:
+def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str | None]]) -> System:
     return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
 
 

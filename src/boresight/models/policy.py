@@ -57,7 +57,11 @@ def causal_model(policy: Policy) -> PreTrainedModel:
 
 def longest_sequence(policy: Policy) -> int:
     """Longest sequence of the model, in tokens; very large where its config does not say."""
-    return int(getattr(policy.config, "max_position_embeddings", 2**31))
+    config = policy.config.get_text_config()
+    named = (
+        getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")
+    )  # MPT's: last
+    return int(next((length for length in named if length), 2**31))
 
 
 def last_logits(policy: Policy, ids: Tensor, count: int) -> Tensor:

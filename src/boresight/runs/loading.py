@@ -28,7 +28,7 @@ from boresight.training.policy import (
     seed_everything,
     wants_shards,
 )
-from boresight.training.probes.answers import prompts_to_answer
+from boresight.training.probes.answers import prompts_to_answer, refuse_unanswerable
 
 Preparing = Callable[[Dataset, Tokenizer, Console], Prepared]
 
@@ -78,6 +78,7 @@ def load_run(
     describe_policy(recipe, policy, data, console)
     choose_activations(recipe, policy, data, console)
     prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
+    refuse_unanswerable(recipe, policy, tokenizer, prompts)
     task = build_task(recipe, policy, tokenizer, data, prompts, folder, console)
     if sharded:
         shard(policy)

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from tests.models.families import GPT2_SIZES
 from tests.tiny import tiny_model, tiny_tokenizer
 
 Prepare = Callable[[Path], Iterable[str]]
@@ -57,6 +59,15 @@ def write_reward(folder: Path) -> str:
 def save_sound_model(folder: Path, **shape: Any) -> None:
     """A model of two layers with its tokenizer."""
     tiny_model(**shape).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+def save_learned_positions(folder: Path, positions: int = 256) -> None:
+    """The same with the architecture of GPT-2, whose positions are a table."""
+    sizes = GPT2_SIZES | {"n_positions": positions, "vocab_size": len(tiny_tokenizer())}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        GPT2LMHeadModel(GPT2Config(**sizes)).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
 
 
@@ -295,6 +306,25 @@ def weights_that_are_not_numbers_in_an_online_run(folder):
 
 
 @stops
+def rows_longer_than_a_table_of_positions(folder):
+    save_learned_positions(folder / "model")
+    return ["data.max_length=257"]
+
+
+@stops
+def prompts_that_fill_a_table_of_positions(folder):
+    save_learned_positions(folder / "model")
+    return [*ONLINE, write_reward(folder), "data.max_length=256"]
+
+
+@stops
+def a_prompt_to_answer_beyond_a_table_of_positions(folder):
+    save_learned_positions(folder / "model")
+    write_rows(folder / "asked.jsonl", [{"prompt": "red " * 300}])
+    return ["evaluate.prompts=asked.jsonl"]
+
+
+@stops
 def a_config_that_is_torn(folder):
     (folder / "model" / "config.json").write_text('{"model_type": "lla')
     return []
@@ -435,6 +465,12 @@ def a_reward_model(folder):
 @starts
 def an_online_run(folder):
     return [*ONLINE, write_reward(folder)]
+
+
+@starts
+def answers_that_reach_the_end_of_a_table_of_positions(folder):
+    save_learned_positions(folder / "model", positions=220)
+    return [*ONLINE, "rollout.max_new_tokens=256", "evaluate.max_new_tokens=256", write_reward(folder)]
 
 
 @starts

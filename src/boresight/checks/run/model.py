@@ -12,7 +12,8 @@ from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
 from boresight.models.dropout import dropout_rates
-from boresight.models.policy import Policy, causal_model
+from boresight.models.limits import position_table
+from boresight.models.policy import Policy, causal_model, longest_sequence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,30 +167,19 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
 
 def beyond_context(wiring: Wiring) -> Finding | None:
     """Rows longer than the model's positions: an error where these are a table that ends."""
-    limit = getattr(wiring.config, "max_seq_len" if _is_mpt(wiring) else "max_position_embeddings", None)
-    if limit is None or wiring.recipe.data.max_length <= limit:
+    from boresight.training.forward import kind_of
+
+    limit, ends = longest_sequence(wiring.model), position_table(wiring.model) is not None
+    room = limit - (ends and kind_of(wiring.recipe).online)  # a row is a prompt then, and must be answered
+    if wiring.recipe.data.max_length <= room:
         return None
-    ends = _has_position_table(wiring)
     say = error if ends else note
     more = "; they are a table, and a longer row cannot be run" if ends else ""
     return say(
         "beyond-context",
         f"data.max_length is {wiring.recipe.data.max_length:,}, the model knows {limit:,} positions{more}.",
-        f"Lower data.max_length to {limit:,}.",
+        f"Lower data.max_length to {room:,}.",
     )
-
-
-def _has_position_table(wiring: Wiring) -> bool:
-    """Whether positions are looked up: learned ones of GPT-2 and OPT, biases that MPT builds beforehand."""
-    from torch import nn
-
-    modules = cast("nn.Module", wiring.model).named_modules()
-    tables = [name.rpartition(".")[2] for name, module in modules if isinstance(module, nn.Embedding)]
-    return _is_mpt(wiring) or any("pos" in name or name == "wpe" for name in tables)
-
-
-def _is_mpt(wiring: Wiring) -> bool:
-    return getattr(wiring.config, "model_type", None) == "mpt"
 
 
 def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:

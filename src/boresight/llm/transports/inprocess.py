@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 IN_PROCESS = "in-process"
 """Stands for the base URL in requests and ledger."""
+BodyOrFailure = dict[str, Any] | RequestFailure
+"""A chat completion, or why one request among others has none."""
 KNOWN = {"max_tokens", "temperature", "top_p", "top_k", "seed"}
 
 
@@ -43,7 +45,7 @@ class InProcessTransport:
 
     def __init__(self, name: str, batch: int = 128) -> None:
         self.name, self.batch = name, batch
-        self._waiting: list[tuple[Request, asyncio.Future[dict[str, Any]]]] = []
+        self._waiting: list[tuple[Request, asyncio.Future[BodyOrFailure]]] = []
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1)
 
@@ -54,11 +56,14 @@ class InProcessTransport:
                 f"params: the model in this process does not know {', '.join(sorted(unknown))}; "
                 f"it takes {', '.join(sorted(KNOWN))}."
             )
-        promise: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        promise: asyncio.Future[BodyOrFailure] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, promise))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await promise
+        answer = await promise
+        if isinstance(answer, RequestFailure):
+            raise answer
+        return answer
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -74,7 +79,7 @@ class InProcessTransport:
         finally:
             self._worker = None
 
-    async def _answer(self, part: Sequence[tuple[Request, asyncio.Future[dict[str, Any]]]]) -> None:
+    async def _answer(self, part: Sequence[tuple[Request, asyncio.Future[BodyOrFailure]]]) -> None:
         asked = [request for request, _ in part]
         try:
             bodies = await asyncio.get_running_loop().run_in_executor(self._thread, self._sample, asked)
@@ -94,7 +99,7 @@ class InProcessTransport:
 
         return load_chat_model(self.name)
 
-    def _sample(self, asked: Sequence[Request]) -> list[dict[str, Any]]:
+    def _sample(self, asked: Sequence[Request]) -> list[BodyOrFailure]:
         from boresight.data.chat import encode_prompt
         from boresight.models.policy import longest_sequence
         from boresight.models.sampler.generate import decode
@@ -103,14 +108,14 @@ class InProcessTransport:
         model, tokenizer = self._loaded
         groups = _groups(asked)
         prompts = [encode_prompt(tokenizer, list(group[0].messages)) for group in groups]
-        if longest := [len(p) for p in prompts if len(p) >= longest_sequence(model)]:
-            raise RequestFailure(
-                "bad_request", f"a prompt of {longest[0]} tokens is longer than the model's context"
-            )
-        bodies: dict[str, dict[str, Any]] = {}
+        bodies: dict[str, BodyOrFailure] = {}
         by_k: dict[int, list[int]] = defaultdict(list)
         for i, group in enumerate(groups):
-            by_k[max(request.sample for request in group) + 1].append(i)
+            if len(prompts[i]) < longest_sequence(model):
+                by_k[max(request.sample for request in group) + 1].append(i)
+            else:
+                said = f"a prompt of {len(prompts[i]):,} tokens fills the model's context or is longer"
+                bodies |= {request.key: RequestFailure("bad_request", said) for request in group}
         for k, members in by_k.items():
             params = [_params(groups[i][0], model) for i in members]
             drawn = decode(tokenizer, sample(model, [prompts[i] for i in members], params, k))

@@ -18,6 +18,7 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
 from boresight.models.kernels.to_device import to_device
+from boresight.models.limits import refuse_unreadable_rows
 from boresight.models.packed.head import token_logprobs
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
@@ -25,7 +26,6 @@ from boresight.models.policy import Policy
 from boresight.models.precision import at_least_float32
 from boresight.models.rope import split_by_frequencies
 from boresight.models.sharding import as_forward
-from boresight.models.vocabulary import refuse_unknown_tokens_in
 
 Layout = Literal["auto", "packed", "padded"]
 
@@ -60,7 +60,7 @@ def completion_logprobs(
 
     Raises:
         UserError: `packed` was asked for and the model, or the length of a row, does not allow it; or a row
-            contains a token that the model has no embedding for.
+            contains a token that the model has no embedding for, or more tokens than its table of positions.
     """
 
     def compute() -> tuple[Tensor, Tensor, Tensor | None]:
@@ -74,7 +74,7 @@ def _logprobs(
     model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
 ) -> CompletionLogps:
     """In one forward, or in one for every group of completions that may share it."""
-    refuse_unknown_tokens_in(model, rows)
+    refuse_unreadable_rows(model, rows)
     groups = split_by_frequencies(model, rows)
     if groups is None:
         return _one_forward(model, rows, layout, temperature, entropy)
@@ -165,7 +165,7 @@ def completion_token_logprobs(
     model: Policy, rows: Sequence[Row], *, temperature: float = 1.0
 ) -> list[tuple[Tensor, ...]]:
     """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
-    refuse_unknown_tokens_in(model, rows)
+    refuse_unreadable_rows(model, rows)
     k = completions_per_row(rows)
     groups = split_by_frequencies(model, rows) or [(list(range(k * len(rows))), list(rows))]
     found: dict[int, Tensor] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.models.kernels.to_device import to_device
+from boresight.models.limits import refuse_unreadable, room_for_answers
+from boresight.models.policy import Policy
 from boresight.models.sampler.draw import RowSettings, draw_tokens
 
 
@@ -22,7 +24,8 @@ class SamplingParams:
 
     `temperature` divides the logits; 0 takes the most likely token. `top_k` keeps that many of the most
     likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass.
-    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`. `stream` names the prompt's
+    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`, or where the model's table of
+    positions ends. `stream` names the prompt's
     random numbers in place of its place in the call, so that it draws the same in any company.
 
     Raises:
@@ -108,12 +111,13 @@ class RunningSample:
 
 
 def requests(
-    prompts: Sequence[np.ndarray], params: SamplingParams | Sequence[SamplingParams], k: int
+    model: Policy, prompts: Sequence[np.ndarray], params: SamplingParams | Sequence[SamplingParams], k: int
 ) -> list[RunningSample]:
-    """The k samples of every prompt, none begun, in order.
+    """The k samples of every prompt, none begun, in order; none longer than the model can run.
 
     Raises:
-        UserError: an empty prompt, a number of `params` unlike that of prompts, or k below 1.
+        UserError: an empty prompt, one that the model cannot run or that leaves no room for an answer, a
+            number of `params` unlike that of prompts, or k below 1.
     """
     each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
     if len(each) != len(prompts):
@@ -123,11 +127,24 @@ def requests(
     for i, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise UserError(f"sampling: prompt {i} is empty; a model needs at least one token to go on from.")
+    refuse_unreadable(model, prompts)
+    rooms = room_for_answers(model, list(map(len, prompts)))
+    for i, (prompt, room) in enumerate(zip(prompts, rooms, strict=True)):
+        if room == 0:
+            raise UserError(
+                f"sampling: prompt {i} has {len(prompt):,} tokens, which fill the model's table of positions "
+                "and leave an answer none; shorten it."
+            )
     return [
-        RunningSample(i, j, np.asarray(prompt), settings)
-        for i, (prompt, settings) in enumerate(zip(prompts, each, strict=True))
+        RunningSample(i, j, np.asarray(prompt), settings if room is None else _within(settings, room))
+        for i, (prompt, settings, room) in enumerate(zip(prompts, each, rooms, strict=True))
         for j in range(k)
     ]
+
+
+def _within(params: SamplingParams, room: int) -> SamplingParams:
+    """The same settings for a completion of at most `room` tokens."""
+    return replace(params, max_new_tokens=min(params.max_new_tokens, room))
 
 
 def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch.device) -> RowSettings:

@@ -35,7 +35,7 @@ def sample_plain(
     max_batch: int = 16,
 ) -> list[list[Sample]]:
     """As `sample`."""
-    running = requests(prompts, params, k)
+    running = requests(model, prompts, params, k)
     draw_plainly(model, running, max_batch)
     return [[r.result(model.dtype) for r in running[i : i + k]] for i in range(0, len(running), k)]
 

@@ -26,7 +26,6 @@ from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, Sample, SamplingParams, requests
 from boresight.models.sampler.plain import draw_plainly, sample_plain
 from boresight.models.sampler.trial import samples_with_cache
-from boresight.models.vocabulary import refuse_unknown_tokens
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,11 +61,11 @@ def sample(
         console: where progress is shown, if anywhere.
 
     Raises:
-        UserError: an empty prompt, one with a token that the model has no embedding for, a number of `params`
-            unlike that of prompts, or `k` below 1.
+        UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an
+            answer no room in the model's table of positions, a number of `params` unlike that of prompts, or
+            `k` below 1.
     """
-    samples = requests(prompts, params, k)
-    refuse_unknown_tokens(model, prompts)
+    samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
         if samples_with_cache(base, samples):

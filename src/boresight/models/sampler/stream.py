@@ -22,7 +22,6 @@ from boresight.models.sampler.params import (
 )
 from boresight.models.sampler.plain import next_logits
 from boresight.models.sampler.trial import samples_with_cache
-from boresight.models.vocabulary import refuse_unknown_tokens
 
 
 def stream(
@@ -33,8 +32,7 @@ def stream(
     Whatever `hear` raises, and Ctrl-C, ends it with the model as it was.
     """
     base = causal_model(model)
-    (running,) = requests([prompt], params, 1)
-    refuse_unknown_tokens(model, [prompt])
+    (running,) = requests(model, [prompt], params, 1)
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(base))

@@ -74,7 +74,7 @@ def _draw(model: PreTrainedModel, lengths: tuple[int, ...]) -> list[RunningSampl
     vocabulary = model.config.get_text_config().vocab_size
     tokens = (np.arange(sum(lengths)) * 7919 + 3) % vocabulary
     prompts = np.split(tokens, np.cumsum(lengths)[:-1])
-    samples = requests(prompts, SamplingParams(max_new_tokens=TOKENS, seed=0), SAMPLES)
+    samples = requests(model, prompts, SamplingParams(max_new_tokens=TOKENS, seed=0), SAMPLES)
     with rollout_attention(model):
         rollout = Rollout(model, samples, len(samples))
         while rollout.unfinished:

@@ -18,6 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.llm.request import Request
 from boresight.llm.transports.inprocess import IN_PROCESS
 from boresight.models.head import reads_end_of_turn
+from boresight.models.limits import position_table
 from boresight.models.policy import Policy, causal_model
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import STAGE
@@ -188,8 +189,9 @@ class RewardModel(Scorer):
                 row = self._as_rendered(turns, prompt.id)
         except UserError as error:
             return f"cannot be encoded: {error}"
-        if row.tokens > self.config.max_length:
-            return f"longer than {self.config.max_length:,} tokens"
+        longest = min(self.config.max_length, position_table(self.model) or self.config.max_length)
+        if row.tokens > longest:
+            return f"longer than {longest:,} tokens"
         return row
 
     def _as_rendered(self, turns: Sequence[Message], id: str) -> Row:

@@ -10,10 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config.recipe import EvaluateSection, Recipe
+from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Prompt, prompt_of
+from boresight.data.chat import encode_prompt
 from boresight.data.reading.split import half, read_data
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.limits import position_table, room_for_answers
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
@@ -29,6 +32,24 @@ def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Promp
         found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
         examples = half(found, recipe.data.eval_half)
     return [Prompt(prompt_of(example), example.id, example.meta) for example in examples]
+
+
+def refuse_unanswerable(
+    recipe: Recipe, policy: Policy, tokenizer: Tokenizer, prompts: Sequence[Prompt]
+) -> None:
+    """Raise a `UserError` for a prompt of the run that fills the model's table of positions."""
+    if position_table(policy) is None:
+        return
+    evaluate = recipe.evaluate
+    asked = prompts[: max(evaluate.samples, evaluate.rewarded, recipe.check.probes)]
+    lengths = [len(encode_prompt(tokenizer, prompt.prompt)) for prompt in asked]
+    rooms = room_for_answers(policy, lengths)
+    if long := [(p.id, n) for p, n, room in zip(asked, lengths, rooms, strict=True) if room == 0]:
+        (id, tokens), several = long[0], f", as do {len(long) - 1:,} others" if len(long) > 1 else ""
+        raise UserError(
+            f"evaluate.prompts: the prompt {id!r} has {tokens:,} tokens, which fill the model's table of "
+            f"positions{several}; leave it out, or take a model with more positions."
+        )
 
 
 def answer_all(

@@ -1,0 +1,91 @@
+"""Sequences that a model cannot run: tokens without an embedding, tokens beyond its table of positions.
+
+Both lookups would raise an `IndexError`, and on a GPU make the device unusable for the whole process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from boresight.core.errors import UserError
+from boresight.data.rows import Row
+from boresight.models.policy import Policy, causal_model, longest_sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel
+
+TABLES = ("embed_positions", "pos_encoding")
+"""Buffers of positions computed once, of GPT-J, CodeGen and CTRL."""
+SPARE = 2
+"""Rows that OPT's table has for padding."""
+
+_has_table: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def position_table(model: Policy) -> int | None:
+    """Tokens that the model's table of positions has room for; None where any position can be computed.
+
+    Tables are learned positions (GPT-2, OPT), angles computed once (GPT-J), and biases that MPT builds
+    beforehand. Rotary positions and the biases of BLOOM are computed for every length.
+    """
+    whole = causal_model(model)
+    if whole not in _has_table:
+        _has_table[whole] = _looks_positions_up(whole)
+    return longest_sequence(model) if _has_table[whole] else None
+
+
+def _looks_positions_up(model: PreTrainedModel) -> bool:
+    from torch import nn
+
+    longest = longest_sequence(model)  # a vision tower's table has as many rows as an image has patches
+    embeddings = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Embedding))
+    named = (m for name, m in embeddings if "pos" in _last(name) or _last(name) == "wpe")
+    learned = any(longest <= m.num_embeddings <= longest + SPARE for m in named)
+    computed = any(_last(name) in TABLES for name, _ in model.named_buffers())
+    return learned or computed or model.config.model_type == "mpt"
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def refuse_unreadable(model: Policy, sequences: Iterable[np.ndarray]) -> None:
+    """Raise a `UserError` for token ids `(tokens,)` that the model cannot run."""
+    sequences = list(sequences)
+    known = model.config.get_text_config().vocab_size
+    largest = max((int(ids.max()) for ids in sequences if len(ids)), default=0)
+    if largest >= known:
+        raise UserError(
+            f"model: the text contains the token {largest:,}, and the model has embeddings for {known:,} "
+            "tokens: its tokenizer has more; take both from one place, or resize the embeddings."
+        )
+    refuse_longer(model, max(map(len, sequences), default=0))
+
+
+def refuse_unreadable_rows(model: Policy, rows: Sequence[Row]) -> None:
+    """The same for prompts and completions of rows."""
+    refuse_unreadable(model, (row.prompt for row in rows))
+    refuse_unreadable(model, (completion.ids for row in rows for completion in row.completions))
+    refuse_longer(model, max((len(r.prompt) + len(c.ids) for r in rows for c in r.completions), default=0))
+
+
+def refuse_longer(model: Policy, tokens: int) -> None:
+    """Raise a `UserError` for a sequence of more tokens than the model's table of positions has."""
+    table = position_table(model)
+    if table is not None and tokens > table:
+        raise UserError(
+            f"model: the text has {tokens:,} tokens, and the model's table of positions ends at {table:,}; "
+            "shorten the text, or take a model with more positions."
+        )
+
+
+def room_for_answers(model: Policy, prompts: Sequence[int]) -> list[int | None]:
+    """Tokens that an answer may have to prompts of these lengths; 0 where one fills the table of positions.
+
+    None is no limit: the model has no such table.
+    """
+    table = position_table(model)
+    return [None if table is None else max(0, table - tokens) for tokens in prompts]
