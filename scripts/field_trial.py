@@ -149,7 +149,7 @@ def all_cases(shared: Path, out: Path, models: Path | None) -> Iterator[Case]:
             yield Case(model, place, name, **sets[name] | {"set": CASES["families"]["set"]})
     real = {"starter": "starter"} | {p.name: str(p) for p in sorted(models.iterdir() if models else [])}
     for model, place in real.items():
-        needs = CASES["models"].get(model, [])
+        needs = [*CASES["real"]["set"], *CASES["models"].get(model, [])]
         for name, settings in sets.items():
             yield Case(model, place, name, **settings | {"set": [*settings.get("set", []), *needs]})
 
