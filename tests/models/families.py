@@ -135,7 +135,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "Phi 3.5 MoE: a window that its layers do not pass on": (
         "Phimoe",
         SIZES,
-        {"sliding_window": WINDOW, **LOCAL_EXPERTS},
+        {"sliding_window": WINDOW, "router_jitter_noise": 0.5, **LOCAL_EXPERTS},
     ),
     "Qwen 2 MoE: a window that its layers do not pass on": (
         "Qwen2Moe",
@@ -196,6 +196,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "Qwen 3 MoE": ("Qwen3Moe", SIZES, {"head_dim": 8, **EXPERTS}),
     "DeepSeek V2": ("DeepseekV2", ALONE, {**LATENT, "n_shared_experts": 1}),
     "DeepSeek V3": ("DeepseekV3", ALONE, LATENT),
+    "DBRX: noise in the router": (
+        "Dbrx",
+        {},
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": 32,
+            "n_heads": 4,
+            "n_layers": 2,
+            "max_seq_len": 256,
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+            "ffn_config": {"ffn_hidden_size": 16, "moe_top_k": 2, "moe_jitter_eps": 0.1},
+            "initializer_range": 0.2,
+        },
+    ),
     "JetMoE": (
         "JetMoe",
         {key: value for key, value in ALONE.items() if key != "num_attention_heads"},
@@ -241,8 +255,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-RANDOM_IN_TRAINING = {"Phi 3.5 MoE: a window that its layers do not pass on"}
-"""Draw their experts at random in training mode, whatever the config says."""
 REFUSED = {
     "BERT": (
         "Bert",

@@ -20,7 +20,7 @@ from boresight.models.packed.logprobs import completion_logprobs, completion_tok
 from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.sample import sample
 from boresight.models.source import ModelSource
-from tests.models.families import FAMILIES, RANDOM_IN_TRAINING, REFUSED, config_of
+from tests.models.families import FAMILIES, REFUSED, config_of
 from tests.models.tiny_decoders import VOCABULARY, make_row
 
 TOKENS = 8
@@ -96,7 +96,7 @@ def test_log_probabilities_and_gradients_are_those_of_plain_forwards(family, mod
         assert (got[name] - gradient).abs().max() <= 1e-3 * scale, name
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in RANDOM_IN_TRAINING])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_without_dropout_training_mode_computes_the_same(family, models):
     """Methods with a reference need it: the policy is trained in one mode and compared in the other."""
     model, folder = models(family)

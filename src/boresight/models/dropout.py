@@ -1,12 +1,15 @@
-"""Rates of a model's own dropout layers, which configs store under many names."""
+"""What a model does at random in training: dropout, with rates under many names, and choosing experts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedConfig
 
+RANDOM_ROUTERS = {"PhimoeTopKRouter", "DbrxRouter"}
+"""Modules that choose experts at random in training, whatever the config's top level says."""
 
 JITTER_AT_ALL_TIMES = {"phimoe"}
 """Types of models whose `router_jitter_noise` is a threshold of the routing, in evaluation too."""
@@ -31,8 +34,21 @@ def set_dropout(config: PreTrainedConfig, rate: float) -> None:
     for name, value in text.to_dict().items():
         if isinstance(value, float | int) and not isinstance(value, bool) and _is_rate(name):
             setattr(text, name, rate)
+        elif rate == 0 and name == "input_jitter_noise":
+            text.input_jitter_noise = 0.0
         elif rate == 0 and name == "router_jitter_noise" and text.model_type not in JITTER_AT_ALL_TIMES:
             text.router_jitter_noise = 0.0
+
+
+def route_as_evaluated(model: nn.Module) -> None:
+    """Have random routers choose the experts in training that they choose in evaluation."""
+    for module in model.modules():
+        if type(module).__name__ in RANDOM_ROUTERS:
+            module.register_forward_pre_hook(_evaluate)
+
+
+def _evaluate(module: nn.Module, inputs: object) -> None:
+    module.eval()
 
 
 def _is_rate(name: str) -> bool:

@@ -21,9 +21,9 @@ from boresight.training.forward import at_reference, largest_log_ratio
 from boresight.training.metrics import RowMetrics, sampler_gap
 
 CAUSES = (
-    "dropout of the model itself is active in the policy but not in the reference (set model.dropout=0)",
+    "dropout or a random choice of experts is active in the policy but not in the reference (set "
+    "model.dropout=0)",
     "the adapter does not start at zero",
-    "the model draws its experts at random in training mode, as Phi 3.5 MoE does",
     "the reference was computed with other weights or in another precision",
     "the reference saw other tokens: another template or another truncation",
 )

@@ -18,7 +18,7 @@ from boresight.models.checkpoint.headers import Saved, file_header, read_headers
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.checkpoint.quantized import dequantize, refuse_integers, refuse_quantized
 from boresight.models.checkpoint.silence_hf import quiet_bars, quiet_warnings
-from boresight.models.dropout import set_dropout
+from boresight.models.dropout import route_as_evaluated, set_dropout
 from boresight.models.head import OutputHead
 from boresight.models.source import ModelSource, Unreachable
 
@@ -146,6 +146,8 @@ def read_weights(
             output_loading_info=True,
         )
     model, report = read
+    if options.dropout == 0:
+        route_as_evaluated(model)
     here = replace(source, cached_only=True)  # by now
     with suppress(Unreachable):  # transformers may have found the weights elsewhere in its cache
         refuse_integers(read_headers(here), model, name)
