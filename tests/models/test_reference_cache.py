@@ -1,9 +1,11 @@
 """The reference cache: read back what was written, survive crashes and company, distrust what is wrong."""
 
+import contextlib
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -89,17 +91,70 @@ def test_writers_at_the_same_time(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         first, *others = pool.map(fill, models)
     (file,) = tmp_path.glob("*.sqlite")
-    assert sqlite3.connect(file).execute("SELECT count(*) FROM logps").fetchone() == (len(ROWS),)
+    assert sqlite3.connect(file).execute("SELECT count(*) FROM checked_logps").fetchone() == (len(ROWS),)
     for other in others:
         torch.testing.assert_close(other, first, rtol=1e-5, atol=1e-4)
 
 
-def test_numbers_that_the_model_does_not_give_are_an_error(tmp_path):
+MANY = random_rows(60, 2, seed=2)
+
+
+def shifted(key, sums):
+    """All numbers of the row, 0.01 nats up."""
+    return (np.frombuffer(sums, "<f4") + np.float32(0.01)).astype("<f4").tobytes()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache file with 60 rows."""
+    folder = tmp_path_factory.mktemp("reference")
+    cached_reference(llama(), MANY, 10_000, folder=folder)
+    return next(folder.glob("*.sqlite"))
+
+
+@pytest.mark.parametrize("change", ["shifted", "of another row", "cut", "text", "no checksum"])
+def test_every_changed_row_is_found(tmp_path, filled, change):
+    """Each of 60 rows in turn, the others as they were."""
+    with sqlite3.connect(filled) as database:
+        rows = dict(database.execute("SELECT key, sums FROM checked_logps").fetchall())
+    keys = list(rows)
+    assert len(keys) == 60
+    other = dict(zip(keys, [*keys[1:], keys[0]], strict=True))
+    for key, sums in rows.items():
+        new = {
+            "shifted": shifted(key, sums),
+            "of another row": rows[other[key]],
+            "cut": sums[:4],
+            "text": "0123",
+            "no checksum": sums,
+        }[change]
+        wanted = {frozen.row_key(row): row for row in MANY}
+        with contextlib.closing(sqlite3.connect(":memory:")) as database:
+            with contextlib.closing(sqlite3.connect(filled)) as source:
+                source.backup(database)
+            if change == "no checksum":
+                database.execute("UPDATE checked_logps SET checksum = NULL WHERE key = ?", (key,))
+            database.execute("UPDATE checked_logps SET sums = ? WHERE key = ?", (new, key))
+            with pytest.raises(UserError, match=f"of row '{wanted[key].id}' were changed.*delete the file"):
+                cache._read(database, wanted, filled)
+
+
+def test_a_changed_row_stops_the_run(tmp_path):
     cached_reference(llama(), ROWS, 64, folder=tmp_path)
     (file,) = tmp_path.glob("*.sqlite")
     with sqlite3.connect(file) as database:
-        database.execute("UPDATE logps SET sums = zeroblob(8)")
-    with pytest.raises(UserError, match="delete the file and run again"):
+        key, sums = database.execute("SELECT key, sums FROM checked_logps").fetchone()
+        database.execute("UPDATE checked_logps SET sums = ? WHERE key = ?", (shifted(key, sums), key))
+    with pytest.raises(UserError, match="their checksum is wrong; delete the file and run again"):
+        cached_reference(llama(), ROWS, 64, folder=tmp_path)
+
+
+def test_numbers_that_the_model_does_not_give_are_an_error(tmp_path, monkeypatch):
+    """Stored with right checksums, by another arithmetic."""
+    other = llama(seed=1)
+    monkeypatch.setattr(cache, "reference_fingerprint", lambda model: "same")
+    cached_reference(other, ROWS, 64, folder=tmp_path)
+    with pytest.raises(UserError, match=r"but the model gives .*; delete the file and run again"):
         cached_reference(llama(), ROWS, 64, folder=tmp_path)
 
 

@@ -3,7 +3,8 @@
 The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
 file per reference model, and another one for what it gives under autocast; SQLite's write-ahead log lets
 several runs fill it at once, and every forward is committed when it is done, so that a crash loses one
-forward at most. Stored numbers are trusted only after a few of them have been computed again.
+forward at most. Every row has a checksum over its key and its numbers. A few stored rows are computed again
+before the first use: the arithmetic may have changed since.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
+from boresight.core.files import write_point
 from boresight.data.rows import Row
 from boresight.models.policy import Policy, causal_model
 from boresight.models.reference.frozen import StoredReference, distinct, reference_sums
@@ -31,6 +33,8 @@ SAME_NATS, SAME_SHARE = 1e-2, 1e-5
 """Two machines, or two cuts into batches, round sums of hundreds of nats differently by about this."""
 WAIT_SECONDS = 60.0
 """How long a writer waits for another one."""
+_TABLE = "checked_logps (key BLOB PRIMARY KEY, sums BLOB, checksum BLOB)"
+"""Earlier versions have a table `logps` without checksums, which is not read."""
 _ADAPTER = "lora_"
 _NO_EFFECT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"}
 
@@ -54,12 +58,12 @@ def cached_reference(
     wanted = distinct(rows)
     path = (folder or _default_folder()) / f"{reference_fingerprint(model)}{_precision(model)}.sqlite"
     with _database(path) as database:
-        table = _read(database, wanted)
+        table = _read(database, wanted, path)
         _check(model, {key: wanted[key] for key in table}, table, tokens_per_forward, path)
         on_rows(len(table))
         missing = {key: row for key, row in wanted.items() if key not in table}
         for part in reference_sums(model, missing, tokens_per_forward):
-            _write(database, part)
+            _write(database, part, path)
             table |= part
             on_rows(len(part))
     return StoredReference(table)
@@ -95,9 +99,7 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)) as database:
             _log_ahead(database)
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, sums BLOB) WITHOUT ROWID"
-            )
+            database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} WITHOUT ROWID")
             yield database
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: the reference cache cannot be used ({error}); delete the file.") from error
@@ -116,21 +118,38 @@ def _log_ahead(database: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
-def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row]) -> dict[bytes, Tensor]:
+def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row], path: Path) -> dict[bytes, Tensor]:
+    """The stored rows among `wanted`. Raises a `UserError` where one was changed."""
     table = {}
     for key, row in wanted.items():
-        found = database.execute("SELECT sums FROM logps WHERE key = ?", (key,)).fetchone()
-        if found is not None and len(found[0]) == 4 * len(row.completions):
-            table[key] = torch.from_numpy(np.frombuffer(found[0], "<f4").copy())
+        found = database.execute("SELECT sums, checksum FROM checked_logps WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            continue
+        sums, checksum = found
+        if checksum != _checksum(key, sums) or len(sums) != 4 * len(row.completions):
+            raise UserError(
+                f"{path}: the stored log-probabilities of row {row.id!r} were changed, their checksum is "
+                "wrong; delete the file and run again."
+            )
+        table[key] = torch.from_numpy(np.frombuffer(sums, "<f4").copy())
     return table
 
 
-def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor]) -> None:
+def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor], path: Path) -> None:
     """One transaction; a row that another run has stored meanwhile stays."""
-    values = [(key, sums.numpy().astype("<f4").tobytes()) for key, sums in part.items()]
+    stored = [(key, sums.numpy().astype("<f4").tobytes()) for key, sums in part.items()]
+    values = [(key, sums, _checksum(key, sums)) for key, sums in stored]
+    write_point("start", path)
     database.execute("BEGIN IMMEDIATE")
-    database.executemany("INSERT OR IGNORE INTO logps VALUES (?, ?)", values)
+    database.executemany("INSERT OR IGNORE INTO checked_logps VALUES (?, ?, ?)", values)
+    write_point("temporary", path)
     database.execute("COMMIT")
+    write_point("done", path)
+
+
+def _checksum(key: bytes, sums: object) -> bytes:
+    """Of a row, so that numbers of another row are wrong too; empty where `sums` is no blob."""
+    return hashlib.sha256(key + sums).digest()[:8] if isinstance(sums, bytes) else b""
 
 
 def _check(
