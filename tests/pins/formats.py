@@ -59,16 +59,17 @@ def checkpoint() -> dict[str, Any]:
 
 
 def reference_cache() -> dict[str, Any]:
-    """Naming and schema of the cache, and the size of keys and values of rows with two completions."""
+    """Naming and schema of the cache, and the sizes of rows with two completions."""
     (path,) = runs.reference_cache().glob("*.sqlite")
     with closing(sqlite3.connect(path)) as database:
-        sizes = database.execute("SELECT DISTINCT length(key), length(sums) FROM logps").fetchall()
-        (count,) = database.execute("SELECT count(*) FROM logps").fetchone()
+        lengths = "length(key), length(sums), length(checksum)"
+        sizes = database.execute(f"SELECT DISTINCT {lengths} FROM checked_logps").fetchall()
+        (count,) = database.execute("SELECT count(*) FROM checked_logps").fetchone()
         schema = _schema(database)
     return {
         "file": re.sub(r"^[0-9a-f]{32}", "<32 hex digits>", path.name),
         "schema": schema,
-        "bytes of key and value": [list(pair) for pair in sizes],
+        "bytes of key, value and checksum": [list(found) for found in sizes],
         "rows": count,
     }
 

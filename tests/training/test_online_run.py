@@ -10,10 +10,11 @@ import torch
 
 import boresight
 from boresight.config.reward import RewardConfig
+from boresight.core.files import write_state
 from boresight.core.schema import Prompt
 from boresight.scorers.judges import reward_model
 from boresight.scorers.rewards import RewardSum
-from boresight.training.checkpoints.rewind import rewind
+from boresight.training.checkpoints.rewind import logs_now, rewind
 from boresight.training.logging import reward_failures
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -112,13 +113,16 @@ def test_gold_answers_reach_a_users_reward_function(place):
 
 
 def test_a_resumed_run_forgets_failures_of_steps_that_it_repeats(tmp_path):
+    (tmp_path / "checkpoints/step-2").mkdir(parents=True)
     for step in (1, 2, 3):
         failure = {"id": "p", "function": "f", "error": "E", "completion": "two\u2028lines"}
         reward_failures.keep(tmp_path, step, [failure])
+        if step == 2:
+            write_state(tmp_path / "checkpoints/step-2/state.json", {"logs": logs_now(tmp_path)})
     kept = (tmp_path / reward_failures.FILE).read_text(encoding="utf-8").split("\n")[:2]
     with (tmp_path / reward_failures.FILE).open("a") as file:
         file.write('{"step": 2, "torn')
-    rewind(tmp_path, 2)
+    rewind(tmp_path, tmp_path / "checkpoints/step-2")
     assert (tmp_path / reward_failures.FILE).read_text(encoding="utf-8") == "\n".join([*kept, ""])
     assert [json.loads(line)["step"] for line in kept] == [1, 2]
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from boresight.arena.duels import Duel
 from boresight.core.errors import UserError
+from boresight.core.files import json_line
 from boresight.core.lock import FileLock
 from boresight.core.schema import Message, Preference
 from boresight.data.write import to_record
@@ -77,7 +78,7 @@ class Votes:
         file = self._files[name]
         start = file.seek(0, os.SEEK_END)
         try:
-            _append(file, json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            _append(file, json_line(record))
             _to_disk(file)
         except OSError:
             file.truncate(start)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from boresight.data.tokenizer import Tokenizer
     from boresight.models.policy import Policy
 
-HELP = "\n".join(line.strip() for line in (__doc__ or "").splitlines()[2:6])
+HELP = "\n".join(line.strip() for line in (__doc__ or "").split("\n")[2:6])
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ def first_line(error: Exception) -> str:
 
     A first line that ends in a colon announces the next one, so both are joined.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
 
 
 def named_first_line(error: Exception) -> str:
     """The error's class and the first line of its message: `KeyError: 'prompt'`."""
-    first = (str(error).strip() or "no message").splitlines()[0]
+    first = (str(error).strip() or "no message").split("\n")[0]
     return f"{type(error).__name__}: {first}"

@@ -216,14 +216,14 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_point("appended", path)
 
 
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """The object as one line of JSON in UTF-8, with its line break."""
-    return (_json(row) + "\n").encode("utf-8")
+def json_line(row: Mapping[str, Any], default: Callable[[Any], Any] | None = None) -> bytes:
+    """The object as one line of JSON in UTF-8, with its line break; `default` as in `json.dumps`."""
+    return (_json(row, default=default) + "\n").encode("utf-8")
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def _json(value: object, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
     """JSON that UTF-8 can hold: a lone surrogate, as a model may produce one, is written as its escape."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import atomic_file
+from boresight.core.files import atomic_file, json_line
 from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import WORDS
 
@@ -51,7 +51,7 @@ def to_record(example: Example) -> dict[str, Any]:
 
 def _lines(examples: Sequence[Example]) -> Iterator[bytes]:
     for example in examples:
-        yield json.dumps(to_record(example), ensure_ascii=False, default=str).encode() + b"\n"
+        yield json_line(to_record(example), default=str)
 
 
 def _jsonl(examples: Sequence[Example], path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import yaml
 
-from boresight.core.files import read_json
+from boresight.core.files import read_json, write_text
 from boresight.models.source import embedded_in
 from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
@@ -29,7 +29,7 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 def write_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> None:
     """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
-    (folder / "README.md").write_text(render_card(plan, drift, folder, name), encoding="utf-8")
+    write_text(folder / "README.md", render_card(plan, drift, folder, name), errors="replace")
 
 
 def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:

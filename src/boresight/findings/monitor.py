@@ -65,10 +65,7 @@ class Monitor:
 
 
 class Watch:
-    """A monitor at work on a run folder: says its findings and writes them to `findings.jsonl`.
-
-    Findings of steps that a resumed run will do again are forgotten.
-    """
+    """A monitor at work on a run folder: prints its findings and writes them to `findings.jsonl`."""
 
     def __init__(self, folder: Path, history: History, tracker: Log, *, stop: bool = False) -> None:
         self._file = folder / FILE
@@ -76,7 +73,6 @@ class Watch:
         self._stop = stop
         self._monitor = Monitor(history)
         self._monitor.replay(folder)
-        write_findings(folder, [f for f in read_findings(folder) if (f.step or 0) <= history.step])
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
         """Take one line of metrics, as `Tracker.log` gets it."""

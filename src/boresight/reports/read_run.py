@@ -17,7 +17,7 @@ import yaml
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.core.files import read_jsonl
+from boresight.core.files import CHECKSUM, checksum_holds, read_jsonl
 from boresight.core.printable import Printable
 from boresight.core.schema import Message
 from boresight.findings.finding import Finding, ranked
@@ -204,13 +204,15 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        notes.append(f"{path.name} is not valid JSON (line {error.lineno}); it is left out.")
+    except (ValueError, RecursionError):
+        notes.append(f"{path.name} is not valid JSON; it is left out.")
         return {}
     if not isinstance(found, dict):
         notes.append(f"{path.name} does not hold a JSON object; it is left out.")
         return {}
-    return found
+    if not checksum_holds(found):
+        notes.append(f"{path.name} was changed after it was written; it may not describe this run.")
+    return {name: part for name, part in found.items() if name != CHECKSUM}
 
 
 def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:

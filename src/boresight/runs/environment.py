@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from boresight.core.files import read_lines
 from boresight.training.distributed import collectives
 
 PACKAGES = ("boresight", "torch", "transformers", "peft", "datasets", "numpy", "safetensors")
@@ -42,7 +43,7 @@ def _version(package: str) -> str | None:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = read_lines(Path("/proc/cpuinfo"))
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from boresight.core.files import write_json, write_jsonl
+from boresight.core.files import write_jsonl, write_state
 from boresight.runs.folder import RunFolder
 
 
@@ -41,7 +41,7 @@ class EvaluationFolder(RunFolder):
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write metrics and whatever stands beside them."""
-        write_json(self.path / "evaluation.json", _finite(results))
+        write_state(self.path / "evaluation.json", _finite(results))
 
 
 def _file_name(system: str) -> str:

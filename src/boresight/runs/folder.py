@@ -16,7 +16,7 @@ import yaml
 
 from boresight.config.dotted import as_yaml, differences
 from boresight.core.errors import UserError
-from boresight.core.files import write_json
+from boresight.core.files import create_text, write_json
 
 LONGEST_VALUES = 80
 """Characters of two differing values that an error still quotes."""
@@ -90,13 +90,10 @@ class RunFolder:
     def begin(self, recipe: Mapping[str, Any]) -> None:
         """Create the folder with a resolved recipe. Raises `UserError` if another process was faster."""
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with self.recipe_file.open("x", encoding="utf-8") as file:
-                file.write(as_yaml(recipe))
-        except FileExistsError:
+        if not create_text(self.recipe_file, as_yaml(recipe)):
             raise UserError(
                 f"{self.path}: another {self.noun} has begun there; give another folder with --run."
-            ) from None
+            )
 
     def write_environment(self) -> None:
         """Write versions, machine and commit to `environment.json`."""

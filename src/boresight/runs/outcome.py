@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from boresight.core.files import read_json, write_json
+from boresight.core.files import read_state, write_state
 from boresight.core.schema import Prompt
 from boresight.methods.base import MethodConfig
 from boresight.models.sharding import whole
@@ -33,13 +33,13 @@ def measure_start(
     """Measure the start model and keep it in the folder: a resumed run cannot measure it again."""
     start = Snapshot(answer(task, prompts, console), evaluate_now(task, 0)[1])
     if collectives.is_first():
-        write_json(folder.start, asdict(start))
+        write_state(folder.start, asdict(start))
     return start
 
 
 def read_start(folder: TrainingFolder) -> Snapshot:
     """The start model as `measure_start` wrote it."""
-    return Snapshot(**read_json(folder.start))
+    return Snapshot(**read_state(folder.start))
 
 
 def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[str]:
@@ -71,10 +71,10 @@ def write_outcome(
     from boresight.reports.page import write_report
     from boresight.reports.tables.terminal import evaluation_table
 
-    write_json(folder.end, {"numbers": after.numbers})
+    write_state(folder.end, {"numbers": after.numbers})
     metrics = paired.paired_metrics(before.numbers, after.numbers, method.margin_unit)
     metrics += answers.write_samples(folder.path, prompts, before.answers, after.answers)
     metrics += further
-    write_json(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
+    write_state(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
     console.print(evaluation_table(metrics))
     write_report(folder.path, console)

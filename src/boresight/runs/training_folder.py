@@ -23,7 +23,7 @@ from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import read_json, write_json
+from boresight.core.files import read_state, write_state
 from boresight.core.lock import FileLock
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
@@ -91,7 +91,7 @@ class TrainingFolder(RunFolder):
     @property
     def template_day(self) -> str | None:
         """The day that the run's chat template prints; None where it prints none."""
-        train = read_json(self.data).get("train", {})
+        train = read_state(self.data).get("train", {})
         return str(train["template_day"]) if "template_day" in train else None
 
     def clear(self) -> None:
@@ -149,9 +149,9 @@ class TrainingFolder(RunFolder):
         """
         self.begin(recipe.to_dict())
         self.lock()
-        write_json(self.data, data)
+        write_state(self.data, data)
         if leftovers:
-            write_json(self.weights, {name: asdict(found) for name, found in leftovers.items()})
+            write_state(self.weights, {name: asdict(found) for name, found in leftovers.items()})
         self.write_environment()
         write_findings(self.path, findings)
 
@@ -159,13 +159,12 @@ class TrainingFolder(RunFolder):
         """Drop what was written after `checkpoint`; returns its step.
 
         Raises:
-            UserError: the run had other data; names the difference.
+            UserError: the run had other data, and which; or a log was changed.
         """
-        old, new = read_json(self.data), json.loads(json.dumps(data))
+        old, new = read_state(self.data), json.loads(json.dumps(data))
         for side in new.keys() & old.keys():
             if "tokens_sha256" not in old[side]:  # of a version that kept no digest of the tokens
                 del new[side]["tokens_sha256"]
         self._refuse_differences("data", old, new)
-        step = step_of(checkpoint)
-        rewind(self.path, step)
-        return step
+        rewind(self.path, checkpoint)
+        return step_of(checkpoint)

@@ -240,4 +240,4 @@ def _inline(text: str) -> str:
 def _quoted(turns: Sequence[Message]) -> str:
     """Untrusted text as an indented block, which Markdown shows as it is."""
     text = "\n\n".join(m["content"] for m in turns)
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    return "\n".join(f"    {line}" for line in text.split("\n"))

@@ -35,6 +35,7 @@ from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint
+from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.distributed import collectives, replicas
@@ -207,10 +208,11 @@ def _save_due(recipe: Recipe, step: int, wanted: bool) -> bool:
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
     replicas.check_replicas(task.policy, f"after step {done['step']}")
     folder = task.run / "checkpoints" / f"step-{done['step']}"
+    progress = done | {"logs": logs_now(task.run)} if collectives.is_first() else done
     if is_sharded(task.policy):
-        save_shards(folder, task.policy, optimizer, done)
+        save_shards(folder, task.policy, optimizer, progress)
     elif collectives.is_first():
-        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, done)
+        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, progress)
     _drop_older(task, done)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from boresight.core.files import read_lines
+
 FLOAT = 4
 
 
@@ -37,7 +39,7 @@ def available_gb() -> float:
 
 def _meminfo(field: str) -> float:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = list(read_lines(Path("/proc/meminfo")))
     except OSError:
         return float("inf")  # not Linux: say nothing rather than something wrong
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(field)), float("inf"))

@@ -17,7 +17,6 @@ that model alone.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.files import read_jsonl
 
 FILE = Path(__file__).with_name("calibration.jsonl")
 SPREAD = 1.5
@@ -138,10 +138,8 @@ class Family:
 def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
     """Every measured curve; runs of one model on the same data are pooled."""
     pooled: dict[tuple[str, bool, str], list[dict]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            raw = json.loads(line)
-            pooled.setdefault((raw["model"], raw["lora"], raw["data"]), []).append(raw)
+    for raw in read_jsonl(file):
+        pooled.setdefault((raw["model"], raw["lora"], raw["data"]), []).append(raw)
     return [_pool(group) for group in pooled.values()]
 
 

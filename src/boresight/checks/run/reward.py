@@ -53,7 +53,7 @@ def reward_fails(reward: RewardProbe) -> Finding | None:
     return error(
         "reward-fails",
         f"The reward raises on {len(failures)} of {len(reward.tried.total)} made-up answers, the first time "
-        f"with {failures[0].error.splitlines()[0]}.",
+        f"with {failures[0].error.partition(chr(10))[0]}.",
         "Return None for an answer that cannot be judged, and a number for every other.",
         count=len(failures),
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from boresight.core.console import Terminal
 from boresight.core.errors import UserError, named_first_line
+from boresight.core.files import write_text
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
 from boresight.experiments.engine.experiment import Attempt, Experiment
@@ -68,7 +69,7 @@ def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
         raise
     except Exception as error:  # a failed job is a line of the report, whatever went wrong
         path = experiment.folder.job_folder(job) / "error.txt"
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        write_text(path, traceback.format_exc(), errors="backslashreplace")
         why = error_sentence(error)
     finally:
         experiment.folder.keep_seconds(job, attempt.seconds)

@@ -10,7 +10,6 @@ clocks of machines need not agree.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -20,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.core.files import create_text
+from boresight.core.files import create_state, read_state
 
 SILENCE_SECONDS = 120.0
 """Seconds without a sign of life after which a worker on another machine counts as dead."""
@@ -89,7 +88,7 @@ def take(folder: Path) -> Claim | None:
     if made and not _is_over(made[-1]):
         return None
     path = folder / f"claim-{len(made) + 1}"
-    if not create_text(path, json.dumps(_identity())):
+    if not create_state(path, _identity()):
         return None
     return Claim(path, len(made) + 1, sum(claim.stat().st_mtime != RELEASED for claim in made))
 
@@ -103,7 +102,7 @@ def _is_over(claim: Path) -> bool:
     touched = claim.stat().st_mtime
     if touched == RELEASED:
         return True
-    holder = json.loads(claim.read_text(encoding="utf-8"))
+    holder = read_state(claim, "delete it if no other worker is running")
     here = _identity()
     if holder["host"] == here["host"]:
         return _started(holder["process"]) != holder["started"]

@@ -11,12 +11,14 @@ A job without an outcome is open.
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from boresight.core.files import create_text, write_json, write_text
+from boresight.core.files import create_state, read_state, write_state
+
+RUN_AGAIN = "restore it, or delete it and run the same command again"
 
 
 class Job(Protocol):
@@ -64,11 +66,11 @@ class ExperimentFolder(Generic[J, O]):
         return self.job_folder(job) / "run"
 
     def outcome(self, job: J) -> O | None:
-        """How a job ended; None while it is open."""
+        """How a job ended; None while it is open. Raises `UserError` if the file is torn or was edited."""
         path = self.job_folder(job) / "outcome.json"
         found: O | None = None
         if path.exists():
-            found = self.outcome_class(**json.loads(path.read_text(encoding="utf-8")))
+            found = self.outcome_class(**read_state(path, RUN_AGAIN))
         return found
 
     def finished(self, job: J) -> bool:
@@ -79,19 +81,22 @@ class ExperimentFolder(Generic[J, O]):
     def earlier_seconds(self, job: J) -> float:
         """Seconds of earlier attempts, if they count."""
         path = self.job_folder(job) / "spent.json"
-        return float(json.loads(path.read_text())) if self.sums_seconds and path.exists() else 0.0
+        if not (self.sums_seconds and path.exists()):
+            return 0.0
+        with suppress(ValueError):  # earlier versions wrote the number alone
+            return float(path.read_text(encoding="utf-8"))
+        return float(read_state(path, RUN_AGAIN)["seconds"])
 
     def keep_seconds(self, job: J, seconds: float) -> None:
         """Keep the seconds of all attempts so far, if they count."""
         if self.sums_seconds:
-            write_json(self.job_folder(job) / "spent.json", seconds)
+            write_state(self.job_folder(job) / "spent.json", {"seconds": seconds})
 
     def close(self, job: J, outcome: O) -> None:
         """Write how a job ended, once; a failure is replaced if failed jobs are run again."""
         path = self.job_folder(job) / "outcome.json"
-        text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False) + "\n"
         before = self.outcome(job)
         if self.retries_failed and before is not None and not before.finished:
-            write_text(path, text)
+            write_state(path, asdict(outcome))
         else:
-            create_text(path, text)
+            create_state(path, asdict(outcome))

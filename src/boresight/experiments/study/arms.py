@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from boresight.core.files import write_json
+from boresight.core.files import write_state
 from boresight.data.prepare import DatasetCache
 from boresight.experiments.engine.attempt import stopping
 from boresight.experiments.engine.experiment import Attempt, Experiment
@@ -70,7 +70,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         study, folder, run_folder = self.study, self.study.job_folder(run), self.study.run_folder(run)
         recipe = study.recipe(run)
         if not (folder / "check.json").exists():
-            write_json(folder / "check.json", check_arm(recipe, self.datasets))
+            write_state(folder / "check.json", check_arm(recipe, self.datasets))
         with steps_bar(self.console, self._label(run)) as update:
             run_to_end(
                 recipe,

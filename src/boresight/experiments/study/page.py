@@ -24,7 +24,7 @@ from boresight.experiments.study.results import (
     counts_in_words,
     study_headline,
 )
-from boresight.experiments.study.storage import START, Study, read_json_if_there
+from boresight.experiments.study.storage import START, Study, read_state_if_there
 from boresight.reports.page import page, write_page
 from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain_text
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text
@@ -190,7 +190,7 @@ def _compared_line(c: Compared) -> ComparedLine:
 
 def _check_line(study: Study, name: str) -> CheckLine:
     arm = study.plan.arms[name]
-    check = read_json_if_there(study.job_folder(ArmRun(name, arm.seeds[0])) / "check.json")
+    check = read_state_if_there(study.job_folder(ArmRun(name, arm.seeds[0])) / "check.json")
     full = at_full_size(as_published(study.plan, study.here, name))
     return CheckLine(
         arm.title,
@@ -226,7 +226,7 @@ def _setup_line(study: Study, name: str) -> SetupLine:
 def _environment(study: Study) -> list[tuple[str, str]]:
     from boresight.reports.facts import texts
 
-    facts = texts(read_json_if_there(study.folder / "environment.json") or {})
+    facts = texts(read_state_if_there(study.folder / "environment.json") or {})
     return [(name.rsplit(".", 1)[-1], value) for name, value in facts.items()]
 
 

@@ -17,7 +17,7 @@ from boresight.experiments.study.answers import read_prompts_to_answer
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.results import by_prompt
-from boresight.experiments.study.storage import START, Study, read_json_if_there
+from boresight.experiments.study.storage import START, Study, read_state_if_there
 from boresight.scorers.judges import checks
 from boresight.tasks.constraints.constraint import words
 from boresight.training.forward import kind_of
@@ -55,7 +55,7 @@ def read_study(study: Study) -> StudyData:
 
 def logged_values(run: Path) -> dict[str, dict[str, float]]:
     """Held-out values of a run after training, by the names of `METRICS`."""
-    numbers = (read_json_if_there(run / "end.json") or {}).get("numbers", {})
+    numbers = (read_state_if_there(run / "end.json") or {}).get("numbers", {})
     return {name: numbers[m.logged] for name, m in METRICS.items() if m.logged and m.logged in numbers}
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from boresight.config.dotted import as_yaml, differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import read_json, write_text
+from boresight.core.files import read_state, write_text
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import ArmRun, StudyPlan
@@ -79,9 +79,9 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return is_start or self.plan.arms[run.arm].keep_weights
 
 
-def read_json_if_there(path: Path) -> Any:
-    """The value in a JSON file; None if there is no file."""
-    return read_json(path) if path.exists() else None
+def read_state_if_there(path: Path) -> dict[str, Any] | None:
+    """The object in a state file; None if there is none. Raises `UserError` if it is torn or was edited."""
+    return read_state(path) if path.exists() else None
 
 
 def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:

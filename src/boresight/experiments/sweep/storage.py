@@ -12,7 +12,6 @@ There is no other state: after a kill, the same command continues from this fold
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import yaml
 from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import create_text, read_json
+from boresight.core.files import create_state, create_text, read_state
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import SweepSetting, setting_in_words
@@ -88,13 +87,13 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         if self._planned:
             return self._planned[number]
         path = self._drawn(number)
-        return read_json(path) if path.exists() else None
+        return read_state(path) if path.exists() else None
 
     def keep_setting(self, number: int, setting: SweepSetting) -> SweepSetting:
         """Store a drawn setting, and return the stored one: that of another worker if it was first."""
         self._drawn(number).parent.mkdir(exist_ok=True)
-        create_text(self._drawn(number), json.dumps(setting))
-        return read_json(self._drawn(number))
+        create_state(self._drawn(number), setting)
+        return read_state(self._drawn(number))
 
     def in_words(self, number: int | None) -> str:
         """A setting in words."""
@@ -117,7 +116,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
         """The metric after training, by held-out row or prompt, NaN where missing; empty if not measured."""
-        numbers = read_json(self.run_folder(trial) / "end.json")["numbers"]
+        numbers = read_state(self.run_folder(trial) / "end.json")["numbers"]
         return {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
 
     def _drawn(self, number: int) -> Path:

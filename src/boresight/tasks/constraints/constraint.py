@@ -118,7 +118,7 @@ def _sentences(text: str, n: int) -> bool:
 
 
 def _bullets(text: str, n: int) -> bool:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     return len(lines) == len(bullets(text)) == n
 
 

@@ -2,7 +2,7 @@
 
     step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
     step-40/state.safetensors     optimiser moments and random states
-    step-40/state.json            step and learning-rate sum
+    step-40/state.json            progress, sizes and hashes of the logs, hashes of all other files
 
 Nothing is pickled. A folder gets its final name only once everything in it is on the disk.
 """
@@ -10,8 +10,6 @@ Nothing is pickled. A folder gets its final name only once everything in it is o
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from boresight.core.files import atomic_folder, read_json
+from boresight.core.errors import UserError
+from boresight.core.files import atomic_folder, read_state, remove_folder, write_state
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, refuse
@@ -38,7 +37,7 @@ def save_model(
 
     `weights` by name stand in for the policy's own, where it holds only a part of them.
     """
-    lora.save(policy, folder, tokenizer, weights)
+    lora.save(policy, folder, tokenizer, weights, parents=False)
 
 
 def save_state(
@@ -48,11 +47,16 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
 ) -> None:
-    """Write everything that continuing after `progress["step"]` steps needs."""
-    with atomic_folder(folder, durable=True) as part:  # older checkpoints are deleted after this one
+    """Write everything that continuing after `progress["step"]` steps needs.
+
+    Raises:
+        OSError: the disk is full, or the run folder was deleted.
+    """
+    folder.parent.mkdir(exist_ok=True)
+    with atomic_folder(folder, durable=True, parents=False) as part:  # then older checkpoints are deleted
         save_model(policy, tokenizer, part / "model")
         save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
-        (part / "state.json").write_text(json.dumps(progress | {"sha256": _hashes(part)}))
+        write_state(part / "state.json", progress | {"sha256": _hashes(part)})
 
 
 def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -68,8 +72,7 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
             for name in ("exp_avg", "exp_avg_sq", "step")
         }
     random_state.restore(tensors)
-    progress: dict[str, Any] = read_json(folder / "state.json")
-    return progress
+    return read_state(folder / "state.json")
 
 
 def latest_sound(run: Path) -> Path | None:
@@ -92,26 +95,33 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
     """Delete all but the `keep` newest checkpoints and that of step `best`."""
     for folder in newest_first(run)[keep:]:
         if step_of(folder) != best:
-            shutil.rmtree(folder)
+            remove_folder(folder)
 
 
 def drop_unwanted(run: Path) -> None:
     """Delete the checkpoints of a finished run, but for the best by `train.keep_best`."""
     for newest in newest_first(run)[:1]:
-        drop_older(run, 0, read_json(newest / "state.json").get("best_step"))
+        drop_older(run, 0, read_state(newest / "state.json").get("best_step"))
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(folder.rglob("*.safetensors"))
-    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): sha256_of(file) for file in files}
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_sound(folder: Path) -> bool:
+    """Whether all files are there as they were saved; earlier versions kept hashes of tensors alone."""
     try:
-        saved = read_json(folder / "state.json")["sha256"]
-    except (OSError, ValueError, KeyError):
+        saved = read_state(folder / "state.json")["sha256"]
+        return bool(saved) and all(sha256_of(folder / name) == digest for name, digest in saved.items())
+    except (UserError, OSError, KeyError):
         return False
-    return bool(saved == _hashes(folder))
 
 
 def _load_weights(policy: Policy, folder: Path) -> None:

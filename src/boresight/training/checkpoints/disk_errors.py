@@ -31,12 +31,23 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        where = getattr(error, "filename", None) or folder
+        if _was_deleted(folder, error):
+            raise UserError(
+                f"{folder}: this folder was deleted or moved during the run, which stops; leave the folder "
+                "of a run alone, and start the command again."
+            ) from error
         reason = REASONS.get(_number(error))
         if reason is None:
             raise
-        where = getattr(error, "filename", None) or folder
         remedy = "make room" if _number(error) in FULL else "make it writable"
         raise UserError(f"{where}: {reason}; {remedy} {_what_next(folder)}") from error
+
+
+def _was_deleted(folder: Path, error: Exception) -> bool:
+    """Whether a run folder is gone that something was to be written in."""
+    inside = isinstance(error, FileNotFoundError) and Path(error.filename or "").is_relative_to(folder)
+    return inside and not folder.exists()
 
 
 def _number(error: Exception) -> int:

@@ -1,28 +1,96 @@
 """Bring a run folder back to a checkpoint, so that a resumed run continues as if it had not stopped.
 
 Batches are pure functions of the step, so a checkpoint needs weights, optimizer, random state and the step.
-The reference is computed again from the start model, before the checkpoint is loaded.
+The reference is computed again from the start model, before the checkpoint is loaded. A checkpoint also has
+the size and the hash of every log at that time: what was written later is cut off.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
+import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from boresight.core.files import read_jsonl, remove_leftovers, write_jsonl
+from boresight.core.errors import UserError
+from boresight.core.files import (
+    flush_to_disk,
+    read_jsonl,
+    read_state,
+    remove_folder,
+    remove_leftovers,
+    write_jsonl,
+    write_point,
+)
+from boresight.findings import monitor
 from boresight.training.checkpoints import checkpoint
 from boresight.training.logging import reward_failures
 from boresight.training.probes import generations
 
+METRICS = "metrics.jsonl"
+LOGS = (METRICS, monitor.FILE, generations.FILE, reward_failures.FILE)
+"""Files that a run appends lines to."""
 
-def rewind(folder: Path, step: int) -> None:
-    """Drop logged lines after `step`, which will be logged again, and half-written or damaged checkpoints."""
+
+def logs_now(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of every log, by its name, after all of it is on the disk."""
+    found = {}
+    for path in (folder / name for name in LOGS):
+        if path.is_file():
+            flush_to_disk(path)
+            content = path.read_bytes()
+            found[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return found
+
+
+def rewind(folder: Path, saved: Path) -> None:
+    """Drop what was logged after the checkpoint `saved`, newer checkpoints, and half-written files.
+
+    Raises:
+        UserError: a log is missing or was changed before that point; nothing was dropped then.
+    """
+    logs = read_state(saved / "state.json").get("logs")
+    if logs is not None:
+        _refuse_changed_logs(folder, saved, logs)
     for place in (folder, folder / "checkpoints"):
         remove_leftovers(place)
     for newer in checkpoint.newest_first(folder):
-        if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
-            shutil.rmtree(newer)
-    for path in (folder / "metrics.jsonl", folder / generations.FILE, folder / reward_failures.FILE):
-        if path.is_file():
-            write_jsonl(path, (line for line in read_jsonl(path) if line.get("step", math.inf) <= step))
+        if checkpoint.step_of(newer) > checkpoint.step_of(saved):  # damaged, or the run would go on from it
+            remove_folder(newer)
+    for name in LOGS:
+        if logs is None:
+            _drop_later_lines(folder / name, checkpoint.step_of(saved))
+        else:
+            _cut(folder / name, logs.get(name, {}).get("bytes", 0))
+
+
+def _refuse_changed_logs(folder: Path, saved: Path, logs: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, known in logs.items():
+        path = folder / name
+        content = path.read_bytes()[: known["bytes"]] if path.is_file() else None
+        if content is None or hashlib.sha256(content).hexdigest() != known["sha256"]:
+            what = "is missing" if content is None else "was changed after it was written"
+            raise UserError(
+                f"{path}: this log {what}; restore it, or begin another run with "
+                f"model.name={saved / 'model'}."
+            )
+
+
+def _cut(path: Path, size: int) -> None:
+    """Shorten a log to `size` bytes, which is where the checkpoint was written."""
+    if path.is_file() and path.stat().st_size > size:
+        write_point("start", path)
+        os.truncate(path, size)
+        write_point("done", path)
+
+
+def _drop_later_lines(path: Path, step: int) -> None:
+    """The same for checkpoints of earlier versions, which have no sizes."""
+    if path.is_file():
+        write_jsonl(path, (line for line in read_jsonl(path) if not _is_later(line, step)))
+
+
+def _is_later(line: Mapping[str, Any], step: int) -> bool:
+    """Whether a line is of a later step; findings of the preflight have none."""
+    return isinstance(line.get("step"), int) and line["step"] > step

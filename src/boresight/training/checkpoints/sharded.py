@@ -11,8 +11,6 @@ round. The folder must be on storage that all processes share.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import warnings
@@ -27,8 +25,9 @@ import torch.distributed.checkpoint as dcp
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from boresight.core.files import flush_to_disk, read_json, replace_folder
+from boresight.core.files import flush_to_disk, read_state, replace_folder, write_state
 from boresight.models.policy import Policy
+from boresight.training.checkpoints.checkpoint import sha256_of
 from boresight.training.distributed import collectives
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -47,16 +46,17 @@ def save_shards(
     part = folder.with_name(f".{folder.name}.part")
     if collectives.is_first():
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        part.parent.mkdir(exist_ok=True)
+        part.mkdir()
     collectives.wait()
     _write(part / WEIGHTS, _weights(policy))
     _write(part / OPTIMIZER, _moments(optimizer))
     own = sorted(part.rglob("*.safetensors"))[collectives.rank() :: collectives.world()]
-    hashes = {str(f.relative_to(part)): hashlib.sha256(f.read_bytes()).hexdigest() for f in own}
+    hashes = {str(f.relative_to(part)): sha256_of(f) for f in own}
     everyones = {name: digest for some in collectives.gather(hashes) for name, digest in some.items()}
     if collectives.is_first():
         state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
-        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        write_state(part / "state.json", state)
         flush_to_disk(part / "state.json")  # the shards' writer has done so with its own
         replace_folder(part, folder)
     collectives.wait()
@@ -67,7 +67,7 @@ def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) 
 
     The random state is not kept: with several processes dropout is seeded by the step.
     """
-    progress: dict[str, Any] = read_json(folder / "state.json")
+    progress = read_state(folder / "state.json")
     in_parts = is_sharded_checkpoint(folder)
     moments = {
         f"{index}.{name}": torch.zeros_like(parameter)

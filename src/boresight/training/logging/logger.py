@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import resource
 import sys
 import time
@@ -16,6 +16,8 @@ import torch
 from rich.console import Console
 
 from boresight.core.console import LINE_EVERY, progress_bar
+from boresight.core.errors import UserError
+from boresight.core.files import append_jsonl
 from boresight.findings.monitor import Log
 
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
@@ -36,7 +38,9 @@ class Tracker:
     """Appends metrics to the run folder and keeps the terminal informed."""
 
     def __init__(self, run: Path, steps: int, console: Console) -> None:
-        self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._path = run / "metrics.jsonl"
+        self._file = self._path.open("ab")
+        """Kept open to notice that the path is no longer this file."""
         self._console = console
         self.listeners: list[Listener] = []
         """Called with every line that is logged."""
@@ -59,10 +63,18 @@ class Tracker:
         self.closing.close()
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Write one line of metrics; values that are not finite are written as null."""
+        """Write one line of metrics; values that are not finite are written as null.
+
+        Raises:
+            UserError: the run folder was deleted, moved or replaced.
+        """
+        if not (self._path.is_file() and os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))):
+            raise UserError(
+                f"{self._path}: this file was deleted or replaced during the run, which stops at step {step};"
+                " leave the folder of a run alone, and start the command again."
+            )
         line = {"step": step, "split": split} | {name: _rounded(value) for name, value in numbers.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        append_jsonl(self._path, [line])
         if split == "train":
             self._show(step, numbers)
         else:
