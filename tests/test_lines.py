@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_layers import MODULES
 
-SPLITTERS = {"splitlines", "readlines", "readline"}
+SPLITTERS = {"splitlines", "readlines"}
 CSV = {"boresight.data.reading.files", "boresight.evaluation.leaderboard"}
 """The csv module splits lines itself: it wants text streams that leave line breaks alone (newline="")."""
 
