@@ -12,7 +12,7 @@ from boresight.evaluation.judge_controls import (
     read_labels,
     self_agreement,
 )
-from boresight.llm.request import Reply
+from boresight.llm.replies.reply import Reply
 from boresight.scorers.judges import llm
 from boresight.scorers.judges.base import Judgement, Score, Scorer, Verdict
 from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt

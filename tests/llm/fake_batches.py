@@ -80,7 +80,7 @@ def _finish(server: FakeServer, batch: dict[str, Any]) -> None:
     for result in good:
         server.answered[result["custom_id"]] += 1
     batch["status"] = status
-    batch["output_file_id"] = _store(server, _jsonl(good)) if good else None
+    batch["output_file_id"] = _store(server, server.edit_results(_jsonl(good))) if good else None
     batch["error_file_id"] = _store(server, _jsonl(bad)) if bad else None
 
 

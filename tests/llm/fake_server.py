@@ -86,6 +86,8 @@ class Seen:
     tokens: int
 
 
+Respond = Callable[[dict[str, Any]], tuple[int, bytes, dict[str, str]]]
+"""(a good payload) -> status, body and further headers of the response that goes out in its place."""
 Answer = Callable[[dict[str, Any], str], str]
 
 
@@ -110,12 +112,13 @@ class FakeServer:
         key: str | None = None,
         down: bool = False,
         modern: bool = False,
+        respond: Respond | None = None,
     ):
         self.faults, self.answer, self.latency = faults, answer, latency
         self.requests = Limit(rpm) if rpm else None
         self.tokens = Limit(tpm) if tpm else None
         self.retry_after, self.key, self.down = retry_after, key, down
-        self.modern = modern
+        self.modern, self.respond = modern, respond
         self.seen: list[Seen] = []
         self.headers: list[dict[str, str]] = []
         self.answered: Counter[str] = Counter()
@@ -124,6 +127,7 @@ class FakeServer:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_script: Callable[..., Any] | None = None
+        self.edit_results: Callable[[bytes], bytes] = lambda content: content
         self.hold_batches = False
         self._change = threading.Condition()
         self._ready = threading.Event()
@@ -200,14 +204,21 @@ class FakeServer:
         try:
             if delay := self.latency(self.under_way):
                 await asyncio.sleep(delay)
+            if self.respond is not None and fault is None:
+                await _respond(writer, *self.respond(payload))
+                self._count_answer(digest)
+                return True
             keep = await MISBEHAVE[fault](self, writer, payload)
         finally:
             self.under_way -= 1
         if fault is None or fault in PERMANENT or fault == "slow":
-            with self._change:
-                self.answered[digest] += 1
-                self._change.notify_all()
+            self._count_answer(digest)
         return keep
+
+    def _count_answer(self, digest: str) -> None:
+        with self._change:
+            self.answered[digest] += 1
+            self._change.notify_all()
 
     def _over_limit(self, tokens: int, now: float) -> Fault:
         if self.requests and not self.requests.take(1, now):

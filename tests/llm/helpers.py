@@ -13,9 +13,11 @@ from typing import Any
 
 from boresight.llm.budget import Budget, BudgetSection, Price
 from boresight.llm.client import Client, Endpoint
+from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
 from boresight.llm.rate_limits import LimitSection
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.llm.transports.openai import OpenAITransport, TokenLimit, request_body
 
 KEY_ENV, KEY = "BORESIGHT_TEST_KEY", "sk-planted-0123456789abcdef"
@@ -35,6 +37,11 @@ def requests(url: str, count: int, **changes: Any) -> list[Request]:
         )
         for i in range(count)
     ]
+
+
+def section(url: str, **changes: Any) -> EndpointSection:
+    """The endpoint of a fake server, as a recipe has it."""
+    return EndpointSection(model=MODEL, base_url=url, key_env=KEY_ENV, **changes)
 
 
 def digest_of(request: Request) -> str:

@@ -14,7 +14,8 @@ from boresight.llm.budget import Budget, Price
 from boresight.llm.client import Client, Endpoint, Stopped
 from boresight.llm.ledger import Ledger, Spent
 from boresight.llm.rate_limits import LimitSection
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.llm.transports import batch as batches
 from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport
 from tests.llm.fake_batches import Lines, good_line
@@ -25,7 +26,11 @@ REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_comple
 
 
 def ask(
-    server: FakeServer, book: Path, asked: list[Request], give_up_after: float | None = None
+    server: FakeServer,
+    book: Path,
+    asked: list[Request],
+    give_up_after: float | None = None,
+    attempts: int = 8,
 ) -> tuple[list[Reply], Spent]:
     """Through batches; `give_up_after` seconds the client is cancelled, as by a crash."""
 
@@ -35,7 +40,7 @@ def ask(
             limits = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
             endpoint = Endpoint(MODEL, transport, limits, Price(input=1, output=1), 60.0)
             budget = Budget.continued(Budget().ceilings, ledger.spent())
-            async with Client(ledger, [endpoint], budget, first_pause=0.01) as client:
+            async with Client(ledger, [endpoint], budget, first_pause=0.01, attempts=attempts) as client:
                 try:
                     async with asyncio.timeout(give_up_after):
                         await client.each(asked, client.ask)
@@ -115,6 +120,45 @@ def test_a_line_separator_inside_an_answer_ends_no_line(tmp_path: Path) -> None:
     with FakeServer(answer=lambda body, digest: "one\u2028two\x85three") as server:
         (reply,), _ = ask(server, tmp_path / "l.sqlite", requests(server.url, 1))
     assert reply.text == "one\u2028two\x85three"
+
+
+BROKEN_LINES = {
+    "raw U+2028": (lambda line: line.replace(b" w", "\u2028w".encode(), 1), None),
+    "surrogate": (lambda line: line.replace(b'"content": "', b'"content": "\\ud83d '), "invalid_text"),
+    "not utf-8": (lambda line: line.replace(b'"content": "', b'"content": "\xff'), "invalid_json"),
+    "torn": (lambda line: line[: len(line) // 2], "invalid_json"),
+    "deep": (lambda line: b'{"custom_id":' + b"[" * 1000 + b"]" * 1000 + b"}", "invalid_json"),
+    "usage": (lambda line: line.replace(b'"prompt_tokens": 6', b'"prompt_tokens": 1e999'), None),
+    "no body": (lambda line: line.replace(b'"body"', b'"bod"'), "invalid_json"),
+    "odd response": (
+        lambda line: line.replace(b'"response": {', b'"response": [1, {').replace(
+            b'}, "error"', b'}], "error"'
+        ),
+        "server",
+    ),
+    "error in 200": (lambda line: line.replace(b'"choices"', b'"error": {"code": 500}, "choices"'), "server"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_LINES)
+def test_a_line_that_cannot_be_read_fails_alone(tmp_path: Path, case: str) -> None:
+    """The first of six lines is broken in every batch; the other five answers are kept."""
+    craft, kind = BROKEN_LINES[case]
+
+    def edit(content: bytes) -> bytes:
+        first, rest = content.split(b"\n", 1)
+        assert craft(first) != first
+        return craft(first) + b"\n" + rest
+
+    with FakeServer() as server:
+        server.edit_results = edit
+        replies, spent = ask(server, tmp_path / "l.sqlite", requests(server.url, 6), attempts=1)
+    failures = [reply.failure for reply in replies if reply.failure]
+    assert failures == ([kind] if kind else [])
+    assert all(reply.detail for reply in replies if reply.failure)
+    assert (spent.lost_tokens > 0) == (kind in ("invalid_json", "server"))
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert not ledger.batches()
 
 
 @pytest.mark.parametrize("lost_id", [False, True])

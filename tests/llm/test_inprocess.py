@@ -12,7 +12,8 @@ from boresight.llm.budget import Budget
 from boresight.llm.client import Client, Endpoint
 from boresight.llm.ledger import Ledger
 from boresight.llm.rate_limits import LimitSection
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.llm.transports.inprocess import IN_PROCESS, InProcessTransport
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -17,7 +17,8 @@ from boresight.llm.budget import Budget, BudgetSection, Cost, Price, find_price,
 from boresight.llm.client import Client
 from boresight.llm.ledger import Ledger
 from boresight.llm.progress import Meter, watching
-from boresight.llm.request import Reply, Request, Usage
+from boresight.llm.replies.reply import Reply, Usage
+from boresight.llm.request import Request
 
 BASE: dict[str, Any] = {
     "endpoint": "http://127.0.0.1/v1",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.llm.rate_limits import Bucket, Concurrency, Limits, LimitSection
-from boresight.llm.transports.openai import retry_after
+from boresight.llm.replies.failures import retry_after
 from tests.llm.fake_server import FakeServer
 from tests.llm.helpers import requests, run
 

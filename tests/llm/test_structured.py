@@ -14,7 +14,8 @@ pytest.importorskip("openai", reason="the client needs the extra [api]")
 
 from boresight.llm.client import Client, Endpoint
 from boresight.llm.ledger import Ledger
-from boresight.llm.structured import Parsed, ask_for, extract_json, strict_schema
+from boresight.llm.replies.json_text import extract_json
+from boresight.llm.structured import Parsed, ask_for, read_shape, strict_schema
 from boresight.llm.transports.openai import OpenAITransport
 from tests.llm.fake_server import FakeServer
 from tests.llm.helpers import KEY_ENV, MODEL, requests
@@ -67,9 +68,43 @@ def test_what_never_validates_is_a_typed_failure(tmp_path: Path) -> None:
     assert "breaks off" in bought.detail
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', 'Yes.\n```json\n{"a": 1}\n```\nDone {not json}.'])
-def test_json_is_found_whatever_stands_around_it(text: str) -> None:
-    assert extract_json(text) == {"a": 1}
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        'Yes.\n```json\n{"a": 1}\n```\nDone {not json}.',
+        '<think>\n{"a": 2} or \\frac{1}{2}?\n</think>\n{"a": 1}',
+        'cut off at the start: {"b": 3}</think>{"a": 1}',
+        '\ufeff{"a": 1}',
+    ],
+)
+def test_json_is_found_after_the_reasoning_whatever_stands_around_it(text: str) -> None:
+    assert extract_json(text) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Well.", "no JSON object"),
+        ('<think>{"a": 1}', "no JSON object"),  # it never came to an end
+        ('{"a": ' * 1000, "nested too deeply|breaks off"),
+        ("{" * 100_000, "breaks off or is wrong"),
+        ('{"a": ' + "[" * 200 + "]" * 200 + "}", "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "integer string conversion"),
+        ("[4, 2]", "no JSON object"),
+    ],
+    ids=["none", "thinking", "thousand", "braces", "deep", "digits", "list"],
+)
+def test_text_without_a_usable_object_is_an_error_in_words(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        extract_json(text)
+
+
+def test_the_last_object_that_validates_is_taken_and_drafts_are_not() -> None:
+    rating = '{"score": 2, "reason": "x"}'
+    assert read_shape(f'{{"score": 9}} is a draft. Final: {rating} {{"a": 1}}', Rating).score == 2
+    with pytest.raises(ValueError, match="score: Input should be less than or equal to 5"):
+        read_shape('{"score": 9, "reason": "x"}', Rating)
 
 
 def test_strict_schemas_are_closed_and_require_everything() -> None:

@@ -1,7 +1,7 @@
 """Judges and endpoints whose every word is known."""
 
 from boresight.core.schema import Prompt
-from boresight.llm.request import failed
+from boresight.llm.replies.reply import failed
 from boresight.scorers.judges.base import Score, Scorer
 
 
@@ -26,7 +26,7 @@ class FakeEndpoint:
     def __init__(self, answer, fails=()):
         self.answer, self.fails, self.requests = answer, fails, []
 
-    def complete(self, requests):
+    def complete(self, requests, read=None):
         self.requests += requests
         return [self._reply(request) for request in requests]
 

@@ -4,7 +4,7 @@ import pytest
 
 from boresight.llm.client import Endpoint
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import RequestFailure
+from boresight.llm.replies.failures import RequestFailure
 from boresight.scorers.judges import llm, reward_endpoint
 from boresight.scorers.judges.endpoint import LedgerCompleter
 from tests.scorers.fakes import prompt

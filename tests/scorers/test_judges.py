@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.llm.request import Reply
+from boresight.llm.replies.reply import Reply
 from boresight.scorers import judges
 from boresight.scorers.judges import checks, llm, reward_endpoint
 from boresight.scorers.judges.base import NO_ANSWER, Score, Scorer

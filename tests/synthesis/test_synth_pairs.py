@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from boresight.core.schema import Prompt
 from boresight.evaluation.shingles import jaccard, shingles
-from boresight.llm.request import Reply
+from boresight.llm.replies.reply import Reply
 from boresight.synthesis.answers import Answer
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged, Scored

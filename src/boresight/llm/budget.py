@@ -9,7 +9,8 @@ from pydantic import Field
 
 from boresight.config.section import Section
 from boresight.llm.ledger import Spent
-from boresight.llm.request import Request, Usage
+from boresight.llm.replies.reply import Usage
+from boresight.llm.request import Request
 
 MILLION = 1_000_000
 PROBE = 1_000

@@ -16,26 +16,28 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from boresight.core.errors import UserError
 from boresight.llm.budget import FREE, Budget, Cost, Price, worst_case
 from boresight.llm.endpoint_state import BudgetSpent, Gate
-from boresight.llm.ledger import Ledger, read_body
+from boresight.llm.ledger import Ledger
 from boresight.llm.rate_limits import Limits, LimitSection
-from boresight.llm.request import RETRIED, Reply, Request, RequestFailure, failed
+from boresight.llm.replies.failures import RETRIED, RequestFailure, Stopped
+from boresight.llm.replies.reply import Reply, Usage, failed, read_body
+from boresight.llm.replies.usable import Reader, UsableReplies, usual_reader
+from boresight.llm.replies.usage import counted
+from boresight.llm.request import Request
+from boresight.llm.transports.inprocess import IN_PROCESS
 from boresight.llm.transports.openai import Transport
 
 T = TypeVar("T")
 
 ATTEMPTS = 8
 """Times a request is sent before it is given up for this run."""
+BILLED_ATTEMPTS = 3
+"""The same where every attempt may be billed because its body came and could not be read."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between attempts: doubling, with jitter."""
 STUCK_AFTER = 300.0
 """Seconds without one answer after which a run stops."""
-
-
-class Stopped(UserError):
-    """The run cannot go on; everything that had arrived is in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Progress:
     """Kinds whose first failure the terminal has shown."""
     unusable: Counter[str] = field(default_factory=Counter)
     """Answers that came and cannot be used (truncated, refused), by kind."""
+    estimated: int = 0
+    """Answers whose reported usage was replaced by an estimate."""
     tokens: int = 0
 
 
@@ -94,6 +98,7 @@ class Client:
         self.budget = budget or Budget.continued(Budget().ceilings, ledger.spent())
         self.attempts, self.first_pause, self.stuck_after = attempts, first_pause, stuck_after
         self.progress = Progress()
+        self.usable = UsableReplies()
         self.over_budget: str | None = None
         self._doors = {(e.transport.base_url, e.model): _Door(e, self.budget) for e in endpoints}
         self._asked: dict[str, asyncio.Future[Reply]] = {}
@@ -125,8 +130,10 @@ class Client:
         A failure is a reply with `failure` set, never an empty answer.
 
         Raises:
-            Stopped: the key is refused, or the endpoint answers nothing at all.
+            Stopped: the key is refused, the account is empty, or the endpoint answers nothing at all.
         """
+        if not request.is_text:
+            return self._give_up(request, "invalid_text", "the request has half a surrogate pair in it")
         if (body := self.ledger.get(request.key)) is not None:
             self.progress.cached += 1
             return read_body(body)
@@ -161,6 +168,13 @@ class Client:
         except BaseExceptionGroup as several:
             raise _first(several) from None
 
+    def note(self, request: Request, reply: Reply, read: Reader = usual_reader) -> None:
+        """Count whether a reply can be used. Raises `Stopped` when none of the first can."""
+        failure, detail, text = reply.failure, reply.detail, ""
+        if failure is None and (problem := read(reply)) is not None:
+            failure, detail, text = "invalid_json", problem, reply.text
+        self.usable.note(request.stage, request.model, failure, detail, text)
+
     async def _buy(self, request: Request) -> Reply:
         """Send until there is a response, or no point in sending again."""
         door = self._doors[request.endpoint, request.model]
@@ -176,12 +190,17 @@ class Client:
             except RequestFailure as failure:
                 last = failure
             self._count(last, door)
-            if last.kind not in RETRIED or attempt == self.attempts:
+            billed = last.kind == "invalid_json" and attempt >= BILLED_ATTEMPTS
+            if last.kind not in RETRIED or attempt == self.attempts or billed:
                 break
             await asyncio.sleep(self._pause(attempt, last.retry_after))
+        return self._give_up(request, last.kind, last.detail)
+
+    def _give_up(self, request: Request, kind: str, detail: str) -> Reply:
+        """No response in this run. The next run asks again."""
         self.progress.given_up += 1
-        self.ledger.give_up(request, last.kind, last.detail)
-        return failed(last.kind, last.detail)
+        self.ledger.give_up(request, kind, detail)
+        return failed(kind, detail)
 
     async def _attempt(self, door: _Door, request: Request, cost: Cost) -> Reply:
         gate = door.gate
@@ -193,35 +212,42 @@ class Client:
             async with asyncio.timeout(door.endpoint.timeout):
                 body = await door.endpoint.transport.send(request)
             reply = Reply.read(body)
-            actual = _actual(reply, cost, door.endpoint.price)
-            self.ledger.complete(ticket, request, body, actual.tokens, actual.usd)
+            usage, doubt = _usage(request, reply)
+            actual = Cost(usage.total, price.of(usage) if (price := door.endpoint.price) else 0.0)
+            self.ledger.complete(ticket, request, body, actual.tokens, actual.usd, doubt)
         except TimeoutError:
             failure = RequestFailure(
                 "timeout", f"no answer in {door.endpoint.timeout:g} s", perhaps_billed=True
             )
-            raise self._settle_failed(gate, ticket, failure, started) from None
+            raise self._settle_failed(gate, ticket, request, failure, started) from None
         except RequestFailure as failure:
             actual = cost if failure.perhaps_billed else FREE
-            raise self._settle_failed(gate, ticket, failure, started) from None
+            raise self._settle_failed(gate, ticket, request, failure, started) from None
         finally:
             gate.leave(cost, actual)
-        self._note(reply, gate, started, actual)
+        gate.succeeded(started, usage.completion)
+        self._note(reply, actual, doubt)
         return reply
 
     def _settle_failed(
-        self, gate: Gate, ticket: int, failure: RequestFailure, started: float
+        self, gate: Gate, ticket: int, request: Request, failure: RequestFailure, started: float
     ) -> RequestFailure:
-        self.ledger.fail(ticket, failure.kind, failure.perhaps_billed)
+        self.ledger.fail(ticket, request, failure.kind, failure.perhaps_billed)
         if failure.kind == "rate_limit":
             gate.refused(started, failure.retry_after)
         return failure
 
-    def _note(self, reply: Reply, gate: Gate, started: float, actual: Cost) -> None:
-        gate.succeeded(started, reply.usage.completion if reply.usage else 0)
-        self.progress.answered += 1
-        self.progress.tokens += actual.tokens
+    def _note(self, reply: Reply, actual: Cost, doubt: str) -> None:
+        progress = self.progress
+        progress.answered += 1
+        progress.tokens += actual.tokens
         if reply.failure:
-            self.progress.unusable[reply.failure] += 1
+            progress.unusable[reply.failure] += 1
+            progress.first_failure.setdefault(reply.failure, reply.detail)
+        if doubt:
+            progress.estimated += 1
+            said = f"the server reported {doubt}; {actual.tokens:,} tokens are counted instead"
+            progress.first_failure.setdefault("estimated usage", said)
 
     def _count(self, failure: RequestFailure, door: _Door) -> None:
         self.progress.failures[failure.kind] += 1
@@ -229,6 +255,11 @@ class Client:
         where = f"{door.endpoint.transport.base_url} ({door.endpoint.model})"
         if failure.kind == "auth":
             raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key and run again.")
+        if failure.kind == "no_money":
+            raise Stopped(
+                f"{where} has no money left: {failure.detail}; add credit there and run the same command "
+                "again. What came is kept."
+            )
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
             raise Stopped(f"{where} does not take the request: {failure.detail}; change the recipe.")
 
@@ -255,11 +286,11 @@ class Client:
         )
 
 
-def _actual(reply: Reply, reserved: Cost, price: Price | None) -> Cost:
-    """What a response cost; a server that does not say is taken to have used all that was reserved."""
-    if reply.usage is None:
-        return reserved
-    return Cost(reply.usage.total, price.of(reply.usage) if price else 0.0)
+def _usage(request: Request, reply: Reply) -> tuple[Usage, str]:
+    """Tokens to book for a response, and why that is an estimate, '' if it is none."""
+    if request.endpoint == IN_PROCESS and reply.usage is not None:  # counted here
+        return reply.usage, ""
+    return counted(request, reply)
 
 
 async def _one(do: Callable[[T], Awaitable[object]], item: T) -> None:

@@ -1,15 +1,16 @@
 """The ledger: every response that was paid for, kept from the moment it arrives.
 
 One SQLite file in WAL mode, one transaction per event, so that a process killed at any instant has lost
-nothing that it had received. Four tables:
+nothing that it had received. A response is stored in the transaction in which it stops being owed. Tables:
 
     responses   key (see `Request.key`), the request, the server's body as it came
     attempts    what was sent, reserved before sending and settled after: the budget's memory
     failures    requests that were given up, asked again by the next run
     batched     requests in a batch that the server works on, and its id
+    estimated   responses whose reported usage was replaced by a safe estimate, and why
 
 Values are JSON; nothing is pickled. No key or header ever comes here: requests are stored as
-`Request.identity`, which has neither.
+`Request.identity`, which has neither. Bodies are the servers' own, unchanged.
 """
 
 from __future__ import annotations
@@ -17,24 +18,34 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.files import json_line, write_point
 from boresight.core.lock import FileLock
-from boresight.llm.request import Reply, Request, RequestFailure, failed
+from boresight.llm.replies.reply import Reply, failed, read_body
+from boresight.llm.request import Request
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS responses (
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY, stage TEXT, model TEXT, request TEXT, body TEXT,
-    tokens INTEGER, usd REAL, at REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT, stage TEXT, state TEXT, tokens INTEGER, usd REAL, at REAL);
-CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, stage TEXT, kind TEXT, detail TEXT);
-CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT);
-CREATE INDEX IF NOT EXISTS open_attempts ON attempts (id) WHERE state = 'open';
+    tokens INTEGER, usd REAL, at REAL) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT, stage TEXT, state TEXT, tokens INTEGER, usd REAL, at REAL)""",
+    "CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, stage TEXT, kind TEXT, detail TEXT)",
+    "CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT)",
+    "CREATE TABLE IF NOT EXISTS estimated (key TEXT PRIMARY KEY, model TEXT, why TEXT)",
+    "CREATE INDEX IF NOT EXISTS open_attempts ON attempts (id) WHERE state = 'open'",
+)
+MEAN_COMPLETION = """
+SELECT avg(tokens) FROM (
+    SELECT CASE WHEN json_valid(body) THEN json_extract(body, '$.usage.completion_tokens') END AS tokens
+    FROM responses WHERE stage = ? AND model = ? AND key NOT IN (SELECT key FROM estimated))
+WHERE typeof(tokens) = 'integer'
 """
 
 
@@ -67,17 +78,53 @@ class Ledger:
         if not self._lock.acquire():
             raise UserError(f"{self.path}: another process works on this ledger; wait for it.")
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None)
+            # One thread at a time uses it: the caller's, or the one that runs the event loop for a notebook.
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(SCHEMA)
+            self._settle_dead()
         except sqlite3.DatabaseError as error:
             self._lock.release()
             raise UserError(f"{self.path}: not a ledger ({error}); move it away.") from None
-        # Attempts that a dead process left open: those in a batch are still under way and will be
-        # reserved again by whoever asks for them; of the others the server may have answered any.
-        self._db.execute("DELETE FROM attempts WHERE state = 'open' AND key IN (SELECT key FROM batched)")
-        self._db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'open'")
+        except UserError:
+            self._lock.release()
+            raise
+
+    def _settle_dead(self) -> None:
+        """Create the tables, and settle the attempts that a dead process left open.
+
+        Those in a batch are still under way and will be reserved again by whoever asks for them; of the
+        others the server may have answered any.
+        """
+        with self._transaction() as db:
+            for statement in SCHEMA:
+                db.execute(statement)
+            db.execute("DELETE FROM attempts WHERE state = 'open' AND key IN (SELECT key FROM batched)")
+            db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'open'")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The one way to write: all of the block's statements, or none.
+
+        Raises:
+            UserError: the disk is full, or the file cannot be written.
+        """
+        write_point("start", self.path)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                write_point("temporary", self.path)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"{self.path}: cannot be written ({error}); make room, and run the same command again."
+            ) from None
+        write_point("done", self.path)
 
     def __enter__(self) -> Ledger:
         return self
@@ -101,59 +148,53 @@ class Ledger:
     def reserve(self, request: Request, tokens: int, usd: float) -> int:
         """Note that a request is about to be sent and what it can cost at most; returns a ticket."""
         row = (request.key, request.stage, tokens, usd, time.time())
-        cursor = self._db.execute(
-            "INSERT INTO attempts (key, stage, state, tokens, usd, at) VALUES (?, ?, 'open', ?, ?, ?)", row
-        )
+        with self._transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO attempts (key, stage, state, tokens, usd, at) VALUES (?, ?, 'open', ?, ?, ?)",
+                row,
+            )
         return int(cursor.lastrowid or 0)
 
-    def complete(self, ticket: int, request: Request, body: dict[str, Any], tokens: int, usd: float) -> None:
-        """Keep a response, and settle its attempt at what it really cost."""
-        text = json.dumps(body, ensure_ascii=False)
-        row = (request.key, request.stage, request.model, request.identity, text, tokens, usd, time.time())
-        self._db.execute("BEGIN")
-        self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        self._settle(ticket, "done", tokens, usd)
-        self._db.execute("DELETE FROM failures WHERE key = ?", (request.key,))
-        self._db.execute("COMMIT")
+    def complete(
+        self, ticket: int, request: Request, body: dict[str, Any], tokens: int, usd: float, doubt: str = ""
+    ) -> None:
+        """Keep a response, and settle its attempt at what it cost, also if it came in a batch.
+
+        `doubt` says why the cost is an estimate, where it is one.
+        """
+        with self._transaction() as db:
+            db.execute(INSERT_RESPONSE, _response(request, body, tokens, usd))
+            _settle(db, ticket, "done", tokens, usd)
+            db.execute("DELETE FROM failures WHERE key = ?", (request.key,))
+            db.execute("DELETE FROM batched WHERE key = ?", (request.key,))
+            if doubt:
+                row = (request.key, request.model, doubt)
+                db.execute("INSERT OR REPLACE INTO estimated VALUES (?, ?, ?)", row)
 
     def keep(self, computed: Iterable[tuple[Request, dict[str, Any]]]) -> None:
         """Keep what was computed here and cost nothing: no attempt is counted."""
-        rows = (
-            (r.key, r.stage, r.model, r.identity, json.dumps(body), 0, 0.0, time.time())
-            for r, body in computed
-        )
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        with self._transaction() as db:
+            db.executemany(INSERT_RESPONSE, (_response(r, body, 0, 0.0) for r, body in computed))
 
-    def fail(self, ticket: int, kind: str, perhaps_billed: bool) -> None:
-        """Settle an attempt that failed: free, or lost at the amount reserved."""
-        if perhaps_billed:
-            self._db.execute("UPDATE attempts SET state = 'lost' WHERE id = ?", (ticket,))
-        else:
-            self._settle(ticket, kind, 0, 0.0)
-
-    def _settle(self, ticket: int, state: str, tokens: int, usd: float) -> None:
-        self._db.execute(
-            "UPDATE attempts SET state = ?, tokens = ?, usd = ? WHERE id = ?", (state, tokens, usd, ticket)
-        )
+    def fail(self, ticket: int, request: Request, kind: str, perhaps_billed: bool) -> None:
+        """Settle an attempt that failed, also if it was in a batch: free, or lost at the amount reserved."""
+        with self._transaction() as db:
+            if perhaps_billed:
+                db.execute("UPDATE attempts SET state = 'lost' WHERE id = ?", (ticket,))
+            else:
+                _settle(db, ticket, kind, 0, 0.0)
+            db.execute("DELETE FROM batched WHERE key = ?", (request.key,))
 
     def give_up(self, request: Request, kind: str, detail: str) -> None:
         """Note that this run asks no more for `request`, and why; the next run will."""
         row = (request.key, request.stage, kind, detail)
-        self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
 
     def batch(self, keys: Iterable[str], batch: str) -> None:
-        """Note in which batch these requests are."""
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
-        self._db.execute("COMMIT")
-
-    def unbatch(self, keys: Iterable[str]) -> None:
-        """Forget the batch of requests whose results have been handed out."""
-        self._db.execute("BEGIN")
-        self._db.executemany("DELETE FROM batched WHERE key = ?", ((key,) for key in keys))
-        self._db.execute("COMMIT")
+        """Note in which batch these requests are, whatever was noted before."""
+        with self._transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
 
     def batches(self) -> dict[str, list[str]]:
         """Keys by batch, of those that an earlier process submitted and did not see the end of."""
@@ -178,13 +219,16 @@ class Ledger:
         )
         return [tuple(row) for row in rows]
 
+    def estimates(self) -> list[tuple[str, int, str]]:
+        """`(model, responses, why)` of those whose usage is an estimate; `why` is that of one of them."""
+        rows = self._db.execute(
+            "SELECT model, count(*), min(why) FROM estimated GROUP BY model ORDER BY model"
+        )
+        return [tuple(row) for row in rows]
+
     def mean_completion(self, stage: str, model: str) -> float | None:
-        """Mean number of answer tokens of a stage and model, where the server says it."""
-        row = self._db.execute(
-            "SELECT avg(json_extract(body, '$.usage.completion_tokens')) FROM responses"
-            " WHERE stage = ? AND model = ?",
-            (stage, model),
-        ).fetchone()
+        """Mean number of answer tokens of a stage and model, where the server reports it plausibly."""
+        row = self._db.execute(MEAN_COMPLETION, (stage, model)).fetchone()
         return row[0]
 
     def reply(self, request: Request) -> Reply:
@@ -199,9 +243,16 @@ class Ledger:
         return self.reply(request)
 
 
-def read_body(body: dict[str, Any]) -> Reply:
-    """A stored body, read by today's reader; one that it cannot read is a failure, not an exception."""
-    try:
-        return Reply.read(body)
-    except RequestFailure as failure:
-        return failed(failure.kind, failure.detail)
+INSERT_RESPONSE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _response(request: Request, body: dict[str, Any], tokens: int, usd: float) -> tuple[object, ...]:
+    """A row of `responses`."""
+    text = json_line(body).decode().removesuffix("\n")
+    return request.key, request.stage, request.model, request.identity, text, tokens, usd, time.time()
+
+
+def _settle(db: sqlite3.Connection, ticket: int, state: str, tokens: int, usd: float) -> None:
+    db.execute(
+        "UPDATE attempts SET state = ?, tokens = ?, usd = ? WHERE id = ?", (state, tokens, usd, ticket)
+    )

@@ -63,6 +63,8 @@ class Meter:
             parts.append(f"{progress.cached:,} from the ledger")
         if progress.given_up:
             parts.append(f"{progress.given_up:,} given up")
+        if progress.estimated:
+            parts.append(f"usage of {progress.estimated:,} estimated")
         troubles = progress.failures + progress.unusable
         parts += [f"{count:,} {kind}" for kind, count in troubles.most_common()]
         if self.client.over_budget:

@@ -6,7 +6,6 @@ with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -16,13 +15,16 @@ from rich.console import Console
 from boresight.llm.budget import Budget, BudgetSection, find_price
 from boresight.llm.client import STUCK_AFTER, Client, Endpoint
 from boresight.llm.endpoint import EndpointSection
+from boresight.llm.event_loop import EventLoop
 from boresight.llm.ledger import Ledger
 from boresight.llm.progress import watching
 from boresight.llm.rate_limits import LimitSection
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.replies.usable import Reader, usual_reader
+from boresight.llm.request import Request
 from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport
 from boresight.llm.transports.inprocess import InProcessTransport
-from boresight.llm.transports.openai import OpenAITransport
+from boresight.llm.transports.openai import OpenAITransport, import_openai, read_key
 
 T = TypeVar("T")
 
@@ -47,22 +49,23 @@ class Session:
         console: Console | None = None,
     ) -> None:
         self.console = console
+        sections = list(endpoints)
+        refuse_missing_keys(sections)
         self.ledger = Ledger(ledger)
         self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
-        sections = list(endpoints)
         self.endpoints = [open_endpoint(section, self.ledger) for section in sections]
         self.unpriced = sorted(
             e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
         )
         self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=stuck_after)
-        self._runner = asyncio.Runner()
+        self._loop = EventLoop()
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.run(self.client.close())
-        self._runner.close()
+        self._loop.run(self.client.close())
+        self._loop.close()
         self.ledger.close()
 
     def each(
@@ -75,12 +78,27 @@ class Session:
                 await do(item)
                 step()
 
-            self._runner.run(self.client.each(items, counted))
+            self._loop.run(self.client.each(items, counted))
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request, in the order asked: from the ledger, or bought now."""
-        self.each(requests[0].stage if requests else "", requests, self.client.ask, len(requests))
+    def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
+        """One reply per request, in the order asked: from the ledger, or bought now.
+
+        `read` says why a reply cannot be used, None if it can; see `UsableReplies`.
+        """
+
+        async def ask(request: Request) -> None:
+            self.client.note(request, await self.client.ask(request), read)
+
+        self.each(requests[0].stage if requests else "", requests, ask, len(requests))
         return [self.ledger.reply(request) for request in requests]
+
+
+def refuse_missing_keys(sections: Iterable[EndpointSection]) -> None:
+    """Raise a `UserError` if a key is not set, or `openai` not installed, before anything is written."""
+    for section in sections:
+        if section.base_url is not None:
+            import_openai()
+            read_key(section.key_env)
 
 
 def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:

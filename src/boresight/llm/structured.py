@@ -13,7 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.failures import one_line
+from boresight.llm.replies.json_text import extract_json
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -36,32 +39,30 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[M]):
-    """A validated answer, or why there is none; `rounds` it took."""
+    """A validated answer, or why there is none; `rounds` it took. `text` is what did not validate."""
 
     value: M | None
     rounds: int
     failure: str | None = None
     detail: str = ""
+    text: str = ""
 
 
 async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = ROUNDS) -> Parsed[M]:
     """Ask until the answer validates as `shape`, at most `rounds` times."""
     request = first_round(request, shape)
-    error = ""
+    error = text = ""
     for number in range(1, rounds + 1):
         reply = await asker.ask(request)
         if reply.failure:
             return Parsed(None, number, reply.failure, reply.detail)
         try:
-            return Parsed(shape.model_validate(extract_json(reply.text)), number)
-        except ValidationError as problem:
-            first = problem.errors()[0]
-            error = f"{'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
+            return Parsed(read_shape(reply.text, shape), number)
         except ValueError as problem:
-            error = str(problem)
+            error, text = str(problem), reply.text
         objection = OBJECTION.format(error=error, schema=json.dumps(request.schema))
         request = request.followed_by(reply.text, objection)
-    return Parsed(None, rounds, "invalid_json", error)
+    return Parsed(None, rounds, "invalid_json", error, text)
 
 
 def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -78,23 +79,23 @@ def first_round(request: Request, shape: type[BaseModel]) -> Request:
     return replace(request, schema=strict_schema(shape))
 
 
-def extract_json(text: str) -> object:
-    """The first JSON object in `text`, whatever stands around it (fences, a sentence before).
-
-    >>> extract_json('Sure: {"a": [1, 2]} as you asked')
-    {'a': [1, 2]}
+def read_shape(text: str, shape: type[M]) -> M:
+    """The last JSON object in a model's text that validates as `shape`; what comes before may be a draft.
 
     Raises:
         ValueError: there is none, in words that a model understands.
     """
-    start = text.find("{")
-    if start < 0:
-        raise ValueError("there is no JSON object in it")
+    for value in reversed(found := extract_json(text)):
+        try:
+            return shape.model_validate(value)
+        except ValidationError:
+            pass
     try:
-        value, _ = json.JSONDecoder().raw_decode(text[start:])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the JSON breaks off or is wrong at character {error.pos}: {error.msg}") from None
-    return value
+        return shape.model_validate(found[-1])
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the answer"
+        raise ValueError(one_line(f"{where}: {first['msg']}")) from None
 
 
 def strict_schema(shape: type[BaseModel]) -> Mapping[str, Any]:

@@ -15,14 +15,17 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, named_first_line
+from boresight.llm.replies.failures import one_line, redacted
 from boresight.models.sampler.params import Sample, SamplingParams
 
 CONCURRENCY = 64
@@ -32,6 +35,10 @@ PAUSE = 0.5
 """Times a request is sent while the server fails, and seconds between the first two (then doubling)."""
 TIMEOUT = 1800.0
 """Seconds for one answer."""
+MOST_BYTES = 2**28
+"""Largest body that is read: token ids and log-probabilities of all completions of a prompt."""
+MOST_ERROR_BYTES = 2**16
+"""The same of an error."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -64,8 +71,9 @@ class VllmServer:
 
     def base_model(self) -> str:
         """Name of the model that is served without adapters."""
-        served = self._call("/v1/models")["data"]
-        return str(next(m["id"] for m in served if not m.get("parent")))
+        with self._as_vllm_does("/v1/models"):
+            served = self._call("/v1/models")["data"]
+            return str(next(m["id"] for m in served if not m.get("parent")))
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Have the server read the PEFT adapter in `folder`, which it must see under the same path."""
@@ -86,28 +94,40 @@ class VllmServer:
             answer = self._call(
                 "/v1/completions", completion_request(model, prompts[index], params, k, index)
             )
-            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
-            if len(choices) != k:
-                raise UserError(
-                    f"{self._section}.base_url: asked for {k} completions, the server sent {len(choices)}."
-                )
-            return [parse_choice(choice, index, params, self._section) for choice in choices]
+            with self._as_vllm_does("/v1/completions"):
+                choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+                if len(choices) != k:
+                    said = f"asked for {k} completions, the server sent {len(choices)}"
+                    raise UserError(f"{self._section}.base_url: {said}.")
+                return [parse_choice(choice, index, params, self._section) for choice in choices]
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             return list(pool.map(one, range(len(prompts))))
+
+    @contextmanager
+    def _as_vllm_does(self, path: str) -> Iterator[None]:
+        """An answer of another shape is one sentence."""
+        try:
+            yield
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, StopIteration) as error:
+            said = f"{self.url}{path} does not answer as vLLM does ({one_line(named_first_line(error))})"
+            raise UserError(
+                f"{self._section}.base_url: {said}; give the address of a `vllm serve`."
+            ) from None
 
     def _call(self, path: str, body: dict[str, Any] | None = None, hint: str = "look at its log") -> Any:
         for attempt in range(ATTEMPTS):
             try:
                 return self._send(path, body)
             except urllib.error.HTTPError as error:
-                said = error.read().decode("utf-8", "replace")
+                said = error.read(MOST_ERROR_BYTES).decode("utf-8", "replace")
                 if error.code < 500 or attempt + 1 == ATTEMPTS:
                     raise UserError(self._refusal(path, error.code, said, hint)) from None
-            except (OSError, ValueError) as error:
+            except (OSError, HTTPException, ValueError, RecursionError) as error:
                 if attempt + 1 == ATTEMPTS:
+                    said = one_line(redacted(named_first_line(error), self._key))
                     raise UserError(
-                        f"{self._section}.base_url: {self.url} cannot be reached ({error}); "
+                        f"{self._section}.base_url: {self.url} cannot be reached ({said}); "
                         "start `vllm serve` there, then go on."
                     ) from None
             time.sleep(self._pause * 2**attempt)
@@ -119,14 +139,19 @@ class VllmServer:
         if self._key:
             request.add_header("Authorization", f"Bearer {self._key}")
         with _OPENER.open(request, timeout=TIMEOUT) as response:
-            text = response.read().decode("utf-8")
+            content = response.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(
+                f"{self._section}.base_url: {self.url}{path} sent more than {MOST_BYTES:,} bytes."
+            )
+        text = content.decode("utf-8")
         return json.loads(text) if text[:1] in "{[" else text  # adapters are answered with a plain sentence
 
     def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
         if status in (401, 403):
             return f"{self._section}.key_env: {self.url} refuses access; set the variable to its key."
-        flat = " ".join(said.split()).replace(self._key or "\0", "[key removed]")[:300]
-        return f"{self._section}.base_url: {self.url}{path} answered {status} ({flat}); {hint}."
+        quoted = one_line(redacted(said, self._key))
+        return f"{self._section}.base_url: {self.url}{path} answered {status} ({quoted}); {hint}."
 
 
 def completion_request(

@@ -2,10 +2,12 @@
 
 Read in this order:
 
-    request.py     what is asked of a model and what comes back
-    ledger.py      every paid-for response, kept the moment it arrives
-    budget.py      what a run may cost, reserved before anything is sent
-    limits.py      requests and tokens a minute, concurrency that adapts
-    client.py      one asynchronous client for generating and judging
     run.py         the stages, one after the other
+    prompts.py     stage 1: from a file, or new ones in the style of seeds
+    answers.py     stage 2: n of every source to every prompt
+    judge.py       stage 3: a score for every answer
+    pairs.py       stage 4: the best answer against the worst of like length
+    card.py        stage 5: what was made, by whom, at what price
+
+Requests, the ledger of paid responses, budgets and limits are `boresight.llm`'s.
 """

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from boresight.core.schema import Message, Prompt
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.llm.session import Session
 from boresight.synthesis.recipe import AnswersSection, Side, SynthesisRecipe
 
@@ -44,8 +45,12 @@ class Answered:
 
 def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
     """Have every answer in the ledger, or its failure."""
+
+    async def ask(request: Request) -> None:
+        session.client.note(request, await session.client.ask(request))
+
     total = len(prompts) * sum(section.n for section in recipe.answers.values())
-    session.each(STAGE, _requests(recipe, prompts), session.client.ask, total)
+    session.each(STAGE, _requests(recipe, prompts), ask, total)
 
 
 class Answers:

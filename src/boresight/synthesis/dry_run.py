@@ -20,7 +20,8 @@ from boresight.core.schema import Prompt
 from boresight.llm.budget import Price, find_price
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import BYTES_PER_TOKEN, Request, Usage
+from boresight.llm.replies.reply import Usage
+from boresight.llm.request import BYTES_PER_TOKEN, Request
 from boresight.llm.structured import first_round
 from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.scorers.judges.reward_endpoint import LONGEST_REPLY

@@ -15,7 +15,9 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from boresight.core.schema import Message, Prompt
-from boresight.llm.request import Reply, Request, failed
+from boresight.llm.replies.reply import Reply, failed
+from boresight.llm.replies.usable import Reader, usual_reader
+from boresight.llm.request import Request
 from boresight.llm.session import Session
 from boresight.llm.structured import Asker, Parsed, ask_for, first_round, recalled
 from boresight.scorers import judges
@@ -99,7 +101,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.asked: list[Request] = []
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
         self.asked += requests
         return [failed("missing", "was not asked")] * len(requests)
 
@@ -145,7 +147,11 @@ def _by_rubric(
     requests = (r for a in answered for r in _rubric_requests(recipe, settings, a))
 
     async def ask(shown: tuple[Request, int]) -> None:
-        await _rate(session.client, settings, *shown)
+        rated = await _rate(session.client, settings, *shown)
+        request, _ = shown
+        session.client.usable.note(
+            STAGE, request.model, rated.failure, rated.detail, rated.text, rated.rounds
+        )
 
     session.each(STAGE, requests, ask, settings.orders * len(answered))
     for a in answered:

@@ -60,10 +60,15 @@ def make_prompts(session: Session, recipe: SynthesisRecipe, sieve: Sieve) -> lis
     found = read_prompt_source(recipe.prompts, recipe.seed)
     if recipe.prompts.new is not None:
 
+        async def ask(request: Request) -> None:
+            found = await ask_for(session.client, request, PromptList)
+            usable = session.client.usable
+            usable.note(STAGE, request.model, found.failure, found.detail, found.text, found.rounds)
+
         def buy(requests: Sequence[Request]) -> bool:
             if session.client.over_budget:
                 return False
-            session.each(STAGE, requests, lambda r: ask_for(session.client, r, PromptList), len(requests))
+            session.each(STAGE, requests, ask, len(requests))
             return True
 
         found = new_prompts(session.ledger, recipe, recipe.prompts.new, found, sieve, buy)

@@ -1,8 +1,9 @@
 """OpenAI's batch API as a transport: half the price, up to a day.
 
-Requests that wait go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results
-are joined on that id, whatever their order. Which request is in which batch is in the ledger before the batch
-exists, so that a process that dies meanwhile finds the batch again instead of buying it twice.
+Waiting requests go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results
+are joined on that id, whatever their order. Which request is in which batch is in the ledger before the
+batch exists, so that a process that dies meanwhile finds the batch again instead of buying it twice. That is
+deleted in the transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from boresight.llm.ledger import Ledger
-from boresight.llm.request import RETRIED, Request, RequestFailure
+from boresight.llm.replies.failures import (
+    RETRIED,
+    RequestFailure,
+    classify_error,
+    classify_status,
+    unreadable,
+)
+from boresight.llm.replies.json_text import parse_body
+from boresight.llm.request import Request
 from boresight.llm.transports.openai import (
     OpenAITransport,
     TokenLimit,
-    classify_status,
-    parse_body,
+    classify,
+    completion_in,
     request_body,
 )
 
@@ -31,6 +40,8 @@ T = TypeVar("T")
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
 """A batch may hold 50,000 requests and 200 MB (OpenAI's limits of 2026)."""
+MOST_RESULT_BYTES = 2**29
+"""Largest file of results that is read."""
 POLL_EVERY = 30.0
 LINGER = 1.0
 """Seconds without a new request after which those that wait become a batch."""
@@ -56,7 +67,9 @@ class BatchTransport(OpenAITransport):
         poll_every: float = POLL_EVERY,
         linger: float = LINGER,
     ) -> None:
-        super().__init__(base_url, key_env, structured=structured, token_limit=token_limit)
+        super().__init__(
+            base_url, key_env, structured=structured, token_limit=token_limit, most_bytes=MOST_RESULT_BYTES
+        )
         self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
         self._waiting: list[Waiting] = []
         self._collector: asyncio.Task[None] | None = None
@@ -132,13 +145,11 @@ class BatchTransport(OpenAITransport):
         if not batch.startswith(UNSENT):
             await self._finish(batch, waiting)
             return
-        found = await self._find(batch.removeprefix(UNSENT))
-        keys = [request.key for request, _ in waiting]
-        self.ledger.unbatch(keys)
+        found = await self._call(lambda: self._find(batch.removeprefix(UNSENT)))
         if found is None:
             await self._submit(waiting)
             return
-        self.ledger.batch(keys, found)
+        self.ledger.batch([request.key for request, _ in waiting], found)
         await self._finish(found, waiting)
 
     async def _find(self, mark: str) -> str | None:
@@ -151,27 +162,40 @@ class BatchTransport(OpenAITransport):
         """Wait for the batch, and give everyone their line of its files."""
         while (state := await self._call(lambda: self._client.batches.retrieve(batch))).status not in OVER:
             await asyncio.sleep(self.poll_every)
+        results, problem = await self._results(state)
+        for request, promise in waiting:
+            self._deliver(promise, results.get(request.key), state, problem)
+
+    async def _results(self, batch: Batch) -> tuple[dict[str, dict[str, Any]], str]:
+        """Lines of the batch's files by request, and why some line cannot be read, '' if all can."""
         results: dict[str, dict[str, Any]] = {}
-        for file in filter(None, (state.output_file_id, state.error_file_id)):
+        problem = ""
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             content = await self._call(partial(self._client.files.content, file))
             # Not splitlines: answers may hold U+2028 and its like, which it takes for ends of lines.
-            for line in self._clean(content.content.decode("utf-8", "replace")).split("\n"):
-                if line.strip():
-                    result = json.loads(line)
-                    results[result["custom_id"]] = result
-        for request, promise in waiting:
-            self._deliver(promise, results.get(request.key), state)
-        self.ledger.unbatch(request.key for request, _ in waiting)
+            for line in content.content.split(b"\n"):
+                if not line.strip():
+                    continue
+                try:
+                    result = parse_body(line)
+                    results[str(result.get("custom_id"))] = result
+                except RequestFailure as failure:
+                    problem = problem or failure.said
+        return results, problem
 
     def _deliver(
-        self, promise: asyncio.Future[dict[str, Any]], result: dict[str, Any] | None, batch: Batch
+        self,
+        promise: asyncio.Future[dict[str, Any]],
+        result: dict[str, Any] | None,
+        batch: Batch,
+        problem: str,
     ) -> None:
         if promise.done():
             return
         try:
-            promise.set_result(_body(result, batch))
+            promise.set_result(_missing(batch, problem) if result is None else _body(result))
         except RequestFailure as failure:
-            promise.set_exception(self._noted(failure))
+            promise.set_exception(self._failure(failure))
 
     def _line(self, request: Request) -> bytes:
         line = {
@@ -188,8 +212,8 @@ class BatchTransport(OpenAITransport):
             try:
                 return await call()
             except self._openai.APIError as error:
-                failure = self._failure(error)
-                if failure.kind not in RETRIED:
+                failure = self._failure(classify(self._openai, error))
+                if failure.kind not in RETRIED or failure.kind == "invalid_json":
                     raise failure from None
                 await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
 
@@ -208,25 +232,30 @@ def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list
     return parts
 
 
-def _body(result: dict[str, Any] | None, batch: Batch) -> dict[str, Any]:
-    """A line of the files as a body, or what became of the request."""
-    if result is None:
-        raise _missing(batch)
+def _body(result: dict[str, Any]) -> dict[str, Any]:
+    """The body in a line of the files, or what became of the request."""
     response, error = result.get("response"), result.get("error")
-    if response and response.get("status_code") == 200:
-        return parse_body(json.dumps(response["body"]))
-    if error and error.get("code") == "batch_expired":
+    if isinstance(response, dict):
+        status, body = response.get("status_code"), response.get("body")
+        if status == 200 and isinstance(body, dict):
+            return completion_in(body)
+        if isinstance(status, int) and status != 200:
+            said = body.get("error") if isinstance(body, dict) else body
+            message = said.get("message") if isinstance(said, dict) else said
+            raise classify_status(status, {}, said, str(message or "no reason given"))
+        raise unreadable(f"the batch's line has no body: {str(response)[:500]}")
+    if isinstance(error, dict) and error.get("code") == "batch_expired":
         raise RequestFailure("timeout", "the batch expired before this request's turn")
-    if response:
-        said = (response.get("body") or {}).get("error") or {}
-        raise classify_status(response["status_code"], {}, said, str(said.get("message", "")))
-    raise RequestFailure("server", str((error or {}).get("message") or error))
+    raise classify_error(error or "a line without response and error")
 
 
-def _missing(batch: Batch) -> RequestFailure:
+def _missing(batch: Batch, problem: str) -> NoReturn:
+    """Raise what became of a request without a line; `problem` is why some line cannot be read."""
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
-        return RequestFailure(
+        raise RequestFailure(
             "bad_request", f"the batch was refused: {first.message if first else 'no reason given'}"
         )
-    return RequestFailure("server", f"the {batch.status} batch has no line for this request")
+    if problem:
+        raise unreadable(f"a line of the batch's results cannot be read: {problem}")
+    raise RequestFailure("server", f"the {batch.status} batch has no line for this request")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
-from boresight.llm.request import Request, RequestFailure
+from boresight.llm.replies.failures import RequestFailure
+from boresight.llm.request import Request
 from boresight.models.policy import Policy
 
 if TYPE_CHECKING:

@@ -1,27 +1,26 @@
 """How a request reaches a model: an OpenAI-compatible endpoint over HTTP.
 
-A transport has a `base_url` and one coroutine, `send(request) -> body`, which raises `Failure`. Retries,
-limits and accounts are the client's, so the SDK's own retries are off, and its HTTP client is its own.
+A transport has a `base_url` and one coroutine, `send(request) -> body`, which raises `RequestFailure`.
+Retries, limits and accounts are the client's, so the SDK's own retries are off. Its HTTP client follows no
+redirects, which would carry the key to another address, and reads bodies up to a limit. The key is removed
+from what servers say about a failure, and never from a response: answers are kept as they are.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from boresight.core.errors import UserError
-from boresight.llm.request import Request, RequestFailure
+from boresight.llm.replies.failures import OTHER_LIMIT_NAME, RequestFailure, classify_status, unreadable
+from boresight.llm.replies.json_text import parse_body
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
+from boresight.llm.transports.http_body import ACCEPTED, MOST_BYTES, bounded
 
-REDACTED = "[key removed]"
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
-OTHER_NAME: TokenLimit = "max_completion_tokens"
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
 """Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made: nobody can bill that."""
 OPENAI_PARAMS = frozenset(
@@ -29,7 +28,7 @@ OPENAI_PARAMS = frozenset(
         "temperature",
         "top_p",
         "max_tokens",
-        OTHER_NAME,
+        OTHER_LIMIT_NAME,
         "seed",
         "stop",
         "presence_penalty",
@@ -45,7 +44,7 @@ class Transport(Protocol):
     base_url: str
 
     async def send(self, request: Request) -> dict[str, Any]:
-        """The server's body. Raises `Failure`."""
+        """The server's body, which `Reply.read` can read. Raises `RequestFailure`."""
         ...
 
     async def close(self) -> None:
@@ -64,6 +63,7 @@ class OpenAITransport:
             `object` (JSON mode), or `prompt` (it is only told in words).
         token_limit: under which name it takes the longest answer; one that asks for the other gets it from
             then on.
+        most_bytes: largest body that is read.
 
     Raises:
         UserError: the package is not installed, or the variable is not set.
@@ -76,14 +76,23 @@ class OpenAITransport:
         timeout: float = 120.0,
         structured: Literal["schema", "object", "prompt"] = "schema",
         token_limit: TokenLimit = "max_tokens",
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         openai = import_openai()
         self.token_limit = token_limit
         self.base_url, self.key_env, self.timeout, self.structured = base_url, key_env, timeout, structured
         self._key = read_key(key_env)
         self._openai = openai
+        http = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, timeout=timeout, event_hooks={"response": [bounded(most_bytes)]}
+        )
         self._client = openai.AsyncOpenAI(
-            api_key=self._key, base_url=base_url, max_retries=0, timeout=timeout
+            api_key=self._key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=timeout,
+            http_client=http,
+            default_headers={"Accept-Encoding": ACCEPTED},
         )
 
     async def send(self, request: Request) -> dict[str, Any]:
@@ -91,30 +100,23 @@ class OpenAITransport:
         create = self._client.chat.completions.with_raw_response.create
         try:
             response = await create(**sdk_arguments(request, self.structured, self.token_limit))
+            return completion_in(parse_body(response.content))
         except self._openai.APIError as error:
-            raise self._failure(error) from None
-        return parse_body(self._clean(response.content.decode("utf-8", "replace")))
+            raise self._failure(classify(self._openai, error)) from None
+        except RequestFailure as failure:
+            raise self._failure(failure) from None
 
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._client.close()
 
-    def _clean(self, text: str) -> str:
-        """Some servers quote the key that they refuse."""
-        return text.replace(self._key, REDACTED)
-
-    def _failure(self, error: Exception) -> RequestFailure:
-        failure = self._noted(classify(self._openai, error))
-        failure.detail = self._clean(failure.detail)
-        if failure.kind == "auth":
-            failure.detail = f"${self.key_env}: {failure.detail}"
-        return failure
-
-    def _noted(self, failure: RequestFailure) -> RequestFailure:
-        """Remember what an endpoint asked for; the client sends the request again."""
+    def _failure(self, failure: RequestFailure) -> RequestFailure:
+        """The failure without the key in it. Remembers what an endpoint asked for; the client sends again."""
         if failure.kind == "token_limit":
-            self.token_limit = OTHER_NAME
-        return failure
+            self.token_limit = OTHER_LIMIT_NAME
+        if failure.kind == "auth":
+            failure.said = f"${self.key_env}: {failure.said}"
+        return failure.without(self._key)
 
 
 def import_openai() -> ModuleType:
@@ -162,19 +164,16 @@ def request_body(request: Request, structured: str, token_limit: TokenLimit = "m
     return body
 
 
-def parse_body(text: str) -> dict[str, Any]:
-    """The body as JSON. A 200 with garbage in it may well be on the bill."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        raise RequestFailure("invalid_json", f"the body is no JSON: {text[:80]!r}", None, True) from None
-    if not isinstance(body, dict):
-        raise RequestFailure("invalid_json", "the body is no JSON object", None, True)
+def completion_in(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, if it is a chat completion; what it is otherwise is raised where the key is known."""
+    Reply.read(body)
     return body
 
 
 def classify(openai: ModuleType, error: Exception) -> RequestFailure:
     """One of the SDK's exceptions as a typed failure."""
+    if isinstance(error.__cause__, RequestFailure):  # of the hook that reads bodies
+        return error.__cause__
     unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):
         return RequestFailure("timeout", "no answer in time", perhaps_billed=not unheard)
@@ -184,40 +183,4 @@ def classify(openai: ModuleType, error: Exception) -> RequestFailure:
         cause = error.__cause__
         what = "no connection" if unheard else "connection lost"
         return RequestFailure("server", f"{what} ({cause or error})", perhaps_billed=not unheard)
-    return RequestFailure("invalid_json", str(error), perhaps_billed=True)
-
-
-def classify_status(status: int, headers: Mapping[str, str], body: object, message: str) -> RequestFailure:
-    """An HTTP status that is no success, as a typed failure."""
-    code = str(body.get("code") or "") if isinstance(body, dict) else ""
-    detail = f"HTTP {status}: {message.removeprefix(f'Error code: {status} - ')}"
-    if status in (401, 403) or code == "insufficient_quota":
-        return RequestFailure("auth", detail)
-    if status == 429:
-        return RequestFailure("rate_limit", detail, retry_after(headers))
-    if status in (408, 409) or status >= 500:
-        return RequestFailure("server", detail, retry_after(headers))
-    if code == "content_filter":
-        return RequestFailure("content_filter", detail)
-    if status == 400 and OTHER_NAME in message and re.search(r"\bmax_tokens\b", message):
-        return RequestFailure("token_limit", f"it takes {OTHER_NAME}, and gets that from now on; {detail}")
-    return RequestFailure("bad_request", detail)
-
-
-def retry_after(
-    headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date."""
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    try:
-        if milliseconds:
-            return max(0.0, float(milliseconds) / 1000)
-        if not value:
-            return None
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value or "") - now()).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    return unreadable(str(error))

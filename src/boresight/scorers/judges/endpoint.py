@@ -7,7 +7,6 @@ is sent twice. Replies are stored unparsed: a better parser costs no new request
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -17,10 +16,13 @@ from pydantic import Field
 from boresight.config.secrets import Address, KeyVariable
 from boresight.llm.budget import Budget, BudgetSection, Price, find_price
 from boresight.llm.client import Client, Endpoint
+from boresight.llm.event_loop import EventLoop
 from boresight.llm.ledger import Ledger
 from boresight.llm.progress import watching
 from boresight.llm.rate_limits import LimitSection
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.replies.usable import Reader, UsableReplies, usual_reader
+from boresight.llm.request import Request
 from boresight.llm.transports.openai import OpenAITransport, TokenLimit
 from boresight.scorers.judges.base import JudgeConfig
 
@@ -55,8 +57,9 @@ class EndpointConfig(JudgeConfig):
 class Completer(Protocol):
     """Answers requests, each in its place."""
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request, in the order asked."""
+    def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
+        """One reply per request, in the order asked. `read` says why a reply cannot be used, None if it can:
+        when none of the first can, the rest is not asked."""
         ...
 
 
@@ -73,26 +76,30 @@ class LedgerCompleter:
     def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None) -> None:
         self.config, self.ledger, self.console = config, ledger, console
         self._told: set[str] = set()
+        self._usable = UsableReplies()
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
         """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
 
         Raises:
-            UserError: the endpoint refuses access, or answers nothing at all.
+            UserError: the endpoint refuses access, or answers nothing at all, or nothing that can be used.
         """
-        return asyncio.run(self._complete(requests))
+        with EventLoop() as loop:
+            return loop.run(self._complete(requests, read))
 
-    async def _complete(self, requests: Sequence[Request]) -> list[Reply]:
+    async def _complete(self, requests: Sequence[Request], read: Reader) -> list[Reply]:
         if all(request.key in self.ledger for request in requests):
             return [await self.ledger.ask(request) for request in requests]  # needs no key and no network
         replies: dict[str, Reply] = {}
         budget = Budget.continued(self.config.budget, self.ledger.spent())
         async with Client(self.ledger, [self._endpoint()], budget) as client:
             client.progress.told = self._told  # the first failure of a kind is shown once, not once a call
+            client.usable = self._usable
             with watching(client, "judging", len(requests), self.console) as step:
 
                 async def ask(request: Request) -> None:
-                    replies[request.key] = await client.ask(request)
+                    replies[request.key] = reply = await client.ask(request)
+                    client.note(request, reply, read)
                     step()
 
                 await client.each(requests, ask)

@@ -16,7 +16,9 @@ from typing import Literal
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message, Prompt
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.json_text import after_reasoning
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.scorers.judges.base import NO_ANSWER, Answers, Judgement, Verdict
 from boresight.scorers.judges.endpoint import STAGE, Completer, EndpointConfig, why
 
@@ -99,7 +101,8 @@ class LLMJudge:
         requests = [self._request(self._messages(prompts[i], *texts), repeat) for i, _, texts in shown]
         verdicts: list[list[Verdict]] = [[] for _ in prompts]
         failures = [NO_ANSWER if None in pair else "" for pair in zip(a, b, strict=True)]
-        for (i, first, _), reply in zip(shown, self.completer.complete(requests), strict=True):
+        replies = self.completer.complete(requests, _problem)
+        for (i, first, _), reply in zip(shown, replies, strict=True):
             verdict, failure = read_verdict(reply, first)
             verdicts[i].append(verdict)
             failures[i] = failures[i] or failure
@@ -131,14 +134,19 @@ class LLMJudge:
 
 
 def read_verdict(reply: Reply, first: Literal["a", "b"]) -> tuple[Verdict, str]:
-    """The verdict on the reply's last verdict line, and the reason for its absence or ''."""
+    """The verdict on the last verdict line after the reasoning, and the reason for its absence or ''."""
     if reply.failure:
         return Verdict(first, None, reply.text), why(reply)
-    found = list(VERDICT.finditer(reply.text))
+    found = list(VERDICT.finditer(after_reasoning(reply.text)))
     if not found:
         return Verdict(first, None, reply.text), f"no verdict line in the reply: {reply.text[-80:]!r}"
     first_wins = FIRST_WINS[found[-1]["choice"].lower()]
     return Verdict(first, first_wins if first == "a" else 1 - first_wins, reply.text), ""
+
+
+def _problem(reply: Reply) -> str | None:
+    """Why a reply has no verdict, None if it has one."""
+    return read_verdict(reply, "a")[1] or None
 
 
 def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgement:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from boresight.config.secrets import Address, KeyVariable
 from boresight.core.schema import Message, Prompt
-from boresight.llm.request import Reply, Request
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
 from boresight.scorers.judges.base import Score, Scorer
 from boresight.scorers.judges.endpoint import STAGE, Completer, EndpointConfig, why
 
@@ -53,11 +54,16 @@ class RewardEndpoint(Scorer):
             self._request([*p.prompt, Message(role="assistant", content=text)], repeat)
             for p, text in zip(prompts, answers, strict=True)
         ]
-        return [read_reward(reply) for reply in self.completer.complete(requests)]
+        return [read_reward(reply) for reply in self.completer.complete(requests, _problem)]
 
     def _request(self, messages: list[Message], repeat: int) -> Request:
         params = {"max_tokens": LONGEST_REPLY}
         return Request(self.config.endpoint, self.config.model, messages, params, sample=repeat, stage=STAGE)
+
+
+def _problem(reply: Reply) -> str | None:
+    """Why a reply names no reward, None if it does."""
+    return read_reward(reply).failure or None
 
 
 def read_reward(reply: Reply) -> Score:

@@ -1,0 +1,202 @@
+"""Why a request brought no usable response, as types: HTTP statuses, errors inside a 200, empty accounts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote
+
+from boresight.core.errors import UserError, terminal_safe
+
+RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
+"""Failures of one attempt that another attempt may not have."""
+LONGEST_DETAIL = 300
+REDACTED = "[key removed]"
+SHORT_KEY = 12
+"""A shorter key may be a word such as `none`: it is removed where it stands alone."""
+OTHER_LIMIT_NAME: Final = "max_completion_tokens"
+"""What OpenAI's reasoning models call the longest answer."""
+
+NO_MONEY_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "insufficient_balance",
+        "insufficient_credits",
+        "insufficient_funds",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "payment_required",
+    }
+)
+NO_MONEY = re.compile(
+    r"insufficient[ _](account )?(balance|credit|fund|quota)|credit balance is too low|out of credits|"
+    r"payment required|billing hard limit",
+    re.IGNORECASE,
+)
+"""Not "exceeded your current quota": some servers say that of a limit per minute."""
+STATUS_OF_WORDS = (
+    ("rate_limit", 429),
+    ("overloaded", 503),
+    ("auth", 401),
+    ("api_key", 401),
+    ("permission", 403),
+    ("invalid_request", 400),
+    ("context_length", 400),
+    ("not_found", 404),
+    ("unsupported", 400),
+)
+"""HTTP statuses of codes in words, for errors inside a response of status 200."""
+
+
+class Stopped(UserError):
+    """The run cannot go on; everything that had arrived is in the ledger."""
+
+
+def one_line(text: str) -> str:
+    """Text of a server for a terminal: one line, no control characters, at most `LONGEST_DETAIL` long.
+
+    >>> one_line("bad \\x1b[31m\\n gateway")
+    'bad \\\\x1b[31m gateway'
+    """
+    flat = terminal_safe(" ".join(text.split()))
+    return flat if len(flat) <= LONGEST_DETAIL else f"{flat[:LONGEST_DETAIL]}…"
+
+
+def redacted(text: str, key: str | None) -> str:
+    """The text without the key, also where it is quoted as in JSON or in a URL. Cut only afterwards.
+
+    >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef")
+    'Incorrect API key provided: [key removed].'
+    """
+    if not key:
+        return text
+    for spelling in dict.fromkeys((key, json.dumps(key)[1:-1], quote(key), quote(key, safe=""))):
+        if len(key) >= SHORT_KEY:
+            text = text.replace(spelling, REDACTED)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", REDACTED, text)
+    return text
+
+
+class RequestFailure(Exception):
+    """One attempt that brought no response.
+
+    `kind` is `rate_limit`, `timeout`, `server`, `invalid_json` (a body that cannot be read), `auth`,
+    `no_money` (the account is empty), `token_limit` (the endpoint wants the limit by its other name),
+    `bad_request` (a 4xx that no repetition helps), `invalid_text` (the request is no Unicode text),
+    `content_filter`, `budget` (never sent) or `missing` (not in the ledger, where only the ledger is read).
+    `retry_after` is what the server asked for, in seconds. `perhaps_billed`: the server may have done the
+    work although no response was read.
+    """
+
+    def __init__(
+        self, kind: str, said: str, retry_after: float | None = None, perhaps_billed: bool = False
+    ) -> None:
+        super().__init__(kind)
+        self.kind, self.said = kind, said
+        self.retry_after, self.perhaps_billed = retry_after, perhaps_billed
+
+    @property
+    def detail(self) -> str:
+        """What was said, in one line that a terminal can print. It is cut here, after keys are removed."""
+        return one_line(self.said)
+
+    def without(self, key: str) -> RequestFailure:
+        """The same failure with the key removed from what was said."""
+        self.said = redacted(self.said, key)
+        return self
+
+
+def unreadable(said: str) -> RequestFailure:
+    """A body that cannot be read. A success with garbage in it may well be billed."""
+    return RequestFailure("invalid_json", said, perhaps_billed=True)
+
+
+def classify_status(status: int, headers: Mapping[str, str], error: object, message: str) -> RequestFailure:
+    """An HTTP status that is no success, as a typed failure. `error` is the object in the body, if any."""
+    message = message.removeprefix(f"Error code: {status} - ")
+    if 300 <= status < 400:
+        said = f"it redirects to {headers.get('location', 'nowhere')}, where no key is sent"
+        return RequestFailure("bad_request", f"HTTP {status}: {said}; write the address to use as base URL")
+    return _typed(status, headers, error, f"HTTP {status}: {message}")
+
+
+def classify_error(error: object) -> RequestFailure:
+    """An error inside a response of status 200, by its code as if that were the status."""
+    status, message = _status_in(error), _message_in(error)
+    failure = _typed(status, {}, error, f"error {status} in a response of status 200: {message}")
+    failure.perhaps_billed = failure.kind == "server"
+    return failure
+
+
+def _typed(status: int, headers: Mapping[str, str], error: object, said: str) -> RequestFailure:
+    codes = _codes_in(error)
+    if status == 402 or codes & NO_MONEY_CODES or (status < 500 and NO_MONEY.search(said)):
+        return RequestFailure("no_money", said)
+    if status in (401, 403):
+        return RequestFailure("auth", said)
+    if status == 429:
+        return RequestFailure("rate_limit", said, retry_after(headers))
+    if status in (408, 409) or status >= 500:
+        return RequestFailure("server", said, retry_after(headers))
+    if "content_filter" in codes:
+        return RequestFailure("content_filter", said)
+    if status == 400 and OTHER_LIMIT_NAME in said and re.search(r"\bmax_tokens\b", said):
+        return RequestFailure(
+            "token_limit", f"it takes {OTHER_LIMIT_NAME}, and gets that from now on; {said}"
+        )
+    return RequestFailure("bad_request", said)
+
+
+def _codes_in(error: object) -> set[str]:
+    """Code and type of an error object, in lower case."""
+    if not isinstance(error, Mapping):
+        return set()
+    return {str(error.get(name)).lower() for name in ("code", "type") if error.get(name)}
+
+
+def _status_in(error: object) -> int:
+    """The HTTP status that an error object names, in figures or in words; 500 where it names none."""
+    codes = _codes_in(error)
+    for code in codes:
+        if re.fullmatch(r"[45]\d\d", code):
+            return int(code)
+    found = (status for word, status in STATUS_OF_WORDS if any(word in code for code in codes))
+    return next(found, 500)
+
+
+def _message_in(error: object) -> str:
+    if isinstance(error, Mapping) and error.get("message"):
+        return str(error["message"])
+    return error if isinstance(error, str) else json.dumps(error, default=str)
+
+
+def retry_after(
+    headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date."""
+    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if milliseconds:
+            return _wait(float(milliseconds) / 1000)
+        if not value:
+            return None
+        return _wait(float(value))
+    except ValueError:
+        pass
+    try:
+        return _wait((parsedate_to_datetime(value or "") - now()).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+LONGEST_WAIT = 3600.0
+"""Seconds that a server may ask for; infinite ones, and NaN, would hold everything back for ever."""
+
+
+def _wait(seconds: float) -> float | None:
+    return min(max(0.0, seconds), LONGEST_WAIT) if seconds == seconds else None

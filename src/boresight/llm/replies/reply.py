@@ -1,0 +1,138 @@
+"""A response of a chat endpoint as it is read now: its text, why it cannot be used, its usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.llm.replies.failures import RequestFailure, classify_error, one_line, unreadable
+
+MOST_TOKENS = 10**9
+"""A larger number of tokens is no count."""
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a server reports; `cached` is the part of the prompt that it had in its cache."""
+
+    prompt: int
+    completion: int
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response as it is read now. The stored body is the server's own, so a better reader replays it.
+
+    `text` is what the model said, also where `failure` says that it cannot be used: `refusal`,
+    `content_filter`, `truncated`, `empty` (there is no content) or `invalid_text` (it is no Unicode text).
+    `usage` is None where the server reports no two counts of tokens; `reported` quotes it.
+    """
+
+    text: str
+    failure: str | None = None
+    detail: str = ""
+    usage: Usage | None = None
+    reported: str = ""
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Reply:
+        """Classify a chat completion.
+
+        Raises:
+            RequestFailure: the body is an error, or no chat completion at all (`invalid_json`).
+        """
+        choice, message = _choice(body)
+        text, finish = _text(message.get("content")), choice.get("finish_reason")
+        failure, detail = _verdict(text, finish, message)
+        raw = body.get("usage")
+        return cls(text or "", failure, detail, _usage(raw), one_line(str(raw))[:80] if raw else "")
+
+
+def failed(kind: str, detail: str) -> Reply:
+    """A reply that never came."""
+    return Reply("", kind, detail)
+
+
+def read_body(body: Mapping[str, Any]) -> Reply:
+    """A stored body, read by today's reader; one that it cannot read is a failure, not an exception."""
+    try:
+        return Reply.read(body)
+    except RequestFailure as failure:
+        return failed(failure.kind, failure.detail)
+
+
+def _choice(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The first choice and its message."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = body.get("error") or (choice.get("error") if isinstance(choice, Mapping) else None)
+    if error:
+        raise classify_error(error)
+    if choice is None and body.get("object") == "error":  # as vLLM writes it
+        raise classify_error(body)
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        raise unreadable(f"not a chat completion: {str(dict(body))[:500]}")
+    return choice, message
+
+
+def _text(content: object) -> str | None:
+    """The content of a message; some servers send it in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        texts = [part.get("text") for part in content if part.get("type") == "text"]
+        if texts and all(isinstance(text, str) for text in texts):
+            return "".join(map(str, texts))
+    raise unreadable(f"the content of the message is no text: {str(content)[:500]}")
+
+
+def _verdict(text: str | None, finish: object, message: Mapping[str, Any]) -> tuple[str | None, str]:
+    if message.get("refusal"):
+        return "refusal", one_line(str(message["refusal"]))
+    if finish == "content_filter":
+        return "content_filter", "the server's filter held the answer back"
+    if finish == "length":
+        return "truncated", "the answer reached max_tokens"
+    thought = any(message.get(name) for name in REASONING_FIELDS)
+    if text is None or (not text.strip() and thought):
+        return "empty", _why_empty(message, thought)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return "invalid_text", f"half a surrogate pair at character {error.start}: {one_line(text)[:80]}"
+    return None, ""
+
+
+def _why_empty(message: Mapping[str, Any], thought: bool) -> str:
+    if message.get("tool_calls"):
+        return "the message calls a tool and has no content"
+    return "the message has no content" + (", all of it was reasoning" if thought else "")
+
+
+def _usage(raw: object) -> Usage | None:
+    if not isinstance(raw, Mapping):
+        return None
+    prompt, completion = _tokens(raw.get("prompt_tokens")), _tokens(raw.get("completion_tokens"))
+    total = _tokens(raw.get("total_tokens"))
+    if raw.get("completion_tokens") is None and prompt is not None and total is not None and total >= prompt:
+        completion = total - prompt
+    if prompt is None or completion is None:
+        return None
+    details = raw.get("prompt_tokens_details")
+    cached = _tokens(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    return Usage(prompt, completion, min(cached or 0, prompt))
+
+
+def _tokens(value: object) -> int | None:
+    """A count of tokens; None for what is none: negative, fractional, infinite, absurdly large, no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None

@@ -1,0 +1,57 @@
+"""Stop early when nothing that a model replies can be used, instead of paying for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from boresight.llm.replies.failures import Stopped, one_line
+from boresight.llm.replies.reply import Reply
+
+Reader = Callable[[Reply], str | None]
+"""Why a reply without a failure cannot be used, in words; None if it can."""
+
+ENOUGH = 12
+"""Unusable replies without a usable one after which a stage stops."""
+OF_THE_SETTINGS = frozenset({"truncated", "empty", "invalid_json", "invalid_text"})
+"""Failures that come from a model or its settings; refusals belong to a prompt, the others to a server."""
+
+
+def usual_reader(reply: Reply) -> str | None:
+    """Any text can be used."""
+    return None
+
+
+@dataclass
+class _Seen:
+    unusable: int = 0
+    usable: bool = False
+    example: str = ""
+
+
+class UsableReplies:
+    """Counts replies by stage and model as they come, from the ledger too."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    def note(
+        self, stage: str, model: str, failure: str | None, detail: str, text: str = "", replies: int = 1
+    ) -> None:
+        """Count what a request brought; `replies` it took.
+
+        Raises:
+            Stopped: `ENOUGH` replies came and none can be used. The message quotes the first.
+        """
+        seen = self._seen.setdefault((stage, model), _Seen())
+        if failure is None:
+            seen.usable = True
+        elif failure in OF_THE_SETTINGS:
+            seen.unusable += replies
+            quoted = f", which reads {text[-120:]!r}" if text else ""
+            seen.example = seen.example or one_line(f"{failure}: {detail}{quoted}")
+        if seen.unusable >= ENOUGH and not seen.usable:
+            raise Stopped(
+                f"{stage}: none of the first {seen.unusable} replies of {one_line(model)} can be used "
+                f"({seen.example}); change its settings or take another model. What came is kept."
+            )

@@ -1,0 +1,43 @@
+"""What a response is taken to have cost: its reported usage where that can be, a safe estimate elsewhere.
+
+A server may report no usage, or any number. Fewer tokens than the texts certainly take would let a run pass
+its budget; absurdly many would end it. Both are replaced by the worst case that was reserved, and counted.
+"""
+
+from __future__ import annotations
+
+from boresight.llm.replies.reply import Reply, Usage
+from boresight.llm.request import Request
+
+MOST_CHARACTERS = 8
+"""Characters per token in no language on average: English has about 4.5."""
+UNSEEN = 100_000
+"""Tokens that a server may report beyond what was seen: its own system prompt, reasoning that it hides."""
+
+
+def counted(request: Request, reply: Reply) -> tuple[Usage, str]:
+    """Tokens to book for a response, and what was wrong with the reported ones, '' if nothing."""
+    seen = len(reply.text.encode("utf-8", "surrogatepass"))
+    honors_limit = least_tokens(reply.text) <= request.max_tokens
+    # No token is shorter than a byte, which bounds an answer that ignores max_tokens.
+    safe = Usage(request.prompt_tokens, request.max_tokens if honors_limit else seen)
+    usage = reply.usage
+    if usage is None:
+        return safe, f"no usage that counts tokens ({reply.reported or 'none at all'})"
+    least_prompt = sum(least_tokens(message["content"]) for message in request.messages)
+    if usage.prompt < least_prompt or usage.completion < least_tokens(reply.text):
+        return safe, f"fewer tokens than the texts take ({reply.reported})"
+    if usage.prompt > request.prompt_bytes + UNSEEN or usage.completion > max(safe.completion, seen) + UNSEEN:
+        return safe, f"more tokens than can be ({reply.reported})"
+    return usage, ""
+
+
+def least_tokens(text: str) -> int:
+    """Tokens that a text certainly takes; runs of white space, which may be one token, count once.
+
+    >>> least_tokens("")
+    0
+    >>> least_tokens("word " * 8)
+    5
+    """
+    return -(-len(" ".join(text.split())) // MOST_CHARACTERS)

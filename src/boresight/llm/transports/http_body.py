@@ -1,0 +1,74 @@
+"""Bodies of HTTP responses, bounded before and after decompression."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any
+
+from boresight.llm.replies.failures import RequestFailure, unreadable
+
+MOST_BYTES = 16 * 2**20
+"""Largest body of one chat completion: a hundred times the longest answer that models give."""
+ACCEPTED = "gzip, deflate"
+"""Compressions that are asked for; a body in another one is refused."""
+AUTOMATIC = zlib.MAX_WBITS | 32
+"""zlib finds out whether a body is gzip or deflate."""
+AT_ONCE = 2**20
+"""Bytes decompressed at a time: a kilobyte of gzip can hold a megabyte."""
+
+
+def bounded(most: int) -> Callable[[Any], Awaitable[None]]:
+    """A response hook for the SDK's HTTP client (httpx or httpx2) that reads the whole body, or refuses it.
+
+    Raises (the hook):
+        RequestFailure: the body has more than `most` bytes, or is compressed otherwise than `ACCEPTED`.
+    """
+
+    async def read(response: Any) -> None:
+        stream = response.stream
+        try:
+            body = await read_body_of(stream, response.headers.get("content-encoding", ""), most)
+        finally:
+            await stream.aclose()
+        # What follows sees a plain body that is there already.
+        library = sys.modules[type(response).__module__.partition(".")[0]]
+        response.headers.pop("content-encoding", None)
+        response.stream = library.ByteStream(body)
+
+    return read
+
+
+async def read_body_of(stream: AsyncIterable[bytes], encoding: str, most: int) -> bytes:
+    """The decompressed body; see `bounded`."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        unpacker = None
+    elif encoding in ("gzip", "x-gzip", "deflate"):
+        unpacker = zlib.decompressobj(AUTOMATIC)
+    else:
+        raise unreadable(f"the body is compressed as {encoding[:40]!r}, which was not asked for")
+    body = bytearray()
+    async for chunk in stream:
+        if unpacker is None:
+            body += chunk
+        else:
+            _unpack(unpacker, chunk, body, most)
+        if len(body) > most:
+            raise too_large(most)
+    return bytes(body)
+
+
+def _unpack(unpacker: Any, chunk: bytes, body: bytearray, most: int) -> None:
+    try:
+        while chunk and len(body) <= most:
+            body += unpacker.decompress(chunk, AT_ONCE)
+            chunk = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise unreadable(f"the body cannot be decompressed ({error})") from None
+
+
+def too_large(most: int) -> RequestFailure:
+    """The failure of a body of more than `most` bytes."""
+    return unreadable(f"the body has more than {most / 2**20:,.0f} MB")
