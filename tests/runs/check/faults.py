@@ -294,6 +294,18 @@ def weights_that_are_not_numbers(folder):
 
 
 @stops
+def weights_that_are_all_zero(folder):
+    change_weights(folder / "model", lambda weights: [tensor.zero_() for tensor in weights.values()])
+    return []
+
+
+@stops
+def an_output_layer_of_zeros_under_lora(folder):
+    change_weights(folder / "model", lambda weights: weights["lm_head.weight"].zero_())
+    return ["model.lora={}"]
+
+
+@stops
 def infinite_weights_under_lora(folder):
     change_weights(folder / "model", lambda w: w["model.embed_tokens.weight"].fill_(float("inf")))
     return ["model.lora={}"]

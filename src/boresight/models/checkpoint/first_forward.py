@@ -1,4 +1,4 @@
-"""A test forward over a few tokens: the model must run, return finite numbers, and not look ahead.
+"""A test forward over a few tokens: the model must run, give finite numbers, read the text, and not look ahead.
 
 An encoder such as BERT loads as a language model, but attends to the tokens that it should predict, so its
 log-probabilities are not those of next tokens. Weights that contain NaN load without an error.
@@ -30,7 +30,8 @@ def refuse_unusable(model: PreTrainedModel, name: str) -> None:
     """Run `model`, a decoder with either head, on two short sequences that share their first tokens.
 
     Raises:
-        UserError: it cannot run, returns NaN or infinity, or later tokens change the output at earlier ones.
+        UserError: it cannot run, returns NaN or infinity, or the same whatever the tokens, or later tokens
+            change the output at earlier ones.
     """
     kind = type(model).__name__
     refuse_not_finite(model.named_parameters(), name)
@@ -39,6 +40,11 @@ def refuse_unusable(model: PreTrainedModel, name: str) -> None:
         raise UserError(
             f"model: {kind} of {name!r} returns NaN or infinity for a few tokens although its weights "
             "contain neither; take an earlier checkpoint or another copy."
+        )
+    if torch.equal(torch.cat([one, other]), one[:1].expand(2 * LENGTH, -1)):
+        raise UserError(
+            f"model: {kind} of {name!r} returns the same for every text: weights on the way to its output are"
+            " zero; take an earlier checkpoint or another copy."
         )
     difference = (one[:SHARED] - other[:SHARED]).abs().max()
     if difference > BAND.get(one.dtype, HALF_BAND) * one.abs().max():
