@@ -56,6 +56,17 @@ def test_a_model_that_knows_nothing_gives_each_token_one_in_vocabulary():
         assert got.entropy.tolist() == [pytest.approx([3 * math.log(61), math.log(61)])]
 
 
+def test_tokens_that_are_never_drawn_add_nothing_to_the_entropy():
+    """Some models set the logits of padded vocabulary to minus infinity: 0 times that was NaN."""
+    model = llama()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    never = torch.zeros(VOCABULARY).index_fill(0, torch.arange(51, VOCABULARY), -math.inf)
+    model.lm_head.register_forward_hook(lambda module, given, logits: logits + never)
+    for layout in ("padded", "auto"):
+        got = completion_logprobs(model, [make_row([1, 2], [3, 4, 5])], layout=layout, entropy=True)
+        assert got.entropy.tolist() == [[pytest.approx(3 * math.log(51))]]
+
+
 def test_padded_equals_a_sum_over_positions_one_sequence_at_a_time():
     model = llama()
     prompt, answer = [5, 9, 11], [7, 8]

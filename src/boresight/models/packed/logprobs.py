@@ -114,12 +114,17 @@ def padded_logprobs(
     spread = None
     if entropy:
         with torch.no_grad():
-            spread = -(logps.exp() * logps).sum(-1).masked_fill(~keep, 0).sum(-1).view(shape)
+            spread = entropies(logps).masked_fill(~keep, 0).sum(-1).view(shape)
     return CompletionLogps(
         sums=taken.masked_fill(~keep, 0).sum(-1).view(shape),
         lengths=keep.sum(-1).float().view(shape),
         entropy=spread,
     )
+
+
+def entropies(logps: Tensor) -> Tensor:
+    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`. Tokens never drawn (-inf) add nothing."""
+    return torch.special.entr(logps.exp()).sum(-1)
 
 
 def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,7 +159,7 @@ def _packed_tokens(
         logits = plan.logits(model, hidden)
         all_logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
         taken = all_logps.gather(-1, batch.targets[:, None]).squeeze(-1)
-        spread = -(all_logps.exp() * all_logps).sum(-1).detach() if entropy else None
+        spread = entropies(all_logps).detach() if entropy else None
     else:
         taken, spread = token_logprobs(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
     return batch, taken, spread
