@@ -13,10 +13,10 @@ import torch
 import transformers as hf
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from boresight.models.lengths import LengthSwitch, length_switches
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs
 from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.reward import completion_scores
-from boresight.models.rope import RopeSwitch, rope_switches
 from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.plain import next_logits
 from boresight.models.sampler.sample import sample
@@ -205,11 +205,26 @@ def test_the_sampler_draws_from_each_prompt_as_if_alone(variant):
     assert [list(found) for found in together] == [list(found) for found in alone]
 
 
-def test_where_the_frequencies_change():
-    assert rope_switches(model_of("default")) == rope_switches(model_of("yarn")) == ()
-    assert rope_switches(model_of("dynamic")) == (RopeSwitch(LIMIT, growing=True),)
-    assert rope_switches(model_of("longrope")) == (RopeSwitch(LIMIT, growing=False),)
-    assert rope_switches(model_of("dynamic in one kind of layer")) == (RopeSwitch(LIMIT, growing=True),)
-    growing, fixed = RopeSwitch(32, True), RopeSwitch(32, False)
-    assert [growing.frequencies(n) for n in (1, 32, 33, 34)] == [32, 32, 33, 34]
-    assert [fixed.frequencies(n) for n in (1, 32, 33, 34)] == [False, False, True, True]
+def test_sparse_attention_takes_the_keys_that_it_takes_of_a_row_alone(monkeypatch):
+    """Doge keeps so many keys; of equal ones (all, in a fresh model) padding would decide which."""
+    monkeypatch.setitem(VARIANTS, "doge", lambda: hf.DogeConfig(**GROUPED, keep_window_size=LIMIT))
+    model = model_of("doge")
+    assert length_switches(model) == (LengthSwitch(LIMIT, growing=True),)
+    with torch.no_grad():
+        truth = [tokens.sum().item() for _, tokens in plain("doge", ROWS)]
+        found = completion_logprobs(model, ROWS).sums.flatten()
+        assert found.tolist() == pytest.approx(truth, abs=1e-4)
+        prompts = [ids(12, 0), ids(40, 1), ids(LIMIT + 3, 2)]
+        for prompt, logits in zip(prompts, next_logits(model, prompts), strict=True):
+            alone = model(input_ids=torch.tensor(prompt)[None], use_cache=False).logits[0, -1]
+            torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_where_a_model_computes_in_another_way():
+    assert length_switches(model_of("default")) == length_switches(model_of("yarn")) == ()
+    assert length_switches(model_of("dynamic")) == (LengthSwitch(LIMIT, growing=True),)
+    assert length_switches(model_of("longrope")) == (LengthSwitch(LIMIT, growing=False),)
+    assert length_switches(model_of("dynamic in one kind of layer")) == (LengthSwitch(LIMIT, growing=True),)
+    growing, fixed = LengthSwitch(32, True), LengthSwitch(32, False)
+    assert [growing.key(n) for n in (1, 32, 33, 34)] == [32, 32, 33, 34]
+    assert [fixed.key(n) for n in (1, 32, 33, 34)] == [False, False, True, True]

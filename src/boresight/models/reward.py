@@ -25,13 +25,13 @@ from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
 from boresight.models.head import head_of, mark_reading, trained_here
 from boresight.models.kernels.to_device import to_device
+from boresight.models.lengths import split_by_length
 from boresight.models.limits import refuse_unreadable_rows
 from boresight.models.load import device_called, load_source, merged
 from boresight.models.packed.logprobs import Layout, completions_per_row
 from boresight.models.packed.packing import length, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy, causal_model
-from boresight.models.rope import split_by_frequencies
 from boresight.models.source import locate
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
     plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
     """
     refuse_unreadable_rows(model, rows)
-    groups = split_by_frequencies(model, rows)
+    groups = split_by_length(model, rows)
     if groups is not None:
         parts = [completion_scores(model, alone, layout=layout).flatten() for _, alone in groups]
         places = np.concatenate([places for places, _ in groups])

@@ -17,11 +17,11 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.head import mark_reading
+from boresight.models.lengths import length_switches
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
 from boresight.models.reward import load_reward_model, wire_pad_token
-from boresight.models.rope import rope_switches
 from boresight.models.sharding import fits
 from boresight.training import activations
 from boresight.training.build import batch_plan
@@ -85,13 +85,13 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
         return False
     if kind.head == "score" and parallel == "fsdp":
         raise UserError("train.parallel: fsdp cannot train a reward model; set train.parallel=ddp.")
-    if parallel == "fsdp" and rope_switches(policy):
+    if parallel == "fsdp" and length_switches(policy):
         raise UserError(
-            "train.parallel: fsdp cannot train a model whose rotary embeddings depend on the length of a row "
-            "(dynamic NTK, LongRoPE), since processes would run unequal numbers of forwards; set "
+            "train.parallel: fsdp cannot train a model that computes long rows in another way (dynamic NTK, "
+            "LongRoPE, sparse attention), since processes would run unequal numbers of forwards; set "
             "train.parallel=ddp."
         )
-    if rope_switches(policy):
+    if length_switches(policy):
         return False
     return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
 

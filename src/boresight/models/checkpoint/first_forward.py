@@ -1,4 +1,4 @@
-"""A test forward over a few tokens: the model must run, give finite numbers, read the text, and not look ahead.
+"""A test forward of few tokens: the model must run, give finite numbers, read the text and not look ahead.
 
 An encoder such as BERT loads as a language model, but attends to the tokens that it should predict, so its
 log-probabilities are not those of next tokens. Weights that contain NaN load without an error.

@@ -18,13 +18,13 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
 from boresight.models.kernels.to_device import to_device
+from boresight.models.lengths import split_by_length
 from boresight.models.limits import refuse_unreadable_rows
 from boresight.models.packed.head import token_logprobs
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
 from boresight.models.policy import Policy
 from boresight.models.precision import at_least_float32
-from boresight.models.rope import split_by_frequencies
 from boresight.models.sharding import as_forward
 
 Layout = Literal["auto", "packed", "padded"]
@@ -75,7 +75,7 @@ def _logprobs(
 ) -> CompletionLogps:
     """In one forward, or in one for every group of completions that may share it."""
     refuse_unreadable_rows(model, rows)
-    groups = split_by_frequencies(model, rows)
+    groups = split_by_length(model, rows)
     if groups is None:
         return _one_forward(model, rows, layout, temperature, entropy)
     parts = [_one_forward(model, alone, layout, temperature, entropy) for _, alone in groups]
@@ -123,7 +123,7 @@ def padded_logprobs(
 
 
 def entropies(logps: Tensor) -> Tensor:
-    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`. Tokens never drawn (-inf) add nothing."""
+    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`; tokens never drawn add nothing."""
     return torch.special.entr(logps.exp()).sum(-1)
 
 
@@ -172,7 +172,7 @@ def completion_token_logprobs(
     """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
     refuse_unreadable_rows(model, rows)
     k = completions_per_row(rows)
-    groups = split_by_frequencies(model, rows) or [(list(range(k * len(rows))), list(rows))]
+    groups = split_by_length(model, rows) or [(list(range(k * len(rows))), list(rows))]
     found: dict[int, Tensor] = {}
     for places, members in groups:
         found |= zip(places, _token_logprobs(model, members, temperature), strict=True)

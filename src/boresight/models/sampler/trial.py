@@ -17,8 +17,8 @@ import torch
 
 from boresight.core.errors import named_first_line
 from boresight.models.eval_mode import evaluation_mode
+from boresight.models.lengths import length_switches
 from boresight.models.policy import last_logits, narrowest_window
-from boresight.models.rope import rope_switches
 from boresight.models.sampler.attention import rollout_attention, unsupported
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, SamplingParams, requests
@@ -56,8 +56,8 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
 
 def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
     """Why sampling with a cache does not give the model's own probabilities; None if it does."""
-    if rope_switches(model):
-        return "its rotary embeddings depend on the length of a sequence"
+    if length_switches(model):
+        return "it computes long sequences in another way (dynamic NTK, LongRoPE, sparse attention)"
     name = type(model).__name__
     try:
         with torch.inference_mode(), evaluation_mode(model):

@@ -1,9 +1,10 @@
-"""Rotary embeddings whose frequencies depend on how long a sequence is: LongRoPE and dynamic NTK scaling.
+"""Models that compute otherwise where a sequence is long, and with them whatever shares its forward.
 
-transformers sets their frequencies once per forward, by the longest sequence in it; under dynamic NTK they
-even stay as the forwards before left them. A row's log-probabilities would then depend on the rows that it is
-computed with, by several nats. So rows share a forward only if each of them would get the same frequencies
-alone.
+LongRoPE and dynamic NTK scaling: transformers sets the frequencies of rotary embeddings once per forward, by
+the longest sequence in it; under dynamic NTK they even stay as the forwards before left them. Sparse
+attention (Doge, DeepSeek V3.2): the best few of many keys are taken, and which of equal ones depends on how
+many there are, padding included. A row's log-probabilities would then depend on the rows that it is computed
+with, by several nats. So rows share a forward only if each of them would be computed alike alone.
 """
 
 from __future__ import annotations
@@ -18,58 +19,62 @@ from boresight.models.policy import Policy, causal_model
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedModel
 
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 """Types of rotary embeddings, in transformers' names."""
+KEYS_KEPT = ("keep_window_size", "index_topk")
+"""Settings of sparse attention: how many keys a token attends to at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class RopeSwitch:
-    """Up to `limit` tokens the frequencies are those of pretraining; beyond, others.
+class LengthSwitch:
+    """Up to `limit` tokens a model computes alike; beyond, in another way.
 
-    They are the same for all longer sequences, or, where they are `growing`, different for every length.
+    It is the same for all longer sequences, or, where it is `growing`, different for every length.
     """
 
     limit: int
     growing: bool
 
-    def frequencies(self, tokens: int) -> Hashable:
-        """Equal for sequences of equal frequencies."""
+    def key(self, tokens: int) -> Hashable:
+        """Equal for sequences that are computed alike."""
         return max(tokens, self.limit) if self.growing else tokens > self.limit
 
 
-_switches: WeakKeyDictionary[nn.Module, tuple[RopeSwitch, ...]] = WeakKeyDictionary()
+_switches: WeakKeyDictionary[nn.Module, tuple[LengthSwitch, ...]] = WeakKeyDictionary()
 
 
-def rope_switches(model: Policy) -> tuple[RopeSwitch, ...]:
-    """Lengths at which the model's rotary embeddings change; none where angles depend on positions alone.
+def length_switches(model: Policy) -> tuple[LengthSwitch, ...]:
+    """Lengths at which the model computes in another way; none for most.
 
     Makes every forward of the model forget the lengths of those before it.
     """
     base = causal_model(model)
     if base not in _switches:
         found = [(module, kind) for module in base.modules() for kind in _kinds(module)]
-        _switches[base] = tuple(dict.fromkeys(_switch(module, *kind) for module, kind in found))
+        rotary = [_switch(module, *kind) for module, kind in found]
+        _switches[base] = tuple(dict.fromkeys([*rotary, *_sparse_attention(base)]))
         for module in {module for module, (rope, _) in found if "dynamic" in rope}:
             module.register_forward_pre_hook(_forget)
     return _switches[base]
 
 
-def frequencies_of(model: Policy, lengths: Sequence[int]) -> list[Hashable]:
+def forward_keys(model: Policy, lengths: Sequence[int]) -> list[Hashable]:
     """For sequences of so many tokens, a key each: sequences with one key may share a forward."""
-    switches = rope_switches(model)
-    return [tuple(switch.frequencies(tokens) for switch in switches) for tokens in lengths]
+    switches = length_switches(model)
+    return [tuple(switch.key(tokens) for switch in switches) for tokens in lengths]
 
 
-def split_by_frequencies(model: Policy, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]] | None:
+def split_by_length(model: Policy, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]] | None:
     """Groups of completions that may share a forward; None where all of `rows` may.
 
     Of each group the places of its completions, counted through all rows, and a row for each of them alone.
     """
-    if not rope_switches(model):
+    if not length_switches(model):
         return None
     alone = [replace(row, completions=(completion,)) for row in rows for completion in row.completions]
-    keys = frequencies_of(model, [row.tokens for row in alone])
+    keys = forward_keys(model, [row.tokens for row in alone])
     if len(set(keys)) <= 1:
         return None
     groups: dict[Hashable, tuple[list[int], list[Row]]] = {}
@@ -78,6 +83,12 @@ def split_by_frequencies(model: Policy, rows: Sequence[Row]) -> list[tuple[list[
         places.append(place)
         members.append(row)
     return list(groups.values())
+
+
+def _sparse_attention(model: PreTrainedModel) -> list[LengthSwitch]:
+    config = model.config.get_text_config()
+    kept = (getattr(config, name, None) for name in KEYS_KEPT)
+    return [LengthSwitch(int(keys), growing=True) for keys in kept if keys]
 
 
 def _kinds(module: nn.Module) -> list[tuple[str, str | None]]:
@@ -91,12 +102,12 @@ def _kinds(module: nn.Module) -> list[tuple[str, str | None]]:
     ]
 
 
-def _switch(rotary: Any, kind: str, layer: str | None) -> RopeSwitch:
+def _switch(rotary: Any, kind: str, layer: str | None) -> LengthSwitch:
     if "dynamic" in kind:
-        return RopeSwitch(int(rotary.original_max_seq_len), growing=True)
+        return LengthSwitch(int(rotary.original_max_seq_len), growing=True)
     settings = rotary.config.rope_parameters
     settings = settings if layer is None else settings[layer]
-    return RopeSwitch(int(settings["original_max_position_embeddings"]), growing=False)
+    return LengthSwitch(int(settings["original_max_position_embeddings"]), growing=False)
 
 
 def _forget(rotary: Any, _: object) -> None:
