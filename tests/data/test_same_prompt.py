@@ -78,3 +78,18 @@ def test_no_problem_of_a_public_copy_leaks(public_data):
     examples = read(public_data / "countdown_posttrain/raw_train.parquet").examples
     train, held = hold_out(examples, 500, seed=0)
     assert len(held) == 500 and not set(map(prompt_key, train)) & set(map(prompt_key, held))
+
+
+LONG = "9" * 5_000
+"""Python refuses to convert it to a number."""
+
+
+@pytest.mark.parametrize(
+    "meta", [{}, {"numbers": [1, 2], "target": 3}, {"input": f"{LONG},3", "output": LONG}]
+)
+@pytest.mark.parametrize(
+    "asked", [f"1 2 3 {LONG}", f"Using the numbers [{LONG}, 2], create an equation that equals {LONG}."]
+)
+def test_digits_that_are_no_number_are_words(asked, meta):
+    assert LONG in prompt_key(Prompt([{"role": "user", "content": asked}], "row", meta)) or meta
+    assert prompt_key(Prompt([{"role": "user", "content": asked}], "row", {})).startswith("[(")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -64,5 +65,5 @@ def test_few_rows_come_with_the_examples_that_they_are_made_from(prepared):
     side, _ = prepared("qwen3", two)
     assert [row.id for row in side.rows] == ["row-2", "row-3.turn-1"]
     assert [example.id for example in side.examples] == ["row-2", "row-3"]
-    every, _ = prepared("qwen3", prepare_few)
+    every, _ = prepared("qwen3", partial(prepare_few, count=4))
     assert len(every.rows) == 4 and len(every.examples) <= 3

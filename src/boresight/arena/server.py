@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > LONGEST_BODY:
+        if not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
             raise Refused(HTTPStatus.BAD_REQUEST, "The request has no body, or one that is too long.")
         try:
             body = json.loads(self.rfile.read(int(length)))

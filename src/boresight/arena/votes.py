@@ -103,7 +103,7 @@ class Votes:
             row = json.loads(line)
             id, asked, voted = row["id"], repr(row["prompt"]), row["meta"]["arena"]
             winner, systems = voted["winner"], set(voted["systems"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError(
                 f"{where}: is not a vote of an arena; move the file away or choose another --out."
             ) from None

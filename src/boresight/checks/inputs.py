@@ -44,7 +44,7 @@ PROBE: list[Message] = [
     {"role": "user", "content": "What is a tide?"},
     {"role": "assistant", "content": "Water that moves."},
 ]
-SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+SIZE = re.compile(r"(?<!\d)(\d{1,6}(?:\.\d{1,6})?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass

@@ -146,7 +146,7 @@ def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
 def _from_json(value: str) -> dict[str, Any]:
     try:
         meta = json.loads(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         meta = None
     if not isinstance(meta, dict):
         raise BadField("meta_json", "is not a JSON object")

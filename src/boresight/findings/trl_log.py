@@ -48,7 +48,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
     try:
         raw = read_json(file)
         history = [entry for entry in raw["log_history"] if isinstance(entry.get("step"), int)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     beta = beta or derived_beta(history)
     lines: list[TrlLine] = []
@@ -63,7 +63,10 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
             numbers["lr_sum"] = rate_sum
         if numbers:
             lines.append((step, split, numbers))
-    steps = int(raw.get("max_steps") or 0) or max((step for step, _, _ in lines), default=0)
+    planned = raw.get("max_steps")
+    steps = (
+        planned if isinstance(planned, int) and planned else max((step for step, _, _ in lines), default=0)
+    )
     return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta)
 
 

@@ -191,7 +191,7 @@ def _text(path: Path) -> str:
 def _yaml(text: str, notes: list[str]) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
         return found

@@ -20,7 +20,7 @@ ScoredPair = tuple[Scored, Scored]
 """The better answer and the worse one."""
 
 REFUSAL = re.compile(
-    r"\s*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?,?\s*(but\s+)?"
+    r"\s*(?:(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b),?\s*|,\s*)?(but\s+)?"
     r"(as an ai[^,.]*,\s*)?i\s?((['’]m| am) (not able|unable) to|can['’]?t|cannot)"
     r"\s+(assist|help|provide|fulfil|comply|answer|do that)",
     re.IGNORECASE,

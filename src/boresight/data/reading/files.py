@@ -27,6 +27,7 @@ from boresight.data.reading import names
 from boresight.data.reading.shapes import as_table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+SPACE = re.compile(r"\s*")
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
@@ -224,7 +225,7 @@ def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
         row += 1
         objects.refuse_repeated_keys(path, [(row, value)])
         yield value
-        at += len(text[at:]) - len(text[at:].lstrip())
+        at = cast("re.Match[str]", SPACE.match(text, at)).end()
 
 
 def _record_list(path: Path, value: object) -> list[object]:

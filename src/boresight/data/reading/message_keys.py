@@ -126,7 +126,7 @@ def _read(value: object) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return _without_nulls(value)
 

@@ -10,7 +10,8 @@ from boresight.core.schema import Example, prompt_of, turn_key
 from boresight.tasks.countdown.problems import Problem, problem_of
 from boresight.tasks.countdown.prompts import asked_problem
 
-NUMBER = re.compile(r"\d+")
+NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")
+"""No problem has longer numbers, and Python refuses to convert those of 4,300 digits."""
 
 
 def prompt_key(example: Example) -> str:

@@ -30,7 +30,8 @@ OTHER_BASE = (
     "allow_weights"
 )
 MISMATCH = re.compile(
-    r"size mismatch for (\S+): copying a param with shape (.+?) from checkpoint, .* is (.+)\."
+    r"size mismatch for (\S+): copying a param with shape (torch\.Size\([^()\n]*\)) from checkpoint, "
+    r"the shape in current model is (torch\.Size\([^()\n]*\))\."
 )
 
 

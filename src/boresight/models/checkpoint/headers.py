@@ -90,7 +90,7 @@ def file_header(file: Path) -> dict[str, Saved]:
         header = {name: saved for name, saved in json.loads(text).items() if name != "__metadata__"}
         tensors = {name: Saved(tuple(saved["shape"]), str(saved["dtype"])) for name, saved in header.items()}
         whole = 8 + length + max((int(saved["data_offsets"][1]) for saved in header.values()), default=0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UserError(damage(file, "its safetensors header cannot be read")) from None
     if size < whole:
         raise UserError(

@@ -51,7 +51,9 @@ VERDICT: TIE
 
 FIELDS = ("conversation", "first", "second")
 PLACE = re.compile(r"\{(conversation|first|second)\}")
-VERDICT = re.compile(r"^[\s*_#>`]*verdict[\s*_`]*:[\s*_`]*(?P<choice>1|2|tie)[\s*_`.]*$", re.I | re.M)
+VERDICT = re.compile(
+    r"^(?:[^\S\n]|[*_#>`])*verdict[\s*_`]*:[\s*_`]*(?P<choice>1|2|tie)[\s*_`.]*$", re.I | re.M
+)
 FIRST_WINS = {"1": 1.0, "2": 0.0, "tie": 0.5}
 
 

@@ -20,6 +20,8 @@ HELD_OUT_SHARE = 0.1
 PATIENCE = 30_000
 """Draws in a row that bring nothing new, after which `generate` gives up."""
 
+MOST_DIGITS = 18
+"""Digits of a number. Python refuses to convert texts of 4,300 digits and more."""
 LAYOUTS = (("nums", "target"), ("numbers", "target"), ("input", "output"))
 """Field names of numbers and target, in the order they are looked for."""
 
@@ -135,17 +137,20 @@ def problem_of(row: Mapping[str, Any], where: str, name: str = "") -> Problem:
     if isinstance(numbers, str):
         numbers = numbers.split(",")
     if not isinstance(numbers, Sequence) or not numbers:
-        raise UserError(f"{where}: {numbers_field} is {numbers!r}; give a list of whole numbers.")
+        raise UserError(f"{where}: {numbers_field} is {repr(numbers)[:40]}; give a list of whole numbers.")
     whole = tuple(_whole(number, f"{where}: {numbers_field}") for number in numbers)
     target = _whole(row[target_field], f"{where}: {target_field}")
     return Problem(whole, target, str(row.get("id") or name))
 
 
 def _whole(number: object, where: str) -> int:
-    if isinstance(number, str) and number.strip().isdecimal():
+    if isinstance(number, str) and number.strip().isdecimal() and len(number) <= MOST_DIGITS:
         return int(number)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise UserError(f"{where} holds {number!r}; give whole numbers from 0.")
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 10**MOST_DIGITS:
+        shown = f"{number:.3g}" if isinstance(number, float) else repr(number)[:40]
+        raise UserError(
+            f"{where} holds {shown}; give whole numbers from 0 with at most {MOST_DIGITS} digits."
+        )
     return number
 
 

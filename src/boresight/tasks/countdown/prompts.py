@@ -24,7 +24,8 @@ QUESTION = (
     "And return the final answer in <answer> </answer> tags, for example <answer> (1 + 2) / 3 </answer>."
 )
 ASKED = re.compile(
-    r"using the numbers \[(?P<numbers>\d+(?:,\s*\d+)*)\],? create an equation that equals (?P<target>\d+)",
+    r"using the numbers \[(?P<numbers>\d{1,18}(?:,\s*\d{1,18})*)\],? create an equation "
+    r"that equals (?P<target>\d{1,18})(?!\d)",
     re.IGNORECASE,
 )
 """What the wordings of public copies have in common."""
