@@ -96,7 +96,7 @@ def test_a_run_from_recipe_to_report(boresight, tmp_path, recipe):
     } <= names  # fmt: skip
     again = boresight("train", recipe, "--run", tmp_path / "run")
     assert again.returncode == 2
-    assert "this run is finished; give another folder with --run" in again.stderr
+    assert "measures it again); give another folder with --run" in again.stderr
 
 
 MISTAKES = {

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from boresight.core.errors import UserError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -121,11 +123,12 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
 
 def evaluate(
     recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
-) -> Evaluation | CountdownEvaluation:
+) -> Evaluation | CountdownEvaluation | RunData:
     """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down.
 
     Args:
-        recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries.
+        recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries. Or the
+            folder of a training run, whose trained model is measured again by the run's own recipe.
         run: folder of the results; by default a new one under `runs/`. One that an interrupted evaluation of
             the same recipe left is continued.
         quiet: print nothing.
@@ -134,11 +137,14 @@ def evaluate(
     Returns:
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
         `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`. Of a
-        recipe with a `countdown` section: `results` and `metrics` by system, and `folder`.
+        recipe with a `countdown` section: `results` and `metrics` by system, and `folder`. Of a run folder:
+        the run, as `train` returns it.
 
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.
     """
+    if not isinstance(recipe, Mapping) and Path(recipe).is_dir():
+        return _evaluate_run(Path(recipe), run, sections, quiet)
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_evaluation
     from boresight.runs.folder import default_folder
@@ -146,6 +152,16 @@ def evaluate(
     chosen = _parsed(EvaluationRecipe, recipe, sections)
     folder = Path(run) if run else default_folder(_named(recipe, "evaluation"))
     return run_evaluation(chosen, folder, _console(quiet))
+
+
+def _evaluate_run(folder: Path, run: str | Path | None, sections: Mapping[str, Any], quiet: bool) -> RunData:
+    from boresight.reports.read_run import read_run
+    from boresight.runs.measure import evaluate_run
+
+    if run is not None or sections:
+        raise UserError(f"{folder}: a run is measured by its own recipe; leave the other arguments out.")
+    evaluate_run(folder, _console(quiet))
+    return read_run(folder)
 
 
 def synthesize(

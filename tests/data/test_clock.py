@@ -91,9 +91,9 @@ def test_the_day_is_kept_with_the_run_and_another_day_is_other_data(recipe, tmp_
     folder = TrainingFolder(tmp_path / "run")
     with folder:
         folder.begin_run(recipe, first.facts(), [], {})
-    assert folder.template_day == first.train.facts["template_day"] == "2026-11-24"
+    assert folder.earlier().template_day == first.train.facts["template_day"] == "2026-11-24"
     on("2026-11-25")
-    again = prepare(cache, dated(folder.template_day), Console(file=io.StringIO()))
+    again = prepare(cache, dated(folder.earlier().template_day), Console(file=io.StringIO()))
     assert again.train.rows[0].prompt.tolist() == first.train.rows[0].prompt.tolist()
     other = prepare(cache, dated(), Console(file=io.StringIO()))
     assert other.train.rows[0].prompt.tolist() != first.train.rows[0].prompt.tolist()

@@ -10,6 +10,7 @@ import pytest
 import boresight
 from boresight.checks.inputs import make_tokens, sample_rows
 from boresight.config.recipe import Recipe
+from boresight.core.interrupt import Interrupted
 from boresight.data import tokenize
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading import files
@@ -111,7 +112,7 @@ def test_a_resumed_run_reads_once(place, counted):
         if (step, split) == (2, "train"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         run_training(recipe, place / "run", listeners=[stop])
     opened.clear()
     rendered.clear()

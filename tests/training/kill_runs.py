@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -20,23 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.core.errors import UserError
 from boresight.runs.train import run_training
-
-ANEW = "ended before its first checkpoint"
-"""What is said of a run that was killed so early: it is deleted and starts again."""
-
-
-def go_on(recipe: dict, folder: Path) -> None:
-    """As somebody would who finds a run that has stopped."""
-    parsed, quiet = Recipe.parse(recipe), Console(quiet=True)
-    try:
-        run_training(parsed, folder, quiet)
-    except UserError as error:
-        if ANEW not in str(error):
-            raise
-        shutil.rmtree(folder)
-        run_training(parsed, folder, quiet)
 
 
 def attempt(recipe: dict, folder: Path, kill_after: float | None) -> bool:
@@ -44,7 +27,7 @@ def attempt(recipe: dict, folder: Path, kill_after: float | None) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            go_on(recipe, folder)
+            run_training(Recipe.parse(recipe), folder, Console(quiet=True))
         except BaseException as error:
             print(f"{folder}: {error!r}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -464,7 +464,7 @@ def test_an_error_that_all_meet_is_said_once(tmp_path, pair):
     (tmp_path / "used/config.yaml").write_text("")
     told = pair.end(run_recipe, text, tmp_path / "used")
     assert sorted(failed.error for failed in told) == ["SystemExit", "UserError"]
-    assert "ended before its first checkpoint" in next(
+    assert "config.yaml: holds no recipe" in next(
         failed.message for failed in told if failed.error == "UserError"
     )
 

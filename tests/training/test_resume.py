@@ -304,10 +304,7 @@ def test_other_data_under_the_same_name_is_named_and_the_run_stays_as_it_is(tmp_
     assert (tmp_path / "cut/metrics.jsonl").read_text() == before
 
 
-def test_a_run_without_a_checkpoint_and_what_is_no_run_are_told_apart(tmp_path, recipe, monkeypatch):
-    cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=0)
-    with pytest.raises(UserError, match=r"ended before its first checkpoint .*delete the folder and start"):
-        run_training(parsed(recipe), tmp_path / "cut", Console(quiet=True))
+def test_what_is_no_run_is_left_as_it_is(tmp_path, recipe):
     for name, text in (("notes.txt", "mine"), ("config.yaml", "systems: {a: {model: b}}")):
         other = tmp_path / name.partition(".")[0]
         other.mkdir()

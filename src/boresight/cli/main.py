@@ -112,15 +112,30 @@ def explain(
 
 @app.command(cls=RecipeCommand)
 def evaluate(
-    recipe: RecipePath,
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe: a YAML file. Or a run folder.", metavar="RECIPE|RUN")
+    ],
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> None:
-    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down."""
+    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down.
+
+    A run folder's trained model is measured again as its own recipe says, and its report is written anew.
+    """
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_evaluation
     from boresight.runs.folder import default_folder
 
+    if recipe.is_dir():
+        from boresight.core.console import Terminal
+        from boresight.runs.measure import evaluate_run
+
+        if overrides or run is not None:
+            raise UserError(
+                f"{recipe}: a run is measured as its own recipe says; leave the other arguments out."
+            )
+        evaluate_run(recipe, Terminal(soft_wrap=True))
+        return
     run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
 
 

@@ -105,7 +105,7 @@ def save(
     The folder is written atomically and replaces an older one of that name. `weights` by name stand in for
     the model's own. `parents` as in `atomic_folder`.
     """
-    with atomic_folder(Path(folder), parents=parents) as temporary:
+    with atomic_folder(Path(folder), durable=True, parents=parents) as temporary:
         with quiet_bars():
             _write(model, temporary, weights)
         if tokenizer is not None:

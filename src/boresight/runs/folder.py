@@ -85,7 +85,12 @@ class RunFolder:
 
     def refuse_other(self, recipe: Mapping[str, Any]) -> None:
         """Raise a `UserError` that names the differences if the folder was begun with another recipe."""
-        self._refuse_differences("recipe", self.recipe() or {}, recipe)
+        begun = self.recipe()
+        if begun == {}:
+            raise UserError(
+                f"{self.recipe_file}: holds no recipe; put it back, or give another folder with --run."
+            )
+        self._refuse_differences("recipe", begun or {}, recipe)
 
     def begin(self, recipe: Mapping[str, Any]) -> None:
         """Create the folder with a resolved recipe. Raises `UserError` if another process was faster."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,10 +17,13 @@ from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
 from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.rendering.clock import pin_day, today
 from boresight.data.tokenizer import Tokenizer
+from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.load import load_tokenizer
 from boresight.models.sharding import shard
 from boresight.training.build import build_task
+from boresight.training.checkpoints.checkpoint import load_weights
+from boresight.training.choices import Choices
 from boresight.training.distributed import collectives
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task
@@ -44,6 +50,21 @@ class LoadedRun:
     data: Prepared
     prompts: list[Prompt]
     leftovers: Mapping[str, Leftovers]
+    choices: Choices
+
+    def facts(self) -> dict[str, Any]:
+        """What `data.json` of the run holds."""
+        asked = json.dumps([(p.id, p.prompt) for p in self.prompts], ensure_ascii=False)
+        digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.data.facts() | {"prompts": {"asked": len(self.prompts), "sha256": digest}}
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a run that has begun goes on with: the day that its chat template prints, and its choices."""
+
+    template_day: str | None = None
+    choices: Choices | None = None
 
 
 def load_run(
@@ -51,23 +72,28 @@ def load_run(
     datasets: DatasetCache,
     folder: Path,
     console: Console,
+    earlier: Earlier | None = None,
+    *,
     preparing: Preparing = prepare,
-    day: str | None = None,
+    trained: Path | None = None,
 ) -> LoadedRun:
     """Load tokenizer, data, model, rewards and reference, in this order; seeds all generators first.
 
     Args:
         datasets: where data that were read before are kept.
         folder: the run folder, which need not exist yet.
+        earlier: of the run that has begun in the folder; None where none has.
         preparing: makes rows of the data.
-        day: what a chat template prints that prints the day, YYYY-MM-DD; None is today in the first process.
+        trained: folder of the run's trained model, whose weights the policy then has; the reference and the
+            start of the KL are those of the recipe's model either way.
 
     Raises:
         UserError: any of them cannot be loaded, or does not fit the others.
     """
     seed_everything(recipe.train.seed)
     kind = kind_of(recipe)
-    day = collectives.from_first(day or today())
+    earlier = earlier or Earlier()
+    day = collectives.from_first(earlier.template_day or today())
     with collectives.taking_turns():
         tokenizer = load_tokenizer(recipe.model.name)
         ensure_chat_template(tokenizer, recipe.model.chat_template)
@@ -76,10 +102,24 @@ def load_run(
         policy, leftovers = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
     describe_policy(recipe, policy, data, console)
-    choose_activations(recipe, policy, data, console)
+    before = None if earlier.choices is None else earlier.choices.recompute
+    recompute = choose_activations(recipe, policy, data, console, before)
     prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
     refuse_unanswerable(recipe, policy, tokenizer, prompts)
     task = build_task(recipe, policy, tokenizer, data, prompts, folder, console)
+    if earlier.choices is not None:
+        task.eval_every = earlier.choices.eval_every
+    if trained is not None:
+        put_trained_weights(task, trained)
     if sharded:
         shard(policy)
-    return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers)
+    choices = Choices(str(policy.device), collectives.world(), sharded, recompute, task.eval_every)
+    return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
+
+
+def put_trained_weights(task: Task, folder: Path) -> None:
+    """Load the weights that training wrote to `folder`, into which a reward model's adapters are merged."""
+    if task.kind.head == "score":
+        task.policy = lora.merge(task.policy)
+    load_weights(task.policy, folder)
+    task.moved = True

@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from boresight.core.files import read_state, write_state
+from boresight.config.recipe import Recipe
+from boresight.core.files import read_jsonl, read_state, write_state
 from boresight.core.schema import Prompt
-from boresight.methods.base import MethodConfig
 from boresight.models.sharding import whole
 from boresight.runs.training_folder import TrainingFolder
 from boresight.stats import paired
 from boresight.stats.paired import ByRow, Measured
+from boresight.training.checkpoints import trained
+from boresight.training.checkpoints.checkpoint import drop_unwanted
+from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.distributed import collectives
-from boresight.training.loop import Task, evaluate_now
+from boresight.training.loop import Task, evaluate_now, measure_again
 from boresight.training.probes import answers, likelihood
 
 
@@ -30,16 +33,38 @@ class Snapshot:
 def measure_start(
     task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
 ) -> Snapshot:
-    """Measure the start model and keep it in the folder: a resumed run cannot measure it again."""
+    """Measure the start model, log it as step 0, and keep it in the folder with the sizes of the logs."""
     start = Snapshot(answer(task, prompts, console), evaluate_now(task, 0)[1])
+    if collectives.is_first():
+        write_state(folder.start, asdict(start) | {"logs": logs_now(folder.path)})
+    return start
+
+
+def measure_start_again(
+    task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
+) -> Snapshot:
+    """Measure the start model of a run that has logged it, where its file is missing."""
+    start = Snapshot(answer(task, prompts, console), measure_again(task, 0))
     if collectives.is_first():
         write_state(folder.start, asdict(start))
     return start
 
 
-def read_start(folder: TrainingFolder) -> Snapshot:
-    """The start model as `measure_start` wrote it."""
-    return Snapshot(**read_state(folder.start))
+def read_start(folder: TrainingFolder) -> Snapshot | None:
+    """The start model as `measure_start` kept it; None where it has not been measured."""
+    if not folder.start.is_file():
+        return None
+    kept = read_state(folder.start, "delete this file, and the start model is measured again")
+    return Snapshot(kept["answers"], kept["numbers"])
+
+
+def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[str] | None:
+    """The trained model's answers in `samples.jsonl`; None where one is missing or was changed."""
+    if not trained.is_unchanged(folder.path, folder.samples):
+        return None
+    found = {line.get("id"): line.get("after") for line in read_jsonl(folder.samples)}
+    answered = [text for prompt in prompts if isinstance(text := found.get(prompt.id), str)]
+    return answered if len(answered) == len(prompts) else None
 
 
 def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[str]:
@@ -60,21 +85,41 @@ def likelihood_of_answers(
 
 def write_outcome(
     folder: TrainingFolder,
+    task: Task,
     prompts: Sequence[Prompt],
     before: Snapshot,
     after: Snapshot,
-    further: Sequence[Measured],
-    method: MethodConfig,
-    console: Console,
-) -> None:
-    """Write numbers, samples, metrics and the report, and print the metrics; `further` are added to them."""
-    from boresight.reports.page import write_report
-    from boresight.reports.tables.terminal import evaluation_table
+) -> list[Measured]:
+    """Write samples, and the metrics over them and over the held-out numbers, which are returned.
 
-    write_state(folder.end, {"numbers": after.numbers})
-    metrics = paired.paired_metrics(before.numbers, after.numbers, method.margin_unit)
-    metrics += answers.write_samples(folder.path, prompts, before.answers, after.answers)
-    metrics += further
-    write_state(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
-    console.print(evaluation_table(metrics))
+    To be called by all processes; the first writes.
+    """
+    first = collectives.is_first()
+    checks = _write_samples(folder, prompts, before, after) if first else []
+    metrics = [
+        *paired.paired_metrics(before.numbers, after.numbers, task.recipe.method.margin_unit),
+        *checks,
+        *likelihood_of_answers(task, prompts, before, after),
+    ]
+    if first:
+        write_state(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
+    return metrics
+
+
+def _write_samples(
+    folder: TrainingFolder, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot
+) -> list[Measured]:
+    """Write both models' answers, and their hash, by which they need not be generated again."""
+    checks = answers.write_samples(folder.path, prompts, before.answers, after.answers)
+    if prompts:
+        trained.write_hashes(folder.path, [folder.samples])
+    return checks
+
+
+def write_run_report(folder: TrainingFolder, recipe: Recipe, console: Console) -> None:
+    """Write the report, which ends the run, after dropping checkpoints that nobody asked to keep."""
+    from boresight.reports.page import write_report
+
+    if recipe.train.save_every is None:
+        drop_unwanted(folder.path)
     write_report(folder.path, console)

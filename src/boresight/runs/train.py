@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
+from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
 from boresight.models.kernels.allocator import keep_freed_memory
+from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.preflight import before_training
 from boresight.runs.loading import LoadedRun, load_run
+from boresight.runs.measure import measure_trained
 from boresight.runs.outcome import (
     Snapshot,
     answer,
-    likelihood_of_answers,
     measure_start,
+    measure_start_again,
     read_start,
     write_outcome,
+    write_run_report,
 )
-from boresight.runs.training_folder import TrainingFolder
+from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
+from boresight.stats.paired import Measured
 from boresight.training.checkpoints import disk_errors
-from boresight.training.checkpoints.checkpoint import drop_unwanted
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
-from boresight.training.loop import Task, run_steps
+from boresight.training.loop import Task, how_to_go_on, run_steps
 
 
 def run_training(
@@ -46,16 +51,18 @@ def run_training(
 ) -> Path:
     """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
 
-    A run that was cut short goes on from its checkpoint, with `resume` or without; with it, there must be
-    one. `listeners` get every line of metrics; what they raise ends the run. Of `claimed` folders the caller
-    knows that no other process is in them. `datasets` keeps the data for the caller's next run.
+    A run that was cut short goes on with what is missing (steps after its checkpoint, answers, metrics, the
+    report), with `resume` or without; with it, there must be a run. `listeners` get every line of metrics;
+    what they raise ends the run. Of `claimed` folders the caller knows that no other process is in them.
+    `datasets` keeps the data for the caller's next run.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
     Raises:
         UserError: `folder` holds a run that cannot go on: a finished one, one of another recipe or other
-            data, one without a checkpoint, one under way. Anything in the recipe or the data is wrong; then
-            the folder is not created. The disk takes no more; then the message says what is whole.
+            data, one whose checkpoints are damaged, one under way. Anything in the recipe or the data is
+            wrong; then the folder is not created. The disk takes no more; then the message says what is
+            whole.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -69,9 +76,21 @@ def run_training(
             disk_errors.explain_disk_errors(folder),
             TrainingFolder(folder, claimed) as run_folder,
         ):
-            _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
+            with telling_how_to_go_on(run_folder):
+                _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on
     return run_folder.report
+
+
+@contextmanager
+def telling_how_to_go_on(folder: TrainingFolder) -> Iterator[None]:
+    """A Ctrl-C between two stages, which no step holds back, ends the run with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder.recipe() is None:
+            raise
+        raise Interrupted(f"interrupted; {how_to_go_on(folder.path)}.") from None
 
 
 def run_to_end(
@@ -83,20 +102,11 @@ def run_to_end(
     claimed: bool = False,
     datasets: DatasetCache | None = None,
 ) -> None:
-    """Run, go on with, or leave alone what `folder` holds, so that a finished run is there afterwards.
-
-    A run that was killed before its first checkpoint is started again. `claimed` and `datasets` are as for
-    `run`.
-    """
+    """As `run_training`, but a finished run is left alone."""
     with TrainingFolder(folder, claimed) as run_folder:
         if run_folder.finished:
             return
-        resume = run_folder.resumable
-        if not resume:
-            run_folder.clear()
-    run_training(
-        recipe, folder, console, resume=resume, listeners=listeners, claimed=claimed, datasets=datasets
-    )
+    run_training(recipe, folder, console, listeners=listeners, claimed=claimed, datasets=datasets)
 
 
 def _run(
@@ -107,23 +117,52 @@ def _run(
     listeners: Sequence[Listener],
     datasets: DatasetCache,
 ) -> None:
-    checkpoint = collectives.path_from_first(lambda: folder.find_checkpoint(recipe, resume=resume))
-    findings = preflight_findings(recipe, console, datasets) if checkpoint is None else []
-    day = folder.template_day if checkpoint else None
-    loaded = load_run(recipe, datasets, folder.path, console, day=day)
+    place = find_place(folder, recipe, resume)
+    if place.stage is not Stage.EVALUATED:
+        if place.stage is Stage.TRAINED:
+            console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
+            metrics = measure_trained(recipe, folder, datasets, console)
+        else:
+            metrics = train_and_measure(recipe, folder, place, datasets, listeners, console)
+        console.print(evaluation_table(metrics))
+    if collectives.is_first():
+        write_run_report(folder, recipe, console)
+
+
+def find_place(folder: TrainingFolder, recipe: Recipe, resume: bool) -> Place:
+    """What the run in `folder` has behind it, as `find_place` of the folder says in the first process."""
+    found = folder.find_place(recipe, resume=resume) if collectives.is_first() else Place(Stage.NOTHING)
+    stage = Stage(collectives.from_first(found.stage.value))
+    return Place(stage, collectives.path_from_first(lambda: found.checkpoint))
+
+
+def train_and_measure(
+    recipe: Recipe,
+    folder: TrainingFolder,
+    place: Place,
+    datasets: DatasetCache,
+    listeners: Sequence[Listener],
+    console: Console,
+) -> list[Measured]:
+    """Measure the start model, train it from the beginning or a checkpoint, and measure what it became."""
+    anew = place.checkpoint is None
+    findings = preflight_findings(recipe, console, datasets) if anew else []
+    earlier = folder.earlier()
+    loaded = load_run(recipe, datasets, folder.path, console, earlier)
+    if earlier.choices and (changed := loaded.choices.differences(earlier.choices)):
+        console.print(f"unlike before: {changed}", highlight=False)
     task, prompts = loaded.task, loaded.prompts
     collectives.path_from_first(
-        lambda: open_training_folder(folder, recipe, loaded, findings, checkpoint, console)
+        lambda: open_training_folder(folder, recipe, loaded, findings, place, console)
     )
+    before = read_start(folder)
+    if before is None and not anew:
+        before = measure_start_again(task, folder, prompts, console)
     with open_tracker(task, len(loaded.data.eval.rows), listeners, console) as task.tracker:
-        before = read_start(folder) if checkpoint else measure_start(task, folder, prompts, console)
-        numbers = run_steps(task, checkpoint)
+        before = before or measure_start(task, folder, prompts, console)
+        numbers = run_steps(task, place.checkpoint)
         after = Snapshot(answer(task, prompts, console), numbers)
-        likelihood = likelihood_of_answers(task, prompts, before, after)
-    if collectives.is_first():
-        write_outcome(folder, prompts, before, after, likelihood, recipe.method, console)
-        if recipe.train.save_every is None:
-            drop_unwanted(folder.path)
+    return write_outcome(folder, task, prompts, before, after)
 
 
 def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:
@@ -136,17 +175,19 @@ def open_training_folder(
     recipe: Recipe,
     loaded: LoadedRun,
     findings: Sequence[Finding],
-    checkpoint: Path | None,
+    place: Place,
     console: Console,
 ) -> None:
     """Create the run folder with what is known before training, or bring it back to the checkpoint."""
     refuse_full_disk(folder.path, recipe.train, loaded.task.policy)
     console.print(checkpoints_in_words(recipe.train, loaded.task.policy), highlight=False)
-    if checkpoint is None:
-        folder.begin_run(recipe, loaded.data.facts(), findings, loaded.leftovers)
-        return
-    step = folder.resume_from(checkpoint, loaded.data.facts())
-    console.print(f"{folder.path}: going on with the run there after step {step}.", highlight=False)
+    if place.checkpoint is None:
+        folder.begin_run(recipe, loaded.facts(), findings, loaded.leftovers)
+        loaded.choices.write(folder.choices_file)
+    else:
+        folder.resume_from(place.checkpoint, loaded.facts())
+    if place.stage is not Stage.NOTHING:
+        console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
 
 
 def open_tracker(

@@ -1,36 +1,66 @@
-"""The folder of a training run: which run is there, from which checkpoint it resumes, and what is written.
+"""The folder of a training run: which run is there, what it has behind it, and what is written.
 
     config.yaml        the resolved recipe; locked by the process that trains
     data.json          files, hashes and counts of training and held-out data, a digest of their tokens
     weights.json       weights missing or left over that `model.allow_weights` accepted; only where there were
     environment.json   versions, machine, commit
-    start.json         answers and held-out numbers of the start model, which cannot be measured again
-    end.json           held-out numbers of the trained model, by row
-    evaluation.json    metrics before and after with intervals; written last, by which a run is finished
+    choices.json       what was left to the machine: device, activations, processes
+    start.json         answers and held-out numbers of the start model
+    model/, end.json   the trained model and its held-out numbers, by row
+    samples.jsonl      answers of both models
+    evaluation.json    metrics before and after with intervals
     report.html        the page
 
-The loop adds metrics, checkpoints and the model; findings and samples have their own modules.
+A run has stages, and every stage leaves a file by which the same command knows that it is done. The loop adds
+metrics and checkpoints; findings have their own module.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import read_state, write_state
+from boresight.core.files import read_jsonl, read_state, write_state
 from boresight.core.lock import FileLock
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.runs.folder import RunFolder
-from boresight.training.checkpoints.checkpoint import latest_sound, step_of
-from boresight.training.checkpoints.rewind import rewind
+from boresight.runs.loading import Earlier
+from boresight.training.checkpoints.checkpoint import latest_sound, newest_first, step_of
+from boresight.training.checkpoints.rewind import rewind, rewind_to_start
+from boresight.training.checkpoints.trained import end_file, is_trained, model_folder, refuse_changed_model
+from boresight.training.choices import read_choices
+
+
+class Stage(Enum):
+    """What a run has behind it, in the order of a run."""
+
+    NOTHING, BEGUN, UNDER_WAY, TRAINED, EVALUATED = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run goes on: its stage, and under way the checkpoint."""
+
+    stage: Stage
+    checkpoint: Path | None = None
+
+    def __str__(self) -> str:
+        """`after step 20`, `with its evaluation`."""
+        return {
+            Stage.NOTHING: "from its start",
+            Stage.BEGUN: "from its start",
+            Stage.UNDER_WAY: f"after step {step_of(self.checkpoint)}" if self.checkpoint else "",
+            Stage.TRAINED: "with its evaluation",
+            Stage.EVALUATED: "with its report",
+        }[self.stage]
 
 
 class TrainingFolder(RunFolder):
@@ -43,9 +73,11 @@ class TrainingFolder(RunFolder):
 
     def __init__(self, path: Path, claimed: bool = False) -> None:
         super().__init__(path, noun="run", section="method")
-        self.data, self.start, self.end = path / "data.json", path / "start.json", path / "end.json"
+        self.data, self.start = path / "data.json", path / "start.json"
+        self.end, self.model = end_file(path), model_folder(path)
         self.evaluation, self.report = path / "evaluation.json", path / "report.html"
-        self.weights = path / "weights.json"
+        self.samples, self.weights = path / "samples.jsonl", path / "weights.json"
+        self.choices_file = path / "choices.json"
         self._claimed = claimed
         self._lock = FileLock(self.recipe_file, optional=True)
 
@@ -79,55 +111,66 @@ class TrainingFolder(RunFolder):
             )
 
     @property
-    def finished(self) -> bool:
-        """Whether the run has been evaluated, which is its last step but for the page."""
+    def trained(self) -> bool:
+        """Whether the training has ended and its model is there."""
+        return is_trained(self.path)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether both models have been measured."""
         return self.evaluation.is_file()
 
     @property
-    def resumable(self) -> bool:
-        """Whether an unfinished run has come as far as its first checkpoint."""
-        return self.start.is_file() and latest_sound(self.path) is not None
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.evaluated and self.report.is_file()
 
     @property
-    def template_day(self) -> str | None:
-        """The day that the run's chat template prints; None where it prints none."""
-        train = read_state(self.data).get("train", {})
-        return str(train["template_day"]) if "template_day" in train else None
+    def last_step(self) -> int:
+        """The last step of training that is logged; 0 without any."""
+        logged = read_jsonl(self.path / "metrics.jsonl")
+        return max((int(line.get("step", 0)) for line in logged if line.get("split") == "train"), default=0)
 
-    def clear(self) -> None:
-        """Delete the folder. Raises `UserError` if another process is training in it."""
-        if self.recipe_file.exists():
-            self.lock()
-        shutil.rmtree(self.path, ignore_errors=True)
+    def earlier(self) -> Earlier:
+        """What the run that has begun goes on with."""
+        train = read_state(self.data).get("train", {}) if self.data.is_file() else {}
+        return Earlier(train.get("template_day"), read_choices(self.choices_file))
 
-    def find_checkpoint(self, recipe: Recipe, *, resume: bool) -> Path | None:
-        """Checkpoint from which the run in the folder resumes; None if a new run begins.
+    def find_place(self, recipe: Recipe, *, resume: bool) -> Place:
+        """What the run in the folder has behind it.
 
         Args:
             recipe: what the caller wants to train.
             resume: there must be a run.
 
         Raises:
-            UserError: no run to resume, a finished one, one without a sound checkpoint, one with another
-                recipe, one that another process is training, or something that is no run.
+            UserError: no run to resume, a finished one, one whose checkpoints are all damaged, one with
+                another recipe, one that another process is training, or something that is no run.
         """
         if self.recipe() is None:
             if resume:
                 raise UserError(f"{self.path}: there is no run to resume; leave --resume out to start one.")
             self.refuse_foreign()
-            return None
+            return Place(Stage.NOTHING)
         self.lock()
         if self.finished:
-            page = "" if self.report.is_file() else f" (`boresight report {self.path}` writes its page)"
-            raise UserError(f"{self.path}: this run is finished{page}; give another folder with --run.")
-        found = latest_sound(self.path)
-        if found is None:  # other files may then be missing or torn
             raise UserError(
-                f"{self.path}: the run there ended before its first checkpoint (train.save_every); delete "
-                "the folder and start again, or give another one with --run."
+                f"{self.path}: this run is finished (`boresight evaluate {self.path}` measures it again); "
+                "give another folder with --run."
             )
         self.refuse_other(recipe.to_dict())
-        return found
+        if self.evaluated:
+            return Place(Stage.EVALUATED)
+        if self.trained:
+            refuse_changed_model(self.path)
+            return Place(Stage.TRAINED)
+        found = latest_sound(self.path)
+        if found is None and (damaged := newest_first(self.path)):
+            raise UserError(
+                f"{damaged[0]}: not the checkpoint that was written, and there is no other; put its files "
+                "back, or give another folder with --run."
+            )
+        return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
 
     def begin_run(
         self,
@@ -136,7 +179,7 @@ class TrainingFolder(RunFolder):
         findings: Sequence[Finding],
         leftovers: Mapping[str, Leftovers],
     ) -> None:
-        """Create the folder with everything that is known before training.
+        """Create the folder with everything that is known before training, or a run that took no step anew.
 
         Args:
             recipe: the resolved recipe.
@@ -145,15 +188,20 @@ class TrainingFolder(RunFolder):
             leftovers: accepted ones of the model and its adapters, by name.
 
         Raises:
-            UserError: another run has begun there in the meantime.
+            UserError: another run has begun there in the meantime, or began with other data.
         """
-        self.begin(recipe.to_dict())
+        if self.recipe() is None:
+            self.begin(recipe.to_dict())
         self.lock()
+        self.refuse_other_data(data)
+        measured = self.start.is_file()
+        rewind_to_start(self.path, self.start if measured else None)
         write_state(self.data, data)
         if leftovers:
             write_state(self.weights, {name: asdict(found) for name, found in leftovers.items()})
         self.write_environment()
-        write_findings(self.path, findings)
+        if not measured:  # else the log of findings has those of the first evaluation too
+            write_findings(self.path, findings)
 
     def resume_from(self, checkpoint: Path, data: dict[str, Any]) -> int:
         """Drop what was written after `checkpoint`; returns its step.
@@ -161,10 +209,18 @@ class TrainingFolder(RunFolder):
         Raises:
             UserError: the run had other data, and which; or a log was changed.
         """
-        old, new = read_state(self.data), json.loads(json.dumps(data))
-        for side in new.keys() & old.keys():
-            if "tokens_sha256" not in old[side]:  # of a version that kept no digest of the tokens
-                del new[side]["tokens_sha256"]
-        self._refuse_differences("data", old, new)
+        self.refuse_other_data(data)
         rewind(self.path, checkpoint)
         return step_of(checkpoint)
+
+    def refuse_other_data(self, data: dict[str, Any]) -> None:
+        """Raise a `UserError` that names the difference if the run that has begun has other data."""
+        if not self.data.is_file():
+            return
+        old, new = read_state(self.data), json.loads(json.dumps(data))
+        if "prompts" not in old:  # of a version that kept no digest of the prompts
+            new.pop("prompts", None)
+        for side in new.keys() & old.keys():
+            if "tokens_sha256" not in old[side]:  # nor of the tokens
+                new[side].pop("tokens_sha256", None)
+        self._refuse_differences("data", old, new)

@@ -29,23 +29,26 @@ class ActivationChoice:
     kept_gb: float
     recomputed_gb: float
     free_gb: float
-    asked: bool
+    why: str
 
     def __str__(self) -> str:
         """One sentence for the terminal."""
         what = "computed again in the backward" if self.recompute else "kept for the backward"
-        why = "train.activations says so" if self.asked else "by estimate"
         return (
-            f"Activations are {what} ({why}): training needs about {self.kept_gb:.1f} GB more if they are "
-            f"kept, {self.recomputed_gb:.1f} GB if not; {self.free_gb:.1f} GB are free."
+            f"Activations are {what} ({self.why}): training needs about {self.kept_gb:.1f} GB more if they "
+            f"are kept, {self.recomputed_gb:.1f} GB if not; {self.free_gb:.1f} GB are free."
         )
 
 
-def activation_choice(recipe: Recipe, policy: Policy, longest: int) -> ActivationChoice:
+def activation_choice(
+    recipe: Recipe, policy: Policy, longest: int, earlier: bool | None = None
+) -> ActivationChoice:
     """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
 
-    `longest` is the longest row, tokens: a row is never split, so a forward may hold more than
-    `train.tokens_per_forward`.
+    Args:
+        longest: of the longest row, tokens: a row is never split, so a forward may hold more than
+            `train.tokens_per_forward`.
+        earlier: what the run did before it was interrupted; None for a new run.
     """
     base = causal_model(policy)
     shape = base.config.get_text_config()
@@ -65,12 +68,18 @@ def activation_choice(recipe: Recipe, policy: Policy, longest: int) -> Activatio
     }
     free, mode = available_gb(), recipe.train.activations
     too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
+    if mode != "auto":
+        recompute, why = mode == "recompute", "train.activations says so"
+    elif earlier is not None:
+        recompute, why = earlier, "as before"
+    else:
+        recompute, why = collectives.from_first(too_much), "by estimate"
     choice = ActivationChoice(
-        recompute=collectives.from_first(too_much) if mode == "auto" else mode == "recompute",
+        recompute=recompute,
         kept_gb=sizes[False],
         recomputed_gb=sizes[True],
         free_gb=free,
-        asked=mode != "auto",
+        why=why,
     )
     if choice.recompute:
         recompute_activations(base)

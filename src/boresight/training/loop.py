@@ -34,7 +34,7 @@ from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
-from boresight.training.checkpoints import best, checkpoint
+from boresight.training.checkpoints import best, checkpoint, trained
 from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.checkpoints.timer import CheckpointTimer
@@ -97,9 +97,12 @@ class Task:
     """Of the rollout that several updates use."""
     method: Method = field(init=False)
     kind: InputKind = field(init=False)
+    eval_every: int = field(init=False)
+    """Steps between evaluations."""
 
     def __post_init__(self) -> None:
         self.method, self.kind = methods.get(self.recipe.method_name), kind_of(self.recipe)
+        self.eval_every = self.recipe.train.eval_every or max(1, self.batches.steps // 8)
 
     @property
     def temperature(self) -> float:
@@ -135,16 +138,15 @@ class Task:
 
 
 def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
-    """Run all steps; weights, metrics and checkpoints end up in the run folder.
+    """Run all steps; weights, metrics, checkpoints and the last held-out numbers end up in the run folder.
 
-    Returns the held-out numbers by row after the last step.
+    Returns those numbers by row.
 
     Raises:
-        Interrupted: a signal asked the run to stop; it did so at a checkpoint.
+        Interrupted: a signal asked the run to stop; it did so at a checkpoint, or with the trained model.
     """
     recipe, steps = task.recipe, task.batches.steps
     optimizer = make_optimizer(task.policy, recipe.optim)
-    eval_every = recipe.train.eval_every or max(1, steps // 8)
     done: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
     if resume_from:
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
@@ -162,7 +164,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
             done |= {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
             numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
             task.tracker.log(step + 1, "train", numbers)
-            due = step + 1 == steps or (step + 1) % eval_every == 0
+            due = step + 1 == steps or (step + 1) % task.eval_every == 0
             if due or collectives.anyone(task.tracker.stopping):
                 held_out, after = evaluate_now(task, step + 1)
                 done |= best.found(recipe, held_out, done)
@@ -172,20 +174,36 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
                 with timer.saving():
                     _save(task, optimizer, done)
                 if stopping and step + 1 < steps:
-                    how = f"stopped after step {step + 1} of {steps}; {_how_to_go_on(task.run)}."
+                    how = f"stopped after step {step + 1} of {steps}; {how_to_go_on(task.run)}."
                     raise Interrupted(how, stop.number)
             if collectives.anyone(task.tracker.stopping):
                 break
-    save_final(task)
-    if "best_step" in done:
-        task.tracker.say(best.best_checkpoint_line(recipe, done))
-    if after is None:  # cut between its last checkpoint and its end: this evaluation is in the log already
-        with whole(task.policy):
-            after = measure_held_out(task, steps)[1]
+        if after is None:  # cut between its last checkpoint and its end: the log has this evaluation already
+            after = measure_again(task, steps)
+        _keep_final(task, after)
+        if "best_step" in done:
+            task.tracker.say(best.best_checkpoint_line(recipe, done))
+        if collectives.anyone(stop.made):
+            raise Interrupted(f"stopped after the last step; {how_to_go_on(task.run)}.", stop.number)
     return after
 
 
-def _how_to_go_on(run: Path) -> str:
+def measure_again(task: Task, step: int) -> ByRow:
+    """Held-out numbers by row after `step` steps, for a policy whose log has them."""
+    with whole(task.policy):
+        return measure_held_out(task, step)[1]
+
+
+def _keep_final(task: Task, after: ByRow) -> None:
+    """Write the last numbers, then the model, which ends the training, then its hashes."""
+    if collectives.is_first():
+        trained.write_numbers(task.run, after)
+    save_final(task)
+    if collectives.is_first():
+        trained.write_hashes(task.run, trained.model_files(task.run))
+
+
+def how_to_go_on(run: Path) -> str:
     """In words; torchrun keeps `--run` for itself."""
     return f"go on with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
 
@@ -196,7 +214,7 @@ def save_final(task: Task) -> None:
     with whole(final):
         if collectives.is_first():
             weights = whole_weights(final) if is_sharded(final) else None
-            checkpoint.save_model(final, task.tokenizer, task.run / "model", weights)
+            checkpoint.save_model(final, task.tokenizer, trained.model_folder(task.run), weights)
 
 
 def _save_due(recipe: Recipe, step: int, wanted: bool) -> bool:

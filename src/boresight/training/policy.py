@@ -112,7 +112,14 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
     )
 
 
-def choose_activations(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
-    """Keep activations or recompute them, as the recipe or an estimate says, and print the choice."""
+def choose_activations(
+    recipe: Recipe, policy: Policy, data: Prepared, console: Console, earlier: bool | None = None
+) -> bool:
+    """Keep activations or recompute them, as the recipe or an estimate says, and print the choice.
+
+    Returns whether they are recomputed; `earlier` is what a run that goes on did so far.
+    """
     longest = max((row.tokens for row in data.train.rows), default=0)
-    console.print(str(activations.activation_choice(recipe, policy, longest)), highlight=False)
+    choice = activations.activation_choice(recipe, policy, longest, earlier)
+    console.print(str(choice), highlight=False)
+    return choice.recompute

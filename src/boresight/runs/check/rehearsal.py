@@ -45,7 +45,7 @@ def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
     """
     console, small = Terminal(quiet=True), in_small(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        loaded = load_run(small, datasets, Path(folder), console, partial(prepare_few, count=ROWS))
+        loaded = load_run(small, datasets, Path(folder), console, preparing=partial(prepare_few, count=ROWS))
         answer(loaded.task, loaded.prompts, console)
         evaluate_now(loaded.task, 0)
         first_gradient(loaded.task)

@@ -61,7 +61,7 @@ def save_state(
 
 def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put weights, optimiser and random states back; returns the saved progress."""
-    _load_weights(policy, folder / "model")
+    load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     for index, parameter in enumerate(_parameters(optimizer)):
         if f"{index}.step" not in tensors:  # an expert that no token was sent to has not been updated yet
@@ -124,7 +124,8 @@ def _is_sound(folder: Path) -> bool:
         return False
 
 
-def _load_weights(policy: Policy, folder: Path) -> None:
+def load_weights(policy: Policy, folder: Path) -> None:
+    """Put the weights that `save_model` wrote into `policy`, adapters into one with adapters."""
     if has_adapters(policy):
         from peft import load_peft_weights, set_peft_model_state_dict
 

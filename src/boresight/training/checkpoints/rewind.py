@@ -51,30 +51,42 @@ def rewind(folder: Path, saved: Path) -> None:
         UserError: a log is missing or was changed before that point; nothing was dropped then.
     """
     logs = read_state(saved / "state.json").get("logs")
+    _go_back(folder, logs, checkpoint.step_of(saved), f"begin another run with model.name={saved / 'model'}")
+
+
+def rewind_to_start(folder: Path, start: Path | None) -> None:
+    """Drop what was logged after the start model was measured into `start`; everything where it was not.
+
+    Raises:
+        UserError: as for `rewind`.
+    """
+    logs = read_state(start).get("logs") if start else {}
+    _go_back(folder, logs, 0, "give another folder with --run")
+
+
+def _go_back(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
+    """Go back to step `step`, when the logs were as `logs` says; None is not known."""
     if logs is not None:
-        _refuse_changed_logs(folder, saved, logs)
+        _refuse_changed_logs(folder, logs, otherwise)
     for place in (folder, folder / "checkpoints"):
         remove_leftovers(place)
     for newer in checkpoint.newest_first(folder):
-        if checkpoint.step_of(newer) > checkpoint.step_of(saved):  # damaged, or the run would go on from it
+        if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
             remove_folder(newer)
     for name in LOGS:
         if logs is None:
-            _drop_later_lines(folder / name, checkpoint.step_of(saved))
+            _drop_later_lines(folder / name, step)
         else:
             _cut(folder / name, logs.get(name, {}).get("bytes", 0))
 
 
-def _refuse_changed_logs(folder: Path, saved: Path, logs: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_changed_logs(folder: Path, logs: Mapping[str, Mapping[str, Any]], otherwise: str) -> None:
     for name, known in logs.items():
         path = folder / name
         content = path.read_bytes()[: known["bytes"]] if path.is_file() else None
         if content is None or hashlib.sha256(content).hexdigest() != known["sha256"]:
             what = "is missing" if content is None else "was changed after it was written"
-            raise UserError(
-                f"{path}: this log {what}; restore it, or begin another run with "
-                f"model.name={saved / 'model'}."
-            )
+            raise UserError(f"{path}: this log {what}; restore it, or {otherwise}.")
 
 
 def _cut(path: Path, size: int) -> None:

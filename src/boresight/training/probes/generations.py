@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
-from boresight.core.files import append_jsonl
+from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -46,7 +46,12 @@ class AnswerProbe:
 
     def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
         lines = [{"step": step, "id": id, "answer": s.text.strip(), "finish": s.finish} for id, s in answers]
-        append_jsonl(self.folder / FILE, lines)
+        kept = list(read_jsonl(self.folder / FILE))
+        if any(line.get("step") == step for line in kept):  # measured again
+            others = [line for line in kept if line.get("step") != step]
+            write_jsonl(self.folder / FILE, sorted([*others, *lines], key=lambda line: line["step"]))
+        else:
+            append_jsonl(self.folder / FILE, lines)
 
 
 def answer_probe(

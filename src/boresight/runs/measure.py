@@ -1,0 +1,119 @@
+"""Measure the trained model of a run folder: what is missing of its evaluation, or all of it again.
+
+measure_trained(recipe, folder, DatasetCache(), console)      # after training, in another process
+evaluate_run(Path("runs/mine"), console)                      # `boresight evaluate runs/mine`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.prepare import DatasetCache
+from boresight.models.kernels.allocator import keep_freed_memory
+from boresight.reports.tables.terminal import evaluation_table
+from boresight.runs.loading import LoadedRun, load_run
+from boresight.runs.outcome import (
+    Snapshot,
+    answer,
+    kept_answers,
+    measure_start_again,
+    read_start,
+    write_outcome,
+    write_run_report,
+)
+from boresight.runs.training_folder import TrainingFolder
+from boresight.stats.paired import ByRow, Measured
+from boresight.training.checkpoints import disk_errors, trained
+from boresight.training.distributed import collectives
+from boresight.training.loop import measure_again
+
+
+def evaluate_run(path: Path, console: Console) -> Path:
+    """Measure the model of the run in `path` again, by the run's own recipe; returns the path of the report.
+
+    What the start model said and scored is taken from the folder where it is there. Nothing else is touched
+    before the new results replace the old ones.
+
+    Raises:
+        UserError: `path` is no run folder with a trained model, or its model, data or start model have
+            changed or are not to be found.
+    """
+    keep_freed_memory()
+    with collectives.joined(), disk_errors.explain_disk_errors(path), TrainingFolder(path) as folder:
+        recipe = recipe_of_trained(folder)
+        folder.lock()
+        metrics = measure_trained(recipe, folder, DatasetCache(), console, again=True)
+        console.print(evaluation_table(metrics))
+        if collectives.is_first():
+            write_run_report(folder, recipe, console)
+    return folder.report
+
+
+def recipe_of_trained(folder: TrainingFolder) -> Recipe:
+    """The recipe of a run folder. Raises `UserError` where there is none, or no whole trained model."""
+    raw = folder.recipe()
+    if raw is None:
+        raise UserError(
+            f"{folder.path}: not the folder of a training run (a config.yaml with a method); give `evaluate` "
+            "such a folder, or a recipe with the systems to compare."
+        )
+    recipe = Recipe.parse(raw)
+    if not folder.trained:
+        raise UserError(
+            f"{folder.path}: there is no trained model yet; `boresight train {folder.recipe_file} --run "
+            f"{folder.path}` goes on with the run."
+        )
+    trained.refuse_changed_model(folder.path)
+    return recipe
+
+
+def measure_trained(
+    recipe: Recipe,
+    folder: TrainingFolder,
+    datasets: DatasetCache,
+    console: Console,
+    *,
+    again: bool = False,
+) -> list[Measured]:
+    """Measure the start model and the trained one as far as the folder does not say; write the metrics.
+
+    Args:
+        again: measure the trained model whatever the folder says.
+    """
+    before = read_start(folder)
+    if before is None:
+        start = load_same_run(recipe, folder, datasets, console)
+        before = measure_start_again(start.task, folder, start.prompts, console)
+        del start  # the model that comes next needs its memory
+    loaded = load_same_run(recipe, folder, datasets, console, trained=folder.model)
+    kept = None if again else trained.read_end(folder.path).get("numbers")
+    numbers = _measured_numbers(loaded, folder) if kept is None else kept
+    answered = None if again else kept_answers(folder, loaded.prompts)
+    if answered is None:
+        answered = answer(loaded.task, loaded.prompts, console)
+    return write_outcome(folder, loaded.task, loaded.prompts, before, Snapshot(answered, numbers))
+
+
+def load_same_run(
+    recipe: Recipe,
+    folder: TrainingFolder,
+    datasets: DatasetCache,
+    console: Console,
+    trained: Path | None = None,
+) -> LoadedRun:
+    """As `load_run` for the run in `folder`. Raises `UserError` if its data are no longer the same."""
+    loaded = load_run(recipe, datasets, folder.path, console, folder.earlier(), trained=trained)
+    folder.refuse_other_data(loaded.facts())
+    return loaded
+
+
+def _measured_numbers(loaded: LoadedRun, folder: TrainingFolder) -> ByRow:
+    numbers = measure_again(loaded.task, folder.last_step)
+    if collectives.is_first():
+        trained.write_numbers(folder.path, numbers)
+        trained.write_hashes(folder.path, trained.model_files(folder.path))
+    return numbers

@@ -1,0 +1,75 @@
+"""What a run has when its training has ended: `model/`, and `end.json` with its last held-out numbers.
+
+    write_numbers(run, by_row)              end.json, before the model: a run with a model has its numbers
+    write_hashes(run, model_files(run))     end.json again, with the hashes of what was written since
+
+`model/` gets its name when it is whole, so a run that has it is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.files import read_state, write_state
+from boresight.stats.paired import ByRow
+from boresight.training.checkpoints.checkpoint import sha256_of
+
+
+def model_folder(run: Path) -> Path:
+    """The trained model of a run."""
+    return run / "model"
+
+
+def end_file(run: Path) -> Path:
+    """Held-out numbers of the trained model, by row."""
+    return run / "end.json"
+
+
+def is_trained(run: Path) -> bool:
+    """Whether the training of a run has ended."""
+    return bool(model_files(run))
+
+
+def write_numbers(run: Path, numbers: ByRow) -> None:
+    """Keep the held-out numbers of the last step."""
+    write_state(end_file(run), {"numbers": numbers})
+
+
+def model_files(run: Path) -> list[Path]:
+    """The trained weights."""
+    return sorted(model_folder(run).glob("*.safetensors"))
+
+
+def write_hashes(run: Path, files: Sequence[Path]) -> None:
+    """Keep the hashes of files of the run beside the numbers."""
+    end = read_end(run)
+    hashes = {file.relative_to(run).as_posix(): sha256_of(file) for file in files}
+    write_state(end_file(run), {**end, "sha256": {**end.get("sha256", {}), **hashes}})
+
+
+def is_unchanged(run: Path, file: Path) -> bool:
+    """Whether a file of the run has the hash that was kept."""
+    known = read_end(run).get("sha256", {}).get(file.relative_to(run).as_posix())
+    return file.is_file() and sha256_of(file) == known
+
+
+def read_end(run: Path) -> dict[str, Any]:
+    """What `end.json` holds: `numbers`, and once the model is there `sha256`; nothing if there is no file.
+
+    Raises:
+        UserError: the file is torn or was edited.
+    """
+    if not end_file(run).is_file():
+        return {}
+    return read_state(end_file(run), "delete this file, and the trained model is measured again")
+
+
+def refuse_changed_model(run: Path) -> None:
+    """Raise a `UserError` if trained weights are not as training wrote them, where that is known."""
+    for name in read_end(run).get("sha256", {}):
+        file = run / name
+        if file.parent == model_folder(run) and not is_unchanged(run, file):
+            raise UserError(f"{file}: not the file that training wrote; put that file back.")
