@@ -153,6 +153,23 @@ def test_data_check_and_show(boresight, tmp_path, recipe, model):
     assert boresight("data", "check", tmp_path / "bad.jsonl").returncode == 1
 
 
+def test_data_show_scores_the_turns_that_training_would(boresight, tmp_path, model):
+    turns = [
+        ("system", "be kind"),
+        ("user", "one"),
+        ("assistant", "red"),
+        ("user", "two"),
+        ("assistant", "blue"),
+    ]
+    row = {"messages": [{"role": role, "content": said} for role, said in turns]}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(row) + "\n")
+    show = ("data", "show", tmp_path / "chat.jsonl", "--model", model)
+    assert all(f"⟦{said}" in boresight(*show).stdout for said in ("red", "blue"))
+    shown = boresight(*show, "--score", "last", "--system", "fold", "--layout", "messages").stdout
+    assert "⟦red" not in shown and "⟦blue" in shown
+    assert "1 system turn folded" in shown and "1 of 2 assistant turns learned" in shown
+
+
 def test_every_python_file_says_what_it_is():
     source = Path(__file__).parent.parent / "src"
     for file in source.rglob("*.py"):

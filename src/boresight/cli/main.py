@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -305,17 +305,27 @@ def data_show(
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
     max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
     chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+    score: Annotated[
+        Literal["all", "last"], typer.Option(help="Assistant turns to learn, as `data.score`.")
+    ] = "all",
+    system: Annotated[
+        Literal["keep", "fold", "drop"], typer.Option(help="System turns, as `data.system`.")
+    ] = "keep",
 ) -> None:
     """Print real rows, token by token, with what is scored in colour."""
+    from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
     from boresight.data.reading.load import read
+    from boresight.data.reading.split import as_trained
     from boresight.data.show import show_rows
     from boresight.data.tokenize import tokenize
     from boresight.models.load import load_tokenizer
 
     console = Terminal()
     tokenizer = load_tokenizer(model, chat_template=chat_template)
-    loaded = read(file, bad_rows="drop", limit=rows)
+    loaded = read(file, layout=layout, bad_rows="drop", limit=rows)
+    loaded = as_trained(loaded, DataSection(train=file, score=score, system=system))
     console.print(loaded.sentence, highlight=False, markup=False)
     tokens = tokenize(
         loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console

@@ -97,6 +97,11 @@ def read_data(name: str, kind: str, data: DataSection) -> Loaded:
     return _with_system(loaded, data)
 
 
+def as_trained(loaded: Loaded, data: DataSection) -> Loaded:
+    """What was read of any kind, with the system turns and the learned turns that `data` wants."""
+    return _scored(_with_system(loaded, data), data)
+
+
 def _with_system(loaded: Loaded, data: DataSection) -> Loaded:
     """The examples with their system turns as `data.system` wants them, and how many there were."""
     if data.system == "keep":
