@@ -17,7 +17,7 @@ from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.sample import sample, sample_plain
 from boresight.models.sampler.stream import stream
 from tests.models.families import FAMILIES, config_of
-from tests.models.tiny_decoders import GROUPED, VOCABULARY, build, make_row
+from tests.models.tiny_decoders import GROUPED, SHAPE, VOCABULARY, build, make_row
 
 TABLES = ("GPT-2", "GPT-J", "OPT", "MPT: ALiBi")
 
@@ -50,6 +50,17 @@ def tabled(family):
 def test_only_models_with_a_table_of_positions_have_an_end(family):
     ends = position_table(AutoModelForCausalLM.from_config(config_of(family)))
     assert ends == (256 if family in TABLES else None)
+
+
+def test_a_table_that_begins_after_the_padding_is_shorter():
+    sizes = SHAPE | {"max_position_embeddings": 12, "pad_token_id": 1, "is_decoder": True}
+    config = hf.RobertaConfig(**sizes)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert position_table(model) == 10
+    with torch.no_grad():
+        model(input_ids=torch.arange(3, 13)[None], use_cache=False)
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.arange(3, 14)[None], use_cache=False)
 
 
 @pytest.mark.parametrize("family", TABLES)

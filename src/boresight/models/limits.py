@@ -15,6 +15,7 @@ from boresight.models.policy import Policy, causal_model, longest_sequence
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
     from transformers import PreTrainedModel
 
 TABLES = ("embed_positions", "pos_encoding")
@@ -22,7 +23,7 @@ TABLES = ("embed_positions", "pos_encoding")
 SPARE = 2
 """Rows that OPT's table has for padding."""
 
-_has_table: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[PreTrainedModel, int | None] = WeakKeyDictionary()
 
 
 def position_table(model: Policy) -> int | None:
@@ -32,20 +33,28 @@ def position_table(model: Policy) -> int | None:
     beforehand. Rotary positions and the biases of BLOOM are computed for every length.
     """
     whole = causal_model(model)
-    if whole not in _has_table:
-        _has_table[whole] = _looks_positions_up(whole)
-    return longest_sequence(model) if _has_table[whole] else None
+    if whole not in _tables:
+        _tables[whole] = _table_of(whole)
+    return _tables[whole]
 
 
-def _looks_positions_up(model: PreTrainedModel) -> bool:
+def _table_of(model: PreTrainedModel) -> int | None:
     from torch import nn
 
-    longest = longest_sequence(model)  # a vision tower's table has as many rows as an image has patches
-    embeddings = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Embedding))
-    named = (m for name, m in embeddings if "pos" in _last(name) or _last(name) == "wpe")
-    learned = any(longest <= m.num_embeddings <= longest + SPARE for m in named)
+    longest = longest_sequence(model)
     computed = any(_last(name) in TABLES for name, _ in model.named_buffers())
-    return learned or computed or model.config.model_type == "mpt"
+    ends = [longest] if computed or model.config.model_type == "mpt" else []
+    for name, module in model.named_modules():
+        named = "pos" in _last(name) or _last(name) == "wpe"
+        if named and isinstance(module, nn.Embedding) and _is_of_text(module, longest):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1  # as RoBERTa's
+            ends.append(min(longest, module.num_embeddings - first))
+    return min(ends, default=None)
+
+
+def _is_of_text(table: nn.Embedding, longest: int) -> bool:
+    """Whether it is not that of a vision tower, which has as many rows as an image has patches."""
+    return longest <= table.num_embeddings <= longest + SPARE
 
 
 def _last(name: str) -> str:

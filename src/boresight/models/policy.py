@@ -61,7 +61,7 @@ def longest_sequence(policy: Policy) -> int:
     named = (
         getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")
     )  # MPT's: last
-    return int(next((length for length in named if length), 2**31))
+    return int(next((length for length in named if length and length > 0), 2**31))
 
 
 def last_logits(policy: Policy, ids: Tensor, count: int) -> Tensor:

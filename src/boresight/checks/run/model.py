@@ -169,7 +169,8 @@ def beyond_context(wiring: Wiring) -> Finding | None:
     """Rows longer than the model's positions: an error where these are a table that ends."""
     from boresight.training.forward import kind_of
 
-    limit, ends = longest_sequence(wiring.model), position_table(wiring.model) is not None
+    table = position_table(wiring.model)
+    ends, limit = table is not None, longest_sequence(wiring.model) if table is None else table
     room = limit - (ends and kind_of(wiring.recipe).online)  # a row is a prompt then, and must be answered
     if wiring.recipe.data.max_length <= room:
         return None
