@@ -431,16 +431,28 @@ ACTIONS = {
 # The table --------------------------------------------------------------------------------------------------
 
 
+def group_of(model: str, file: str) -> str:
+    """The row of the table that counts a case."""
+    if file in CASES["faults"]:
+        return "tiny model with Qwen2.5's tokenizer × faulty data"
+    if model in CASES["broken_models"]:
+        return "broken and adapted models × pairs"
+    return "tiny families × 3 sets" if model.startswith("tiny-") else f"{model} × sets"
+
+
 def print_table(outcomes: dict[str, dict[str, Any]]) -> None:
-    """Counts by model, then every case that was neither right nor refused."""
+    """Counts by group of models, then every case that was neither right nor refused."""
     verdicts = ("right", "refused", "wrong", "traceback", "silent")
     groups: dict[str, Counter[str]] = {}
     for case, outcome in outcomes.items():
-        groups.setdefault(case.split(" × ")[0], Counter())[outcome["verdict"]] += 1
-    print("\n| model | " + " | ".join(verdicts) + " |\n|---|" + "---|" * len(verdicts))
+        groups.setdefault(group_of(*case.split(" × ")), Counter())[outcome["verdict"]] += 1
+    print("\n| models × files | " + " | ".join(verdicts) + " |\n|---|" + "---|" * len(verdicts))
     rows = [*groups.items(), ("all", sum(groups.values(), Counter()))]
     for name, counts in rows:
         print(f"| {name} | " + " | ".join(str(counts[verdict]) for verdict in verdicts) + " |")
+    print(
+        f"\nReal models with {' '.join(CASES['real']['set'])}; families with {' '.join(CASES['families']['set'])}."
+    )
     for case, outcome in outcomes.items():
         if outcome["verdict"] not in GOOD:
             print(f"\n{outcome['verdict']}: {case}: {outcome['what']}")
