@@ -450,9 +450,8 @@ def print_table(outcomes: dict[str, dict[str, Any]]) -> None:
     rows = [*groups.items(), ("all", sum(groups.values(), Counter()))]
     for name, counts in rows:
         print(f"| {name} | " + " | ".join(str(counts[verdict]) for verdict in verdicts) + " |")
-    print(
-        f"\nReal models with {' '.join(CASES['real']['set'])}; families with {' '.join(CASES['families']['set'])}."
-    )
+    real, families = (" ".join(CASES[name]["set"]) for name in ("real", "families"))
+    print(f"\nReal models with {real}; families with {families}.")
     for case, outcome in outcomes.items():
         if outcome["verdict"] not in GOOD:
             print(f"\n{outcome['verdict']}: {case}: {outcome['what']}")
