@@ -34,7 +34,7 @@ from boresight.training.policy import (
     seed_everything,
     wants_shards,
 )
-from boresight.training.probes.answers import prompts_to_answer, refuse_unanswerable
+from boresight.training.probes.answers import prompts_to_answer
 
 Preparing = Callable[[Dataset, Tokenizer, Console], Prepared]
 
@@ -105,7 +105,6 @@ def load_run(
     before = None if earlier.choices is None else earlier.choices.recompute
     recompute = choose_activations(recipe, policy, data, console, before)
     prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
-    refuse_unanswerable(recipe, policy, tokenizer, prompts)
     task = build_task(recipe, policy, tokenizer, data, prompts, folder, console)
     if earlier.choices is not None:
         task.eval_every = earlier.choices.eval_every

@@ -332,8 +332,9 @@ def prompts_that_fill_a_table_of_positions(folder):
 @stops
 def a_prompt_to_answer_beyond_a_table_of_positions(folder):
     save_learned_positions(folder / "model")
-    write_rows(folder / "asked.jsonl", [{"prompt": "red " * 300}])
-    return ["evaluate.prompts=asked.jsonl"]
+    asked = ["say 1", "say 2", "say 3", "red " * 300]
+    write_rows(folder / "asked.jsonl", [{"prompt": prompt} for prompt in asked])
+    return ["evaluate.prompts=asked.jsonl", "evaluate.samples=4"]
 
 
 @stops

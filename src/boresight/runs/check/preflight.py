@@ -35,6 +35,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.core.schema import Prompt
 from boresight.data.prepare import DatasetCache
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
@@ -46,7 +47,7 @@ from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import batch_plan, rewards_of
 from boresight.training.forward import kind_of
 from boresight.training.logging.integrations import refuse_missing_trackers
-from boresight.training.probes.answers import prompts_to_answer
+from boresight.training.probes.answers import prompts_to_answer, refuse_unanswerable
 
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
@@ -134,8 +135,11 @@ def preflight(
     missing.attempt("device", device_called, recipe.model.device)
     missing.attempt("trackers", refuse_missing_trackers, recipe.train.trackers)
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
-    looked = look_at_data(recipe, tokenizer, missing, datasets) if rows is None else Looked(rows=rows)
+    asked = prompts_to_ask(recipe, missing) if rows is None else ()
+    looked = look_at_data(recipe, tokenizer, missing, datasets, asked) if rows is None else Looked(rows=rows)
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
+    if skeleton is not None and tokenizer is not None and asked:
+        missing.attempt("prompts", refuse_unanswerable, recipe, skeleton, tokenizer, asked)
     size = at_hand.size_of(recipe, skeleton)
     steps = steps_of(recipe, looked.rows)
     found = looked.findings
@@ -187,13 +191,22 @@ def rehearse_first_step(
     missing.attempt("first step", rehearsal.rehearse, recipe, datasets)
 
 
+def prompts_to_ask(recipe: Recipe, missing: Missing) -> Sequence[Prompt]:
+    """The prompts of `evaluate.prompts`; none where the recipe names none, or they cannot be read."""
+    if not recipe.evaluate.prompts or kind_of(recipe).head != "lm":
+        return ()
+    return missing.attempt("prompts", prompts_to_answer, recipe, []) or ()
+
+
 def look_at_data(
-    recipe: Recipe, tokenizer: Tokenizer | None, missing: Missing, datasets: DatasetCache
+    recipe: Recipe,
+    tokenizer: Tokenizer | None,
+    missing: Missing,
+    datasets: DatasetCache,
+    asked: Sequence[Prompt],
 ) -> Looked:
     """Findings about data and tokens, from the cache where the same content was looked at before."""
     rewards = missing.attempt("reward", rewards_of, recipe)
-    answers = recipe.evaluate.prompts and kind_of(recipe).head == "lm"
-    asked = missing.attempt("prompts", prompts_to_answer, recipe, []) if answers else None
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
         return kept
@@ -203,7 +216,7 @@ def look_at_data(
     examples = missing.attempt("data", at_hand.read_examples, data)
     if examples is None:
         return Looked(rows=recipe.data.limit)
-    examples = replace(examples, asked=asked or ())
+    examples = replace(examples, asked=asked)
     found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
