@@ -141,8 +141,8 @@ def test_prompts_beyond_a_table_of_positions_have_no_answer(tmp_path):
         "generate": {"max_new_tokens": 300, "device": "cpu"},
     }
     _, text = said(EvaluationRecipe.parse(made), tmp_path / "out")
-    assert "tiny: 1 of 3 prompts have no answer: they fill the model's table of positions" in text
-    assert "2 of 2 answers reached 300 tokens or the end of the model's table of positions" in text
+    assert "tiny: 1 of 3 prompts have no answer: they fill the model's context." in text
+    assert "2 of 2 answers reached 300 tokens or the end of the model's context" in text
     (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
     assert (pair["failed"], pair["win_rate"]["missing"]) == (1, 1)
     kept = (tmp_path / "out" / "answers-tiny.jsonl").read_text().splitlines()
@@ -239,6 +239,13 @@ def test_a_server_answers_what_the_model_itself_answers(tmp_path):
         told = ask_server("a", section, prompts, settings, quiet)
         assert {body["temperature"] for body in server.asked} == {0.0}
     assert told == generate_answers("a", str(tmp_path / "model"), prompts, settings, quiet)
+    with FakeVllm(tmp_path / "model") as server:
+        server.context = 70  # the last prompt has more, and the others room for a few tokens
+        long = Prompt([{"role": "user", "content": "red " * 60}], "long")
+        section, settings = section.model_copy(update={"base_url": server.url}), GenerateSection()
+        cut = ask_server("a", section, [*prompts, long], settings, quiet)
+        assert cut.answers["long"] is None and all(cut.answers[p.id] is not None for p in prompts)
+        assert {len(body["prompt"]) + body["max_tokens"] for body in server.asked} == {70}
     with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
         ask_server("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, quiet)
     with pytest.raises(UserError, match="base_url answers for a model"):

@@ -39,6 +39,8 @@ class FakeVllm:
         self.failures = 0
         """So many completions are answered 500 first."""
         self.without_ids = False
+        self.context: int | None = None
+        """Most tokens of a prompt and its completion; vLLM refuses requests for more."""
         self.stop_ids: tuple[int, ...] | None = None
         """Stops here, whatever is asked: a generation config of its own."""
         self._lock = threading.Lock()
@@ -86,7 +88,8 @@ class FakeVllm:
             return 404, {"error": path}
         # Adapters first: whoever takes the first of the list takes a wrong one.
         names = sorted(self.models, key=lambda name: name == BASE)
-        return 200, {"data": [{"id": n, "parent": None if n == BASE else BASE} for n in names]}
+        more = {} if self.context is None else {"max_model_len": self.context}
+        return 200, {"data": [{"id": n, "parent": None if n == BASE else BASE} | more for n in names]}
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
         acts = {
@@ -117,6 +120,8 @@ class FakeVllm:
         if self.failures:
             self.failures -= 1
             return 500, {"error": "the engine has died"}
+        if self.context is not None and len(body["prompt"]) + body["max_tokens"] > self.context:
+            return 400, {"error": f"This model's maximum context length is {self.context} tokens."}
         if body["model"] not in self.models:
             return 404, {"error": f"The model `{body['model']}` does not exist."}
         params = SamplingParams(

@@ -20,6 +20,7 @@ from boresight.evaluation.win_rate import System
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from boresight.data.tokenizer import Tokenizer
     from boresight.evaluation.recipe import GenerateSection, SystemSection
     from boresight.models.sampler.params import Sample, SamplingParams
 
@@ -63,32 +64,27 @@ def generate_texts(
 ) -> list[list[str | None]]:
     """`k` answers of a model to every prompt. Prints how many were cut and how many prompts have none.
 
-    A prompt that fills the model's table of positions has no answers: each is missing, None.
+    A prompt that fills the model's table of positions has no answer: it is missing, None.
     """
-    from boresight.data.chat import encode_prompt
     from boresight.models.checkpoint.leftovers import Allowed
-    from boresight.models.limits import room_for_answers
+    from boresight.models.limits import position_table
     from boresight.models.sampler.generate import generate, load_chat_model
 
     allowed = Allowed(tuple(settings.allow_weights))
     policy, tokenizer = load_chat_model(model, device=settings.device, allowed=allowed)
-    rooms = room_for_answers(policy, [len(encode_prompt(tokenizer, p.prompt)) for p in prompts])
-    asked = [p.prompt for p, room in zip(prompts, rooms, strict=True) if room != 0]
-    if len(asked) < len(prompts):
-        said = f"{name}: {len(prompts) - len(asked):,} of {len(prompts):,} prompts have no answer: they fill "
-        console.print(f"{said}the model's table of positions.", markup=False, highlight=False)
-    samples = generate(policy, tokenizer, asked, _params(settings), k, console=console)
-    limit = f"{settings.max_new_tokens:,} tokens"
-    if any(room is not None and room < settings.max_new_tokens for room in rooms):
-        limit += " or the end of the model's table of positions"
-    texts = iter(_texts(name, samples, limit, console))
-    return [[None] * k if room == 0 else list(next(texts)) for room in rooms]
+    asked = _Asked(name, prompts, tokenizer, position_table(policy))
+    asked.print_unanswerable(console)
+    samples = generate(policy, tokenizer, asked.conversations, _params(settings), k, console=console)
+    return asked.texts(samples, k, settings.max_new_tokens, console)
 
 
 def ask_server(
     name: str, section: SystemSection, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there."""
+    """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there.
+
+    A prompt that fills the context of the server is missing as well.
+    """
     from boresight.data.stop_tokens import end_of_turn
     from boresight.llm.vllm import VllmServer
     from boresight.models.load import load_tokenizer
@@ -98,10 +94,10 @@ def ask_server(
     stops = dict.fromkeys([end_of_turn(tokenizer).id, tokenizer.eos_token_id])
     params = _params(settings, tuple(stop for stop in stops if stop is not None))
     server = VllmServer(section.base_url or "", os.environ.get(section.key_env), section=f"systems.{name}")
-    conversations = [p.prompt for p in prompts]
-    samples = generate(server.base_model(), tokenizer, conversations, params, sampler=server.sample)
-    limit = f"{settings.max_new_tokens:,} tokens"
-    return _system(name, prompts, _texts(name, samples, limit, console))
+    asked = _Asked(name, prompts, tokenizer, server.context)
+    asked.print_unanswerable(console)
+    samples = generate(server.base_model(), tokenizer, asked.conversations, params, sampler=server.sample)
+    return _system(name, prompts, asked.texts(samples, 1, settings.max_new_tokens, console))
 
 
 def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> SamplingParams:
@@ -117,13 +113,42 @@ def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> 
     )
 
 
-def _texts(name: str, samples: Sequence[Sequence[Sample]], limit: str, console: Console) -> list[list[str]]:
-    """Texts `[prompt][sample]`. Prints how many were cut at `limit`."""
-    finishes = [s.finish for group in samples for s in group]
-    if cut := finishes.count("length"):
-        said = f"{name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
-        console.print(said, markup=False, highlight=False)
-    return [[s.text for s in group] for group in samples]
+class _Asked:
+    """The prompts of `name` that leave room for an answer within `context` tokens; None is no limit."""
+
+    def __init__(
+        self, name: str, prompts: Sequence[Prompt], tokenizer: Tokenizer, context: int | None
+    ) -> None:
+        from boresight.data.chat import encode_prompt
+        from boresight.models.limits import room_for_answers
+
+        self.name, self.prompts = name, prompts
+        self.rooms = room_for_answers(context, [len(encode_prompt(tokenizer, p.prompt)) for p in prompts])
+
+    @property
+    def conversations(self) -> list[list[Message]]:
+        """The prompts that can be answered."""
+        return [p.prompt for p, room in zip(self.prompts, self.rooms, strict=True) if room != 0]
+
+    def print_unanswerable(self, console: Console) -> None:
+        """Print how many prompts fill the context, if any do."""
+        if filled := self.rooms.count(0):
+            said = f"{self.name}: {filled:,} of {len(self.rooms):,} prompts have no answer: they fill the "
+            console.print(f"{said}model's context.", markup=False, highlight=False)
+
+    def texts(
+        self, samples: Sequence[Sequence[Sample]], k: int, most: int, console: Console
+    ) -> list[list[str | None]]:
+        """Texts `[prompt][sample]` of all prompts, None where there are none. Prints how many were cut."""
+        finishes = [s.finish for group in samples for s in group]
+        if cut := finishes.count("length"):
+            limit = f"{most:,} tokens"
+            if any(room is not None and room < most for room in self.rooms):
+                limit += " or the end of the model's context"
+            said = f"{self.name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
+            console.print(said, markup=False, highlight=False)
+        given = iter(samples)
+        return [[None] * k if room == 0 else [s.text for s in next(given)] for room in self.rooms]
 
 
 def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str | None]]) -> System:

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 
 from boresight.core.errors import UserError, named_first_line
 from boresight.llm.replies.failures import one_line, redacted
-from boresight.models.sampler.params import Sample, SamplingParams
+from boresight.models.sampler.params import Sample, SamplingParams, within_context
 
 CONCURRENCY = 64
 """Prompts under way at a time; the server batches them as it sees fit."""
@@ -71,9 +72,20 @@ class VllmServer:
 
     def base_model(self) -> str:
         """Name of the model that is served without adapters."""
+        return str(self._served()["id"])
+
+    @cached_property
+    def context(self) -> int | None:
+        """Most tokens of a prompt and its completion together; None where the server does not say."""
+        longest = self._served().get("max_model_len")
+        return longest if isinstance(longest, int) and longest > 0 else None
+
+    def _served(self) -> dict[str, Any]:
+        """What the server says of the model without adapters."""
         with self._as_vllm_does("/v1/models"):
             served = self._call("/v1/models")["data"]
-            return str(next(m["id"] for m in served if not m.get("parent")))
+            base: dict[str, Any] = next(m for m in served if not m.get("parent"))
+            return base | {"id": base["id"]}
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Have the server read the PEFT adapter in `folder`, which it must see under the same path."""
@@ -88,11 +100,15 @@ class VllmServer:
     def sample(
         self, model: str, prompts: Sequence[np.ndarray], params: SamplingParams, k: int
     ) -> list[list[Sample]]:
-        """Draw `k` completions of each prompt, as `models.sample.sample` does, with vLLM's random numbers."""
+        """Draw `k` completions of each prompt, as `models.sample.sample` does, with vLLM's random numbers.
+
+        A completion ends as cut where the server's context does; vLLM refuses to be asked for more.
+        """
+        fitting = within_context(self.context, prompts, [params] * len(prompts))
 
         def one(index: int) -> list[Sample]:
             answer = self._call(
-                "/v1/completions", completion_request(model, prompts[index], params, k, index)
+                "/v1/completions", completion_request(model, prompts[index], fitting[index], k, index)
             )
             with self._as_vllm_does("/v1/completions"):
                 choices = sorted(answer["choices"], key=lambda choice: choice["index"])

@@ -91,10 +91,9 @@ def refuse_longer(model: Policy, tokens: int) -> None:
         )
 
 
-def room_for_answers(model: Policy, prompts: Sequence[int]) -> list[int | None]:
-    """Tokens that an answer may have to prompts of these lengths; 0 where one fills the table of positions.
+def room_for_answers(context: int | None, prompts: Sequence[int]) -> list[int | None]:
+    """Tokens that an answer may have to prompts of these lengths; 0 where one fills `context` tokens.
 
-    None is no limit: the model has no such table.
+    None is no limit, as in a model without a table of positions.
     """
-    table = position_table(model)
-    return [None if table is None else max(0, table - tokens) for tokens in prompts]
+    return [None if context is None else max(0, context - tokens) for tokens in prompts]

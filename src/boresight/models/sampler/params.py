@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.models.kernels.to_device import to_device
-from boresight.models.limits import refuse_unreadable, room_for_answers
+from boresight.models.limits import position_table, refuse_unreadable, room_for_answers
 from boresight.models.policy import Policy
 from boresight.models.sampler.draw import RowSettings, draw_tokens
 
@@ -128,23 +128,32 @@ def requests(
         if len(prompt) == 0:
             raise UserError(f"sampling: prompt {i} is empty; a model needs at least one token to go on from.")
     refuse_unreadable(model, prompts)
-    rooms = room_for_answers(model, list(map(len, prompts)))
-    for i, (prompt, room) in enumerate(zip(prompts, rooms, strict=True)):
-        if room == 0:
-            raise UserError(
-                f"sampling: prompt {i} has {len(prompt):,} tokens, which fill the model's table of positions "
-                "and leave an answer none; shorten it."
-            )
+    each = within_context(position_table(model), prompts, each)
     return [
-        RunningSample(i, j, np.asarray(prompt), settings if room is None else _within(settings, room))
-        for i, (prompt, settings, room) in enumerate(zip(prompts, each, rooms, strict=True))
+        RunningSample(i, j, np.asarray(prompt), settings)
+        for i, (prompt, settings) in enumerate(zip(prompts, each, strict=True))
         for j in range(k)
     ]
 
 
-def _within(params: SamplingParams, room: int) -> SamplingParams:
-    """The same settings for a completion of at most `room` tokens."""
-    return replace(params, max_new_tokens=min(params.max_new_tokens, room))
+def within_context(
+    context: int | None, prompts: Sequence[np.ndarray], params: Sequence[SamplingParams]
+) -> list[SamplingParams]:
+    """The settings of each prompt for completions that end within `context` tokens, None for any number.
+
+    Raises:
+        UserError: a prompt leaves no room for a completion.
+    """
+    fitting = []
+    for i, room in enumerate(room_for_answers(context, list(map(len, prompts)))):
+        if room == 0:
+            raise UserError(
+                f"sampling: prompt {i} has {len(prompts[i]):,} tokens, which fill the model's context of "
+                f"{context:,} and leave an answer none; shorten it."
+            )
+        most = params[i].max_new_tokens
+        fitting.append(replace(params[i], max_new_tokens=most if room is None else min(most, room)))
+    return fitting
 
 
 def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch.device) -> RowSettings:

@@ -38,12 +38,13 @@ def refuse_unanswerable(
     recipe: Recipe, policy: Policy, tokenizer: Tokenizer, prompts: Sequence[Prompt]
 ) -> None:
     """Raise a `UserError` for a prompt of the run that fills the model's table of positions."""
-    if position_table(policy) is None:
+    table = position_table(policy)
+    if table is None:
         return
     evaluate = recipe.evaluate
     asked = prompts[: max(evaluate.samples, evaluate.rewarded, recipe.check.probes)]
     lengths = [len(encode_prompt(tokenizer, prompt.prompt)) for prompt in asked]
-    rooms = room_for_answers(policy, lengths)
+    rooms = room_for_answers(table, lengths)
     if long := [(p.id, n) for p, n, room in zip(asked, lengths, rooms, strict=True) if room == 0]:
         (id, tokens), several = long[0], f", as do {len(long) - 1:,} others" if len(long) > 1 else ""
         raise UserError(
