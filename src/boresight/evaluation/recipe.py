@@ -20,13 +20,15 @@ from boresight.config.base import BaseRecipe
 from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.core.errors import UserError
+from boresight.llm.budget import BudgetSection
+from boresight.llm.endpoint import EndpointSection
 from boresight.scorers import judges
 from boresight.scorers.judges.base import JudgeConfig
 from boresight.tasks.countdown.scorer import Mode
 
 
 class SystemSection(Section):
-    """Where a system's answers come from: a model that generates them, or a file that has them."""
+    """Where a system's answers come from: a model or an endpoint that generates them, or a file."""
 
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
@@ -40,10 +42,14 @@ class SystemSection(Section):
     key_env: KeyVariable = "VLLM_API_KEY"
     """Environment variable with that server's key, where it asks for one."""
 
+    endpoint: EndpointSection | None = None
+    """Any OpenAI-compatible chat endpoint that answers, with the keys of `endpoints` in recipes of `boresight
+    synthesize`. Its answers are kept in the evaluation's folder and paid once."""
+
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
-        if (self.model is None) == (self.answers is None):
-            raise ValueError("give either model or answers, not both and not neither")
+        if [self.model, self.answers, self.endpoint].count(None) != 2:
+            raise ValueError("give one of model, answers and endpoint, not several and not none")
         if self.base_url is not None and self.model is None:
             raise ValueError("base_url answers for a model; name it beside, and leave answers out")
         return self
@@ -91,6 +97,8 @@ class EvaluationRecipe(BaseRecipe):
     systems: dict[str, SystemSection] = Field(min_length=1)
     """By name; the first is the reference."""
     generate: GenerateSection = GenerateSection()
+    budget: BudgetSection = BudgetSection()
+    """Ceilings of what systems behind endpoints may cost; a judge has its own."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
@@ -127,7 +135,7 @@ class CountdownRecipe(EvaluationRecipe):
 
     @model_validator(mode="after")
     def _drawn_as_asked(self) -> Self:
-        drawn = any(system.model for system in self.systems.values())
+        drawn = any(system.model or system.endpoint for system in self.systems.values())
         if drawn and self.prompts is None:
             raise ValueError("prompts is missing, and a model has nothing to solve")
         if drawn and self.countdown.samples > 1 and self.generate.temperature == 0:

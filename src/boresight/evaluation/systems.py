@@ -14,14 +14,16 @@ from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField, to_messages
+from boresight.evaluation.endpoint_answers import endpoint_texts
 from boresight.evaluation.matching import SystemAnswer
 from boresight.evaluation.win_rate import System
+from boresight.llm.replies.samples import IdenticalSamples
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from boresight.data.tokenizer import Tokenizer
-    from boresight.evaluation.recipe import GenerateSection, SystemSection
+    from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
     from boresight.models.sampler.params import Sample, SamplingParams
 
 ANSWER_FIELDS = (names.GOLD, "output", *names.COMPLETION, "after")
@@ -42,6 +44,18 @@ def read_answers(source: str | Path) -> list[SystemAnswer]:
     return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
 
 
+def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
+    """Raise a `UserError` if a system's model is nowhere, or the key of its endpoint is not set."""
+    from boresight.llm.session import refuse_missing_keys
+    from boresight.models.source import locate
+
+    for system in recipe.systems.values():
+        if system.model is not None:
+            locate(system.model)
+        if system.endpoint is not None:
+            refuse_missing_keys([system.endpoint])
+
+
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:
     """The prompts that an answers file answers."""
     for number, row in enumerate(answers, start=1):
@@ -56,7 +70,7 @@ def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
     """One answer of a model to every prompt, printed and missing as `generate_texts` does."""
-    return _system(name, prompts, generate_texts(name, model, prompts, settings, 1, console))
+    return as_system(name, prompts, generate_texts(name, model, prompts, settings, 1, console))
 
 
 def generate_texts(
@@ -78,9 +92,14 @@ def generate_texts(
     return asked.texts(samples, k, settings.max_new_tokens, console)
 
 
-def ask_server(
-    name: str, section: SystemSection, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
-) -> System:
+def vllm_texts(
+    name: str,
+    section: SystemSection,
+    prompts: Sequence[Prompt],
+    settings: GenerateSection,
+    k: int,
+    console: Console,
+) -> list[list[str | None]]:
     """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there.
 
     A prompt that fills the context of the server is missing as well.
@@ -96,8 +115,38 @@ def ask_server(
     server = VllmServer(section.base_url or "", os.environ.get(section.key_env), section=f"systems.{name}")
     asked = _Asked(name, prompts, tokenizer, server.context)
     asked.print_unanswerable(console)
-    samples = generate(server.base_model(), tokenizer, asked.conversations, params, sampler=server.sample)
-    return _system(name, prompts, asked.texts(samples, 1, settings.max_new_tokens, console))
+    samples = generate(server.base_model(), tokenizer, asked.conversations, params, k, sampler=server.sample)
+    return asked.texts(samples, k, settings.max_new_tokens, console)
+
+
+def answer_texts(
+    name: str,
+    section: SystemSection,
+    prompts: Sequence[Prompt],
+    recipe: EvaluationRecipe,
+    k: int,
+    ledger: Path,
+    console: Console,
+) -> Sequence[Sequence[str | None]]:
+    """`k` answers of a system to every prompt, from wherever it is; `ledger` keeps those that are paid for.
+
+    Prints how many were cut or are missing, and a warning if the answers to a prompt do not differ.
+    """
+    settings = recipe.generate
+    texts: Sequence[Sequence[str | None]]
+    if section.endpoint is not None:
+        budget = recipe.budget
+        texts = endpoint_texts(name, section.endpoint, prompts, settings, k, ledger, budget, console)
+    elif section.base_url is not None:
+        texts = vllm_texts(name, section, prompts, settings, k, console)
+    else:
+        texts = generate_texts(name, section.model or "", prompts, settings, k, console)
+    alike = IdenticalSamples()
+    for group in texts:
+        alike.add([text for text in group if text is not None])
+    if said := alike.sentence(name, settings.temperature):
+        console.print(said, markup=False, highlight=False)
+    return texts
 
 
 def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> SamplingParams:
@@ -151,7 +200,8 @@ class _Asked:
         return [[None] * k if room == 0 else [s.text for s in next(given)] for room in self.rooms]
 
 
-def _system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str | None]]) -> System:
+def as_system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str | None]]) -> System:
+    """The system with the first of its answers to each prompt."""
     return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
 
 

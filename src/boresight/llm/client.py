@@ -13,6 +13,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -168,12 +169,28 @@ class Client:
         except BaseExceptionGroup as several:
             raise _first(several) from None
 
-    def note(self, request: Request, reply: Reply, read: Reader = usual_reader) -> None:
-        """Count whether a reply can be used. Raises `Stopped` when none of the first can."""
-        failure, detail, text = reply.failure, reply.detail, ""
-        if failure is None and (problem := read(reply)) is not None:
-            failure, detail, text = "invalid_json", problem, reply.text
-        self.usable.note(request.stage, request.model, failure, detail, text)
+    def probe(self, request: Request) -> AbstractAsyncContextManager[None]:
+        """A place for a request whose reply is noted in `usable`: few until one was usable, then any number.
+
+        A model in this process costs nothing, and a batch is bought as a whole: there are no probes there.
+        """
+        if self._doors[request.endpoint, request.model].endpoint.slow:
+            return nullcontext()
+        return self.usable.probe(request.stage, request.model)
+
+    async def ask_usable(self, request: Request, read: Reader = usual_reader) -> Reply:
+        """As `ask`, but stops when none of the first replies can be used; `read` says why one cannot.
+
+        Raises:
+            Stopped: see `UsableReplies`, and `ask`.
+        """
+        async with self.probe(request):
+            reply = await self.ask(request)
+            failure, detail, text = reply.failure, reply.detail, ""
+            if failure is None and (problem := read(reply)) is not None:
+                failure, detail, text = "invalid_json", problem, reply.text
+            self.usable.note(request.stage, request.model, failure, detail, text)
+        return reply
 
     async def _buy(self, request: Request) -> Reply:
         """Send until there is a response, or no point in sending again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,18 +19,15 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
+        self._task: asyncio.Task[Any] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result. Ctrl-C cancels it, waits for its end, and raises KeyboardInterrupt."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._runner.run(coroutine)
-        return self._run_beside(coroutine)
+        return self._beside(lambda: self._runner.run(self._noted(coroutine)))
 
     def close(self) -> None:
         """Cancel what is left and close the loop."""
-        self._runner.close()
+        self._beside(self._runner.close)
 
     def __enter__(self) -> EventLoop:
         return self
@@ -38,20 +35,21 @@ class EventLoop:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_beside(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    async def _noted(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self._task = asyncio.current_task()
+        return await coroutine
 
-        async def cancellable() -> T:
-            task = asyncio.current_task()
-            assert task is not None
-            started.append((asyncio.get_running_loop(), task))
-            return await coroutine
-
+    def _beside(self, call: Callable[[], T]) -> T:
+        """Call it in this thread if that has no running loop, else in another one."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return call()
         with ThreadPoolExecutor(1) as thread:
-            result = thread.submit(self._runner.run, cancellable())
+            result = thread.submit(call)
             try:
                 return result.result()
             except BaseException:
-                for loop, task in started if not result.done() else ():
-                    loop.call_soon_threadsafe(task.cancel)
+                if self._task is not None and not result.done():
+                    self._task.get_loop().call_soon_threadsafe(self._task.cancel)
                 raise

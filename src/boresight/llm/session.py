@@ -87,7 +87,7 @@ class Session:
         """
 
         async def ask(request: Request) -> None:
-            self.client.note(request, await self.client.ask(request), read)
+            await self.client.ask_usable(request, read)
 
         self.each(requests[0].stage if requests else "", requests, ask, len(requests))
         return [self.ledger.reply(request) for request in requests]

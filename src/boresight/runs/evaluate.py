@@ -17,9 +17,14 @@ from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.matching import distinct_comparisons, each_once, matched, repeated
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
-from boresight.evaluation.systems import ask_server, generate_answers, read_answers, write_answers
+from boresight.evaluation.systems import (
+    answer_texts,
+    as_system,
+    read_answers,
+    refuse_missing_systems,
+    write_answers,
+)
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
-from boresight.models.source import locate
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.judges.base import Judge
@@ -77,14 +82,19 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
     Raises:
         UserError: `folder` holds another evaluation, or anything in the recipe or the files is wrong.
     """
+    console = console or Terminal(soft_wrap=True)
+    with EvaluationFolder(folder) as files:
+        evaluation = _evaluated(recipe, files, console)
+    evaluation.show(console)
+    return evaluation
+
+
+def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console) -> Evaluation:
+    """Everything of `run_win_rate` that the folder is locked for."""
     from boresight.reports.win_rate import write_win_rate_page
 
-    console = console or Terminal(soft_wrap=True)
-    files = EvaluationFolder(folder)
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
-    for system in recipe.systems.values():
-        if system.model is not None:
-            locate(system.model)
+    refuse_missing_systems(recipe)
     prompts = repeated(read_prompts(recipe, console), list(given.values()))
     print_trained_prompts(recipe, each_once(prompts), console)
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
@@ -101,10 +111,8 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
         found = tournament(prompts, systems, judge)
         believed = examine(judge, recipe, prompts, systems, found)
     write_results(files, found, believed)
-    evaluation = Evaluation(folder, found, believed)
     write_win_rate_page(files.report, found, believed)
-    evaluation.show(console)
-    return evaluation
+    return Evaluation(files.path, found, believed)
 
 
 def examine(
@@ -170,11 +178,8 @@ def _generated(
     kept = folder.answers(name)
     if not kept.exists():
         asked = each_once(prompts)
-        if section.base_url is not None:
-            system = ask_server(name, section, asked, recipe.generate, console)
-        else:
-            system = generate_answers(name, section.model or "", asked, recipe.generate, console)
-        write_answers(kept, asked, system)
+        texts = answer_texts(name, section, asked, recipe, 1, folder.ledger, console)
+        write_answers(kept, asked, as_system(name, asked, texts))
     return matched(name, prompts, read_answers(kept), kept)
 
 

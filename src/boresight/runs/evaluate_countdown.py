@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
@@ -14,7 +14,7 @@ from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.shapes import read_text
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import CountdownRecipe
-from boresight.evaluation.systems import generate_texts
+from boresight.evaluation.systems import answer_texts, refuse_missing_systems
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.trained_prompts import print_trained_prompts
@@ -83,34 +83,38 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
         for name, system in recipe.systems.items()
         if system.answers is not None
     }
+    refuse_missing_systems(recipe)
     asked = read_prompts(recipe, console) if recipe.prompts else []
     prompts = list({prompt_key(p): p for p in reversed(asked)}.values())[::-1]
     problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
     print_trained_prompts(recipe, prompts, console)
-    files = EvaluationFolder(folder)
-    files.open(recipe.to_dict())
-    results = {}
-    for name, system in recipe.systems.items():
-        kept = files.problems(name)
-        if name in given:
-            results[name] = given[name]
-        elif kept.exists():
-            results[name] = evaluate_file(kept, wanted.pass_at, wanted.mode)
-        else:
-            model, samples = str(system.model), wanted.samples
-            texts = generate_texts(name, model, prompts, recipe.generate, samples, console)
-            results[name] = evaluate_completions(problems, texts, wanted.pass_at, wanted.mode)
-        results[name].write(kept)
-    found = CountdownEvaluation(folder, results)
+    with EvaluationFolder(folder) as files:
+        files.open(recipe.to_dict())
+        results = {}
+        for name, system in recipe.systems.items():
+            kept = files.problems(name)
+            if name in given:
+                results[name] = given[name]
+            elif kept.exists():
+                results[name] = evaluate_file(kept, wanted.pass_at, wanted.mode)
+            else:
+                texts = answer_texts(name, system, prompts, recipe, wanted.samples, files.ledger, console)
+                results[name] = evaluate_completions(problems, texts, wanted.pass_at, wanted.mode)
+            results[name].write(kept)
+        found = CountdownEvaluation(folder, results)
+        files.write_results(_summary(found))
+    found.show(console)
+    return found
+
+
+def _summary(found: CountdownEvaluation) -> dict[str, Any]:
+    """What `evaluation.json` holds."""
     metrics = [
         {**m.as_dict(), "name": m.name if len(found.metrics) == 1 else f"{m.name}:{name}"}
         for name, measured in found.metrics.items()
         for m in measured
     ]
-    whole = {"metrics": metrics, "systems": {name: result.as_dict() for name, result in results.items()}}
-    files.write_results(whole)
-    found.show(console)
-    return found
+    return {"metrics": metrics, "systems": {name: result.as_dict() for name, result in found.results.items()}}
 
 
 def evaluate_file(path: str | Path, ks: Sequence[int] = (1,), mode: Mode = "strict") -> CountdownResult:

@@ -1,6 +1,7 @@
 """The folder of an evaluation.
 
-config.yaml             the resolved recipe
+config.yaml             the resolved recipe; locked by the process that evaluates
+ledger.sqlite           paid answers of systems behind endpoints
 environment.json        versions, machine, commit
 answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
 problems-SYSTEM.jsonl   graded completions of Countdown problems, likewise
@@ -16,16 +17,53 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl, write_state
+from boresight.core.lock import FileLock
+from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.runs.folder import RunFolder
 
 
 class EvaluationFolder(RunFolder):
-    """Files of one evaluation. JSON has no infinity and no NaN: a limit that is not known is null."""
+    """Files of one evaluation, and a context: the lock that `open` takes is released on exit.
+
+    JSON has no infinity and no NaN: a limit that is not known is null.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, noun="evaluation", section="systems")
-        self.report = path / "report.html"
+        self.report, self.ledger = path / "report.html", path / "ledger.sqlite"
+        self._lock = FileLock(self.recipe_file, optional=True)
+
+    def __enter__(self) -> EvaluationFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The resolved recipe in the folder, with the defaults of settings that its version had not."""
+        found = super().recipe()
+        try:
+            return EvaluationRecipe.parse(found).to_dict() if found else found
+        except UserError:  # of a version that had other settings, or torn: compared as it is
+            return found
+
+    def refuse_other(self, recipe: Mapping[str, Any]) -> None:
+        """See `RunFolder.refuse_other`; budgets may differ, so that a spent one can be raised."""
+        self._refuse_differences("recipe", _without_budgets(self.recipe() or {}), _without_budgets(recipe))
+
+    def open(self, recipe: Mapping[str, Any]) -> None:
+        """See `RunFolder.open`; a second process is refused before it changes anything."""
+        self.refuse_foreign()
+        if self.recipe() is None:
+            self.begin(recipe)
+        if not self._lock.acquire():
+            raise UserError(
+                f"{self.path}: another process is evaluating here; wait for it, or give another folder with "
+                "--run."
+            )
+        super().open(recipe)
 
     def answers(self, system: str) -> Path:
         """File with the answers of a system."""
@@ -47,6 +85,14 @@ class EvaluationFolder(RunFolder):
 def _file_name(system: str) -> str:
     """The name, with percent signs for what a file name may not have: two systems never share a file."""
     return "".join(c if c.isalnum() or c in "-_." else quote(c, safe="") for c in system)
+
+
+def _without_budgets(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without its own budget and the judge's."""
+    kept = {key: value for key, value in recipe.items() if key != "budget"}
+    if isinstance(judge := kept.get("judge"), Mapping):
+        kept["judge"] = {key: value for key, value in judge.items() if key != "budget"}
+    return kept
 
 
 def _finite(value: Any) -> Any:

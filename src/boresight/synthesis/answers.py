@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from boresight.core.schema import Message, Prompt
 from boresight.llm.ledger import Ledger
 from boresight.llm.replies.reply import Reply
+from boresight.llm.replies.samples import IdenticalSamples
 from boresight.llm.request import Request
 from boresight.llm.session import Session
 from boresight.synthesis.recipe import AnswersSection, Side, SynthesisRecipe
@@ -45,12 +46,8 @@ class Answered:
 
 def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
     """Have every answer in the ledger, or its failure."""
-
-    async def ask(request: Request) -> None:
-        session.client.note(request, await session.client.ask(request))
-
     total = len(prompts) * sum(section.n for section in recipe.answers.values())
-    session.each(STAGE, _requests(recipe, prompts), ask, total)
+    session.each(STAGE, _requests(recipe, prompts), session.client.ask_usable, total)
 
 
 class Answers:
@@ -75,6 +72,16 @@ class Answers:
             for request in requests_to(self._recipe, section, prompt)
         ]
         return Answered(prompt, tuple(answers))
+
+
+def identical_samples(recipe: SynthesisRecipe, answered: Iterable[Answered]) -> list[str]:
+    """A sentence for every source whose several answers to a prompt do not differ; none where all is well."""
+    alike = {name: IdenticalSamples() for name in recipe.answers}
+    for row in answered:
+        for name, counts in alike.items():
+            counts.add([a.reply.text for a in row.answers if a.source == name and not a.reply.failure])
+    found = (counts.sentence(name, recipe.answers[name].temperature) for name, counts in alike.items())
+    return [sentence for sentence in found if sentence]
 
 
 def requests_to(recipe: SynthesisRecipe, section: AnswersSection, prompt: Prompt) -> list[Request]:

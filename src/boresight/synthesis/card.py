@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from boresight.core.schema import Message, Preference
-from boresight.llm.ledger import Spent
+from boresight.llm.ledger import Ledger
 from boresight.stats.quantiles import nearest_rank
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged
@@ -52,8 +52,8 @@ def card(
     tally: Tally,
     pairs: Sequence[Preference],
     sieve: Sieve,
-    costs: Sequence[tuple[str, str, int, int, float]],
-    spent: Spent,
+    ledger: Ledger,
+    identical: Sequence[str],
     unpriced: Sequence[str],
     incomplete: str | None,
 ) -> str:
@@ -61,11 +61,11 @@ def card(
     sections = [
         ["# Data card", *_summary(recipe, pairs, incomplete)],
         ["## Who asked", *_prompts(recipe, tally)],
-        ["## Who answered", *_answers(recipe, tally)],
+        ["## Who answered", *_answers(recipe, tally, identical)],
         ["## Who judged", *_judge(recipe, tally)],
         ["## Length", *_length(pairs)],
         ["## What was left out", *_left_out(sieve)],
-        ["## What it cost", *_cost(costs, spent, unpriced)],
+        ["## What it cost", *_cost(ledger, unpriced)],
         ["## Examples", *_examples(pairs)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
@@ -105,7 +105,7 @@ def _settings(decoding: Decoding) -> str:
     return ", ".join(f"{key} {value}" for key, value in decoding.params().items())
 
 
-def _answers(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
+def _answers(recipe: SynthesisRecipe, tally: Tally, identical: Sequence[str]) -> list[str]:
     lines = ["", "| source | model | settings | answers | failed |", "|---|---|---|---|---|"]
     for name, section in recipe.answers.items():
         side = f", taken as {section.side}" if section.side else ""
@@ -114,6 +114,8 @@ def _answers(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
             f"| {name} | {_inline(recipe.endpoints[section.by].model)} | {_settings(section)}{side} | "
             f"{tally.answers[name]:,} | {_kinds(failed)} |"
         )
+    for sentence in identical:
+        lines += ["", f"> **Samples do not differ.** {_inline(sentence)}"]
     return lines
 
 
@@ -190,19 +192,23 @@ def _left_out(sieve: Sieve) -> list[str]:
     return lines
 
 
-def _cost(
-    costs: Sequence[tuple[str, str, int, int, float]], spent: Spent, unpriced: Sequence[str]
-) -> list[str]:
+def _cost(ledger: Ledger, unpriced: Sequence[str]) -> list[str]:
+    spent = ledger.spent()
     lines = ["", "| stage | model | responses | tokens | dollars |", "|---|---|---|---|---|"]
     lines += [
         f"| {stage} | {_inline(model)} | {n:,} | {tokens:,} | {_dollars(usd, model in unpriced)} |"
-        for stage, model, n, tokens, usd in costs
+        for stage, model, n, tokens, usd in ledger.costs()
     ]
     lines += ["", f"{spent.requests:,} requests were sent, failed ones included."]
     if spent.lost_tokens:
         lines.append(
             f"Up to {spent.lost_tokens:,} further tokens (${spent.lost_usd:.4f}) may have been billed for "
             "calls that never came back; the budget counts them."
+        )
+    for model, responses, why in ledger.estimates():
+        lines.append(
+            f"The tokens of {responses:,} responses of {_inline(model)} are an estimate, and a high one: the "
+            f"server reported {_inline(why)}."
         )
     if unpriced:
         lines.append(f"The price of {', '.join(map(_inline, unpriced))} is not known.")

@@ -94,7 +94,9 @@ def _plan(recipe: SynthesisRecipe, sieve: Sieve, ledger: Ledger | None) -> Itera
             math.ceil(new.count / new.per_request) - len(asked)
         )
         yield from (_known(request, recipe.endpoints[new.by]) for request in asked)
-        size = sum(len(prompting.text_of(p.prompt).encode()) for p in seeds) / max(len(seeds), 1)
+        size = sum(len(prompting.text_of(p.prompt).encode("utf-8", "surrogatepass")) for p in seeds) / max(
+            len(seeds), 1
+        )
     for prompt in prompting.filter_prompts(found, recipe.prompts, sieve):
         yield from _about(recipe, prompt, ledger)
     for _ in range(unwritten):
@@ -171,7 +173,7 @@ def _known(request: Request, endpoint: EndpointSection) -> Planned:
 
 
 def _tokens(prompt: Prompt) -> int:
-    return int(len(prompting.text_of(prompt.prompt).encode()) / BYTES_PER_TOKEN)
+    return int(len(prompting.text_of(prompt.prompt).encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
 def _sum(planned: list[Planned], ledger: Ledger | None) -> list[Estimate]:

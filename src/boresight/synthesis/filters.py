@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from boresight.core.errors import terminal_safe
+
 SHOWN = 5
 LONGEST = 160
 
@@ -21,7 +23,7 @@ class Sieve:
         self.counts[reason] += 1
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN:
-            line = " ".join(example.split())
+            line = terminal_safe(" ".join(example.split()))
             shown.append(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…")
 
     def say(self) -> str:

@@ -147,11 +147,11 @@ def _by_rubric(
     requests = (r for a in answered for r in _rubric_requests(recipe, settings, a))
 
     async def ask(shown: tuple[Request, int]) -> None:
-        rated = await _rate(session.client, settings, *shown)
         request, _ = shown
-        session.client.usable.note(
-            STAGE, request.model, rated.failure, rated.detail, rated.text, rated.rounds
-        )
+        async with session.client.probe(request):
+            rated = await _rate(session.client, settings, *shown)
+            usable = session.client.usable
+            usable.note(STAGE, request.model, rated.failure, rated.detail, rated.text, rated.rounds)
 
     session.each(STAGE, requests, ask, settings.orders * len(answered))
     for a in answered:

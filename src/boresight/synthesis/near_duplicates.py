@@ -22,7 +22,7 @@ def text_of(messages: Sequence[Message]) -> str:
 
 def fingerprint(text: str) -> str:
     """Equal for texts that differ in case, punctuation and white space only."""
-    return hashlib.sha256(" ".join(word_list(text)).encode()).hexdigest()
+    return hashlib.sha256(" ".join(word_list(text)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class HeldOut:
@@ -72,7 +72,7 @@ class NearDuplicates:
         """An earlier text that is nearly the same; otherwise None, and `text` is remembered."""
         sketch = self._MinHash(num_perm=PERMUTATIONS, seed=1)
         for shingle in shingles(word_list(text), SHINGLE):
-            sketch.update(shingle.encode())
+            sketch.update(shingle.encode("utf-8", "surrogatepass"))
         if found := self._index.query(sketch):
             return self._texts[min(found)]
         self._index.insert(len(self._texts), sketch)

@@ -55,15 +55,17 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
     return [found[i] for i in kept]
 
 
-def make_prompts(session: Session, recipe: SynthesisRecipe, sieve: Sieve) -> list[Prompt]:
-    """All of stage 1."""
-    found = read_prompt_source(recipe.prompts, recipe.seed)
+def make_prompts(
+    session: Session, recipe: SynthesisRecipe, found: list[Prompt], sieve: Sieve
+) -> list[Prompt]:
+    """All of stage 1; `found` are the prompts of the source."""
     if recipe.prompts.new is not None:
 
         async def ask(request: Request) -> None:
-            found = await ask_for(session.client, request, PromptList)
-            usable = session.client.usable
-            usable.note(STAGE, request.model, found.failure, found.detail, found.text, found.rounds)
+            async with session.client.probe(request):
+                found = await ask_for(session.client, request, PromptList)
+                usable = session.client.usable
+                usable.note(STAGE, request.model, found.failure, found.detail, found.text, found.rounds)
 
         def buy(requests: Sequence[Request]) -> bool:
             if session.client.over_budget:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,23 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
-from boresight.core.schema import Preference
+from boresight.core.schema import Prompt
 from boresight.data.write import write_examples
-from boresight.llm.client import Stopped
 from boresight.llm.endpoint import EndpointSection
+from boresight.llm.replies.failures import Stopped
 from boresight.llm.session import Session
+from boresight.runs.folder import RunFolder
 from boresight.scorers.judges.endpoint import EndpointConfig
-from boresight.synthesis.answers import Answers, make_answers
+from boresight.synthesis.answers import Answers, identical_samples, make_answers
 from boresight.synthesis.card import Tally, card
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.judge import Judged, Scored, judge_all
 from boresight.synthesis.judge_config import RubricConfig, endpoint_of
 from boresight.synthesis.pairs import make_pairs
-from boresight.synthesis.prompts import make_prompts
+from boresight.synthesis.prompts import make_prompts, read_prompt_source
 from boresight.synthesis.recipe import SynthesisRecipe
+
+LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +64,35 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         Stopped: the budget is spent (what could be made of the rest is written), or an endpoint fails.
         UserError: unreadable prompts, or not one pair.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", recipe.to_yaml())
-    endpoints = used_endpoints(recipe)
+    source = read_prompt_source(recipe.prompts, recipe.seed)
+    _refuse_foreign(folder)
+    endpoints, ledger = used_endpoints(recipe), folder / LEDGER
     with Session(
-        folder / "ledger.sqlite", endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
+        ledger, endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
     ) as session:
-        say = console.print if console else (lambda *_, **__: None)
+        # The ledger is locked now: nothing before this line has changed a file.
+        write_text(folder / "config.yaml", recipe.to_yaml())
+        say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
         if session.unpriced and recipe.budget.max_usd:
             say(f"The price of {', '.join(session.unpriced)} is not known: max_usd cannot hold for it.")
         sieve, tally = Sieve(), Tally()
-        pairs = _stages(session, recipe, folder, sieve, tally)
+        prompts = _prompts(session, recipe, folder, source, sieve)
+        make_answers(session, recipe, prompts)
+        answered = Answers(session.ledger, recipe, prompts)
+        identical = identical_samples(recipe, answered)
+        for sentence in identical:
+            say(sentence)
+        judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
+        pairs = list(make_pairs(judged, recipe.pairs, sieve))
         if not pairs:
             raise UserError(_nothing(folder, session, sieve))
         write_examples(pairs, folder / "pairs.jsonl")
         write_examples(pairs, folder / "pairs.parquet")
         over = session.client.over_budget
-        costs, spent = session.ledger.costs(), session.ledger.spent()
-        text = card(recipe, tally, pairs, sieve, costs, spent, session.unpriced, over)
+        text = card(recipe, tally, pairs, sieve, session.ledger, identical, session.unpriced, over)
         write_text(folder / "card.md", text)
         if sieve.counts:
-            say(f"left out: {sieve.say()}", highlight=False, markup=False)
+            say(f"left out: {sieve.say()}")
         if over:
             raise Stopped(
                 f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "
@@ -102,17 +114,24 @@ def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
     return used
 
 
-def _stages(
-    session: Session, recipe: SynthesisRecipe, folder: Path, sieve: Sieve, tally: Tally
-) -> list[Preference]:
-    prompts = make_prompts(session, recipe, sieve)
+def _refuse_foreign(folder: Path) -> None:
+    """Raise a `UserError` if the folder holds something that is no synthesis, such as a run.
+
+    A process may have been killed between its first file, the ledger, and the recipe.
+    """
+    ledger = folder / LEDGER
+    if not (ledger.exists() or ledger.with_suffix(".lock").exists()):
+        RunFolder(folder, noun="synthesis", section="endpoints").refuse_foreign()
+
+
+def _prompts(
+    session: Session, recipe: SynthesisRecipe, folder: Path, source: list[Prompt], sieve: Sieve
+) -> list[Prompt]:
+    prompts = make_prompts(session, recipe, source, sieve)
     if not prompts:
         raise UserError(f"prompts: none is left ({sieve.say() or 'there were none'}); give others.")
     write_examples(prompts, folder / "prompts.jsonl")
-    make_answers(session, recipe, prompts)
-    answered = Answers(session.ledger, recipe, prompts)
-    judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
-    return list(make_pairs(judged, recipe.pairs, sieve))
+    return prompts
 
 
 def _written(judged: Iterator[Judged], path: Path, tally: Tally) -> Iterator[Judged]:

@@ -103,7 +103,7 @@ class RequestFailure(Exception):
     @property
     def detail(self) -> str:
         """What was said, in one line that a terminal can print. It is cut here, after keys are removed."""
-        return one_line(self.said)
+        return one_line(self.said).rstrip(".")
 
     def without(self, key: str) -> RequestFailure:
         """The same failure with the key removed from what was said."""

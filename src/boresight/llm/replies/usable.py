@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from boresight.llm.replies.failures import Stopped, one_line
 from boresight.llm.replies.reply import Reply
@@ -13,6 +15,8 @@ Reader = Callable[[Reply], str | None]
 
 ENOUGH = 12
 """Unusable replies without a usable one after which a stage stops."""
+PROBES = 4
+"""Requests under way until the first usable reply; with three rounds each, they make `ENOUGH` replies."""
 OF_THE_SETTINGS = frozenset({"truncated", "empty", "invalid_json", "invalid_text"})
 """Failures that come from a model or its settings; refusals belong to a prompt, the others to a server."""
 
@@ -27,6 +31,14 @@ class _Seen:
     unusable: int = 0
     usable: bool = False
     example: str = ""
+    probing: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def wake(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(None)
 
 
 class UsableReplies:
@@ -34,6 +46,21 @@ class UsableReplies:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], _Seen] = {}
+
+    @asynccontextmanager
+    async def probe(self, stage: str, model: str) -> AsyncIterator[None]:
+        """Wait inside for a place: there are `PROBES` until a reply was usable, any number afterwards."""
+        seen = self._seen.setdefault((stage, model), _Seen())
+        while not seen.usable and seen.probing >= PROBES:
+            turn = asyncio.get_running_loop().create_future()
+            seen.waiting.append(turn)
+            await turn
+        seen.probing += 1
+        try:
+            yield
+        finally:
+            seen.probing -= 1
+            seen.wake()
 
     def note(
         self, stage: str, model: str, failure: str | None, detail: str, text: str = "", replies: int = 1
@@ -46,6 +73,7 @@ class UsableReplies:
         seen = self._seen.setdefault((stage, model), _Seen())
         if failure is None:
             seen.usable = True
+            seen.wake()
         elif failure in OF_THE_SETTINGS:
             seen.unusable += replies
             quoted = f", which reads {text[-120:]!r}" if text else ""

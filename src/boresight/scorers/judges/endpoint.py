@@ -98,8 +98,7 @@ class LedgerCompleter:
             with watching(client, "judging", len(requests), self.console) as step:
 
                 async def ask(request: Request) -> None:
-                    replies[request.key] = reply = await client.ask(request)
-                    client.note(request, reply, read)
+                    replies[request.key] = await client.ask_usable(request, read)
                     step()
 
                 await client.each(requests, ask)

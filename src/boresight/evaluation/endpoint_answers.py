@@ -1,0 +1,102 @@
+"""Answers of a system behind an OpenAI-compatible chat endpoint, paid once and kept in a ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.schema import Prompt
+from boresight.llm.budget import BudgetSection
+from boresight.llm.endpoint import EndpointSection
+from boresight.llm.replies.failures import Stopped, one_line
+from boresight.llm.replies.reply import Reply
+from boresight.llm.request import Request
+from boresight.llm.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boresight.evaluation.recipe import GenerateSection
+
+STAGE = "answers"
+PASSING = frozenset({"server", "timeout", "rate_limit", "missing"})
+"""Failures that another run of the same command may not have."""
+
+
+def endpoint_texts(
+    name: str,
+    section: EndpointSection,
+    prompts: Sequence[Prompt],
+    settings: GenerateSection,
+    k: int,
+    ledger: Path,
+    ceilings: BudgetSection,
+    console: Console,
+) -> list[list[str | None]]:
+    """`k` answers to every prompt `[prompt][sample]`; None where the endpoint refused or sent no text.
+
+    Prints how many were cut and how many are missing, with an example.
+
+    Raises:
+        Stopped: the budget is spent, the endpoint fails, or some answers did not come; those that came are in
+            the ledger.
+    """
+    params = _params(settings)
+    requests = [
+        Request(section.url, section.model, list(p.prompt), params, sample=i, stage=STAGE)
+        for p in prompts
+        for i in range(k)
+    ]
+    with Session(ledger, [section], ceilings, console=console) as session:
+
+        async def ask(request: Request) -> None:
+            async with session.client.probe(request):
+                reply = await session.client.ask(request)
+                failure = None if _text(reply) is not None else reply.failure
+                session.client.usable.note(STAGE, request.model, failure, reply.detail)
+
+        session.each(f"{STAGE} of {name}", requests, ask, len(requests))
+        replies = [session.ledger.reply(request) for request in requests]
+        over = session.client.over_budget
+    _refuse_incomplete(name, replies, over)
+    _print_missing(name, replies, settings, console)
+    texts = [_text(reply) for reply in replies]
+    return [texts[i : i + k] for i in range(0, len(texts), k)]
+
+
+def _params(settings: GenerateSection) -> dict[str, Any]:
+    """Under their OpenAI names; those at their defaults are left out, since not every server knows all."""
+    params: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
+    given = {"top_p": settings.top_p, "top_k": settings.top_k, "seed": settings.seed}
+    usual = {"top_p": 1.0, "top_k": 0, "seed": 0}
+    return params | {key: value for key, value in given.items() if value != usual[key]}
+
+
+def _text(reply: Reply) -> str | None:
+    """What an answer is evaluated as: answers that reached the limit are cut, as those of models here are."""
+    cut = reply.failure == "truncated" and reply.text.strip()
+    return reply.text if reply.failure is None or cut else None
+
+
+def _refuse_incomplete(name: str, replies: Sequence[Reply], over: str | None) -> None:
+    lacking = [reply for reply in replies if reply.failure in PASSING or reply.failure == "budget"]
+    if over or lacking:
+        why = f"{over} is reached" if over else f"{lacking[0].failure}: {lacking[0].detail}"
+        raise Stopped(
+            f"systems.{name}: {len(lacking):,} of {len(replies):,} answers did not come ({why}); what came "
+            "is kept: run the same command again."
+        )
+
+
+def _print_missing(name: str, replies: Sequence[Reply], settings: GenerateSection, console: Console) -> None:
+    cut = sum(reply.failure == "truncated" for reply in replies)
+    if cut:
+        said = f"{name}: {cut:,} of {len(replies):,} answers reached {settings.max_new_tokens:,} tokens "
+        console.print(f"{said}and are cut.", markup=False, highlight=False)
+    without = [reply for reply in replies if _text(reply) is None]
+    if without:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(str(r.failure) for r in without).items())
+        said = f"{name}: {len(without):,} of {len(replies):,} answers are missing ({kinds}), for instance: "
+        console.print(said + one_line(without[0].detail), markup=False, highlight=False)

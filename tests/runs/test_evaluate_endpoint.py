@@ -1,0 +1,122 @@
+"""Systems and judges behind chat endpoints: answered, judged, paid once, refused to a second process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openai", reason="the client needs the extra [api]")
+
+import boresight
+from boresight.core.errors import UserError
+from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.llm.replies.failures import Stopped
+from boresight.runs.evaluation_folder import EvaluationFolder
+from tests.llm.fake_server import FakeServer, echo, some
+from tests.llm.helpers import KEY, KEY_ENV
+from tests.synthesis.test_synth_run import write_prompts
+
+
+@pytest.fixture(autouse=True)
+def planted_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+
+
+def answer_or_judge(body: dict[str, Any], digest: str) -> str:
+    """Echoes prompts; as a judge, reasons about one verdict and gives the other."""
+    if "VERDICT" not in body["messages"][0]["content"]:
+        return f"{body['temperature']} {echo(body, digest)}"
+    first, second = (body["messages"][0]["content"].index(f"<answer-{i}>") for i in (1, 2))
+    better = "1" if body["messages"][0]["content"].find("\n0.0 ") in range(first, second) else "2"
+    return f"<think>\nVERDICT: {3 - int(better)}\n</think>\nThe plainer one.\nVERDICT: {better}"
+
+
+def words(prompts: object, completions: list[str], rows: object) -> list[float]:
+    """A reward without an opinion."""
+    return [1.0 for _ in completions]
+
+
+def recipe(server: FakeServer, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Two systems at one endpoint and a file, judged by the endpoint in both orders."""
+    endpoint = {"model": "m", "base_url": server.url, "key_env": KEY_ENV}
+    prompts = write_prompts(folder / "prompts.jsonl", 6)
+    rows = [json.loads(line) for line in prompts.read_bytes().splitlines()]
+    (folder / "b.jsonl").write_text("".join(json.dumps({**row, "answer": "0.9 b"}) + "\n" for row in rows))
+    return {
+        "prompts": str(prompts),
+        "systems": {"b": {"answers": str(folder / "b.jsonl")}, "gpt": {"endpoint": endpoint}},
+        "generate": {"max_new_tokens": 32},
+        "judge": {"name": "llm", "endpoint": server.url, "model": "m", "key_env": KEY_ENV},
+        "trust": {"controls": 0, "repeats": 0},
+        "ledger": str(folder / "judgements.sqlite"),
+        **changes,
+    }
+
+
+def evaluate(server: FakeServer, folder: Path, **changes: Any) -> Any:
+    return boresight.evaluate(recipe(server, folder, **changes), run=folder / "eval", quiet=True)
+
+
+def test_any_chat_endpoint_can_be_a_system_and_a_judge_whose_reasoning_is_no_verdict(tmp_path: Path) -> None:
+    with FakeServer(answer=answer_or_judge) as server:
+        found = evaluate(server, tmp_path)
+        assert len(server.seen) == 6 + 2 * 6
+        assert found.pairs[0].rate.value == 1.0
+        (tmp_path / "eval" / "answers-gpt.jsonl").unlink()
+        evaluate(server, tmp_path)
+        assert len(server.seen) == 6 + 2 * 6  # both ledgers hold everything
+
+
+def test_an_evaluation_runs_where_an_event_loop_runs_already(tmp_path: Path) -> None:
+    async def cell(server: FakeServer) -> float:
+        return float(evaluate(server, tmp_path).pairs[0].rate.value)
+
+    with FakeServer(answer=answer_or_judge) as server:
+        assert asyncio.run(cell(server)) == 1.0
+
+
+def test_answers_that_did_not_come_stop_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    def first_run(digest: str, attempt: int) -> str | None:
+        return "400" if len(server.answered) >= 4 else None
+
+    with FakeServer(answer=answer_or_judge, faults=first_run) as server:
+        with pytest.raises(Stopped, match=r"systems\.gpt: 2 of 6 answers did not come .*max_requests = 4"):
+            evaluate(server, tmp_path, budget={"max_requests": 4})
+        server.faults = some({})
+        evaluate(server, tmp_path)  # with another budget, which may be raised
+    assert len(server.answered) == 6 + 2 * 6 and set(server.answered.values()) == {1}
+
+
+def test_refused_answers_are_missing_and_not_empty(tmp_path: Path) -> None:
+    with FakeServer(answer=answer_or_judge, faults=some({"refusal": 0.4})) as server:
+        evaluate(server, tmp_path)
+    rows = [json.loads(x) for x in (tmp_path / "eval" / "answers-gpt.jsonl").read_bytes().splitlines()]
+    assert {row["answer"] for row in rows} >= {None}
+    assert "" not in {row["answer"] for row in rows}
+
+
+def test_a_second_process_is_refused_before_it_changes_anything(tmp_path: Path) -> None:
+    """The judge computes here, so no ledger is in the way."""
+    judge = {"name": "checks", "check": "tests.runs.test_evaluate_endpoint:words"}
+    with FakeServer(answer=answer_or_judge) as server:
+        whole = recipe(server, tmp_path)
+        evaluate(server, tmp_path, judge=judge)
+        with EvaluationFolder(tmp_path / "eval") as held:
+            held.open(EvaluationRecipe.parse({**whole, "judge": judge}).to_dict())
+            before = {f: f.read_bytes() for f in (tmp_path / "eval").iterdir()}
+            with pytest.raises(UserError, match="another process is evaluating here"):
+                evaluate(server, tmp_path, judge=judge)
+        assert {f: f.read_bytes() for f in (tmp_path / "eval").iterdir()} == before
+
+
+def test_a_missing_key_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_ENV)
+    with FakeServer() as server, pytest.raises(UserError, match="is not set"):
+        evaluate(server, tmp_path)
+    assert not (tmp_path / "eval").exists()
