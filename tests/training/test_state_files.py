@@ -1,0 +1,168 @@
+"""A file that a resumed run reads and that was torn, edited or deleted: one sentence, or the same result.
+
+The same result where the file can be made again from others. Never a traceback, and never another result.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from boresight.cli.main import app
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.core.files import write_json
+from boresight.runs.train import run_training
+from boresight.training import loop
+from tests.training.killed import assert_same_run, lines, make_base, small_recipe
+
+QUIET = Console(quiet=True)
+
+
+class Halt(Exception):
+    """Stands in for a kill."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run that ended and one that was cut short after step 4, with checkpoints of steps 3 and 4."""
+    home = tmp_path_factory.mktemp("runs")
+    recipe = small_recipe(make_base(home / "base"), "dpo", None, save_every=1, keep=2)
+    recipe["check"]["probes"] = 1
+    run_training(Recipe.parse(recipe), home / "whole", QUIET)
+    step = loop._step
+
+    def dying(task, optimizer, number, rate):
+        if number == 4:
+            raise Halt
+        return step(task, optimizer, number, rate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", dying)
+        with pytest.raises(Halt):
+            run_training(Recipe.parse(recipe), home / "cut", QUIET)
+    return home, Recipe.parse(recipe)
+
+
+STATE = (
+    "config.yaml",
+    "data.json",
+    "start.json",
+    "metrics.jsonl",
+    "probes.jsonl",
+    "findings.jsonl",
+    "checkpoints/step-4/state.json",
+    "checkpoints/step-4/state.safetensors",
+    "checkpoints/step-4/model/model.safetensors",
+    "checkpoints/step-4/model/config.json",
+)
+
+
+def torn(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def edited(file):
+    """The first digit becomes another one, or the first letter."""
+    content = bytearray(file.read_bytes())
+    place = next(place for place, byte in enumerate(content) if chr(byte).isdigit() and byte != ord("9"))
+    content[place] += 1
+    file.write_bytes(content)
+
+
+def deleted(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [torn, emptied, edited, deleted])
+@pytest.mark.parametrize("name", STATE)
+def test_a_damaged_file_is_a_sentence_or_changes_nothing(tmp_path, runs, name, damage):
+    home, recipe = runs
+    cut = tmp_path / "cut"
+    shutil.copytree(home / "cut", cut)
+    damage(cut / name)
+    before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
+    try:
+        run_training(recipe, cut, QUIET)
+    except UserError as error:
+        assert str(error).startswith(str(cut)) and "\n" not in str(error)
+        assert {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()} == before
+        return
+    assert name.startswith("checkpoints") or name in REPLACEABLE
+    assert_same_run(home / "whole", cut)
+
+
+REPLACEABLE = {"start.json", "config.yaml"}
+"""Measured again from the start model; a recipe that parses to the same is the same."""
+
+
+def test_a_damaged_checkpoint_is_named_when_the_run_goes_on_from_an_older_one(tmp_path, runs, capsys):
+    home, recipe = runs
+    shutil.copytree(home / "cut", tmp_path / "cut")
+    torn(tmp_path / "cut/checkpoints/step-4/model/model.safetensors")
+    run_training(recipe, tmp_path / "cut", Console(width=500))
+    assert "checkpoints/step-4 is damaged" in capsys.readouterr().out
+    assert_same_run(home / "whole", tmp_path / "cut")
+
+
+def test_a_folder_of_an_earlier_version_resumes(tmp_path, runs):
+    """It has no checksums, no sizes of logs, and hashes of tensors alone."""
+    home, recipe = runs
+    cut = tmp_path / "cut"
+    shutil.copytree(home / "cut", cut)
+    for file in cut.rglob("*.json"):
+        if file.parent.name != "model":
+            found = json.loads(file.read_text())
+            found.pop("checksum", None)
+            found.pop("logs", None)
+            if "sha256" in found:
+                found["sha256"] = {k: v for k, v in found["sha256"].items() if k.endswith(".safetensors")}
+            write_json(file, found)
+    run_training(recipe, cut, QUIET)
+    assert lines(cut) == lines(home / "whole")
+    for name in ("evaluation.json", "samples.jsonl", "model/model.safetensors"):
+        assert (cut / name).read_bytes() == (home / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+@pytest.mark.parametrize("when", ["a step", "the last save"])
+def test_a_run_whose_folder_is_deleted_stops(tmp_path, runs, monkeypatch, when, replaced):
+    """By a command of a user, or with a new run of the same name in its place, which is left alone."""
+    home, recipe = runs
+    run = tmp_path / "run"
+
+    def delete():
+        shutil.rmtree(run)
+        if replaced:
+            shutil.copytree(home / "cut", run)
+
+    if when == "a step":
+        inner = loop._step
+        monkeypatch.setattr(loop, "_step", lambda *args: (args[2] == 3 and delete(), inner(*args))[1])
+    else:
+        inner = loop.save_final
+        monkeypatch.setattr(loop, "save_final", lambda task: (delete(), inner(task))[1])
+    if replaced and when == "the last save":
+        return  # nothing is logged between: the lock of the folder is what keeps others out
+    with pytest.raises(UserError, match=r"deleted or (replaced|moved) during the run, which stops"):
+        run_training(recipe, run, QUIET)
+    left = sorted(path.name for path in run.rglob("*")) if run.exists() else []
+    assert left == (sorted(path.name for path in (home / "cut").rglob("*")) if replaced else [])
+
+
+def test_the_command_line_ends_with_2(tmp_path, runs):
+    home, recipe = runs
+    shutil.copytree(home / "cut", tmp_path / "cut")
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    edited(tmp_path / "cut/data.json")
+    found = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), "--run", str(tmp_path / "cut")])
+    assert isinstance(found.exception, UserError)
+    assert "data.json: this file is torn or was edited; restore it" in str(found.exception)
