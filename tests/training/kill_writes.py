@@ -119,15 +119,7 @@ def attempt(recipe: dict, folder: Path, hook: Hook, steps: Callable[[int], None]
     loop.CheckpointTimer = lambda: CheckpointTimer(lambda: now[0])
     os.environ["XDG_CACHE_HOME"] = str(folder.with_name(f"{folder.name}-cache"))
     files.on_write = hook
-    try:
-        run_training(Recipe.parse(recipe), folder, Console(quiet=True), listeners=[listen])
-    except UserError as error:
-        if "ended before its first checkpoint" not in str(error):
-            raise
-        import shutil
-
-        shutil.rmtree(folder)
-        run_training(Recipe.parse(recipe), folder, Console(quiet=True), listeners=[listen])
+    run_training(Recipe.parse(recipe), folder, Console(quiet=True), listeners=[listen])
 
 
 class Child:
@@ -228,8 +220,13 @@ def job(recipe: dict, home: Path, mode: str, part: int = 0, parts: int = 1) -> d
     else:
         end = {"kills": one_write, "full": full_disk}[mode]
         met = [end(recipe, home / str(number), number) for number in numbers]
-    saved = whole.sites.count("done checkpoints/step-N")
-    return {"writes": len(whole.sites), "sites": sorted({*whole.sites}), "met": met, "checkpoints": saved}
+    return {
+        "writes": len(whole.sites),
+        "sites": sorted({*whole.sites}),
+        "checkpoints": whole.sites.count("done checkpoints/step-N"),
+        "first_saved": whole.sites.index("done checkpoints/step-N"),
+        "met": met,
+    }
 
 
 if __name__ == "__main__":

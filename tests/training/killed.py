@@ -93,7 +93,9 @@ def assert_same_run(whole, cut):
         assert (cut / name).is_file() == (whole / name).is_file(), (cut, name)
         if (whole / name).is_file():
             assert (cut / name).read_text() == (whole / name).read_text(), (cut, name)
-    for place in ("", "checkpoints"):
-        assert sorted(p.name for p in (cut / place).iterdir()) == sorted(
-            p.name for p in (whole / place).iterdir()
-        ), cut
+    assert names(cut) == names(whole), cut
+
+
+def names(run):
+    """Of everything in a run folder and among its checkpoints."""
+    return sorted(str(p.relative_to(run)) for place in (run, run / "checkpoints") for p in place.iterdir())

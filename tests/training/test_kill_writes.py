@@ -78,8 +78,10 @@ def test_a_full_disk_at_every_write(base, tmp_path, case):
     """One sentence; with room again the same command goes on to the same result."""
     (found,) = run_jobs(SCRIPT, [_job(base, case, tmp_path / "home", "full")], tmp_path)
     assert len(found["met"]) == found["writes"]
+    saved = found["first_saved"]
     for number, one in enumerate(found["met"]):
         if one["said"]:
             assert "no space is left on the disk; make room" in one["said"] and "\n" not in one["said"]
+            assert ("start again" in one["said"]) == (number < saved), one
             assert not one["refused"] and one["repeated"] <= INTERVAL, one
         assert_same_run(tmp_path / "home/whole", tmp_path / f"home/{number}")

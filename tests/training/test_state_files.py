@@ -52,6 +52,7 @@ STATE = (
     "config.yaml",
     "data.json",
     "start.json",
+    "choices.json",
     "metrics.jsonl",
     "probes.jsonl",
     "findings.jsonl",
@@ -100,8 +101,8 @@ def test_a_damaged_file_is_a_sentence_or_changes_nothing(tmp_path, runs, name, d
     assert_same_run(home / "whole", cut)
 
 
-REPLACEABLE = {"start.json", "config.yaml"}
-"""Measured again from the start model; a recipe that parses to the same is the same."""
+REPLACEABLE = {"start.json", "choices.json"}
+"""Files that are made again where they are missing: the start model is measured again."""
 
 
 def test_a_damaged_checkpoint_is_named_when_the_run_goes_on_from_an_older_one(tmp_path, runs, capsys):

@@ -47,9 +47,9 @@ def write_report(run: Path, console: Console | None = None) -> Path:
             f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
         )
     data = read_run(run)
-    write_page(path, render_report(data))
     if data.metrics:
         write_tables(path, metrics_table(data))
+    write_page(path, render_report(data))  # last: by the page a run is finished
     if console is not None:
         console.print(f"report: {path}", markup=False, highlight=False)
     return path

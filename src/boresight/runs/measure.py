@@ -92,6 +92,8 @@ def measure_trained(
     loaded = load_same_run(recipe, folder, datasets, console, trained=folder.model)
     kept = None if again else trained.read_end(folder.path).get("numbers")
     numbers = _measured_numbers(loaded, folder) if kept is None else kept
+    if collectives.is_first() and not trained.has_hashes(folder.path):
+        trained.write_hashes(folder.path, trained.model_files(folder.path))
     answered = None if again else kept_answers(folder, loaded.prompts)
     if answered is None:
         answered = answer(loaded.task, loaded.prompts, console)
@@ -115,5 +117,4 @@ def _measured_numbers(loaded: LoadedRun, folder: TrainingFolder) -> ByRow:
     numbers = measure_again(loaded.task, folder.last_step)
     if collectives.is_first():
         trained.write_numbers(folder.path, numbers)
-        trained.write_hashes(folder.path, trained.model_files(folder.path))
     return numbers

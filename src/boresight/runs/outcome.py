@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.core.files import read_jsonl, read_state, write_state
+from boresight.core.files import read_jsonl, read_state, remove_leftovers, write_state
 from boresight.core.schema import Prompt
 from boresight.models.sharding import whole
 from boresight.runs.training_folder import TrainingFolder
@@ -117,9 +117,11 @@ def _write_samples(
 
 
 def write_run_report(folder: TrainingFolder, recipe: Recipe, console: Console) -> None:
-    """Write the report, which ends the run, after dropping checkpoints that nobody asked to keep."""
+    """Write the report, which ends the run. Before that, temporary files and unwanted checkpoints go."""
     from boresight.reports.page import write_report
 
     if recipe.train.save_every is None:
         drop_unwanted(folder.path)
+    for place in (folder.path, folder.path / "checkpoints"):
+        remove_leftovers(place)
     write_report(folder.path, console)

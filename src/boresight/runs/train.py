@@ -32,6 +32,7 @@ from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import Measured
 from boresight.training.checkpoints import disk_errors
+from boresight.training.checkpoints.checkpoint import damaged_in_words
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
 from boresight.training.logging import integrations
@@ -183,9 +184,13 @@ def open_training_folder(
     console.print(checkpoints_in_words(recipe.train, loaded.task.policy), highlight=False)
     if place.checkpoint is None:
         folder.begin_run(recipe, loaded.facts(), findings, loaded.leftovers)
-        loaded.choices.write(folder.choices_file)
     else:
+        damaged = damaged_in_words(folder.path, place.checkpoint)
         folder.resume_from(place.checkpoint, loaded.facts())
+        if damaged:
+            console.print(f"{folder.path}: {damaged} and was deleted.", style="yellow", highlight=False)
+    if place.checkpoint is None or not folder.choices_file.is_file():
+        loaded.choices.write(folder.choices_file)
     if place.stage is not Stage.NOTHING:
         console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
 

@@ -161,10 +161,12 @@ class TrainingFolder(RunFolder):
         self.refuse_other(recipe.to_dict())
         if self.evaluated:
             return Place(Stage.EVALUATED)
+        found = latest_sound(self.path)
+        if self.trained or found:
+            read_state(self.data)  # by which other data are noticed: without it, the run does not go on
         if self.trained:
             refuse_changed_model(self.path)
             return Place(Stage.TRAINED)
-        found = latest_sound(self.path)
         if found is None and (damaged := newest_first(self.path)):
             raise UserError(
                 f"{damaged[0]}: not the checkpoint that was written, and there is no other; put its files "

@@ -80,6 +80,12 @@ def latest_sound(run: Path) -> Path | None:
     return next((folder for folder in newest_first(run) if _is_sound(folder)), None)
 
 
+def damaged_in_words(run: Path, sound: Path) -> str:
+    """`checkpoints/step-40 is damaged` for every checkpoint that is newer than the newest sound one."""
+    newer = [folder for folder in newest_first(run) if step_of(folder) > step_of(sound)]
+    return ", ".join(f"checkpoints/{folder.name} is damaged" for folder in newer)
+
+
 def newest_first(run: Path) -> list[Path]:
     """Every checkpoint that stands under its final name."""
     found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]

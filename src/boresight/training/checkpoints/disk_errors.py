@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boresight.core.errors import UserError
+from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import latest_sound
 
 REASONS = {
@@ -59,7 +60,7 @@ def _number(error: Exception) -> int:
 
 
 def _what_next(folder: Path) -> str:
-    sound = latest_sound(folder)
+    sound = trained.model_folder(folder) if trained.is_trained(folder) else latest_sound(folder)
     if sound is None:
         return "or give another folder with --run, and start again: there is no checkpoint yet."
     return f"and go on with --resume: {sound} is whole."

@@ -30,7 +30,7 @@ def end_file(run: Path) -> Path:
 
 def is_trained(run: Path) -> bool:
     """Whether the training of a run has ended."""
-    return bool(model_files(run))
+    return any(model_folder(run).glob("*.safetensors"))
 
 
 def write_numbers(run: Path, numbers: ByRow) -> None:
@@ -39,8 +39,14 @@ def write_numbers(run: Path, numbers: ByRow) -> None:
 
 
 def model_files(run: Path) -> list[Path]:
-    """The trained weights."""
-    return sorted(model_folder(run).glob("*.safetensors"))
+    """Trained weights, config and tokenizer."""
+    return sorted(file for file in model_folder(run).rglob("*") if file.is_file())
+
+
+def has_hashes(run: Path) -> bool:
+    """Whether the hashes of the trained model were kept; a run may have been killed before that."""
+    known = read_end(run).get("sha256", {})
+    return any((run / name).is_relative_to(model_folder(run)) for name in known)
 
 
 def write_hashes(run: Path, files: Sequence[Path]) -> None:
@@ -68,8 +74,8 @@ def read_end(run: Path) -> dict[str, Any]:
 
 
 def refuse_changed_model(run: Path) -> None:
-    """Raise a `UserError` if trained weights are not as training wrote them, where that is known."""
+    """Raise a `UserError` if a file of the trained model is not as training wrote it, where that is known."""
     for name in read_end(run).get("sha256", {}):
         file = run / name
-        if file.parent == model_folder(run) and not is_unchanged(run, file):
+        if file.is_relative_to(model_folder(run)) and not is_unchanged(run, file):
             raise UserError(f"{file}: not the file that training wrote; put that file back.")
