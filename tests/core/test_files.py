@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import pytest
 
@@ -22,8 +23,10 @@ from boresight.core.files import (
     read_jsonl,
     read_lines,
     read_state,
+    refuse_changed_rows,
     remove_folder,
     remove_leftovers,
+    write_hashed_jsonl,
     write_json,
     write_jsonl,
     write_state,
@@ -280,3 +283,19 @@ def test_a_lone_surrogate_is_written_as_its_escape(tmp_path):
 def test_lines_end_at_line_feeds_alone(tmp_path):
     (tmp_path / "a").write_bytes(f"{LINE_SEPARATORS}\r\n\n\xe4\rb".encode())
     assert list(read_lines(tmp_path / "a")) == [f"{LINE_SEPARATORS}\r", "", "ä\rb"]
+
+
+def test_every_changed_byte_of_hashed_rows_is_found(tmp_path, points):
+    path = tmp_path / "answers-a.b.jsonl"
+    write_hashed_jsonl(path, [{"id": 1, "answer": LINE_SEPARATORS}, {"id": 2, "answer": "\ud800"}])
+    assert [name for point, name, _ in points if point == "done"] == ["answers-a.b.sha256", path.name]
+    content = path.read_bytes()
+    assert (tmp_path / "answers-a.b.sha256").read_text() == f"{sha256(content).hexdigest()}  {path.name}\n"
+    refuse_changed_rows(path)
+    changed = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(len(content))]
+    for other in [*changed, *(content[:i] for i in range(len(content)))]:
+        path.write_bytes(other)
+        with pytest.raises(UserError, match="is torn or was edited; restore it, or delete it"):
+            refuse_changed_rows(path)
+    (tmp_path / "answers-a.b.sha256").unlink()
+    refuse_changed_rows(path)  # as earlier versions wrote it

@@ -128,6 +128,11 @@ def test_models_answer_and_their_answers_are_kept(files, tmp_path):
     assert "of 6 answers reached 4 tokens" in text
     _, again = said(made, tmp_path / "out")
     assert "reached 4 tokens" not in again, "what was generated is not generated again"
+    kept.write_text(kept.read_text().replace('"id"', '"id" ', 1))
+    with pytest.raises(UserError, match=r"answers-tiny.jsonl: this file is torn or was edited; restore it"):
+        said(made, tmp_path / "out")
+    kept.unlink()
+    assert "of 6 answers reached 4 tokens" in said(made, tmp_path / "out")[1]
 
 
 def test_prompts_beyond_a_table_of_positions_have_no_answer(tmp_path):

@@ -92,6 +92,9 @@ def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, ca
     assert "24 of 24 answers reached 5 tokens" in out and "elsewhere" in out
     assert evaluate(made, "--run", "out") == 0
     assert "answers reached" not in capsys.readouterr().out
+    (place / "out" / "problems-model.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    assert evaluate(made, "--run", "out") == 2
+    assert "problems-model.jsonl: this file is torn or was edited" in capsys.readouterr().err
 
 
 def test_a_problem_in_two_orders_is_asked_once(place):

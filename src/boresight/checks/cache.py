@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
-from boresight.core.files import read_json, write_text
+from boresight.core.errors import UserError
+from boresight.core.files import read_state, write_state
 from boresight.data.reading.files import sha256
 from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
@@ -60,9 +61,9 @@ def local_files(recipe: Recipe) -> list[Path]:
 def read_cached(key: str) -> Looked | None:
     """What was kept under `key`; None when there is nothing, or nothing that can be read."""
     try:
-        raw = read_json(_file(key))
+        raw = read_state(_file(key))
         return Looked([from_dict(found) for found in raw.pop("findings")], **raw)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return None
 
 
@@ -73,7 +74,7 @@ def write_cached(key: str, looked: Looked) -> None:
     file = _file(key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(kept))
+        write_state(file, kept)
 
 
 def _tokenizer_files(recipe: Recipe) -> list[Path]:

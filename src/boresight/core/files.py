@@ -207,6 +207,29 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json_line(row) for row in rows)
 
 
+def write_hashed_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """The same, for a file that a later process continues from; its hash is written first, beside it.
+
+    The second file, `NAME.sha256`, is what `sha256sum --check` reads.
+    """
+    content = b"".join(json_line(row) for row in rows)
+    write_text(path.with_suffix(".sha256"), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def refuse_changed_rows(path: Path) -> None:
+    """Raise a `UserError` if a file of `write_hashed_jsonl` is torn or was edited."""
+    known = path.with_suffix(".sha256")
+    if not known.is_file():  # of an earlier version
+        return
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if known.read_bytes().partition(b" ")[0] != digest.encode():
+        raise UserError(
+            f"{path}: this file is torn or was edited; restore it, or delete it to make it again."
+        )
+
+
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append one line per object; a process killed meanwhile may leave a torn last line."""
     data = b"".join(json_line(row) for row in rows)

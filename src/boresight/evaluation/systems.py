@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError
-from boresight.core.files import write_jsonl
+from boresight.core.files import write_hashed_jsonl
 from boresight.core.schema import Message, Prompt
 from boresight.data.reading import names
 from boresight.data.reading.files import records
@@ -208,7 +208,7 @@ def as_system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
     """Save the answers of a system in a file that `answers: FILE` reads, atomically."""
     rows = ({"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)} for p in prompts)
-    write_jsonl(path, rows)
+    write_hashed_jsonl(path, rows)
 
 
 def _answered(row: object, where: str) -> SystemAnswer:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from boresight.core.console import Terminal
+from boresight.core.files import refuse_changed_rows
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
 from boresight.evaluation import judge_controls
@@ -180,6 +181,7 @@ def _generated(
         asked = each_once(prompts)
         texts = answer_texts(name, section, asked, recipe, 1, folder.ledger, console)
         write_answers(kept, asked, as_system(name, asked, texts))
+    refuse_changed_rows(kept)
     return matched(name, prompts, read_answers(kept), kept)
 
 

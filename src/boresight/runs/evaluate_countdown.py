@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
+from boresight.core.files import refuse_changed_rows, write_hashed_jsonl
 from boresight.core.printable import Printable
 from boresight.data.reading.files import records
 from boresight.data.reading.same_prompt import prompt_key
@@ -96,11 +97,12 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
             if name in given:
                 results[name] = given[name]
             elif kept.exists():
+                refuse_changed_rows(kept)
                 results[name] = evaluate_file(kept, wanted.pass_at, wanted.mode)
             else:
                 texts = answer_texts(name, system, prompts, recipe, wanted.samples, files.ledger, console)
                 results[name] = evaluate_completions(problems, texts, wanted.pass_at, wanted.mode)
-            results[name].write(kept)
+            write_hashed_jsonl(kept, (problem.as_dict() for problem in results[name].problems))
         found = CountdownEvaluation(folder, results)
         files.write_results(_summary(found))
     found.show(console)

@@ -5,6 +5,7 @@ ledger.sqlite           paid answers of systems behind endpoints
 environment.json        versions, machine, commit
 answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
 problems-SYSTEM.jsonl   graded completions of Countdown problems, likewise
+answers-SYSTEM.sha256   hash of either
 comparisons.jsonl       one line per prompt and pair of systems
 evaluation.json         metrics
 report.html             the page

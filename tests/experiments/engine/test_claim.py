@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from boresight.core.errors import UserError
 from boresight.experiments.engine import claim
 
 
@@ -64,3 +65,9 @@ def test_the_tenth_claim_comes_after_the_ninth(trial):
     for _ in range(11):
         claim.take(trial).release()
     assert claim.claims(trial)[-1].name == "claim-11"
+
+
+def test_a_damaged_claim_is_a_sentence(trial):
+    claim.take(trial).path.write_text('{"host": "an')
+    with pytest.raises(UserError, match="claim-1: this file is torn or was edited; delete it if no other"):
+        claim.take(trial)

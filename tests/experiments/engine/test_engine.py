@@ -186,3 +186,36 @@ def test_a_worker_that_has_lost_its_job_writes_no_outcome(toy):
     assert outcomes(found) == {"a": None}
     attempt_job(found, Job("a"), claim)
     assert outcomes(found) == {"a": None}
+
+
+@pytest.mark.parametrize("name", ["outcome.json", "spent.json"])
+def test_a_damaged_file_of_a_job_is_a_sentence(tmp_path, name):
+    """Torn at every byte, and every byte changed; never another outcome."""
+    folder, job = Folder(tmp_path, shared=False, retries_failed=False), Job("a")
+    folder.job_folder(job).mkdir(parents=True)
+    folder.close(job, Outcome(12))
+    folder.keep_seconds(job, 34.5)
+    path = folder.job_folder(job) / name
+    content = path.read_bytes()
+
+    def read():
+        return folder.outcome(job), folder.earlier_seconds(job)
+
+    assert read() == (Outcome(12), 34.5)
+    found = 0
+    changed = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(len(content))]
+    for other in [*changed, *(content[:i] for i in range(len(content) - 1))]:
+        if b"checksum" not in other and other.endswith(b"}\n"):
+            continue  # as an earlier version wrote it
+        path.write_bytes(other)
+        with pytest.raises(UserError, match="torn or was edited; restore it, or delete it and run the same"):
+            read()
+        found += 1
+    assert found > len(content)
+
+
+def test_seconds_of_an_earlier_version_count(tmp_path):
+    folder, job = Folder(tmp_path, shared=False, retries_failed=False), Job("a")
+    folder.job_folder(job).mkdir(parents=True)
+    (folder.job_folder(job) / "spent.json").write_text("34.5\n")
+    assert folder.earlier_seconds(job) == 34.5

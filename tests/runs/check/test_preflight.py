@@ -126,6 +126,9 @@ def test_the_same_content_is_looked_at_once(make_recipe, cached, monkeypatch):
     assert preflight(recipe.model_copy(update={"train": recipe.train})).rows == first.rows
     monkeypatch.undo()
     monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: cached)
+    (kept,) = (cached / "check").iterdir()
+    kept.write_text(kept.read_text().replace("labels-swapped", "labels-right"))
+    assert [f.name for f in preflight(recipe).findings] == [f.name for f in first.findings]
     assert "labels-swapped" not in [f.name for f in preflight(make_recipe(b.pairs(120))).findings]
 
 

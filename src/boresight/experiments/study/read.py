@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
+from boresight.core.files import refuse_changed_rows
 from boresight.core.schema import Prompt, prompt_of
 from boresight.data.reading.split import read_split
 from boresight.evaluation.matching import matched
@@ -87,4 +88,5 @@ class PromptsByRow:
 
 def _answers(folder: Path, prompts: list[Prompt]) -> System:
     file = folder / "answers.jsonl"
+    refuse_changed_rows(file)
     return matched(folder.name, prompts, read_answers(file), file)
