@@ -45,7 +45,7 @@ docs: .venv/.ready  ## the documentation in build/site; a dead link is an error
 test-slow: .venv/.ready  ## everything that needs neither a GPU nor TRL
 	$(BIN)/pytest -m "not nightly and not parity and not gpu"
 
-test-nightly: .venv/.ready  ## fifty kills at random instants, each of which a run must not notice
+test-nightly: .venv/.ready  ## kills and full disks at every write of every method, and fifty kills at any instant
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m nightly
 
 test-parity: .venv-bench/.ready  ## values and gradients against TRL, in an environment of its own

@@ -16,9 +16,10 @@ from boresight.cli.main import app
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_json
+from boresight.runs import train
 from boresight.runs.train import run_training
 from boresight.training import loop
-from tests.training.killed import assert_same_run, lines, make_base, small_recipe
+from tests.training.killed import assert_same_run, lines, make_base, names, small_recipe
 
 QUIET = Console(quiet=True)
 
@@ -134,29 +135,36 @@ def test_a_folder_of_an_earlier_version_resumes(tmp_path, runs):
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
-@pytest.mark.parametrize("when", ["a step", "the last save"])
+@pytest.mark.parametrize("when", ["a step", "the last save", "the last answers", "the report"])
 def test_a_run_whose_folder_is_deleted_stops(tmp_path, runs, monkeypatch, when, replaced):
     """By a command of a user, or with a new run of the same name in its place, which is left alone."""
     home, recipe = runs
     run = tmp_path / "run"
 
-    def delete():
-        shutil.rmtree(run)
-        if replaced:
-            shutil.copytree(home / "cut", run)
+    def deleting(inner, due=lambda *args: True):
+        def outer(*args, **options):
+            if due(*args):
+                shutil.rmtree(run)
+                if replaced:
+                    shutil.copytree(home / "cut", run)
+            return inner(*args, **options)
+
+        return outer
 
     if when == "a step":
-        inner = loop._step
-        monkeypatch.setattr(loop, "_step", lambda *args: (args[2] == 3 and delete(), inner(*args))[1])
+        monkeypatch.setattr(loop, "_step", deleting(loop._step, lambda *args: args[2] == 3))
+    elif when == "the last save":
+        monkeypatch.setattr(loop, "save_final", deleting(loop.save_final))
+    elif when == "the last answers":
+        due = lambda task, *_: task.moved  # noqa: E731
+        monkeypatch.setattr(train, "answer", deleting(train.answer, due))
     else:
-        inner = loop.save_final
-        monkeypatch.setattr(loop, "save_final", lambda task: (delete(), inner(task))[1])
-    if replaced and when == "the last save":
-        return  # nothing is logged between: the lock of the folder is what keeps others out
+        monkeypatch.setattr(train, "write_run_report", deleting(train.write_run_report))
     with pytest.raises(UserError, match=r"deleted or (replaced|moved) during the run, which stops"):
         run_training(recipe, run, QUIET)
-    left = sorted(path.name for path in run.rglob("*")) if run.exists() else []
-    assert left == (sorted(path.name for path in (home / "cut").rglob("*")) if replaced else [])
+    left = names(run) if run.exists() else []
+    assert left == (names(home / "cut") if replaced and when != "the last save" else left)
+    assert replaced or not left
 
 
 def test_the_command_line_ends_with_2(tmp_path, runs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,16 @@ class FileLock:
                 return False
         self._file = file
         return True
+
+    @property
+    def intact(self) -> bool:
+        """Whether the path is still the locked file; also where nothing is locked."""
+        if self._file is None:
+            return True
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Let other processes take the lock; does nothing if it is not held."""

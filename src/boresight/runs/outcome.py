@@ -95,6 +95,7 @@ def write_outcome(
     To be called by all processes; the first writes.
     """
     first = collectives.is_first()
+    folder.refuse_replaced()  # generating answers may have taken long
     checks = _write_samples(folder, prompts, before, after) if first else []
     metrics = [
         *paired.paired_metrics(before.numbers, after.numbers, task.recipe.method.margin_unit),
@@ -120,6 +121,7 @@ def write_run_report(folder: TrainingFolder, recipe: Recipe, console: Console) -
     """Write the report, which ends the run. Before that, temporary files and unwanted checkpoints go."""
     from boresight.reports.page import write_report
 
+    folder.refuse_replaced()
     if recipe.train.save_every is None:
         drop_unwanted(folder.path)
     for place in (folder.path, folder.path / "checkpoints"):

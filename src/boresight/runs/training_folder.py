@@ -110,6 +110,14 @@ class TrainingFolder(RunFolder):
                 "--run."
             )
 
+    def refuse_replaced(self) -> None:
+        """Raise a `UserError` if another run has taken the place of the one that was locked."""
+        if not self._lock.intact:
+            raise UserError(
+                f"{self.path}: this folder was deleted or replaced during the run, which stops; leave the "
+                "folder of a run alone, and start the command again."
+            )
+
     @property
     def trained(self) -> bool:
         """Whether the training has ended and its model is there."""

@@ -25,7 +25,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from boresight.core.files import flush_to_disk, read_state, replace_folder, write_state
+from boresight.core.files import flush_to_disk, read_state, replace_folder, write_point, write_state
 from boresight.models.policy import Policy
 from boresight.training.checkpoints.checkpoint import sha256_of
 from boresight.training.distributed import collectives
@@ -45,6 +45,7 @@ def save_shards(
     """Write what continuing after `progress["step"]` steps needs; to be called by all processes."""
     part = folder.with_name(f".{folder.name}.part")
     if collectives.is_first():
+        write_point("start", folder)
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(exist_ok=True)
         part.mkdir()
@@ -58,7 +59,9 @@ def save_shards(
         state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
         write_state(part / "state.json", state)
         flush_to_disk(part / "state.json")  # the shards' writer has done so with its own
+        write_point("temporary", folder)
         replace_folder(part, folder)
+        write_point("done", folder)
     collectives.wait()
 
 
