@@ -14,9 +14,12 @@ from typing import Any, ClassVar, Self
 
 from boresight.config.choice import Registry, read_choice, write_choice
 from boresight.config.dotted import apply_override, as_yaml
-from boresight.config.section import Section, validate
+from boresight.config.section import Section, refuse_unknown_keys, validate
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError, first_line
+
+LONGEST = 10**6
+"""Bytes of a recipe; YAML takes about 20 s for as many."""
 
 
 class BaseRecipe(Section):
@@ -45,6 +48,7 @@ class BaseRecipe(Section):
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
         """Check a recipe given as nested dictionaries; errors name `source`."""
+        refuse_unknown_keys(cls, raw, source)  # first, as a recipe of another trainer lacks every section too
         chosen = {
             section: read_choice(registry, raw.get(section), source, section)
             for section, registry in cls.CHOICES.items()
@@ -67,6 +71,10 @@ class BaseRecipe(Section):
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise UserError(f"{path}: a recipe is a regular file, and this is a device or a pipe.")
+        if path.is_file() and path.stat().st_size > LONGEST:
+            raise UserError(f"{path}: larger than {LONGEST:,} bytes, so it is no recipe.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such recipe{_beside(path)}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +42,13 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
     return rows
 
 
+def refuse_unknown_keys(model: type[BaseModel], raw: Mapping[str, object], source: str) -> None:
+    """Raise a `UserError` for the first key that is no field of `model`."""
+    for key in raw:
+        if key not in model.model_fields:
+            raise UserError(f"{source}: {_unknown(model, [key], key)}")
+
+
 def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
     """Check `raw` against a section; a problem is one sentence that names `source` and the field."""
     try:
@@ -54,10 +62,7 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
     path = [str(part) for part in problem["loc"]]
     field = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(model, path[:-1])
-        other = SYNONYMS.get(path[-1])
-        hint = f"; here it is called {other}" if other else nearest(path[-1], known)
-        return f"unknown key {field}{hint}."
+        return _unknown(model, path, field)
     if problem["type"] == "missing":
         return f"{field} is missing; set it in the recipe or as {field}=… on the command line."
     text = problem["msg"].removeprefix("Value error, ")
@@ -67,6 +72,12 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
     if problem["type"] == "model_type":
         text = "a section of settings is wanted; {} takes the default of each"
     return f"{field} is {shortened(problem['input'])}: {text}." if field else f"{text}."
+
+
+def _unknown(model: type[BaseModel], path: list[str], field: str) -> str:
+    other = SYNONYMS.get(path[-1])
+    hint = f"; here it is called {other}" if other else nearest(path[-1], _known_keys(model, path[:-1]))
+    return f"unknown key {field}{hint}."
 
 
 def shortened(value: object) -> str:

@@ -90,8 +90,13 @@ def read_leaderboard(path: Path) -> list[Entry]:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the table as UTF-8.") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from None
     entries = [_entry(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -24,6 +24,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
 from boresight.data.columns import is_message
 from boresight.data.reading import names
+from boresight.data.reading.compressed.expansion import Decompressed, Expansion
 from boresight.data.reading.shapes import as_table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -35,7 +36,7 @@ LONGEST_CELL = 2**31 - 1
 NUMBERS = frozenset(column for pair in names.SCORES for column in pair) | {"overall_preference"}
 """Columns of CSV files that hold numbers."""
 
-PARQUET_BATCH = 1024
+PARQUET_BATCH = 256
 """Parquet rows that are turned into Python objects at a time."""
 
 Raw = Iterator[tuple[int, object]]
@@ -70,6 +71,7 @@ def sha256(source: str | Path, split: str = "train") -> str:
     if path.is_file():
         _add_file(digest.update, path)
     elif path.is_dir():
+        _refuse_unsaved(path)  # the root of a file system is a folder too
         for part in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(part.relative_to(path).as_posix().encode() + b"\0")
             _add_file(digest.update, part)
@@ -102,12 +104,13 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+def _open(path: Path) -> IO[bytes]:
     """The file's bytes, decompressed where it is gzip, whatever its name says, and UTF-16 as UTF-8."""
     stream = path.open("rb")
-    compressed = stream.read(2) == GZIP_MAGIC
-    stream.seek(0)
-    opened = gzip.GzipFile(fileobj=stream) if compressed else stream
+    compressed = _is_compressed(stream)
+    opened: IO[bytes] = stream
+    if compressed:
+        opened = io.BufferedReader(Decompressed(gzip.GzipFile(fileobj=stream), path))
     wide = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     opened.seek(0)
     if not wide:
@@ -119,6 +122,13 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
             raise UserError(
                 f"{path}: begins as UTF-16 and is not ({error.reason}); save it as UTF-8."
             ) from error
+
+
+def _is_compressed(stream: IO[bytes]) -> bool:
+    """Whether a file is gzip, by its first bytes."""
+    magic = stream.read(2)
+    stream.seek(0)
+    return magic == GZIP_MAGIC
 
 
 def _json_lines(path: Path) -> Raw:
@@ -261,7 +271,7 @@ def _csv(path: Path) -> Raw:
     header is.
     """
     csv.field_size_limit(LONGEST_CELL)
-    with _open(path) as stream, io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8-sig", newline="") as text:
+    with _open(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
         try:
             separator = _separator(text.readline())
             text.seek(0)
@@ -302,15 +312,23 @@ def _parquet(path: Path) -> Raw:
     import pyarrow.parquet
 
     with _open(path) as stream:
-        seekable = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
+        compressed = isinstance(getattr(stream, "raw", None), Decompressed)
+        seekable = io.BytesIO(stream.read()) if compressed else stream  # Parquet is read from its end
         try:
             opened = pyarrow.parquet.ParquetFile(seekable)
             _refuse_repeated_columns(path, opened.schema_arrow.names)
             batches = opened.iter_batches(PARQUET_BATCH)
-            every = chain.from_iterable(batch.to_pylist() for batch in batches)
-            yield from enumerate(every, 1)
+            yield from enumerate(chain.from_iterable(_rows(path, batches)), 1)
         except pyarrow.ArrowException as error:
             raise UserError(f"{path}: is not a whole Parquet file ({error}).") from error
+
+
+def _rows(path: Path, batches: Iterable[Any]) -> Iterator[list[object]]:
+    """The rows of each batch. Raises `UserError` where they take absurdly more than the file."""
+    expansion = Expansion(path)
+    for batch in batches:
+        expansion.add(batch.nbytes)
+        yield batch.to_pylist()
 
 
 READERS: dict[str, Callable[[Path], Raw]] = {
@@ -324,8 +342,7 @@ READERS: dict[str, Callable[[Path], Raw]] = {
 
 
 def _saved_folder(path: Path, split: str) -> Iterable[object]:
-    if not ((path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()):
-        raise UserError(f"{path}: is a folder that `datasets` did not save; name one of its files.")
+    _refuse_unsaved(path)
     import datasets
 
     try:
@@ -337,6 +354,11 @@ def _saved_folder(path: Path, split: str) -> Iterable[object]:
     if split not in saved:
         raise UserError(f"{path}: has no split {split!r}{nearest(split, map(str, saved))}.")
     return saved[split]
+
+
+def _refuse_unsaved(folder: Path) -> None:
+    if not ((folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()):
+        raise UserError(f"{folder}: is a folder that `datasets` did not save; name one of its files.")
 
 
 def is_hub_id(source: str | Path) -> bool:
