@@ -11,13 +11,13 @@ Ctrl-C stops an answer, which stays as far as it came; at the prompt it leaves.
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import HARMLESS
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
 
@@ -124,7 +124,7 @@ class Unrolled:
 
     def _up_to(self, text: str) -> None:
         if len(text) > len(self.said):
-            self.say(printable(text[len(self.said) :]))
+            self.say(text[len(self.said) :])
             self.said = text
 
 
@@ -201,13 +201,6 @@ def chat(name: str, settings: Settings) -> None:
         _out("\n")
 
 
-def printable(text: str) -> str:
-    """Model output without control characters: some of them move the cursor or rename the terminal."""
-    joiner = "\u200d"  # inside emoji
-    unsafe = ("Cc", "Cf", "Co", "Cs")
-    return "".join(c for c in text if c in f"\n\t{joiner}" or unicodedata.category(c) not in unsafe)
-
-
 def _out(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(text.translate(HARMLESS))
     sys.stdout.flush()

@@ -25,6 +25,8 @@ from boresight.core.interrupt import SIGPIPE, Interrupted
 
 DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
 BY_SIGNAL = 128
+LONGEST = 3_000
+"""Characters of a sentence that are printed."""
 
 
 def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
@@ -61,10 +63,18 @@ def refuse_dashed_settings(arguments: Sequence[str]) -> None:
 
 def print_sentence(sentence: str, color: str) -> None:
     """Print the one sentence of a verb on stderr, where it can be printed."""
-    import typer
+    from rich.text import Text
+
+    from boresight.core.console import Terminal
 
     with contextlib.suppress(OSError, ValueError):
-        typer.secho(f"boresight: {terminal_safe(sentence)}", fg=color, err=True)
+        said = Text(f"boresight: {_cut(terminal_safe(sentence))}", style=color)
+        Terminal(stderr=True, soft_wrap=True).print(said)
+
+
+def _cut(sentence: str) -> str:
+    """The sentence without its middle where it repeats a name or value of thousands of characters."""
+    return sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST // 2]}…{sentence[-LONGEST // 2 :]}"
 
 
 def _end(code: int, sentence: str, color: str) -> int:

@@ -147,7 +147,7 @@ def report(
     from boresight.reports.page import write_report
 
     for run in runs:
-        typer.echo(write_report(run))
+        _say(write_report(run))
 
 
 @app.command()
@@ -184,8 +184,7 @@ def compare(
         from boresight.reports.leaderboard import write_leaderboard
 
         path, sentences = write_leaderboard(runs[0], out, bar)
-        typer.echo("\n".join(sentences))
-        typer.echo(path)
+        _say(*sentences, path)
         return
     if bar is not None:
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
@@ -331,6 +330,11 @@ def data_show(
         loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console
     )
     show_rows(tokens.rows, tokenizer, console, rows)
+
+
+def _say(*lines: object) -> None:
+    """Print lines as they are, whatever the width of the terminal; its stream shows control characters."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,9 @@
-"""Standard streams whose pipe or terminal is closed during a run, as in `boresight train … | head -3`."""
+"""Standard streams of a verb: nothing that is written to them controls the terminal, and their pipe or
+terminal may be closed during a run, as in `boresight train … | head -3`.
+
+Warnings of libraries, log lines and everything else that is written as a string may quote data, models and
+servers. rich writes colors and moves the cursor; a `Terminal` has shown the texts in it as symbols before.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,34 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
+from boresight.core.console import HARMLESS
 from boresight.core.interrupt import SIGPIPE, request_stop
 
 NO_READER = (errno.EPIPE, errno.EIO)
 """Errors of a pipe and of a terminal that are closed at the other end."""
 
 
+BAR = re.compile(r"\r|[\n]*(?:\x1b\[A)*$")
+"""How bars of tqdm, which downloads show, begin what they write: to their line, or to that of another bar."""
+
+
+def as_symbols(text: str) -> str:
+    """The text with control characters as symbols, but for how a bar moves to its line."""
+    found = BAR.match(text)
+    moved = found.end() if found else 0
+    return text[:moved] + text[moved:].translate(HARMLESS)
+
+
 class ReaderMayLeave:
     """A text stream that discards output once its pipe or terminal is closed, and asks the run to stop.
+
+    Control characters are written as symbols, except through `rich_proxied_file`, which rich asks for.
 
     Raises:
         BrokenPipeError: the pipe or terminal is closed, and no run is listening for the request.
@@ -28,9 +49,18 @@ class ReaderMayLeave:
         self.left = False
 
     def write(self, text: str) -> int:
-        """Write, or drop the text."""
+        """Write the text with control characters as symbols, or drop it."""
+        return self.write_unchanged(as_symbols(text))
+
+    def write_unchanged(self, text: str) -> int:
+        """Write the text with its control characters, or drop it."""
         self._try(lambda: self._stream.write(text))
         return len(text)
+
+    @property
+    def rich_proxied_file(self) -> Unchanged:
+        """The same stream for rich's consoles."""
+        return Unchanged(self)
 
     def flush(self) -> None:
         """Flush what could still be written."""
@@ -52,9 +82,31 @@ class ReaderMayLeave:
         return getattr(self._stream, name)
 
 
+class Unchanged:
+    """A stream whose `write` changes nothing."""
+
+    def __init__(self, stream: ReaderMayLeave) -> None:
+        self._stream = stream
+        self.write = stream.write_unchanged
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def open_closed_streams() -> None:
+    """Replace streams that were closed when the process began (`>&-`) by the null device.
+
+    Their numbers go to the next files that are opened, into which libraries would write their warnings.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def readers_may_leave() -> Iterator[None]:
     """Inside the block both standard streams are such streams; `?` stands for letters they cannot encode."""
+    open_closed_streams()
     plain = sys.stdout, sys.stderr
     for stream in plain:
         if isinstance(stream, io.TextIOWrapper):

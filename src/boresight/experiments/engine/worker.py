@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, terminal_safe
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.attempt import attempt_job
 from boresight.experiments.engine.claim import NoClaim, take
@@ -60,6 +60,6 @@ def serve(open_experiment: Callable[[], Experiment[Any, Any]]) -> NoReturn:
     except (Interrupted, KeyboardInterrupt):
         sys.exit(STOPPED)
     except UserError as error:
-        print(f"boresight: {error}", file=sys.stderr)
+        print(f"boresight: {terminal_safe(str(error))}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

@@ -1,0 +1,79 @@
+"""Whatever is written to the standard streams of a verb is shown; colors and bars are ours."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+
+import pytest
+from rich.text import Text
+from tqdm import tqdm
+
+from boresight.cli.streams import ReaderMayLeave, readers_may_leave
+from boresight.core.console import Terminal
+from tests.odd_text import ODD, TERMINAL
+
+
+def by_print():
+    print(ODD)
+
+
+def by_warning():
+    sys.stderr.write(warnings.formatwarning(ODD, UserWarning, "x.py", 1))  # as Python does, outside of pytest
+
+
+def by_a_logger():
+    handler = logging.StreamHandler()
+    logging.getLogger("odd").addHandler(handler)
+    logging.getLogger("odd").warning("a%s", ODD)
+    logging.getLogger("odd").removeHandler(handler)
+
+
+def by_the_last_resort():
+    logging.lastResort.emit(logging.LogRecord("odd", logging.ERROR, "", 0, ODD, None, None))
+
+
+def by_a_bar():
+    with tqdm(total=2, desc=f"a{ODD}", file=sys.stderr) as bar:
+        bar.update(2)
+
+
+def by_a_table_of_ours():
+    Terminal().print(Text(ODD))
+    Terminal(stderr=True).print(ODD, markup=False)
+
+
+@pytest.mark.parametrize(
+    "write", [by_print, by_warning, by_a_logger, by_the_last_resort, by_a_bar, by_a_table_of_ours]
+)
+def test_text_is_shown_and_never_obeyed(write, capsys):
+    with readers_may_leave():
+        write()
+    said = "".join(capsys.readouterr())
+    assert said and not set(said) & set(TERMINAL), [hex(ord(c)) for c in set(said) & set(TERMINAL)]
+    assert "␛" in said or "title" in said
+
+
+def written(text):
+    stream = io.StringIO()
+    ReaderMayLeave(stream).write(text)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("text", ["\r  3%|", "\n\n\x1b[A\x1b[A", "\n", "plain\n", "\x1b[A", ""])
+def test_bars_and_lines_are_written_as_they_are(text):
+    assert written(text) == text
+
+
+@pytest.mark.parametrize("text", ["a\rb", "\x1b[31m", "\r\x1b[31m", "\x1b[A\x1b]0;t\x07", "\n\x1b[2J"])
+def test_nothing_else_moves_the_cursor(text):
+    assert not set(written(text).lstrip("\r").replace("\x1b[A", "")) & set("\r\x1b\x07")
+
+
+def test_colors_of_ours_reach_the_terminal():
+    stream = io.StringIO()
+    ours = ReaderMayLeave(stream)
+    Terminal(file=ours, force_terminal=True, color_system="standard").print(Text(f"red{ODD}", style="red"))
+    assert stream.getvalue().startswith("\x1b[31mred") and "\x07" not in stream.getvalue()
