@@ -9,8 +9,9 @@ from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
 from boresight.core.schema import Prompt
 from boresight.evaluation.win_rate import System
+from tests.odd_text import ODD
 
-ATTACK = "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>"
+ATTACK = f"</script><script>window.hit = 1</script><img src=x onerror='window.hit = 1'>{ODD}"
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """The arena as a person meets it, in headless Chromium."""
 
-import json
 import os
 import shutil
 
 import pytest
+
+from boresight.core.files import read_jsonl
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +45,7 @@ def judged(page, count):
 
 
 def votes_of(arena, name):
-    return [json.loads(line) for line in (arena.votes.folder / name).read_text().splitlines()]
+    return list(read_jsonl(arena.votes.folder / name))
 
 
 def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, arena):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from boresight.arena.server import LONGEST_BODY
+from boresight.core.files import read_jsonl
 from tests.arena.conftest import WORDS
 
 
@@ -59,8 +60,8 @@ def test_a_vote_counts_once_and_says_how_it_stands(arena):
         "base-run in 1 vote."
     )
     assert vote(arena, "p3", "left" if side == "right" else "right")[1] == found
-    (line,) = (arena.votes.folder / "preferences.jsonl").read_text().splitlines()
-    assert json.loads(line)["chosen"][0]["content"].startswith("shiny p3")
+    (line,) = read_jsonl(arena.votes.folder / "preferences.jsonl")
+    assert line["chosen"][0]["content"].startswith("shiny p3")
     assert '"id":"p3"' not in ask(arena, "GET", f"/?token={arena.token}")[1]
 
 

@@ -46,8 +46,6 @@ def test_text_replaces_the_old_one(tmp_path):
     for text in ("one", "zwei: ü"):
         write_text(path, text)
         assert path.read_bytes() == text.encode()
-    write_text(path, "half a pair \ud800", errors="replace")
-    assert path.read_bytes() == b"half a pair ?"
     assert names(tmp_path) == ["page.html"]
 
 
@@ -278,6 +276,12 @@ def test_a_lone_surrogate_is_written_as_its_escape(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"text": "half \ud800 ü"}])
     assert (tmp_path / "a.jsonl").read_bytes() == '{"text": "half \\ud800 ü"}\n'.encode()
     assert list(read_jsonl(tmp_path / "a.jsonl")) == [{"text": "half \ud800 ü"}]
+
+
+def test_pages_and_tables_take_a_lone_surrogate_too(tmp_path):
+    write_text(tmp_path / "page.html", "half \ud800 ü")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "half \\ud800 ü"
+    assert create_text(tmp_path / "new", "\udfff") and (tmp_path / "new").read_bytes() == b"\\udfff"
 
 
 def test_lines_end_at_line_feeds_alone(tmp_path):

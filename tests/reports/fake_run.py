@@ -18,8 +18,10 @@ import numpy as np
 import yaml
 
 from boresight.stats.intervals import mean_interval, paired_difference, share_interval
+from tests.odd_text import ODD
 
-ATTACK = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
+ATTACK = f'</script><script>alert(1)</script><img src=x onerror="alert(2)">{ODD}'
+"""Markup that would run, and everything else that breaks a page."""
 
 TOPICS = (
     "tides", "bread", "granite", "lighthouses", "honey bees", "the moon", "rust", "glass", "compost", "knots",

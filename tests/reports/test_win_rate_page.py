@@ -42,7 +42,7 @@ def evaluation(count=80, names=("old", "new")):
     prompts = [Prompt([{"role": "user", "content": f"question {i} {ATTACK}"}], f"p{i}") for i in range(count)]
     systems = [
         System(
-            name, {p.id: f"{name} answer {'word ' * (i % 7 + 2 * n)}{ATTACK}" for i, p in enumerate(prompts)}
+            name, {p.id: f"{name} answer {'word ' * (i % 7 + 9 * n)}{ATTACK}" for i, p in enumerate(prompts)}
         )
         for n, name in enumerate(names)
     ]

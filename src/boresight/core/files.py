@@ -121,10 +121,10 @@ def remove_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
-    """Write `text` as UTF-8, atomically; `errors` as in `open`."""
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically; a lone surrogate, which UTF-8 cannot hold, as its escape."""
     with atomic_file(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", errors))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def create_text(path: Path, text: str) -> bool:
@@ -135,7 +135,7 @@ def create_text(path: Path, text: str) -> bool:
     temporary = _temporary(path)
     write_point("start", path)
     try:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
         write_point("temporary", path)
         os.link(temporary, path)
     except FileExistsError:

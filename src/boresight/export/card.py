@@ -29,7 +29,7 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 def write_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> None:
     """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
-    write_text(folder / "README.md", render_card(plan, drift, folder, name), errors="replace")
+    write_text(folder / "README.md", render_card(plan, drift, folder, name))
 
 
 def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:

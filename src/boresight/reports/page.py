@@ -133,7 +133,7 @@ def check_page_path(path: Path) -> None:
 
 def write_page(path: Path, html: str) -> None:
     """Replace the file at once, so that an open report is never half a page."""
-    write_text(path, html, errors="replace")
+    write_text(path, html)
 
 
 def _policy(scripts: list[str], connects: bool) -> str:

@@ -69,7 +69,7 @@ def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
         raise
     except Exception as error:  # a failed job is a line of the report, whatever went wrong
         path = experiment.folder.job_folder(job) / "error.txt"
-        write_text(path, traceback.format_exc(), errors="backslashreplace")
+        write_text(path, traceback.format_exc())
         why = error_sentence(error)
     finally:
         experiment.folder.keep_seconds(job, attempt.seconds)
