@@ -84,10 +84,10 @@ def run_countdown(recipe: CountdownRecipe, folder: Path, console: Console) -> Co
         for name, system in recipe.systems.items()
         if system.answers is not None
     }
-    refuse_missing_systems(recipe)
     asked = read_prompts(recipe, console) if recipe.prompts else []
     prompts = list({prompt_key(p): p for p in reversed(asked)}.values())[::-1]
     problems = [problem_of(p.meta, f"prompts, {p.id}", p.id) for p in prompts]
+    refuse_missing_systems(recipe)
     print_trained_prompts(recipe, prompts, console)
     with EvaluationFolder(folder) as files:
         files.open(recipe.to_dict())
