@@ -14,7 +14,7 @@ from boresight.runs.check import preflight
 ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "src" / "boresight"
 MAKERS = {"error", "warning", "note", "graded", "say"}
-PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed"}
+PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed", "measured-on-your-model-and-data"}
 AREAS = (*preflight.AREAS, initial_loss, live_checks)
 
 

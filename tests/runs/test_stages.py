@@ -138,7 +138,7 @@ def test_kept_answers_are_not_generated_again(base, finished, tmp_path, monkeypa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_last_step_leaves_a_trained_run(base, finished, tmp_path, monkeypatch, number):
-    step = loop._step
+    step = loop.take_step
 
     def signalled(task, optimizer, index, rate):
         if index == STEPS - 1:
@@ -146,7 +146,7 @@ def test_a_signal_in_the_last_step_leaves_a_trained_run(base, finished, tmp_path
         return step(task, optimizer, index, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", signalled)
+        patch.setattr(loop, "take_step", signalled)
         with pytest.raises(Interrupted, match="stopped after the last step; go on with --resume --run"):
             run_training(recipe(base), tmp_path / "run", QUIET)
     assert (tmp_path / "run/model").is_dir() and not (tmp_path / "run/samples.jsonl").exists()
@@ -232,7 +232,7 @@ def test_what_cannot_be_measured_is_refused_and_stays_as_it_is(finished, tmp_pat
 
 
 def test_damaged_checkpoints_are_named_and_kept(base, tmp_path, monkeypatch):
-    step = loop._step
+    step = loop.take_step
 
     def halting(task, optimizer, index, rate):
         if index == 3:
@@ -241,7 +241,7 @@ def test_damaged_checkpoints_are_named_and_kept(base, tmp_path, monkeypatch):
 
     saving = Recipe.parse({**recipe(base).to_dict(), "train": {"batch": 3, "steps": 4, "save_every": 2}})
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(loop, "_step", halting)
+        patch.setattr(loop, "take_step", halting)
         run_training(saving, tmp_path / "run", QUIET)
     state = tmp_path / "run/checkpoints/step-2/state.safetensors"
     state.write_bytes(state.read_bytes()[:-1] + b"\xff")

@@ -253,7 +253,7 @@ def parsed(text, **optim):
 
 def cut_short(recipe, folder, monkeypatch, *, before):
     """Begin a run that dies before step number `before`, counted from 0."""
-    step = loop._step
+    step = loop.take_step
 
     def dying(task, optimizer, number, rate):
         if number == before:
@@ -261,7 +261,7 @@ def cut_short(recipe, folder, monkeypatch, *, before):
         return step(task, optimizer, number, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", dying)
+        patch.setattr(loop, "take_step", dying)
         with pytest.raises(Halt):
             run_training(recipe, folder, Console(quiet=True))
 

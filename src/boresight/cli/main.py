@@ -78,6 +78,9 @@ def check(
     overrides: Overrides = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without reading data.")] = None,
     overfit: Annotated[int | None, typer.Option(min=4, help="Also learn this many rows by heart.")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also forecast from a few steps at growing learning rates.")
+    ] = False,
 ) -> None:
     """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
     from boresight.config.recipe import Recipe
@@ -85,7 +88,14 @@ def check(
     from boresight.runs.check.preflight import preflight
 
     console, chosen = Terminal(), Recipe.load(recipe, overrides)
-    found = preflight(chosen, rows=rows, rehearsing=True)
+    if probe and rows is not None:
+        raise UserError("--rows: a probe reads the data; leave --rows out.")
+    if probe:
+        from boresight.runs.check.probe import check_by_probe
+
+        found = check_by_probe(chosen, console, [str(recipe), *(overrides or [])])
+    else:
+        found = preflight(chosen, rows=rows, rehearsing=True)
     found.show(console)
     failed = found.stop is not None
     if found.stop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -12,6 +12,7 @@ from boresight.config.lora import LoraConfig
 from boresight.config.reward import RewardConfig
 from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
+from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import (
     GroupLogps,
@@ -87,8 +88,8 @@ class DataSection(Section):
 class OptimSection(Section):
     """AdamW and its schedule."""
 
-    lr: float = Field(gt=0, le=100)
-    """Peak learning rate."""
+    lr: Annotated[float, Field(gt=0, le=100)] | Literal["auto"]
+    """Peak learning rate; `auto` measures a ramp first and takes what it found harmless."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after warm-up; cosine and linear end at zero."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -101,6 +102,16 @@ class OptimSection(Section):
     """Added to the root of the second moment."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate. Raises `UserError` where it is still to be chosen."""
+        if self.lr == "auto":
+            raise UserError(
+                "optim.lr: auto is chosen by a ramp, in `boresight train` or `boresight check --probe`; give "
+                "a number here."
+            )
+        return self.lr
 
 
 class RolloutSection(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
+UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[")
+"""What pydantic adds to the path of a field that takes a number or a word."""
 SHOWN = 80
 """Characters of a wrong value that are repeated."""
 
@@ -59,7 +62,7 @@ def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
 
 
 def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str:
-    path = [str(part) for part in problem["loc"]]
+    path = [str(part) for part in problem["loc"] if not UNION_MEMBER.match(str(part))]
     field = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":
         return _unknown(model, path, field)

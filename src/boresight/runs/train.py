@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.interrupt import Interrupted
@@ -17,6 +18,7 @@ from boresight.findings.monitor import watch
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.preflight import before_training
+from boresight.runs.check.probe import choose_rate, write_ramp
 from boresight.runs.loading import LoadedRun, load_run
 from boresight.runs.measure import measure_trained
 from boresight.runs.outcome import (
@@ -118,13 +120,14 @@ def _run(
     listeners: Sequence[Listener],
     datasets: DatasetCache,
 ) -> None:
+    recipe, ramp = choose_rate(recipe, folder.recipe(), console)
     place = find_place(folder, recipe, resume)
     if place.stage is not Stage.EVALUATED:
         if place.stage is Stage.TRAINED:
             console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
             metrics = measure_trained(recipe, folder, datasets, console)
         else:
-            metrics = train_and_measure(recipe, folder, place, datasets, listeners, console)
+            metrics = train_and_measure(recipe, folder, place, datasets, listeners, console, ramp)
         console.print(evaluation_table(metrics))
     if collectives.is_first():
         write_run_report(folder, recipe, console)
@@ -144,18 +147,24 @@ def train_and_measure(
     datasets: DatasetCache,
     listeners: Sequence[Listener],
     console: Console,
+    ramp: Ramp | None = None,
 ) -> list[Measured]:
-    """Measure the start model, train it from the beginning or a checkpoint, and measure what it became."""
+    """Measure the start model, train it from the beginning or a checkpoint, and measure what it became.
+
+    `ramp` is what the run was planned by.
+    """
     anew = place.checkpoint is None
-    findings = preflight_findings(recipe, console, datasets) if anew else []
+    findings = preflight_findings(recipe, console, datasets, ramp) if anew else []
     earlier = folder.earlier()
     loaded = load_run(recipe, datasets, folder.path, console, earlier)
     if earlier.choices and (changed := loaded.choices.differences(earlier.choices)):
         console.print(f"unlike before: {changed}", highlight=False)
     task, prompts = loaded.task, loaded.prompts
-    collectives.path_from_first(
-        lambda: open_training_folder(folder, recipe, loaded, findings, place, console)
-    )
+    if collectives.is_first():
+        open_training_folder(folder, recipe, loaded, findings, place, console)
+        if ramp is not None:
+            write_ramp(folder.path, ramp)
+    collectives.wait()
     before = read_start(folder)
     if before is None and not anew:
         before = measure_start_again(task, folder, prompts, console)
@@ -166,9 +175,11 @@ def train_and_measure(
     return write_outcome(folder, task, prompts, before, after)
 
 
-def preflight_findings(recipe: Recipe, console: Console, datasets: DatasetCache) -> list[Finding]:
+def preflight_findings(
+    recipe: Recipe, console: Console, datasets: DatasetCache, ramp: Ramp | None = None
+) -> list[Finding]:
     """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
-    return before_training(recipe, console, datasets) if collectives.is_first() else []
+    return before_training(recipe, console, datasets, ramp) if collectives.is_first() else []
 
 
 def open_training_folder(

@@ -162,7 +162,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
         for step in range(int(done["step"]), steps):
             rate = learning_rate(step, steps, recipe.optim)
             done |= {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
-            numbers = _step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
+            numbers = take_step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
             task.tracker.log(step + 1, "train", numbers)
             due = step + 1 == steps or (step + 1) % task.eval_every == 0
             if due or collectives.anyone(task.tracker.stopping):
@@ -249,7 +249,7 @@ def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
     return numbers, by_row
 
 
-def _step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
+def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
     """One optimiser step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)

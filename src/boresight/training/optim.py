@@ -22,13 +22,13 @@ def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
     """
     warm = math.ceil(optim.warmup * steps)
     if step < warm:
-        return optim.lr * (step + 1) / warm
+        return optim.peak * (step + 1) / warm
     if optim.schedule == "constant":
-        return optim.lr
+        return optim.peak
     done = (step - warm) / max(1, steps - warm)
     if optim.schedule == "linear":
-        return optim.lr * (1 - done)
-    return optim.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return optim.peak * (1 - done)
+    return optim.peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def learning_rate_sum(steps: int, optim: OptimSection) -> float:
@@ -41,7 +41,7 @@ def learning_rate_sum(steps: int, optim: OptimSection) -> float:
     rest = steps - warm
     rising = (warm + 1) / 2 if warm else 0.0
     falling = float(rest) if optim.schedule == "constant" else (rest + 1) / 2 if rest else 0.0
-    return optim.lr * (rising + falling)
+    return optim.peak * (rising + falling)
 
 
 def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:
@@ -52,7 +52,7 @@ def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
+    return torch.optim.AdamW(groups, lr=optim.peak, betas=optim.betas, eps=optim.eps, fused=True)
 
 
 def has_moved(optimizer: torch.optim.Optimizer) -> bool:

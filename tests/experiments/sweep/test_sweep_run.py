@@ -45,7 +45,7 @@ def test_a_trial_that_fails_is_explained_and_the_rest_goes_on(raw, tmp_path):
 
 
 def test_an_unexpected_error_is_one_line_and_a_file(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_step", lambda *_: 1 / 0)
+    monkeypatch.setattr(loop, "take_step", lambda *_: 1 / 0)
     sweep, said = swept(raw, tmp_path / "s", **TWO)
     assert [o.why for o in outcomes(sweep)] == [
         "ZeroDivisionError: division by zero (error.txt has the rest)"
@@ -101,7 +101,7 @@ def test_a_trial_that_falls_behind_is_pruned(raw, tmp_path):
 
 
 def test_an_interrupted_sweep_goes_on_inside_the_trial(raw, tmp_path, monkeypatch):
-    step = loop._step
+    step = loop.take_step
 
     def interrupted(task, optimizer, number, rate):
         if number == 1 and rate > 1e-4:
@@ -109,7 +109,7 @@ def test_an_interrupted_sweep_goes_on_inside_the_trial(raw, tmp_path, monkeypatc
         return step(task, optimizer, number, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", interrupted)
+        patch.setattr(loop, "take_step", interrupted)
         with pytest.raises(Interrupted, match="run the same command to go on"):
             swept(raw, tmp_path / "s", **TWO)
     sweep = join(tmp_path / "s")

@@ -8,7 +8,7 @@ from pathlib import Path
 from boresight.experiments.sweep import worker
 from boresight.training import loop
 
-step = loop._step
+step = loop.take_step
 
 
 def step_or_die(task, optimizer, number, rate):
@@ -18,5 +18,5 @@ def step_or_die(task, optimizer, number, rate):
     return step(task, optimizer, number, rate)
 
 
-loop._step = step_or_die
+loop.take_step = step_or_die
 worker.work_in(Path(sys.argv[1]))

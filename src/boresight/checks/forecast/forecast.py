@@ -14,6 +14,7 @@ from boresight.checks.forecast.calibration import Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.checks.forecast.nearest import nearest_published
 from boresight.checks.forecast.pair_sources import pair_sources
+from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
@@ -22,6 +23,9 @@ from boresight.training.optim import learning_rate_sum
 
 GOOD_MARGIN = 3.0
 """Nats on held-out pairs at which runs up to 1B have gained most of their accuracy."""
+
+NEARLY = 0.8
+"""Share of the sum that a ramp found harmless from which a run spends enough."""
 
 Ends = tuple[float, float, float, float]
 """Loss at the start, and at the low, middle and high margin."""
@@ -49,6 +53,7 @@ class Forecast:
     movable: float
     ladder: Ladder
     published: list[Published]
+    ramp: Ramp | None = None
 
     @property
     def flat(self) -> bool:
@@ -57,7 +62,11 @@ class Forecast:
 
 
 def forecast(
-    recipe: Recipe, steps: int, parameters: int | None, pairs: Collection[str] | None = None
+    recipe: Recipe,
+    steps: int,
+    parameters: int | None,
+    pairs: Collection[str] | None = None,
+    ramp: Ramp | None = None,
 ) -> Forecast:
     """Forecast a run.
 
@@ -65,6 +74,7 @@ def forecast(
         steps: number of optimizer steps.
         parameters: of the model; None where unknown.
         pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
+        ramp: measured on the model and pairs of the recipe; then no curve of other runs is asked.
 
     Raises:
         UserError: `check.like` names no data that a run was measured on.
@@ -75,12 +85,17 @@ def forecast(
     kind = INPUT_KINDS[chosen.Input]
     # The curves were measured on pairs that are given, not sampled.
     curve = partial(expected_loss, chosen, recipe.method.at(0.0)) if not kind.online else None
-    same = others = None
-    if curve and curve(0.0) is not None:
+    same = others = margin = wanted = None
+    if curve and curve(0.0) is not None and ramp is not None:
+        margin, wanted = ramp.expect(budget), ramp.budget(GOOD_MARGIN)
+    elif curve and curve(0.0) is not None:
         pairs = pair_sources(recipe.data.train) if pairs is None else pairs
         same = calibration.choose(parameters, lora, trained=(recipe.model.name, pairs))
         others = calibration.choose(parameters, lora, like=recipe.check.like) if same is None else None
-    margin, family = same.expect(budget) if same else None, same or others
+    if same is not None:
+        margin = same.expect(budget)
+    if (family := same or others) is not None:
+        wanted = family.budget(GOOD_MARGIN)
     return Forecast(
         recipe=recipe,
         steps=steps,
@@ -89,10 +104,11 @@ def forecast(
         margin=margin,
         elsewhere=others.expect(budget) if others else None,
         loss=_ends(curve, margin) if curve and margin else None,
-        wanted=family.budget(GOOD_MARGIN) if family else None,
-        movable=share_of_normal(recipe.optim.lr),
+        wanted=wanted,
+        movable=share_of_normal(recipe.optim.peak),
         ladder=LADDERS[kind.data, lora],
         published=nearest_published(recipe.method_name, parameters),
+        ramp=ramp,
     )
 
 
@@ -111,7 +127,7 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
     """A learning rate at which runs of this kind fall apart."""
     if f.parameters is None or f.parameters < calibration.SMALLEST_MODEL:
         return None
-    lr, limit = f.recipe.optim.lr, f.ladder.too_high
+    lr, limit = f.recipe.optim.peak, f.ladder.too_high
     if lr < limit / 2:
         return None
     say = error if lr >= limit else warning
@@ -130,6 +146,8 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
         return None
     sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {f.steps:,} steps"
     times = f"{f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}"
+    if f.ramp is not None and f.budget > NEARLY * f.ramp.limit.budget:
+        return None  # the ramp found no larger sum harmless
     if f.margin is not None and f.loss is not None and f.margin.middle < 1.0:
         say = error if f.margin.middle < 0.5 and f.steps >= 20 else warning
         accuracy = f" and accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
@@ -164,6 +182,20 @@ def over_optimisation_ahead(f: Forecast) -> Finding | None:
     )
 
 
+def harm_ahead(f: Forecast) -> Finding | None:
+    """A budget past the one at which the ramp left the start model too far behind."""
+    limit = f.ramp.limit if f.ramp else None
+    if limit is None or limit.why is None or f.budget <= limit.budget:
+        return None
+    return warning(
+        "harm-ahead",
+        f"The learning rates sum to {f.budget:.1e}; in the ramp {limit.why} at {limit.budget:.1e}, which is "
+        f"{f.budget / limit.budget:.2g} times less: answers may get worse while the margin grows.",
+        f"Spend at most {limit.budget:.1e}: lower optim.lr or train fewer steps.",
+        numbers=(("budget", f.budget), ("limit", limit.budget)),
+    )
+
+
 def curve_in_words(f: Forecast) -> str:
     """`you will see a flat curve: the loss goes from 0.693 to 0.691 (0.692 to 0.688)`."""
     assert f.loss is not None
@@ -176,7 +208,7 @@ def curve_in_words(f: Forecast) -> str:
 def ways_to(f: Forecast, wanted: float) -> str:
     """How to reach a sum of learning rates: by rate and by length."""
     best = f.ladder.lrs[-1]
-    per_step = f.budget / f.steps / f.recipe.optim.lr  # mean of the schedule, of its peak
+    per_step = f.budget / f.steps / f.recipe.optim.peak  # mean of the schedule, of its peak
     steps = math.ceil(wanted / (best * per_step))
     pairs = steps * f.recipe.train.batch
     length = f"{steps:,} steps ({pairs:,} pairs at batch {f.recipe.train.batch})"

@@ -80,7 +80,7 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
     half = [p for p in wiring.parameters if p.requires_grad and p.dtype in (torch.bfloat16, torch.float16)]
     if not half:
         return None
-    lr = wiring.recipe.optim.lr
+    lr = wiring.recipe.optim.peak
     share = movable_share(lr, half)
     return graded(
         "half-precision-parameters",

@@ -243,7 +243,7 @@ def _rate(start: Start) -> float:
     """A learning rate that learns a few rows quickly: ten times a good one."""
     size = sum(p.numel() for p in start.policy.parameters())
     if size < SMALLEST_MODEL:
-        return max(3e-3, start.recipe.optim.lr)
+        return max(3e-3, start.recipe.optim.peak)
     return 1e-3 if start.recipe.model.lora is not None else 2e-5
 
 

@@ -26,6 +26,7 @@ from boresight.checks.data.examples import Examples
 from boresight.checks.data.tokens import Tokens
 from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast
+from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.inputs import Missing
 from boresight.checks.run import machine, method, model, reward
 from boresight.checks.run.machine import Load
@@ -113,6 +114,7 @@ def preflight(
     rows: int | None = None,
     datasets: DatasetCache | None = None,
     rehearsing: bool = False,
+    ramp: Ramp | None = None,
 ) -> Report:
     """Check a recipe before it is run.
 
@@ -122,12 +124,14 @@ def preflight(
         datasets: keeps what is read and tokenized here, for a run that follows.
         rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
             run. A run that follows does so anyway.
+        ramp: forecast from this ramp of the recipe, instead of other runs.
 
     Raises:
         UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
             What cannot be read is a finding, and no error here.
     """
     started = time.monotonic()
+    _ = recipe.optim.peak  # a rate that is still to be chosen is an error
     refuse_unknown(recipe.check.allow)
     check_rewards(recipe.reward)
     datasets = datasets or DatasetCache()
@@ -147,7 +151,7 @@ def preflight(
         found = [*found, *run_checks(model, wiring(recipe, skeleton, tokenizer))]
     chosen = methods.get(recipe.method_name)
     found += run_checks(method, MethodSetting(recipe, chosen, looked.answer_tokens, steps))
-    expected = forecast.forecast(recipe, steps, size) if steps else None
+    expected = forecast.forecast(recipe, steps, size, ramp=ramp) if steps else None
     found += run_checks(forecast, expected) if expected else []
     load = load_of(recipe, skeleton, size, looked) if size else None
     found += run_checks(machine, load) if load else []
@@ -164,13 +168,15 @@ def preflight(
     )
 
 
-def before_training(recipe: Recipe, console: Console, datasets: DatasetCache | None = None) -> list[Finding]:
+def before_training(
+    recipe: Recipe, console: Console, datasets: DatasetCache | None = None, ramp: Ramp | None = None
+) -> list[Finding]:
     """Preflight as `boresight train` runs it: prints what it found.
 
     Raises:
         UserError: an error that `check.allow` does not name.
     """
-    report = preflight(recipe, datasets=datasets)
+    report = preflight(recipe, datasets=datasets, ramp=ramp)
     print_findings([f for f in report.findings if f.severity != "note"], console)
     if report.stop:
         raise UserError(report.stop)

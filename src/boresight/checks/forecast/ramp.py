@@ -1,0 +1,228 @@
+"""What a learning-rate ramp says of a run: how far its budget goes, and the largest budget without harm.
+
+A ramp measures the gain on pairs that it does not train on over the sum of learning rates. Within the sums
+that it covers a run's gain is read off the curve, above them the curve is continued with its last slope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.optimize import isotonic_regression
+from scipy.special import stdtrit
+
+from boresight.checks.forecast.calibration import Expectation
+
+NORMAL = 1.96
+"""Standard errors of a 95 % interval."""
+LARGEST_KL = 0.05
+"""Nats per token of KL to the start model that count as harmless."""
+LARGEST_FALL = 0.05
+"""Nats per token by which the log-probability of chosen answers may fall."""
+WITHIN = 1.35
+"""Factor between a ramp and a run with the same sum of learning rates; see docs/check.md."""
+BEYOND = 0.5
+"""Power of the extrapolation by which the range opens beyond the ramp."""
+STEEPEST, FLATTEST = 1.0, 0.25
+"""Slopes between which a gain goes on beyond a ramp, in logarithms of both."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowMean:
+    """A mean over rows with its standard error; `error` is NaN for fewer than two rows."""
+
+    mean: float
+    error: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> RowMean:
+        """Of the values that are not NaN."""
+        known = [value for value in values if not math.isnan(value)]
+        error = stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
+        return cls(fmean(known) if known else math.nan, error, len(known))
+
+    @property
+    def half_width(self) -> float:
+        """Of Student's 95 % interval; NaN for fewer than two rows."""
+        return float(stdtrit(self.n - 1, 0.975)) * self.error if self.n > 1 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class RampPoint:
+    """After one step: what was spent and what it did to the pairs that are not trained on.
+
+    `gain` is the margin against the start in nats, or for demonstrations the fall of the negative
+    log-likelihood per token. `chosen_per_token` is the change of the chosen answers' log-probability per
+    token, `kl_per_token` the KL to the start model, both in nats.
+    """
+
+    rate: float
+    budget: float
+    gain: RowMean
+    loss: float
+    accuracy: RowMean | None
+    chosen_per_token: RowMean | None
+    kl_per_token: RowMean | None
+    grad_norm: float
+    seconds: float
+    peak_memory_gb: float
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Points of a ramp, whose budgets grow.
+
+    Args:
+        start: the model before the first step.
+        points: after the steps that were measured.
+        batch: rows of a step.
+    """
+
+    start: RampPoint
+    points: tuple[RampPoint, ...]
+    batch: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `ramp.json` of a run holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Ramp:
+        """What `as_dict` gave."""
+        start, *points = (_point(raw) for raw in (kept["start"], *kept["points"]))
+        return cls(start, tuple(points), kept["batch"])
+
+    @property
+    def end(self) -> float:
+        """The largest sum of learning rates that was measured."""
+        return self.points[-1].budget
+
+    @cached_property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """Gains that never fall with the budget, by isotonic regression; those above zero."""
+        errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
+        means = [point.gain.mean for point in self.points]
+        fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
+        rising = zip(self.points, fitted, errors, strict=True)
+        return tuple(CurvePoint(p.budget, float(gain), error / gain) for p, gain, error in rising if gain > 0)
+
+    def expect(self, budget: float) -> Expectation | None:
+        """What a run with this sum of learning rates gains, nats; None where the ramp gained nothing.
+
+        The range holds the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
+        grows with `BEYOND` where the budget is beyond the ramp.
+        """
+        if not self.curve:
+            return None
+        middle, relative = self._read_off(budget)
+        beyond = max(0.0, math.log(budget / self.end))
+        spread = math.exp(math.hypot(NORMAL * relative, math.log(WITHIN)) + BEYOND * beyond)
+        how = f", extrapolated {math.exp(beyond):.2g} times" if beyond else ""
+        accuracy = self._accuracy(budget)
+        source = f"a ramp of this model on these pairs{how}"
+        return Expectation(middle / spread, middle, middle * spread, accuracy, source)
+
+    def budget(self, gain: float) -> float | None:
+        """The sum of learning rates that gains so much, nats, by bisection; None where nothing was gained."""
+        if not self.curve:
+            return None
+        low, high = 1e-9, 10.0
+        while high / low > 1.001:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if self._read_off(middle)[0] < gain else (low, middle)
+        return high
+
+    @cached_property
+    def limit(self) -> Limit:
+        """The largest sum of learning rates that the ramp found harmless, and what ends it there."""
+        before = self.start
+        for point in self.points:
+            crossed = [c for band in BANDS if (c := band.crossed(before, point)) is not None]
+            if crossed:
+                share, why = min(crossed)
+                floor = before.budget or point.budget / 2
+                return Limit(floor * (point.budget / floor) ** share, why)
+            before = point
+        return Limit(self.end, None)
+
+    def _read_off(self, budget: float) -> tuple[float, float]:
+        """Gain and its relative standard error: interpolated in logarithms; proportional below the curve."""
+        x = math.log(budget)
+        known = [(math.log(point.budget), math.log(point.gain), point.error) for point in self.curve]
+        first, last = known[0], known[-1]
+        if x <= first[0]:
+            return math.exp(first[1] + x - first[0]), first[2]
+        if x >= last[0]:
+            slope = (last[1] - first[1]) / (last[0] - first[0]) if len(known) > 1 else STEEPEST
+            slope = min(STEEPEST, max(FLATTEST, slope))
+            return math.exp(last[1] + slope * (x - last[0])), last[2]
+        right = next(i for i, point in enumerate(known) if point[0] >= x)
+        (x0, y0, e0), (x1, y1, e1) = known[right - 1], known[right]
+        share = (x - x0) / (x1 - x0)
+        return math.exp(y0 + share * (y1 - y0)), e0 + share * (e1 - e0)
+
+    def _accuracy(self, budget: float) -> float | None:
+        """Accuracy at the budget, of the nearest point; None where it is not measured."""
+        nearest = min(self.points, key=lambda point: abs(math.log(point.budget / budget)))
+        return nearest.accuracy.mean if nearest.accuracy else None
+
+
+def _point(raw: Mapping[str, Any]) -> RampPoint:
+    means = {name: RowMean(**value) for name, value in raw.items() if isinstance(value, Mapping)}
+    return RampPoint(**{**raw, **means})
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A gain, nats, with its relative standard error, at a sum of learning rates."""
+
+    budget: float
+    gain: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A sum of learning rates, and the band that a ramp crosses there; None where it crossed none."""
+
+    budget: float
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A bound on something that a ramp measures; `read` gives None where it was not measured."""
+
+    read: Callable[[RampPoint], float | None]
+    largest: float
+    why: str
+
+    def crossed(self, before: RampPoint, after: RampPoint) -> tuple[float, str] | None:
+        """How far between two points the bound is crossed, from 0 to 1; None where it is not."""
+        now = self.read(after)
+        if now is None or now <= self.largest:
+            return None
+        earlier = self.read(before)
+        earlier = self.largest if earlier is None else min(earlier, self.largest)
+        return (self.largest - earlier) / (now - earlier), self.why
+
+
+BANDS = (
+    Band(
+        lambda p: p.kl_per_token.mean if p.kl_per_token else None,
+        LARGEST_KL,
+        f"KL reaches {LARGEST_KL:g} nats per token",
+    ),
+    Band(
+        lambda p: -p.chosen_per_token.mean if p.chosen_per_token else None,
+        LARGEST_FALL,
+        f"chosen answers lose {LARGEST_FALL:g} nats per token",
+    ),
+)
+"""What a ramp must not cross to count as harmless."""

@@ -1,0 +1,60 @@
+"""From a sum of learning rates to the settings of a run: the rate first, then the length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from boresight.config.recipe import Recipe
+from boresight.methods.published import LADDERS
+from boresight.training.forward import kind_of
+from boresight.training.optim import learning_rate_sum
+
+MARGIN_OF_LADDER = 2.0
+"""How far a suggested rate may lie outside the published ones, as a factor."""
+FEWEST_STEPS = 20
+"""Steps below which a run is not shortened further; its rate is lowered instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Settings whose learning rates sum to a wanted value.
+
+    `length` is the setting that changes the number of steps; None where the recipe's length is kept.
+    """
+
+    lr: float
+    length: str | None
+
+    @property
+    def settings(self) -> list[str]:
+        """As the command line takes them."""
+        return [f"optim.lr={self.lr:.2g}", *([self.length] if self.length else [])]
+
+
+def suggest(recipe: Recipe, steps: int, budget: float) -> Suggestion:
+    """The rate that spends `budget` in the recipe's `steps`; another length where that rate is unusual.
+
+    Args:
+        steps: of the recipe as it stands.
+        budget: wanted sum of learning rates.
+    """
+    ladder = LADDERS[kind_of(recipe).data, recipe.model.lora is not None]
+    lowest, highest = ladder.lrs[0] / MARGIN_OF_LADDER, ladder.lrs[-1] * MARGIN_OF_LADDER
+    per_rate = learning_rate_sum(steps, recipe.optim.model_copy(update={"lr": 1.0}))
+    rate = budget / per_rate
+    if lowest <= rate <= highest or (rate < lowest and steps <= FEWEST_STEPS):
+        return Suggestion(_rounded_down(rate), None)
+    rate = min(highest, max(lowest, rate))
+    wanted = max(FEWEST_STEPS, round(steps * budget / (rate * per_rate)))
+    rate = min(rate, budget / per_rate * steps / wanted)
+    if recipe.train.steps is None:
+        epochs = (recipe.train.epochs or 1.0) * wanted / steps
+        return Suggestion(_rounded_down(rate), f"train.epochs={epochs:.2g}")
+    return Suggestion(_rounded_down(rate), f"train.steps={wanted}")
+
+
+def _rounded_down(value: float) -> float:
+    """Two digits, never more than the value."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")

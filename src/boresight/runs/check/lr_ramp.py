@@ -1,0 +1,189 @@
+"""A learning-rate ramp: a few steps of the user's own run, each at a higher rate, measured after every one.
+
+    ramp = measure_ramp(recipe, DatasetCache(), console)
+    ramp.points[-1].gain           # RowMean(mean, error, n) after the last step, nats
+
+The model, method, adapters, dtype and data are those of the recipe. Rates grow by the same factor from step
+to step, so that a few steps cover sums of learning rates over two decades. Measured are pairs of the training
+data that the ramp does not train on, with prompts of their own; the evaluation set is not touched. Nothing
+is kept of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.checks.forecast.ramp import Ramp, RampPoint, RowMean
+from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal, progress
+from boresight.core.errors import UserError
+from boresight.data.prepare import Dataset, DatasetCache, Prepared, PreparedSide, prepare
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.rows import Row
+from boresight.data.tokenizer import Tokenizer
+from boresight.runs.loading import load_run
+from boresight.stats.paired import ByRow
+from boresight.training.forward import kind_of
+from boresight.training.loop import Task, measure_held_out, take_step
+from boresight.training.optim import make_optimizer
+from boresight.training.probes.kl import KLProbe
+
+STEPS = 16
+"""Steps of a ramp."""
+SPAN = 64.0
+"""The last learning rate, in units of the first."""
+BATCH = 16
+"""Most rows of a step."""
+MEASURED = 96
+"""Most rows that are measured."""
+EVERY = 2
+"""Steps between measurements."""
+FEWEST = 8
+"""With fewer rows than this on either side there is no ramp."""
+BROKEN_KL = 1.0
+"""Nats per token at which the ramp ends early: the model has fallen apart."""
+
+
+def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: float) -> Ramp:
+    """Train a few steps of `recipe` at growing learning rates and measure after each.
+
+    Args:
+        top: learning rate of the last step.
+
+    Raises:
+        UserError: what `boresight train` would raise before its first step; a method that samples its own
+            answers; fewer than `FEWEST` rows to train on or to measure.
+    """
+    if kind_of(recipe).online:
+        raise UserError(
+            f"--probe: {recipe.method_name} learns from answers that it samples; a ramp needs given ones."
+        )
+    small = ramp_recipe(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load_run(small, datasets, Path(folder), Terminal(quiet=True), preparing=set_aside)
+        task = loaded.task
+        if kind_of(recipe).head == "lm" and not kind_of(recipe).needs_reference:
+            task.probes = [*task.probes, KLProbe(task.policy, task.eval_rows[: small.evaluate.kl_rows])]
+        return climb(task, ramp_rates(top), console)
+
+
+def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float]:
+    """Learning rates of the steps, each the same factor above the one before; the last is `top`."""
+    return [top * span ** (step / (steps - 1) - 1) for step in range(steps)]
+
+
+def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
+    """Take the steps and measure after each, until the model falls apart."""
+    optimizer = make_optimizer(task.policy, task.recipe.optim)
+    numbers, first = measure_held_out(task, 0)
+    start, budget = point_of(numbers, first, first), 0.0
+    points: list[RampPoint] = []
+    task.policy.train()
+    with progress(console, "learning-rate ramp", len(rates)) as advance:
+        for step, rate in enumerate(rates):
+            taken = take_step(task, optimizer, step, rate)
+            budget += rate
+            advance(1)
+            if (step + 1) % EVERY:
+                continue
+            numbers, found = measure_held_out(task, step + 1)
+            points.append(point_of(numbers, found, first, rate=rate, budget=budget, taken=taken))
+            if is_broken(points[-1]):
+                break
+    return Ramp(start, tuple(points), task.recipe.train.batch)
+
+
+def is_broken(point: RampPoint) -> bool:
+    """Whether a model has fallen apart."""
+    kl = point.kl_per_token
+    return not math.isfinite(point.loss) or (kl is not None and not kl.mean < BROKEN_KL)
+
+
+def point_of(
+    numbers: Mapping[str, float],
+    found: ByRow,
+    first: ByRow,
+    *,
+    rate: float = 0.0,
+    budget: float = 0.0,
+    taken: Mapping[str, float] | None = None,
+) -> RampPoint:
+    """What was measured after a step; gains and changes are differences from the `first` measurement."""
+    taken = taken or {}
+    if "margin" in found:
+        gain = row_differences(found["margin"], first["margin"])
+    else:
+        gain = row_differences(first["nll_per_token"], found["nll_per_token"])
+    moved = None
+    if "chosen_logps" in found:
+        lengths = found["chosen_len"].values()
+        fallen = row_differences(found["chosen_logps"], first["chosen_logps"])
+        moved = [change / length for change, length in zip(fallen, lengths, strict=True)]
+    return RampPoint(
+        rate=rate,
+        budget=budget,
+        gain=RowMean.of(gain),
+        loss=numbers["loss"],
+        accuracy=RowMean.of(found["accuracy"].values()) if "accuracy" in found else None,
+        chosen_per_token=RowMean.of(moved) if moved else None,
+        kl_per_token=RowMean.of(found["kl_per_token"].values()) if "kl_per_token" in found else None,
+        grad_norm=taken.get("grad_norm", math.nan),
+        seconds=taken.get("seconds", 0.0),
+        peak_memory_gb=taken.get("peak_memory_gb", 0.0),
+    )
+
+
+def row_differences(later: Mapping[str, float], earlier: Mapping[str, float]) -> list[float]:
+    """Row by row."""
+    return [value - earlier[id] for id, value in later.items()]
+
+
+def ramp_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with as few rows as a ramp needs and no answers; every other setting acts as in the run."""
+    batch = min(BATCH, recipe.train.batch)
+    limit = STEPS * batch + 2 * MEASURED  # some are too long, and some share a prompt
+    limit = min(limit, recipe.data.limit) if recipe.data.limit else limit
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"limit": limit}),
+            "train": recipe.train.model_copy(update={"batch": batch, "steps": STEPS, "epochs": None}),
+            "evaluate": recipe.evaluate.model_copy(update={"samples": 0, "prompts": None, "rewarded": 0}),
+            "check": recipe.check.model_copy(update={"probes": 0}),
+            "reward": [],
+        }
+    )
+
+
+def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
+    """Training rows, of which up to `MEASURED` with prompts of their own stand in for the held-out ones."""
+    made = prepare(data, tokenizer, console)
+    keys = {example.id: prompt_key(example) for example in made.train.examples}
+    wanted = min(MEASURED, len(made.train.rows) // 3)
+    measured: dict[str, list[Row]] = {}
+    rest: list[Row] = []
+    for row in made.train.rows:
+        key = keys[example_id(row, keys)]
+        if key in measured or sum(map(len, measured.values())) < wanted:
+            measured.setdefault(key, []).append(row)
+        else:
+            rest.append(row)
+    held = [row for rows in measured.values() for row in rows]
+    if len(held) < FEWEST or len(rest) < FEWEST:
+        raise UserError(
+            f"--probe: {len(rest)} rows to train on and {len(held)} to measure are too few for a ramp; it "
+            f"needs {FEWEST} of each."
+        )
+    return Prepared(
+        train=PreparedSide(made.train.examples, rest, made.train.facts),
+        eval=PreparedSide(made.train.examples, held, made.train.facts),
+    )
+
+
+def example_id(row: Row, known: Mapping[str, str]) -> str:
+    """The id of the example that a row was made from: its own, or without the turn's number."""
+    return row.id if row.id in known else row.id.rpartition(".turn-")[0]

@@ -1,0 +1,147 @@
+"""A learning-rate ramp on a tiny model: what it trains on, what it measures, and what is made of it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from boresight.checks.forecast.suggestion import suggest
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.data.prepare import DatasetCache
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.runs.check import lr_ramp
+from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
+from boresight.runs.check.preflight import preflight
+from boresight.runs.check.probe import probe_run, read_ramp, top_rate
+from boresight.runs.train import run_training
+from tests.tiny import tiny_model, tiny_tokenizer
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A tiny model and 60 pairs, two to a prompt."""
+    folder = tmp_path_factory.mktemp("place")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    pairs = [
+        {"prompt": f"say {i // 2}", "chosen": "green " * (1 + i % 3), "rejected": f"red {i % 2}"}
+        for i in range(60)
+    ]
+    shown = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
+    for name, rows in {"preference": pairs, "demonstration": shown}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def recipe(place, method="dpo", **train) -> Recipe:
+    kind = "demonstration" if method == "sft" else "preference"
+    return Recipe.parse(
+        {
+            "method": {"name": method},
+            "model": {"name": str(place), "lora": {"r": 2, "dropout": 0.0}},
+            "data": {"train": str(place / f"{kind}.jsonl"), "eval_rows": 6},
+            "optim": {"lr": 1e-3},
+            "train": {"batch": 4, **train},
+            "evaluate": {"samples": 2, "max_new_tokens": 3},
+        }
+    )
+
+
+def test_rates_grow_by_one_factor_up_to_the_top():
+    rates = ramp_rates(0.64, steps=3, span=64.0)
+    assert rates == pytest.approx([0.01, 0.08, 0.64])
+
+
+@pytest.mark.parametrize("method", ["dpo", "simpo", "reward", "sft"])
+def test_a_ramp_gains_on_pairs_that_it_does_not_train_on(place, method):
+    ramp = measure_ramp(recipe(place, method), DatasetCache(), QUIET, top=0.02)
+    assert len(ramp.points) == STEPS // EVERY and ramp.batch == 4
+    budgets = [point.budget for point in ramp.points]
+    assert budgets[-1] == pytest.approx(sum(ramp_rates(0.02))) and budgets == sorted(budgets)
+    assert ramp.points[-1].gain.mean > 0 and ramp.points[-1].gain.n >= lr_ramp.FEWEST
+    assert ramp.start.gain.mean == 0.0
+    if method != "reward":
+        assert ramp.points[-1].kl_per_token.mean > ramp.points[0].kl_per_token.mean > 0
+    assert (ramp.points[-1].chosen_per_token is None) == (method in ("reward", "sft"))
+
+
+def test_what_is_measured_shares_no_prompt_with_what_is_trained(place):
+    chosen = recipe(place)
+    made = set_aside(DatasetCache().of(chosen, "preference"), tiny_tokenizer(), QUIET)
+    keys = {example.id: prompt_key(example) for example in made.train.examples}
+    trained, measured = ({keys[row.id] for row in side.rows} for side in (made.train, made.eval))
+    assert trained.isdisjoint(measured)
+    assert len(made.train.rows) + len(made.eval.rows) == 54  # six are the run's own held-out rows
+
+
+def test_a_model_that_falls_apart_ends_the_ramp(place, monkeypatch):
+    monkeypatch.setattr(lr_ramp, "BROKEN_KL", 1e-4)
+    ramp = measure_ramp(recipe(place), DatasetCache(), QUIET, top=0.5)
+    assert len(ramp.points) < STEPS // EVERY
+
+
+def test_what_has_no_ramp_is_refused(place, tmp_path):
+    rloo = Recipe.parse(
+        {
+            "method": {"name": "rloo"},
+            "model": {"name": str(place)},
+            "data": {"train": str(place / "preference.jsonl")},
+            "optim": {"lr": 1e-3},
+            "reward": [{"function": "countdown"}],
+        }
+    )
+    with pytest.raises(UserError, match="--probe: rloo learns from answers that it samples"):
+        measure_ramp(rloo, DatasetCache(), QUIET, top=0.1)
+    lines = (place / "preference.jsonl").read_text().split("\n")[:12]
+    (tmp_path / "few.jsonl").write_text("\n".join(lines) + "\n")
+    raw = recipe(place).to_dict()
+    raw["data"] |= {"train": str(tmp_path / "few.jsonl"), "eval_rows": 0}
+    with pytest.raises(UserError, match=r"--probe: \d rows to train on and \d to measure are too few"):
+        measure_ramp(Recipe.parse(raw), DatasetCache(), QUIET, top=0.1)
+
+
+def test_the_top_of_a_ramp_lies_beyond_the_run_or_at_ten_times_the_published_rate(place):
+    """For LoRA on pairs the highest published rate is 2e-4; the rates sum to a factor of the top."""
+    factor = sum(ramp_rates(1.0))
+    chosen = recipe(place)
+    assert top_rate(chosen, planned=1e-3 * factor) == pytest.approx(1.5e-3)
+    assert top_rate(chosen, planned=1.0 * factor) == pytest.approx(2e-3)
+    assert top_rate(chosen, planned=1e-9) == pytest.approx(2e-4)
+
+
+def test_a_probe_says_what_is_harmless_and_how_to_run_it(place):
+    said = io.StringIO()
+    console = Console(file=said, width=80)
+    probed = probe_run(recipe(place, steps=40), console, arguments=["mine.yaml", "optim.lr=1e-3", "a=b c"])
+    probed.show(console)
+    assert probed.report.forecast.margin == probed.ramp.expect(probed.planned)
+    assert probed.command.startswith("boresight train mine.yaml 'a=b c' optim.lr=")
+    assert all(len(line) <= 80 for line in said.getvalue().split("\n"))
+    assert f"up to a sum of {probed.ramp.limit.budget:.2g}" in said.getvalue()
+
+
+def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, monkeypatch):
+    """The run's recipe holds a number; the same command goes on with it and measures no second ramp."""
+    raw = recipe(place, steps=20).to_dict()
+    raw["optim"]["lr"] = "auto"
+    chosen = Recipe.parse(raw)
+    with pytest.raises(UserError, match=r"optim\.lr: auto is chosen by a ramp"):
+        preflight(chosen)
+    said = io.StringIO()
+    run_training(chosen, tmp_path / "run", Console(file=said, width=200))
+    kept = Recipe.load(tmp_path / "run/config.yaml")
+    ramp = read_ramp(tmp_path / "run")
+    wanted = suggest(recipe(place, steps=20), 20, ramp.limit.budget)
+    assert kept.optim.lr == wanted.lr and ramp.end == pytest.approx(sum(ramp_rates(2e-3)))
+    assert f"optim.lr=auto: {' '.join(wanted.settings)}" in said.getvalue()
+    for name in ("evaluation.json", "report.html"):
+        (tmp_path / "run" / name).unlink()
+    monkeypatch.setattr("boresight.runs.check.probe.measure_ramp", lambda *_: pytest.fail("measured again"))
+    run_training(chosen, tmp_path / "run", QUIET)
+    assert (tmp_path / "run/report.html").is_file()
