@@ -177,6 +177,7 @@ CASES: dict[str, Case] = {
     "a folder of other things": Case((*TRAIN[:3], "model"), "model"),
     "a page in no folder": Case(("compare", "a", "b", "--out", "nowhere/page.html"), "nowhere"),
     "an empty name": Case((*TRAIN[:3], ""), "--run"),
+    "a folder of markup": Case((*TRAIN[:3], "recipe.yaml/[/b]"), "recipe.yaml/[/b]"),
     "a pipe to explain": Case(("explain", "pipe"), "pipe", change=lambda folder: os.mkfifo(folder / "pipe")),
     "a pipe to compare": Case(
         ("compare", "pipe.csv"), "pipe.csv", change=lambda folder: os.mkfifo(folder / "pipe.csv")
@@ -202,7 +203,12 @@ CASES: dict[str, Case] = {
         (*TRAIN, "model.name=adapter"), "adapter_model.bin", change=pickled_adapter
     ),
     "weights that are no numbers": Case(
-        (*TRAIN, "method.name=rloo", "reward=[{judge: {name: countdown}}]", "data.train=generate:countdown"),
+        (
+            *TRAIN,
+            "method.name=rloo",
+            "reward=[{judge: {name: countdown}}]",
+            "data.train=generate:countdown-tiny-problems",
+        ),
         "model",
         change=nan_weights,
     ),

@@ -52,6 +52,18 @@ def test_colors_and_line_breaks_of_ours_stay():
     assert said.startswith("\x1b[31mred") and "\n" in said
 
 
+@pytest.mark.parametrize(
+    "text", ["runs/[/b]", "[red]a[/red]", "[link=http://x]a", ":warning:/pairs.jsonl", "[[1]]"]
+)
+def test_no_text_is_markup(text):
+    file = io.StringIO()
+    table = Table("column")
+    table.add_row(text)
+    for renderable in (text, table, name_table([(text, text)])):
+        Terminal(file=file, width=120, color_system=None).print(renderable)
+    assert file.getvalue().count(text) == 4
+
+
 def test_labels_of_progress_are_texts_too():
     file = io.StringIO()
     console = Terminal(file=file, width=80, force_terminal=True, color_system=None)

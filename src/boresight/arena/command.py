@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from rich.console import Console
@@ -23,10 +24,11 @@ def arena(
     """
     console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
+    _check_port(port)  # before there is a folder for votes
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{b.resolve().stem}", duels.names)
     try:
         with _server(duels, votes, port) as server:
-            console.print(duels.sentence, highlight=False)
+            console.print(duels.sentence, markup=False, highlight=False)
             console.print(f"Votes go to {votes.folder}. Open {server.url}", markup=False, highlight=False)
             console.print("Press Ctrl-C to end.", highlight=False)
             try:
@@ -37,10 +39,19 @@ def arena(
         votes.close()
 
 
+def _check_port(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        raise _unusable(port, error) from None
+
+
 def _server(duels: Duels, votes: Votes, port: int) -> Arena:
     try:
         return Arena(duels, votes, port)
-    except (OSError, OverflowError) as error:
-        raise UserError(
-            f"--port: {port} cannot be used ({error}); leave it out to take a free one."
-        ) from None
+    except OSError as error:  # taken a moment ago
+        raise _unusable(port, error) from None
+
+
+def _unusable(port: int, error: Exception) -> UserError:
+    return UserError(f"--port: {port} cannot be used ({error}); leave it out to take a free one.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rich.markup import escape
+from rich.text import Text
 
 from boresight.config.section import fields
 from boresight.core.console import Terminal, name_table
@@ -24,7 +24,7 @@ def print_fields(verb: str) -> None:
     """Print the fields of the recipe that `verb` takes: `train`, `evaluate` or `sweep`."""
     console = Terminal()
     for part in PARTS[verb]():
-        console.print(f"\n[bold]{part.heading}[/bold]{part.note}")
+        console.print(Text.assemble("\n", (part.heading, "bold"), part.note))
         if part.rows:
             console.print(name_table((_line(*row) for row in part.rows), style="cyan"))
 
@@ -68,7 +68,7 @@ PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep}
 """Parts of the help by verb."""
 
 
-def _line(name: str, kind: str, default: str, doc: str) -> tuple[str, str]:
-    """Name and description of a field, as markup."""
+def _line(name: str, kind: str, default: str, doc: str) -> tuple[str, Text]:
+    """Name and description of a field."""
     default = "required" if default == "required" else f"default {default}"
-    return name, f"{escape(doc)} [dim]({escape(kind)}; {escape(default)})[/dim]"
+    return name, Text.assemble(doc, " ", (f"({kind}; {default})", "dim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -25,7 +25,13 @@ HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES)
 
 
 class Terminal(Console):
-    """A console on which texts of data, models, servers and file names are shown and never obeyed."""
+    """A console on which texts of data, models, servers and file names are shown and never obeyed.
+
+    Strings are printed as they are: what looks like rich's markup or an emoji code may be part of a path.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False} | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as usual, with every control character of a text as a symbol."""
@@ -111,8 +117,6 @@ def name_table(
     rows: Iterable[tuple[str | Text, str | Text]], *, title: str | None = None, style: str = "", gap: int = 0
 ) -> Table:
     """A table of names and texts without borders; names keep to one line, long texts are folded.
-
-    Strings are read as markup, `Text` is printed as it is.
 
     Args:
         style: of the names.
