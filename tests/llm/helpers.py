@@ -50,6 +50,11 @@ def digest_of(request: Request) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
+def digest_of_stored(identity: dict[str, Any]) -> str:
+    """The server's name for a request as the ledger has it."""
+    return digest_of(Request(**identity))
+
+
 def stored(ledger: Path) -> dict[str, Any]:
     """Requests by key, of every response that a ledger's file holds."""
     with closing(sqlite3.connect(ledger)) as file:
