@@ -113,10 +113,16 @@ def test_a_second_process_is_refused_before_it_changes_anything(tmp_path: Path) 
         assert {f: f.read_bytes() for f in (tmp_path / "eval").iterdir()} == before
 
 
+@pytest.mark.parametrize("whose", ["system", "judge"])
 def test_a_missing_key_is_refused_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     monkeypatch.delenv(KEY_ENV)
-    with FakeServer() as server, pytest.raises(UserError, match="is not set"):
-        evaluate(server, tmp_path)
+    monkeypatch.setenv("BORESIGHT_OTHER_KEY", KEY)
+    with FakeServer() as server:
+        made = recipe(server, tmp_path)
+        other = made["judge"] if whose == "system" else made["systems"]["gpt"]["endpoint"]
+        other["key_env"] = "BORESIGHT_OTHER_KEY"
+        with pytest.raises(UserError, match=f"{KEY_ENV} is not set"):
+            boresight.evaluate(made, run=tmp_path / "eval", quiet=True)
     assert not (tmp_path / "eval").exists()

@@ -289,6 +289,38 @@ def test_the_key_does_not_follow_a_redirect():
     assert other_host.seen == []
 
 
+LONG_KEY = "sk-planted-0123456789abcdef"
+BODIES = {
+    "quoted": (400, b"x" * 285 + LONG_KEY.encode(), r"answered 400 .*key removed|answered 400"),
+    "no json": (200, b"<html>", "cannot be reached|does not answer as vLLM does"),
+    "list": (200, b"[1]", "does not answer as vLLM does"),
+    "no models": (200, b'{"data": []}', "does not answer as vLLM does"),
+    "number": (200, b'{"data": 7}', "does not answer as vLLM does"),
+    "deep": (200, b"[" * 100_000, "cannot be reached"),
+    "large": (200, b"x" * 2000, "sent more than 1,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_what_is_no_vllm_is_one_sentence_without_the_key(case, monkeypatch):
+    status, body, said = BODIES[case]
+    monkeypatch.setattr("boresight.llm.vllm.MOST_BYTES", 1_000 if case == "large" else 2**20)
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Server) as url, pytest.raises(UserError, match=said) as raised:
+        VllmServer(url, LONG_KEY, pause=0.0).base_model()
+    assert LONG_KEY[:8] not in str(raised.value)
+
+
 @contextmanager
 def serving(handler):
     """The address of a server on loopback with this handler."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.llm.ledger import Ledger
+from boresight.llm.transports.openai import read_key
 from boresight.scorers import judges
 from boresight.scorers.judges.base import Judge, JudgeConfig
 from boresight.scorers.judges.endpoint import EndpointConfig, Kept, LedgerCompleter
@@ -25,6 +26,8 @@ def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | Non
         return
     with Ledger(ledger) as kept:
         if isinstance(settings, EndpointConfig):
+            if not kept.spent().requests:  # otherwise the ledger may have every reply, which needs no key
+                read_key(settings.key_env)
             yield build(settings, LedgerCompleter(settings, kept, console), console)
         else:
             yield build(settings, Kept(kept), console)
