@@ -31,6 +31,7 @@ def test_the_result_comes_back_with_and_without_a_running_loop() -> None:
 def test_an_interrupt_beside_a_running_loop_cancels_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait for the thread raises KeyboardInterrupt, as Ctrl-C does in a notebook's kernel."""
     began, ended = threading.Event(), threading.Event()
+    submitted: list[Any] = []
 
     async def forever() -> None:
         began.set()
@@ -47,8 +48,9 @@ def test_an_interrupt_beside_a_running_loop_cancels_and_waits(monkeypatch: pytes
                 began.wait(10)
                 raise KeyboardInterrupt
 
-            if not began.is_set():
+            if not submitted:  # the next one closes the loop
                 monkeypatch.setattr(future, "result", interrupt)
+            submitted.append(future)
             return future
 
     monkeypatch.setattr("boresight.llm.event_loop.ThreadPoolExecutor", Interrupting)
