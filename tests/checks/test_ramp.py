@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
-from boresight.checks.forecast.forecast import forecast, harm_ahead
-from boresight.checks.forecast.ramp import BEYOND, NORMAL, WITHIN, Ramp, RampPoint, RowMean
+from boresight.checks.forecast.answer_distance import AnswerDistance
+from boresight.checks.forecast.forecast import answers_of_another_model, forecast, harm_ahead
+from boresight.checks.forecast.ramp import BEYOND, NORMAL, WITHIN, Ramp, RampPoint
+from boresight.checks.forecast.row_mean import RowMean
 from boresight.checks.forecast.suggestion import suggest
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
@@ -26,6 +29,7 @@ def point(
         loss=0.6,
         accuracy=RowMean(0.7, 0.05, 50),
         chosen_per_token=RowMean(chosen, 0.0, 50),
+        rejected_per_token=RowMean(-0.2, 0.0, 50),
         kl_per_token=RowMean(kl, 0.0, 16),
         grad_norm=1.0,
         seconds=2.0,
@@ -136,3 +140,28 @@ def test_a_sum_of_rates_becomes_settings(steps, settings, budget, expected):
     length = float(expected[1].partition("=")[2]) if len(expected) > 1 else None
     taken = steps if length is None else length if "steps" in expected[1] else length * steps
     assert learning_rate_sum(round(taken), rates.optim) <= budget * 1.05
+
+
+def test_answers_far_below_the_model_s_own_samples_are_another_model_s():
+    """Own samples at -0.8; chosen lie 0.9, 1.0 and 1.1 below: 1.0 ± 4.303 · 0.1/√3 = 0.25. Rejected 0.1 below."""
+    own = {"a": -0.8, "b": -0.8, "c": -0.8}
+    chosen, rejected = {"a": -1.7, "b": -1.8, "c": -1.9}, {"a": -0.9, "b": -0.9, "c": -0.9}
+    found = AnswerDistance.of(own, chosen, {**rejected, "unasked": -9.0})
+    assert found.chosen_below.mean == pytest.approx(1.0) and found.rejected.mean == pytest.approx(-0.9)
+    assert found.chosen_below.half_width == pytest.approx(0.248, abs=0.001)
+    assert found.foreign == ("chosen",)
+    measured = Ramp(point(0, 0), (point(1e-3, 1.0, chosen=-0.1),), batch=8, answers=found)
+    said = answers_of_another_model(forecast(recipe(), 100, 135_000_000, pairs=[], ramp=measured)).why
+    assert (
+        "the chosen answers are less likely than its own: by 1 nats per token (0.75 to 1.2, chosen, n = 3)"
+        in said
+    )
+    assert (
+        "the chosen answers moved by -0.1 and the rejected by -0.2 nats per token, at a sum of 1.0e-03"
+        in said
+    )
+    alike = AnswerDistance.of(own, rejected, rejected)
+    assert alike.foreign == ()
+    unsure = AnswerDistance.of({"a": -0.8, "b": -0.8}, {"a": -0.9, "b": -3.0}, rejected)
+    assert unsure.foreign == ()  # 1.15 on average, and anything from two rows
+    assert Ramp.from_dict(json.loads(json.dumps(measured.as_dict()))) == measured

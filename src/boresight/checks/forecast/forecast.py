@@ -196,6 +196,35 @@ def harm_ahead(f: Forecast) -> Finding | None:
     )
 
 
+def answers_of_another_model(f: Forecast) -> Finding | None:
+    """Pairs whose answers the start model would not have written."""
+    answers = f.ramp.answers if f.ramp else None
+    if f.ramp is None or answers is None or not answers.foreign:
+        return None
+    side, below = answers.foreign[0], getattr(answers, f"{answers.foreign[0]}_below")
+    return warning(
+        "answers-of-another-model",
+        f"Under the start model the {' and '.join(answers.foreign)} answers are less likely than its own: by "
+        f"{below.mean:.2g} nats per token ({below.mean - below.half_width:.2g} to "
+        f"{below.mean + below.half_width:.2g}, {side}, n = {below.n}). {_moved(f.ramp)}",
+        "Make pairs of the model's own answers (`boresight synthesize recipes/synth-demo.yaml` with your "
+        "prompts), or watch the chosen answers' likelihood and stop early.",
+        numbers=(("below", below.mean),),
+    )
+
+
+def _moved(ramp: Ramp) -> str:
+    """Which side's likelihood moved in the ramp."""
+    last = ramp.points[-1]
+    if last.chosen_per_token is None or last.rejected_per_token is None:
+        return ""
+    chosen, rejected = last.chosen_per_token.mean, last.rejected_per_token.mean
+    return (
+        f"In the ramp the chosen answers moved by {chosen:+.2g} and the rejected by {rejected:+.2g} nats per "
+        f"token, at a sum of {last.budget:.1e}."
+    )
+
+
 def curve_in_words(f: Forecast) -> str:
     """`you will see a flat curve: the loss goes from 0.693 to 0.691 (0.692 to 0.688)`."""
     assert f.loss is not None

@@ -7,16 +7,16 @@ that it covers a run's gain is read off the curve, above them the curve is conti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from statistics import fmean, stdev
 from typing import Any
 
 from scipy.optimize import isotonic_regression
-from scipy.special import stdtrit
 
+from boresight.checks.forecast.answer_distance import AnswerDistance
 from boresight.checks.forecast.calibration import Expectation
+from boresight.checks.forecast.row_mean import RowMean
 
 NORMAL = 1.96
 """Standard errors of a 95 % interval."""
@@ -33,33 +33,12 @@ STEEPEST, FLATTEST = 1.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class RowMean:
-    """A mean over rows with its standard error; `error` is NaN for fewer than two rows."""
-
-    mean: float
-    error: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> RowMean:
-        """Of the values that are not NaN."""
-        known = [value for value in values if not math.isnan(value)]
-        error = stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-        return cls(fmean(known) if known else math.nan, error, len(known))
-
-    @property
-    def half_width(self) -> float:
-        """Of Student's 95 % interval; NaN for fewer than two rows."""
-        return float(stdtrit(self.n - 1, 0.975)) * self.error if self.n > 1 else math.nan
-
-
-@dataclass(frozen=True, slots=True)
 class RampPoint:
     """After one step: what was spent and what it did to the pairs that are not trained on.
 
     `gain` is the margin against the start in nats, or for demonstrations the fall of the negative
-    log-likelihood per token. `chosen_per_token` is the change of the chosen answers' log-probability per
-    token, `kl_per_token` the KL to the start model, both in nats.
+    log-likelihood per token. `chosen_per_token` and `rejected_per_token` are changes of log-probabilities per
+    token, `kl_per_token` is the KL to the start model, all in nats.
     """
 
     rate: float
@@ -68,6 +47,7 @@ class RampPoint:
     loss: float
     accuracy: RowMean | None
     chosen_per_token: RowMean | None
+    rejected_per_token: RowMean | None
     kl_per_token: RowMean | None
     grad_norm: float
     seconds: float
@@ -82,11 +62,13 @@ class Ramp:
         start: the model before the first step.
         points: after the steps that were measured.
         batch: rows of a step.
+        answers: who wrote the pairs; None for other data.
     """
 
     start: RampPoint
     points: tuple[RampPoint, ...]
     batch: int
+    answers: AnswerDistance | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As `ramp.json` of a run holds it."""
@@ -96,7 +78,8 @@ class Ramp:
     def from_dict(cls, kept: Mapping[str, Any]) -> Ramp:
         """What `as_dict` gave."""
         start, *points = (_point(raw) for raw in (kept["start"], *kept["points"]))
-        return cls(start, tuple(points), kept["batch"])
+        answers = AnswerDistance.from_dict(kept["answers"]) if kept["answers"] else None
+        return cls(start, tuple(points), kept["batch"], answers)
 
     @property
     def end(self) -> float:

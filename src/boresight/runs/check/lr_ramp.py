@@ -15,10 +15,13 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 
-from boresight.checks.forecast.ramp import Ramp, RampPoint, RowMean
+from boresight.checks.forecast.answer_distance import AnswerDistance
+from boresight.checks.forecast.ramp import Ramp, RampPoint
+from boresight.checks.forecast.row_mean import RowMean
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, progress
 from boresight.core.errors import UserError
@@ -26,6 +29,9 @@ from boresight.data.prepare import Dataset, DatasetCache, Prepared, PreparedSide
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.sampler.generate import stopping_at_turns
+from boresight.models.sampler.params import SamplingParams
+from boresight.models.sampler.sample import sample
 from boresight.runs.loading import load_run
 from boresight.stats.paired import ByRow
 from boresight.training.forward import kind_of
@@ -45,6 +51,10 @@ EVERY = 2
 """Steps between measurements."""
 FEWEST = 8
 """With fewer rows than this on either side there is no ramp."""
+SAMPLED = 32
+"""Most prompts that the start model answers itself."""
+LONGEST_SAMPLE = 128
+"""Longest of those answers, tokens; else the median of the chosen ones."""
 BROKEN_KL = 1.0
 """Nats per token at which the ramp ends early: the model has fallen apart."""
 
@@ -82,6 +92,7 @@ def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     numbers, first = measure_held_out(task, 0)
     start, budget = point_of(numbers, first, first), 0.0
+    answers = answer_distance(task, first)
     points: list[RampPoint] = []
     task.policy.train()
     with progress(console, "learning-rate ramp", len(rates)) as advance:
@@ -95,7 +106,7 @@ def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
             points.append(point_of(numbers, found, first, rate=rate, budget=budget, taken=taken))
             if is_broken(points[-1]):
                 break
-    return Ramp(start, tuple(points), task.recipe.train.batch)
+    return Ramp(start, tuple(points), task.recipe.train.batch, answers)
 
 
 def is_broken(point: RampPoint) -> bool:
@@ -119,23 +130,46 @@ def point_of(
         gain = row_differences(found["margin"], first["margin"])
     else:
         gain = row_differences(first["nll_per_token"], found["nll_per_token"])
-    moved = None
-    if "chosen_logps" in found:
-        lengths = found["chosen_len"].values()
-        fallen = row_differences(found["chosen_logps"], first["chosen_logps"])
-        moved = [change / length for change, length in zip(fallen, lengths, strict=True)]
+    moved = {
+        side: row_differences(per_token(found, side), per_token(first, side))
+        for side in ("chosen", "rejected")
+        if f"{side}_logps" in found
+    }
     return RampPoint(
         rate=rate,
         budget=budget,
         gain=RowMean.of(gain),
         loss=numbers["loss"],
         accuracy=RowMean.of(found["accuracy"].values()) if "accuracy" in found else None,
-        chosen_per_token=RowMean.of(moved) if moved else None,
+        chosen_per_token=RowMean.of(moved["chosen"]) if moved else None,
+        rejected_per_token=RowMean.of(moved["rejected"]) if moved else None,
         kl_per_token=RowMean.of(found["kl_per_token"].values()) if "kl_per_token" in found else None,
         grad_norm=taken.get("grad_norm", math.nan),
         seconds=taken.get("seconds", 0.0),
         peak_memory_gb=taken.get("peak_memory_gb", 0.0),
     )
+
+
+def per_token(found: ByRow, side: str) -> dict[str, float]:
+    """Log-probabilities of one side's answers by row, nats per token."""
+    return {id: value / found[f"{side}_len"][id] for id, value in found[f"{side}_logps"].items()}
+
+
+def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
+    """The pairs' answers beside samples of the start model to the same prompts; None for other data.
+
+    Args:
+        first: what was measured before the first step.
+    """
+    if "chosen_logps" not in first:
+        return None
+    rows = task.eval_rows[:SAMPLED]
+    longest = min(LONGEST_SAMPLE, round(median(first["chosen_len"].values())))
+    params = SamplingParams(max_new_tokens=longest, temperature=1.0, seed=task.recipe.train.seed)
+    params = stopping_at_turns(task.policy, params)
+    drawn = sample(task.policy, [row.prompt for row in rows], params, k=1)
+    own = {row.id: float(group[0].logps.mean()) for row, group in zip(rows, drawn, strict=True)}
+    return AnswerDistance.of(own, per_token(first, "chosen"), per_token(first, "rejected"))
 
 
 def row_differences(later: Mapping[str, float], earlier: Mapping[str, float]) -> list[float]:

@@ -18,7 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from boresight.checks.forecast.ramp import Ramp, RampPoint, RowMean
+from boresight.checks.forecast.answer_distance import AnswerDistance
+from boresight.checks.forecast.ramp import Ramp, RampPoint
+from boresight.checks.forecast.row_mean import RowMean
 from boresight.checks.forecast.suggestion import Suggestion, suggest
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
@@ -77,6 +79,7 @@ class ProbedRun(Printable):
         seconds = median(point.seconds for point in self.ramp.points) * self.per_step
         memory = max(point.peak_memory_gb for point in self.ramp.points)
         return [
+            *answers_in_words(self.ramp.answers),
             ("harmless", harmless),
             ("planned run", planned),
             (
@@ -208,10 +211,23 @@ def top_rate(recipe: Recipe, planned: float) -> float:
     return max(published, min(wanted, highest))
 
 
+def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
+    """How likely the start model finds the pairs' answers and its own, in a line."""
+    if found is None:
+        return []
+    said = f"chosen {found.chosen.mean:.2f}, rejected {found.rejected.mean:.2f}, own {found.own.mean:.2f}"
+    return [("answers", f"{said} nats per token under the start model ({found.own.n} prompts)")]
+
+
 def ramp_table(ramp: Ramp) -> Table:
-    """What was measured after each step, in nats."""
-    table = Table(title="learning-rate ramp", title_justify="left", box=None, pad_edge=False)
-    for name in ("sum of rates", "gain", "accuracy", "chosen, per token", "KL per token"):
+    """What was measured after each step, in nats; likelihoods and KL are per token."""
+    table = Table(
+        title="learning-rate ramp, nats; chosen, rejected and KL per token",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("sum of rates", "gain", "accuracy", "chosen", "rejected", "KL"):
         table.add_column(name, justify="right", no_wrap=True)
     for point in ramp.points:
         table.add_row(*_cells(point))
@@ -219,11 +235,17 @@ def ramp_table(ramp: Ramp) -> Table:
 
 
 def _cells(point: RampPoint) -> list[str]:
-    values = (point.gain, point.accuracy, point.chosen_per_token, point.kl_per_token)
+    values = (
+        point.gain,
+        point.accuracy,
+        point.chosen_per_token,
+        point.rejected_per_token,
+        point.kl_per_token,
+    )
     return [f"{point.budget:.2e}", *(_cell(value) for value in values)]
 
 
 def _cell(value: RowMean | None) -> str:
     if value is None:
         return "–"
-    return f"{value.mean:.3g} ±{value.half_width:.2g}"
+    return f"{value.mean:.2g} ±{value.half_width:.1g}"
