@@ -143,7 +143,7 @@ def test_a_sum_of_rates_becomes_settings(steps, settings, budget, expected):
 
 
 def test_answers_far_below_the_model_s_own_samples_are_another_model_s():
-    """Own samples at -0.8; chosen lie 0.9, 1.0 and 1.1 below: 1.0 ± 4.303 · 0.1/√3 = 0.25. Rejected 0.1 below."""
+    """Own samples at -0.8; the chosen lie 0.9, 1.0 and 1.1 below, 1.0 ± 4.303 · 0.1/√3, the rejected 0.1."""
     own = {"a": -0.8, "b": -0.8, "c": -0.8}
     chosen, rejected = {"a": -1.7, "b": -1.8, "c": -1.9}, {"a": -0.9, "b": -0.9, "c": -0.9}
     found = AnswerDistance.of(own, chosen, {**rejected, "unasked": -9.0})
