@@ -1,5 +1,6 @@
 """Recipes: every one in the repository parses, and every mistake gets one sentence with the way out."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.synthesis.recipe import SynthesisRecipe
 
 ROOT = Path(__file__).parent.parent
+ALIASES = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghi"))
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 MINIMAL = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
 
@@ -137,6 +139,38 @@ def test_missing_file_and_broken_yaml(tmp_path):
     broken.write_text("a: 1\nb: [1, 2\nc: 3\n")
     with pytest.raises(UserError, match=r"broken.yaml: not valid YAML at line \d"):
         Recipe.load(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + ALIASES, "unfold to more than 1,000,000 values"),
+        ("data: &a {train: [*a]}\n", "an alias stands inside of what it names"),
+        ("model: &m {name: x, more: *m}\n", "an alias stands inside of what it names"),
+    ],
+)
+def test_aliases_that_unfold_without_end_are_refused(text, why, tmp_path):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"r\.yaml: .*{why}"):
+        Recipe.load(tmp_path / "r.yaml")
+
+
+def test_ordinary_aliases_are_read(tmp_path):
+    (tmp_path / "r.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: [*a, *a]}\n")
+    assert Recipe.read(tmp_path / "r.yaml")["b"] == {"x": 1, "y": [{"x": 1}, {"x": 1}]}
+
+
+def test_a_recipe_is_a_file_of_a_sensible_size(tmp_path):
+    with pytest.raises(UserError, match="/dev/null: a recipe is a regular file"):
+        Recipe.load("/dev/null")
+    (tmp_path / "r.yaml").write_bytes(b"#" * 10**6 + b"\n")
+    with pytest.raises(UserError, match="larger than 1,000,000 bytes, so it is no recipe"):
+        Recipe.load(tmp_path / "r.yaml")
+
+
+def test_a_key_of_another_trainer_is_named_before_a_section_that_is_missing():
+    with pytest.raises(UserError, match=r"unknown key learning_rate; here it is called optim\.lr"):
+        Recipe.parse({"learning_rate": 1e-5})
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path):

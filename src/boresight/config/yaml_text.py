@@ -8,15 +8,26 @@ import yaml
 
 from boresight.core.errors import UserError, first_line
 
+MOST_VALUES = 10**6
+"""Values of a recipe, which a file of 1 MB cannot exceed without aliases."""
+
 
 def read_yaml(text: str, source: str) -> Any:
     """The value that YAML text stands for.
 
     Raises:
-        UserError: the text is no YAML, is nested too deeply, or has a key twice; names `source`.
+        UserError: the text is no YAML, is nested too deeply, has a key twice, or has aliases that unfold to
+            itself or to more values than any recipe has; names `source`.
     """
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        if _unfolded(value, {}) > MOST_VALUES:
+            raise UserError(
+                f"{source}: its aliases unfold to more than {MOST_VALUES:,} values; write them out."
+            )
+        return value
+    except _HoldsItself:
+        raise UserError(f"{source}: an alias stands inside of what it names; write it out.") from None
     except _RepeatedKey as error:
         raise UserError(f"{source}: {error}; keep one of them.") from None
     except yaml.MarkedYAMLError as error:
@@ -29,6 +40,23 @@ def read_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source}: nested too deeply for YAML; flatten it.") from None
     except ValueError as error:  # a date or an integer that Python does not take
         raise UserError(f"{source}: not valid YAML ({first_line(error)}); put the value in quotes.") from None
+
+
+class _HoldsItself(Exception):
+    """A list or mapping is a part of itself."""
+
+
+def _unfolded(value: object, known: dict[int, int]) -> int:
+    """Number of values with every alias written out; `known` has those of lists and mappings by their id."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = -1
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_unfolded(part, known) for part in parts)
+    if known[id(value)] < 0:
+        raise _HoldsItself
+    return known[id(value)]
 
 
 class _RepeatedKey(Exception):

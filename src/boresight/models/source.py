@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 from boresight.models.checkpoint.damaged import read_object
 
@@ -115,12 +116,10 @@ def _base_of(adapter: Path) -> str:
 
 def recipe_of_run(folder: Path) -> dict[str, Any]:
     """The recipe of a run folder; empty for any other folder, and where the recipe cannot be read."""
-    import yaml
-
     file = folder / "config.yaml"
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else {}
+    except (UserError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from boresight.config.yaml_text import read_yaml
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import CHECKSUM, checksum_holds, read_jsonl
@@ -190,8 +189,8 @@ def _text(path: Path) -> str:
 
 def _yaml(text: str, notes: list[str]) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text) if text else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
+        found = read_yaml(text, "config.yaml") if text else {}
+    except UserError:
         found = None
     if isinstance(found, dict):
         return found

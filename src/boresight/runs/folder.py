@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from boresight.config.dotted import as_yaml, differences
+from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 from boresight.core.files import create_text, write_json
 
@@ -58,8 +57,8 @@ class RunFolder:
         if not self.recipe_file.is_file():
             return None
         try:
-            found = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError):
+            found = read_yaml(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file)) or {}
+        except (UserError, UnicodeDecodeError):
             return {}
         own = isinstance(found, dict) and (not found or self._section in found)
         return found if own else None

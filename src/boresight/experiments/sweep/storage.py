@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
@@ -150,5 +148,4 @@ def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
 
 def join(folder: Path) -> Sweep:
     """The sweep in `folder`, for a worker."""
-    raw = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    return Sweep(folder, SweepRecipe.parse(raw, str(folder / "sweep.yaml")))
+    return Sweep(folder, SweepRecipe.load(folder / "sweep.yaml"))
