@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from boresight.checks.forecast import forecast
+from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.inputs import size_of
 from boresight.checks.run import method
 from boresight.checks.run.method import MethodSetting
@@ -27,6 +28,8 @@ from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.trl_log import read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
+from boresight.runs.check.probe import read_ramp
+from boresight.training.optim import learning_rate_sum
 
 SMALLEST_PACE = 0.03
 """Nats below which a margin tells no pace."""
@@ -78,10 +81,12 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     recipe = _recipe(run)
     monitor = _replayed(run)
     found = [*monitor.findings, *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
+    ramp = read_ramp(path)
     if recipe and run.last_step:
-        found += _settings(recipe, run.last_step)
+        found += _settings(recipe, run.last_step, ramp)
     found = with_measured_budget(found, monitor.history)
-    return Explanation(run.name, list(_outcome(run)), in_order(found))
+    foretold = beside_the_ramp(run, recipe, ramp) if recipe and ramp else []
+    return Explanation(run.name, [*_outcome(run), *foretold], in_order(found))
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
@@ -90,6 +95,28 @@ def in_order(findings: list[Finding]) -> list[Finding]:
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
     return ranked(sorted(findings, key=lambda f: CAUSES.index(f.name) if f.name in CAUSES else len(CAUSES)))
+
+
+def beside_the_ramp(run: RunData, recipe: Recipe, ramp: Ramp) -> list[str]:
+    """What a run reached beside what the ramp that it was planned by foretold, where both are known."""
+    budget = learning_rate_sum(run.last_step, recipe.optim) if run.last_step else None
+    expected = ramp.expect(budget) if budget else None
+    measured = next((m for m in run.metrics if m.name == "margin" and m.unit == "nats"), None)
+    if expected is None or budget is None or measured is None or measured.after is None:
+        return []
+    reached = measured.after
+    if reached.high < expected.low or reached.low > expected.high:
+        how = "below the range" if reached.high < expected.low else "above the range"
+    else:
+        how = "as foretold"
+    limit = ramp.limit
+    harmless = f", {budget / limit.budget:.2g} times what the ramp found harmless" if limit.why else ""
+    return [
+        f"The ramp foretold a margin of {expected.middle:.2g} nats ({expected.low:.2g} to "
+        f"{expected.high:.2g}); "
+        f"the run reached {reached.value:.2g} [{reached.low:.2g}, {reached.high:.2g}], {how}.",
+        f"Its learning rates sum to {budget:.1e}{harmless}.",
+    ]
 
 
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:
@@ -219,10 +246,10 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in ("step", "split")}
 
 
-def _settings(recipe: Recipe, steps: int) -> list[Finding]:
+def _settings(recipe: Recipe, steps: int, ramp: Ramp | None) -> list[Finding]:
     from boresight import methods
 
-    found = run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None)))
+    found = run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None), ramp=ramp))
     return found + run_checks(method, MethodSetting(recipe, methods.get(recipe.method_name), None, steps))
 
 

@@ -17,7 +17,9 @@ from boresight.runs.check import lr_ramp
 from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run, read_ramp, top_rate
+from boresight.runs.explain import explain
 from boresight.runs.train import run_training
+from boresight.training.optim import learning_rate_sum
 from tests.tiny import tiny_model, tiny_tokenizer
 
 QUIET = Console(quiet=True)
@@ -140,6 +142,10 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     wanted = suggest(recipe(place, steps=20), 20, ramp.limit.budget)
     assert kept.optim.lr == wanted.lr and ramp.end == pytest.approx(sum(ramp_rates(2e-3)))
     assert f"optim.lr=auto: {' '.join(wanted.settings)}" in said.getvalue()
+    expected = ramp.expect(learning_rate_sum(kept.train.steps, kept.optim))
+    outcome = explain(tmp_path / "run").outcome
+    foretold = f"The ramp foretold a margin of {expected.middle:.2g} nats"
+    assert any(line.startswith(foretold) for line in outcome), outcome
     for name in ("evaluation.json", "report.html"):
         (tmp_path / "run" / name).unlink()
     monkeypatch.setattr("boresight.runs.check.probe.measure_ramp", lambda *_: pytest.fail("measured again"))
