@@ -15,6 +15,7 @@ from boresight.core.errors import UserError
 from boresight.methods import dpo, ipo, reward
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Tracker
+from tests.odd_text import ODD
 
 STEPS = {"loss": 0.69, "margin": 2.0, "lr": 1e-4, "chosen_logratio": 1.5, "rejected_logratio": -0.5}
 HELD_OUT = {"loss": 0.6, "accuracy": 0.75, "margin": 3.0, "kl_per_token": math.nan}
@@ -70,6 +71,39 @@ def test_rewards_are_beta_times_nats():
         "eval/margin": 2.0,
         "eval/accuracy": 1.0,
     }
+
+
+def odd_recipe():
+    return Recipe.parse(
+        {"method": {"name": "dpo"}, "data": {"train": f"a{ODD}.jsonl"}, "optim": {"lr": 1e-3}}
+    )
+
+
+def test_odd_text_is_sent_as_utf8():
+    sent = integrations.sendable({"a\ud800": [ODD, {"b": ODD}], "n": 1, "x": None})
+    assert sent["a\\ud800"][0] == ODD.replace("\udfff", "\\udfff").replace("\ud800", "\\ud800")
+    json.dumps(sent, ensure_ascii=False).encode("utf-8")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=needs(n)) for n in integrations.SERVICES])
+def test_trackers_take_odd_text(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    folder = tmp_path / "run \x1b[31m\u202e"
+    folder.mkdir()
+    service = integrations.SERVICES[name](folder, odd_recipe())
+    service.log(1, {"train/loss": 1.0})
+    service.close()
+
+
+def test_a_tracker_that_cannot_start_is_one_sentence(track, monkeypatch):
+    def broken(folder, recipe):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(integrations.SERVICES, "tensorboard", broken)
+    monkeypatch.setattr(integrations, "refuse_missing_trackers", lambda names: None)
+    with pytest.raises(UserError, match=r"tensorboard cannot start \(ConnectionError: no route to host\)"):
+        track("tensorboard")
 
 
 def test_what_is_not_finite_is_left_out():

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from boresight.core.errors import UserError, named_first_line
 
@@ -94,9 +94,18 @@ def connect(tracker: Tracker, recipe: Recipe, folder: Path, steps: int) -> None:
     """
     refuse_missing_trackers(recipe.train.trackers)
     for name in recipe.train.trackers:
-        forward = _Forward(name, SERVICES[name](folder, recipe), tracker, recipe, steps)
+        forward = _Forward(name, _started(name, folder, recipe), tracker, recipe, steps)
         tracker.listeners.append(forward)
         tracker.closing.callback(forward.close)
+
+
+def _started(name: str, folder: Path, recipe: Recipe) -> Service:
+    try:
+        return SERVICES[name](folder, recipe)
+    except Exception as error:  # whatever a third-party client raises
+        raise UserError(
+            f"train.trackers: {name} cannot start ({named_first_line(error)}); set it up, or leave it out."
+        ) from error
 
 
 class _Forward:
@@ -146,11 +155,11 @@ class Wandb:
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=folder.resolve().name,
+            name=sendable(folder.resolve().name),
             id=_identity(folder),
             resume="allow",
             dir=folder,
-            config=recipe.to_dict(),
+            config=sendable(recipe.to_dict()),
             settings=wandb.Settings(silent=True),
         )
 
@@ -191,8 +200,8 @@ class Trackio:
         self._trackio = trackio
         trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", PROJECT),
-            name=folder.resolve().name,
-            config=recipe.to_dict(),
+            name=sendable(folder.resolve().name),
+            config=sendable(recipe.to_dict()),
             resume="allow",
         )
 
@@ -212,7 +221,16 @@ SERVICES: dict[str, Callable[[Path, Recipe], Service]] = {
 }
 
 
+def sendable(value: Any) -> Any:
+    """The value with lone surrogates as their escapes, as clients encode text as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {sendable(name): sendable(part) for name, part in value.items()}
+    return [sendable(part) for part in value] if isinstance(value, list) else value
+
+
 def _identity(folder: Path) -> str:
     """One id for a run and its resumptions, another for a new run in a folder of the same name."""
     made = (folder / "environment.json").read_bytes() if (folder / "environment.json").is_file() else b""
-    return hashlib.sha256(str(folder.resolve()).encode() + made).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(folder.resolve()) + made).hexdigest()[:16]
