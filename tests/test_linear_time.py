@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from boresight.data.reading import files
-from boresight.llm.request import Reply
+from boresight.llm.replies.reply import Reply
 from boresight.scorers.judges.llm import read_verdict
 
 ROOT = Path(__file__).parents[1] / "src"

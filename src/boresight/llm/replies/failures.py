@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import Final
 from urllib.parse import quote
 
@@ -75,11 +76,19 @@ def redacted(text: str, key: str | None) -> str:
     if not key:
         return text
     for spelling in dict.fromkeys((key, json.dumps(key)[1:-1], quote(key), quote(key, safe=""))):
-        if len(key) >= SHORT_KEY:
-            text = text.replace(spelling, REDACTED)
-        else:
-            text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", REDACTED, text)
+        short = len(key) < SHORT_KEY
+        text = _without_word(text, spelling) if short else text.replace(spelling, REDACTED)
     return text
+
+
+def _without_word(text: str, word: str) -> str:
+    """The text without the word where no letter or digit touches it."""
+    first, *rest = text.split(word)
+    kept = [first]
+    for before, after in pairwise([first, *rest]):
+        alone = not (before[-1:].isalnum() or after[:1].isalnum())
+        kept += [REDACTED if alone else word, after]
+    return "".join(kept)
 
 
 class RequestFailure(Exception):
