@@ -404,5 +404,5 @@ def test_pairs_of_xpo_that_cannot_be_scored_are_counted_too():
 def test_no_check_is_without_a_planted_fault():
     planted = {name for _, name in FAULTS.values()} | set(PLANTED) | set(DIAGNOSIS.values())
     checks = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
-    with_a_machine, with_a_ramp = {"memory", "duration"}, {"harm-ahead", "answers-of-another-model"}
-    assert checks - planted == with_a_machine | with_a_ramp  # of their own, above and in test_ramp
+    with_a_machine, probed = {"memory", "duration"}, {"harm-ahead", "answers-of-another-model", "rewards-tie"}
+    assert checks - planted == with_a_machine | probed  # above, and in test_ramp and test_rollout_probe

@@ -98,7 +98,7 @@ def test_what_has_no_ramp_is_refused(place, tmp_path):
             "reward": [{"function": "countdown"}],
         }
     )
-    with pytest.raises(UserError, match="--probe: rloo learns from answers that it samples"):
+    with pytest.raises(UserError, match=r"optim\.lr: rloo learns from answers that it samples"):
         measure_ramp(rloo, DatasetCache(), QUIET, top=0.1)
     lines = (place / "preference.jsonl").read_text().split("\n")[:12]
     (tmp_path / "few.jsonl").write_text("\n".join(lines) + "\n")

@@ -71,7 +71,8 @@ def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: 
     """
     if kind_of(recipe).online:
         raise UserError(
-            f"--probe: {recipe.method_name} learns from answers that it samples; a ramp needs given ones."
+            f"optim.lr: {recipe.method_name} learns from answers that it samples, and a ramp needs given "
+            "ones; give a number."
         )
     small = ramp_recipe(recipe)
     with tempfile.TemporaryDirectory() as folder:

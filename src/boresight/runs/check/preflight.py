@@ -28,7 +28,7 @@ from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.inputs import Missing
-from boresight.checks.run import machine, method, model, reward
+from boresight.checks.run import machine, method, model, reward, rollouts
 from boresight.checks.run.machine import Load
 from boresight.checks.run.method import MethodSetting
 from boresight.checks.run.model import Wiring
@@ -52,7 +52,7 @@ from boresight.training.probes.answers import prompts_to_answer, refuse_unanswer
 
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
-AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, machine)
+AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
 STOPS = {
     "device": "device-not-available",

@@ -32,6 +32,7 @@ from boresight.data.prepare import DatasetCache
 from boresight.methods.published import LADDERS
 from boresight.runs.check.lr_ramp import measure_ramp, ramp_rates
 from boresight.runs.check.preflight import Report, preflight
+from boresight.runs.check.rollout_probe import probe_rollouts, with_findings
 from boresight.stats.units import format_duration
 from boresight.training.forward import kind_of
 from boresight.training.optim import learning_rate_sum
@@ -150,7 +151,9 @@ def published_rates(recipe: Recipe) -> tuple[float, ...]:
 
 
 def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -> Report:
-    """Preflight with a ramp where nothing stops the run before; prints what the ramp says.
+    """Preflight with a ramp, or rollouts for a method that samples, where nothing stops the run before.
+
+    Prints what was measured.
 
     Args:
         arguments: recipe and overrides of the suggested command.
@@ -163,6 +166,10 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
     found = preflight(recipe)
     if found.stop:
         return found
+    if kind_of(recipe).online:
+        rollouts = probe_rollouts(recipe, DatasetCache(), console)
+        rollouts.show(console)
+        return with_findings(found, rollouts)
     probed = probe_run(recipe, console, report=found, arguments=arguments)
     probed.show(console)
     return probed.report

@@ -1,0 +1,44 @@
+"""Can a method that samples learn anything here: checks of rollouts of the start model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boresight.findings.finding import Finding, error, percent, warning
+from boresight.stats.intervals import Interval
+
+FEW = 0.2
+"""Share of prompts with unequal rewards below which most of a rollout teaches nothing."""
+NEXT_TO_NONE = 0.1
+"""Share that the interval must reach, or there is next to nothing to learn."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledStart:
+    """What the start model's rollouts were worth.
+
+    `unequal` is the share of prompts whose samples earned different rewards, `reward` their mean reward, and
+    `per_prompt` how many samples each prompt had.
+    """
+
+    unequal: Interval
+    reward: float
+    per_prompt: int
+
+
+def rewards_tie(s: SampledStart) -> Finding | None:
+    """All samples of nearly every prompt earn the same, so nothing is pulled anywhere."""
+    share = s.unequal
+    if share.value >= FEW:
+        return None
+    say = error if share.high < NEXT_TO_NONE else warning
+    nothing = "nothing to learn: " if say is error else ""
+    return say(
+        "rewards-tie",
+        f"{nothing.capitalize()}{percent(1 - share.value)} of {share.n} prompts have {s.per_prompt} samples "
+        f"of equal reward (unequal: {percent(share.low)} to {percent(share.high)}); the mean reward is "
+        f"{s.reward:.2g}.",
+        "Start from a model that solves some of the prompts (supervised fine-tuning first), choose prompts "
+        "between easy and hopeless, or raise rollout.k or rollout.temperature.",
+        numbers=(("unequal", share.value), ("reward", s.reward)),
+    )

@@ -1,0 +1,161 @@
+"""`boresight check --probe` for methods that sample: what rollouts of the start model are worth.
+
+    probed = probe_rollouts(recipe, DatasetCache(), console)
+    probed.start.unequal          # share of prompts whose samples earned different rewards, with interval
+    probed.signal_to_noise        # of the gradient of one step
+
+No step is taken. The gradient of a rollout is computed in two halves: what they agree on is signal, and what
+they do not is noise.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from rich.console import Console
+
+from boresight.checks.run import rollouts
+from boresight.checks.run.rollouts import SampledStart
+from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal, name_table, progress
+from boresight.core.printable import Printable
+from boresight.data.prepare import DatasetCache
+from boresight.data.rows import Row
+from boresight.findings.finding import ranked, run_checks
+from boresight.runs.check.preflight import Report
+from boresight.runs.loading import load_run
+from boresight.stats.intervals import share_interval
+from boresight.stats.units import format_duration
+from boresight.training.forward import kind_of
+from boresight.training.loop import Batch, Task, gradient
+
+PROMPTS = 64
+"""Fewest prompts that are sampled, where there are so many."""
+
+
+@dataclass(frozen=True)
+class RolloutProbe(Printable):
+    """Rollouts of the start model.
+
+    `seconds` is what sampling, scoring and the gradient of one step took; `signal_to_noise` compares squares,
+    NaN where no row has a gradient.
+    """
+
+    start: SampledStart
+    seconds: float
+    signal_to_noise: float
+    batch: int
+
+    def show(self, console: Console) -> None:
+        """Print what was measured."""
+        unequal = self.start.unequal
+        lines = [
+            (
+                "unequal rewards",
+                f"{unequal.value:.0%} of {unequal.n} prompts ({unequal.low:.0%} to {unequal.high:.0%})",
+            ),
+            ("mean reward", f"{self.start.reward:.3g}"),
+            ("a step", f"{format_duration(self.seconds)} for {self.batch} prompts × {self.start.per_prompt}"),
+            ("signal to noise", self._signal()),
+        ]
+        console.print(name_table(lines, title="rollouts of the start model", style="dim"))
+
+    def _signal(self) -> str:
+        if math.isnan(self.signal_to_noise):
+            return "no gradient"
+        if self.signal_to_noise <= 0:
+            return f"none is seen in a gradient of {self.batch} prompts"
+        prompts = math.ceil(self.batch / self.signal_to_noise)
+        return f"{self.signal_to_noise:.2g} in a gradient of {self.batch} prompts; 1 takes about {prompts:,}"
+
+
+def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> RolloutProbe:
+    """Sample and score prompts of the training data as the run's first steps would.
+
+    Raises:
+        UserError: what `boresight train` would raise before its first step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load_run(recipe, datasets, Path(folder), Terminal(quiet=True))
+        task = loaded.task
+        updates = recipe.rollout.updates if kind_of(recipe).samples == "group" else 1
+        wanted = min(task.batches.steps // updates, math.ceil(PROMPTS / recipe.train.batch))
+        drawn: list[Batch] = []
+        started = time.monotonic()
+        with progress(console, "rollouts", wanted) as advance:
+            for number in range(wanted):
+                drawn.append(task.batches.batch(number * updates))
+                advance(1)
+        sampling = (time.monotonic() - started) / wanted
+        asked = recipe.train.batch * wanted
+        started = time.monotonic()
+        signal = signal_to_noise(task, drawn[0].rows)
+        return RolloutProbe(
+            start=sampled_start(recipe, drawn, asked),
+            seconds=sampling + time.monotonic() - started,
+            signal_to_noise=signal,
+            batch=recipe.train.batch,
+        )
+
+
+def sampled_start(recipe: Recipe, drawn: Sequence[Batch], asked: int) -> SampledStart:
+    """Shares and means over the rollouts; prompts that made no row, such as ties of pairs, count as equal."""
+    rows = [row for batch in drawn for row in batch.rows]
+    unequal = sum(unequal_scores(row) for row in rows)
+    rewards = [score for row in rows for score in row.scores if not math.isnan(score)]
+    logged = [batch.numbers["reward"] for batch in drawn if "reward" in batch.numbers]
+    return SampledStart(
+        unequal=share_interval([1.0] * unequal + [0.0] * (asked - unequal)),
+        reward=fmean(logged or rewards or [math.nan]),
+        per_prompt=recipe.rollout.k if kind_of(recipe).samples == "group" else 2,
+    )
+
+
+def unequal_scores(row: Row) -> bool:
+    """Whether two samples of a prompt earned different rewards."""
+    known = {score for score in row.scores if not math.isnan(score)}
+    return len(known) > 1
+
+
+def signal_to_noise(task: Task, rows: Sequence[Row]) -> float:
+    """Squared length of the mean gradient over the squared length of its noise, for all `rows` together.
+
+    With gradients a and b of two halves, a·b has the square of the mean as its expectation, and |a - b|²/4
+    the noise that is left in their mean. NaN where a half has no gradient; negative where noise is all.
+    """
+    halves = [rows[start::2] for start in (0, 1)]
+    if not all(halves):
+        return math.nan
+    first, second = (flat_gradient(task, half) for half in halves)
+    noise = float((first - second).square().sum()) / 4
+    if not float(first.abs().sum()) or not float(second.abs().sum()) or not noise:
+        return math.nan
+    return float(first @ second) / noise
+
+
+def flat_gradient(task: Task, rows: Sequence[Row]) -> torch.Tensor:
+    """The gradient of `rows` as one vector; the policy is left without gradients."""
+    trainable = [p for p in task.policy.parameters() if p.requires_grad]
+    clip = task.recipe.optim.clip
+    unclipped = replace(task, recipe=_without_clipping(task.recipe)) if clip is not None else task
+    gradient(unclipped, Batch(rows), 0, trainable)
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in trainable])
+    for parameter in trainable:
+        parameter.grad = None
+    return flat.detach()
+
+
+def _without_clipping(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"clip": None})})
+
+
+def with_findings(report: Report, probed: RolloutProbe) -> Report:
+    """The preflight's report with what the rollouts brought to light."""
+    return replace(report, findings=ranked([*report.findings, *run_checks(rollouts, probed.start)]))
