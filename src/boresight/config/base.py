@@ -56,6 +56,13 @@ class BaseRecipe(Section):
         }
         return validate(cls, {**raw, **chosen}, source)
 
+    def changed(self, overrides: list[str]) -> Self:
+        """The recipe with `section.key=value` overrides, checked again."""
+        raw = self.to_dict()
+        for override in overrides:
+            apply_override(raw, override)
+        return self.parse(raw)
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved recipe as nested dictionaries, defaults included, which `parse` reads back."""
         dump = self.model_dump(mode="json")

@@ -28,7 +28,7 @@ from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.trl_log import read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
-from boresight.runs.check.probe import read_ramp
+from boresight.runs.check.auto_rate import read_ramp
 from boresight.training.optim import learning_rate_sum
 
 SMALLEST_PACE = 0.03

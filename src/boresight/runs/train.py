@@ -17,8 +17,8 @@ from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.reports.tables.terminal import evaluation_table
+from boresight.runs.check.auto_rate import choose_rate, write_ramp
 from boresight.runs.check.preflight import before_training
-from boresight.runs.check.probe import choose_rate, write_ramp
 from boresight.runs.loading import LoadedRun, load_run
 from boresight.runs.measure import measure_trained
 from boresight.runs.outcome import (

@@ -14,9 +14,10 @@ from boresight.core.errors import UserError
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.runs.check import lr_ramp
+from boresight.runs.check.auto_rate import read_ramp
 from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
 from boresight.runs.check.preflight import preflight
-from boresight.runs.check.probe import probe_run, read_ramp, top_rate
+from boresight.runs.check.probe import probe_run, top_rate
 from boresight.runs.explain import explain
 from boresight.runs.train import run_training
 from boresight.training.optim import learning_rate_sum

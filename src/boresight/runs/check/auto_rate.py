@@ -1,0 +1,53 @@
+"""`optim.lr: auto`: the learning rate that a ramp found harmless, chosen once and kept with the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.checks.forecast.ramp import Ramp
+from boresight.config.recipe import Recipe
+from boresight.core.files import read_state, write_state
+from boresight.runs.check.probe import probe_run
+
+FILE = "ramp.json"
+"""In the run folder."""
+
+
+def choose_rate(
+    recipe: Recipe, begun: Mapping[str, Any] | None, console: Console
+) -> tuple[Recipe, Ramp | None]:
+    """The recipe with a number for `optim.lr: auto`, and the ramp that it was chosen by.
+
+    Args:
+        begun: resolved recipe of the run that goes on, whose rate and length are taken; None for a new run.
+
+    Raises:
+        UserError: as for `probe_run`.
+    """
+    if recipe.optim.lr != "auto":
+        return recipe, None
+    if begun:
+        taken = [("optim", "lr"), ("train", "epochs"), ("train", "steps")]
+        settings = [f"{section}.{name}={json.dumps(begun[section][name])}" for section, name in taken]
+        return recipe.changed(settings), None
+    probed = probe_run(recipe, console)
+    probed.show(console)
+    settings = probed.suggestion.settings
+    console.print(f"optim.lr=auto: {' '.join(settings)}", markup=False, highlight=False)
+    return recipe.changed(settings), probed.ramp
+
+
+def read_ramp(run: Path) -> Ramp | None:
+    """The ramp that a run was planned by; None where there was none. Raises `UserError` if it was edited."""
+    file = run / FILE
+    return Ramp.from_dict(read_state(file)) if file.is_file() else None
+
+
+def write_ramp(run: Path, ramp: Ramp) -> None:
+    """Keep the ramp that a run was planned by."""
+    write_state(run / FILE, ramp.as_dict())

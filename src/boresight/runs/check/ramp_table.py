@@ -1,0 +1,49 @@
+"""A learning-rate ramp in the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from boresight.checks.forecast.answer_distance import AnswerDistance
+from boresight.checks.forecast.ramp import Ramp, RampPoint
+from boresight.checks.forecast.row_mean import RowMean
+
+
+def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
+    """How likely the start model finds the pairs' answers and its own, in a line."""
+    if found is None:
+        return []
+    said = f"chosen {found.chosen.mean:.2f}, rejected {found.rejected.mean:.2f}, own {found.own.mean:.2f}"
+    return [("answers", f"{said} nats per token under the start model ({found.own.n} prompts)")]
+
+
+def ramp_table(ramp: Ramp) -> Table:
+    """What was measured after each step, in nats; likelihoods and KL are per token."""
+    table = Table(
+        title="learning-rate ramp, nats; chosen, rejected and KL per token",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("sum of rates", "gain", "accuracy", "chosen", "rejected", "KL"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in ramp.points:
+        table.add_row(*_cells(point))
+    return table
+
+
+def _cells(point: RampPoint) -> list[str]:
+    values = (
+        point.gain,
+        point.accuracy,
+        point.chosen_per_token,
+        point.rejected_per_token,
+        point.kl_per_token,
+    )
+    return [f"{point.budget:.2e}", *(_cell(value) for value in values)]
+
+
+def _cell(value: RowMean | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value.mean:.2g} ±{value.half_width:.1g}"
