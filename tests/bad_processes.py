@@ -274,7 +274,7 @@ FAST = {
     "dashes before a setting",
     "a recipe that is not UTF-8",
     "a number of 5,000 digits",
-    "a template that never ends",
+    "a recipe that unfolds",
     "no streams at all",
     "a reader that leaves",
 }

@@ -66,7 +66,12 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("rows", ROWS)
+SLOW = {"one long line"}
+
+
+@pytest.mark.parametrize(
+    "rows", [pytest.param(rows, marks=pytest.mark.slow if rows in SLOW else ()) for rows in ROWS]
+)
 def test_data_of_odd_text(rows, said, tmp_path):
     tiny_model().save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
