@@ -25,10 +25,11 @@ def by_warning():
 
 
 def by_a_logger():
-    handler = logging.StreamHandler()
-    logging.getLogger("odd").addHandler(handler)
-    logging.getLogger("odd").warning("a%s", ODD)
-    logging.getLogger("odd").removeHandler(handler)
+    logger, handler = logging.getLogger("odd"), logging.StreamHandler()
+    logger.addHandler(handler)
+    logger.propagate = False  # pytest keeps what reaches the root, and sends no surrogates to its parent
+    logger.warning("a%s", ODD)
+    logger.removeHandler(handler)
 
 
 def by_the_last_resort():
