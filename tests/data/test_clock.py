@@ -12,6 +12,7 @@ from transformers.utils import chat_template_utils
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.files import write_state
 from boresight.data.chat import encode_prompt
 from boresight.data.prepare import DatasetCache, prepare
 from boresight.data.rendering.clock import pin_day, printed_day, today
@@ -114,9 +115,10 @@ def test_other_tokens_of_the_same_data_are_other_data(recipe, tmp_path):
     )
     assert first["train"]["sha256"] == edited["train"]["sha256"]
     place = tmp_path / "run" / "checkpoints" / "step-1"
-    place.mkdir(parents=True)
     with TrainingFolder(tmp_path / "run") as folder:
         folder.begin_run(recipe, first, [], {})
+        place.mkdir(parents=True)
+        write_state(place / "state.json", {"step": 1})
         with pytest.raises(UserError, match=r"the data differs in train\.tokens_sha256"):
             folder.resume_from(place, edited)
         assert folder.resume_from(place, first) == 1

@@ -52,7 +52,7 @@ def test_a_recipe_without_judge_and_countdown_is_refused():
             {"systems": {"a": {"modl": "x"}, "b": {"model": "x"}}},
             "unknown key systems.a.modl; did you mean 'model'",
         ),
-        ({"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}}, "not both and not neither"),
+        ({"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}}, "not several and not none"),
         ({"prompts": None}, "prompts is missing"),
         ({"prompt": "x"}, "unknown key prompt; did you mean 'prompts'"),
     ],

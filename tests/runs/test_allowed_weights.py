@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.files import read_state
 from boresight.models.load import load_model
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -48,7 +49,7 @@ def test_the_run_lists_what_it_accepted_and_loads_again(base, tmp_path, lora):
         train(base, tmp_path / "strict", lora=lora)
     assert not (tmp_path / "strict").exists()
     train(base, tmp_path / "run", lora=lora, allow_weights=["vision.*"])
-    listed = json.loads((tmp_path / "run/weights.json").read_text())
+    listed = read_state(tmp_path / "run/weights.json")
     assert listed == {str(base): {"missing": [], "unexpected": ["vision.patch"], "mismatched": []}}
     load_model(str(tmp_path / "run"))
 
@@ -61,7 +62,5 @@ def test_adapters_need_a_base_that_is_not_drawn_at_random(base, tmp_path):
     with pytest.raises(UserError, match=r"^model\.lora: lm_head\.weight is missing from the checkpoint"):
         train(base, tmp_path / "adapters", lora={"r": 2, "dropout": 0.0}, allow_weights=allow)
     train(base, tmp_path / "whole", allow_weights=allow)
-    assert json.loads((tmp_path / "whole/weights.json").read_text())[str(base)]["missing"] == [
-        "lm_head.weight"
-    ]
+    assert read_state(tmp_path / "whole/weights.json")[str(base)]["missing"] == ["lm_head.weight"]
     load_model(str(tmp_path / "whole"))

@@ -46,6 +46,7 @@ NOT_SIMULATED: dict[str, str] = {
     "reports.figures._held_out": "clopper_pearson of an accuracy whose few ties count one half",
     "reports.read_run._interval": "an interval that was written to a file",
     "reports.same_rows._difference": "difference_over_seeds of one run each",
+    "runs.check.rollout_probe.sampled_start": "share_interval of prompts with unequal rewards",
     "stats.agreement.agreement": "share_interval of items on which two judges agree or not",
     "stats.intervals.Interval.scaled": "another unit of the same interval",
     "stats.intervals.Interval.transformed": "another scale of the same interval",

@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
     recipe = small_recipe(make_base(home / "base"), "dpo", None, save_every=1, keep=2)
     recipe["check"]["probes"] = 1
     run_training(Recipe.parse(recipe), home / "whole", QUIET)
-    step = loop._step
+    step = loop.take_step
 
     def dying(task, optimizer, number, rate):
         if number == 4:
@@ -43,7 +43,7 @@ def runs(tmp_path_factory):
         return step(task, optimizer, number, rate)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_step", dying)
+        patch.setattr(loop, "take_step", dying)
         with pytest.raises(Halt):
             run_training(Recipe.parse(recipe), home / "cut", QUIET)
     return home, Recipe.parse(recipe)
@@ -152,7 +152,7 @@ def test_a_run_whose_folder_is_deleted_stops(tmp_path, runs, monkeypatch, when, 
         return outer
 
     if when == "a step":
-        monkeypatch.setattr(loop, "_step", deleting(loop._step, lambda *args: args[2] == 3))
+        monkeypatch.setattr(loop, "take_step", deleting(loop.take_step, lambda *args: args[2] == 3))
     elif when == "the last save":
         monkeypatch.setattr(loop, "save_final", deleting(loop.save_final))
     elif when == "the last answers":
