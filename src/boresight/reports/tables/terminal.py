@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rich.table import Table
+from rich.text import Text
 
 from boresight.reports.tables.intervals import missing_counts
 from boresight.stats.intervals import Interval
@@ -37,7 +38,7 @@ def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
     for m in measured:
         size = m.after or m.before
         table.add_row(
-            m.label,
+            Text(m.label),
             _cell(m.before, m.unit),
             _cell(m.after, m.unit),
             _cell(m.difference, m.unit, signed=True, style=_style(m)),
@@ -46,17 +47,16 @@ def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
     return table
 
 
-def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> str:
-    """An interval as markup, with fixed digits so that columns align; shares in percent."""
+def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> Text:
+    """An interval with fixed digits, so that columns align; shares in percent."""
     if interval is None:
-        return "-"
+        return Text("-")
     scale, digits = (100, 1) if unit == "share" else (1, 3)
     sign = "+" if signed else ""
     value, low, high = (
         f"{x * scale:{sign}.{digits}f}" for x in (interval.value, interval.low, interval.high)
     )
-    text = f"{value}{' %' if unit == 'share' else ''} \\[{low}, {high}]"
-    return f"[{style}]{text}[/]" if style else text
+    return Text(f"{value}{' %' if unit == 'share' else ''} [{low}, {high}]", style=style)
 
 
 def _style(m: MeasuredMetric) -> str:
