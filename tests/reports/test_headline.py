@@ -1,6 +1,7 @@
 """The words and the table of a report, from given numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,8 @@ def test_the_first_metric_leads_and_costs_are_told():
     assert found.title == "Constraints met rose from 15.0 % to 60.0 %."
     assert found.detail == "+45.0 points [36.0, 54.0] at 95 %, paired over 120 prompts (2 missing)."
     assert found.asides == ["But length rose from 10.0 words to 12.0 words (+2.0 words [1.0, 3.0])."]
+    (aside,) = headline(_run(UP, replace(WORSE, label="KL per token"))).asides
+    assert aside.startswith("But KL per token rose")
 
 
 def test_an_unresolved_change_is_not_called_a_change():

@@ -54,9 +54,14 @@ def direction(metric: Metric) -> str:
 
 def movement(change: Change) -> str:
     """How a metric moved, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
+    told = _moved(change)
+    return told[:1].upper() + told[1:]
+
+
+def _moved(change: Change) -> str:
+    """The same as it stands within a sentence: 'KL' keeps its capitals."""
     unit, label = unit_named(change.metric.unit), change.metric.label
     before, after = unit.value(change.before.value), unit.value(change.after.value)
-    label = label[:1].upper() + label[1:]
     if direction(change.metric) == "unresolved":
         return f"{label}: no measurable change, {before} before and {after} after."
     return f"{label} {'rose' if change.difference.value > 0 else 'fell'} from {before} to {after}."
@@ -74,9 +79,8 @@ def evidence(change: Change) -> str:
 
 
 def _aside(change: Change) -> str:
-    told = movement(change)[:-1]
-    if direction(change.metric) == "worse":
-        told = f"But {told[:1].lower()}{told[1:]}"
+    worse = direction(change.metric) == "worse"
+    told = (f"But {_moved(change)}" if worse else movement(change))[:-1]
     return f"{told} ({unit_named(change.metric.unit).change(change.difference)})."
 
 
