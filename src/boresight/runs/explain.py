@@ -198,7 +198,8 @@ def got_worse(metric: Metric) -> Finding | None:
         return None
     return warning(
         "got-worse",
-        f"{metric.label[:1].upper()}{metric.label[1:]} got worse, by {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}.",
+        f"{metric.label[:1].upper()}{metric.label[1:]} got worse, by {d.value:+.3f} "
+        f"[{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}.",
         "Look at the samples, and for the causes above.",
         count=d.n,
     )
