@@ -125,7 +125,7 @@ def test_a_probe_says_what_is_harmless_and_how_to_run_it(place):
     probed.show(console)
     assert probed.report.forecast.margin == probed.ramp.expect(probed.planned)
     assert probed.command.startswith("boresight train mine.yaml 'a=b c' optim.lr=")
-    assert all(len(line) <= 80 for line in said.getvalue().split("\n"))
+    assert all(len(line) <= 80 for line in said.getvalue().split("\n")) and "…" not in said.getvalue()
     assert f"up to a sum of {probed.ramp.limit.budget:.2g}" in said.getvalue()
 
 

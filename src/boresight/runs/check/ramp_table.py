@@ -40,10 +40,9 @@ def _cells(point: RampPoint) -> list[str]:
         point.rejected_per_token,
         point.kl_per_token,
     )
-    return [f"{point.budget:.2e}", *(_cell(value) for value in values)]
+    digits = (2, 2, 3, 3, 3)
+    return [f"{point.budget:.2e}", *(_cell(*cell) for cell in zip(values, digits, strict=True))]
 
 
-def _cell(value: RowMean | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value.mean:.2g} ±{value.half_width:.1g}"
+def _cell(value: RowMean | None, digits: int) -> str:
+    return "–" if value is None else f"{value.mean:.{digits}f} ±{value.half_width:.2f}"
