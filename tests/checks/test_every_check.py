@@ -401,8 +401,11 @@ def test_pairs_of_xpo_that_cannot_be_scored_are_counted_too():
     assert "rewards-missing" in [f.name for f in logged(unscorable_share=flat(0.2))]
 
 
+RAMP_AND_ROLLOUTS = {"harm-ahead", "answers-of-another-model", "no-gain-in-ramp", "rewards-tie"}
+
+
 def test_no_check_is_without_a_planted_fault():
     planted = {name for _, name in FAULTS.values()} | set(PLANTED) | set(DIAGNOSIS.values())
     checks = {check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)}
-    with_a_machine, probed = {"memory", "duration"}, {"harm-ahead", "answers-of-another-model", "rewards-tie"}
+    with_a_machine, probed = {"memory", "duration"}, RAMP_AND_ROLLOUTS
     assert checks - planted == with_a_machine | probed  # above, and in test_ramp and test_rollout_probe

@@ -8,7 +8,12 @@ import math
 import pytest
 
 from boresight.checks.forecast.answer_distance import AnswerDistance
-from boresight.checks.forecast.forecast import answers_of_another_model, forecast, harm_ahead
+from boresight.checks.forecast.forecast import (
+    answers_of_another_model,
+    forecast,
+    harm_ahead,
+    no_gain_in_ramp,
+)
 from boresight.checks.forecast.ramp import BEYOND, NORMAL, WITHIN, Ramp, RampPoint
 from boresight.checks.forecast.row_mean import RowMean
 from boresight.checks.forecast.suggestion import suggest
@@ -84,6 +89,18 @@ def test_the_range_holds_the_noise_of_the_ramp():
     spread = math.exp(math.hypot(NORMAL * 0.1, math.log(WITHIN)))
     assert (found.low, found.high) == (pytest.approx(1 / spread), pytest.approx(spread))
     assert spread == pytest.approx(1.431, abs=0.001)
+
+
+def test_gains_within_their_noise_make_no_forecast():
+    """0.19 ± 0.1 is below 1.96 errors; 0.2 is not, and its range is at most e^√(1 + 0.3²) wide either way."""
+    noise = ramp(point(1e-4, 0.1, error=0.1), point(1e-3, 0.19, error=0.1))
+    assert noise.expect(1e-3) is None and noise.budget(1.0) is None
+    found = forecast(recipe(), 100, 135_000_000, pairs=[], ramp=noise)
+    assert found.margin is None and no_gain_in_ramp(found).severity == "warning"
+    assert "50 pairs that it does not train on" in no_gain_in_ramp(found).why
+    seen = ramp(point(1e-4, 0.1, error=0.1), point(1e-3, 0.2, error=0.1))
+    assert seen.expect(1e-3).middle == pytest.approx(0.2) and seen.expect(1e-3).high < 0.2 * 2.85
+    assert no_gain_in_ramp(forecast(recipe(), 100, 135_000_000, pairs=[], ramp=seen)) is None
 
 
 def test_gains_that_fall_are_pooled_and_losses_are_left_out():

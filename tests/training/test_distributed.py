@@ -346,7 +346,7 @@ def recipe_of(folder, **sections):
         "evaluate": {"samples": 3, "max_new_tokens": 3},
     }
     for section, values in sections.items():
-        raw[section] |= values
+        raw[section] = raw.get(section, {}) | values
     return yaml.safe_dump(raw)
 
 
@@ -406,6 +406,29 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, paralle
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in (tmp_path / "one").iterdir()}
     assert json.loads((tmp_path / "two/environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("lost", [("samples.jsonl",), ("samples.jsonl", "end.json", "start.json")])
+def test_two_processes_go_on_with_what_is_missing_of_a_trained_run(tmp_path, pair, parallel, lost):
+    """Weights go into the parts of a spread model, and both models are measured as before."""
+    text = recipe_of(tmp_path, train={"parallel": parallel, "save_every": None})
+    pair.run(run_recipe, text, tmp_path / "run")
+    before = {name: (tmp_path / "run" / name).read_text() for name in ("evaluation.json", "samples.jsonl")}
+    for name in ("evaluation.json", "report.html", *lost):
+        (tmp_path / "run" / name).unlink()
+    assert pair.run(run_recipe, text, tmp_path / "run") == [0, 1]
+    assert {name: (tmp_path / "run" / name).read_text() for name in before} == before
+    assert (tmp_path / "run/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_choose_the_learning_rate_of_one(tmp_path, pair):
+    text = recipe_of(tmp_path, optim={"lr": "auto"}, data={"eval_rows": 0})
+    run_recipe(text, tmp_path / "one")
+    assert pair.run(run_recipe, text, tmp_path / "two") == [0, 1]
+    rates = [Recipe.load(tmp_path / name / "config.yaml").optim.lr for name in ("one", "two")]
+    assert rates[0] == rates[1] != "auto"
 
 
 def test_each_process_reads_and_tokenizes_once(tmp_path, pair):

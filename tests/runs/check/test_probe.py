@@ -105,7 +105,7 @@ def test_what_has_no_ramp_is_refused(place, tmp_path):
     (tmp_path / "few.jsonl").write_text("\n".join(lines) + "\n")
     raw = recipe(place).to_dict()
     raw["data"] |= {"train": str(tmp_path / "few.jsonl"), "eval_rows": 0}
-    with pytest.raises(UserError, match=r"--probe: \d rows to train on and \d to measure are too few"):
+    with pytest.raises(UserError, match="a learning-rate ramp needs 8 rows to train on and 8 to measure"):
         measure_ramp(Recipe.parse(raw), DatasetCache(), QUIET, top=0.1)
 
 

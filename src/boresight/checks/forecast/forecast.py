@@ -196,6 +196,21 @@ def harm_ahead(f: Forecast) -> Finding | None:
     )
 
 
+def no_gain_in_ramp(f: Forecast) -> Finding | None:
+    """A ramp whose gain stays within its noise at every rate."""
+    if f.ramp is None or f.ramp.curve:
+        return None
+    last = f.ramp.points[-1]
+    return warning(
+        "no-gain-in-ramp",
+        f"At no rate of the ramp did {last.gain.n} pairs that it does not train on gain more than their "
+        f"noise; at its end, a sum of {last.budget:.1e}, it is {last.gain.mean:.2g} "
+        f"±{last.gain.half_width:.2g} nats.",
+        "Look at a few pairs: the labels may follow no rule that carries over. With few rows, measure more.",
+        numbers=(("gain", last.gain.mean),),
+    )
+
+
 def answers_of_another_model(f: Forecast) -> Finding | None:
     """Pairs whose answers the start model would not have written."""
     answers = f.ramp.answers if f.ramp else None

@@ -88,15 +88,19 @@ class Ramp:
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains that never fall with the budget, by isotonic regression; those above zero."""
+        """Gains that never fall with the budget (isotonic regression), as far as they are resolved."""
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
         rising = zip(self.points, fitted, errors, strict=True)
-        return tuple(CurvePoint(p.budget, float(gain), error / gain) for p, gain, error in rising if gain > 0)
+        return tuple(
+            CurvePoint(point.budget, float(gain), error / gain)
+            for point, gain, error in rising
+            if gain > NORMAL * error
+        )
 
     def expect(self, budget: float) -> Expectation | None:
-        """What a run with this sum of learning rates gains, nats; None where the ramp gained nothing.
+        """What a run with this sum of learning rates gains, nats; None where no gain is resolved.
 
         The range holds the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
         grows with `BEYOND` where the budget is beyond the ramp.

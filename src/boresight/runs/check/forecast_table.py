@@ -39,6 +39,8 @@ def _expected(f: Forecast) -> list[tuple[str, str]]:
 
 
 def _unknown(f: Forecast) -> list[tuple[str, str]]:
+    if f.ramp is not None:
+        return [("expected margin", "unknown: the ramp saw no gain beyond its noise")]
     if f.elsewhere is None:
         return [("expected margin", "no calibrated curve for this method or a model of this size")]
     like = f.recipe.check.like

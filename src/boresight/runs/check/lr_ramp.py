@@ -210,8 +210,8 @@ def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared
     held = [row for rows in measured.values() for row in rows]
     if len(held) < FEWEST or len(rest) < FEWEST:
         raise UserError(
-            f"--probe: {len(rest)} rows to train on and {len(held)} to measure are too few for a ramp; it "
-            f"needs {FEWEST} of each."
+            f"data.train: a learning-rate ramp needs {FEWEST} rows to train on and {FEWEST} to measure, and "
+            f"there are {len(rest)} and {len(held)}; leave --probe out, and give optim.lr a number."
         )
     return Prepared(
         train=PreparedSide(made.train.examples, rest, made.train.facts),
