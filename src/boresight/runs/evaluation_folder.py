@@ -18,37 +18,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl, write_state
-from boresight.core.lock import FileLock
 from boresight.evaluation.recipe import EvaluationRecipe
-from boresight.runs.folder import RunFolder
+from boresight.runs.folder import LockedFolder
 
 
-class EvaluationFolder(RunFolder):
+class EvaluationFolder(LockedFolder):
     """Files of one evaluation, and a context: the lock that `open` takes is released on exit.
 
     JSON has no infinity and no NaN: a limit that is not known is null.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, noun="evaluation", section="systems")
+        super().__init__(path, "evaluation", "systems", EvaluationRecipe, "evaluating")
         self.report, self.ledger = path / "report.html", path / "ledger.sqlite"
-        self._lock = FileLock(self.recipe_file, optional=True)
-
-    def __enter__(self) -> EvaluationFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe in the folder, with the defaults of settings that its version had not."""
-        found = super().recipe()
-        try:
-            return EvaluationRecipe.parse(found).to_dict() if found else found
-        except UserError:  # of a version that had other settings, or torn: compared as it is
-            return found
 
     def refuse_other(self, recipe: Mapping[str, Any]) -> None:
         """See `RunFolder.refuse_other`; budgets may differ, so that a spent one can be raised."""
@@ -59,11 +42,7 @@ class EvaluationFolder(RunFolder):
         self.refuse_foreign()
         if self.recipe() is None:
             self.begin(recipe)
-        if not self._lock.acquire():
-            raise UserError(
-                f"{self.path}: another process is evaluating here; wait for it, or give another folder with "
-                "--run."
-            )
+        self.lock()
         super().open(recipe)
 
     def answers(self, system: str) -> Path:

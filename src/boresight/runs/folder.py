@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from boresight.config.base import BaseRecipe
 from boresight.config.dotted import as_yaml, differences
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 from boresight.core.files import create_text, write_json
+from boresight.core.lock import FileLock
 
 LONGEST_VALUES = 80
 """Characters of two differing values that an error still quotes."""
@@ -111,6 +113,44 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: cannot go on with the {self.noun} there, the {what} differs in "
                 f"{', '.join(differing[:4])}; put it back, or give another folder with --run."
+            )
+
+
+class LockedFolder(RunFolder):
+    """A run folder in which one process works, and a context: the lock is released on exit.
+
+    Args:
+        recipe_class: parses the recipe in the folder.
+        work: what the other process does, for the message that refuses a second one.
+    """
+
+    def __init__(
+        self, path: Path, noun: str, section: str, recipe_class: type[BaseRecipe], work: str
+    ) -> None:
+        super().__init__(path, noun, section)
+        self._recipe_class, self._work = recipe_class, work
+        self._lock = FileLock(self.recipe_file, optional=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The resolved recipe in the folder, with the defaults of settings that its version had not."""
+        found = super().recipe()
+        try:
+            return self._recipe_class.parse(found).to_dict() if found else found
+        except UserError:  # of a version that had other settings, or torn: compared as it is
+            return found
+
+    def lock(self) -> None:
+        """Lock the recipe in the folder; again does nothing. Raises `UserError` if another process has it."""
+        if not self._lock.acquire():
+            raise UserError(
+                f"{self.path}: another process is {self._work} here; wait for it, or give another folder "
+                "with --run."
             )
 
 

@@ -27,11 +27,10 @@ from typing import Any
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl, read_state, write_state
-from boresight.core.lock import FileLock
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
 from boresight.models.checkpoint.leftovers import Leftovers
-from boresight.runs.folder import RunFolder
+from boresight.runs.folder import LockedFolder
 from boresight.runs.loading import Earlier
 from boresight.training.checkpoints.checkpoint import latest_sound, newest_first, step_of
 from boresight.training.checkpoints.rewind import rewind, rewind_to_start
@@ -63,7 +62,7 @@ class Place:
         }[self.stage]
 
 
-class TrainingFolder(RunFolder):
+class TrainingFolder(LockedFolder):
     """A run folder, and a context: what it has locked is released on exit.
 
     Args:
@@ -72,28 +71,13 @@ class TrainingFolder(RunFolder):
     """
 
     def __init__(self, path: Path, claimed: bool = False) -> None:
-        super().__init__(path, noun="run", section="method")
+        super().__init__(path, "run", "method", Recipe, "training")
         self.data, self.start = path / "data.json", path / "start.json"
         self.end, self.model = end_file(path), model_folder(path)
         self.evaluation, self.report = path / "evaluation.json", path / "report.html"
         self.samples, self.weights = path / "samples.jsonl", path / "weights.json"
         self.choices_file = path / "choices.json"
         self._claimed = claimed
-        self._lock = FileLock(self.recipe_file, optional=True)
-
-    def __enter__(self) -> TrainingFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe in the folder, with the defaults of settings that the run's version had not."""
-        found = super().recipe()
-        try:
-            return Recipe.parse(found).to_dict() if found else found
-        except UserError:  # of a version that had other settings, or torn: compared as it is
-            return found
 
     def lock(self) -> None:
         """Lock the recipe in the folder; again does nothing.
@@ -104,11 +88,8 @@ class TrainingFolder(RunFolder):
         Raises:
             UserError: another process has the lock.
         """
-        if not self._claimed and not self._lock.acquire():
-            raise UserError(
-                f"{self.path}: another process is training here; wait for it, or give another folder with "
-                "--run."
-            )
+        if not self._claimed:
+            super().lock()
 
     def refuse_replaced(self) -> None:
         """Raise a `UserError` if another run has taken the place of the one that was locked."""
