@@ -26,7 +26,7 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Whether somebody has asked the run to stop, and by which signal. A second signal is not held back."""
+    """Whether a stop was requested, and by which signal. A second signal raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.made = False
@@ -62,7 +62,7 @@ def listening() -> Iterator[StopRequest]:
 
 
 def request_stop(number: int) -> bool:
-    """Ask whoever listens to stop, as the signal would; returns whether somebody listens or is stopping."""
+    """Request a stop, as the signal would; returns whether a run is listening for it or stopping already."""
     for request in _requests:
         if not request.made:
             request.made, request.number = True, number

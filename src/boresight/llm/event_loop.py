@@ -26,7 +26,7 @@ class EventLoop:
         return self._beside(lambda: self._runner.run(self._noted(coroutine)))
 
     def close(self) -> None:
-        """Cancel what is left and close the loop."""
+        """Cancel the remaining tasks and close the loop."""
         self._beside(self._runner.close)
 
     def __enter__(self) -> EventLoop:

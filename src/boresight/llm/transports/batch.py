@@ -233,7 +233,7 @@ def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list
 
 
 def _body(result: dict[str, Any]) -> dict[str, Any]:
-    """The body in a line of the files, or what became of the request."""
+    """The response body in a line of the result files. Raises `RequestFailure` where it holds an error."""
     response, error = result.get("response"), result.get("error")
     if isinstance(response, dict):
         status, body = response.get("status_code"), response.get("body")
@@ -250,7 +250,7 @@ def _body(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _missing(batch: Batch, problem: str) -> NoReturn:
-    """Raise what became of a request without a line; `problem` is why some line cannot be read."""
+    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read."""
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
         raise RequestFailure(

@@ -1,1 +1,1 @@
-"""Rendering of templates that nobody has looked at, within limits of time and memory."""
+"""Rendering of untrusted chat templates, within limits of time and memory."""
