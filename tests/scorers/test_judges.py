@@ -250,3 +250,13 @@ def test_countdown_prefers_a_solution():
     credit = countdown.build(countdown.Config(format_credit=0.1))
     assert credit.compare([problem], [wrong], [none])[0].scores == (0.1, 0.0)
     assert judge.compare([prompt(0)], [right], [wrong])[0].preference is None
+
+
+def test_built_in_rewards_are_checks_too():
+    prompts = [Prompt([], "p", {"numbers": [2, 3], "target": 5})]
+    judge = checks.build(checks.Config(check="countdown_correct"))
+    assert judge.score(prompts, ["<answer>2 + 3</answer>"])[0].value == 1.0
+    with pytest.raises(UserError, match=r"unknown key options.tags"):
+        checks.build(checks.Config(check="countdown_correct", options={"tags": []}))
+    with pytest.raises(UserError, match=r"judge.options: the check good_answer has none"):
+        checks.build(checks.Config(options={"tags": []}))

@@ -10,6 +10,7 @@ import torch
 
 import boresight
 from boresight.config.reward import RewardConfig
+from boresight.core.errors import UserError
 from boresight.core.files import write_state
 from boresight.core.schema import Prompt
 from boresight.scorers.judges import reward_model
@@ -110,6 +111,47 @@ def test_gold_answers_reach_a_users_reward_function(place):
     found = boresight.train(made, run="run", quiet=True)
     assert set(GOLD) == set(gold)
     assert len(found.series("reward")[1]) == 2 and not (place / "run" / reward_failures.FILE).exists()
+
+
+def for_trl(completions, solution, completion_ids, log_metric, **kwargs):
+    """A reward function as TRL's documentation has them, for a data set of chat prompts."""
+    GOLD.extend(solution)
+    assert {"prompts", "level"} <= set(kwargs)
+    log_metric("tokens", sum(map(len, completion_ids)))
+    texts = [completion[0]["content"] for completion in completions]
+    return [
+        None if ids == [] else float(s in t)
+        for s, t, ids in zip(solution, texts, completion_ids, strict=True)
+    ]
+
+
+def test_a_reward_function_and_a_data_set_for_trl_run_unchanged(place):
+    ask = [{"role": "user", "content": "How much is 2 + 2?"}]
+    rows = [{"prompt": ask, "solution": str(n), "level": n} for n in range(8)]
+    (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    GOLD.clear()
+    found = boresight.train(recipe("rloo", {"function": f"{__name__}:for_trl"}), run="run", quiet=True)
+    assert set(GOLD) == {str(n) for n in range(8)}
+    assert len(found.series("reward")[1]) == 2
+
+
+def test_a_column_that_the_data_lack_stops_the_run_before_it_starts(place):
+    made = recipe("rloo", {"function": f"{__name__}:for_trl"})
+    for _ in range(2):  # the second time, what was looked at before is in the cache
+        with pytest.raises(UserError, match="asks for the column solution, which no row has"):
+            boresight.train(made, run="run", quiet=True)
+    assert not (place / "run").exists()
+
+
+def test_a_row_without_a_gold_answer_stops_the_run_before_it_starts(place):
+    """The last of the rows, which no look at the first few would find."""
+    rows = [{"id": f"p{n}", "numbers": [n, 2], "target": n + 2, "prompt": "?"} for n in range(8)]
+    del rows[-1]["target"]
+    (place / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"row p7: .*not a Countdown problem"):
+            boresight.train(recipe("rloo", {"function": "countdown"}), run="run", quiet=True)
+    assert not (place / "run").exists()
 
 
 def test_a_resumed_run_forgets_failures_of_steps_that_it_repeats(tmp_path):

@@ -14,6 +14,8 @@ class RewardConfig(Section):
 
     function: str | None = None
     """A built-in name, such as `countdown`, or an import path `package.module:function`."""
+    options: dict[str, Any] = {}
+    """Arguments of the function by name: `{tags: [think, answer]}`. A judge's settings stand in `judge`."""
     judge: dict[str, Any] | None = None
     """A judge that scores answers one by one, as of evaluations: `{name: reward_model, model: runs/rm}`."""
     weight: float = 1.0
@@ -23,6 +25,8 @@ class RewardConfig(Section):
     def _one_source(self) -> Self:
         if (self.function is None) == (self.judge is None):
             raise ValueError("give either function or judge, not both and not neither")
+        if self.options and self.function is None:
+            raise ValueError("options are for a function; write a judge's settings beside its name")
         return self
 
     @property

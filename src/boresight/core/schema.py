@@ -48,20 +48,29 @@ def turn_key(message: Message) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation that waits for an assistant turn."""
+    """A conversation that waits for an assistant turn.
+
+    `as_text`: the source has the prompt as text, not as messages; reward functions written for TRL are given
+    it in the same form.
+    """
 
     prompt: list[Message]
     id: str
     meta: dict[str, Any] = field(default_factory=dict)
+    as_text: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A conversation whose assistant turns are to be imitated; the last turn is the assistant's."""
+    """A conversation whose assistant turns are to be imitated; the last turn is the assistant's.
+
+    `as_text` as in `Prompt`.
+    """
 
     messages: list[Message]
     id: str
     meta: dict[str, Any] = field(default_factory=dict)
+    as_text: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +110,9 @@ def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
 def prompt_of(example: Example) -> list[Message]:
     """The messages before the answer; of a demonstration, before its last one."""
     return list(example.messages[:-1] if isinstance(example, Demonstration) else example.prompt)
+
+
+def to_prompt(example: Example) -> Prompt:
+    """The example without its answers."""
+    as_text = not isinstance(example, Preference) and example.as_text
+    return Prompt(prompt_of(example), example.id, example.meta, as_text)

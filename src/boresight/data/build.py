@@ -70,7 +70,8 @@ def demonstration(
     check_scored(messages, columns[-1])
     first = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
     check_prompt(messages[:first], columns[0])
-    return Demonstration(messages, id, extras(record, columns + also))
+    as_text = isinstance(record.get(columns[0]), str)
+    return Demonstration(messages, id, extras(record, columns + also), as_text)
 
 
 def prompt(
@@ -87,7 +88,8 @@ def prompt(
     """
     messages, also = _opened(record, messages, also)
     check_prompt(messages, columns[0])
-    return Prompt(messages, id, extras(record, columns + also))
+    as_text = isinstance(record.get(columns[0]), str)
+    return Prompt(messages, id, extras(record, columns + also), as_text)
 
 
 def _opened(

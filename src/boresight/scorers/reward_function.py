@@ -5,22 +5,22 @@
 `prompts` (conversations: lists of messages with `role` and `content`), `completions` (text) and `rows`
 (each prompt's other columns, such as numbers and target) have one entry per completion. None or NaN declines
 to judge a completion. A function is named by its import path, `package.module:function`, or is one of
-`BUILTIN`. A `UserError` from a function reports data that lack what it needs; it stops the run.
+`BUILTIN`. A `UserError` from a function reports data that lack what it needs; it stops the run. Functions
+written for TRL are called as TRL calls them (`conventions`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.plugins import import_user_module
 from boresight.core.schema import Prompt
+from boresight.scorers.conventions import RewardBatch, RewardCallable, bind_reward
 from boresight.scorers.judges.base import DECLINED, Score, Scorer
-
-RewardCallable = Callable[[Sequence[Any], Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float | None]]
 
 BUILTIN = {
     "countdown": "boresight.tasks.countdown.rewards:plain",
@@ -33,36 +33,65 @@ BUILTIN = {
 class RewardFunction(Scorer):
     """A reward function as a scorer. An answer on which it raises has no score; the others keep theirs."""
 
-    def __init__(self, path: str, name: str | None = None) -> None:
-        """Load the function at `path`, a built-in name or an import path. Raises `UserError` if not found."""
-        super().__init__()
-        self.path, self.name, self.function = path, name or path, load_reward(path)
+    def __init__(self, path: str, name: str | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """Load the function at `path`, a built-in name or an import path.
 
-    def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
+        Raises:
+            UserError: it is not found, fits no convention, or does not take one of `options`.
+        """
+        super().__init__()
+        self.path, self.name = path, name or path
+        self.reward = bind_reward(load_reward(path), path, options or {})
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        answers: Sequence[str],
+        repeat: int = 0,
+        ids: Sequence[Sequence[int]] | None = None,
+    ) -> list[Score]:
         """The whole batch in one call. If that raises, one call per answer finds those that cannot be scored.
+
+        `ids` are the tokens of the answers, for a function that asks for `completion_ids`.
 
         Raises:
             UserError: the function returned another number of rewards than there are answers, or raised one.
         """
+        batch = RewardBatch(prompts, answers, ids)
         try:
-            return self._scores(prompts, answers)
+            return self._scores(batch)
         except UserError:
             raise
         except Exception:
-            return [self._alone(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+            return [self._alone(batch.only(i)) for i in range(len(answers))]
 
-    def _alone(self, prompt: Prompt, answer: str) -> Score:
+    def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
+        """Raise a `UserError` for the first row that lacks what the function needs.
+
+        A built-in scores an empty answer to every prompt. Of a user's function, the columns that its
+        signature requires must be in some row.
+        """
+        if lacking := self.reward.lacking(prompts):
+            near = nearest(lacking[0], {key for prompt in prompts for key in prompt.meta})
+            raise UserError(f"reward {self.path}: asks for the column {lacking[0]}, which no row has{near}.")
+        for prompt in prompts if self.path in BUILTIN else ():
+            try:
+                self._scores(RewardBatch([prompt], [""]))
+            except UserError as error:
+                raise UserError(f"row {prompt.id}: {error}") from None
+
+    def _alone(self, batch: RewardBatch) -> Score:
         try:
-            return self._scores([prompt], [answer])[0]
+            return self._scores(batch)[0]
         except Exception as error:
             return _failed(error)
 
-    def _scores(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Score]:
-        rewards = list(self.function([p.prompt for p in prompts], answers, [p.meta for p in prompts]))
-        if len(rewards) != len(answers):
+    def _scores(self, batch: RewardBatch) -> list[Score]:
+        rewards = self.reward(batch)
+        if len(rewards) != len(batch.completions):
             raise UserError(
-                f"reward {self.path}: returned {len(rewards)} rewards for {len(answers)} completions; "
-                "return one for each."
+                f"reward {self.path}: returned {len(rewards)} rewards for "
+                f"{len(batch.completions)} completions; return one for each."
             )
         return [_score(reward) for reward in rewards]
 

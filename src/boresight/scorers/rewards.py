@@ -15,7 +15,7 @@ from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import Scorer
-from boresight.scorers.reward_function import RewardFunction
+from boresight.scorers.reward_function import BUILTIN, RewardFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,19 @@ class RewardSum:
         self.scorers = {config.name: _scorer(config) for config in configs}
         self.weights = {config.name: config.weight for config in configs}
 
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> Rewards:
-        """Score completions; `completions[i]` answers `prompts[i]`.
+    def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
+        """Raise a `UserError` for the first row that lacks what a function needs, such as a gold answer."""
+        for scorer in self.scorers.values():
+            if isinstance(scorer, RewardFunction):
+                scorer.refuse_lacking(prompts)
+
+    def __call__(
+        self,
+        prompts: Sequence[Prompt],
+        completions: Sequence[str],
+        ids: Sequence[Sequence[int]] | None = None,
+    ) -> Rewards:
+        """Score completions; `completions[i]` answers `prompts[i]`, `ids[i]` are its tokens where known.
 
         Raises:
             UserError: a function returned another number of rewards than there are completions.
@@ -75,7 +86,12 @@ class RewardSum:
         by_function: dict[str, list[float]] = {}
         failures: list[Failure] = []
         for name, scorer in self.scorers.items():
-            scores = [score.checked() for score in scorer.score(prompts, completions)]
+            found = (
+                scorer.score(prompts, completions, ids=ids)
+                if isinstance(scorer, RewardFunction)
+                else scorer.score(prompts, completions)
+            )
+            scores = [score.checked() for score in found]
             by_function[name] = [math.nan if s.value is None else s.value for s in scores]
             failures += [
                 Failure(name, i, completions[i], s.failure)
@@ -90,7 +106,11 @@ class RewardSum:
 
 
 def check_rewards(configs: Sequence[RewardConfig]) -> None:
-    """Check the weights, and the settings of judges, without loading one. Raises `UserError`."""
+    """Check the weights, the settings of judges and the options of built-in functions; loads no model.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
     if configs and not any(config.weight for config in configs):
         raise UserError("reward: every weight is 0, so no answer earns anything; give one a weight above 0.")
     for config in configs:
@@ -98,11 +118,13 @@ def check_rewards(configs: Sequence[RewardConfig]) -> None:
             from boresight.scorers.judge_reward import judge_settings
 
             judge_settings(config.judge)
+        elif config.name in BUILTIN:
+            _scorer(config)
 
 
 def _scorer(config: RewardConfig) -> Scorer:
     if config.judge is None:
-        return RewardFunction(config.name)
+        return RewardFunction(config.name, options=config.options)
     from boresight.scorers.judge_reward import judge_reward
 
     return judge_reward(config.judge)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.console import progress
 from boresight.core.errors import UserError
-from boresight.core.schema import Prompt, prompt_of
+from boresight.core.schema import Prompt, to_prompt
 from boresight.data.batching import BatchPlan, plan
 from boresight.data.prepare import Prepared
 from boresight.data.rows import Row
@@ -157,7 +157,7 @@ def online(
     served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
     rollouts = Rollouts(
         prompts=[
-            OnlinePrompt(Prompt(prompt_of(example), row.id, example.meta), row.prompt)
+            OnlinePrompt(replace(to_prompt(example), id=row.id), row.prompt)
             for row, example in zip(data.train.rows, data.train.examples, strict=True)
         ],
         plan=batch_plan(recipe, len(data.train.rows)),

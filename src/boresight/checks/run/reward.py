@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from boresight.checks.data.examples import said
-from boresight.core.schema import Example, Prompt, prompt_of
+from boresight.core.schema import Example, prompt_of, to_prompt
 from boresight.findings.finding import Finding, error, warning
 from boresight.scorers.rewards import Rewards, RewardSum
 
@@ -36,12 +36,13 @@ class RewardProbe:
     @cached_property
     def tried(self) -> Rewards:
         """Rewards of every made-up answer to every prompt, computed as in training."""
-        pairs = [(Prompt(prompt_of(e), e.id, e.meta), answer) for e in self.some for answer in _answers(e)]
+        pairs = [(to_prompt(e), answer) for e in self.some for answer in _answers(e)]
         return self.rewards([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
 
     def empty(self, with_prompt: bool) -> list[float]:
         """Rewards of empty answers, with the prompts or with nothing in their place."""
-        prompts = [Prompt(prompt_of(e) if with_prompt else [], e.id, e.meta) for e in self.some]
+        asked = [to_prompt(example) for example in self.some]
+        prompts = asked if with_prompt else [replace(prompt, prompt=[]) for prompt in asked]
         return self.rewards(prompts, [""] * len(prompts)).total
 
 

@@ -1,6 +1,6 @@
 """TRL's chat prompts, which are also the canonical ones: `prompt` as a list of messages.
 
-A gold `answer` beside it goes to `meta`.
+A gold `answer` or `solution` beside it goes to `meta`.
 """
 
 from boresight.core.schema import Prompt
@@ -15,7 +15,7 @@ COLUMNS = ("prompt",)
 
 
 def matches(record: Record) -> bool:
-    return has_turns(record, "prompt") and lacks(record, ANSWER_COLUMNS - {names.GOLD})
+    return has_turns(record, "prompt") and lacks(record, ANSWER_COLUMNS - {names.GOLD, names.SOLUTION})
 
 
 def read(record: Record, id: str) -> Prompt:

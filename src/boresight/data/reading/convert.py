@@ -37,7 +37,7 @@ def _prompt_of_demonstration(example: Demonstration) -> Prompt:
 def _prompt_of_judged(example: Demonstration) -> Prompt:
     """The same of an answer that may be a bad one."""
     last = max(n for n, message in enumerate(example.messages) if message["role"] in ("user", "tool"))
-    return Prompt(example.messages[: last + 1], example.id, example.meta)
+    return Prompt(example.messages[: last + 1], example.id, example.meta, example.as_text)
 
 
 def _if_labelled_true(example: Demonstration) -> Demonstration | None:

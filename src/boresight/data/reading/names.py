@@ -8,8 +8,9 @@ from __future__ import annotations
 PROMPT = ("prompt", "query", "question", "problem")
 """What the user says, as text."""
 
-COMPLETION = ("completion", "response", "solution")
-"""The one answer of a demonstration."""
+SOLUTION = "solution"
+COMPLETION = ("completion", "response", SOLUTION)
+"""The one answer of a demonstration. Beside a chat prompt, a solution is what a verifier compares with."""
 
 GOLD = "answer"
 """What a verifier compares an answer with; of a row without a completion, the answer to imitate as well."""

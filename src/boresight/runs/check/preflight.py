@@ -36,7 +36,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
-from boresight.core.schema import Prompt
+from boresight.core.schema import Prompt, to_prompt
 from boresight.data.prepare import DatasetCache
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
@@ -62,6 +62,7 @@ STOPS = {
     "tokens": "data-not-readable",
     "prompts": "data-not-readable",
     "reward": "reward-not-loadable",
+    "rows": "data-not-readable",
     "model": "model-not-loadable",
     "first step": "first-step-fails",
 }
@@ -226,10 +227,13 @@ def look_at_data(
     found = [finding for area in EXAMPLES for finding in run_checks(area, examples)]
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
+    if rewards is not None:
+        scored = [*(examples.train if kind_of(recipe).online else ()), *(asked or examples.eval)]
+        missing.attempt("rows", rewards.refuse_lacking, [to_prompt(example) for example in scored])
     if kind_of(recipe).online and rewards is not None:
         found += missing.attempt("reward", probe_rewards, rewards, examples) or []
     looked = Looked(found, *row_counts(examples, made))
-    if key and made:
+    if key and made and not missing.refused:
         cache.write_cached(key, looked)
     return looked
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer, Verifier
-from boresight.scorers.reward_function import RewardFunction
+from boresight.scorers.reward_function import BUILTIN, RewardFunction
 from boresight.tasks.constraints.evaluation import LABELS, check_answer, checkable
 
 
@@ -17,16 +18,25 @@ class Config(JudgeConfig):
 
     check: str = "good_answer"
     """A check of prompts that carry a constraint, such as `constraint_met` or `good_answer`; or a reward
-    function by its import path `package.module:function`."""
+    function, built in or by its import path `package.module:function`."""
+    options: dict[str, Any] = {}
+    """Arguments of the reward function by name."""
 
 
 def build(config: Config, completer: object = None, console: object = None) -> Scorer:
-    """Find the check or the function. Raises UserError when there is none of that name."""
+    """Find the check or the function.
+
+    Raises:
+        UserError: there is none of that name, or it does not take these options.
+    """
     name = f"check {config.check}"
-    if ":" in config.check:
-        return RewardFunction(config.check, name)
+    if ":" in config.check or config.check in BUILTIN:
+        return RewardFunction(config.check, name, config.options)
     if config.check not in LABELS:
-        raise UserError(f"judge.check: there is no check {config.check!r}{nearest(config.check, LABELS)}.")
+        known = nearest(config.check, [*LABELS, *BUILTIN])
+        raise UserError(f"judge.check: there is no check {config.check!r}{known}.")
+    if config.options:
+        raise UserError(f"judge.options: the check {config.check} has none; remove them.")
     return Verifier(name, partial(_meets, config.check))
 
 

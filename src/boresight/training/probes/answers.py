@@ -12,7 +12,7 @@ from rich.console import Console
 from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
-from boresight.core.schema import Example, Prompt, prompt_of
+from boresight.core.schema import Example, Prompt, to_prompt
 from boresight.data.chat import encode_prompt
 from boresight.data.reading.split import half, read_data
 from boresight.data.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Promp
     if recipe.evaluate.prompts:
         found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
         examples = half(found, recipe.data.eval_half)
-    return [Prompt(prompt_of(example), example.id, example.meta) for example in examples]
+    return [to_prompt(example) for example in examples]
 
 
 def refuse_unanswerable(

@@ -48,7 +48,7 @@ def _groups(
         return []
     asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
     texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for group in samples for s in group]
-    found = rewards(asked, texts)
+    found = rewards(asked, texts, [s.ids.tolist() for group in samples for s in group])
     ends = [0, *accumulate(map(len, samples))]
     return [
         {
