@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from boresight.checks.forecast.bf16 import movable_share, share_of_normal, small
 from boresight.checks.forecast.calibration import (
     SMALLEST_MODEL,
     CalibrationCurve,
-    Expectation,
     calibration_curves,
     choose,
 )
+from boresight.checks.forecast.expectation import BORROWED, Elsewhere, Expectation
 from boresight.checks.forecast.forecast import (
     curve_in_words,
     forecast,
@@ -72,15 +73,15 @@ def test_no_curve_for_models_of_another_scale_or_unknown_size():
 
 
 def test_a_forecast_is_the_middle_of_the_curves_and_its_range_holds_them():
-    """1 and 4 nats at 1e-3: their geometric mean is 2; the range goes half a factor further, 0.67 to 6."""
+    """1 and 1.5 nats at 1e-3: their geometric mean is 1.22; a factor of 16 further lie 0.0625 and 24."""
     slow = CalibrationCurve("a", 100_000_000, True, "chat", "own", ((1e-3, 1.0, 0.6), (1e-2, 3.0, 0.7)))
-    fast = CalibrationCurve("b", 200_000_000, True, "rules", "own", ((1e-3, 4.0, 0.8), (1e-2, 9.0, 0.9)))
+    fast = CalibrationCurve("b", 200_000_000, True, "rules", "own", ((1e-3, 1.5, 0.8), (1e-2, 9.0, 0.9)))
     far = CalibrationCurve("c", 70_000_000_000, True, "chat", "own", ((1e-3, 9.0, 0.6),))
     found = choose(150_000_000, True, known=[slow, fast, far, PUBLIC]).expect(1e-3)
-    assert (found.low, found.middle, found.high) == pytest.approx((1 / 1.5, 2.0, 6.0))
-    assert found.accuracy == pytest.approx(0.7)
+    assert (found.low, found.middle, found.high) == pytest.approx((1 / 16, math.sqrt(1.5), 24.0))
+    assert found.borrowed and found.accuracy == pytest.approx(0.7)
     only = choose(150_000_000, True, like="rules", known=[slow, fast, PUBLIC]).expect(1e-3)
-    assert (only.middle, only.source) == (pytest.approx(4.0), "b on rules")
+    assert (only.middle, only.source) == (pytest.approx(1.5), "dpo runs of b on rules")
     with pytest.raises(UserError, match=r"check\.like: no curve of 'rule'; did you mean 'rules'"):
         choose(150_000_000, True, like="rule", known=[slow, fast])
 
@@ -103,6 +104,24 @@ def test_only_runs_on_the_same_pairs_are_evidence():
     assert expected("a") is None
 
 
+@pytest.mark.parametrize(
+    ("model", "method", "ends", "source"),
+    [
+        ("a", "dpo", (1.0 / 2.5, 1.0, 2.5), "earlier dpo runs of a on chat"),
+        ("a", "ipo", (1.0 / 16, 2.0, 30.0), "dpo runs of a and b on chat"),
+        ("c", "dpo", (1.0 / 16, 2.0, 30.0), "dpo runs of a and b on chat"),
+    ],
+)
+def test_runs_of_the_same_model_stand_alone_and_those_of_others_are_borrowed(model, method, ends, source):
+    """On one set of pairs a stands at 1 nat and b at 4: 1 within 2.5 for a; for others √4 within 16."""
+    a = CalibrationCurve("a", 10**8, True, "chat", "own", ((1e-3, 1.0, None),), frozenset({"p"}))
+    other = b.replace(a, model="b", points=((1e-3, 4.0, None),))
+    found = choose(10**8, True, trained=(model, ["p"]), method=method, known=[a, other]).expect(1e-3)
+    assert (found.low, found.middle, found.high) == pytest.approx(ends)
+    assert found.source == source and found.borrowed == (model != "a" or method != "dpo")
+    assert found.basis.startswith("borrowed from" if found.borrowed else "by earlier dpo runs")
+
+
 def test_the_demo_is_forecast_for_its_own_model_only():
     file = str(ROOT / "src" / "boresight" / "data" / "demo" / "pairs.jsonl.gz")
     settings = ("model.lora={}", "optim.lr=2e-4", "train.batch=8", "check.like=demo")
@@ -110,9 +129,17 @@ def test_the_demo_is_forecast_for_its_own_model_only():
     other = forecast(
         b.recipe("dpo", *settings, data={"train": file}, model={"name": "Qwen/Qwen2.5-0.5B"}), 30, b.QWEN
     )
-    assert 1.0 < own.margin.middle < 2.5 and own.elsewhere is None
+    assert 1.0 < own.margin.middle < 2.5 and own.elsewhere is None and not own.margin.borrowed
     assert other.margin is None and other.loss is None
-    assert other.elsewhere.source == "starter on demo"
+    assert (other.elsewhere.source, other.elsewhere.declared) == ("dpo runs of starter on demo", "demo")
+    reached = 24.0  # by Qwen2.5-Coder-0.5B
+    assert other.elsewhere.fastest == pytest.approx(reached / BORROWED, rel=0.05)
+    assert other.elsewhere.ends[0] < reached < other.elsewhere.ends[1]
+
+
+def test_a_name_that_no_pairs_have_is_refused_where_the_pairs_are_known_too():
+    with pytest.raises(UserError, match=r"check\.like: no curve of 'Ultra'"):
+        forecast(b.recipe("dpo", "check.like=Ultra"), 100, b.QWEN)
 
 
 def test_sources_of_pairs(tmp_path):
@@ -189,13 +216,13 @@ def test_a_run_adds_its_points_once(tmp_path, calibrate, monkeypatch):
 
 def forecast_of(*settings, margin=None, elsewhere=None, loss=None, steps=100, **more):
     """A forecast of DPO with the expectations given, at a budget of 1e-4."""
-    recipe = b.recipe("dpo", *settings)
+    recipe = b.recipe("dpo", *settings, data={"train": "none"})
     given = {"margin": margin, "elsewhere": elsewhere, "loss": loss, "budget": 1e-4, "wanted": 1e-3}
     return b.replace(forecast(recipe, steps, b.QWEN, frozenset()), steps=steps, **(given | more))
 
 
-def bought(middle, low=0.1, high=9.0, accuracy=None):
-    return Expectation(low, middle, high, accuracy, "m on d")
+def bought(middle, low=0.1, high=9.0, accuracy=None, borrowed=False):
+    return Expectation(low, middle, high, accuracy, "runs of m on d", borrowed)
 
 
 def severity(check, *args, **more):
@@ -216,7 +243,10 @@ def test_what_is_too_high_is_known_for_models_of_the_measured_sizes():
     assert severity(learning_rate_too_high, *settings, parameters=None) is None
     assert severity(learning_rate_too_high, *settings, parameters=SMALLEST_MODEL - 1) is None
     found = learning_rate_too_high(forecast_of(*settings, parameters=SMALLEST_MODEL))
-    assert "is 20 times the highest that published runs" in found.why and found.numbers == (("lr", 1e-4),)
+    said = (
+        "is 20 times the highest of the ladder (5e-06, borrowed from published runs up to 1B and not measured"
+    )
+    assert said in found.why and found.numbers == (("lr", 1e-4),)
 
 
 LOSS = (0.693, 0.692, 0.690, 0.688)
@@ -242,7 +272,7 @@ def test_a_small_budget_in_words():
     found = learning_rate_budget(forecast_of(margin=bought(0.25, accuracy=0.55), loss=LOSS))
     assert found.why == (
         "The learning rates sum to 1.0e-04 over 100 steps, which buys a margin of about 0.25 nats "
-        "(0.1 to 9) and accuracy about 0.55: you will see a flat curve, "
+        "(0.1 to 9) and accuracy about 0.55, by runs of m on d: you will see a flat curve, "
         "the loss going from 0.693 to 0.690 (0.692 to 0.688)."
     )
     assert found.fix.startswith("Reach a sum of 1e-03, 10 times as much: ")
@@ -250,10 +280,35 @@ def test_a_small_budget_in_words():
     assert " and accuracy" not in learning_rate_budget(forecast_of(margin=bought(0.25), loss=LOSS)).why
 
 
-@pytest.mark.parametrize(("high", "expected"), [(0.99, "warning"), (1.0, None)])
-def test_a_budget_that_has_bought_less_than_a_nat_elsewhere(high, expected):
-    assert severity(learning_rate_budget, elsewhere=bought(0.5, high=high)) == expected
+@pytest.mark.parametrize(("high", "expected"), [(0.49, "error"), (0.5, "warning"), (9.0, "warning")])
+def test_a_borrowed_margin_stops_a_run_only_where_its_whole_range_is_too_small(high, expected):
+    borrowed = bought(0.25, high=high, borrowed=True)
+    assert severity(learning_rate_budget, margin=borrowed, loss=LOSS) == expected
+    found = learning_rate_budget(forecast_of(margin=borrowed, loss=LOSS))
+    assert "borrowed from runs of m on d, not measured with your model on your pairs: you will" in found.why
+    assert found.fix.endswith("; `boresight check RECIPE --probe` measures your own.")
+
+
+@pytest.mark.parametrize(("fastest", "expected"), [(0.99, "warning"), (1.0, None)])
+def test_a_budget_that_has_bought_less_than_a_nat_elsewhere(fastest, expected):
+    assert severity(learning_rate_budget, elsewhere=Elsewhere(0.2, fastest, "runs of m on d")) == expected
     assert severity(learning_rate_budget, elsewhere=None) is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "pairs"),
+    [(None, "other pairs"), ("d", "d, which check.like declares your pairs to be like,")],
+)
+def test_what_was_bought_elsewhere_is_borrowed_or_declared_in_words(declared, pairs):
+    """A factor of 16 around 0.2 to 0.5 nats is 0.0125 to 8, and no number is above 30."""
+    elsewhere = Elsewhere(0.2, 0.5, "runs of m on d", declared)
+    found = learning_rate_budget(forecast_of(elsewhere=elsewhere))
+    assert found.why.endswith(
+        f"; on {pairs} that has bought 0.2 to 0.5 nats of margin (borrowed from runs of m on d), and on "
+        "yours nothing was measured."
+    )
+    assert elsewhere.ends == pytest.approx((0.0125, 8.0))
+    assert Elsewhere(2.0, 2.0, "").ends[1] == 30.0 and Elsewhere(2.0, 2.0, "").bought == "2 nats"
 
 
 @pytest.mark.parametrize(("middle", "expected"), [(19.9, None), (20.0, "warning")])

@@ -59,10 +59,16 @@ class Ladder:
 
 LADDERS = {
     ("preference", False): Ladder((1e-6, 2e-6, 5e-6), (0.1, 0.5), "64–128", 1e-4, "published runs up to 1B"),
-    ("preference", True): Ladder((5e-5, 1e-4, 2e-4), (0.1, 0.5), "32–128", 5e-3, "ten times full training"),
+    ("preference", True): Ladder(
+        (5e-5, 1e-4, 2e-4), (0.1, 0.5), "32–128", 5e-3, "rates of full training, times ten"
+    ),
     ("demonstration", False): Ladder((3e-5, 1e-4, 3e-4), (), "64–128", 1e-2, "published runs up to 1B"),
-    ("demonstration", True): Ladder((1e-4, 2e-4, 5e-4), (), "16–64", 2e-2, "ten times full training"),
+    ("demonstration", True): Ladder(
+        (1e-4, 2e-4, 5e-4), (), "16–64", 2e-2, "rates of full training, times ten"
+    ),
     ("prompt", False): Ladder((1e-6, 5e-6, 1e-5), (0.001, 0.03), "64–128 prompts", 2e-4, "CS224R 2026"),
-    ("prompt", True): Ladder((1e-5, 5e-5, 1e-4), (0.001, 0.03), "64–128 prompts", 5e-3, "ten times full"),
+    ("prompt", True): Ladder(
+        (1e-5, 5e-5, 1e-4), (0.001, 0.03), "64–128 prompts", 5e-3, "rates of full training, times ten"
+    ),
 }
 """By the kind of data and whether adapters are trained."""

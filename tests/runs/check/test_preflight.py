@@ -183,7 +183,12 @@ def test_without_data_or_model_the_forecast_still_comes(monkeypatch):
         "dpo", "method.beta=0.05", "optim.lr=2e-7", "train.batch=24", model={"name": "Qwen/Qwen2.5-0.5B"}
     )
     report = preflight(recipe, rows=5000)
-    assert report.errors[0].name == "learning-rate-budget"
+    first = report.findings[0]
+    assert (first.name, first.severity) == (
+        "learning-rate-budget",
+        "warning",
+    )  # what is borrowed stops no run
+    assert "borrowed from dpo runs of" in first.why
     assert report.forecast.budget == pytest.approx(2.1e-5, rel=0.02)
     assert "not-checked" in [f.name for f in report.findings]
 

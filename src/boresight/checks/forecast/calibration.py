@@ -2,10 +2,11 @@
 
 Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
 can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How
-steep that curve is depends on the pairs, by a factor of ten and more, and less on the model. So a forecast is
-made only from curves that were measured on the same pairs: it is their middle, and its range holds them all.
-`calibration.jsonl` holds measured points, a run or a model card a line; `scripts/calibrate.py` adds a run's
-own.
+steep that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made
+only from curves that were measured on the same pairs: it is their middle. Earlier runs of the same model and
+method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
+missed. `calibration.jsonl` holds measured points, a run or a model card a line; `scripts/calibrate.py` adds a
+run's own.
 
     {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
@@ -23,20 +24,24 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from boresight.checks.forecast.expectation import (
+    BORROWED,
+    LARGEST_MARGIN,
+    RUN_TO_RUN,
+    Elsewhere,
+    Expectation,
+)
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl
 
 FILE = Path(__file__).with_name("calibration.jsonl")
-SPREAD = 1.5
-"""What another model or batch adds to the range of the curves, as a factor."""
 SAME_BUDGET = 1.05
 """Points whose budgets differ by less are averaged."""
 ALIKE_IN_SIZE = 4.0
 """Curves count whose model is at most this many times further from a size than the nearest."""
 SMALLEST_MODEL = 30_000_000
 """The curves say nothing about models far smaller than those they were measured on."""
-LARGEST_MARGIN = 30.0
 
 Point = tuple[float, float, float | None]
 
@@ -55,6 +60,7 @@ class CalibrationCurve:
     """Sources of the pairs that the points were measured on."""
     own_answers: bool = False
     """Whether the pairs are answers of the model itself."""
+    method: str = "dpo"
 
     def measured(self, model: str, pairs: Collection[str]) -> bool:
         """Whether a run of `model` on `pairs` is like those that the points come from."""
@@ -95,21 +101,22 @@ class CalibrationCurve:
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """What a budget buys: the middle and the ends of the range, nats, and where this is known from."""
-
-    low: float
-    middle: float
-    high: float
-    accuracy: float | None
-    source: str
-
-
-@dataclass(frozen=True)
 class Family:
-    """The curves that a forecast is made from."""
+    """The curves that a forecast is made from; `borrowed` unless all are of the run's own model and method on
+    its pairs."""
 
     curves: tuple[CalibrationCurve, ...]
+    borrowed: bool = True
+
+    @property
+    def source(self) -> str:
+        """`dpo runs of a and b on these pairs, b on those`."""
+        models: dict[str, list[str]] = {}
+        for curve in self.curves:
+            models.setdefault(curve.data, []).append(curve.model)
+        runs = ", ".join(f"{' and '.join(names)} on {data}" for data, names in models.items())
+        used = " and ".join(dict.fromkeys(curve.method for curve in self.curves))
+        return f"{'' if self.borrowed else 'earlier '}{used} runs of {runs}"
 
     def margin(self, budget: float) -> float:
         """The geometric mean of what the curves say, nats."""
@@ -124,22 +131,30 @@ class Family:
         return high
 
     def expect(self, budget: float) -> Expectation:
-        """The middle, and a range that holds every curve and a half more."""
+        """The middle, and a range that holds every curve and what such curves have missed by."""
         each = [curve.margin(budget) for curve in self.curves]
+        miss = BORROWED if self.borrowed else RUN_TO_RUN
         return Expectation(
-            low=min(each) / SPREAD,
+            low=min(each) / miss,
             middle=self.margin(budget),
-            high=min(LARGEST_MARGIN, max(each) * SPREAD),
+            high=min(LARGEST_MARGIN, max(each) * miss),
             accuracy=_mean_known([curve.accuracy(budget) for curve in self.curves]),
-            source="; ".join(f"{curve.model} on {curve.data}" for curve in self.curves),
+            source=self.source,
+            borrowed=self.borrowed,
         )
+
+    def elsewhere(self, budget: float, declared: str | None) -> Elsewhere:
+        """What the budget has bought in these runs, for a run on other pairs."""
+        each = [curve.margin(budget) for curve in self.curves]
+        return Elsewhere(min(each), max(each), self.source, declared)
 
 
 def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
     """Every measured curve; runs of one model on the same data are pooled."""
-    pooled: dict[tuple[str, bool, str], list[dict]] = {}
+    pooled: dict[tuple[str, bool, str, str], list[dict]] = {}
     for raw in read_jsonl(file):
-        pooled.setdefault((raw["model"], raw["lora"], raw["data"]), []).append(raw)
+        key = (raw["model"], raw["lora"], raw["data"], raw.get("method", "dpo"))
+        pooled.setdefault(key, []).append(raw)
     return [_pool(group) for group in pooled.values()]
 
 
@@ -148,6 +163,7 @@ def choose(
     lora: bool,
     *,
     trained: tuple[str, Collection[str]] | None = None,
+    method: str = "dpo",
     like: str | None = None,
     known: Sequence[CalibrationCurve] | None = None,
 ) -> Family | None:
@@ -156,7 +172,9 @@ def choose(
     Args:
         parameters: of the model; None where unknown.
         trained: name of the model and sources of its pairs, as `pair_sources` gives them; only curves on
-            these pairs count, and those on a model's own answers only for that model. None: all count.
+            these pairs count, and those on a model's own answers only for that model; where some are of
+            the model itself, these alone. None: all count.
+        method: of the run; curves of another are borrowed.
         like: only curves on the data of that name.
         known: curves to choose from; None takes those of `calibration.jsonl`.
 
@@ -174,13 +192,17 @@ def choose(
                 f"check.like: no curve of {like!r}{nearest(like, names)}; add one with scripts/calibrate.py."
             )
         known = [curve for curve in known if curve.data == like]
+    own = False
     if trained is not None:
         known = [curve for curve in known if curve.measured(*trained)]
+        of_model = [curve for curve in known if (curve.model, curve.method) == (trained[0], method)]
+        known, own = of_model or known, bool(of_model)
     if parameters is None or parameters < SMALLEST_MODEL or not known:
         return None
     distances = [math.exp(abs(math.log(curve.parameters / parameters))) for curve in known]
     most = ALIKE_IN_SIZE * min(distances)
-    return Family(tuple(curve for curve, d in zip(known, distances, strict=True) if d <= most))
+    near = tuple(curve for curve, d in zip(known, distances, strict=True) if d <= most)
+    return Family(near, borrowed=not own)
 
 
 def _pool(group: list[dict]) -> CalibrationCurve:
@@ -196,6 +218,7 @@ def _pool(group: list[dict]) -> CalibrationCurve:
         points=_merged(points),
         pairs=frozenset(name for raw in group for name in raw.get("pairs", ())),
         own_answers=any(raw.get("own_answers") for raw in group),
+        method=first.get("method", "dpo"),
     )
 
 

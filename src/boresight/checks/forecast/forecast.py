@@ -10,7 +10,7 @@ from functools import partial
 from boresight import methods
 from boresight.checks.forecast import calibration
 from boresight.checks.forecast.bf16 import share_of_normal
-from boresight.checks.forecast.calibration import Expectation
+from boresight.checks.forecast.expectation import Elsewhere, Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.checks.forecast.nearest import nearest_published
 from boresight.checks.forecast.pair_sources import pair_sources
@@ -26,6 +26,8 @@ GOOD_MARGIN = 3.0
 
 NEARLY = 0.8
 """Share of the sum that a ramp found harmless from which a run spends enough."""
+
+PROBE = "`boresight check RECIPE --probe` measures your own"
 
 Ends = tuple[float, float, float, float]
 """Loss at the start, and at the low, middle and high margin."""
@@ -46,7 +48,7 @@ class Forecast:
     budget: float
     parameters: int | None
     margin: Expectation | None
-    elsewhere: Expectation | None
+    elsewhere: Elsewhere | None
     loss: Ends | None
     wanted: float | None
     """The sum of learning rates that buys `GOOD_MARGIN` on these pairs, or on the others."""
@@ -90,8 +92,10 @@ def forecast(
         margin, wanted = ramp.expect(budget), ramp.budget(GOOD_MARGIN)
     elif curve and curve(0.0) is not None:
         pairs = pair_sources(recipe.data.train) if pairs is None else pairs
-        same = calibration.choose(parameters, lora, trained=(recipe.model.name, pairs))
-        others = calibration.choose(parameters, lora, like=recipe.check.like) if same is None else None
+        trained = (recipe.model.name, pairs)
+        same = calibration.choose(parameters, lora, trained=trained, method=recipe.method_name)
+        like = calibration.choose(parameters, lora, like=recipe.check.like)
+        others = like if same is None else None
     if same is not None:
         margin = same.expect(budget)
     if (family := same or others) is not None:
@@ -102,7 +106,7 @@ def forecast(
         budget=budget,
         parameters=parameters,
         margin=margin,
-        elsewhere=others.expect(budget) if others else None,
+        elsewhere=others.elsewhere(budget, recipe.check.like) if others else None,
         loss=_ends(curve, margin) if curve and margin else None,
         wanted=wanted,
         movable=share_of_normal(recipe.optim.peak),
@@ -124,17 +128,18 @@ def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends |
 
 
 def learning_rate_too_high(f: Forecast) -> Finding | None:
-    """A learning rate at which runs of this kind fall apart."""
+    """A learning rate at which runs of this kind fall apart; a ramp that went as high decides for itself."""
     if f.parameters is None or f.parameters < calibration.SMALLEST_MODEL:
         return None
     lr, limit = f.recipe.optim.peak, f.ladder.too_high
-    if lr < limit / 2:
+    if lr < limit / 2 or (f.ramp is not None and f.ramp.found_harmless(lr, f.budget)):
         return None
     say = error if lr >= limit else warning
     return say(
         "learning-rate-too-high",
-        f"The learning rate {lr:g} is {lr / f.ladder.lrs[-1]:.0f} times the highest that published runs of "
-        f"this kind use ({f.ladder.lrs[-1]:g}): expect repetition and broken sentences.",
+        f"The learning rate {lr:g} is {lr / f.ladder.lrs[-1]:.0f} times the highest of the ladder "
+        f"({f.ladder.lrs[-1]:g}, borrowed from {f.ladder.source} and not measured on your model): expect "
+        "repetition and broken sentences.",
         f"Try {f.ladder}.",
         numbers=(("lr", lr),),
     )
@@ -148,22 +153,23 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
     times = f"{f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}"
     if f.ramp is not None and f.budget > NEARLY * f.ramp.limit.budget:
         return None  # the ramp found no larger sum harmless
-    if f.margin is not None and f.loss is not None and f.margin.middle < 1.0:
-        say = error if f.margin.middle < 0.5 and f.steps >= 20 else warning
-        accuracy = f" and accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
+    if (m := f.margin) is not None and f.loss is not None and m.middle < 1.0:
+        surely = m.high if m.borrowed else m.middle
+        say = error if surely < 0.5 and f.steps >= 20 else warning
+        accuracy = f" and accuracy about {m.accuracy:.2f}" if m.accuracy else ""
         return say(
             "learning-rate-budget",
-            f"{sum_of_rates}, which buys a margin of about {f.margin.middle:.2g} nats ({f.margin.low:.2g} to "
-            f"{f.margin.high:.2g}){accuracy}: {curve_in_words(f)}.",
-            f"Reach a sum of {f.wanted:.0e}, {times}.",
-            numbers=(("budget", f.budget), ("margin", f.margin.middle), ("wanted", f.wanted)),
+            f"{sum_of_rates}, which buys a margin of about {m.middle:.2g} nats ({m.low:.2g} to "
+            f"{m.high:.2g}){accuracy}, {m.basis}: {curve_in_words(f)}.",
+            f"Reach a sum of {f.wanted:.0e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
+            numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
-    if f.elsewhere is not None and f.elsewhere.high < 1.0:
+    if (e := f.elsewhere) is not None and e.fastest < 1.0:
         return warning(
             "learning-rate-budget",
-            f"{sum_of_rates}; on other pairs that has bought {f.elsewhere.low:.2g} to {f.elsewhere.high:.2g} "
-            "nats of margin, and on these nothing was measured.",
-            f"On other pairs a good margin took a sum of {f.wanted:.0e}, {times}.",
+            f"{sum_of_rates}; on {e.pairs} that has bought {e.bought} of margin "
+            f"(borrowed from {e.source}), and on yours nothing was measured.",
+            f"There a good margin took a sum of {f.wanted:.0e}, {times}; {PROBE}.",
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
         )
     return None
@@ -175,8 +181,9 @@ def over_optimisation_ahead(f: Forecast) -> Finding | None:
         return None
     return warning(
         "over-optimisation-ahead",
-        f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats; past "
-        "20 the answers usually get worse while the loss still falls (arXiv 2406.02900).",
+        f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats, "
+        f"{f.margin.basis}; past 20 the answers usually get worse while the loss still falls (arXiv "
+        "2406.02900).",
         "Stop on held-out accuracy, or lower optim.lr or train.epochs.",
         numbers=(("margin", f.margin.middle),),
     )

@@ -15,7 +15,7 @@ from typing import Any
 from scipy.optimize import isotonic_regression
 
 from boresight.checks.forecast.answer_distance import AnswerDistance
-from boresight.checks.forecast.calibration import Expectation
+from boresight.checks.forecast.expectation import Expectation
 from boresight.checks.forecast.row_mean import RowMean
 
 NORMAL = 1.96
@@ -137,6 +137,10 @@ class Ramp:
                 return Limit(floor * (point.budget / floor) ** share, why)
             before = point
         return Limit(self.end, None)
+
+    def found_harmless(self, rate: float, budget: float) -> bool:
+        """Whether the ramp went as high as both, and no band was crossed up to there."""
+        return rate <= max(point.rate for point in self.points) and budget <= self.limit.budget
 
     def _read_off(self, budget: float) -> tuple[float, float]:
         """Gain and its relative standard error: interpolated in logarithms; proportional below the curve."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from boresight.checks.forecast.forecast import Forecast, curve_in_words
+from boresight.checks.forecast.expectation import BORROWED, Expectation
+from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
 
@@ -34,8 +35,14 @@ def _expected(f: Forecast) -> list[tuple[str, str]]:
     return [
         ("expected margin", f"{m.middle:.2g} nats ({m.low:.2g} to {m.high:.2g}){accuracy}, held out"),
         ("expected loss", curve_in_words(f)),
-        ("calibrated on", m.source),
+        _source(m),
     ]
+
+
+def _source(m: Expectation) -> tuple[str, str]:
+    if not m.borrowed:
+        return "known from", m.source
+    return "borrowed from", f"{m.source}, not measured with your model on your pairs: {PROBE}"
 
 
 def _unknown(f: Forecast) -> list[tuple[str, str]]:
@@ -43,12 +50,17 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
         return [("expected margin", "unknown: the ramp saw no gain beyond its noise")]
     if f.elsewhere is None:
         return [("expected margin", "no calibrated curve for this method or a model of this size")]
-    like = f.recipe.check.like
+    e, (low, high) = f.elsewhere, f.elsewhere.ends
     return [
-        ("expected margin", "unknown: no run on these pairs has been measured"),
+        ("expected margin", f"unknown: no run on these pairs has been measured; {PROBE}"),
         (
-            f"if like {like}" if like else "on other pairs",
-            f"{f.elsewhere.low:.2g} to {f.elsewhere.high:.2g} nats with this sum ({f.elsewhere.source})",
+            f"if like {e.declared}" if e.declared else "on other pairs",
+            f"{e.bought} with this sum, borrowed from {e.source}",
+        ),
+        (
+            "which says",
+            f"{low:.2g} to {high:.2g} nats here: borrowed numbers have missed by a factor of {BORROWED:g}"
+            + (", and that these pairs are alike is declared by check.like" if e.declared else ""),
         ),
     ]
 
@@ -62,7 +74,7 @@ def _machine(load: Load | None) -> list[tuple[str, str]]:
 
 
 def _advice(f: Forecast) -> list[tuple[str, str]]:
-    pure = f"{f.movable:.1%} of the weights would move in a step, were they kept in bfloat16"
+    pure = f"{f.movable:.1%} of weights of a typical size would move in a step, were they kept in bfloat16"
     return [
         ("bfloat16", pure),
         ("ladder", f"{f.ladder} ({f.ladder.source})"),
