@@ -16,6 +16,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from loss_vs_margin import COLOURS, Curve, losses, relative, text
 
+from boresight.methods import orpo
+from boresight.methods.inputs import PolicyPairLogps
 from boresight.methods.rloo import leave_one_out
 
 FOLDER = Path(__file__).parent
@@ -66,6 +68,15 @@ def advantage_of(right: bool) -> Callable[[torch.Tensor], torch.Tensor]:
 def pull_of_preference(h: torch.Tensor) -> torch.Tensor:
     """|d loss / d log pi| of the preference term at beta 0.1: beta times sigmoid of minus beta h."""
     return 0.1 * torch.sigmoid(-0.1 * h)
+
+
+def pull_of_odds(mean_logp: torch.Tensor) -> torch.Tensor:
+    """|d loss / d mean log-probability| of ORPO's odds ratio, weight 0.25, rejected answer at -1."""
+    chosen = mean_logp.clone().requires_grad_()
+    one = torch.ones_like(chosen)
+    out = orpo.loss(PolicyPairLogps(chosen, -one, one, one), orpo.Config(odds_weight=0.25))
+    (pull,) = torch.autograd.grad(out.per_example.sum(), chosen)
+    return -pull - 1  # the likelihood's own is 1
 
 
 def level(height: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -137,6 +148,17 @@ FIGURES = {
             line("gamma 0", "simpo", gamma=0.0),
             line("gamma 1", "simpo", "7 4", gamma=1.0),
             line("gamma 2", "simpo", "2 3", gamma=2.0),
+        ),
+    ),
+    "orpo": Figure(
+        "Pulls on the chosen answer (lambda 0.25, rejected at -1)",
+        "mean log-probability of the chosen answer, nats per token",
+        "size of the gradient, per nat per token",
+        (-4, -3, -2, -1, 0),
+        (0, 0.25, 0.5, 0.75, 1),
+        (
+            Line("the likelihood", level(1.0)),
+            Line("the odds ratio: strong while the rejected answer leads", pull_of_odds, "7 4"),
         ),
     ),
     "xpo": Figure(

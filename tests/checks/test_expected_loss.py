@@ -67,6 +67,7 @@ CURVES = {"dpo", "ipo", "xpo", "xpo_offline"}
 NONE = {
     "simpo": "without a reference a margin starts wherever the data puts it",
     "reward": "so do scores",
+    "orpo": "without a reference, as simpo",
     "rloo": "groups have no margin",
     "sft": "single answers have none",
 }

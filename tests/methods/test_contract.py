@@ -26,6 +26,7 @@ OPTIONS = {
         {"loss_type": "hinge", "label_smoothing": 0.2, "dpop_lambda": 1.0, "sft_weight": 1.0},
     ],
     "ipo": [{"tau": 0.01}, {"reduction": "mean"}],
+    "orpo": [{"odds_weight": 1.0}],
     "reward": [{"margin_scale": 0.5, "centring": 0.01}],
     "rloo": [{"clip": 0.2}, {"mask_truncated": True}, {"truncation_penalty": 0.3, "beta": 0.0}],
     "xpo": [{"alpha": 0.0}],

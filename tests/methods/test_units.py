@@ -12,6 +12,7 @@ UNITS = {
     ("dpo", "length_normalised", True): ("nats", "nats", True),
     ("ipo",): ("nats²", "nats", False),
     ("ipo", "reduction", "mean"): ("(nats per token)²", "nats", True),
+    ("orpo",): ("nats", "nats per token", True),
     ("reward",): ("nats", "log-odds", False),
     ("rloo",): ("reward · nats", "nats", False),
     ("sft",): ("nats per token", "nats", False),

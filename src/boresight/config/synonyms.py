@@ -55,6 +55,7 @@ SYNONYMS = {
     "beta": "method.beta",
     "pref_beta": "method.beta",
     "simpo_gamma": "method.gamma",
+    "orpo_alpha": "method.odds_weight",
     "trainer_type": "method.name",
     "num_generations": "rollout.k",
     "num_iterations": "rollout.updates",

@@ -61,7 +61,7 @@ def test_rates_grow_by_one_factor_up_to_the_top():
     assert rates == pytest.approx([0.01, 0.08, 0.64])
 
 
-@pytest.mark.parametrize("method", ["dpo", "simpo", "reward", "sft"])
+@pytest.mark.parametrize("method", ["dpo", "simpo", "orpo", "reward", "sft"])
 def test_a_ramp_gains_on_pairs_that_it_does_not_train_on(place, method):
     ramp = measure_ramp(recipe(place, method), DatasetCache(), QUIET, top=0.02)
     assert len(ramp.points) == STEPS // EVERY and ramp.batch == 4

@@ -1,0 +1,56 @@
+"""ORPO: supervised learning of the chosen answer and an odds ratio against the rejected one, no reference.
+
+    p(y) = exp( log pi(y|x) / |y| ),    odds(y) = p(y) / (1 - p(y))
+    L = - log pi(y_w|x)/|y_w| - lambda * log sigmoid( log odds(y_w) - log odds(y_l) )
+
+Hong, Lee and Thorne 2024 (arXiv 2403.07691), equations 3 to 7. `odds_weight` is lambda, which TRL calls
+beta. The first term is supervised fine-tuning, so training starts from a base model, and one run takes the
+place of SFT followed by preferences.
+
+Left out: TRL's likelihood of the prompt, which it adds to that of the chosen answer, and its mean over the
+tokens of the batch: here, as in the paper, each chosen answer counts once.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from boresight.methods.base import MethodConfig
+from boresight.methods.dpo import sigmoid_loss
+from boresight.methods.inputs import LossOutput, PolicyPairLogps
+
+MOST_CERTAIN = -1e-6
+"""Nats per token above which an answer counts as this likely: the odds of a certain one are infinite."""
+
+
+class Config(MethodConfig):
+    """Settings of ORPO."""
+
+    odds_weight: float = Field(default=0.1, gt=0)
+    """Weight of the odds ratio beside the likelihood: lambda. The paper has 0.1 (Mistral) to 0.25 (Phi-2)."""
+
+    @property
+    def per_token(self) -> bool:
+        """Odds are those of the mean log-probability."""
+        return True
+
+    @property
+    def margin_unit(self) -> str:
+        """The lead of the mean log-probability."""
+        return "nats per token"
+
+
+def log_odds(mean_logp: Tensor) -> Tensor:
+    """log p/(1 - p) of an answer with `mean_logp` nats per token, of its shape."""
+    mean_logp = mean_logp.clamp(max=MOST_CERTAIN)
+    return mean_logp - torch.log(-torch.expm1(mean_logp))
+
+
+def loss(x: PolicyPairLogps, cfg: Config) -> LossOutput:
+    """ORPO loss, mean over pairs, nats."""
+    chosen, rejected = x.policy_chosen / x.chosen_len, x.policy_rejected / x.rejected_len
+    preference = sigmoid_loss(log_odds(chosen) - log_odds(rejected))
+    per_pair = cfg.odds_weight * preference - chosen
+    return LossOutput.mean_of(per_pair, preference_loss=preference, sft_nll=-chosen)
