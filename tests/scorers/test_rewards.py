@@ -11,8 +11,8 @@ import yaml
 from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.scorers.reward_function import BUILTIN, load_reward
-from boresight.scorers.rewards import RewardSum
+from boresight.scorers.reward_function import BUILTIN, RewardFunction, load_reward
+from boresight.scorers.rewards import RewardSum, check_rewards
 
 ROWS = [{"numbers": [3, 4], "target": 7}] * 3
 COMPLETIONS = ["<answer>3 + 4</answer>", "<answer>3 - 4</answer>", "?"]
@@ -50,9 +50,37 @@ def rewarded(*configs):
     return RewardSum(parsed)(PROMPTS, COMPLETIONS)
 
 
+TEA = {"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 15}}}
+SOLVED = {
+    "constraints": (TEA, "Tea is a warm drink that people enjoy everywhere."),
+    "contains": ({"answer": "Paris"}, "The capital of France is Paris."),
+    "exact": ({"answer": "Paris"}, "Paris"),
+    "format": ({}, "<think>France?</think> <answer>Paris</answer>"),
+    "length": ({}, "The capital of France is Paris, as everybody knows."),
+}
+"""A row and a completion that earns everything; of the others, a Countdown problem."""
+
+
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_builtin_is_found_and_pays_one_for_a_solution(name):
-    assert load_reward(name)(["a"], COMPLETIONS[:1], ROWS[:1]) == [1.0]
+    row, completion = SOLVED.get(name, (ROWS[0], COMPLETIONS[0]))
+    assert load_reward(name)(["a"], [completion], [row]) == [1.0]
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_every_builtin_names_the_row_that_lacks_what_it_needs(name):
+    row, _ = SOLVED.get(name, (ROWS[0], ""))
+    function = RewardFunction(name)
+    function.refuse_lacking([Prompt([], "whole", row)])
+    if row:
+        with pytest.raises(UserError, match=r"^row bare: "):
+            function.refuse_lacking([Prompt([], "whole", row), Prompt([], "bare", {"other": 1})])
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_every_builtin_refuses_an_option_that_it_does_not_have(name):
+    with pytest.raises(UserError, match=f"reward {name}: unknown key options.colum"):
+        check_rewards([RewardConfig(function=name, options={"colum": 1})])
 
 
 def test_the_total_is_the_weighted_sum():
@@ -140,3 +168,9 @@ def test_recipes_that_pay_for_form_measure_correctness_beside_it(file):
     rewards = yaml.safe_load(file.read_text()).get("reward") or []
     named = {reward["function"] for reward in rewards}
     assert not named & {"countdown", "countdown_shaped"} or "countdown_correct" in named
+
+
+def test_a_constraint_that_cannot_be_checked_is_named_before_the_run():
+    odd = {"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": "few"}}}
+    with pytest.raises(UserError, match=r"^row odd: reward constraints fails on it \(TypeError"):
+        RewardFunction("constraints").refuse_lacking([Prompt([], "odd", odd)])

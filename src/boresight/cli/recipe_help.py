@@ -33,6 +33,8 @@ def _training() -> Iterator[HelpPart]:
     from boresight import methods
     from boresight.config.lora import LoraConfig
     from boresight.config.recipe import Recipe
+    from boresight.scorers.conventions import options_model
+    from boresight.scorers.reward_function import BUILTIN, load_reward
 
     rows = [row for row in fields(Recipe) if row[0] != "method"]
     yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
@@ -40,6 +42,11 @@ def _training() -> Iterator[HelpPart]:
         settings = fields(methods.get(name).Config, "method.")
         yield HelpPart(f"method.name: {name}", "" if settings else "  (no settings)", settings)
     yield HelpPart("model.lora", "", fields(LoraConfig, "model.lora."))
+    for name in BUILTIN:
+        function = load_reward(name)
+        note = f"  ({(function.__doc__ or '').partition(chr(10))[0]})"
+        options = fields(options_model(function), "reward.options.")
+        yield HelpPart(f"reward.function: {name}", note, options)
 
 
 def _evaluation() -> Iterator[HelpPart]:

@@ -27,7 +27,15 @@ BUILTIN = {
     "countdown_correct": "boresight.tasks.countdown.rewards:correct",
     "countdown_shaped": "boresight.tasks.countdown.rewards:shaped",
     "countdown_compat": "boresight.tasks.countdown.rewards:compat",
+    "constraints": "boresight.tasks.constraints.rewards:meets_constraint",
+    "contains": "boresight.tasks.text.matching:contains_answer",
+    "exact": "boresight.tasks.text.matching:exact_match",
+    "format": "boresight.tasks.text.form:has_form",
+    "length": "boresight.tasks.text.length:length_score",
 }
+
+SHORT_ANSWER = "It is 1."
+"""What built-in functions score to find out whether a row has what they need."""
 
 
 class RewardFunction(Scorer):
@@ -68,7 +76,7 @@ class RewardFunction(Scorer):
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
         """Raise a `UserError` for the first row that lacks what the function needs.
 
-        A built-in scores an empty answer to every prompt. Of a user's function, the columns that its
+        A built-in scores a short answer to every prompt. Of a user's function, the columns that its
         signature requires must be in some row.
         """
         if lacking := self.reward.lacking(prompts):
@@ -76,9 +84,12 @@ class RewardFunction(Scorer):
             raise UserError(f"reward {self.path}: asks for the column {lacking[0]}, which no row has{near}.")
         for prompt in prompts if self.path in BUILTIN else ():
             try:
-                self._scores(RewardBatch([prompt], [""]))
+                self._scores(RewardBatch([prompt], [SHORT_ANSWER]))
             except UserError as error:
                 raise UserError(f"row {prompt.id}: {error}") from None
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+                raise UserError(f"row {prompt.id}: reward {self.path} fails on it ({why}).") from None
 
     def _alone(self, batch: RewardBatch) -> Score:
         try:

@@ -1,0 +1,44 @@
+"""Gold answers of rows: what a completion is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from boresight.core.errors import UserError
+
+GoldColumn = Annotated[str, Field(min_length=1, description="Column of the row that holds the gold answer.")]
+"""Option of rewards that compare."""
+
+MARK = "####"
+"""GSM8K writes its final answer after this mark, and the solution before it."""
+
+
+def gold_texts(row: Mapping[str, Any], column: str, reward: str) -> list[str]:
+    """The accepted answers of a row: one text or number, or a list. Of a text with `####`, what follows it.
+
+    Raises:
+        UserError: the column is missing or empty, or holds something else; `reward` is named.
+    """
+    if column not in row:
+        known = ", ".join(sorted(row)) or "none"
+        raise UserError(
+            f"reward {reward}: the gold answer in the column {column!r} is missing (columns: {known}); "
+            "add it, or name another column in options.column."
+        )
+    value = row[column]
+    texts = [_text(item) for item in (value if isinstance(value, list) else [value])]
+    if not texts or not all(texts):
+        raise UserError(
+            f"reward {reward}: the gold answer in the column {column!r} is {str(value)[:80]!r}; "
+            "write it as a text or a number, or as a list of accepted ones."
+        )
+    return texts
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).rpartition(MARK)[2].strip()

@@ -1,0 +1,102 @@
+"""Rewards for completions that are, or contain, the gold answer of their row. Prompts are not looked at."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from boresight.tasks.text.gold import GoldColumn, gold_texts
+from boresight.tasks.text.parts import AnswerTag, tagged, without_thought
+
+IgnoreCase = Annotated[bool, Field(description="Whether capitals equal small letters.")]
+IgnorePunctuation = Annotated[bool, Field(description="Whether punctuation is left out of both sides.")]
+MostWords = Annotated[
+    int | None, Field(ge=1, description="Most words of a completion that earns; a list of guesses is long.")
+]
+
+
+def exact_match(
+    prompts: Sequence[Any],
+    completions: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    column: GoldColumn = "answer",
+    tag: AnswerTag = None,
+    ignore_case: IgnoreCase = False,
+    ignore_punctuation: IgnorePunctuation = False,
+) -> list[float | None]:
+    """1 for an answer equal to the gold answer, white space aside; else 0. A thought is left out."""
+
+    def plain(text: str) -> str:
+        return " ".join(_folded(text, ignore_case, ignore_punctuation).split())
+
+    def earned(completion: str, row: Mapping[str, Any]) -> float | None:
+        golds = [plain(gold) for gold in gold_texts(row, column, "exact")]
+        answer = tagged(without_thought(completion), tag)
+        if not all(golds):
+            return None  # a gold answer of punctuation alone, which would equal every empty answer
+        return float(answer is not None and plain(answer) in golds)
+
+    return [earned(completion, row) for completion, row in zip(completions, rows, strict=True)]
+
+
+def contains_answer(
+    prompts: Sequence[Any],
+    completions: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    column: GoldColumn = "answer",
+    tag: AnswerTag = None,
+    ignore_case: IgnoreCase = True,
+    max_words: MostWords = None,
+) -> list[float]:
+    """1 for an answer in which the gold answer stands as whole words; else 0. A thought is left out."""
+
+    def plain(text: str) -> str:
+        return " ".join(_folded(text, ignore_case, False).split())
+
+    def earned(completion: str, row: Mapping[str, Any]) -> float:
+        golds = [plain(gold) for gold in gold_texts(row, column, "contains")]
+        answer = plain(tagged(without_thought(completion), tag) or "")
+        if max_words is not None and len(answer.split(" ", max_words)) > max_words:
+            return 0.0
+        return float(any(_stands_in(gold, answer) for gold in golds))
+
+    return [earned(completion, row) for completion, row in zip(completions, rows, strict=True)]
+
+
+def _folded(text: str, ignore_case: bool, ignore_punctuation: bool) -> str:
+    text = unicodedata.normalize("NFC", text)
+    if ignore_punctuation:
+        text = "".join(c for c in text if not unicodedata.category(c).startswith("P"))
+    return text.casefold() if ignore_case else text
+
+
+def _stands_in(gold: str, answer: str) -> bool:
+    """Whether `gold` occurs with nothing beside it that makes it another word or number: not 18 in -18.5."""
+    start = answer.find(gold)
+    while start >= 0:
+        before, after = answer[max(0, start - 1) : start], answer[start + len(gold) : start + len(gold) + 2]
+        if not (_goes_on_before(before, gold) or _goes_on_after(gold, after)):
+            return True
+        start = answer.find(gold, start + 1)
+    return False
+
+
+def _goes_on_before(before: str, gold: str) -> bool:
+    if not _is_word(gold[0]):
+        return False
+    return _is_word(before) or (gold[0].isdigit() and before in (*".,/-−",))
+
+
+def _goes_on_after(gold: str, after: str) -> bool:
+    if not _is_word(gold[-1]):
+        return False
+    return _is_word(after[:1]) or (after[:1] in (*".,/",) and after[1:].isdigit())
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

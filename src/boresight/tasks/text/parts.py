@@ -1,0 +1,40 @@
+"""The part of a completion that is its answer: after the thought, inside a tag."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+THOUGHT = ("<think>", "</think>")
+
+AnswerTag = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Tag around the answer; None: it is the whole text."
+    ),
+]
+"""Option of rewards: the name of a tag, such as `answer`."""
+
+
+def without_thought(completion: str) -> str:
+    """The completion after its last `</think>`; of an unclosed thought, what stands before it.
+
+    >>> without_thought("<think>18?</think> 17")
+    ' 17'
+    """
+    opening, closing = THOUGHT
+    rest = completion[completion.rfind(closing) + len(closing) :] if closing in completion else completion
+    return rest.partition(opening)[0]
+
+
+def tagged(text: str, tag: str | None) -> str | None:
+    """What stands in the last `<tag>…</tag>`; None where the last one is not closed, or there is none.
+
+    Without a tag it is the whole text.
+    """
+    if tag is None:
+        return text
+    _, opened, rest = text.rpartition(f"<{tag}>")
+    inside, closed, _ = rest.partition(f"</{tag}>")
+    return inside if opened and closed else None
