@@ -46,7 +46,7 @@ def site(point: str, path: Path, folder: Path) -> str:
     """A call site: the point of the write and the file, without what differs between two runs in `folder`."""
     name = path.relative_to(folder.parent).as_posix().removeprefix(folder.name).removeprefix("/")
     name = re.sub(r"\.([\w-]+)\.[0-9a-f]{12}\.part", r"\1", name)
-    name = re.sub(r"step-\d+", "step-N", re.sub(r"[0-9a-f]{32,}", "DIGEST", name))
+    name = re.sub(r"(step|within-bounds)-\d+", r"\1-N", re.sub(r"[0-9a-f]{32,}", "DIGEST", name))
     return f"{point} {name}"
 
 

@@ -154,7 +154,7 @@ def test_a_run_whose_folder_is_deleted_stops(tmp_path, runs, monkeypatch, when, 
     if when == "a step":
         monkeypatch.setattr(loop, "take_step", deleting(loop.take_step, lambda *args: args[2] == 3))
     elif when == "the last save":
-        monkeypatch.setattr(loop, "save_final", deleting(loop.save_final))
+        monkeypatch.setattr(loop, "save_policy", deleting(loop.save_policy))
     elif when == "the last answers":
         due = lambda task, *_: task.moved  # noqa: E731
         monkeypatch.setattr(train, "answer", deleting(train.answer, due))

@@ -8,6 +8,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from boresight import methods
 from boresight.config.base import BaseRecipe
+from boresight.config.guard import GuardSection
 from boresight.config.lora import LoraConfig
 from boresight.config.reward import RewardConfig
 from boresight.config.secrets import Address, KeyVariable
@@ -175,6 +176,9 @@ class TrainSection(Section):
     """How many of the newest checkpoints are kept."""
     keep_best: Literal["loss", "nll_per_token", "accuracy", "margin", "reward"] | None = None
     """Held-out number whose best checkpoint is kept besides the newest ones, saved when it is measured."""
+    guard: GuardSection | None = GuardSection()
+    """Stop the run where it moves too far from its start model, with the last model that had not; null never
+    does."""
 
 
 class EvaluateSection(Section):
@@ -201,7 +205,7 @@ class CheckSection(Section):
     """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
     stop: bool = False
     """End the run early, keeping its weights, when the monitor finds an error."""
-    probes: int = Field(default=8, ge=0)
+    probes: int = Field(default=32, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
     """Pairs that you take yours to be like, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your own

@@ -61,7 +61,7 @@ def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) 
 
 def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
     what = {"merged": f"Weights in {plan.dtype}", "adapter": "A LoRA adapter"}[plan.form]
-    steps = f" in {run.last_step:,} steps" if run.last_step else ""
+    steps = f" in {run.model_step:,} steps" if run.model_step else ""
     kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
     return (
         f"{what} of {_plain(_short_path(start))} after {_plain(run.method)}{steps}{kind}. "

@@ -68,7 +68,7 @@ class Watch:
     """A monitor at work on a run folder: prints its findings and writes them to `findings.jsonl`."""
 
     def __init__(self, folder: Path, history: History, tracker: Log, *, stop: bool = False) -> None:
-        self._file = folder / FILE
+        self._folder = folder
         self._tracker = tracker
         self._stop = stop
         self._monitor = Monitor(history)
@@ -77,11 +77,16 @@ class Watch:
     def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
         """Take one line of metrics, as `Tracker.log` gets it."""
         for finding in self._monitor.see(step, split, numbers):
-            append_jsonl(self._file, [finding.as_dict()])
-            told = f"step {step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
-            self._tracker.say(told, STYLES[finding.severity])
+            report(finding, self._folder, self._tracker)
             if self._stop and finding.severity == "error":
                 self._tracker.stopping = True
+
+
+def report(finding: Finding, folder: Path, tracker: Log) -> None:
+    """Write a finding of a step to the run folder, and say it."""
+    append_jsonl(folder / FILE, [finding.as_dict()])
+    told = f"step {finding.step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
+    tracker.say(told, STYLES[finding.severity])
 
 
 def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int) -> None:

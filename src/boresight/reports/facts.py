@@ -28,7 +28,7 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("method", run.method),
         ("model", get("model", "name")),
         ("training rows", _count(_Path(run.data)("train", "kept"))),
-        ("steps", _count(run.last_step or None)),
+        ("steps", _steps(run)),
         ("batch", _count(get("train", "batch"))),
         ("learning rate", _plain(get("optim", "lr"))),
         ("beta", _plain(get("method", "beta"))),
@@ -37,6 +37,11 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("seed", _plain(get("train", "seed"))),
     ]
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
+
+
+def _steps(run: RunData) -> str | None:
+    stopped = "" if run.kept_step is None else f", stopped; the model is that of step {run.kept_step:,}"
+    return f"{run.last_step:,}{stopped}" if run.last_step else None
 
 
 def method_settings(run: RunData) -> MethodConfig | None:

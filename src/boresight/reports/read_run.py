@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ class RunData(Printable):
     """What the checks found before and while it ran, worst first."""
     by_row: ByRow = field(default_factory=dict)
     """Held-out numbers after training, by metric and row id."""
+    kept_step: int | None = None
+    """Steps that the trained model has behind it, where the guard stopped the run later."""
 
     @property
     def method(self) -> str:
@@ -86,6 +88,11 @@ class RunData(Printable):
     def last_step(self) -> int:
         """The last optimiser step logged, 0 when there is none."""
         return max((int(line["step"]) for line in self.train), default=0)
+
+    @property
+    def model_step(self) -> int:
+        """Steps that the trained model has behind it."""
+        return self.last_step if self.kept_step is None else self.kept_step
 
     @property
     def page(self) -> Path:
@@ -161,10 +168,11 @@ def read_run(folder: Path) -> RunData:
     lines = list(_json_lines(folder / "metrics.jsonl", notes))
     steps = [line for line in lines if isinstance(line.get("step"), int)]
     evaluation = _json(folder / "evaluation.json", notes)
-    finished = (folder / "model").is_dir()
+    finished, end = (folder / "model").is_dir(), _json(folder / "end.json", notes)
     if not finished:
         notes.insert(0, "The run has not finished: there is no model folder yet.")
-    return RunData(
+    step = end.get("step")
+    run = RunData(
         name=folder.resolve().name,
         folder=folder,
         finished=finished,
@@ -178,8 +186,9 @@ def read_run(folder: Path) -> RunData:
         samples=list(_samples(folder, notes)),
         notes=notes,
         findings=ranked(read_findings(folder)),
-        by_row=_by_row(_json(folder / "end.json", notes)),
+        by_row=_by_row(end),
     )
+    return replace(run, kept_step=step) if isinstance(step, int) and step < run.last_step else run
 
 
 def _text(path: Path) -> str:

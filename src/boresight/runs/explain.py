@@ -29,7 +29,6 @@ from boresight.findings.printing import print_findings
 from boresight.findings.trl_log import read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.auto_rate import read_ramp
-from boresight.training.optim import learning_rate_sum
 
 SMALLEST_PACE = 0.03
 """Nats below which a margin tells no pace."""
@@ -85,7 +84,7 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     if recipe and run.last_step:
         found += _settings(recipe, run.last_step, ramp)
     found = with_measured_budget(found, monitor.history)
-    foretold = beside_the_ramp(run, recipe, ramp) if recipe and ramp else []
+    foretold = beside_the_ramp(run, ramp) if ramp else []
     return Explanation(run.name, [*_outcome(run), *foretold], in_order(found))
 
 
@@ -97,9 +96,9 @@ def in_order(findings: list[Finding]) -> list[Finding]:
     return ranked(sorted(findings, key=lambda f: CAUSES.index(f.name) if f.name in CAUSES else len(CAUSES)))
 
 
-def beside_the_ramp(run: RunData, recipe: Recipe, ramp: Ramp) -> list[str]:
+def beside_the_ramp(run: RunData, ramp: Ramp) -> list[str]:
     """What a run reached beside what the ramp that it was planned by foretold, where both are known."""
-    budget = learning_rate_sum(run.last_step, recipe.optim) if run.last_step else None
+    budget = _spent(run)
     expected = ramp.expect(budget) if budget else None
     measured = next((m for m in run.metrics if m.name == "margin" and m.unit == "nats"), None)
     if expected is None or budget is None or measured is None or measured.after is None:
@@ -117,6 +116,12 @@ def beside_the_ramp(run: RunData, recipe: Recipe, ramp: Ramp) -> list[str]:
         f"the run reached {reached.value:.2g} [{reached.low:.2g}, {reached.high:.2g}], {how}.",
         f"Its learning rates sum to {budget:.1e}{harmless}.",
     ]
+
+
+def _spent(run: RunData) -> float | None:
+    """Sum of the learning rates of the steps of the trained model; None for the start model."""
+    sums = {line["step"]: float(line["lr_sum"]) for line in run.train if "lr_sum" in line}
+    return sums.get(run.model_step)
 
 
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:

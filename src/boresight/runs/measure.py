@@ -114,7 +114,8 @@ def load_same_run(
 
 
 def _measured_numbers(loaded: LoadedRun, folder: TrainingFolder) -> ByRow:
-    numbers = measure_again(loaded.task, folder.last_step)
+    step = trained.step_of_model(folder.path) or folder.last_step
+    numbers = measure_again(loaded.task, step)
     if collectives.is_first():
-        trained.write_numbers(folder.path, numbers)
+        trained.write_numbers(folder.path, numbers, step)
     return numbers

@@ -18,6 +18,7 @@ from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import drop_unwanted
 from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.distributed import collectives
+from boresight.training.guard.kept import drop_kept
 from boresight.training.loop import Task, evaluate_now, measure_again
 from boresight.training.probes import answers, likelihood
 
@@ -122,8 +123,9 @@ def write_run_report(folder: TrainingFolder, recipe: Recipe, console: Console) -
     from boresight.reports.page import write_report
 
     folder.refuse_replaced()
+    drop_kept(folder.path)
     if recipe.train.save_every is None:
-        drop_unwanted(folder.path)
+        drop_unwanted(folder.path, keep_stop=recipe.train.guard is not None)
     for place in (folder.path, folder.path / "checkpoints"):
         remove_leftovers(place)
     write_report(folder.path, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -32,14 +33,15 @@ from boresight.runs.outcome import (
 )
 from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
-from boresight.stats.paired import Measured
+from boresight.stats.paired import ByRow, Measured
 from boresight.training.checkpoints import disk_errors
 from boresight.training.checkpoints.checkpoint import damaged_in_words
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
+from boresight.training.guard.guard import Guard
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
-from boresight.training.loop import Task, how_to_go_on, run_steps
+from boresight.training.loop import Task, how_to_go_on, run_steps, save_policy
 
 
 def run_training(
@@ -170,9 +172,19 @@ def train_and_measure(
         before = measure_start_again(task, folder, prompts, console)
     with open_tracker(task, len(loaded.data.eval.rows), listeners, console) as task.tracker:
         before = before or measure_start(task, folder, prompts, console)
+        task.guard = guard_of(task, before.numbers)
         numbers = run_steps(task, place.checkpoint)
-        after = Snapshot(answer(task, prompts, console), numbers)
+        after = Snapshot(answer(task, prompts, console), numbers) if numbers is not None else None
+    if after is None:
+        del loaded, task  # the model that was kept takes their place in memory
+        return measure_trained(recipe, folder, datasets, console)
     return write_outcome(folder, task, prompts, before, after)
+
+
+def guard_of(task: Task, before: ByRow) -> Guard | None:
+    """The guard of a run; None where it is off, or nothing is measured that it could look at."""
+    guard = Guard(task.run, task.recipe, before, partial(save_policy, task))
+    return guard if guard.readings(before) else None
 
 
 def preflight_findings(

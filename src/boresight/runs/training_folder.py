@@ -32,9 +32,20 @@ from boresight.findings.monitor import write_findings
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.runs.folder import LockedFolder
 from boresight.runs.loading import Earlier
-from boresight.training.checkpoints.checkpoint import latest_sound, newest_first, step_of
+from boresight.training.checkpoints.checkpoint import (
+    latest_sound,
+    newest_first,
+    step_of,
+    stopped_by_guard,
+)
 from boresight.training.checkpoints.rewind import rewind, rewind_to_start
-from boresight.training.checkpoints.trained import end_file, is_trained, model_folder, refuse_changed_model
+from boresight.training.checkpoints.trained import (
+    end_file,
+    is_trained,
+    model_folder,
+    refuse_changed_model,
+    take_back,
+)
 from boresight.training.choices import read_choices
 
 
@@ -142,15 +153,18 @@ class TrainingFolder(LockedFolder):
             self.refuse_foreign()
             return Place(Stage.NOTHING)
         self.lock()
-        if self.finished:
+        in_spite = recipe.train.guard is None and stopped_by_guard(self.path)
+        if self.finished and not in_spite:
             raise UserError(
                 f"{self.path}: this run is finished (`boresight evaluate {self.path}` measures it again); "
                 "give another folder with --run."
             )
-        self.refuse_other(recipe.to_dict())
+        self.refuse_other_run(recipe)
+        found = latest_sound(self.path)
+        if in_spite:
+            return Place(Stage.UNDER_WAY, found)
         if self.evaluated:
             return Place(Stage.EVALUATED)
-        found = latest_sound(self.path)
         if self.trained or found:
             read_state(self.data)  # by which other data are noticed: without it, the run does not go on
         if self.trained:
@@ -162,6 +176,12 @@ class TrainingFolder(LockedFolder):
                 "back, or give another folder with --run."
             )
         return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
+
+    def refuse_other_run(self, recipe: Recipe) -> None:
+        """As `refuse_other`; but a run may go on with another guard, which changes no step of it."""
+        wanted, begun = recipe.to_dict(), self.recipe() or {}
+        train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}
+        self.refuse_other({**wanted, "train": train})
 
     def begin_run(
         self,
@@ -195,12 +215,17 @@ class TrainingFolder(LockedFolder):
             write_findings(self.path, findings)
 
     def resume_from(self, checkpoint: Path, data: dict[str, Any]) -> int:
-        """Drop what was written after `checkpoint`; returns its step.
+        """Drop what was written after `checkpoint`, the end of a run that the guard stopped included.
+
+        Returns its step.
 
         Raises:
             UserError: the run had other data, and which; or a log was changed.
         """
         self.refuse_other_data(data)
+        for file in (self.report, self.evaluation):
+            file.unlink(missing_ok=True)
+        take_back(self.path)
         rewind(self.path, checkpoint)
         return step_of(checkpoint)
 

@@ -20,10 +20,11 @@ from torch.nn import Parameter
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.interrupt import Interrupted, listening
+from boresight.core.interrupt import Interrupted, StopRequest, listening
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
+from boresight.findings import monitor
 from boresight.methods import Method
 from boresight.methods.inputs import LossInput
 from boresight.models import lora
@@ -35,11 +36,13 @@ from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint, trained
+from boresight.training.checkpoints.checkpoint import STOPPED_BY_GUARD
 from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.distributed import collectives, replicas
 from boresight.training.forward import InputKind, kind_of
+from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
@@ -95,6 +98,8 @@ class Task:
     """Whether an update has changed the policy, which is its own reference until then."""
     old_logps: OldLogps = field(default_factory=dict)
     """Of the rollout that several updates use."""
+    guard: Guard | None = None
+    """What may end the run early; set where the start model has been measured."""
     method: Method = field(init=False)
     kind: InputKind = field(init=False)
     eval_every: int = field(init=False)
@@ -137,55 +142,90 @@ class Task:
         return self.build(rows) if unmoved is None else unmoved
 
 
-def run_steps(task: Task, resume_from: Path | None = None) -> ByRow:
+def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
     """Run all steps; weights, metrics, checkpoints and the last held-out numbers end up in the run folder.
 
-    Returns those numbers by row.
+    Returns those numbers by row; None where the guard has stopped the run and put an earlier model into the
+    folder than that of `task`.
 
     Raises:
         Interrupted: a signal asked the run to stop; it did so at a checkpoint, or with the trained model.
     """
-    recipe, steps = task.recipe, task.batches.steps
-    optimizer = make_optimizer(task.policy, recipe.optim)
-    done: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
-    if resume_from:
-        in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
-        load = load_shards if in_parts else checkpoint.load_state
-        done = load(resume_from, task.policy, optimizer)
-        task.moved = collectives.anyone(has_moved(optimizer))
-        _drop_older(task, done)  # a run killed right after a checkpoint has not done so
-    replicas.check_replicas(task.policy, "at the start")
-    after: ByRow | None = None
-    timer = CheckpointTimer()
-    task.policy.train()
+    optimizer = make_optimizer(task.policy, task.recipe.optim)
+    progress = _start(task, optimizer, resume_from)
     with listening() as stop:
-        for step in range(int(done["step"]), steps):
-            rate = learning_rate(step, steps, recipe.optim)
-            done |= {"step": step + 1, "lr_sum": done["lr_sum"] + rate}
-            numbers = take_step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": done["lr_sum"]}
-            task.tracker.log(step + 1, "train", numbers)
-            due = step + 1 == steps or (step + 1) % task.eval_every == 0
-            if due or collectives.anyone(task.tracker.stopping):
-                held_out, after = evaluate_now(task, step + 1)
-                done |= best.found(recipe, held_out, done)
-            stopping = collectives.anyone(stop.made)
-            timed = recipe.train.save_every is None and collectives.anyone(timer.due)
-            if _save_due(recipe, step + 1, stopping or timed or done.get("best_step") == step + 1):
-                with timer.saving():
-                    _save(task, optimizer, done)
-                if stopping and step + 1 < steps:
-                    how = f"stopped after step {step + 1} of {steps}; {how_to_go_on(task.run)}."
-                    raise Interrupted(how, stop.number)
-            if collectives.anyone(task.tracker.stopping):
-                break
-        if after is None:  # cut between its last checkpoint and its end: the log has this evaluation already
-            after = measure_again(task, steps)
-        _keep_final(task, after)
-        if "best_step" in done:
-            task.tracker.say(best.best_checkpoint_line(recipe, done))
+        after = _remaining_steps(task, optimizer, progress, stop)
+        if "best_step" in progress:
+            task.tracker.say(best.best_checkpoint_line(task.recipe, progress))
+        if task.guard and progress.get(STOPPED_BY_GUARD) and task.guard.end():
+            after = None
+        else:
+            if after is None:  # cut between its last checkpoint and its end, whose log has this evaluation
+                after = measure_again(task, progress["step"])
+            _keep_final(task, after, progress["step"])
         if collectives.anyone(stop.made):
             raise Interrupted(f"stopped after the last step; {how_to_go_on(task.run)}.", stop.number)
     return after
+
+
+def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | None) -> dict[str, Any]:
+    """Bring policy and optimizer to where the steps begin; returns the progress there."""
+    progress: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
+    if resume_from:
+        in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
+        load = load_shards if in_parts else checkpoint.load_state
+        progress = load(resume_from, task.policy, optimizer)
+        task.moved = collectives.anyone(has_moved(optimizer))
+        _drop_older(task, progress)  # a run killed right after a checkpoint has not done so
+    replicas.check_replicas(task.policy, "at the start")
+    task.policy.train()
+    if task.guard:
+        task.guard.begin(progress["step"])
+    else:
+        progress.pop(STOPPED_BY_GUARD, None)
+    return progress
+
+
+def _remaining_steps(
+    task: Task, optimizer: torch.optim.Optimizer, progress: dict[str, Any], stop: StopRequest
+) -> ByRow | None:
+    """Take the steps from `progress` on, which is kept up to date, to the end or to where the run is stopped.
+
+    Returns the last held-out numbers by row; None if no step was left.
+    """
+    recipe, steps, timer = task.recipe, task.batches.steps, CheckpointTimer()
+    after: ByRow | None = None
+    while progress["step"] < steps and not progress.get(STOPPED_BY_GUARD):
+        step = progress["step"]
+        rate = learning_rate(step, steps, recipe.optim)
+        progress |= {"step": step + 1, "lr_sum": progress["lr_sum"] + rate}
+        numbers = take_step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": progress["lr_sum"]}
+        task.tracker.log(step + 1, "train", numbers)
+        ending = collectives.anyone(task.tracker.stopping)
+        if ending or step + 1 == steps or (step + 1) % task.eval_every == 0:
+            after = _evaluate_and_decide(task, progress)
+        stopping = collectives.anyone(stop.made)
+        if _save_due(recipe, progress, stopping or _time_to_save(recipe, timer)):
+            with timer.saving():
+                _save(task, optimizer, progress)
+            if stopping and step + 1 < steps:
+                how = f"stopped after step {step + 1} of {steps}; {how_to_go_on(task.run)}."
+                raise Interrupted(how, stop.number)
+        if ending or collectives.anyone(task.tracker.stopping):
+            break
+    return after
+
+
+def _evaluate_and_decide(task: Task, progress: dict[str, Any]) -> ByRow:
+    """Evaluate; note in `progress` whether the guard stops the run here, or this model is the best so far."""
+    held_out, now = evaluate_now(task, progress["step"])
+    stopped = leaves_bounds(task, progress["step"], now)
+    progress |= {STOPPED_BY_GUARD: True} if stopped else best.found(task.recipe, held_out, progress)
+    return now
+
+
+def _time_to_save(recipe: Recipe, timer: CheckpointTimer) -> bool:
+    return recipe.train.save_every is None and collectives.anyone(timer.due)
 
 
 def measure_again(task: Task, step: int) -> ByRow:
@@ -194,11 +234,24 @@ def measure_again(task: Task, step: int) -> ByRow:
         return measure_held_out(task, step)[1]
 
 
-def _keep_final(task: Task, after: ByRow) -> None:
+def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
+    """Whether the guard stops the run at this evaluation, which is then said and written to the findings.
+
+    It does not look between two updates on one rollout, where no checkpoint can be written.
+    """
+    if task.guard is None or step % task.recipe.rollout.updates:
+        return False
+    finding = task.guard.look(step, now)
+    if finding:
+        monitor.report(finding, task.run, task.tracker)
+    return collectives.anyone(finding is not None)
+
+
+def _keep_final(task: Task, after: ByRow, step: int) -> None:
     """Write the last numbers, then the model, which ends the training, then its hashes."""
     if collectives.is_first():
-        trained.write_numbers(task.run, after)
-    save_final(task)
+        trained.write_numbers(task.run, after, step)
+    save_policy(task, trained.model_folder(task.run))
     if collectives.is_first():
         trained.write_hashes(task.run, trained.model_files(task.run))
 
@@ -208,18 +261,22 @@ def how_to_go_on(run: Path) -> str:
     return f"go on with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
 
 
-def save_final(task: Task) -> None:
-    """Write the trained model for other tools: adapters, whole weights, or a reward model with all in one."""
+def save_policy(task: Task, folder: Path) -> None:
+    """Write the policy for other tools: adapters, whole weights, or a reward model with all in one.
+
+    To be called by all processes. The adapters of a reward model are merged into it for good.
+    """
     final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
     with whole(final):
         if collectives.is_first():
             weights = whole_weights(final) if is_sharded(final) else None
-            checkpoint.save_model(final, task.tokenizer, trained.model_folder(task.run), weights)
+            checkpoint.save_model(final, task.tokenizer, folder, weights)
 
 
-def _save_due(recipe: Recipe, step: int, wanted: bool) -> bool:
+def _save_due(recipe: Recipe, progress: dict[str, Any], wanted: bool) -> bool:
     """Whether a checkpoint is due. Never between two updates on one rollout: it could not be redrawn."""
-    every = recipe.train.save_every
+    step, every = progress["step"], recipe.train.save_every
+    wanted = wanted or progress.get("best_step") == step or progress.get(STOPPED_BY_GUARD, False)
     return step % recipe.rollout.updates == 0 and (wanted or (every is not None and step % every == 0))
 
 

@@ -29,6 +29,9 @@ from boresight.models.policy import Policy, causal_model
 from boresight.models.source import ModelSource
 from boresight.training.checkpoints import random_state
 
+STOPPED_BY_GUARD = "stopped_by_guard"
+"""Set in the progress of a checkpoint at which the guard stopped the run."""
+
 
 def save_model(
     policy: Policy, tokenizer: Tokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None
@@ -104,10 +107,19 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
             remove_folder(folder)
 
 
-def drop_unwanted(run: Path) -> None:
-    """Delete the checkpoints of a finished run, but for the best by `train.keep_best`."""
+def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
+    """Delete the checkpoints of a finished run, but for the best by `train.keep_best`.
+
+    With `keep_stop`, that at which the guard stopped the run stays too, so that the run can go on.
+    """
     for newest in newest_first(run)[:1]:
-        drop_older(run, 0, read_state(newest / "state.json").get("best_step"))
+        keep = 1 if keep_stop and stopped_by_guard(run) else 0
+        drop_older(run, keep, read_state(newest / "state.json").get("best_step"))
+
+
+def stopped_by_guard(run: Path) -> bool:
+    """Whether the guard has stopped the run, at its newest checkpoint."""
+    return any(read_state(newest / "state.json").get(STOPPED_BY_GUARD) for newest in newest_first(run)[:1])
 
 
 def _hashes(folder: Path) -> dict[str, str]:

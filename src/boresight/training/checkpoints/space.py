@@ -14,28 +14,36 @@ from boresight.training.checkpoints.timer import SECONDS, TIMES_ITS_COST
 FLOAT = 4
 
 
+def model_gb(policy: Policy) -> float:
+    """Size of a saved model, GB: its weights, those of adapters alone where there are some."""
+    saved = (p for p in policy.parameters() if p.requires_grad or not has_adapters(policy))
+    return FLOAT * sum(p.numel() for p in saved) / 1e9
+
+
 def checkpoint_gb(policy: Policy) -> float:
-    """Size of a checkpoint, GB: weights, those of adapters alone where there are some, and Adam's moments."""
+    """Size of a checkpoint, GB: a model and Adam's moments."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    saved = trained if has_adapters(policy) else sum(p.numel() for p in policy.parameters())
-    return FLOAT * (saved + 2 * trained) / 1e9
+    return model_gb(policy) + FLOAT * 2 * trained / 1e9
 
 
 def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
     """`checkpoints: every 20 steps; the newest 2 are kept, 1.6 GB each`."""
     pause = f"{SECONDS / 60:.0f} minutes, or {TIMES_ITS_COST:.0f} times what one takes if that is longer"
     often = f"{train.save_every:,} steps" if train.save_every else pause
+    guarded = f"; the last model within train.guard, {model_gb(policy):.2g} GB" if train.guard else ""
     return (
         f"checkpoints: every {often}; the newest {train.keep} are kept, {checkpoint_gb(policy):.2g} GB each"
+        f"{guarded}"
     )
 
 
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
     """Raise a `UserError` where the disk of a run folder cannot hold its checkpoints.
 
-    While one is written, the older ones are still there; the trained model is at most as large as one.
+    While one is written, the older ones are still there; the trained model is at most as large as one. The
+    guard holds two models while it replaces one.
     """
-    needed = checkpoint_gb(policy) * (train.keep + 1)
+    needed = checkpoint_gb(policy) * (train.keep + 1) + (2 * model_gb(policy) if train.guard else 0)
     place = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free / 1e9
     if needed > free:

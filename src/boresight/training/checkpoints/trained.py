@@ -1,6 +1,6 @@
 """What a run has when its training has ended: `model/`, and `end.json` with its last held-out numbers.
 
-    write_numbers(run, by_row)              end.json, before the model: a run with a model has its numbers
+    write_numbers(run, by_row, step)        end.json, before the model: a run with a model has its numbers
     write_hashes(run, model_files(run))     end.json again, with the hashes of what was written since
 
 `model/` gets its name when it is whole, so a run that has it is trained.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import read_state, write_state
+from boresight.core.files import read_state, remove_folder, write_state
 from boresight.stats.paired import ByRow
 from boresight.training.checkpoints.checkpoint import sha256_of
 
@@ -33,9 +33,21 @@ def is_trained(run: Path) -> bool:
     return any(model_folder(run).glob("*.safetensors"))
 
 
-def write_numbers(run: Path, numbers: ByRow) -> None:
-    """Keep the held-out numbers of the last step."""
-    write_state(end_file(run), {"numbers": numbers})
+def write_numbers(run: Path, numbers: ByRow, step: int) -> None:
+    """Keep the held-out numbers of the trained model, which is that of `step`."""
+    write_state(end_file(run), {"numbers": numbers, "step": step})
+
+
+def step_of_model(run: Path) -> int | None:
+    """Number of steps that the trained model was trained for; None where earlier versions did not say."""
+    return read_end(run).get("step")
+
+
+def take_back(run: Path) -> None:
+    """Delete the trained model with its numbers, so that training goes on from a checkpoint."""
+    if model_folder(run).exists():
+        remove_folder(model_folder(run))
+    end_file(run).unlink(missing_ok=True)
 
 
 def model_files(run: Path) -> list[Path]:
@@ -63,7 +75,7 @@ def is_unchanged(run: Path, file: Path) -> bool:
 
 
 def read_end(run: Path) -> dict[str, Any]:
-    """What `end.json` holds: `numbers`, and once the model is there `sha256`; nothing if there is no file.
+    """What `end.json` holds: `numbers`, `step`, and with the model `sha256`; nothing if there is no file.
 
     Raises:
         UserError: the file is torn or was edited.

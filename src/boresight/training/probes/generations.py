@@ -6,6 +6,7 @@ answers changed on the way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,16 @@ def answer_probe(
 
 
 def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
-    """Of answers by prompt id: 1 where it stopped by itself, 1 where it ends in a loop, length in tokens."""
+    """Of answers by prompt id: does it stop by itself, end in a loop, differ from all others; its tokens.
+
+    Yes is 1, no is 0.
+    """
     answers = list(answers)
+    said = Counter(s.text.strip() for _, s in answers)
     return {
         "stopped_share": {id: float(s.finish == "stop") for id, s in answers},
         "repetition_share": {id: float(has_loop(s.ids.tolist())) for id, s in answers},
+        "distinct_share": {id: float(said[s.text.strip()] == 1) for id, s in answers},
         "answer_len": {id: float(len(s.ids)) for id, s in answers},
     }
 

@@ -1,0 +1,1 @@
+"""The guard: stops a run that moves too far from its start model, and keeps the last model that had not."""

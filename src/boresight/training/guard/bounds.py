@@ -1,0 +1,179 @@
+"""How far a model is from its start by held-out numbers, beside the bounds that `train.guard` sets.
+
+readings(bounds, before, now)      # one per bound that can be looked at
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from boresight.config.guard import GuardSection
+from boresight.stats.intervals import Interval, mean_interval, paired_difference
+from boresight.stats.paired import ByRow
+from boresight.stats.units import unit_named
+
+WORKING, LOOPING = 0.5, 0.25
+"""Share of the start model's answers that must end, and that may loop, for a change in them to count."""
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A change against the start model, its interval, and the bound on it."""
+
+    field: str
+    """Name of the bound in `train.guard`."""
+    what: str
+    unit: str
+    change: Interval
+    bound: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the estimate itself is within the bound."""
+        return self.change.value <= self.bound
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the whole interval lies beyond the bound."""
+        return self.change.low > self.bound
+
+    def __str__(self) -> str:
+        """`KL to the start model: 0.41 nats per token [0.30, 0.52] of 16, more than 0.2 (train.guard.kl)`."""
+        unit = unit_named(self.unit)
+        measured = f"{unit.lead(self.change)} of {self.change.n:,}"
+        return f"{self.what}: {measured}, more than {unit.difference(self.bound)} (train.guard.{self.field})"
+
+
+def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
+    """What can be compared with a bound, of the numbers by row of the start model and of this evaluation.
+
+    The intervals are those of one number, 95 %. What keeps a healthy run from being stopped by one of many
+    evaluations is the distance of its numbers from the bounds (`tests/training/guard/test_bounds.py`).
+    """
+    changes = [(bound, bound.change(bounds, before, now)) for bound in BOUNDS]
+    return [bound.reading(bounds, change) for bound, change in changes if change is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One field of `train.guard`: what is compared with it, by row, larger being worse."""
+
+    field: str
+    what: str
+    unit: str
+    measure: Callable[[ByRow, ByRow], Values | Pair | None]
+    scale: Callable[[float], float] | None = None
+    """From the scale that is averaged on to that of the bound."""
+
+    def change(self, bounds: GuardSection, before: ByRow, now: ByRow) -> Values | Pair | None:
+        """Values by row; None where the bound is off, or nothing was measured that it applies to."""
+        return None if getattr(bounds, self.field) is None else self.measure(before, now)
+
+    def reading(self, bounds: GuardSection, values: Values | Pair) -> Reading:
+        """The mean over rows, with its interval."""
+        if isinstance(values, Pair):
+            change = paired_difference(values.less, values.more)
+        else:
+            change = mean_interval(list(values.values()))
+        if self.scale:
+            change = change.transformed(self.scale)
+        return Reading(self.field, self.what, self.unit, change, getattr(bounds, self.field))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Shares or rewards of the same prompts; the change is `more` minus `less`."""
+
+    less: Values
+    more: Values
+
+
+def _kl(before: ByRow, now: ByRow) -> Values | None:
+    return _known(now.get("kl_per_token", {}))
+
+
+def _likelihood_fall(before: ByRow, now: ByRow) -> Values | None:
+    """Nats per token that what is to be learned has lost: chosen answers, or demonstrations."""
+    if "chosen_logps" in now and "chosen_logps" in before:
+        lengths = now["chosen_len"]
+        lost = _differences(now["chosen_logps"], before["chosen_logps"])
+        return {id: value / lengths[id] for id, value in lost.items()} or None
+    return _differences(before.get("nll_per_token", {}), now.get("nll_per_token", {})) or None
+
+
+def _length(before: ByRow, now: ByRow) -> Values | None:
+    """|log(tokens now / tokens before)|, signed by the mean so that the larger change is the positive one."""
+    if "chosen_logps" not in now or not _at_start(before, "stopped_share", at_least=WORKING):
+        return None
+    ratios = _differences(_logs(before.get("answer_len", {})), _logs(now.get("answer_len", {})))
+    sign = math.copysign(1.0, math.fsum(ratios.values()))
+    return {id: sign * ratio for id, ratio in ratios.items()} or None
+
+
+def _ending_fall(before: ByRow, now: ByRow) -> Pair | None:
+    working = _at_start(before, "stopped_share", at_least=WORKING)
+    return _pair(now, before, "stopped_share") if working else None
+
+
+def _loops_rise(before: ByRow, now: ByRow) -> Pair | None:
+    loops = _at_start(before, "repetition_share", at_least=LOOPING)
+    return None if loops else _pair(before, now, "repetition_share")
+
+
+def _distinct_fall(before: ByRow, now: ByRow) -> Pair | None:
+    return _pair(now, before, "distinct_share")
+
+
+def _reward_fall(before: ByRow, now: ByRow) -> Pair | None:
+    return _pair(now, before, "reward")
+
+
+BOUNDS = (
+    Bound("kl", "KL to the start model on held-out answers", "nats per token", _kl),
+    Bound(
+        "likelihood_fall",
+        "fall in the log-probability of held-out answers to be learned",
+        "nats per token",
+        _likelihood_fall,
+    ),
+    Bound("length", "answers longer or shorter by a factor", "", _length, math.exp),
+    Bound("ending_fall", "fall in the share of answers that end", "share", _ending_fall),
+    Bound("loops_rise", "rise in the share of answers that end in a loop", "share", _loops_rise),
+    Bound("distinct_fall", "fall in the share of answers unlike all others", "share", _distinct_fall),
+    Bound("reward_fall", "fall in the reward of answers", "", _reward_fall),
+)
+"""What the guard looks at; the docstrings of `GuardSection` say when."""
+
+
+def _pair(less: ByRow, more: ByRow, name: str) -> Pair | None:
+    """Both sides of a paired difference, of the rows that both know."""
+    left, right = _known(less.get(name, {})) or {}, _known(more.get(name, {})) or {}
+    common = [id for id in left if id in right]
+    return Pair({i: left[i] for i in common}, {i: right[i] for i in common}) if len(common) > 1 else None
+
+
+def _differences(before: Mapping[str, float], now: Mapping[str, float]) -> Values:
+    """Now minus before of the rows that both know; nothing for a single one, which has no interval."""
+    found = {id: now[id] - value for id, value in before.items() if id in now}
+    return _known(found) or {}
+
+
+def _known(values: Mapping[str, float]) -> Values | None:
+    """Values that were measured; None for fewer than two."""
+    found = {id: value for id, value in values.items() if not math.isnan(value)}
+    return found if len(found) > 1 else None
+
+
+def _logs(values: Mapping[str, float]) -> Values:
+    """Logarithms of lengths; an empty answer counts as one token."""
+    return {id: math.log(max(1.0, value)) for id, value in values.items()}
+
+
+def _at_start(before: ByRow, name: str, at_least: float) -> bool:
+    """Whether the share of the start model's answers is that high; an unknown one is not."""
+    values = _known(before.get(name, {}))
+    return values is not None and math.fsum(values.values()) / len(values) >= at_least

@@ -1,0 +1,73 @@
+"""At every evaluation: keep the model while it is within the bounds, stop the run when one is exceeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.config.recipe import Recipe
+from boresight.findings.finding import Finding, error
+from boresight.stats.paired import ByRow
+from boresight.training.distributed import collectives
+from boresight.training.guard import kept
+from boresight.training.guard.bounds import Reading, readings
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Of one run: the bounds in its recipe, and the start model's numbers by row."""
+
+    run: Path
+    recipe: Recipe
+    before: ByRow
+    save_policy: Callable[[Path], None]
+    """Writes the policy in its current state to a folder; called by all processes."""
+
+    def readings(self, now: ByRow) -> list[Reading]:
+        """What can be compared with a bound at this evaluation."""
+        bounds = self.recipe.train.guard
+        return readings(bounds, self.before, now) if bounds else []
+
+    def begin(self, step: int) -> None:
+        """Keep the start model of a run that has taken no step yet."""
+        if step == 0 and not collectives.anyone(bool(kept.kept_models(self.run))):
+            self._keep(0, self.before)
+
+    def look(self, step: int, now: ByRow) -> Finding | None:
+        """The finding that stops the run at an evaluation, None in processes other than the first.
+
+        The model is kept where every number is within its bound; a number that is beyond it by less than its
+        interval does neither.
+        """
+        found = self.readings(now)
+        if collectives.from_first(all(reading.inside for reading in found)):
+            self._keep(step, now)
+        exceeded = [reading for reading in found if reading.exceeded]
+        return guard_stopped(self.run, step, exceeded) if exceeded and collectives.is_first() else None
+
+    def end(self) -> bool:
+        """Make the model that was kept last the trained one; False where none was kept."""
+        found = kept.kept_models(self.run)
+        if found and collectives.is_first():
+            kept.end_with(self.run, found[0])
+        collectives.wait()
+        return bool(found)
+
+    def _keep(self, step: int, numbers: ByRow) -> None:
+        kept.keep_model(self.run, step, numbers, self.save_policy)
+
+
+def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
+    """Held-out numbers have left the bounds of `train.guard`, each by more than its interval."""
+    models = kept.kept_models(run)
+    step_kept = kept.step_of_kept(models[0]) if models else step
+    which = "the start model" if step_kept == 0 else f"the model of step {step_kept:,}"
+    return error(
+        "guard-stopped",
+        f"At step {step:,}: {'; '.join(map(str, exceeded))}. The run ends with {which}.",
+        "Lower optim.lr (`boresight check --probe` measures how far), or go on: boresight train "
+        f"{run / 'config.yaml'} --run {run} --resume train.guard=null",
+        step=step,
+        numbers=tuple((reading.field, reading.change.value) for reading in exceeded),
+    )

@@ -1,0 +1,146 @@
+"""A run that moves too far from its start ends with the last model that had not, and can go on anyway."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.findings.monitor import read_findings
+from boresight.reports.facts import facts
+from boresight.reports.read_run import read_run
+from boresight.runs import train
+from boresight.runs.explain import explain
+from boresight.runs.measure import evaluate_run
+from boresight.runs.train import run_training
+from boresight.training.checkpoints.trained import read_end
+from boresight.training.guard import kept
+from tests.tiny import tiny_model, tiny_tokenizer
+
+QUIET = Console(quiet=True)
+STEPS = 8
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a model and pairs, and empty caches."""
+    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    tiny_model(max_position_embeddings=1024).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    rows = [{"prompt": f"no {i}?", "chosen": f"yes, {i}", "rejected": f"no {i}"} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def recipe(place, lr=0.05, **train):
+    return Recipe.parse(
+        {
+            "method": {"name": "dpo"},
+            "model": {"name": str(place / "model")},
+            "data": {"train": str(place / "pairs.jsonl"), "eval_rows": 8, "max_length": 400},
+            "optim": {"lr": lr, "schedule": "constant", "warmup": 0.0},
+            "train": {"batch": 4, "steps": STEPS, "eval_every": 1, **train},
+            "evaluate": {"samples": 2, "max_new_tokens": 4},
+        }
+    )
+
+
+def kls(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["kl_per_token"] for line in lines if line["split"] == "eval"}
+
+
+def weights(run):
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def findings(run):
+    return {finding.name: finding for finding in read_findings(run)}
+
+
+def test_it_ends_with_the_last_model_within_the_bounds(place):
+    run = place / "run"
+    run_training(recipe(place), run, QUIET)
+    measured = kls(run)
+    stopped, step = max(measured), read_end(run)["step"]
+    assert 0 <= step < stopped < STEPS
+    assert measured[step] <= 0.15 < measured[stopped]
+    assert step == max(s for s, kl in measured.items() if kl <= 0.15)
+    found = findings(run)["guard-stopped"]
+    assert found.severity == "error" and found.step == stopped and "train.guard.kl" in found.why
+    assert (f"step {step}" if step else "start model") in found.why
+    held_out = json.loads((run / "evaluation.json").read_text())["metrics"]
+    kl = next(m for m in held_out if m["name"] == "kl_per_token")
+    assert kl["after"]["value"] == pytest.approx(measured[step], rel=1e-5)
+    assert [p.name for p in (run / "checkpoints").iterdir()] == [f"step-{stopped}"]
+    assert explain(run).findings[0].name == "guard-stopped"
+    told = dict(facts(read_run(run)))
+    assert told["steps"] == f"{stopped}, stopped; the model is that of step {step}"
+
+
+def test_the_model_that_is_left_is_measured_again_as_it_was(place):
+    run = place / "run"
+    run_training(recipe(place), run, QUIET)
+    before = (run / "evaluation.json").read_text()
+    evaluate_run(run, QUIET)
+    assert (run / "evaluation.json").read_text() == before
+
+
+def test_going_on_in_spite_of_it_is_the_run_without_a_guard(place):
+    """The command that the finding gives; a run without a guard has the same weights and metrics."""
+    stopped, free = place / "stopped", place / "free"
+    run_training(recipe(place), stopped, QUIET)
+    with pytest.raises(UserError, match="this run is finished"):
+        run_training(recipe(place), stopped, QUIET, resume=True)
+    run_training(recipe(place, guard=None), stopped, QUIET, resume=True)
+    run_training(recipe(place, guard=None), free, QUIET)
+    assert weights(stopped) == weights(free) and kls(stopped) == kls(free)
+    assert read_end(stopped)["step"] == STEPS and not list((stopped / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("after", ["checkpoint", "numbers", "model"])
+def test_a_run_that_dies_while_it_is_stopped_ends_as_it_would_have(place, monkeypatch, after):
+    whole, cut = place / "whole", place / "cut"
+    run_training(recipe(place), whole, QUIET)
+    original = kept.end_with
+
+    def dying(run, model):
+        if after == "numbers":
+            kept.trained.write_numbers(run, {}, 1)
+        if after == "model":
+            original(run, model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept, "end_with", dying)
+    with pytest.raises(BaseException):  # noqa: B017 - what a kill leaves is looked at, not how it is told
+        run_training(recipe(place), cut, QUIET)
+    monkeypatch.setattr(kept, "end_with", original)
+    run_training(recipe(place), cut, QUIET, resume=True)
+    assert weights(cut) == weights(whole) and kls(cut) == kls(whole)
+    assert (cut / "evaluation.json").read_text() == (whole / "evaluation.json").read_text()
+    assert len([f for f in read_findings(cut) if f.name == "guard-stopped"]) == 1
+
+
+def test_a_gentle_run_is_left_alone_and_leaves_nothing(place):
+    run = place / "run"
+    run_training(recipe(place, lr=1e-5), run, QUIET)
+    assert max(kls(run)) == STEPS and "guard-stopped" not in findings(run)
+    assert not list((run / "checkpoints").iterdir())
+
+
+def test_nothing_is_kept_where_nothing_can_be_looked_at(place, monkeypatch):
+    """No held-out rows, no prompts: there is no number to compare, and no guard."""
+    made = []
+    original = train.guard_of
+
+    def recording(task, before):
+        made.append(original(task, before))
+        return made[-1]
+
+    monkeypatch.setattr(train, "guard_of", recording)
+    settings = recipe(place).changed(["data.eval_rows=0", "check.probes=0", "evaluate.samples=0"])
+    run_training(settings, place / "run", QUIET)
+    assert made == [None]
