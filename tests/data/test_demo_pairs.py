@@ -9,7 +9,7 @@ import pytest
 
 from boresight.core.schema import Preference
 from boresight.data import demo
-from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TRAIN_TOPICS, prompts
+from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TEST_TOPICS, TRAIN_TOPICS, prompts
 from boresight.data.reading.load import read
 from boresight.synthesis.pairs import lengths
 from boresight.synthesis.recipe import SynthesisRecipe
@@ -66,7 +66,9 @@ def test_pairs_stay_on_their_side_and_the_prompts_ask_for_what_is_checked(shippe
 
 
 def test_topics_of_training_and_held_out_prompts_are_disjoint_and_files_are_small():
-    assert not set(TRAIN_TOPICS) & set(HELDOUT_TOPICS)
+    topics = [*TRAIN_TOPICS, *HELDOUT_TOPICS, *TEST_TOPICS]
+    assert len(set(topics)) == len(topics) and len(TEST_TOPICS) == 100
     assert read(demo.HELDOUT_PROMPTS, kind="prompt").examples == prompts(HELDOUT_TOPICS)
+    assert read(demo.TEST_PROMPTS, kind="prompt").examples == prompts(TEST_TOPICS)
     assert len({p.id for p in prompts(TRAIN_TOPICS)}) == len(TASKS) * len(TRAIN_TOPICS)
     assert sum(f.stat().st_size for f in demo.FOLDER.glob("*.jsonl*")) < 300_000

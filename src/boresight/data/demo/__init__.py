@@ -11,3 +11,5 @@ FOLDER = Path(__file__).parent
 PAIRS = FOLDER / "pairs.jsonl.gz"
 HELDOUT_PAIRS = FOLDER / "heldout_pairs.jsonl.gz"
 HELDOUT_PROMPTS = FOLDER / "heldout_prompts.jsonl.gz"
+TEST_PROMPTS = FOLDER / "test_prompts.jsonl.gz"
+"""400 prompts about 100 other topics, which no setting is chosen by."""

@@ -28,6 +28,22 @@ HELDOUT_TOPICS = [
     "lighthouses", "tea", "whales", "mountains", "honey", "drums", "trees", "umbrellas", "islands",
     "tigers", "windmills", "oranges", "the sun", "dogs", "turtles", "ice cream",
 ]
+
+TEST_TOPICS = [
+    "the ocean", "lemons", "trumpets", "subways", "fountains", "foxes", "lakes", "juice", "violins",
+    "ships", "tunnels", "parks", "lamps", "calendars", "fireworks", "palaces", "bees", "sharks",
+    "giraffes", "eagles", "snakes", "cows", "rabbits", "jungles", "caves", "rain", "clouds", "cookies",
+    "bananas", "salad", "butter", "pasta", "sandwiches", "newspapers", "globes", "puppets",
+    "sculptures", "flutes", "theaters", "hospitals", "bakeries", "harbors", "airplanes", "microscopes",
+    "the stars", "carrots", "tomatoes", "waterfalls", "glaciers", "beaches", "sunflowers", "roses",
+    "ants", "spiders", "parrots", "swans", "wolves", "bears", "monkeys", "kangaroos", "camels", "crabs",
+    "seashells", "pumpkins", "strawberries", "grapes", "pancakes", "yogurt", "noodles", "popcorn",
+    "blankets", "pillows", "shoes", "hats", "gloves", "rings", "keys", "pencils", "envelopes",
+    "puzzles", "chess", "football", "swimming", "skiing", "camping", "fishing", "dancing",
+    "photography", "cameras", "radios", "robots", "rockets", "tractors", "buses", "canoes", "elevators",
+    "statues", "pyramids", "wells", "fences",
+]
+"""Topics of the 400 test prompts, which no rate, length or other setting is chosen by."""
 # fmt: on
 
 
