@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from boresight import methods
 from boresight.config.dotted import flat
 from boresight.methods.base import MethodConfig
+from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import RunData
+from boresight.stats.units import format_duration
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class SplitFacts:
 
 def facts(run: RunData) -> list[tuple[str, str]]:
     """The few settings that identify a run at a glance; those the run does not state are left out."""
-    get = _Path(run.config)
+    get, use = _Path(run.config), MachineUse.of(run)
     candidates = [
         ("method", run.method),
         ("model", get("model", "name")),
@@ -33,7 +35,8 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("learning rate", _plain(get("optim", "lr"))),
         ("beta", _plain(get("method", "beta"))),
         ("LoRA rank", _plain(get("model", "lora", "r"))),
-        ("peak memory", _peak_memory(run)),
+        ("time of training steps", _beside_ramp(use.seconds, use.seconds_by_ramp, format_duration)),
+        ("peak memory", _beside_ramp(use.memory_gb, use.memory_by_ramp_gb, "{:.1f} GB".format)),
         ("seed", _plain(get("train", "seed"))),
     ]
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
@@ -112,8 +115,8 @@ def _listed(values: Sequence[object], most: int = 3) -> str:
     return "; ".join(shown) + (f"; and {left:,} more" if left > 0 else "") or "none"
 
 
-def _peak_memory(run: RunData) -> str | None:
-    seen = [
-        line["peak_memory_gb"] for line in run.train if isinstance(line.get("peak_memory_gb"), (int, float))
-    ]
-    return f"{max(seen):.1f} GB" if seen else None
+def _beside_ramp(seen: float | None, by_ramp: float | None, say: Callable[[float], str]) -> str | None:
+    """`3.1 GB (3.0 GB by its ramp)`."""
+    if seen is None:
+        return None
+    return say(seen) if by_ramp is None else f"{say(seen)} ({say(by_ramp)} by its ramp)"

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boresight.checks.forecast.ramp import Ramp
+from boresight.checks.forecast.ramp_file import read_ramp
 from boresight.config.yaml_text import read_yaml
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -77,6 +79,8 @@ class RunData(Printable):
     """Held-out numbers after training, by metric and row id."""
     kept_step: int | None = None
     """Steps that the trained model has behind it, where the guard stopped the run later."""
+    ramp: Ramp | None = None
+    """What the run was planned by."""
 
     @property
     def method(self) -> str:
@@ -187,8 +191,17 @@ def read_run(folder: Path) -> RunData:
         notes=notes,
         findings=ranked(read_findings(folder)),
         by_row=_by_row(end),
+        ramp=_ramp(folder, notes),
     )
     return replace(run, kept_step=step) if isinstance(step, int) and step < run.last_step else run
+
+
+def _ramp(folder: Path, notes: list[str]) -> Ramp | None:
+    try:
+        return read_ramp(folder)
+    except UserError as problem:
+        notes.append(f"{problem}")
+        return None
 
 
 def _text(path: Path) -> str:

@@ -28,7 +28,7 @@ from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.trl_log import read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
-from boresight.runs.check.auto_rate import read_ramp
+from boresight.runs.check.beside_ramp import beside_the_ramp
 
 SMALLEST_PACE = 0.03
 """Nats below which a margin tells no pace."""
@@ -80,7 +80,7 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     recipe = _recipe(run)
     monitor = _replayed(run)
     found = [*monitor.findings, *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
-    ramp = read_ramp(path)
+    ramp = run.ramp
     if recipe and run.last_step:
         found += _settings(recipe, run.last_step, ramp)
     found = with_measured_budget(found, monitor.history)
@@ -94,34 +94,6 @@ def in_order(findings: list[Finding]) -> list[Finding]:
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
     return ranked(sorted(findings, key=lambda f: CAUSES.index(f.name) if f.name in CAUSES else len(CAUSES)))
-
-
-def beside_the_ramp(run: RunData, ramp: Ramp) -> list[str]:
-    """What a run reached beside what the ramp that it was planned by foretold, where both are known."""
-    budget = _spent(run)
-    expected = ramp.expect(budget) if budget else None
-    measured = next((m for m in run.metrics if m.name == "margin" and m.unit == "nats"), None)
-    if expected is None or budget is None or measured is None or measured.after is None:
-        return []
-    reached = measured.after
-    if reached.high < expected.low or reached.low > expected.high:
-        how = "below the range" if reached.high < expected.low else "above the range"
-    else:
-        how = "as foretold"
-    limit = ramp.limit
-    harmless = f", {budget / limit.budget:.2g} times what the ramp found harmless" if limit.why else ""
-    return [
-        f"The ramp foretold a margin of {expected.middle:.2g} nats ({expected.low:.2g} to "
-        f"{expected.high:.2g}); "
-        f"the run reached {reached.value:.2g} [{reached.low:.2g}, {reached.high:.2g}], {how}.",
-        f"Its learning rates sum to {budget:.1e}{harmless}.",
-    ]
-
-
-def _spent(run: RunData) -> float | None:
-    """Sum of the learning rates of the steps of the trained model; None for the start model."""
-    sums = {line["step"]: float(line["lr_sum"]) for line in run.train if "lr_sum" in line}
-    return sums.get(run.model_step)
 
 
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:

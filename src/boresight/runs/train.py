@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.checks.forecast.ramp import Ramp
+from boresight.checks.forecast.ramp_file import write_ramp
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.interrupt import Interrupted
@@ -18,7 +19,7 @@ from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.reports.tables.terminal import evaluation_table
-from boresight.runs.check.auto_rate import choose_rate, write_ramp
+from boresight.runs.check.auto_rate import choose_rate
 from boresight.runs.check.preflight import before_training
 from boresight.runs.loading import LoadedRun, load_run
 from boresight.runs.measure import measure_trained

@@ -1,7 +1,8 @@
-"""How much memory training takes, from shapes alone, and how much is free."""
+"""How much memory training takes, from shapes alone, and how much is free or held."""
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 from boresight.core.files import read_lines
@@ -35,6 +36,19 @@ def available_gb() -> float:
     limit = _number(Path("/sys/fs/cgroup/memory.max"))
     used = _number(Path("/sys/fs/cgroup/memory.current")) or 0.0
     return min(free, limit - used) / 1e9 if limit else free / 1e9
+
+
+def held_gb() -> float:
+    """What this process holds of it: reserved memory of the GPU, else resident memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.memory_reserved() / 1e9
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0  # not Linux
+    return pages * resource.getpagesize() / 1e9
 
 
 def _meminfo(field: str) -> float:

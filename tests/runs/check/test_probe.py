@@ -8,13 +8,15 @@ import json
 import pytest
 from rich.console import Console
 
+from boresight.checks.forecast.ramp_file import read_ramp
 from boresight.checks.forecast.suggestion import suggest
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.prepare import DatasetCache
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.reports.facts import facts
+from boresight.reports.read_run import read_run
 from boresight.runs.check import lr_ramp
-from boresight.runs.check.auto_rate import read_ramp
 from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run, top_rate
@@ -129,6 +131,21 @@ def test_a_probe_says_what_is_harmless_and_how_to_run_it(place):
     assert f"up to a sum of {probed.ramp.limit.budget:.2g}" in said.getvalue()
 
 
+def test_time_and_memory_of_a_probed_run_are_those_of_its_ramp(place):
+    """40 steps of 4 rows at the ramp's tokens a second; without a probe they are estimated."""
+    chosen = recipe(place, steps=40)
+    said = io.StringIO()
+    probed = probe_run(chosen, Console(file=said, width=500))
+    probed.show(Console(file=said, width=500))
+    load = probed.report.load
+    assert load.measured.seconds == pytest.approx(load.row_tokens * 160 / probed.ramp.tokens_per_second)
+    assert load.memory_gb == pytest.approx(probed.ramp.peak_memory_gb, abs=0.05)
+    assert "of training steps, measured by a ramp of this run, scaled by tokens" in said.getvalue()
+    assert preflight(chosen).load.basis == "estimated from shapes, to within a factor of two"
+    tokens = [point.tokens for point in probed.ramp.points]
+    assert min(tokens) > 4 * 10 and len(set(tokens)) > 1  # rows of a few words, of several lengths
+
+
 def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, monkeypatch):
     """The run's recipe holds a number; the same command goes on with it and measures no second ramp."""
     raw = recipe(place, steps=20).to_dict()
@@ -147,6 +164,13 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     outcome = explain(tmp_path / "run").outcome
     foretold = f"The ramp foretold a margin of {expected.middle:.2g} nats"
     assert any(line.startswith(foretold) for line in outcome), outcome
+    assert any(line.startswith("At the ramp's pace its tokens take ") for line in outcome), outcome
+    assert any(
+        line.startswith(f"Peak memory was {ramp.peak_memory_gb:.1f} GB in the ramp") for line in outcome
+    )
+    shown = dict(facts(read_run(tmp_path / "run")))
+    assert "by its ramp)" in shown["time of training steps"] and "by its ramp)" in shown["peak memory"]
+    assert "of training steps, measured by a ramp of this run" in said.getvalue().replace("\n", " ")
     for name in ("evaluation.json", "report.html"):
         (tmp_path / "run" / name).unlink()
     monkeypatch.setattr("boresight.runs.check.probe.measure_ramp", lambda *_: pytest.fail("measured again"))

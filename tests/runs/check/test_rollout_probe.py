@@ -72,6 +72,9 @@ def test_rewards_that_are_all_equal_are_an_error_before_the_run(place, method):
     tie = next(finding for finding in found.findings if finding.name == "rewards-tie")
     assert tie.severity == "error" and tie.why.startswith("Nothing to learn: 100 % of 64 prompts")
     assert found.stop is not None and "no gradient" in said.getvalue()
+    assert found.load.measured.source.startswith("rollouts of the start model")
+    steps = found.forecast.steps
+    assert found.load.measured.seconds / steps > 0 and found.load.memory_gb > 0
 
 
 def test_few_unequal_rewards_are_a_warning():
@@ -97,5 +100,7 @@ def test_the_number_of_prompts_for_a_signal_is_said(ratio, words):
     """16 prompts at one half: twice as many have a signal as large as the noise."""
     said = io.StringIO()
     start = SampledStart(Interval(0.5, 0.3, 0.7, n=32), reward=0.1, per_prompt=8)
-    RolloutProbe(start, seconds=3.0, signal_to_noise=ratio, batch=16).show(Console(file=said, width=80))
+    RolloutProbe(start, sampling=2.0, gradient=1.0, signal_to_noise=ratio, batch=16).show(
+        Console(file=said, width=80)
+    )
     assert words in said.getvalue()

@@ -264,4 +264,4 @@ def ways_to(f: Forecast, wanted: float) -> str:
     steps = math.ceil(wanted / (best * per_step))
     pairs = steps * f.recipe.train.batch
     length = f"{steps:,} steps ({pairs:,} pairs at batch {f.recipe.train.batch})"
-    return f"{f.ladder}; at lr {best:g} that takes {length}"
+    return f"{f.ladder} ({f.ladder.source}); at lr {best:g} that takes {length}"

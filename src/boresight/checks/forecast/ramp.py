@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 from scipy.optimize import isotonic_regression
@@ -52,6 +53,8 @@ class RampPoint:
     grad_norm: float
     seconds: float
     peak_memory_gb: float
+    tokens: float | None = None
+    """Of the step's rows; None where a ramp does not say."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,28 @@ class Ramp:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Ramp:
-        """What `as_dict` gave."""
-        start, *points = (_point(raw) for raw in (kept["start"], *kept["points"]))
+        """What `as_dict` gave. Raises KeyError, IndexError, TypeError or ValueError for anything else."""
+        start, *points = (_point(raw) for raw in (kept["start"], kept["points"][0], *kept["points"][1:]))
+        if points[0].budget <= 0:
+            raise ValueError("a step that spends nothing")
         answers = AnswerDistance.from_dict(kept["answers"]) if kept["answers"] else None
         return cls(start, tuple(points), kept["batch"], answers)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of a step, median; None where it is not known."""
+        paces = [point.tokens / point.seconds for point in self.points if point.tokens and point.seconds > 0]
+        return median(paces) if paces else None
+
+    @property
+    def step_tokens(self) -> float | None:
+        """Of the largest step that was measured; None where it is not known."""
+        return max((point.tokens for point in self.points if point.tokens), default=None)
+
+    @property
+    def peak_memory_gb(self) -> float:
+        """Of the process, in all of the ramp."""
+        return max(point.peak_memory_gb for point in self.points)
 
     @property
     def end(self) -> float:
@@ -165,8 +186,16 @@ class Ramp:
 
 
 def _point(raw: Mapping[str, Any]) -> RampPoint:
-    means = {name: RowMean(**value) for name, value in raw.items() if isinstance(value, Mapping)}
-    return RampPoint(**{**raw, **means})
+    point = RampPoint(**{name: _value(value) for name, value in raw.items()})
+    if not (math.isfinite(point.budget) and math.isfinite(point.gain.mean)):
+        raise ValueError("a sum of rates or gain that is no number")
+    return point
+
+
+def _value(raw: Any) -> Any:
+    if isinstance(raw, Mapping):
+        return RowMean(float(raw["mean"]), float(raw["error"]), int(raw["n"]))
+    return None if raw is None else float(raw)
 
 
 @dataclass(frozen=True, slots=True)

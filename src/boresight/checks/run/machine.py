@@ -1,4 +1,4 @@
-"""Will it fit, and how long will it take? Estimates to within a factor of two, from shapes alone."""
+"""Will it fit, and how long will it take? Measured by a probe, or estimated from shapes alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 
+from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
-from boresight.training.memory import FLOAT, activation_gb, available_gb, training_state_gb
+from boresight.training.forward import kind_of
+from boresight.training.memory import (
+    FLOAT,
+    activation_gb,
+    available_gb,
+    held_gb,
+    training_state_gb,
+)
 
 LIBRARIES_GB = 0.7
 """Resident memory of Python with torch and transformers."""
@@ -36,50 +44,77 @@ class Load:
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
     """Forward-equivalents a token: one forward, twice that for backward, one more for a reference."""
+    assumed: str = ""
+    """What is not known of the model and was put in its place."""
+    measured: MeasuredUse | None = None
+    """By a probe of this run; it stands in place of every estimate."""
 
     @property
     def memory_gb(self) -> float:
+        """Peak memory of the run: measured, or estimated."""
+        return self.measured.memory_gb if self.measured else self.estimated_gb
+
+    @property
+    def estimated_gb(self) -> float:
         """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
         or the only way."""
+        tokens = self.recipe.train.tokens_per_forward
+        return self._fixed_gb + self.activations_gb(tokens)
+
+    @property
+    def _fixed_gb(self) -> float:
         weights = self.parameters * FLOAT * self.copies / 1e9
-        rest = LIBRARIES_GB + weights + training_state_gb(self.trained)
-        kept, recomputed = (
-            activation_gb(
-                self.recipe.train.tokens_per_forward,
-                layers=self.layers,
-                hidden=self.hidden,
-                intermediate=self.intermediate,
-                recompute=recompute,
-            )
-            for recompute in (False, True)
-        )
+        return LIBRARIES_GB + weights + training_state_gb(self.trained)
+
+    def activations_gb(self, tokens: float) -> float:
+        """Of a forward of so many tokens, in the way that the run would keep or recompute them."""
+
+        def made(count: float, *, recompute: bool) -> float:
+            shape = {"layers": self.layers, "hidden": self.hidden, "intermediate": self.intermediate}
+            return activation_gb(round(count), **shape, recompute=recompute)
+
         mode = self.recipe.train.activations
-        again = mode == "recompute" or (mode == "auto" and rest + kept > available_gb())
-        return rest + (recomputed if again else kept)
+        most = self._fixed_gb + made(self.recipe.train.tokens_per_forward, recompute=False)
+        return made(tokens, recompute=mode == "recompute" or (mode == "auto" and most > available_gb()))
+
+    @property
+    def tokens(self) -> float | None:
+        """Of all row visits; None where unknown, as where answers are sampled."""
+        if self.row_tokens is None or self.rows is None or kind_of(self.recipe).online:
+            return None
+        return self.row_tokens * self.rows
 
     @property
     def operations(self) -> float | None:
         """Floating-point operations of the whole run: 2 a parameter, token and pass."""
-        if self.row_tokens is None or self.rows is None:
-            return None
-        return 2.0 * self.parameters * self.row_tokens * self.rows * self.passes
+        return None if self.tokens is None else 2.0 * self.parameters * self.tokens * self.passes
 
     @cached_property
     def hours(self) -> float | None:
-        """Estimated duration of training on this machine, hours."""
+        """Duration of training on this machine, hours: measured, or estimated; None where unknown."""
+        if self.measured is not None:
+            return None if self.measured.seconds is None else self.measured.seconds / 3600
         return None if self.operations is None else self.operations / (EFFICIENCY * rate()) / 3600
+
+    @property
+    def basis(self) -> str:
+        """`measured by …` or `estimated from shapes, to within a factor of two`."""
+        if self.measured is not None:
+            return f"measured by {self.measured.source}"
+        assumed = f" ({self.assumed})" if self.assumed else ""
+        return f"estimated from shapes{assumed}, to within a factor of two"
 
 
 def memory(load: Load) -> Finding | None:
-    """The run needs more memory than there is."""
-    there = available_gb()
+    """The run needs more memory than there is; what this process holds already serves a measured one too."""
+    there = available_gb() + (held_gb() if load.measured else 0.0)
     if load.memory_gb <= there:
         return None
     say = error if load.memory_gb > 2 * there else warning
     return say(
         "memory",
-        f"Weights, gradients, optimiser and activations need about {load.memory_gb:.1f} GB, {there:.1f} GB "
-        "are free.",
+        f"Weights, gradients, optimiser and activations need about {load.memory_gb:.1f} GB, {load.basis}; "
+        f"{there:.1f} GB are free.",
         "Lower train.tokens_per_forward (it never changes the result), or train adapters (model.lora).",
         numbers=(("needed_gb", load.memory_gb), ("free_gb", there)),
     )
@@ -91,7 +126,7 @@ def duration(load: Load) -> Finding | None:
         return None
     return warning(
         "duration",
-        f"Training will take about {load.hours / 24:.0f} days on this machine, to within a factor of two.",
+        f"Training will take about {load.hours / 24:.0f} days on this machine, {load.basis}.",
         "Use a GPU, a smaller model or fewer rows (data.limit).",
         numbers=(("hours", load.hours),),
     )

@@ -18,6 +18,8 @@ LARGEST_TARGET = 20.0
 """Nats: margins beyond it are over-optimised in every run we know of."""
 GOOD_MARGIN = 5.0
 """Nats that a good run reaches."""
+ASSUMED_TOKENS = 100.0
+"""Length of an answer where the data are not at hand."""
 HIDDEN = 0.9
 """A loss that keeps this share of its start at `GOOD_MARGIN` hides what is learned."""
 
@@ -145,16 +147,17 @@ def ipo_target(setting: MethodSetting) -> Finding | None:
     if target is None:
         return None
     tokens = setting.answer_tokens if per_token else 1.0
-    nats = target * (tokens or 100.0)
+    nats = target * (tokens or ASSUMED_TOKENS)
     if nats <= LARGEST_TARGET * (1 if not per_token else 5):
         return None
-    unit = f"nats per token, about {nats:,.0f} an answer" if per_token else "nats an answer"
+    assumed = "" if tokens else f" of an assumed {ASSUMED_TOKENS:g} tokens"
+    unit = f"nats per token, about {nats:,.0f} an answer{assumed}" if per_token else "nats an answer"
     start = setting.loss_at(0.0)
     return warning(
         "ipo-target",
         f"With {setting.in_words} the loss asks for a margin of {target:g} {unit}: it "
         f"{'' if start is None else f'starts at {start:,.0f}, '}hardly moves, and acts as a push without a "
-        "limit.",
+        f"limit; in published runs and ours answers get worse past {LARGEST_TARGET:g} nats.",
         "Ask for about 5 nats an answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with mean.",
         numbers=(("target_nats", nats),),
     )
@@ -168,8 +171,8 @@ def loss_hides_learning(setting: MethodSetting) -> Finding | None:
         return None
     return warning(
         "loss-hides-learning",
-        f"At beta {beta:g} a margin of {GOOD_MARGIN:g} nats, a good run's, still reads as a loss of "
-        f"{good:.3f}: the curve looks flat whatever happens.",
+        f"At beta {beta:g} a margin of {GOOD_MARGIN:g} nats, that of good published runs, still reads as a "
+        f"loss of {good:.3f}: the curve looks flat whatever happens.",
         "Watch margin and held-out accuracy, or use beta 0.1.",
     )
 
@@ -181,7 +184,8 @@ def kl_too_strong(setting: MethodSetting) -> Finding | None:
         return None
     return warning(
         "kl-too-strong",
-        f"With beta {beta:g} ten nats of KL cost {10 * beta:g}, more than a correct answer earns.",
+        f"With beta {beta:g} ten nats of KL cost {10 * beta:g}, more than the 1 that a verifier usually pays "
+        "for a correct answer.",
         "Use 0.001 to 0.05.",
     )
 

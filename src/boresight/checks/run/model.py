@@ -82,12 +82,13 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
         return None
     lr = wiring.recipe.optim.peak
     share = movable_share(lr, half)
+    assumed = " (estimated for weights of a typical size)" if half[0].device.type == "meta" else ""
     return graded(
         "half-precision-parameters",
         1 - share,
         0.9,
         f"The trained weights are {str(half[0].dtype).removeprefix('torch.')}: one step at learning rate "
-        f"{lr:g} can change {percent(share)} of them, the others round back to where they were.",
+        f"{lr:g} can change {percent(share)} of them{assumed}, the others round back to where they were.",
         "Keep master weights in float32 (model.dtype: bfloat16 does, and computes in bfloat16).",
         count=sum(p.numel() for p in half),
         numbers=(("movable_share", share),),
@@ -176,9 +177,10 @@ def beyond_context(wiring: Wiring) -> Finding | None:
         return None
     say = error if ends else note
     more = "; they are a table, and a longer row cannot be run" if ends else ""
+    knows = "has" if ends else "by its config has"
     return say(
         "beyond-context",
-        f"data.max_length is {wiring.recipe.data.max_length:,}, the model knows {limit:,} positions{more}.",
+        f"data.max_length is {wiring.recipe.data.max_length:,}, the model {knows} {limit:,} positions{more}.",
         f"Lower data.max_length to {room:,}.",
     )
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
-from boresight.core.files import read_state, write_state
 from boresight.runs.check.probe import probe_run
-
-FILE = "ramp.json"
-"""In the run folder."""
 
 
 def choose_rate(
@@ -40,14 +35,3 @@ def choose_rate(
     settings = probed.suggestion.settings
     console.print(f"optim.lr=auto: {' '.join(settings)}", markup=False, highlight=False)
     return recipe.changed(settings), probed.ramp
-
-
-def read_ramp(run: Path) -> Ramp | None:
-    """The ramp that a run was planned by; None where there was none. Raises `UserError` if it was edited."""
-    file = run / FILE
-    return Ramp.from_dict(read_state(file)) if file.is_file() else None
-
-
-def write_ramp(run: Path, ramp: Ramp) -> None:
-    """Keep the ramp that a run was planned by."""
-    write_state(run / FILE, ramp.as_dict())

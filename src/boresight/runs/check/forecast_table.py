@@ -13,7 +13,7 @@ from boresight.core.console import name_table
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
     """What the run will do and show; `rows` are training rows, `load` its demand on the machine."""
-    lines = [*_budget(f, rows), *_expected(f), *_machine(load), *_advice(f), ("", "")]
+    lines = [*_budget(f, rows), *_expected(f), *load_lines(load), *_advice(f), ("", "")]
     return name_table(((name, Text(value)) for name, value in lines), title="forecast", style="dim")
 
 
@@ -65,12 +65,13 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
     ]
 
 
-def _machine(load: Load | None) -> list[tuple[str, str]]:
+def load_lines(load: Load | None) -> list[tuple[str, str]]:
+    """Memory and time of the run on this machine, and where the numbers come from; none where nothing is."""
     if load is None:
         return []
     hours = load.hours
-    duration = "" if hours is None else f", about {_duration(hours)} of training here"
-    return [("machine", f"about {load.memory_gb:.1f} GB{duration} (to within a factor of two)")]
+    duration = "" if hours is None else f", about {_duration(hours)} of training steps"
+    return [("machine", f"about {load.memory_gb:.1f} GB{duration}, {load.basis}")]
 
 
 def _advice(f: Forecast) -> list[tuple[str, str]]:

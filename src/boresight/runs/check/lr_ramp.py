@@ -148,6 +148,7 @@ def point_of(
         grad_norm=taken.get("grad_norm", math.nan),
         seconds=taken.get("seconds", 0.0),
         peak_memory_gb=taken.get("peak_memory_gb", 0.0),
+        tokens=taken.get("tokens_per_second", 0.0) * taken.get("seconds", 0.0),
     )
 
 

@@ -44,6 +44,7 @@ from boresight.findings.printing import STYLES, print_findings
 from boresight.models.load import device_called
 from boresight.models.policy import Policy
 from boresight.runs.check.forecast_table import forecast_table
+from boresight.runs.check.probed_use import use_by_ramp
 from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import batch_plan, rewards_of
 from boresight.training.forward import kind_of
@@ -155,6 +156,8 @@ def preflight(
     expected = forecast.forecast(recipe, steps, size, ramp=ramp) if steps else None
     found += run_checks(forecast, expected) if expected else []
     load = load_of(recipe, skeleton, size, looked) if size else None
+    if load is not None and ramp is not None:
+        load = replace(load, measured=use_by_ramp(load, ramp))
     found += run_checks(machine, load) if load else []
     found = [allowed(recipe, finding) for finding in found]
     if rehearsing and rows is None and not any(finding.severity == "error" for finding in found):
@@ -276,6 +279,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
     """What the run asks of the machine."""
     shape = skeleton.config if skeleton is not None else None
+    guessed = "" if shape is not None else "size by the model's name, 24 layers of width 1,024 assumed"
     trained = size
     if skeleton is not None:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
@@ -292,6 +296,7 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
         rows=visits,
         copies=2 if kind.online and full and recipe.method.wants_reference else 1,
         passes=4.0 if kind.needs_reference else 3.0,
+        assumed=guessed,
     )
 
 

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.suggestion import Suggestion, suggest
+from boresight.checks.run import machine, rollouts
 from boresight.config.recipe import Recipe
 from boresight.core.console import name_table
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.data.prepare import DatasetCache
+from boresight.findings.finding import checks_of, ranked, run_checks
 from boresight.methods.published import LADDERS
+from boresight.runs.check.forecast_table import load_lines
 from boresight.runs.check.lr_ramp import measure_ramp, ramp_rates
-from boresight.runs.check.preflight import Report, preflight
+from boresight.runs.check.preflight import Report, allowed, preflight
+from boresight.runs.check.probed_use import use_by_rollouts
 from boresight.runs.check.ramp_table import answers_in_words, ramp_table
-from boresight.runs.check.rollout_probe import probe_rollouts, with_findings
-from boresight.stats.units import format_duration
+from boresight.runs.check.rollout_probe import RolloutProbe, probe_rollouts
 from boresight.training.forward import kind_of
 from boresight.training.optim import learning_rate_sum
 
@@ -47,7 +49,6 @@ class ProbedRun(Printable):
     recipe: Recipe
     report: Report
     ramp: Ramp
-    steps: int
     planned: float | None
     suggestion: Suggestion
     arguments: Sequence[str] = ("RECIPE",)
@@ -71,14 +72,11 @@ class ProbedRun(Printable):
         limit = self.ramp.limit
         harmless = f"up to a sum of {limit.budget:.2g}"
         harmless += f", where {limit.why}" if limit.why else ", the end of the ramp"
-        seconds = median(point.seconds for point in self.ramp.points) * self.per_step
-        memory = max(point.peak_memory_gb for point in self.ramp.points)
         return [
             *answers_in_words(self.ramp.answers),
             ("harmless", harmless),
             *self._planned(),
-            ("a step", f"about {seconds:.2g} s; {self.steps:,} take {format_duration(seconds * self.steps)}"),
-            ("memory", f"{memory:.1f} GB at the most in the ramp"),
+            *load_lines(self.report.load),
             ("suggested", f"a sum of {limit.budget:.2g}:"),
         ]
 
@@ -87,11 +85,6 @@ class ProbedRun(Printable):
             return []
         times = self.planned / self.ramp.limit.budget
         return [("planned run", f"a sum of {self.planned:.2g}, {times:.2g} times that")]
-
-    @property
-    def per_step(self) -> float:
-        """Rows of a step of the run, in units of a step of the ramp."""
-        return self.recipe.train.batch / self.ramp.batch
 
 
 def published_rates(recipe: Recipe) -> tuple[float, ...]:
@@ -116,10 +109,22 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
     if kind_of(recipe).online:
         rollouts = probe_rollouts(recipe, DatasetCache(), console)
         rollouts.show(console)
-        return with_findings(found, rollouts)
+        return with_rollouts(found, rollouts)
     probed = probe_run(recipe, console, report=found, arguments=arguments)
     probed.show(console)
     return probed.report
+
+
+def with_rollouts(report: Report, probed: RolloutProbe) -> Report:
+    """The preflight's report with what rollouts brought to light, and the time and memory that they took."""
+    found = [*report.findings, *run_checks(rollouts, probed.start)]
+    if report.load is None or report.forecast is None:
+        return replace(report, findings=ranked(found))
+    load = replace(report.load, measured=use_by_rollouts(report.load, probed, report.forecast.steps))
+    estimated = {check.__name__ for check in checks_of(machine)}
+    found = [finding for finding in found if finding.name not in estimated]
+    again = [allowed(load.recipe, finding) for finding in run_checks(machine, load)]
+    return replace(report, load=load, findings=ranked([*found, *again]))
 
 
 def probe_run(
@@ -153,7 +158,6 @@ def probe_run(
         recipe=meant,
         report=preflight(meant, datasets=datasets, ramp=ramp),
         ramp=ramp,
-        steps=steps,
         planned=planned if chosen else None,
         suggestion=suggestion,
         arguments=arguments,

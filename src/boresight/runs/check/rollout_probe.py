@@ -21,19 +21,17 @@ from statistics import fmean
 import torch
 from rich.console import Console
 
-from boresight.checks.run import rollouts
 from boresight.checks.run.rollouts import SampledStart
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, name_table, progress
 from boresight.core.printable import Printable
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
-from boresight.findings.finding import ranked, run_checks
-from boresight.runs.check.preflight import Report
 from boresight.runs.loading import load_run
 from boresight.stats.intervals import share_interval
 from boresight.stats.units import format_duration
 from boresight.training.forward import kind_of
+from boresight.training.logging.logger import peak_memory_gb
 from boresight.training.loop import Batch, Task, gradient
 
 PROMPTS = 64
@@ -44,14 +42,23 @@ PROMPTS = 64
 class RolloutProbe(Printable):
     """Rollouts of the start model.
 
-    `seconds` is what sampling, scoring and the gradient of one step took; `signal_to_noise` compares squares,
-    NaN where no row has a gradient.
+    `sampling` is what one rollout took with its scores, `gradient` what that of one step took, s;
+    `signal_to_noise` compares squares, NaN where no row has a gradient. `memory_gb` is the process's peak.
     """
 
     start: SampledStart
-    seconds: float
+    sampling: float
+    gradient: float
     signal_to_noise: float
     batch: int
+    memory_gb: float = 0.0
+    updates: int = 1
+    """Steps that a rollout serves."""
+
+    @property
+    def seconds(self) -> float:
+        """Of sampling, scoring and one gradient."""
+        return self.sampling + self.gradient
 
     def show(self, console: Console) -> None:
         """Print what was measured."""
@@ -99,9 +106,12 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
         signal = signal_to_noise(task, drawn[0].rows)
         return RolloutProbe(
             start=sampled_start(recipe, drawn, asked),
-            seconds=sampling + time.monotonic() - started,
+            sampling=sampling,
+            gradient=time.monotonic() - started,
             signal_to_noise=signal,
             batch=recipe.train.batch,
+            memory_gb=peak_memory_gb(),
+            updates=updates,
         )
 
 
@@ -154,8 +164,3 @@ def flat_gradient(task: Task, rows: Sequence[Row]) -> torch.Tensor:
 
 def _without_clipping(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"clip": None})})
-
-
-def with_findings(report: Report, probed: RolloutProbe) -> Report:
-    """The preflight's report with what the rollouts brought to light."""
-    return replace(report, findings=ranked([*report.findings, *run_checks(rollouts, probed.start)]))

@@ -1,0 +1,17 @@
+"""What a probe measured of a machine, scaled to the run that it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredUse:
+    """Time of all training steps, s, None where unknown, and peak memory, GB, of a planned run.
+
+    Evaluations and, for methods with a reference, its one pass over the data come on top of the time.
+    """
+
+    seconds: float | None
+    memory_gb: float
+    source: str

@@ -1,0 +1,50 @@
+"""Time and memory of a planned run, from what a probe of it measured."""
+
+from __future__ import annotations
+
+from boresight.checks.forecast.ramp import Ramp
+from boresight.checks.run.machine import Load
+from boresight.checks.run.measured_use import MeasuredUse
+from boresight.runs.check.rollout_probe import RolloutProbe
+from boresight.training.memory import FLOAT
+
+SMALLEST_GB = 0.05
+"""Memory that is worth a word."""
+
+
+def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
+    """Time and memory of a run from a ramp of it, whose steps may be smaller.
+
+    Time is scaled by tokens. Memory is the ramp's; where the run's forwards are larger than its, what they
+    hold in addition is estimated.
+    """
+    pace, limit = ramp.tokens_per_second, load.recipe.train.tokens_per_forward
+    seconds = load.tokens / pace if load.tokens is not None and pace else None
+    source = f"a ramp of this run{', scaled by tokens' if seconds is not None else ''}"
+    tokens = limit if load.row_tokens is None else min(limit, load.row_tokens * load.recipe.train.batch)
+    seen = min(limit, ramp.step_tokens or limit)
+    more = max(0.0, load.activations_gb(tokens) - load.activations_gb(seen))
+    if more >= SMALLEST_GB:
+        source += (
+            f"; {more:.1f} GB of the memory are estimated, for forwards of {tokens:,.0f} tokens where the "
+            f"ramp's had {seen:,.0f}"
+        )
+    return MeasuredUse(seconds, ramp.peak_memory_gb + more, source)
+
+
+def use_by_rollouts(load: Load, probed: RolloutProbe, steps: int) -> MeasuredUse:
+    """Time and memory of a run that samples, from rollouts of its start model.
+
+    A rollout serves `rollout.updates` steps, each with a gradient of its own. The probe takes no step, so
+    Adam's two moments are added to its memory.
+
+    Args:
+        steps: of the optimizer.
+    """
+    updates = probed.updates
+    seconds = steps / updates * probed.sampling + steps * probed.gradient
+    moments = 2 * load.trained * FLOAT / 1e9
+    source = "rollouts of the start model, as long as answers stay as long as its own"
+    if moments >= SMALLEST_GB:
+        source += f"; {moments:.1f} GB of the memory are Adam's moments, by their number"
+    return MeasuredUse(seconds, probed.memory_gb + moments, source)
