@@ -90,8 +90,8 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
 
     Returns:
         `findings` (errors first, each with cause, fix and rows), `errors`, and `forecast`: the sum of
-        learning rates, the expected margin in nats with its range, and the loss it makes. `print` shows
-        what the command shows.
+        learning rates, the expected margin in nats with its range and whether it is `borrowed` from runs of
+        other models, and the loss it makes. `print` shows what the command shows.
 
     Raises:
         UserError: a mistake in the recipe. Data or a model that cannot be read become a finding, and `stop`

@@ -29,14 +29,23 @@ def at_full_size(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def forecast_numbers(f: Forecast) -> dict[str, Any]:
-    """A forecast as a dictionary; margin and loss only if a calibrated curve applies."""
+    """A forecast as a dictionary; margin and loss only if a calibrated curve applies.
+
+    `basis` says whose runs they are from; `elsewhere` what runs on other pairs were worth, where no run on
+    these was measured.
+    """
     found: dict[str, Any] = {"steps": f.steps, "budget": f.budget}
     if f.margin is not None and f.loss is not None:
         found |= {
             "margin": [f.margin.low, f.margin.middle, f.margin.high],
+            "basis": f.margin.basis,
             "flat": f.flat,
             "curve": curve_in_words(f),
         }
+    elif f.elsewhere is not None:
+        found["elsewhere"] = (
+            f"{f.elsewhere.bought} on {f.elsewhere.pairs}, borrowed from {f.elsewhere.source}"
+        )
     return found
 
 
@@ -46,14 +55,17 @@ def finding_as_dict(finding: Finding) -> dict[str, str]:
 
 
 def forecast_in_words(check: dict[str, Any] | None) -> str:
-    """`sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), you will see a flat curve …`."""
+    """`sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you will see …`."""
     if not check:
         return "no forecast"
     lead = f"sum of rates {check['budget']:.1e} over {check['steps']:,} steps"
+    if "elsewhere" in check:
+        return f"{lead}: unknown, no run on these pairs has been measured; {check['elsewhere']}"
     if "margin" not in check:
         return f"{lead}: no calibrated curve for this method or a model of this size"
     low, middle, high = check["margin"]
-    return f"{lead}: margin {middle:.2g} nats ({low:.2g} to {high:.2g}), {check['curve']}"
+    basis = f", {check['basis']}:" if "basis" in check else ","  # as older studies have it
+    return f"{lead}: margin {middle:.2g} nats ({low:.2g} to {high:.2g}){basis} {check['curve']}"
 
 
 def first_finding(check: dict[str, Any] | None) -> str:

@@ -33,7 +33,7 @@ def why_not(recipe: Recipe, parameters: int | None) -> str | None:
     needed = (parameters or 0) * FLOAT * COPIES / 1e9
     free = available_gb()
     if needed > free:
-        return f"it would take about {needed:.0f} GB of memory, and {free:.0f} GB are free"
+        return f"it would take an estimated {needed:.0f} GB of memory, and {free:.0f} GB are free"
     return None
 
 
