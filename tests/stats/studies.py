@@ -19,6 +19,7 @@ from boresight.stats.intervals import (
     DIFFERENCE,
     SHARE,
     clopper_pearson,
+    clustered_mean,
     clustered_share,
     mean_interval,
     paired_difference,
@@ -140,6 +141,12 @@ def means(rng: np.random.Generator, n: int, share: float) -> Iterator[Variant]:
             variant.ours.add(found.low, found.high, truth)
             variant.other("t", *_t(values), truth)
         yield variant
+    variant = Variant("two values of each prompt")
+    for middle, apart in zip(rng.normal(1, 2, (STUDIES, n)), rng.normal(0, 1, (STUDIES, n)), strict=True):
+        found = clustered_mean(list(zip(middle + apart, middle - apart, strict=True)))
+        variant.ours.add(found.low, found.high, 1.0)
+        variant.other("t", *_t(middle), 1.0)
+    yield variant
 
 
 def paired_shares(rng: np.random.Generator, n: int, share: float) -> Iterator[Variant]:

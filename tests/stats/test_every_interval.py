@@ -15,7 +15,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
     studies.ties: ("stats.intervals.share_interval", "stats.intervals.mean_interval"),
     studies.grades: ("stats.paired.paired_metric",),
     studies.clusters: ("stats.intervals.clustered_share",),
-    studies.means: ("stats.intervals.mean_interval",),
+    studies.means: ("stats.intervals.mean_interval", "stats.intervals.clustered_mean"),
     studies.paired_shares: ("stats.intervals.paired_difference",),
     studies.paired_outcomes: ("stats.intervals.paired_difference",),
     studies.unpaired_shares: ("stats.intervals.unpaired_difference",),

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.verdict import after_holm, prompts_needed, verdict
+from boresight.stats.verdict import after_holm, detectable_difference, prompts_needed, verdict
 
 
 def test_resolved_but_not_at_equal_length():
@@ -81,6 +81,14 @@ def test_more_than_a_hundred_times_the_prompts_is_no_advice():
     """n grows with the square of half-width over difference: (2.8016 / 1.96 · 6.99)² · 100 = 9,983."""
     assert prompts_needed(Interval(1.0, 1 - 6.99, 1 + 6.99, 100)) == pytest.approx(9983, abs=2)
     assert prompts_needed(Interval(1.0, 1 - 7.01, 1 + 7.01, 100)) is None
+
+
+def test_the_detectable_difference_needs_as_many_prompts_as_were_asked():
+    """sd 0.5, n = 785: n_to_resolve(0.05) is 785, so 0.05 is detected with 80 % power."""
+    half_width = 1.959964 * 0.5 / math.sqrt(785)
+    found = detectable_difference(Interval(0.2, 0.2 - half_width, 0.2 + half_width, 785))
+    assert found == pytest.approx(0.05, abs=1e-4)
+    assert detectable_difference(Interval(0.2, -math.inf, math.inf, 1)) is None
 
 
 def test_one_prompt_is_missing_two_are():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from scipy.stats import norm
+
 from boresight.stats.intervals import Z95, Interval, n_to_resolve
 from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
@@ -20,6 +22,17 @@ def prompts_needed(difference: Interval) -> int | None:
     needed = n_to_resolve(difference.value, half_width * math.sqrt(difference.n) / Z95)
     needed = max(needed, difference.n + 1)
     return needed if needed <= 100 * difference.n else None
+
+
+def detectable_difference(difference: Interval, power: float = 0.8) -> float | None:
+    """The smallest true difference that as many prompts would resolve with the given power.
+
+        (z(95 %) + z(power)) · standard error
+
+    The standard error is read off the interval. None when the interval is infinite.
+    """
+    half_width = (difference.high - difference.low) / 2
+    return half_width * (1 + float(norm.ppf(power)) / Z95) if math.isfinite(half_width) else None
 
 
 def verdict(

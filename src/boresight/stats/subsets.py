@@ -1,0 +1,113 @@
+"""What k of the n samples of one problem would give, exactly: best of k and majority of k.
+
+    best_of_k(values, ranks, k=4)                   # the one of the 4 that is ranked first
+    majority_at_k(values, answers, k=4)             # the answer that most of the 4 give
+
+Each is the expectation over all subsets of k samples, every one equally likely, as `intervals.pass_at_k` is:
+unbiased for k new samples, and nothing is drawn. Ties are averaged: of samples ranked alike, and of answers
+given equally often, each counts as much as the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import binom
+
+from boresight.stats.intervals import Array
+
+
+def best_of_k(values: Sequence[float], ranks: Sequence[float], k: int) -> float:
+    """Expected value of the sample with the highest rank among k; `values` and `ranks` are `(n,)`.
+
+    With h samples ranked above and g ranked alike, the chance that the first of k is one of these g is
+    (C(n-h, k) - C(n-h-g, k)) / C(n, k), and it is each of them equally often.
+    """
+    n = len(values)
+    _require_k(n, k, len(ranks))
+    by_rank: dict[float, list[float]] = {}
+    for value, rank in zip(values, ranks, strict=True):
+        by_rank.setdefault(float(rank), []).append(float(value))
+    expected, below = 0.0, n
+    for rank in sorted(by_rank, reverse=True):
+        alike = by_rank[rank]
+        first = math.comb(below, k) - math.comb(below - len(alike), k)
+        expected += first / math.comb(n, k) * math.fsum(alike) / len(alike)
+        below -= len(alike)
+    return expected
+
+
+def majority_at_k(values: Sequence[float], answers: Sequence[Hashable | None], k: int) -> float:
+    """Expected value of the answer that most of k samples give; `values` and `answers` are `(n,)`.
+
+    A sample whose answer is None does not vote; where none of the k votes, the value is the mean of theirs.
+    The value of an answer is the mean over the samples that give it.
+    """
+    _require_k(len(values), k, len(answers))
+    by_answer: dict[Hashable, list[float]] = {}
+    silent: list[float] = []
+    for value, answer in zip(values, answers, strict=True):
+        (silent if answer is None else by_answer.setdefault(answer, [])).append(float(value))
+    sizes = tuple(sorted(map(len, by_answer.values())))
+    chances = _chances_to_win(sizes, len(silent), k)
+    won = math.fsum(chances[len(given)] * math.fsum(given) / len(given) for given in by_answer.values())
+    nobody = math.comb(len(silent), k) / math.comb(len(values), k)
+    return won + (nobody * math.fsum(silent) / len(silent) if silent else 0.0)
+
+
+def _require_k(n: int, k: int, others: int) -> None:
+    if others != n:
+        raise ValueError(f"got {n} values and {others} beside them")
+    if not 1 <= k <= n:
+        raise ValueError(f"k lies between 1 and the {n} samples, got {k}")
+
+
+@lru_cache(maxsize=4096)
+def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, float]:
+    """For every size of a group of samples with one answer, the chance that this answer wins a vote of k.
+
+    k of n samples are n independent ones, each taken with the chance k/n, given that k are taken: so the
+    counts of the groups are binomial, and no number here exceeds 1.
+    """
+    n = sum(sizes) + silent
+    share = k / n
+    taken = {size: binom.pmf(np.arange(k + 1), size, share) for size in {*sizes, silent}}
+    k_taken = float(binom.pmf(k, n, share))
+    chances = dict.fromkeys(sizes, 0.0)
+    for votes in range(1, min(k, max(sizes, default=0)) + 1):
+        for size in chances:
+            if size >= votes:
+                others = list(sizes)
+                others.remove(size)
+                rest = _others_at_most(votes, others, taken, k) if others else _nobody(k)
+                ways = np.array([_convolved(row, taken[silent])[k - votes] for row in rest])
+                tied = 1 / np.arange(1, len(ways) + 1)
+                chances[size] += float(taken[size][votes] * (ways * tied).sum()) / k_taken
+    return chances
+
+
+def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k: int) -> Array:
+    """`[u, x]`: the chance that x of these groups' samples are taken, that u groups have `votes`, none more."""
+    table = _nobody(k)
+    for size in sizes:
+        fewer = np.where(np.arange(k + 1) < votes, taken[size], 0.0)
+        grown = np.zeros((len(table) + 1, k + 1))
+        for u, row in enumerate(table):
+            grown[u] += _convolved(row, fewer)
+            grown[u + 1, votes:] += row[: k + 1 - votes] * taken[size][votes]
+        table = grown[: k // votes + 1]
+    return table
+
+
+def _nobody(k: int) -> Array:
+    """The table of no groups: none of their samples is taken."""
+    table = np.zeros((1, k + 1))
+    table[0, 0] = 1.0
+    return table
+
+
+def _convolved(a: Array, b: Array) -> Array:
+    return np.convolve(a, b)[: len(a)]
