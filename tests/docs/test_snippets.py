@@ -25,7 +25,7 @@ from boresight.cli import main
 from boresight.config.recipe import Recipe
 from boresight.data import layouts
 from boresight.data.reading.detect import fitting
-from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
+from boresight.evaluation.recipe import CountdownRecipe, RewardRecipe, WinRateRecipe
 from boresight.synthesis.recipe import SynthesisRecipe
 from tests.docs.snippets import ROOT, Block, blocks, commands
 from tests.docs.workplace import furnish, make_run, standing_in
@@ -86,7 +86,7 @@ class Reader:
             self.keep(block)
             return
         raw = yaml.safe_load(block.text)
-        kinds = (Recipe, WinRateRecipe, CountdownRecipe, SynthesisRecipe)
+        kinds = (Recipe, WinRateRecipe, RewardRecipe, CountdownRecipe, SynthesisRecipe)
         unknown = min((unknown_keys(kind, raw) for kind in kinds), key=len)
         assert not unknown, f"{block.place}: no recipe has {unknown}"
 

@@ -48,6 +48,7 @@ SMALL_RUN = [
 ]
 SMALL_EVALUATION = ["limit=4", "generate.max_new_tokens=4", "trust.controls=2", "trust.repeats=2"]
 SMALL_COUNTDOWN = ["limit=4", "generate.max_new_tokens=4", "countdown.samples=2", "countdown.pass_at=[1,2]"]
+SMALL_REWARD = ["limit=4", "generate.max_new_tokens=4", "samples=2", "k=[1,2]"]
 SMALL_SYNTHESIS = ["prompts.limit=2", "pairs.min_words=1", "pairs.max_length_gap=null"]
 
 
@@ -143,6 +144,9 @@ def small_evaluation(raw: dict[str, Any]) -> list[str]:
             system["model"] = "path/to/model"
     if "countdown" in raw:
         return SMALL_COUNTDOWN
+    if "reward" in raw:
+        raw.pop("rank_by", None)
+        return SMALL_REWARD if any("model" in system for system in raw["systems"].values()) else []
     if raw["judge"]["name"] == "reward_model":
         raw["judge"] = {"name": "checks", "check": f"{__name__}:length"}
     return SMALL_EVALUATION

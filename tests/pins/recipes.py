@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.data import layouts
-from boresight.evaluation.recipe import CountdownRecipe, WinRateRecipe
+from boresight.evaluation.recipe import CountdownRecipe, RewardRecipe, WinRateRecipe
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.sweep.recipe import SweepRecipe
@@ -23,6 +23,7 @@ from boresight.synthesis.recipe import SynthesisRecipe
 KINDS: dict[str, type[BaseModel]] = {
     "train": Recipe,
     "evaluate, win rate": WinRateRecipe,
+    "evaluate, reward": RewardRecipe,
     "evaluate, countdown": CountdownRecipe,
     "synthesize": SynthesisRecipe,
     "sweep": SweepRecipe,

@@ -10,7 +10,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.evaluation.matching import matched
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
-from boresight.evaluation.systems import generate_texts, prompts_of, read_answers, vllm_texts
+from boresight.evaluation.systems import generate_responses, prompts_of, read_answers, vllm_responses
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run_win_rate
 from tests.runs.check.faults import save_learned_positions
@@ -241,18 +241,18 @@ def test_a_server_answers_what_the_model_itself_answers(tmp_path):
     settings, quiet = GenerateSection(max_new_tokens=6), Console(quiet=True)
     with FakeVllm(tmp_path / "model") as server:
         section = SystemSection(model=str(tmp_path / "model"), base_url=server.url)
-        told = vllm_texts("a", section, prompts, settings, 1, quiet)
+        told = vllm_responses("a", section, prompts, settings, 1, quiet)
         assert {body["temperature"] for body in server.asked} == {0.0}
-    assert told == generate_texts("a", str(tmp_path / "model"), prompts, settings, 1, quiet)
+    assert told == generate_responses("a", str(tmp_path / "model"), prompts, settings, 1, quiet)
     with FakeVllm(tmp_path / "model") as server:
         server.context = 70  # the last prompt has more, and the others room for a few tokens
         long = Prompt([{"role": "user", "content": "red " * 60}], "long")
         section, settings = section.model_copy(update={"base_url": server.url}), GenerateSection()
-        *short, (none,) = vllm_texts("a", section, [*prompts, long], settings, 1, quiet)
-        assert none is None and all(text is not None for (text,) in short)
+        *short, (none,) = vllm_responses("a", section, [*prompts, long], settings, 1, quiet)
+        assert none.text is None and all(response.text is not None for (response,) in short)
         assert {len(body["prompt"]) + body["max_tokens"] for body in server.asked} == {70}
     with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
-        vllm_texts("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, 1, quiet)
+        vllm_responses("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, 1, quiet)
     with pytest.raises(UserError, match="base_url answers for a model"):
         EvaluationRecipe.parse(
             {

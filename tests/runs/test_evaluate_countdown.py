@@ -1,9 +1,10 @@
-"""`boresight evaluate` on Countdown: models that try every problem often, and files made elsewhere."""
+"""`boresight evaluate` with a section `countdown`: an evaluation by reward in other words, same numbers."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import random
 
 import pyarrow
 import pyarrow.parquet
@@ -11,9 +12,13 @@ import pytest
 
 from boresight.cli import main
 from boresight.core.errors import UserError
+from boresight.evaluation.graded.completions import (
+    matched_completions,
+    prompts_of_completions,
+    read_completions,
+)
 from boresight.evaluation.recipe import EvaluationRecipe
-from boresight.runs.evaluate_countdown import evaluate_file
-from boresight.tasks.countdown import countdown_prompt, score
+from boresight.tasks.countdown import countdown_prompt, generate_problems, score, solve
 from boresight.tasks.countdown.problems import problem
 from tests.test_config import ROOT
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -60,12 +65,74 @@ def test_completions_made_elsewhere(place, capsys):
     assert evaluate(recipe(place), "--run", "out") == 0
     found = json.loads((place / "out" / "evaluation.json").read_text())
     after = {m["name"]: m["after"]["value"] for m in found["metrics"]}
-    assert after == pytest.approx(
-        {"accuracy": 0.5, "format_rate": 0.5, "pass_at_2": (1 / 2 + 5 / 6 + 2) / 5, "pass_at_4": 0.8}
-    )
+    # maj@k: who gives no answer does not vote, so one right answer of k is a majority.
+    pass_at_2 = (1 / 2 + 5 / 6 + 2) / 5
+    expected = {"accuracy": 0.5, "format_rate": 0.5, "pass_at_2": pass_at_2, "pass_at_4": 0.8}
+    assert after == pytest.approx({**expected, "majority_at_2": pass_at_2, "majority_at_4": 0.8})
     assert all(m["before"] is None and m["difference"] is None for m in found["metrics"])
     out = capsys.readouterr().out
-    assert "Countdown accuracy" in out and "50.0 %" in out and "pass@4" in out
+    assert "accuracy" in out and "50.0 %" in out and "pass@4" in out
+    assert "Graded by countdown_correct; right from a reward of 1." in out
+
+
+def test_the_numbers_are_those_of_the_evaluation_that_knew_countdown_alone(place):
+    """Values, limits and n of two systems over 14 problems, as the version before this one wrote them."""
+    rng, asked = random.Random(5), generate_problems(14, seed=3)
+    jsonl(place / "problems.jsonl", [{"nums": p.numbers, "target": p.target} for p in asked])
+    for name, chance, unanswered in (("old", 0.2, 2), ("new", 0.7, 5)):
+        answered = [(i, p) for i, p in enumerate(asked) if i != unanswered]
+        rows = [
+            {
+                "nums": p.numbers[:: -1 if i % 2 else 1],
+                "target": p.target,
+                "completions": drawn(rng, p, chance),
+            }
+            for i, p in answered
+        ]
+        jsonl(place / f"{name}.jsonl", rows)
+    systems = {name: {"answers": f"{name}.jsonl"} for name in ("old", "new")}
+    for mode in ("strict", "compat"):
+        section = {"pass_at": [1, 2, 4], "mode": mode}
+        made = recipe(place, prompts="problems.jsonl", systems=systems, countdown=section)
+        assert evaluate(made, "--run", mode) == 0
+        found = json.loads((place / mode / "evaluation.json").read_text())
+        metrics = {m["name"]: m for m in found["metrics"]}
+        for name, expected in BEFORE_THIS.items():
+            for part, numbers in zip(("before", "after", "difference"), expected, strict=True):
+                got = [metrics[name][part][key] for key in ("value", "low", "high", "n")]
+                assert got == pytest.approx(list(numbers), rel=1e-12)
+
+
+def drawn(rng, p, chance):
+    texts = [
+        f"<answer>{solve(p.numbers, p.target)}</answer>",
+        f"<answer>{' + '.join(map(str, p.numbers))}</answer>",
+    ]
+    return [rng.choices([*texts, "I give up", None], [chance, 0.4, 0.2, 0.1])[0] for _ in range(6)]
+
+
+BEFORE_THIS = {
+    "accuracy": (
+        (0.390625, 0.22763453086316712, 0.5827821358034996, 13),
+        (0.6, 0.4432101843495105, 0.7301231489838229, 13),
+        (0.21944444444444444, -0.1207991131636093, 0.4969895893540855, 12),
+    ),
+    "format_rate": (
+        (0.734375, 0.5427012504438611, 0.8635487495561389, 13),
+        (0.8285714285714286, 0.6387048547794038, 0.9308189547444058, 13),
+        (0.10833333333333332, -0.17021320855315775, 0.35592749426744347, 12),
+    ),
+    "pass_at_2": (
+        (0.582051282051282, 0.36843380775204215, 0.7737884144701801, 13),
+        (0.8615384615384616, 0.6568868390683514, 0.9697798275983153, 13),
+        (0.2972222222222222, -0.07442785491272158, 0.583951664436531, 12),
+    ),
+    "pass_at_4": (
+        (0.7722222222222223, 0.4941379609636858, 0.972528705702981, 12),
+        (0.9743589743589743, 0.7636559516921065, 1.0, 13),
+        (0.21818181818181817, -0.15965104671265598, 0.5288818159434252, 11),
+    ),
+}
 
 
 def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, capsys):
@@ -80,7 +147,7 @@ def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, ca
         countdown={"samples": 4, "pass_at": [1, 4]},
     )
     assert evaluate(made, "--run", "out") == 0
-    lines = [json.loads(line) for line in (place / "out" / "problems-model.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (place / "out" / "answers-model.jsonl").read_text().splitlines()]
     assert [len(line["completions"]) for line in lines] == [4] * len(PROBLEMS)
     found = json.loads((place / "out" / "evaluation.json").read_text())
     accuracy = found["metrics"][0]
@@ -92,9 +159,9 @@ def test_a_model_tries_often_is_paired_with_a_file_and_not_asked_twice(place, ca
     assert "24 of 24 answers reached 5 tokens" in out and "elsewhere" in out
     assert evaluate(made, "--run", "out") == 0
     assert "answers reached" not in capsys.readouterr().out
-    (place / "out" / "problems-model.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    (place / "out" / "answers-model.jsonl").write_text(json.dumps(lines[0]) + "\n")
     assert evaluate(made, "--run", "out") == 2
-    assert "problems-model.jsonl: this file is torn or was edited" in capsys.readouterr().err
+    assert "answers-model.jsonl: this file is torn or was edited" in capsys.readouterr().err
 
 
 def test_a_problem_in_two_orders_is_asked_once(place):
@@ -107,8 +174,8 @@ def test_a_problem_in_two_orders_is_asked_once(place):
         place, prompts="orders.jsonl", systems={"m": {"model": "model"}}, generate=generate, countdown={}
     )
     assert evaluate(made, "--run", "out") == 0
-    lines = [json.loads(line) for line in (place / "out" / "problems-m.jsonl").read_text().splitlines()]
-    assert [tuple(line["numbers"]) for line in lines] == [p.numbers for p in PROBLEMS[:2]]
+    lines = [json.loads(line) for line in (place / "out" / "answers-m.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == ["row-1", "row-3"]
 
 
 ROWS = [
@@ -140,9 +207,14 @@ def test_answers_are_read_from_every_type_of_file(name, tmp_path):
         file.write_bytes(FILES[name])
     else:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), file)
-    found = evaluate_file(file)
-    assert [len(result.completions) for result in found.problems] == [2, 1]
-    assert found.accuracy.value == pytest.approx(2 / 3)
+    rows = read_completions(file)
+    prompts = prompts_of_completions(rows)
+    found, others = matched_completions(prompts[::2], rows, file)
+    assert [[response.text for response in responses] for responses in found] == [
+        [ROWS[0]["completion"], ROWS[1]["completion"]],
+        [ROWS[2]["completion"]],
+    ]
+    assert others == 0
 
 
 @pytest.mark.parametrize(
@@ -150,7 +222,7 @@ def test_answers_are_read_from_every_type_of_file(name, tmp_path):
     [
         ("a.jsonl", b'{"nums": [1', "line 1 is not JSON"),
         ("a.jsonl.gz", b"\x1f\x8bno", "the gzip file is damaged"),
-        ("a.jsonl", b"[1, 2]", "row 1: not a JSON object"),
+        ("a.jsonl", b"[1, 2]", "row 1: not an object"),
         ("a.yaml", b"x", "this file type is not one of"),
         ("nowhere.jsonl", None, "there is no such file"),
     ],
@@ -159,13 +231,13 @@ def test_answers_that_cannot_be_read(name, content, complaint, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=complaint):
-        evaluate_file(tmp_path / name)
+        read_completions(tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"countdown": {"pass_at": [8]}}, "pass@8 needs k from 1 to 4"),
+        ({"countdown": {"pass_at": [8]}}, "k: 8 is more than the completions per prompt; give k from 1 to 4"),
         ({"countdown": {"pass_at": []}}, "give each k once, from 1"),
         ({"countdown": {"sampels": 4}}, "unknown key countdown.sampels; did you mean 'samples'"),
         ({"systems": {"a": {"model": "x"}}}, "prompts is missing"),
@@ -199,9 +271,9 @@ def test_prompts_that_are_no_problems_are_named(place):
 
     jsonl(place / "talk.jsonl", [{"prompt": "Hello."}])
     made = EvaluationRecipe.parse(
-        {"prompts": "talk.jsonl", "systems": {"a": {"model": "x"}}, "countdown": {}}
+        {"prompts": "talk.jsonl", "systems": {"a": {"model": "starter"}}, "countdown": {}}
     )
-    with pytest.raises(UserError, match=r"prompts, .*not a Countdown problem"):
+    with pytest.raises(UserError, match=r"row row-1: .*not a Countdown problem"):
         run_evaluation(made, place / "out", Console(quiet=True))
 
 

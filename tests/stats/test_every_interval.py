@@ -30,6 +30,11 @@ NOT_SIMULATED: dict[str, str] = {
     "arena.votes.Votes.rate": "clustered_share of votes, which are won, tied or lost",
     "checks.data.labels._inverted": "clopper_pearson of pairs, contradicted by their scores or not",
     "evaluation.answer_controls.answer_controls": "share_interval of answers, repeated or not",
+    "evaluation.graded.comparison.RewardComparison._p": "over_seeds of one system, for its p-value",
+    "evaluation.graded.metrics.GradedMetric._difference": "paired_difference of prompts' means",
+    "evaluation.graded.metrics.GradedMetric.interval": "clustered_share or clustered_mean of completions",
+    "evaluation.graded.seeds._difference": "difference_over_seeds",
+    "evaluation.graded.seeds._mean": "over_seeds",
     "evaluation.judge_controls._share_right": "share_interval of cases, judged rightly or not",
     "evaluation.judge_controls.order_effects": "share_interval of flips, clustered_share of slots",
     "evaluation.leaderboard.Entry.share": "clopper_pearson of totals, wide where there are ties",
@@ -58,8 +63,7 @@ NOT_SIMULATED: dict[str, str] = {
     "synthesis.card._judge": "clopper_pearson of prompts, flipped or not",
     "synthesis.card._length": "clopper_pearson of pairs, the chosen answer longer or not",
     "tasks.constraints.evaluation.compare_constraints": "paired_metric of checks, met or not",
-    "tasks.countdown.evaluation._compared": "paired_difference of problems' shares",
-    "tasks.countdown.evaluation.evaluate_completions": "clustered_share of completions",
+    "training.guard.bounds.Bound.reading": "mean_interval or paired_difference of rows",
     "training.probes.likelihood.under_start_model": "paired_metric of log-likelihoods, in nats",
 }
 """Functions that make an interval and have no scenario of their own, each with what it hands to whom."""

@@ -128,7 +128,7 @@ def evaluate(
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> None:
-    """Compare systems by win rate, or by Countdown problems solved: answer, judge, and write it down.
+    """Compare systems by win rate under a judge, or by any reward: answer, score, and write it down.
 
     A run folder's trained model is measured again as its own recipe says, and its report is written anew.
     """

@@ -50,14 +50,24 @@ def _training() -> Iterator[HelpPart]:
 
 
 def _evaluation() -> Iterator[HelpPart]:
-    from boresight.evaluation.recipe import CountdownSection, SystemSection, WinRateRecipe
+    from boresight.evaluation.recipe import (
+        CountdownSection,
+        EvaluationRecipe,
+        RewardRecipe,
+        SystemSection,
+        WinRateRecipe,
+    )
     from boresight.scorers import judges
 
     rows = [row for row in fields(WinRateRecipe) if row[0] not in ("judge", "systems")]
     rows += fields(SystemSection, "systems.NAME.")
     yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
+    rewarded = [
+        row for row in fields(RewardRecipe) if row[0].split(".")[0] not in EvaluationRecipe.model_fields
+    ]
+    yield HelpPart("reward", " (in place of judge: how good answers are by any reward)", rewarded)
     countdown = fields(CountdownSection, "countdown.")
-    yield HelpPart("countdown", " (in place of judge: how many problems are solved)", countdown)
+    yield HelpPart("countdown", " (in place of reward: Countdown problems, in short)", countdown)
     for name in judges.names():
         yield HelpPart(f"judge.name: {name}", "", fields(judges.get(name).Config, "judge."))
 

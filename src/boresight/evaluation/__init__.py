@@ -1,1 +1,1 @@
-"""Compare systems: win rates with judge controls, and leaderboards."""
+"""Compare systems: win rates with judge controls, any reward with pass@k, and leaderboards."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.schema import Prompt
+from boresight.evaluation.response import Response
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.replies.failures import Stopped, one_line
@@ -25,7 +26,7 @@ PASSING = frozenset({"server", "timeout", "rate_limit", "missing"})
 """Failures that another run of the same command may not have."""
 
 
-def endpoint_texts(
+def endpoint_responses(
     name: str,
     section: EndpointSection,
     prompts: Sequence[Prompt],
@@ -34,8 +35,8 @@ def endpoint_texts(
     ledger: Path,
     ceilings: BudgetSection,
     console: Console,
-) -> list[list[str | None]]:
-    """`k` answers to every prompt `[prompt][sample]`; None where the endpoint refused or sent no text.
+) -> list[list[Response]]:
+    """`k` answers to every prompt `[prompt][sample]`; missing where the endpoint refused or sent no text.
 
     Prints how many were cut and how many are missing, with an example.
 
@@ -62,8 +63,8 @@ def endpoint_texts(
         over = session.client.over_budget
     _refuse_incomplete(name, replies, over)
     _print_missing(name, replies, settings, console)
-    texts = [_text(reply) for reply in replies]
-    return [texts[i : i + k] for i in range(0, len(texts), k)]
+    found = [Response(_text(reply), reply.failure == "truncated") for reply in replies]
+    return [found[i : i + k] for i in range(0, len(found), k)]
 
 
 def _params(settings: GenerateSection) -> dict[str, Any]:

@@ -6,8 +6,12 @@
       dpo: {model: runs/dpo}
     judge: {name: reward_model, model: runs/reward}
 
-The first system is the reference that the others are measured against. With a section `countdown` in place
-of `judge`, the systems solve Countdown problems and are measured by how many.
+The first system is the reference that the others are measured against. With `reward` in place of `judge`,
+as in recipes of training, every answer is scored by itself:
+
+    reward: [{function: countdown_correct}]
+    samples: 16
+    k: [1, 4, 16]
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from boresight.config.base import BaseRecipe
+from boresight.config.reward import RewardConfig
 from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.core.errors import UserError
@@ -34,7 +39,8 @@ class SystemSection(Section):
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
     answers: str | None = None
     """A run folder with samples, or a file (JSONL, JSON, Parquet, CSV, also with .gz) of `prompt` (or `id`)
-    and `answer`; for Countdown, one of problems with `completion` or `completions`."""
+    and `answer`; with `reward` also of `completion` or `completions`, several for each prompt, and
+    `truncated` or `finish_reason` where it is known."""
 
     base_url: Address | None = None
     """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
@@ -101,13 +107,98 @@ class EvaluationRecipe(BaseRecipe):
     """Ceilings of what systems behind endpoints may cost; a judge has its own."""
 
     @classmethod
-    def parse(cls, raw: dict[str, Any], source: str = "recipe") -> WinRateRecipe | CountdownRecipe:
-        """Check a recipe; its section `judge` or `countdown` decides which kind it is."""
-        if "judge" not in raw and "countdown" not in raw:
-            raise UserError(f"{source}: judge and countdown are both missing; give one of the two sections.")
+    def parse(
+        cls, raw: dict[str, Any], source: str = "recipe"
+    ) -> WinRateRecipe | RewardRecipe | CountdownRecipe:
+        """Check a recipe; its section `judge`, `reward` or `countdown` decides which kind it is."""
+        given = [section for section in ("judge", "reward", "countdown") if section in raw]
+        if not given:
+            raise UserError(
+                f"{source}: judge, reward and countdown are all missing; give one of the three sections."
+            )
+        if len(given) > 1:
+            raise UserError(
+                f"{source}: {given[0]} and {given[1]} are two evaluations; give one of the sections."
+            )
         if "countdown" in raw:
             return super(EvaluationRecipe, CountdownRecipe).parse(raw, source)
+        if "reward" in raw:
+            return super(EvaluationRecipe, RewardRecipe).parse(raw, source)
         return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)
+
+    def refuse_without_prompts(self) -> None:
+        """Raise a `ValueError` without prompts, and without answers of the first system to take them from."""
+        if self.prompts is None and next(iter(self.systems.values())).answers is None:
+            raise ValueError("prompts is missing, and the first system has no answers to take them from")
+
+    def refuse_few_samples(self, samples: int, ks: list[int], section: str = "") -> None:
+        """Raise a `ValueError` if systems that generate cannot give what is asked for."""
+        if not any(system.model or system.endpoint for system in self.systems.values()):
+            return
+        if samples > 1 and self.generate.temperature == 0:
+            raise ValueError(
+                f"{section}samples above 1 need generate.temperature above 0: greedy ones are alike"
+            )
+        if max(ks) > samples:
+            name = f"{section}pass_at" if section else "k"
+            raise ValueError(f"{name} asks for more than {section}samples; raise that")
+
+
+def each_k_once(ks: list[int]) -> list[int]:
+    """The numbers of samples in order. Raises `ValueError` for none, one below 1, or one given twice."""
+    if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
+        raise ValueError("give each k once, from 1")
+    return sorted(ks)
+
+
+class RewardRecipe(EvaluationRecipe):
+    """One measurement of systems by a reward, completely."""
+
+    CHOICES = {"rank_by": judges}
+
+    reward: list[RewardConfig] = Field(min_length=1)
+    """Reward functions and judges as in recipes of training; the weighted sum is measured. A name alone is a
+    function."""
+    samples: int = Field(default=1, gt=0)
+    """Completions of every prompt; more than one need `generate.temperature` above 0."""
+    k: list[int] = [1]
+    """For each k: the chance that one of k completions is right (pass@k), that the answer of most is (maj@k),
+    and that the one ranked first is (best of k); at most `samples`."""
+    correct_at: float | None = None
+    """Smallest reward of a right answer; null is 1 where every reward lies between 0 and 1, and otherwise no
+    answer is right or wrong."""
+    reading: str | None = None
+    """Function `package.module:function` of a completion and its row that returns the answer, for maj@k;
+    null takes the reward's own."""
+    rank_by: SerializeAsAny[JudgeConfig] | None = None
+    """A judge that scores answers one by one, such as a reward model: best of k takes its first."""
+    seeds: dict[str, list[str]] = {}
+    """Systems that differ by their training seed, under a name for all: intervals over seeds too."""
+    ledger: str = "runs/judgements.sqlite"
+    """Where scores of `rank_by` are kept, for all evaluations together."""
+
+    @field_validator("reward", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        given = value if isinstance(value, list) else [value]
+        return [{"function": one} if isinstance(one, str) else one for one in given]
+
+    _each_once = field_validator("k")(each_k_once)
+
+    @model_validator(mode="after")
+    def _drawn_as_asked(self) -> Self:
+        self.refuse_without_prompts()
+        self.refuse_few_samples(self.samples, self.k)
+        for name, members in self.seeds.items():
+            if unknown := [member for member in members if member not in self.systems]:
+                raise ValueError(f"seeds.{name} names {unknown[0]!r}, which is no system")
+            if len(set(members)) < max(2, len(members)):
+                raise ValueError(f"seeds.{name} names fewer than two systems, or one twice")
+            if name in self.systems:
+                raise ValueError(f"seeds.{name} has the name of a system; give it its own")
+        if len({len(members) for members in self.seeds.values()}) > 1:
+            raise ValueError("seeds names groups of unequal size, and differences are paired by seed")
+        return self
 
 
 class CountdownSection(Section):
@@ -120,31 +211,31 @@ class CountdownSection(Section):
     mode: Mode = "strict"
     """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
 
-    @field_validator("pass_at")
-    @classmethod
-    def _once_each(cls, ks: list[int]) -> list[int]:
-        if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
-            raise ValueError("give each k once, from 1")
-        return sorted(ks)
+    _each_once = field_validator("pass_at")(each_k_once)
 
 
 class CountdownRecipe(EvaluationRecipe):
-    """One measurement of how many Countdown problems systems solve, completely."""
+    """One measurement of how many Countdown problems systems solve: a reward recipe in other words."""
 
     countdown: CountdownSection
 
     @model_validator(mode="after")
     def _drawn_as_asked(self) -> Self:
-        drawn = any(system.model or system.endpoint for system in self.systems.values())
-        if drawn and self.prompts is None:
-            raise ValueError("prompts is missing, and a model has nothing to solve")
-        if drawn and self.countdown.samples > 1 and self.generate.temperature == 0:
-            raise ValueError(
-                "countdown.samples above 1 need generate.temperature above 0: greedy ones are alike"
-            )
-        if drawn and max(self.countdown.pass_at) > self.countdown.samples:
-            raise ValueError("countdown.pass_at asks for more than countdown.samples; raise that")
+        self.refuse_without_prompts()
+        self.refuse_few_samples(self.countdown.samples, self.countdown.pass_at, "countdown.")
         return self
+
+    def by_reward(self) -> RewardRecipe:
+        """The same measurement as a reward recipe."""
+        function = {"strict": "countdown_correct", "compat": "countdown_compat"}[self.countdown.mode]
+        shared = {name: getattr(self, name) for name in EvaluationRecipe.model_fields}
+        return RewardRecipe(
+            **shared,
+            reward=[RewardConfig(function=function)],
+            samples=self.countdown.samples,
+            k=self.countdown.pass_at,
+            correct_at=1.0,
+        )
 
 
 class WinRateRecipe(EvaluationRecipe):
@@ -162,7 +253,6 @@ class WinRateRecipe(EvaluationRecipe):
     nothing is asked twice."""
 
     @model_validator(mode="after")
-    def _prompts_from_somewhere(self) -> WinRateRecipe:
-        if self.prompts is None and next(iter(self.systems.values())).answers is None:
-            raise ValueError("prompts is missing, and the first system has no answers to take them from")
+    def _prompts_from_somewhere(self) -> Self:
+        self.refuse_without_prompts()
         return self

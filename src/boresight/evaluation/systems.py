@@ -14,8 +14,9 @@ from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField, to_messages
-from boresight.evaluation.endpoint_answers import endpoint_texts
+from boresight.evaluation.endpoint_answers import endpoint_responses
 from boresight.evaluation.matching import SystemAnswer
+from boresight.evaluation.response import MISSING, Response
 from boresight.evaluation.win_rate import System
 from boresight.llm.replies.samples import IdenticalSamples
 
@@ -36,12 +37,18 @@ def read_answers(source: str | Path) -> list[SystemAnswer]:
     Raises:
         UserError: nothing there, or a row without an answer, or without both prompt and id.
     """
+    file = answers_file(source)
+    return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
+
+
+def answers_file(source: str | Path) -> Path:
+    """The file of answers that `source` is or, as a run folder, holds. Raises `UserError` without one."""
     path = Path(source)
     file = path / "samples.jsonl" if path.is_dir() else path
     if not file.is_file():
         what = "the run has no samples.jsonl" if path.is_dir() else "there is no such file or run folder"
         raise UserError(f"{path}: {what}; give a file of prompts and answers, or a run folder with samples.")
-    return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
+    return file
 
 
 def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
@@ -69,16 +76,16 @@ def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prom
 def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """One answer of a model to every prompt, printed and missing as `generate_texts` does."""
-    return as_system(name, prompts, generate_texts(name, model, prompts, settings, 1, console))
+    """One answer of a model to every prompt, printed and missing as `generate_responses` does."""
+    return as_system(name, prompts, generate_responses(name, model, prompts, settings, 1, console))
 
 
-def generate_texts(
+def generate_responses(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
-) -> list[list[str | None]]:
+) -> list[list[Response]]:
     """`k` answers of a model to every prompt. Prints how many were cut and how many prompts have none.
 
-    A prompt that fills the model's table of positions has no answer: it is missing, None.
+    A prompt that fills the model's table of positions has no answer: it is missing.
     """
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.limits import position_table
@@ -89,17 +96,17 @@ def generate_texts(
     asked = _Asked(name, prompts, tokenizer, position_table(policy))
     asked.print_unanswerable(console)
     samples = generate(policy, tokenizer, asked.conversations, _params(settings), k, console=console)
-    return asked.texts(samples, k, settings.max_new_tokens, console)
+    return asked.responses(samples, k, settings.max_new_tokens, console)
 
 
-def vllm_texts(
+def vllm_responses(
     name: str,
     section: SystemSection,
     prompts: Sequence[Prompt],
     settings: GenerateSection,
     k: int,
     console: Console,
-) -> list[list[str | None]]:
+) -> list[list[Response]]:
     """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there.
 
     A prompt that fills the context of the server is missing as well.
@@ -116,10 +123,10 @@ def vllm_texts(
     asked = _Asked(name, prompts, tokenizer, server.context)
     asked.print_unanswerable(console)
     samples = generate(server.base_model(), tokenizer, asked.conversations, params, k, sampler=server.sample)
-    return asked.texts(samples, k, settings.max_new_tokens, console)
+    return asked.responses(samples, k, settings.max_new_tokens, console)
 
 
-def answer_texts(
+def responses_of(
     name: str,
     section: SystemSection,
     prompts: Sequence[Prompt],
@@ -127,26 +134,25 @@ def answer_texts(
     k: int,
     ledger: Path,
     console: Console,
-) -> Sequence[Sequence[str | None]]:
+) -> list[list[Response]]:
     """`k` answers of a system to every prompt, from wherever it is; `ledger` keeps those that are paid for.
 
     Prints how many were cut or are missing, and a warning if the answers to a prompt do not differ.
     """
     settings = recipe.generate
-    texts: Sequence[Sequence[str | None]]
     if section.endpoint is not None:
         budget = recipe.budget
-        texts = endpoint_texts(name, section.endpoint, prompts, settings, k, ledger, budget, console)
+        found = endpoint_responses(name, section.endpoint, prompts, settings, k, ledger, budget, console)
     elif section.base_url is not None:
-        texts = vllm_texts(name, section, prompts, settings, k, console)
+        found = vllm_responses(name, section, prompts, settings, k, console)
     else:
-        texts = generate_texts(name, section.model or "", prompts, settings, k, console)
+        found = generate_responses(name, section.model or "", prompts, settings, k, console)
     alike = IdenticalSamples()
-    for group in texts:
-        alike.add([text for text in group if text is not None])
+    for group in found:
+        alike.add([response.text for response in group if response.text is not None])
     if said := alike.sentence(name, settings.temperature):
         console.print(said, markup=False, highlight=False)
-    return texts
+    return found
 
 
 def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> SamplingParams:
@@ -185,10 +191,10 @@ class _Asked:
             said = f"{self.name}: {filled:,} of {len(self.rooms):,} prompts have no answer: they fill the "
             console.print(f"{said}model's context.", markup=False, highlight=False)
 
-    def texts(
+    def responses(
         self, samples: Sequence[Sequence[Sample]], k: int, most: int, console: Console
-    ) -> list[list[str | None]]:
-        """Texts `[prompt][sample]` of all prompts, None where there are none. Prints how many were cut."""
+    ) -> list[list[Response]]:
+        """Answers `[prompt][sample]` to all prompts, missing ones included. Prints how many were cut."""
         finishes = [s.finish for group in samples for s in group]
         if cut := finishes.count("length"):
             limit = f"{most:,} tokens"
@@ -197,12 +203,15 @@ class _Asked:
             said = f"{self.name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
             console.print(said, markup=False, highlight=False)
         given = iter(samples)
-        return [[None] * k if room == 0 else [s.text for s in next(given)] for room in self.rooms]
+        return [
+            [MISSING] * k if room == 0 else [Response(s.text, s.finish == "length") for s in next(given)]
+            for room in self.rooms
+        ]
 
 
-def as_system(name: str, prompts: Sequence[Prompt], said: Sequence[Sequence[str | None]]) -> System:
+def as_system(name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> System:
     """The system with the first of its answers to each prompt."""
-    return System(name, {p.id: texts[0] for p, texts in zip(prompts, said, strict=True)})
+    return System(name, {p.id: responses[0].text for p, responses in zip(prompts, found, strict=True)})
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
@@ -225,10 +234,11 @@ def _answered(row: object, where: str) -> SystemAnswer:
     if asked is None and row.get("id") is None:
         raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
     id = None if row.get("id") is None else str(row["id"])
-    return SystemAnswer(id, None if asked is None else _messages(row[asked], asked, where), answer)
+    return SystemAnswer(id, None if asked is None else to_conversation(row[asked], asked, where), answer)
 
 
-def _messages(value: object, field: str, where: str) -> list[Message]:
+def to_conversation(value: object, field: str, where: str) -> list[Message]:
+    """A prompt as messages, given as text or as messages. Raises `UserError` for anything else."""
     if isinstance(value, str):
         return [Message(role="user", content=value)]
     try:

@@ -17,12 +17,18 @@ from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.matching import distinct_comparisons, each_once, matched, repeated
 from boresight.evaluation.prompts import read_prompts
-from boresight.evaluation.recipe import CountdownRecipe, EvaluationRecipe, SystemSection, WinRateRecipe
+from boresight.evaluation.recipe import (
+    CountdownRecipe,
+    EvaluationRecipe,
+    RewardRecipe,
+    SystemSection,
+    WinRateRecipe,
+)
 from boresight.evaluation.systems import (
-    answer_texts,
     as_system,
     read_answers,
     refuse_missing_systems,
+    responses_of,
     write_answers,
 )
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
@@ -32,7 +38,7 @@ from boresight.scorers.judges.base import Judge
 from boresight.scorers.open_judge import open_judge
 
 if TYPE_CHECKING:
-    from boresight.runs.evaluate_countdown import CountdownEvaluation
+    from boresight.runs.evaluate_reward import RewardEvaluation
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,15 @@ class Evaluation(Printable):
 
 def run_evaluation(
     recipe: EvaluationRecipe, folder: Path, console: Console | None = None
-) -> Evaluation | CountdownEvaluation:
-    """Evaluate by a recipe of either kind into `folder`."""
+) -> Evaluation | RewardEvaluation:
+    """Evaluate by a recipe of any kind into `folder`."""
     if isinstance(recipe, WinRateRecipe):
         return run_win_rate(recipe, folder, console)
-    assert isinstance(recipe, CountdownRecipe)
-    from boresight.runs import evaluate_countdown
+    from boresight.runs.evaluate_reward import run_by_reward
 
-    return evaluate_countdown.run_countdown(recipe, folder, console or Terminal(soft_wrap=True))
+    by_reward = recipe.by_reward() if isinstance(recipe, CountdownRecipe) else recipe
+    assert isinstance(by_reward, RewardRecipe)
+    return run_by_reward(by_reward, folder, console or Terminal(soft_wrap=True), recipe)
 
 
 def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
@@ -179,8 +186,8 @@ def _generated(
     kept = folder.answers(name)
     if not kept.exists():
         asked = each_once(prompts)
-        texts = answer_texts(name, section, asked, recipe, 1, folder.ledger, console)
-        write_answers(kept, asked, as_system(name, asked, texts))
+        found = responses_of(name, section, asked, recipe, 1, folder.ledger, console)
+        write_answers(kept, asked, as_system(name, asked, found))
     refuse_changed_rows(kept)
     return matched(name, prompts, read_answers(kept), kept)
 

@@ -4,9 +4,10 @@ config.yaml             the resolved recipe; locked by the process that evaluate
 ledger.sqlite           paid answers of systems behind endpoints
 environment.json        versions, machine, commit
 answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
-problems-SYSTEM.jsonl   graded completions of Countdown problems, likewise
-answers-SYSTEM.sha256   hash of either
+answers-SYSTEM.sha256   its hash
+problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; read likewise
 comparisons.jsonl       one line per prompt and pair of systems
+completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
 evaluation.json         metrics
 report.html             the page
 """
@@ -50,8 +51,12 @@ class EvaluationFolder(LockedFolder):
         return self.path / f"answers-{_file_name(system)}.jsonl"
 
     def problems(self, system: str) -> Path:
-        """File with the graded completions of a system."""
+        """File with the graded completions of a system that an earlier version wrote."""
         return self.path / f"problems-{_file_name(system)}.jsonl"
+
+    def write_completions(self, system: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write one line per completion of a system."""
+        write_jsonl(self.path / f"completions-{_file_name(system)}.jsonl", map(_finite, lines))
 
     def write_comparisons(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write one line per comparison."""

@@ -90,7 +90,7 @@ def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, fl
 
 
 def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k: int) -> Array:
-    """`[u, x]`: the chance that x of these groups' samples are taken, that u groups have `votes`, none more."""
+    """`[u, x]`: chance that x samples of these groups are taken, u groups having `votes` and none more."""
     table = _nobody(k)
     for size in sizes:
         fewer = np.where(np.arange(k + 1) < votes, taken[size], 0.0)

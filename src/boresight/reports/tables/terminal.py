@@ -47,6 +47,38 @@ def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
     return table
 
 
+def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str | None) -> Table:
+    """One line per metric: the reference's value, the system's with its interval, their paired difference.
+
+    Fits 80 columns with short names. Without a reference, the system's metrics by themselves.
+    """
+    table = Table(title=f"{name}, 95 % intervals by prompt", title_justify="left", box=None, pad_edge=False)
+    table.add_column("metric")
+    for head in ["value", "n"] if reference is None else [reference, name, "difference", "n"]:
+        table.add_column(Text(head), justify="right")
+    for m in measured:
+        size = m.difference or m.after
+        after, counts = _short(m.after, m.unit), missing_counts(size) if size else ""
+        if reference is None:
+            table.add_row(Text(m.label), after, counts)
+        else:
+            before = _short(m.before, m.unit).partition(" [")[0]
+            difference = Text(_short(m.difference, m.unit, "+").replace(" %", ""), style=_style(m))
+            table.add_row(Text(m.label), before, after, difference, counts)
+    return table
+
+
+def _short(interval: Interval | None, unit: str, sign: str = "") -> str:
+    """An interval for narrow columns: shares in percent, other values with two decimals."""
+    if interval is None:
+        return "-"
+    scale, digits, percent = (100, 1, " %") if unit == "share" else (1, 2, "")
+    value, low, high = (
+        f"{x * scale:{sign}.{digits}f}" for x in (interval.value, interval.low, interval.high)
+    )
+    return f"{value}{percent} [{low}, {high}]"
+
+
 def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> Text:
     """An interval with fixed digits, so that columns align; shares in percent."""
     if interval is None:

@@ -13,7 +13,9 @@ from typing import Any
 
 from boresight.tasks.countdown.answer import CountdownAnswer, Unreadable, read_answer
 from boresight.tasks.countdown.problems import Problem, problem_of
+from boresight.tasks.countdown.readings import public_reading, strict_reading
 from boresight.tasks.countdown.scorer import CountdownScore, Mode, score
+from boresight.tasks.reading import reads
 
 RowColumns = Sequence[Mapping[str, Any]]
 
@@ -31,6 +33,7 @@ NEAR = 10
 """Distance from the target at which near-miss credit is down to nothing."""
 
 
+@reads(strict_reading)
 def plain(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer, 0.1 for a wrong one of the right form, else 0; strict scoring."""
     return [
@@ -39,16 +42,19 @@ def plain(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) 
     ]
 
 
+@reads(strict_reading)
 def correct(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer, else 0; strict scoring."""
     return [verdict.reward for verdict in _scores(completions, rows, "strict")]
 
 
+@reads(public_reading)
 def compat(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """The public 0 / 0.1 / 1 grader, faults included."""
     return [verdict.reward for verdict in _scores(completions, rows, "compat")]
 
 
+@reads(strict_reading)
 def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
     """1 for a correct answer; for others partial credit, less a penalty for artefacts; from -0.3 to 1.
 

@@ -1,0 +1,173 @@
+"""Files of completions, several for each prompt: made elsewhere, or kept by this evaluation.
+
+    {"prompt": "2 + 2?", "completions": ["4", "5"], "truncated": [false, false]}
+    {"id": "q7", "completion": "4", "finish_reason": "stop"}
+    {"nums": [3, 4], "target": 7, "completion": "<answer>3 + 4</answer>"}
+
+Rows of one prompt are put together. A row belongs to the prompt with its text, or is a Countdown problem in
+any order of its numbers, or, without either, belongs to the prompt with its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.files import write_hashed_jsonl
+from boresight.core.schema import Prompt
+from boresight.data.reading import names
+from boresight.data.reading.files import records
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.reading.shapes import read_text
+from boresight.evaluation.response import MISSING, Response
+from boresight.evaluation.systems import PROMPT_FIELDS, answers_file, to_conversation
+from boresight.tasks.countdown.problems import LAYOUTS, problem_of
+from boresight.tasks.countdown.prompts import countdown_prompt
+
+SEVERAL = ("completions", "responses", "generations")
+SINGLE = ("completion", "response", "output", "after", names.GOLD)
+"""Columns of texts. A gold `answer` beside one of the others is what the reward compares with."""
+TRUNCATED = ("truncated", "finish_reason", "finish_reasons")
+FINISHES = {"length": True, "max_tokens": True, "stop": False, "eos": False, "end_turn": False}
+"""Why servers say that a completion ended, and whether that is truncation."""
+WORDS = {"true": True, "false": False, "": None}
+"""A truth value in a CSV file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """One row of a file of completions; `prompt` is None where a row has an id alone."""
+
+    where: str
+    id: str | None
+    prompt: Prompt | None
+    responses: tuple[Response, ...]
+
+
+def read_completions(source: str | Path) -> list[CompletionRow]:
+    """The rows of a file of any type that data may have, or of a run's samples (after training).
+
+    Raises:
+        UserError: nothing there, or a row without completions, or without anything to match it by.
+    """
+    file = answers_file(source)
+    return [_row(row, f"{file}, row {number}") for number, row in records(file)]
+
+
+def write_completions(path: Path, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> None:
+    """Save responses `[prompt][sample]` in a file that `read_completions` reads, atomically."""
+    rows = (
+        {
+            "id": prompt.id,
+            "prompt": prompt.prompt,
+            "completions": [response.text for response in responses],
+            "truncated": [response.truncated for response in responses],
+        }
+        for prompt, responses in zip(prompts, found, strict=True)
+    )
+    write_hashed_jsonl(path, rows)
+
+
+def prompts_of_completions(rows: Sequence[CompletionRow]) -> list[Prompt]:
+    """The prompts that a file completes, with the other columns of their first row.
+
+    Raises:
+        UserError: a row has an id alone.
+    """
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if row.prompt is None:
+            raise UserError(f"{row.where}: `prompt` is missing; add it, or set prompts in the recipe.")
+        found.append(Prompt(row.prompt.prompt, row.id or f"row-{number}", row.prompt.meta))
+    return found
+
+
+def matched_completions(
+    prompts: Sequence[Prompt], rows: Sequence[CompletionRow], source: str | Path
+) -> tuple[list[list[Response]], int]:
+    """Responses `[prompt][sample]` from a file, and how many belong to none of the prompts.
+
+    A prompt that no row completes has one missing response.
+
+    Raises:
+        UserError: no prompt has a completion; the files do not belong together.
+    """
+    places: dict[str, int] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(_by_id(prompt.id), place)
+        places[prompt_key(prompt)] = place
+    found: list[list[Response]] = [[] for _ in prompts]
+    others = 0
+    for row in rows:
+        key = _by_id(row.id) if row.prompt is None else prompt_key(row.prompt)
+        if key in places:
+            found[places[key]] += row.responses
+        else:
+            others += len(row.responses)
+    if not any(found):
+        raise UserError(
+            f"{source}: completes none of the {len(prompts):,} prompts; its `prompt` (or, without it, its "
+            "`id`) must be that of the prompts file."
+        )
+    return [responses or [MISSING] for responses in found], others
+
+
+def _by_id(id: str | None) -> str:
+    """A key that no prompt has."""
+    return f"\0id {id}"
+
+
+def _row(row: object, where: str) -> CompletionRow:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: not an object; write one with prompt and completions.")
+    row = read_text(row)
+    column = next((name for name in (*SEVERAL, *SINGLE) if name in row), None)
+    if column is None:
+        raise UserError(f"{where}: there is no completion; name the column completion or completions.")
+    texts = row[column] if column in SEVERAL else [row[column]]
+    if not isinstance(texts, list) or not all(text is None or isinstance(text, str) for text in texts):
+        raise UserError(f"{where}: {column} is not text; give the model's text, or null where it is missing.")
+    ends = _truncated(row, len(texts), where)
+    responses = tuple(Response(text, end) for text, end in zip(texts, ends, strict=True))
+    id = None if row.get("id") is None else str(row["id"])
+    return CompletionRow(where, id, _prompt(row, column, id, where), responses)
+
+
+def _prompt(row: Mapping[str, Any], column: str, id: str | None, where: str) -> Prompt | None:
+    """The prompt of a row, None where it has an id alone."""
+    asked = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
+    if asked is not None:
+        used = {asked, column, "id", *TRUNCATED}
+        meta = {key: value for key, value in row.items() if key not in used}
+        return Prompt(to_conversation(row[asked], asked, where), id or "", meta)
+    if any(numbers in row and target in row for numbers, target in LAYOUTS):
+        return countdown_prompt(problem_of(row, where))
+    if id is None:
+        raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match completions by.")
+    return None
+
+
+def _truncated(row: Mapping[str, Any], count: int, where: str) -> list[bool | None]:
+    """Whether each of `count` completions is truncated, as far as the row says."""
+    column = next((name for name in TRUNCATED if row.get(name) is not None), None)
+    if column is None:
+        return [None] * count
+    given = row[column] if isinstance(row[column], list) else [row[column]] * count
+    if len(given) != count:
+        raise UserError(f"{where}: {column} has {len(given)} entries for {count} completions; give one each.")
+    return list(_ends(given, column, where))
+
+
+def _ends(given: Sequence[object], column: str, where: str) -> Iterator[bool | None]:
+    for end in given:
+        if end is None or isinstance(end, bool):
+            yield end
+        elif isinstance(end, str) and column != "truncated":
+            yield FINISHES.get(end)
+        elif isinstance(end, str) and end.lower() in WORDS:
+            yield WORDS[end.lower()]
+        else:
+            raise UserError(f"{where}: {column} holds {str(end)[:40]!r}; give true, false or null.")

@@ -1,0 +1,177 @@
+"""Scores of completions: the reward, how the reward reads them, and the rank for best of k.
+
+A score that could not be had is missing: a function that raised or declined, a completion that is not there.
+It is never zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from boresight.config.reward import RewardConfig
+from boresight.core.errors import UserError
+from boresight.core.plugins import import_user_module
+from boresight.core.schema import Prompt
+from boresight.evaluation.response import Response
+from boresight.scorers.judges.base import Scorer
+from boresight.scorers.reward_function import load_reward
+from boresight.scorers.rewards import RewardSum
+from boresight.tasks.reading import AnswerReader, AnswerReading, read_by, reader_of
+
+NO_TEXT = "there is no completion"
+DECLINED = "declined"
+ROUNDING = 1e-9
+"""How far below the threshold a weighted sum may lie and still reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradedResponse:
+    """One completion and what is known of it; None is missing, and `failure` says why the reward is.
+
+    `rewards` holds the unweighted parts of `reward` by the name of their function.
+    """
+
+    response: Response
+    reward: float | None
+    rewards: dict[str, float | None] = field(default_factory=dict)
+    reading: AnswerReading | None = None
+    rank: float | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GradedSystem:
+    """The graded completions `[prompt][sample]` of one system."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    by_prompt: tuple[tuple[GradedResponse, ...], ...]
+
+    @property
+    def all(self) -> list[GradedResponse]:
+        """The completions of all prompts."""
+        return [graded for of_prompt in self.by_prompt for graded in of_prompt]
+
+    def lines(self, threshold: float | None) -> Iterable[dict[str, Any]]:
+        """One line of the results file per completion."""
+        for prompt, of_prompt in zip(self.prompts, self.by_prompt, strict=True):
+            for sample, graded in enumerate(of_prompt):
+                yield {
+                    "id": prompt.id,
+                    "sample": sample,
+                    "completion": graded.response.text,
+                    "truncated": graded.response.truncated,
+                    "reward": graded.reward,
+                    "rewards": graded.rewards,
+                    "correct": is_right(graded.reward, threshold),
+                    "reading": None if graded.reading is None else asdict(graded.reading),
+                    "rank": graded.rank,
+                    "failure": graded.failure or None,
+                }
+
+
+class Grader:
+    """Grades completions by rewards, and ranks them by a scorer where there is one."""
+
+    def __init__(
+        self, rewards: Sequence[RewardConfig], reading: str | None = None, ranker: Scorer | None = None
+    ) -> None:
+        """Load every function and judge.
+
+        Raises:
+            UserError: a function, a judge or the reading cannot be found.
+        """
+        self.rewards, self.ranker = RewardSum(rewards), ranker
+        self.reader = _named_reader(reading) if reading else _own_reader(rewards)
+
+    def grade(
+        self, name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]
+    ) -> GradedSystem:
+        """Grade the responses `[prompt][sample]` of a system.
+
+        Raises:
+            UserError: a prompt lacks what a reward needs, or a function returned something that is no reward.
+        """
+        present = [
+            (prompt, response)
+            for prompt, responses in zip(prompts, found, strict=True)
+            for response in responses
+            if response.text is not None
+        ]
+        scored = iter(self._graded([p for p, _ in present], [r for _, r in present]))
+        by_prompt = tuple(
+            tuple(
+                GradedResponse(r, None, failure=NO_TEXT) if r.text is None else next(scored)
+                for r in responses
+            )
+            for responses in found
+        )
+        return GradedSystem(name, tuple(prompts), by_prompt)
+
+    def _graded(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[GradedResponse]:
+        """The grades of responses that have a text; `responses[i]` answers `prompts[i]`."""
+        texts = [response.text or "" for response in responses]
+        if not texts:
+            return []
+        found = self.rewards(prompts, texts)
+        failures = {failure.index: f"{failure.function}: {failure.error}" for failure in found.failures}
+        ranks = [None] * len(texts) if self.ranker is None else _ranks(self.ranker, prompts, texts)
+        return [
+            GradedResponse(
+                response=response,
+                reward=_known(found.total[i]),
+                rewards={function: _known(values[i]) for function, values in found.by_function.items()},
+                reading=self._read(texts[i], prompts[i]),
+                rank=ranks[i],
+                failure=failures.get(i, DECLINED if math.isnan(found.total[i]) else ""),
+            )
+            for i, response in enumerate(responses)
+        ]
+
+    def _read(self, text: str, prompt: Prompt) -> AnswerReading | None:
+        """The reading of a completion; None where there is no reader, or where it raised."""
+        try:
+            return None if self.reader is None else read_by(self.reader, text, prompt.meta)
+        except UserError:
+            raise
+        except Exception:
+            return None
+
+
+def threshold_of(systems: Sequence[GradedSystem], correct_at: float | None) -> float | None:
+    """The smallest reward of a right answer: as asked, or 1 where every reward lies in [0, 1], or None."""
+    if correct_at is not None:
+        return correct_at
+    known = [graded.reward for system in systems for graded in system.all if graded.reward is not None]
+    return 1.0 if all(0 <= reward <= 1 for reward in known) else None
+
+
+def is_right(reward: float | None, threshold: float | None) -> bool | None:
+    """Whether a reward is that of a right answer; None where it is missing or no answer is right or wrong."""
+    return None if reward is None or threshold is None else reward >= threshold - ROUNDING
+
+
+def _ranks(ranker: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float | None]:
+    return [score.checked().value for score in ranker.score(prompts, texts)]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _own_reader(rewards: Sequence[RewardConfig]) -> AnswerReader | None:
+    """The reader of the first function that has one."""
+    functions = [load_reward(config.function) for config in rewards if config.function is not None]
+    return next((reader for reader in map(reader_of, functions) if reader is not None), None)
+
+
+def _named_reader(path: str) -> AnswerReader:
+    module_name, colon, attribute = path.partition(":")
+    found = getattr(import_user_module(module_name, "reading"), attribute, None) if colon else None
+    if not callable(found):
+        raise UserError(f"reading: {path!r} is no function; write it as package.module:function.")
+    reader: AnswerReader = found
+    return reader

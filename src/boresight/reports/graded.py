@@ -1,0 +1,201 @@
+"""The page of an evaluation by a reward: metrics, what k samples give, what is missing, prompt by prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boresight.evaluation.graded.comparison import RewardComparison
+from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
+from boresight.reports.charts import Chart
+from boresight.reports.figures import Figure, Trace, base_layout, run_colour
+from boresight.reports.page import page, write_page
+from boresight.reports.read_run import Metric
+from boresight.reports.tables.files import Table, TableRow, write_tables
+from boresight.reports.tables.metrics import metric_rows
+from boresight.stats.intervals import Interval
+from boresight.stats.paired import Measured
+from boresight.stats.units import format_number
+
+AT_K = re.compile(r"(pass_at|majority_at|best_of)_(\d+)$")
+DASHES = {"pass_at": "solid", "majority_at": "dash", "best_of": "dot"}
+NAMES = {"pass_at": "pass@k", "majority_at": "maj@k", "best_of": "best of k"}
+KINDS = [("Better", "better"), ("Worse", "worse"), ("Alike", "alike"), ("No score", "missing")]
+ALONE = [("Always right", "always"), ("Sometimes", "sometimes"), ("Never", "never"), ("No score", "missing")]
+BADGES = {"better": "better", "always": "better", "worse": "worse", "never": "worse", "missing": "worse"}
+
+
+def write_graded_page(path: Path, found: RewardComparison) -> Path:
+    """Write the page to `path`, the metrics beside it as Markdown, CSV and LaTeX, and return the path."""
+    write_page(path, render_graded(found))
+    write_tables(path, systems_table(found))
+    return path
+
+
+def systems_table(found: RewardComparison) -> Table:
+    """A line per metric, a column per system and per difference to the first."""
+    first, *others = found.systems
+    differences = {f"{system.name} - {first.name}": found.measured[system.name] for system in others}
+    rows = [
+        TableRow(
+            metric.label,
+            metric.unit,
+            [
+                *(metric.interval(system) for system in found.systems),
+                *(measured[i].difference for measured in differences.values()),
+            ],
+        )
+        for i, metric in enumerate(found.metrics)
+    ]
+    columns = [*(system.name for system in found.systems), *differences]
+    return Table("metric", columns, rows, differences=tuple(differences))
+
+
+def render_graded(found: RewardComparison) -> str:
+    """The page as text."""
+    names = [system.name for system in found.systems]
+    drawn = [figure for figure in [_over_k(found)] if figure.data]
+    return page(
+        "graded.html.j2",
+        title=" · ".join(names),
+        headline=_headline(found),
+        verdicts=found.verdicts,
+        graded_by=found.graded_by,
+        seeds=[group.sentence for group in found.seed_groups],
+        notes=found.notes,
+        reference=names[0],
+        tables=[(name, metric_rows(list(map(_metric, m)))) for name, m in found.measured.items()],
+        figures=drawn,
+        payload={
+            "figures": [{"data": figure.data, "layout": figure.layout} for figure in drawn],
+            "columns": names,
+            "outcomes": [],
+            "kinds": KINDS if len(names) > 1 else ALONE,
+            "samples": _samples(found),
+        },
+    )
+
+
+def _headline(found: RewardComparison) -> str:
+    """The first verdict up to its numbers, or the first metric of a system that stands alone."""
+    if found.verdicts:
+        return (
+            re.split(r" by \d|: [+\-\d]", found.verdicts[0])[0]
+            if len(found.verdicts) == 1
+            else (f"{len(found.systems)} systems compared")
+        )
+    return f"{found.systems[0].name}: {found.metrics[0].label}"
+
+
+def _metric(m: Measured) -> Metric:
+    return Metric(m.name, m.label, m.before, m.after, m.difference, m.unit, m.better)
+
+
+# What k samples give --------------------------------------------------------------------------------------
+
+
+def _over_k(found: RewardComparison) -> Figure:
+    """pass@k, maj@k and best of k over k, a colour per system, with 95 % intervals over prompts."""
+    data: list[Trace] = []
+    legend = []
+    for number, system in enumerate(found.systems, start=1):
+        for kind, dash in DASHES.items():
+            points = _points(found, system, kind)
+            if len(points) > 1:
+                data.append(_trace(points, f"{system.name}, {NAMES[kind]}", run_colour(number), dash))
+                entry = {"label": f"{system.name}, {NAMES[kind]}", "colour": run_colour(number), "dash": dash}
+                legend.append(entry)
+    chart = Chart("By the number of samples", "", "", (), is_share=found.threshold is not None)
+    layout = base_layout(chart, max(found.ks))
+    layout["xaxis"] |= {"title": {"text": "k"}}
+    reading = "Bars are 95 % intervals over prompts. All is estimated from the same samples."
+    return Figure(chart.title, "of k", reading, legend, data, layout)
+
+
+def _points(found: RewardComparison, system: GradedSystem, kind: str) -> list[tuple[int, Interval]]:
+    """k and the interval there; at k = 1 all three are the plain mean."""
+    points = []
+    if 1 in found.ks and (alone := found.metrics[0].interval(system)):
+        points.append((1, alone))
+    for metric in found.metrics:
+        at = AT_K.match(metric.name)
+        if at and at[1] == kind and (interval := metric.interval(system)):
+            points.append((int(at[2]), interval))
+    return points
+
+
+def _trace(points: Sequence[tuple[int, Interval]], name: str, colour: str, dash: str) -> Trace:
+    values = [interval.value for _, interval in points]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [k for k, _ in points],
+        "y": values,
+        "name": name,
+        "line": {"color": f"var:{colour}", "width": 2, "dash": dash},
+        "marker": {"size": 6, "color": f"var:{colour}"},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [interval.high - interval.value for _, interval in points],
+            "arrayminus": [interval.value - interval.low for _, interval in points],
+            "color": f"var:{colour}",
+            "thickness": 1.2,
+            "width": 3,
+        },
+    }
+
+
+# Prompt by prompt -----------------------------------------------------------------------------------------
+
+
+def _samples(found: RewardComparison) -> list[dict[str, Any]]:
+    """Every prompt with the first completion of each system, and the grades of all."""
+    metric = found.metrics[0]
+    means = [list(metric.by_prompt(system).values()) for system in found.systems]
+    rows = []
+    for i, prompt in enumerate(found.systems[0].prompts):
+        graded = [system.by_prompt[i] for system in found.systems]
+        tag = _tag([None if mean[i] is None else float(mean[i] or 0) for mean in means])
+        rows.append(
+            {
+                "id": prompt.id,
+                "prompt": prompt.prompt,
+                "answers": [of_prompt[0].response.text for of_prompt in graded],
+                "checks": [{} for _ in graded],
+                "tags": [tag],
+                "outcome": [tag, BADGES.get(tag, "")],
+                "notes": [
+                    (f"{system.name}: rewards of {len(of_prompt):,}", "\n".join(map(_grade, of_prompt)))
+                    for system, of_prompt in zip(found.systems, graded, strict=True)
+                ],
+            }
+        )
+    return rows
+
+
+def _tag(means: Sequence[float | None]) -> str:
+    """The last system against the first; how often a system that stands alone is right."""
+    first, last = means[0], means[-1]
+    if first is None or last is None:
+        return "missing"
+    if len(means) == 1:
+        return "always" if last >= 1 else "never" if last <= 0 else "sometimes"
+    return "better" if last > first else "worse" if last < first else "alike"
+
+
+def _grade(graded: GradedResponse) -> str:
+    """The grade of one completion in a line."""
+    if graded.reward is None:
+        return f"no score: {graded.failure}"
+    parts = [f"reward {format_number(graded.reward)}"]
+    if graded.reading is not None:
+        parts.append(f"answer {graded.reading.answer}" if graded.reading.answer is not None else "no answer")
+        parts += graded.reading.decided_by
+    if graded.rank is not None:
+        parts.append(f"rank {format_number(graded.rank)}")
+    if graded.response.truncated:
+        parts.append("truncated")
+    return ", ".join(parts)

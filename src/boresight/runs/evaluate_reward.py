@@ -1,0 +1,206 @@
+"""How good systems are by a reward, from recipe to files: generate or read, grade, compare, write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.core.errors import UserError
+from boresight.core.files import refuse_changed_rows
+from boresight.core.printable import Printable
+from boresight.core.schema import Prompt, distinct_ids
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.evaluation.graded.comparison import RewardComparison
+from boresight.evaluation.graded.completions import (
+    CompletionRow,
+    matched_completions,
+    prompts_of_completions,
+    read_completions,
+    write_completions,
+)
+from boresight.evaluation.graded.grading import GradedSystem, Grader, threshold_of
+from boresight.evaluation.prompts import read_prompts
+from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe, SystemSection
+from boresight.evaluation.response import Response
+from boresight.evaluation.systems import refuse_missing_systems, responses_of
+from boresight.reports.tables.terminal import reward_table
+from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.runs.trained_prompts import print_trained_prompts
+from boresight.scorers.judges.base import Scorer
+from boresight.scorers.open_judge import open_judge
+from boresight.stats.paired import Measured
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Given = Mapping[str, Sequence[CompletionRow]]
+
+
+@dataclass(frozen=True)
+class RewardEvaluation(Printable):
+    """What was found of every system; the first is the reference."""
+
+    folder: Path
+    found: RewardComparison
+
+    @property
+    def results(self) -> dict[str, GradedSystem]:
+        """The graded completions of every system, by name."""
+        return {system.name: system for system in self.found.systems}
+
+    @property
+    def metrics(self) -> dict[str, list[Measured]]:
+        """The metrics of every system but the reference, measured against it; of a system that stands alone,
+        by itself."""
+        return self.found.measured
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def show(self, console: Console) -> None:
+        """Print a table for every system, the verdicts, and what is odd."""
+        console.print(self.found.graded_by, markup=False, highlight=False)
+        first = self.found.systems[0].name
+        for name, measured in self.metrics.items():
+            console.print(reward_table(measured, name, None if name == first else first))
+        groups = [group.sentence for group in self.found.seed_groups]
+        for sentence in [*self.found.verdicts, *groups, *self.found.notes]:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
+
+
+def run_by_reward(
+    recipe: RewardRecipe, folder: Path, console: Console, written: EvaluationRecipe | None = None
+) -> RewardEvaluation:
+    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+
+    A folder that an interrupted evaluation of the same recipe left is continued: completions that were
+    generated are used again. `written` is the recipe that the folder keeps, where `recipe` is made of it.
+
+    Raises:
+        UserError: `folder` holds something else, or anything in the recipe or the files is wrong.
+    """
+    given = {name: read_completions(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
+    prompts = _prompts(recipe, given, console)
+    ready = {
+        name: _matched(name, recipe.systems[name], prompts, rows, console) for name, rows in given.items()
+    }
+    _refuse_large_k(recipe, ready)
+    refuse_missing_systems(recipe)
+    print_trained_prompts(recipe, prompts, console)
+    with EvaluationFolder(folder) as files, _grader(recipe, prompts, console) as grader:
+        files.open((written or recipe).to_dict())  # what can be refused has been refused
+        systems = []
+        for name, section in recipe.systems.items():
+            if name not in ready:
+                ready[name] = _generated(name, section, recipe, prompts, files, console)
+            systems.append(grader.grade(name, prompts, ready[name]))
+            _refuse_without_scores(systems[-1])
+        threshold = threshold_of(systems, recipe.correct_at)
+        found = RewardComparison(tuple(systems), recipe.k, threshold, recipe.seeds)
+        _write(files, found)
+    evaluation = RewardEvaluation(folder, found)
+    evaluation.show(console)
+    return evaluation
+
+
+def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Prompt]:
+    """The prompts of the recipe, or of the first system's file; each is asked once."""
+    if recipe.prompts is None:
+        asked = prompts_of_completions(given[next(iter(recipe.systems))])
+    else:
+        asked = read_prompts(recipe, console)
+    prompts = list({prompt_key(prompt): prompt for prompt in reversed(asked)}.values())[::-1]
+    repeated = 0 if recipe.prompts is None else len(asked) - len(prompts)
+    if repeated:
+        said = f"{repeated:,} of {len(asked):,} prompts repeat an earlier one and are left out."
+        console.print(said, markup=False, highlight=False)
+    if not prompts:
+        raise UserError("prompts: there is no prompt to evaluate.")
+    return distinct_ids(prompts[: recipe.limit])
+
+
+@contextmanager
+def _grader(recipe: RewardRecipe, prompts: Sequence[Prompt], console: Console) -> Iterator[Grader]:
+    """The grader; every prompt has what its rewards need."""
+    if recipe.rank_by is None:
+        grader = Grader(recipe.reward, recipe.reading)
+        grader.rewards.refuse_lacking(prompts)
+        yield grader
+        return
+    with open_judge(recipe.rank_by, recipe.ledger, console) as ranker:
+        if not isinstance(ranker, Scorer):
+            raise UserError(
+                f"rank_by: {ranker.name} compares two answers and gives no number; name one that scores."
+            )
+        grader = Grader(recipe.reward, recipe.reading, ranker)
+        grader.rewards.refuse_lacking(prompts)
+        yield grader
+
+
+def _matched(
+    name: str,
+    section: SystemSection,
+    prompts: Sequence[Prompt],
+    rows: Sequence[CompletionRow],
+    console: Console,
+) -> list[list[Response]]:
+    """The completions in a system's file. Prints how many of them answer none of the prompts."""
+    responses, others = matched_completions(prompts, rows, section.answers or "")
+    if others:
+        said = f"{name}: {others:,} completions are of none of the prompts and are left out."
+        console.print(said, markup=False, highlight=False)
+    return responses
+
+
+def _generated(
+    name: str,
+    section: SystemSection,
+    recipe: RewardRecipe,
+    prompts: Sequence[Prompt],
+    files: EvaluationFolder,
+    console: Console,
+) -> list[list[Response]]:
+    """A model's completions: as this folder already has them, or generated now."""
+    kept = next((file for file in (files.answers(name), files.problems(name)) if file.exists()), None)
+    if kept is None:
+        found = responses_of(name, section, prompts, recipe, recipe.samples, files.ledger, console)
+        write_completions(files.answers(name), prompts, found)
+        return found
+    refuse_changed_rows(kept)
+    responses, _ = matched_completions(prompts, read_completions(kept), kept)
+    return responses
+
+
+def _refuse_large_k(recipe: RewardRecipe, ready: Mapping[str, Sequence[Sequence[Response]]]) -> None:
+    """Raise a `UserError` for a k that no prompt has as many completions for."""
+    sizes = [len(responses) for found in ready.values() for responses in found]
+    most = max([*sizes, *([recipe.samples] if len(ready) < len(recipe.systems) else [])])
+    if max(recipe.k) > most:
+        raise UserError(
+            f"k: {max(recipe.k)} is more than the completions per prompt; give k from 1 to {most}."
+        )
+
+
+def _refuse_without_scores(system: GradedSystem) -> None:
+    """Raise a `UserError` if not one completion has a score: the evaluation says nothing."""
+    if all(graded.reward is None for graded in system.all):
+        raise UserError(
+            f"reward: not one of {len(system.all):,} completions of {system.name} has a score, for instance: "
+            f"{system.all[0].failure.rstrip('.')}; correct the reward and run the same command again."
+        )
+
+
+def _write(files: EvaluationFolder, found: RewardComparison) -> None:
+    """Write every completion, the numbers and the page."""
+    from boresight.reports.graded import write_graded_page
+
+    for system in found.systems:
+        files.write_completions(system.name, system.lines(found.threshold))
+    files.write_results(found.as_dict())
+    write_graded_page(files.report, found)
