@@ -1,0 +1,90 @@
+"""Format and content that show in the text: bullets, highlights, sections, titles, JSON, placeholders."""
+
+from __future__ import annotations
+
+import json
+import re
+
+RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+
+BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
+"""One star. A line break after it belongs to the bullet, and with it the next line."""
+DASH = re.compile(r"^[^\S\n]*-", re.MULTILINE)
+"""Any line that begins with a dash, a horizontal rule `---` as well."""
+
+HIGHLIGHT = re.compile(r"\*([^\n*]*)\*")
+DOUBLE_HIGHLIGHT = re.compile(r"\*\*([^\n*]*)\*\*")
+
+POSTSCRIPTS = {"P.S.": re.compile(r"p\.\s?s\."), "P.P.S": re.compile(r"p\.\s?p\.\s?s")}
+
+FENCES = ("```json", "```Json", "```JSON", "```")
+"""Openings of a block of code, removed one after the other."""
+
+
+def has_bullets(text: str, *, num_bullets: int) -> bool:
+    """Exactly so many lines that begin with `*` or `-`."""
+    return len(BULLET.findall(text)) + len(DASH.findall(text)) == num_bullets
+
+
+def has_highlights(text: str, *, num_highlights: int) -> bool:
+    """At least so many passages within a line between stars, `*so*` or `**so**`."""
+    marked = HIGHLIGHT.findall(text) + DOUBLE_HIGHLIGHT.findall(text)
+    return sum(bool(passage.strip()) for passage in marked) >= num_highlights
+
+
+def has_sections(text: str, *, section_spliter: str, num_sections: int) -> bool:
+    """At least so many headings, such as `SECTION 1`."""
+    return _headings(section_spliter, text) >= num_sections
+
+
+def has_title(text: str) -> bool:
+    """A line contains a title between double angular brackets, `<<so>>`."""
+    return any(_title(line) for line in text.split("\n"))
+
+
+def has_placeholders(text: str, *, num_placeholders: int) -> bool:
+    """At least so many placeholders within a line between square brackets, `[so]`."""
+    return sum(map(_placeholders, text.split("\n"))) >= num_placeholders
+
+
+def has_postscript(text: str, *, postscript_marker: str) -> bool:
+    """The marker occurs, in upper or lower case, `P.S.` and `P.P.S` also with blanks between the letters."""
+    lower, pattern = text.lower(), POSTSCRIPTS.get(postscript_marker)
+    return pattern.search(lower) is not None if pattern else postscript_marker.lower() in lower
+
+
+def is_json(text: str) -> bool | None:
+    """The whole text is JSON, be it in a block of code; None where it is nested too deeply to be read."""
+    bare = text.strip()
+    for fence in FENCES:
+        bare = bare.removeprefix(fence)
+    try:
+        json.loads(bare.removesuffix("```").strip(), parse_int=str)  # of more digits than Python converts
+    except RecursionError:
+        return None
+    except ValueError:
+        return False
+    return True
+
+
+def is_constrained_response(text: str) -> bool:
+    """One of the three permitted answers occurs."""
+    return any(response in text for response in RESPONSES)
+
+
+def _headings(phrase: str, text: str) -> int:
+    return len(re.findall(re.escape(phrase) + r"\s?\d+", text))
+
+
+def _title(line: str) -> str:
+    """The title of a line, from its first opening to its last closing brackets; "" without one."""
+    start, end = line.find("<<"), line.rfind(">>")
+    return "" if start < 0 or end < start + 3 else line[start : end + 2].lstrip("<").rstrip(">").strip()
+
+
+def _placeholders(line: str) -> int:
+    """Number of brackets that are closed, each by the first one after it."""
+    count, start = 0, line.find("[")
+    while start >= 0 and (end := line.find("]", start)) >= 0:
+        count, start = count + 1, line.find("[", end)
+    return count

@@ -1,0 +1,61 @@
+"""The language of an answer, by langdetect: letter n-grams and a naive Bayes classifier.
+
+Its estimate averages random trials. `langdetect.detect` draws them anew in every call, so that a short answer
+is English now and Dutch a moment later. Here every call draws the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+
+SEED = 0
+
+
+def is_in_language(text: str, *, language: str) -> bool | None:
+    """The language of the text is the one called `language`; None where none can be detected."""
+    from langdetect.lang_detect_exception import LangDetectException
+
+    detector = language_detectors().create()
+    detector.append(text)
+    try:
+        return bool(detector.detect() == language)
+    except LangDetectException:  # there are no letters
+        return None
+
+
+def read_language(value: object) -> str:
+    """A language that can be detected, by its code.
+
+    Raises:
+        ValueError: another value; the message completes "`language` …".
+        UserError: the extra `ifeval` is not installed.
+    """
+    known = sorted(language_detectors().get_lang_list())
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"is {value!r}; give one of {', '.join(known)}")
+    return value
+
+
+@cache
+def language_detectors() -> Any:
+    """The factory of detectors, with the profiles of 55 languages in the order of their names.
+
+    Raises:
+        UserError: the extra `ifeval` is not installed.
+    """
+    try:
+        from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
+    except ImportError:
+        raise UserError(
+            "reward ifeval: detecting languages needs the package langdetect; "
+            "run `pip install 'boresight[ifeval]'`."
+        ) from None
+    factory = DetectorFactory()
+    profiles = sorted(Path(PROFILES_DIRECTORY).iterdir())
+    factory.load_json_profile([file.read_text(encoding="utf-8") for file in profiles if file.name[0] != "."])
+    factory.set_seed(SEED)
+    return factory
