@@ -51,7 +51,10 @@ def rewarded(*configs):
 
 
 TEA = {"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 15}}}
+QUOTED = {"instruction_id_list": ["startend:quotation"], "kwargs": [{}]}
+IFEVAL = ("ifeval", "ifeval_loose", "ifeval_share", "ifeval_share_loose")
 SOLVED = {
+    **dict.fromkeys(IFEVAL, (QUOTED, '"Paris"')),
     "constraints": (TEA, "Tea is a warm drink that people enjoy everywhere."),
     "contains": ({"answer": "Paris"}, "The capital of France is Paris."),
     "exact": ({"answer": "Paris"}, "Paris"),

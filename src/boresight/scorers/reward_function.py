@@ -31,6 +31,10 @@ BUILTIN = {
     "contains": "boresight.tasks.text.matching:contains_answer",
     "exact": "boresight.tasks.text.matching:exact_match",
     "format": "boresight.tasks.text.form:has_form",
+    "ifeval": "boresight.tasks.ifeval.rewards:all_strict",
+    "ifeval_loose": "boresight.tasks.ifeval.rewards:all_loose",
+    "ifeval_share": "boresight.tasks.ifeval.rewards:share_strict",
+    "ifeval_share_loose": "boresight.tasks.ifeval.rewards:share_loose",
     "length": "boresight.tasks.text.length:length_score",
 }
 

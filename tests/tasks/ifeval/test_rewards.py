@@ -43,6 +43,8 @@ def earned(row, answer):
         ("", 0, 0, 0, 0),
         (" \n\t\n", 0, 0, 0, 0),
         ("*", 0, 1 / 3, 0, 1 / 3),  # a lone star is no bullet
+        ('<think>Well, a bullet.</think>"\n* a\n"', 1, 1, 1, 1),
+        ('<think>Well. "\n* a\n"', 0, 0, 0, 0),
     ],
 )
 def test_four_accuracies(answer, all_strict, share_strict, all_loose, share_loose):

@@ -6,8 +6,8 @@
 
 Strict judges the answer as it is. Loose judges eight versions, without its first line, its last line and its
 stars, and is content with one that follows the instruction: a bonus for "Sure, here it is:" and for Markdown.
-A blank answer follows nothing. Where a check cannot be made, the answer has no share; that it does not follow
-all instructions is known as soon as it does not follow one.
+A blank answer follows nothing, and a thought is no part of the answer. Where a check cannot be made, there is
+no share; that an answer does not follow all instructions is known as soon as it does not follow one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 from boresight.tasks.ifeval.registry import Check, read_instructions
+from boresight.tasks.text.parts import without_thought
 
 Columns = Sequence[Mapping[str, Any]]
 """Of each answer's row: `instruction_id_list`, `kwargs` and others."""
@@ -48,12 +49,13 @@ def strict_verdicts(row: Mapping[str, Any], answer: str) -> list[bool | None]:
     Raises:
         UserError: the row's instructions cannot be read, or a package is missing.
     """
+    answer = without_thought(answer)
     return [_follows(check, [answer]) for check in read_instructions(row)]
 
 
 def loose_verdicts(row: Mapping[str, Any], answer: str) -> list[bool | None]:
     """Whether any version of the answer follows each instruction; arguments and errors as for strict."""
-    versions = list(dict.fromkeys(loose_versions(answer)))
+    versions = list(dict.fromkeys(loose_versions(without_thought(answer))))
     return [_follows(check, versions) for check in read_instructions(row)]
 
 
