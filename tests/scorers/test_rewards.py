@@ -59,6 +59,7 @@ SOLVED = {
     "contains": ({"answer": "Paris"}, "The capital of France is Paris."),
     "exact": ({"answer": "Paris"}, "Paris"),
     "format": ({}, "<think>France?</think> <answer>Paris</answer>"),
+    "math": ({"answer": "9 * 2 = 18\n#### 18"}, "The answer is $18."),
     "length": ({}, "The capital of France is Paris, as everybody knows."),
 }
 """A row and a completion that earns everything; of the others, a Countdown problem."""

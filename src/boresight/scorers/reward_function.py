@@ -36,6 +36,7 @@ BUILTIN = {
     "ifeval_share": "boresight.tasks.ifeval.rewards:share_strict",
     "ifeval_share_loose": "boresight.tasks.ifeval.rewards:share_loose",
     "length": "boresight.tasks.text.length:length_score",
+    "math": "boresight.tasks.math.rewards:solves_math",
 }
 
 SHORT_ANSWER = "It is 1."

@@ -1,0 +1,130 @@
+"""Equality of answers: exact numbers here, everything else by math-verify in a worker process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.tasks.math import worker
+from boresight.tasks.math.quantity import quantity
+
+SECONDS = 5.0
+"""Time for one comparison, after which the worker is killed."""
+START_SECONDS = 120.0
+
+_LEFT_TO_DO = re.compile(r"[\d)}]\s?[-+*/]|\\(?:times|cdot|div|pm)|[,;=<>∪]|\b(?:or|and)\b")
+"""In the place of a plain number: arithmetic that is not done, several answers, an equation."""
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
+
+
+def require_math_verify() -> None:
+    """Raise a `UserError` where the package is not installed."""
+    if importlib.util.find_spec("math_verify") is None:
+        raise UserError("reward math: needs the package math-verify; run `pip install 'boresight[math]'`.")
+
+
+def can_be_gold(gold: str | None) -> bool:
+    """Whether a cleaned gold answer looks like mathematics; words without a formula do not."""
+    return gold is not None and not _WORDS.fullmatch(gold) and re.search(r"[\dA-Za-z∅∞π]", gold) is not None
+
+
+def equal(gold: str, answer: str | None) -> bool | None:
+    """Whether a cleaned answer equals a cleaned gold one that `can_be_gold`.
+
+    None: the gold answer cannot be parsed, or the two cannot be compared in time.
+    """
+    if answer is None:
+        return False
+    expected, found = quantity(gold), quantity(answer)
+    if expected is not None and found is not None:
+        return found.equals(expected)
+    if expected is not None and (_LEFT_TO_DO.search(answer.lstrip("-+")) or _WORDS.fullmatch(answer)):
+        return False
+    return _by_math_verify(gold, answer)
+
+
+@lru_cache(maxsize=4096)
+def _by_math_verify(gold: str, answer: str) -> bool | None:
+    reply = WORKER.ask({"gold": gold, "answer": answer})
+    if reply is None or "error" in reply:
+        return None if reply is None or not WORKER.reads(gold) else False
+    return bool(reply["equal"]) if reply["gold"] else None
+
+
+class Worker:
+    """The process that compares. It is started when it is first needed, and anew after it was killed."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._lock = threading.Lock()
+
+    def ask(self, question: dict[str, str]) -> dict[str, Any] | None:
+        """The worker's reply; None where it took too long or died."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            assert self._process is not None and self._process.stdin is not None
+            try:
+                self._process.stdin.write(json.dumps(question) + "\n")
+                self._process.stdin.flush()
+                reply: dict[str, Any] = json.loads(self._lines.get(timeout=SECONDS))
+            except (queue.Empty, OSError, ValueError):
+                self.stop()
+                return None
+            return reply
+
+    def reads(self, gold: str) -> bool:
+        """Whether a gold answer can be parsed, which it can where it equals itself."""
+        reply = self.ask({"gold": gold, "answer": gold})
+        return bool(reply and reply.get("gold"))
+
+    def stop(self) -> None:
+        """Kill the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _start(self) -> None:
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(worker.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            env=env,
+        )
+        self._lines = queue.Queue()
+        threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
+        first = ""
+        with contextlib.suppress(queue.Empty):
+            first = self._lines.get(timeout=START_SECONDS)
+        if not first:
+            self.stop()
+            raise UserError("reward math: math-verify does not start; try `python -c 'import math_verify'`.")
+
+
+def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    assert process.stdout is not None
+    with contextlib.suppress(ValueError, OSError):
+        for line in process.stdout:
+            lines.put(line)
+    lines.put("")  # the end, which is no JSON
+
+
+WORKER = Worker()
+atexit.register(WORKER.stop)
