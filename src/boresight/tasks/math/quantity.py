@@ -57,7 +57,8 @@ UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in
 NO_UNIT = frozenset({
     "a", "about", "all", "almost", "an", "and", "approximately", "at", "but", "by", "divided", "equals",
     "exactly", "from", "half", "is", "least", "less", "log", "minus", "more", "most", "no", "none", "not",
-    "of", "or", "over", "pi", "plus", "quarter", "sin", "sqrt", "squared", "than", "third", "times", "to", "until",
+    "of", "or", "over", "pi", "plus", "quarter", "sin", "sqrt", "squared", "than", "third", "times", "to",
+    "until",
 })
 # fmt: on
 """Words that make something else of the number before them: 18 or so, 18 and a half, 18 pi."""
