@@ -212,3 +212,22 @@ def test_every_synonym_leads_to_a_key_that_exists():
     keys |= {f"method.{key}" for name in methods.names() for key in methods.get(name).Config.model_fields}
     named = {ours.partition(" ")[0].partition("=")[0] for ours in SYNONYMS.values()}
     assert named - keys == set()
+
+
+def with_method(**method):
+    base = {"model": {"name": "m"}, "data": {"train": "d"}, "optim": {"lr": 1e-4}}
+    return base | {"method": method}
+
+
+@pytest.mark.parametrize(("name", "setting"), [("rloo", "clip"), ("grpo", "clip"), ("grpo", "clip_high")])
+def test_a_clip_needs_several_updates_of_one_rollout(name, setting):
+    raw = with_method(name=name, **{setting: 0.28})
+    with pytest.raises(UserError, match=rf"method\.{setting} cannot act with one update per rollout"):
+        Recipe.parse(raw)
+    assert Recipe.parse(raw | {"rollout": {"updates": 2}})
+
+
+def test_a_clip_that_a_method_has_by_itself_may_wait():
+    """Also when it comes from the settings that a run has stored, where it is written out."""
+    read = Recipe.parse(with_method(name="grpo"))
+    assert Recipe.parse(read.to_dict()).method.clip == 0.2

@@ -23,7 +23,7 @@ from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
 from boresight.models.lora import attach
-from boresight.models.reference.frozen import Reference, frozen_copy, live_reference, store_reference
+from boresight.models.reference.frozen import LiveReference, Reference, frozen_copy, store_reference
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task, run_steps
@@ -76,7 +76,7 @@ def reference_of(recipe: Any, kind: InputKind, policy: Any, rows: list[Row]) -> 
     if not kind.needs_reference:
         return None
     if kind.online:
-        return live_reference(frozen_copy(policy), recipe.train.tokens_per_forward)
+        return LiveReference(frozen_copy(policy), recipe.train.tokens_per_forward)
     with arithmetic(policy, recipe.model.dtype):
         return store_reference(policy, rows, 2 * recipe.train.tokens_per_forward)
 

@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from loss_vs_margin import COLOURS, Curve, losses, relative, text
 
-from boresight.methods import orpo
+from boresight.methods import grpo, orpo
 from boresight.methods.inputs import PolicyPairLogps
 from boresight.methods.rloo import leave_one_out
 
@@ -53,13 +53,25 @@ def line(label: str, method: str, dashes: str = "", *, share: bool = False, **se
     return Line(label, lambda h: relative(curve, h) if share else losses(curve, h), dashes)
 
 
-def advantage_of(right: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The advantage of a right or a wrong answer in a group of eight with `count` right ones."""
+def advantage_of(right: bool, share: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`share` of the leave-one-out advantage of a right or a wrong answer in a group of eight with `count`
+    right ones."""
 
     def at(counts: torch.Tensor) -> torch.Tensor:
         rewards = (torch.arange(8) < counts.unsqueeze(-1)).double()
-        found = leave_one_out(rewards)
+        found = share * leave_one_out(rewards)
         wanted = rewards == float(right)
+        return torch.where(wanted.any(-1), (found * wanted).sum(-1) / wanted.sum(-1), torch.nan)
+
+    return at
+
+
+def standardized(right: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same as GRPO standardizes it."""
+
+    def at(counts: torch.Tensor) -> torch.Tensor:
+        rewards = (torch.arange(8) < counts.unsqueeze(-1)).double()
+        found, wanted = grpo.advantages(rewards, True), rewards == float(right)
         return torch.where(wanted.any(-1), (found * wanted).sum(-1) / wanted.sum(-1), torch.nan)
 
     return at
@@ -195,6 +207,19 @@ FIGURES = {
         (
             Line("of a right answer", advantage_of(True)),
             Line("of a wrong answer", advantage_of(False), "7 4"),
+        ),
+        points=9,
+    ),
+    "grpo": Figure(
+        "Standardized: the rarer an answer, the larger its advantage (k = 8)",
+        "right answers in the group",
+        "advantage",
+        (0, 2, 4, 6, 8),
+        (-3, -2, -1, 0, 1, 2, 3),
+        (
+            Line("of a right answer", standardized(True)),
+            Line("of a wrong answer", standardized(False), "7 4"),
+            Line("of a right answer, standardize: false", advantage_of(True, 7 / 8), "2 3"),
         ),
         points=9,
     ),

@@ -69,6 +69,7 @@ NONE = {
     "reward": "so do scores",
     "orpo": "without a reference, as simpo",
     "rloo": "groups have no margin",
+    "grpo": "groups have no margin",
     "sft": "single answers have none",
 }
 

@@ -17,7 +17,7 @@ from boresight.checks.run.model import Wiring, beyond_context
 from boresight.core.schema import Prompt
 from boresight.data.stop_tokens import end_of_turn
 from boresight.methods.inputs import GroupLogps
-from boresight.models.reference.frozen import live_reference
+from boresight.models.reference.frozen import LiveReference
 from boresight.scorers.rewards import Rewards
 from tests.checks import builders as b
 from tests.models.families import config_of
@@ -182,7 +182,7 @@ def untied():
 
 
 def other_reference():
-    return b.found_at_start(tiny_model(), live_reference(tiny_model(seed=1), 10_000), random_rows(6, 2))
+    return b.found_at_start(tiny_model(), LiveReference(tiny_model(seed=1), 10_000), random_rows(6, 2))
 
 
 def dropping_out(arch_seed: int = 0):
@@ -203,7 +203,7 @@ def dropout_in_reference():
 
 def dropout_in_training():
     policy = dropping_out()
-    reference = live_reference(tiny_model("gpt_neox"), 10_000)
+    reference = LiveReference(tiny_model("gpt_neox"), 10_000)
     return b.found_at_start(policy, reference, random_rows(6, 2))
 
 
@@ -211,7 +211,7 @@ def nan_weights():
     policy = tiny_model()
     with torch.no_grad():
         policy.model.norm.weight[0] = math.nan
-    return b.found_at_start(policy, live_reference(policy, 10_000), random_rows(6, 2))
+    return b.found_at_start(policy, LiveReference(policy, 10_000), random_rows(6, 2))
 
 
 # Settings -----------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_healthy_material_has_no_finding_of_weight():
         *b.found_in_data(b.pairs()),
         *b.found_in_tokens(b.facts_of(b.rows())),
         *b.found_in_model(b.wired()),
-        *b.found_at_start(tiny, live_reference(tiny, 10_000), random_rows(6, 2)),
+        *b.found_at_start(tiny, LiveReference(tiny, 10_000), random_rows(6, 2)),
         *b.found_in_recipe(b.recipe("dpo")),
         *b.found_in_recipe(b.recipe("ipo")),
         *judged(lambda prompt, completion: float("7" in completion) + 0.1 * float("<answer>" in completion)),

@@ -18,6 +18,7 @@ POLICY = {
     inputs.OnlinePairLogps: ("policy_chosen", "policy_rejected"),
     inputs.PairScores: ("chosen", "rejected"),
     inputs.GroupLogps: ("policy",),
+    inputs.GroupTokenLogps: ("policy_tokens",),
 }
 
 
@@ -39,14 +40,24 @@ class Batches:
             x = kind(policy=-n * uniform(0.5, 2.5), length=n)
         elif kind is inputs.PairScores:
             x = kind(uniform(-3, 3), uniform(-3, 3), score_gap=uniform(0, 4))
-        elif kind is inputs.GroupLogps:
+        elif issubclass(kind, inputs.GroupLogps):
             shape = (size, 5)
             n = length(shape)
             policy = -n * uniform(0.5, 2.5, shape)
             reward = uniform(0, 1, shape).round()
             reward[uniform(0, 1, shape) < 0.15] = torch.nan
             old, ref = policy + uniform(-0.4, 0.4, shape), policy + uniform(-3, 3, shape)
-            x = kind(policy, old, ref, reward, n, truncated=uniform(0, 1, shape) < 0.2)
+            truncated = uniform(0, 1, shape) < 0.2
+            if kind is inputs.GroupTokenLogps:
+                there = torch.arange(60) < n.unsqueeze(-1)
+                tokens = uniform(-2.5, -0.5, (*shape, 60)) * there
+                old_t, ref_t = (tokens + uniform(-d, d, tokens.shape) * there for d in (0.3, 0.6))
+                x = kind(
+                    tokens.sum(-1), old_t.sum(-1), ref_t.sum(-1), reward, n, truncated,
+                    policy_tokens=tokens, old_tokens=old_t, ref_tokens=ref_t,
+                )  # fmt: skip
+            else:
+                x = kind(policy, old, ref, reward, n, truncated=truncated)
         else:
             n_w, n_l = length(), length()
             won, lost = -n_w * uniform(0.5, 2.5), -n_l * uniform(0.5, 2.5)

@@ -25,6 +25,13 @@ OPTIONS = {
         {"sft_weight": 0.5},
         {"loss_type": "hinge", "label_smoothing": 0.2, "dpop_lambda": 1.0, "sft_weight": 1.0},
     ],
+    "grpo": [
+        {"standardize": False, "average": "sum"},
+        {"average": "token", "clip_high": 0.28, "beta": 0.0},
+        {"ratio": "sequence", "clip": 0.05},
+        {"mask_truncated": True},
+        {"truncation_penalty": 0.3},
+    ],
     "ipo": [{"tau": 0.01}, {"reduction": "mean"}],
     "orpo": [{"odds_weight": 1.0}],
     "reward": [{"margin_scale": 0.5, "centring": 0.01}],

@@ -10,6 +10,8 @@ UNITS = {
     ("dpo",): ("nats", "nats", False),
     ("dpo", "loss_type", "hinge"): ("", "nats", False),
     ("dpo", "length_normalised", True): ("nats", "nats", True),
+    ("grpo",): ("", "nats", False),
+    ("grpo", "standardize", False): ("reward", "nats", False),
     ("ipo",): ("nats²", "nats", False),
     ("ipo", "reduction", "mean"): ("(nats per token)²", "nats", True),
     ("orpo",): ("nats", "nats per token", True),

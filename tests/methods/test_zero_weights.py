@@ -68,6 +68,7 @@ def test_rloo_with_beta_zero_does_not_look_at_the_reference(batches):
 
 KNOWN = {
     "dpo": {"label_smoothing", "dpop_lambda", "sft_weight"},
+    "grpo": {"beta", "truncation_penalty"},
     "rloo": {"beta", "truncation_penalty"},
     "reward": {"margin_scale", "centring"},
     "xpo": {"alpha"},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from boresight.core.errors import UserError
+from boresight.data.rows import Row
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.training.activations import recompute_activations
 from tests.models.tiny_decoders import CONFIGS, GROUPED, SHAPE, VOCABULARY, build, make_row, random_rows
@@ -75,6 +76,35 @@ def test_padded_equals_a_sum_over_positions_one_sequence_at_a_time():
     other = make_row([4], [1, 2, 3, 4, 5, 6, 7])
     got = completion_logprobs(model, [make_row(prompt, answer), other], layout="padded")
     torch.testing.assert_close(got.sums[0, 0], expected)
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_tokens_are_what_the_sums_are_of(layout):
+    """Of three tokens of one answer two are scored; after the last scored one there are zeros."""
+    model = llama()
+    rows = [make_row([5, 9], [7, 8, 3, 1], [2]), make_row([4, 4, 4], [1, 2, 3], [6, 6])]
+    rows[1].completions[0].mask[1] = False
+    got = completion_logprobs(model, rows, layout=layout, tokens=True)
+    assert got.tokens.shape == (2, 2, 4)
+    torch.testing.assert_close(got.tokens.sum(-1), got.sums)
+    assert torch.equal(got.tokens != 0, torch.arange(4) < got.lengths.unsqueeze(-1))
+    logps = model(torch.tensor([[4, 4, 4, 1, 2, 3]])).logits.log_softmax(-1)[0]
+    torch.testing.assert_close(got.tokens[1, 0], torch.stack([logps[2, 1], logps[4, 3], *logps.new_zeros(2)]))
+    got.tokens.sum().backward()
+    assert model.lm_head.weight.grad.abs().max() > 0
+    assert completion_logprobs(model, rows, layout=layout).tokens is None
+
+
+def test_tokens_of_rows_that_run_in_forwards_of_their_own(monkeypatch):
+    """As for a model whose positions depend on the longest row: the parts come together in place."""
+    model, rows = llama(), [make_row([5, 9], [7, 8, 3], [2]), make_row([4], [1], [6, 6])]
+    whole = completion_logprobs(model, rows, tokens=True)
+    alone = [Row("", row.prompt, (c,)) for row in rows for c in row.completions]
+    groups = [([3, 0], [alone[3], alone[0]]), ([1, 2], [alone[1], alone[2]])]
+    monkeypatch.setattr("boresight.models.packed.logprobs.split_by_length", lambda *_: groups)
+    got = completion_logprobs(model, rows, tokens=True)
+    torch.testing.assert_close(got.tokens, whole.tokens)
+    torch.testing.assert_close(got.sums, whole.sums)
 
 
 def test_rows_of_one_batch_carry_the_same_number_of_completions():

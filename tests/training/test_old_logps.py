@@ -10,7 +10,7 @@ import torch
 
 from boresight.core.errors import UserError
 from boresight.models.eval_mode import arithmetic
-from boresight.models.reference.frozen import live_reference
+from boresight.models.reference.frozen import LiveReference
 from boresight.training.loop import Batch, accumulate, run_steps
 from boresight.training.optim import has_moved, make_optimizer
 from tests.tiny import tiny_model
@@ -22,13 +22,13 @@ EQUAL = [(1, 1, 1, 1), (0, 0, 0, 0)]
 HALF = ("model.dtype=bfloat16", "method.clip=0.02", "rollout.updates=2", "method.beta=0.1")
 
 
-def rloo_task(folder, rewards, *settings):
-    """RLOO on rows as the policy has sampled them in float32, with a live reference."""
+def rloo_task(folder, rewards, *settings, method="rloo"):
+    """RLOO or another method of groups on rows as the policy sampled them, with a live reference."""
     policy = tiny_model(initializer_range=0.3)
-    task = make_task(folder, "rloo", "train.steps=4", *settings, policy=policy)
+    task = make_task(folder, method, "train.steps=4", *settings, policy=policy)
     start = tiny_model(initializer_range=0.3)
     start.load_state_dict(policy.state_dict())
-    task.reference = live_reference(start.eval(), 10_000)
+    task.reference = LiveReference(start.eval(), 10_000)
     rows = sampled(policy, rewards)
     task.batches = SimpleNamespace(steps=4, batch=lambda step: Batch(rows))
     return task, rows
@@ -158,3 +158,24 @@ def test_groups_of_equal_rewards_keep_the_first_update_as_old_policy(tmp_path, m
     for x in seen:
         torch.testing.assert_close(x.old, x.ref, rtol=0, atol=1e-3)
         assert (x.policy - x.old).abs().max() > 0.01
+
+
+def test_later_updates_compare_every_token_with_the_first(tmp_path, monkeypatch):
+    """Before the first update no ratio is clipped; with every weight changed some are."""
+    task, rows = rloo_task(tmp_path, MIXED, "method.clip=0.02", "rollout.updates=2", method="grpo")
+    task.moved = True
+    seen = inputs_of(task, monkeypatch)
+    gathered = accumulate(task, rows, step=0)
+    assert gathered.summary()["clipped_ratio"] == 0.0
+    first = {tuple(x.sampled[:, 0].tolist()): x.policy_tokens.detach() for x in seen}
+    with torch.no_grad():
+        for parameter in task.policy.parameters():
+            parameter.mul_(1.01)
+    seen.clear()
+    gathered = accumulate(task, rows, step=1)
+    assert 0 < gathered.summary()["clipped_ratio"] < 1
+    for x in seen:
+        assert torch.equal(x.old_tokens, first[tuple(x.sampled[:, 0].tolist())])
+        torch.testing.assert_close(x.old_tokens.sum(-1), x.old, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(x.ref_tokens.sum(-1), x.ref, rtol=1e-5, atol=1e-4)
+        assert (x.policy_tokens - x.old_tokens).abs().max() > 1e-3

@@ -18,7 +18,7 @@ from boresight.methods import get
 from boresight.methods.inputs import GroupLogps
 from boresight.models.lora import adapters_off, attach
 from boresight.models.packed.logprobs import completion_logprobs
-from boresight.models.reference.frozen import live_reference
+from boresight.models.reference.frozen import LiveReference
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.build import _batches
@@ -168,7 +168,11 @@ def test_live_reference_is_the_policy_without_its_adapters():
     policy = visibly_adapted()
     rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
     expected = completion_logprobs(tiny_model(initializer_range=0.2), rows).sums.detach()
-    torch.testing.assert_close(live_reference(policy, 40)(rows), expected, rtol=1e-5, atol=1e-4)
+    reference = LiveReference(policy, 40)
+    torch.testing.assert_close(reference(rows), expected, rtol=1e-5, atol=1e-4)
+    tokens = reference.tokens(rows)
+    assert tokens.shape == (len(rows), 3, max(c.scored for row in rows for c in row.completions))
+    torch.testing.assert_close(tokens.sum(-1), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +226,7 @@ def test_a_sampler_that_is_not_the_trainers_stops_at_step_0(tmp_path, method, at
     source = rollouts(policy, prompts=16, settings=settings)
     recipe = _recipe().model_copy(update={"rollout": settings})
     task.batches = _batches(recipe, task.kind, source, policy, (0,))
-    task.reference = live_reference(policy, 10_000)
+    task.reference = LiveReference(policy, 10_000)
     said = []
     task.tracker.say = said.append
     rows = task.batches.batch(0).rows

@@ -116,16 +116,16 @@ class OptimSection(Section):
 
 
 class RolloutSection(Section):
-    """Answers sampled during training, for the methods that learn from their own (rloo, xpo)."""
+    """Answers sampled during training, for the methods that learn from their own (rloo, grpo, xpo)."""
 
     k: int = Field(default=8, gt=1, le=10**6)
-    """Samples per prompt and step (rloo)."""
+    """Samples per prompt and step (rloo, grpo)."""
     max_new_tokens: int = Field(default=128, gt=0)
     """Longest sampled answer, in tokens."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; log-probabilities are taken at the same one."""
     updates: int = Field(default=1, gt=0)
-    """Optimiser steps per rollout (rloo). More than one is off-policy; set `method.clip` with it."""
+    """Optimiser steps per rollout (rloo, grpo). More than one is off-policy; set `method.clip` with it."""
     backend: Literal["local", "vllm"] = "local"
     """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
     base_url: Address | None = None
@@ -135,7 +135,7 @@ class RolloutSection(Section):
     shared_folder: str | None = None
     """Folder that this process and the server both see, for adapters; null takes a temporary one."""
     importance_cap: float = Field(default=2.0, ge=1)
-    """Most that a completion weighs for being likelier under the policy than under the server (rloo)."""
+    """Most that a completion weighs for being likelier under the policy than under the server."""
     importance_bound: float = Field(default=0.1, gt=0)
     """Mean |log policy - log server| per token, nats, above which the run stops: that is no rounding."""
 
@@ -213,6 +213,12 @@ class CheckSection(Section):
     stands beside the unknown forecast. Without it, what it has bought on any pairs does."""
 
 
+def _is_chosen(method: MethodConfig, name: str) -> bool:
+    """Whether a method has a setting of this name, at another value than the one it has by itself."""
+    field = type(method).model_fields.get(name)
+    return field is not None and getattr(method, name) != field.default
+
+
 class Recipe(BaseRecipe):
     """One run, completely."""
 
@@ -235,10 +241,10 @@ class Recipe(BaseRecipe):
     def _options_must_act(self) -> Recipe:
         if self.train.steps and self.train.epochs:
             raise ValueError("train.steps and train.epochs are both set; keep one")
-        clips = getattr(self.method, "clip", None) is not None
-        if clips and self.rollout.updates == 1:
+        chosen = [name for name in ("clip", "clip_high") if _is_chosen(self.method, name)]
+        if chosen and self.rollout.updates == 1:
             raise ValueError(
-                "method.clip cannot act with one update per rollout; set rollout.updates or drop it"
+                f"method.{chosen[0]} cannot act with one update per rollout; set rollout.updates or drop it"
             )
         return self
 

@@ -28,6 +28,8 @@ class Completion:
     """Summed log-probability that the sampler drew it with, nats; None for text from elsewhere."""
     old_logp: float | None = None
     """The same as the trainer computes it, before the first update on the rollout; None until then."""
+    old_token_logps: tuple[float, ...] | None = None
+    """Those of its scored tokens, for methods that compare tokens; None until then."""
     importance: float = 1.0
     """Policy over sampler, of the whole completion and truncated, where another program sampled it."""
 

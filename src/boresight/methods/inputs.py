@@ -147,5 +147,24 @@ class GroupLogps:
             object.__setattr__(self, "sampled", self.old)
 
 
+@dataclass(frozen=True, slots=True)
+class GroupTokenLogps(GroupLogps):
+    """The same with every scored token's log-probability, `(groups, k, longest)`, 0 after the last one.
+
+    None while the policy is what sampled and what `ref` stands for: every ratio is 1 then, and the mean of a
+    completion stands for each of its tokens.
+    """
+
+    policy_tokens: Tensor = None  # type: ignore[assignment]  # None as said above
+    old_tokens: Tensor = None  # type: ignore[assignment]
+    ref_tokens: Tensor = None  # type: ignore[assignment]
+
+    @property
+    def scored(self) -> Tensor:
+        """Whether there is a token at a place, bool `(groups, k, longest)`."""
+        places = torch.arange(self.policy_tokens.shape[-1], device=self.length.device)
+        return places < self.length.unsqueeze(-1)
+
+
 LossInput = SequenceLogps | PolicyPairLogps | PairLogps | PairScores | GroupLogps
-"""What a loss may take. `OnlinePairLogps` is a `PairLogps`."""
+"""What a loss may take. `OnlinePairLogps` is a `PairLogps`, `GroupTokenLogps` a `GroupLogps`."""

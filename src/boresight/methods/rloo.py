@@ -13,7 +13,7 @@ PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for
 one rollout; on-policy, q = 1 and both losses have the same gradient. Where another program sampled,
 each completion's term is multiplied by its truncated importance min(pi_old / sampler, cap).
 
-Left out: dividing advantages by their deviation, length normalisation, a critic, token-level ratios.
+Left out: dividing advantages by their deviation, length normalisation, token-level ratios (`grpo`), a critic.
 """
 
 from __future__ import annotations
@@ -100,6 +100,17 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     advantage = advantage.nan_to_num(0.0)  # before the product: 0 * NaN would poison the gradient
     gain = advantage * x.policy if cfg.clip is None else clipped_gain(x.policy, x.old, advantage, cfg.clip)
     gain = gain * x.importance
+    return LossOutput(
+        loss=-gain.sum() / active.sum().clamp(min=1),
+        per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),
+        weight=active.sum().to(gain),
+        metrics=group_metrics(x, reward, advantage, cfg),
+    )
+
+
+def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config) -> dict[str, Tensor]:
+    """What is logged of groups: rewards as they were given, and `reward` as `judged_reward` made it."""
+    kl = (x.old - x.ref).detach()
     metrics = {
         "reward": x.reward.nanmean(-1),
         "advantage": advantage.abs().mean(-1),
@@ -109,9 +120,4 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
     }
     if cfg.wants_reference:  # without one its place is taken by `old`, and 0 would be no measurement
         metrics["kl"] = kl.mean(-1)
-    return LossOutput(
-        loss=-gain.sum() / active.sum().clamp(min=1),
-        per_example=-gain.sum(-1) / active.sum(-1).clamp(min=1),
-        weight=active.sum().to(gain),
-        metrics=metrics,
-    )
+    return metrics

@@ -23,7 +23,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import adapters_off
 from boresight.models.policy import Policy
 from boresight.models.reference.cache import cached_reference
-from boresight.models.reference.frozen import Reference, StoredReference, frozen_copy, live_reference
+from boresight.models.reference.frozen import LiveReference, Reference, StoredReference, frozen_copy
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
@@ -166,7 +166,7 @@ def online(
         tokenizer=tokenizer,
         gate=_importance_gate(recipe, policy) if served else None,
     )
-    reference = live_reference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
+    reference = LiveReference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return batches, reference
 

@@ -19,6 +19,7 @@ from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.methods.inputs import (
     GroupLogps,
+    GroupTokenLogps,
     LossInput,
     OnlinePairLogps,
     PairLogps,
@@ -29,7 +30,7 @@ from boresight.methods.inputs import (
 from boresight.models.kernels.to_device import like, to_device
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
-from boresight.models.reference.frozen import Reference
+from boresight.models.reference.frozen import LiveReference, Reference
 from boresight.models.reward import completion_scores
 
 RowSequence = Sequence[Row]
@@ -93,7 +94,7 @@ def _online_pair(
     pair = _pair(model, reference, rows, temperature)
     won_by_ref = torch.tensor([row.from_reference[0] for row in rows])
     return OnlinePairLogps(
-        **{f.name: getattr(pair, f.name) for f in fields(pair)},
+        **_fields(pair),
         chosen_from_ref=to_device(won_by_ref, pair.policy_chosen.device),
     )
 
@@ -104,6 +105,44 @@ def _group(model: Policy, reference: Reference | None, rows: RowSequence, temper
     old = torch.where(known.isnan(), logps.sums.detach(), known)
     ref = old if reference is None else like(reference(rows), old)
     return _group_of(rows, logps.sums, old, ref, logps.lengths)
+
+
+def _token_group(
+    model: Policy, reference: Reference | None, rows: RowSequence, temperature: float
+) -> GroupTokenLogps:
+    logps = completion_logprobs(model, rows, temperature=temperature, tokens=True)
+    assert logps.tokens is not None
+    known = like(_old_logps(rows), logps.sums)
+    old = torch.where(known.isnan(), logps.sums.detach(), known)
+    old_tokens = _old_token_logps(rows, logps.tokens)
+    ref, ref_tokens = old, old_tokens
+    if reference is not None:
+        assert isinstance(reference, LiveReference), "sampled groups have a reference that is run"
+        ref_tokens = like(reference.tokens(rows), old_tokens)
+        ref = ref_tokens.sum(-1)
+    group = _group_of(rows, logps.sums, old, ref, logps.lengths)
+    tokens = {"policy_tokens": logps.tokens, "old_tokens": old_tokens, "ref_tokens": ref_tokens}
+    return GroupTokenLogps(**_fields(group), **tokens)
+
+
+def _old_token_logps(rows: RowSequence, now: Tensor) -> Tensor:
+    """The trainer's log-probabilities before the first update, of the shape of `now`, which they are until
+    then."""
+    old = now.detach().clone()
+    for i, row in enumerate(rows):
+        for j, completion in enumerate(row.completions):
+            if completion.old_token_logps is not None:
+                old[i, j, : completion.scored] = old.new_tensor(completion.old_token_logps)
+    return old
+
+
+def _unmoved_token_group(reference: Reference | None, rows: RowSequence) -> GroupTokenLogps | None:
+    group = _unmoved_group(reference, rows)
+    return None if group is None else GroupTokenLogps(**_fields(group))
+
+
+def _fields(x: LossInput) -> dict[str, Tensor]:
+    return {f.name: getattr(x, f.name) for f in fields(x)}
 
 
 def _unmoved_group(reference: Reference | None, rows: RowSequence) -> GroupLogps | None:
@@ -165,6 +204,9 @@ INPUT_KINDS: dict[type[LossInput], InputKind] = {
     OnlinePairLogps: InputKind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
     GroupLogps: InputKind(
         data="prompt", needs_reference=True, build=_group, unmoved=_unmoved_group, samples="group"
+    ),
+    GroupTokenLogps: InputKind(
+        data="prompt", needs_reference=True, build=_token_group, unmoved=_unmoved_token_group, samples="group"
     ),
 }
 

@@ -14,6 +14,7 @@ from boresight.methods import Method
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import (
     GroupLogps,
+    GroupTokenLogps,
     LossInput,
     LossOutput,
     OnlinePairLogps,
@@ -61,18 +62,24 @@ def _scores(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     return _lead(loss(PairScores(chosen, rejected, torch.tensor([0.0])), cfg), chosen, rejected)
 
 
-def _group(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
-    found = {"better": _slope(loss, cfg, rewards=(1.0, 0.0), drift=0.0)}
+def _group(loss: Loss, cfg: MethodConfig, kind: type[GroupLogps] = GroupLogps) -> dict[str, float]:
+    found = {"better": _slope(loss, cfg, kind, rewards=(1.0, 0.0), drift=0.0)}
     if getattr(cfg, "beta", 0) > 0:
-        found["strayed"] = _slope(loss, cfg, rewards=(0.5, 0.5), drift=4.0)
+        found["strayed"] = _slope(loss, cfg, kind, rewards=(0.5, 0.5), drift=4.0)
     return found
 
 
-def _slope(loss: Loss, cfg: MethodConfig, rewards: tuple[float, float], drift: float) -> float:
+def _token_group(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
+    return _group(loss, cfg, GroupTokenLogps)
+
+
+def _slope(
+    loss: Loss, cfg: MethodConfig, kind: type[GroupLogps], rewards: tuple[float, float], drift: float
+) -> float:
     """Gradient of the first of two samples, `drift` nats likelier than under the reference, over the
-    second."""
+    second. Every token of a sample is alike, so its mean may stand for each of them."""
     policy = torch.tensor([[-20.0, -20.0]], requires_grad=True)
-    x = GroupLogps(
+    x = kind(
         policy=policy,
         old=policy.detach(),
         ref=torch.tensor([[-20.0 - drift, -20.0]]),
@@ -101,4 +108,5 @@ PROBES: dict[type[LossInput], Callable[[Loss, MethodConfig], dict[str, float]]] 
     PolicyPairLogps: _policy_pair,
     PairScores: _scores,
     GroupLogps: _group,
+    GroupTokenLogps: _token_group,
 }

@@ -36,12 +36,14 @@ class CompletionLogps:
 
     `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64
     model). `lengths` count the scored tokens. `entropy` is the entropy of the next-token
-    distribution summed over the scored positions, nats, detached; None unless asked for.
+    distribution summed over the scored positions, nats, detached; None unless asked for. `tokens` are the
+    log-probabilities of the scored tokens, `(rows, k, longest)`, 0 after the last; None unless asked for.
     """
 
     sums: Tensor
     lengths: Tensor
     entropy: Tensor | None = None
+    tokens: Tensor | None = None
 
 
 def completion_logprobs(
@@ -51,6 +53,7 @@ def completion_logprobs(
     layout: Layout = "auto",
     temperature: float = 1.0,
     entropy: bool = False,
+    tokens: bool = False,
 ) -> CompletionLogps:
     """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
 
@@ -63,50 +66,63 @@ def completion_logprobs(
             contains a token that the model has no embedding for, or more tokens than its table of positions.
     """
 
-    def compute() -> tuple[Tensor, Tensor, Tensor | None]:
-        logps = _logprobs(model, rows, layout, temperature, entropy)
-        return logps.sums, logps.lengths, logps.entropy
+    def compute() -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        logps = _logprobs(model, rows, layout, temperature, entropy, tokens)
+        return logps.sums, logps.lengths, logps.entropy, logps.tokens
 
     return CompletionLogps(*as_forward(model, compute))
 
 
 def _logprobs(
-    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool, tokens: bool
 ) -> CompletionLogps:
     """In one forward, or in one for every group of completions that may share it."""
     refuse_unreadable_rows(model, rows)
     groups = split_by_length(model, rows)
     if groups is None:
-        return _one_forward(model, rows, layout, temperature, entropy)
-    parts = [_one_forward(model, alone, layout, temperature, entropy) for _, alone in groups]
-    places = np.concatenate([places for places, _ in groups])
+        return _one_forward(model, rows, layout, temperature, entropy, tokens)
+    parts = [_one_forward(model, alone, layout, temperature, entropy, tokens) for _, alone in groups]
+    order = np.argsort(np.concatenate([places for places, _ in groups]))
 
     def in_place(tensors: Sequence[Tensor]) -> Tensor:
-        return torch.cat([tensor.flatten() for tensor in tensors])[np.argsort(places)].view(len(rows), -1)
+        return torch.cat([tensor.flatten() for tensor in tensors])[order].view(len(rows), -1)
 
     spread = [part.entropy for part in parts if part.entropy is not None]
+    lines = [line for part in parts if part.tokens is not None for line in part.tokens.flatten(0, 1)]
     return CompletionLogps(
         sums=in_place([part.sums for part in parts]),
         lengths=in_place([part.lengths for part in parts]),
         entropy=in_place(spread) if spread else None,
+        tokens=_side_by_side([lines[place] for place in order], len(rows)) if lines else None,
     )
 
 
+def _side_by_side(lines: Sequence[Tensor], rows: int) -> Tensor:
+    """One line per completion, of any lengths, as `(rows, k, longest)`; 0 after the last token."""
+    together = torch.nn.utils.rnn.pad_sequence(list(lines), batch_first=True)
+    return together.view(rows, -1, together.shape[1])
+
+
 def _one_forward(
-    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool
+    model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool, tokens: bool
 ) -> CompletionLogps:
     if layout != "padded":
         plan = packed_plan(model, rows)
         if isinstance(plan, PackedPlan):
-            return packed_logprobs(model, plan, rows, temperature=temperature, entropy=entropy)
+            return packed_logprobs(model, plan, rows, temperature=temperature, entropy=entropy, tokens=tokens)
         if layout == "packed":
             raise UserError(f"layout: this model cannot run packed ({plan}); use layout auto or padded.")
         warn_once(model, plan)
-    return padded_logprobs(model, rows, temperature=temperature, entropy=entropy)
+    return padded_logprobs(model, rows, temperature=temperature, entropy=entropy, tokens=tokens)
 
 
 def padded_logprobs(
-    model: Policy, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+    model: Policy,
+    rows: Sequence[Row],
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    tokens: bool = False,
 ) -> CompletionLogps:
     """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
     taken, keep, logps = _padded_tokens(model, rows, temperature)
@@ -119,6 +135,9 @@ def padded_logprobs(
         sums=taken.masked_fill(~keep, 0).sum(-1).view(shape),
         lengths=keep.sum(-1).float().view(shape),
         entropy=spread,
+        tokens=_side_by_side([line[kept] for line, kept in zip(taken, keep, strict=True)], len(rows))
+        if tokens
+        else None,
     )
 
 
@@ -137,14 +156,22 @@ def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tu
 
 
 def packed_logprobs(
-    model: Policy, plan: PackedPlan, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False
+    model: Policy,
+    plan: PackedPlan,
+    rows: Sequence[Row],
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    tokens: bool = False,
 ) -> CompletionLogps:
     """The fast path: one packed sequence, and a head over the positions that score a token."""
     batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
+    lengths = batch.lengths()
     return CompletionLogps(
         sums=batch.per_completion(taken),
-        lengths=batch.lengths(),
+        lengths=lengths,
         entropy=None if spread is None else batch.per_completion(spread),
+        tokens=_side_by_side(taken.split(lengths.long().flatten().tolist()), len(rows)) if tokens else None,
     )
 
 

@@ -95,21 +95,31 @@ def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:
         )
 
 
-def live_reference(model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> Reference:
+class LiveReference:
     """The reference for rows that did not exist before: `model` with its adapters off, run when asked."""
 
-    @torch.no_grad()
-    def reference(rows: Sequence[Row]) -> Tensor:
-        place = {id(row): index for index, row in enumerate(rows)}
-        sums: list[Tensor] = [torch.empty(0)] * len(rows)
-        with adapters_off(model):
-            for group in micro_batches(rows, tokens_per_forward):
-                part = completion_logprobs(model, group, temperature=temperature).sums.float()
-                for row, value in zip(group, part, strict=True):
-                    sums[place[id(row)]] = value
-        return torch.stack(sums)
+    def __init__(self, model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> None:
+        self.model, self.tokens_per_forward, self.temperature = model, tokens_per_forward, temperature
 
-    return reference
+    def __call__(self, rows: Sequence[Row]) -> Tensor:
+        """Score rows; `(rows, k)`, float32, nats."""
+        return torch.stack(self._by_row(rows, tokens=False))
+
+    def tokens(self, rows: Sequence[Row]) -> Tensor:
+        """The same of every scored token, `(rows, k, longest)`; 0 after the last one of a completion."""
+        by_place = [line.T for line in self._by_row(rows, tokens=True)]
+        return torch.nn.utils.rnn.pad_sequence(by_place, batch_first=True).transpose(1, 2)
+
+    @torch.no_grad()
+    def _by_row(self, rows: Sequence[Row], *, tokens: bool) -> list[Tensor]:
+        """In the order of `rows`; forwards take the longest first."""
+        found: dict[int, Tensor] = {}
+        with adapters_off(self.model):
+            for group in micro_batches(rows, self.tokens_per_forward):
+                scored = completion_logprobs(self.model, group, temperature=self.temperature, tokens=tokens)
+                values = scored.sums if scored.tokens is None else scored.tokens
+                found |= {id(row): value.float() for row, value in zip(group, values, strict=True)}
+        return [found[id(row)] for row in rows]
 
 
 def frozen_copy(policy: Policy) -> Policy:

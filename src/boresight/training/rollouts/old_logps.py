@@ -9,28 +9,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from boresight.data.rows import Row
-from boresight.methods.inputs import GroupLogps, LossInput
+from boresight.data.rows import Completion, Row
+from boresight.methods.inputs import GroupLogps, GroupTokenLogps, LossInput
 from boresight.models.reference.frozen import row_key
 
-OldLogps = dict[str, list[float]]
-"""Log-probabilities of a group's completions, nats, by the digest of its row (`row_key`)."""
+SumAndTokens = tuple[float, list[float] | None]
+"""Log-probability of a completion, nats, and those of its scored tokens where the method compares tokens."""
+
+OldLogps = dict[str, list[SumAndTokens]]
+"""Of the completions of each row, by its digest (`row_key`)."""
 
 
 def old_logps(rows: Sequence[Row], x: LossInput) -> OldLogps:
     """Log-probabilities of `rows` under the policy that computed `x`; none where rows are no groups."""
     if not isinstance(x, GroupLogps):
         return {}
-    return {row_key(row).hex(): logps for row, logps in zip(rows, x.policy.tolist(), strict=True)}
+    sums = x.policy.tolist()
+    tokens = x.policy_tokens.tolist() if isinstance(x, GroupTokenLogps) else [[None] * len(s) for s in sums]
+    return {
+        row_key(row).hex(): [
+            (total, each and each[: completion.scored])
+            for completion, total, each in zip(row.completions, *group, strict=True)
+        ]
+        for row, *group in zip(rows, sums, tokens, strict=True)
+    }
 
 
-def with_old_logps(rows: Sequence[Row], old: Mapping[str, Sequence[float]]) -> list[Row]:
+def with_old_logps(rows: Sequence[Row], old: Mapping[str, Sequence[SumAndTokens]]) -> list[Row]:
     """The rows, with old log-probabilities where they are known."""
     if not old:
         return list(rows)
     return [_with_old(row, old[key]) if (key := row_key(row).hex()) in old else row for row in rows]
 
 
-def _with_old(row: Row, logps: Sequence[float]) -> Row:
+def _with_old(row: Row, logps: Sequence[SumAndTokens]) -> Row:
     completions = zip(row.completions, logps, strict=True)
-    return replace(row, completions=tuple(replace(c, old_logp=logp) for c, logp in completions))
+    return replace(row, completions=tuple(_completion(c, *known) for c, known in completions))
+
+
+def _completion(completion: Completion, total: float, tokens: Sequence[float] | None) -> Completion:
+    return replace(completion, old_logp=total, old_token_logps=None if tokens is None else tuple(tokens))
