@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 import boresight
@@ -191,3 +192,65 @@ def test_a_module_that_is_no_method_is_refused():
         methods.get("json.decoder")
     with pytest.raises(boresight.UserError, match=r"cannot import 'nowhere\.at_all'"):
         methods.get("nowhere.at_all")
+
+
+# Rows and models in memory ---------------------------------------------------------------------------------
+
+ROWS = [{"prompt": f"say {i}", "chosen": f"answer {i}", "rejected": f"red {i}"} for i in range(12)]
+
+
+def settings(place):
+    """A short run of a method and a model that are named, without a recipe."""
+    return {
+        "method": "dpo",
+        "model": str(place / "model"),
+        "optim": {"lr": 1e-3},
+        "train": {"batch": 4, "steps": 2},
+        "evaluate": {"samples": 0},
+        "check": {"probes": 0},
+    }
+
+
+def test_rows_in_memory_train_as_the_same_rows_in_a_file(place, tmp_path):
+    from_file = boresight.train(
+        run=tmp_path / "file", quiet=True, data={"train": str(place / "pairs.jsonl")}, **settings(place)
+    )
+    given = boresight.train(run=tmp_path / "given", quiet=True, rows=ROWS, **settings(place))
+    assert given.series("loss") == from_file.series("loss")
+    assert given.config["data"]["train"] == str(tmp_path / "given-rows.jsonl")
+    with pytest.raises(boresight.UserError, match="this run is finished"):
+        boresight.train(run=tmp_path / "given", quiet=True, rows=ROWS, **settings(place))
+    with pytest.raises(boresight.UserError, match=r"given-rows\.jsonl: holds other rows"):
+        boresight.train(run=tmp_path / "given", quiet=True, rows=ROWS[1:], **settings(place))
+
+
+def test_a_dataset_its_held_out_rows_and_a_model_in_memory(place, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    run = boresight.train(
+        run=tmp_path / "run",
+        quiet=True,
+        rows=datasets.Dataset.from_list(ROWS[:8]),
+        eval_rows=[{**row, "score": np.float32(1.5)} for row in ROWS[8:]],
+        tokenizer=tiny_tokenizer(),
+        **(settings(place) | {"model": tiny_model()}),
+    )
+    assert (run.data["train"]["kept"], run.data["eval"]["kept"]) == (8, 4)
+    assert run.config["model"]["name"] == str(tmp_path / "run-model")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rows": []}, "rows: there is not one row in it"),
+        ({"rows": ROWS[0]}, "rows: got one dict; give a list of rows"),
+        ({"rows": [ROWS[0], "text"]}, "rows: row 2 is a str; give mappings"),
+        ({"rows": [{**ROWS[0], "when": {1, 2}}]}, "rows: row 1: `when`: a set is not JSON"),
+        ({"rows": [{**ROWS[0], "score": float("nan")}]}, "rows: row 1: `score`: Out of range float values"),
+        ({"rows": ROWS, "model": tiny_model()}, "a model in memory needs its tokenizer"),
+        ({"rows": ROWS, "optim": {"rate": 1}}, "unknown key optim.rate"),
+    ],
+)
+def test_what_cannot_be_written_is_named_and_nothing_is_left(place, tmp_path, given, told):
+    with pytest.raises(boresight.UserError, match=told):
+        boresight.train(run=tmp_path / "run", quiet=True, **(settings(place) | given))
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,7 @@ LAYERS = (
     {"reports"},
     {"runs"},
     {"experiments", "synthesis", "export", "arena"},
+    {"given"},
     {"api", "cli"},
     {"", "__main__"},
 )

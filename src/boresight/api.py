@@ -14,7 +14,7 @@ fix it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from boresight.config.base import BaseRecipe
+    from boresight.data.tokenizer import Tokenizer
     from boresight.reports.compare import Comparison
     from boresight.reports.read_run import RunData
     from boresight.runs.check.preflight import Report
@@ -38,8 +39,11 @@ R = TypeVar("R", bound="BaseRecipe")
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     *,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+    eval_rows: Iterable[Mapping[str, Any]] | None = None,
+    tokenizer: Tokenizer | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
@@ -47,13 +51,20 @@ def train(
 ) -> RunData:
     """Train by a recipe, evaluate before and after, and write the report.
 
+        boresight.train(rows=rows, method="dpo", model="starter")
+
     Args:
-        recipe: a YAML file, or the same as nested dictionaries.
+        recipe: a YAML file, or the same as nested dictionaries. Without one `optim.lr` is `auto`.
+        rows: training rows in memory, a list of dictionaries or a `datasets.Dataset`, in any layout that a
+            file may have. They are written to `<run>-rows.jsonl`, from which the run can go on.
+        eval_rows: held-out rows in memory; written to `<run>-eval-rows.jsonl`.
+        tokenizer: of `model`, where that is a model in memory, which is written to `<run>-model/`.
         run: folder of the run; by default a new one under `runs/`. A run there that was cut short goes on
             from its last checkpoint.
         resume: insist on that: without a run in `run` it is an error.
         quiet: print nothing. What is found is in the run either way.
-        sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`.
+        sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`. `method` and `model`
+            may be a name, `model` also a transformers model.
 
     Returns:
         The run: `metrics` (before, after and paired difference with 95 % intervals), `series(name, split)`,
@@ -68,14 +79,22 @@ def train(
     """
     from boresight.config import recipe as training
     from boresight.core.errors import UserError
+    from boresight.given import GivenObjects
     from boresight.reports.read_run import read_run
     from boresight.runs.folder import default_folder
     from boresight.runs.train import run_training as run_recipe
 
     if resume and run is None:
         raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
-    chosen = _parsed(training.Recipe, recipe, sections)
-    folder = Path(run) if run else default_folder(_named(recipe, chosen.method_name))
+    base: Recipe = {"optim": {"lr": "auto"}} if recipe is None else recipe
+    named = {name: {"name": value} if isinstance(value, str) else value for name, value in sections.items()}
+    model = named.pop("model", {})
+    if isinstance(model, Mapping):
+        named, model = {**named, "model": model}, None
+    folder = Path(run) if run else default_folder(_named(base, _method_of(base, named)))
+    given = GivenObjects(folder, rows, eval_rows, model, tokenizer)
+    chosen = _parsed(training.Recipe, base, _merged(named, given.sections))
+    given.write()
     run_recipe(chosen, folder, _console(quiet), resume=resume)
     return read_run(folder)
 
@@ -244,6 +263,12 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _named(recipe: Recipe, otherwise: str) -> Path:
     return Path(otherwise if isinstance(recipe, Mapping) else recipe)
+
+
+def _method_of(recipe: Recipe, sections: Mapping[str, Any]) -> str:
+    """Name of the method, by which a run of a recipe without a file is called."""
+    method = sections.get("method") or (recipe.get("method") if isinstance(recipe, Mapping) else None)
+    return str(method.get("name", "run")) if isinstance(method, Mapping) else "run"
 
 
 def _console(quiet: bool) -> Console:
