@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
@@ -151,17 +152,25 @@ def by_hand(rewards, answers, ranks, k):
     return expected
 
 
-@given(systems(), st.data())
-def test_bounds_hold_whatever_is_missing(drawn, data):
-    """Whatever the missing scores turn out to be, every metric then lies within its bounds."""
+@given(systems(), st.booleans(), st.data())
+def test_bounds_hold_whatever_is_missing(drawn, texts, data):
+    """Whatever the missing scores, or completions, turn out to be, every metric lies within its bounds."""
     rewards, answers, ranks, k = drawn
-    partial = compared(graded(rewards, answers, ranks), ks=(1, k), correct_at=1.0)
+    known = graded(rewards, answers, ranks)
+    if not texts:
+        known = replace(known, by_prompt=tuple(tuple(map(without_text, row)) for row in known.by_prompt))
+    partial = compared(known, ks=(1, k), correct_at=1.0)
     full = [[data.draw(st.sampled_from([0.0, 1.0])) if r is None else r for r in row] for row in rewards]
     truth = graded(full, answers, ranks)
     for metric in partial.metrics:
         bounds, then = metric.bounds(partial.systems[0]), metric.interval(truth)
         if then is not None and bounds is not None and then.missing == 0:
             assert bounds[0] - 1e-9 <= then.value <= bounds[1] + 1e-9, metric.name
+
+
+def without_text(one):
+    """What has no score has no text either, so that it is neither read nor ranked."""
+    return GradedResponse(MISSING, None) if one.reward is None else one
 
 
 def test_intervals_are_clustered_by_prompt():
@@ -260,6 +269,19 @@ def broken_reading(completion, row):
     if completion == "raises":
         raise ValueError("no")
     return completion[0]
+
+
+def test_the_reading_of_a_built_in_reward_knows_its_options():
+    row = {"answer": "Yes"}
+    asked = [Prompt([{"role": "user", "content": "q"}], "p", row)]
+    texts = ["<a>no</a> <a>Yes.</a>", "<a>yes</a>", "<a>yes", "yes"]
+    options = {"tag": "a", "ignore_case": True, "ignore_punctuation": True}
+    grader = Grader([RewardConfig(function="exact", options=options)])
+    system = grader.grade("a", asked, [[Response(text) for text in texts]])
+    readings = [graded.reading for graded in system.all]
+    assert [reading.answer for reading in readings] == ["yes", "yes", None, None]
+    assert [reading.formatted for reading in readings] == [True, True, False, False]
+    assert [reading.decided_by for reading in readings] == [("the last of several <a> counts",), (), (), ()]
 
 
 def test_failures_and_declined_scores_are_missing_with_a_reason():

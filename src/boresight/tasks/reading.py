@@ -31,8 +31,9 @@ class AnswerReading:
     decided_by: tuple[str, ...] = ()
 
 
-AnswerReader = Callable[[str, Mapping[str, Any]], "AnswerReading | str | None"]
-"""Reads a completion, given the row's other columns; it may return the answer alone."""
+AnswerReader = Callable[..., "AnswerReading | str | None"]
+"""Reads a completion, given the row's other columns; it may return the answer alone. Of the reward's options
+it is given, by name, those that it takes."""
 
 
 def reads(reader: AnswerReader) -> Callable[[F], F]:

@@ -6,9 +6,11 @@ It is never zero.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from boresight.config.reward import RewardConfig
@@ -163,9 +165,13 @@ def _known(value: float) -> float | None:
 
 
 def _own_reader(rewards: Sequence[RewardConfig]) -> AnswerReader | None:
-    """The reader of the first function that has one."""
-    functions = [load_reward(config.function) for config in rewards if config.function is not None]
-    return next((reader for reader in map(reader_of, functions) if reader is not None), None)
+    """The reader of the first function that has one, with those of the function's options that it takes."""
+    for config in rewards:
+        reader = None if config.function is None else reader_of(load_reward(config.function))
+        if reader is not None:
+            takes = inspect.signature(reader).parameters
+            return partial(reader, **{k: v for k, v in config.options.items() if k in takes})
+    return None
 
 
 def _named_reader(path: str) -> AnswerReader:

@@ -10,8 +10,11 @@ from pydantic import Field
 from boresight.core.errors import UserError
 from boresight.tasks.math.compare import can_be_gold, equal, require_math_verify
 from boresight.tasks.math.final import BOXES, boxed, final_answer, last_number
+from boresight.tasks.math.quantity import quantity
 from boresight.tasks.math.written import cleaned
-from boresight.tasks.text.gold import GoldColumn, gold_texts
+from boresight.tasks.reading import AnswerReading, reads
+from boresight.tasks.text.gold import MARK, GoldColumn, gold_texts
+from boresight.tasks.text.parts import without_thought
 
 Unmarked = Annotated[
     Literal["wrong", "last_number"],
@@ -19,6 +22,57 @@ Unmarked = Annotated[
 ]
 
 
+MARKS = (*BOXES, MARK, "<answer>")
+LAST, MARKED = "the last of several marked answers counts", "only a marked answer counts"
+
+
+def math_reading(
+    completion: str,
+    row: Mapping[str, Any],
+    *,
+    column: GoldColumn = "answer",
+    unmarked: Unmarked = "wrong",
+) -> AnswerReading:
+    """The final answer, numbers by their value without unit, and whether its place decides the grade.
+
+    Raises:
+        UserError: as `solves_math` does.
+    """
+    marked = final_answer(completion)
+    answer = last_number(completion) if marked is None and unmarked == "last_number" else marked
+    otherwise = {LAST: (_first_marked(completion), unmarked), MARKED: (completion, _OTHER[unmarked])}
+
+    def grade(text: str, rule: Unmarked) -> float | None:
+        return solves_math([], [text], [row], column=column, unmarked=rule)[0]
+
+    mine = grade(completion, unmarked)
+    decided = tuple(rule for rule, other in otherwise.items() if grade(*other) != mine)
+    return AnswerReading(None if answer is None else _vote(answer), marked is not None, decided)
+
+
+_OTHER: dict[Unmarked, Unmarked] = {"wrong": "last_number", "last_number": "wrong"}
+
+
+def _first_marked(completion: str) -> str:
+    """The completion up to the second of the marks that its answer is read by."""
+    text = without_thought(completion)
+    mark = next((mark for mark in MARKS if mark in text), None)
+    if mark is None:
+        return completion
+    second = text.find(mark, text.find(mark) + len(mark))
+    return completion if second < 0 else text[:second]
+
+
+def _vote(answer: str) -> str:
+    """What equal answers have in common: the value of a number, the spelling of anything else."""
+    text = cleaned(answer)
+    number = None if text is None else quantity(text)
+    if number is None:
+        return answer.strip() if text is None else text.replace(" ", "")
+    return f"{number.value}{' %' if number.percent else ''}"
+
+
+@reads(math_reading)
 def solves_math(
     prompts: Sequence[Any],
     completions: Sequence[str],

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from boresight.tasks.reading import AnswerReading, reads
 from boresight.tasks.text.gold import GoldColumn, gold_texts
 from boresight.tasks.text.parts import AnswerTag, tagged, without_thought
 
@@ -18,6 +19,33 @@ MostWords = Annotated[
 ]
 
 
+def exact_reading(
+    completion: str,
+    row: Mapping[str, Any],
+    *,
+    tag: AnswerTag = None,
+    ignore_case: IgnoreCase = False,
+    ignore_punctuation: IgnorePunctuation = False,
+    column: GoldColumn = "answer",
+) -> AnswerReading:
+    """The answer as `exact_match` compares it; whether the last of several tags decides its grade."""
+    found = tagged(without_thought(completion), tag)
+    answer = None if found is None else _spaced(_folded(found, ignore_case, ignore_punctuation))
+    first, closed, _ = completion.partition(f"</{tag}>")
+    grades = exact_match(
+        [],
+        [completion, first + closed],
+        [row, row],
+        column=column,
+        tag=tag,
+        ignore_case=ignore_case,
+        ignore_punctuation=ignore_punctuation,
+    )
+    decided = () if tag is None or grades[0] == grades[1] else (f"the last of several <{tag}> counts",)
+    return AnswerReading(answer, answer is not None, decided)
+
+
+@reads(exact_reading)
 def exact_match(
     prompts: Sequence[Any],
     completions: Sequence[str],
@@ -31,7 +59,7 @@ def exact_match(
     """1 for an answer equal to the gold answer, white space aside; else 0. A thought is left out."""
 
     def plain(text: str) -> str:
-        return " ".join(_folded(text, ignore_case, ignore_punctuation).split())
+        return _spaced(_folded(text, ignore_case, ignore_punctuation))
 
     def earned(completion: str, row: Mapping[str, Any]) -> float | None:
         golds = [plain(gold) for gold in gold_texts(row, column, "exact")]
@@ -56,7 +84,7 @@ def contains_answer(
     """1 for an answer in which the gold answer stands as whole words; else 0. A thought is left out."""
 
     def plain(text: str) -> str:
-        return " ".join(_folded(text, ignore_case, False).split())
+        return _spaced(_folded(text, ignore_case, False))
 
     def earned(completion: str, row: Mapping[str, Any]) -> float:
         golds = [plain(gold) for gold in gold_texts(row, column, "contains")]
@@ -73,6 +101,11 @@ def _folded(text: str, ignore_case: bool, ignore_punctuation: bool) -> str:
     if ignore_punctuation:
         text = "".join(c for c in text if not unicodedata.category(c).startswith("P"))
     return text.casefold() if ignore_case else text
+
+
+def _spaced(text: str) -> str:
+    """The text with one space for every stretch of white space, and none around it."""
+    return " ".join(text.split())
 
 
 def _stands_in(gold: str, answer: str) -> bool:
