@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from boresight.cli import main
 from boresight.config.recipe import Recipe
 from boresight.core import files
+from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe
+from boresight.reports.page import write_report
 from tests.tiny import tiny_model, tiny_tokenizer
 
 QUESTIONS = [f"say {i}" for i in range(6)]
@@ -219,6 +222,12 @@ def test_a_folder_of_an_earlier_version_goes_on(place, models):
     jsonl(place / "out" / "problems-one.jsonl", [{**kept, "scores": [None, None]}])
     (accuracy, *_) = run_quietly(made, place / "out").metrics["one"]
     assert (accuracy.after.value, accuracy.after.missing) == (1.0, 1)
+
+
+def test_the_page_is_not_written_over_by_a_runs_report(place, capsys):
+    assert evaluate(recipe(place), "--run", "out") == 0
+    with pytest.raises(UserError, match="out: holds an evaluation; `boresight evaluate out/config"):
+        write_report(Path("out"))
 
 
 def test_prompts_and_gold_answers_come_from_the_first_file_without_prompts(place):

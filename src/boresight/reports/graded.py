@@ -79,14 +79,17 @@ def render_graded(found: RewardComparison) -> str:
 
 
 def _headline(found: RewardComparison) -> str:
-    """The first verdict up to its numbers, or the first metric of a system that stands alone."""
-    if found.verdicts:
-        return (
-            re.split(r" by \d|: [+\-\d]", found.verdicts[0])[0]
-            if len(found.verdicts) == 1
-            else (f"{len(found.systems)} systems compared")
-        )
-    return f"{found.systems[0].name}: {found.metrics[0].label}"
+    """Who is better by the first metric, in a few words; of one system or of many, how many there are."""
+    first, *others = found.systems
+    if len(others) != 1:
+        return f"{len(found.systems)} systems compared" if others else f"{first.name} alone"
+    name, metric = others[0].name, found.measured[others[0].name][0]
+    if found.lacking(others[0]) or metric.difference is None:
+        return f"No verdict on {name} against {first.name}"
+    if not metric.difference.excludes_zero:
+        return f"{name} and {first.name} cannot be told apart"
+    higher, lower = (name, first.name) if metric.difference.value > 0 else (first.name, name)
+    return f"{higher} beats {lower}"
 
 
 def _metric(m: Measured) -> Metric:
@@ -107,11 +110,11 @@ def _over_k(found: RewardComparison) -> Figure:
                 data.append(_trace(points, f"{system.name}, {NAMES[kind]}", run_colour(number), dash))
                 entry = {"label": f"{system.name}, {NAMES[kind]}", "colour": run_colour(number), "dash": dash}
                 legend.append(entry)
-    chart = Chart("By the number of samples", "", "", (), is_share=found.threshold is not None)
+    chart = Chart("By the number of samples, k", "", "", (), is_share=found.threshold is not None)
     layout = base_layout(chart, max(found.ks))
     layout["xaxis"] |= {"title": {"text": "k"}}
     reading = "Bars are 95 % intervals over prompts. All is estimated from the same samples."
-    return Figure(chart.title, "of k", reading, legend, data, layout)
+    return Figure(chart.title, "", reading, legend, data, layout)
 
 
 def _points(found: RewardComparison, system: GradedSystem, kind: str) -> list[tuple[int, Interval]]:

@@ -42,7 +42,7 @@ def write_report(run: Path, console: Console | None = None) -> Path:
     Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
-    if (run / "comparisons.jsonl").exists():
+    if (run / "comparisons.jsonl").exists() or any(run.glob("completions-*.jsonl")):
         raise UserError(
             f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
         )

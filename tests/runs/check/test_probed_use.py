@@ -61,18 +61,6 @@ def test_forwards_of_the_same_size_need_no_estimate():
         assert (use.memory_gb, use.source) == (3.0, "a ramp of this run, scaled by tokens")
 
 
-def test_an_estimate_counts_the_tokens_of_a_step():
-    """0.7 GB of libraries, 0.4 of weights, 1.2 of gradients and moments, and 1,600 tokens of 3.15 MB: 7.3 GB.
-
-    Of rows that are not known, or sampled, a forward is taken to be full: 4,096 tokens, 15.2 GB.
-    """
-    keep = "train.activations=keep"
-    assert load(keep).memory_gb == pytest.approx(2.3 + 5.033, abs=1e-3)
-    assert load(keep, row_tokens=None).memory_gb == pytest.approx(2.3 + 12.885, abs=1e-3)
-    online = replace(load(keep), recipe=b.recipe("rloo", keep, "train.batch=16", reward=COUNTDOWN))
-    assert online.forward_tokens == online.recipe.train.tokens_per_forward
-
-
 def test_a_ramp_without_tokens_knows_no_time():
     use = use_by_ramp(load(), ramp(point(1e-3, 0.5)))
     assert use.seconds is None and use.source == "a ramp of this run" and use.memory_gb == 3.0

@@ -58,16 +58,8 @@ class Load:
     def estimated_gb(self) -> float:
         """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
         or the only way."""
-        return self._fixed_gb + self.activations_gb(self.forward_tokens)
-
-    @property
-    def forward_tokens(self) -> float:
-        """Of a forward: those of a step, at most `train.tokens_per_forward`, which counts where rows are
-        unknown or sampled."""
-        limit = self.recipe.train.tokens_per_forward
-        if self.row_tokens is None or kind_of(self.recipe).online:
-            return limit
-        return min(limit, self.row_tokens * self.recipe.train.batch)
+        tokens = self.recipe.train.tokens_per_forward
+        return self._fixed_gb + self.activations_gb(tokens)
 
     @property
     def _fixed_gb(self) -> float:

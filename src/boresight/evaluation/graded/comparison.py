@@ -115,10 +115,14 @@ class RewardComparison:
         bounds = None if metric.limits(first, system) is None else DIFFERENCE
         return over_seeds([difference], bounds=bounds).p
 
+    def lacking(self, system: GradedSystem) -> list[str]:
+        """Of the reference and the system, those with too many missing scores for a verdict."""
+        compared = (self.systems[0], system)
+        return [s.name for s in compared if _share_missing(self.metrics[0], s) > MOST_MISSING]
+
     def _verdict(self, system: GradedSystem, p: float | None) -> str:
         metric, first = self.metrics[0], self.systems[0]
-        difference = self.measured[system.name][0].difference
-        lacking = [s.name for s in (first, system) if _share_missing(metric, s) > MOST_MISSING]
+        difference, lacking = self.measured[system.name][0].difference, self.lacking(system)
         if difference is None or lacking:
             why = (
                 "no prompt has both"

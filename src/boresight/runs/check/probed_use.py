@@ -21,12 +21,13 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
     pace, limit = ramp.tokens_per_second, load.recipe.train.tokens_per_forward
     seconds = load.tokens / pace if load.tokens is not None and pace else None
     source = f"a ramp of this run{', scaled by tokens' if seconds is not None else ''}"
+    tokens = limit if load.row_tokens is None else min(limit, load.row_tokens * load.recipe.train.batch)
     seen = min(limit, ramp.step_tokens or limit)
-    more = max(0.0, load.activations_gb(load.forward_tokens) - load.activations_gb(seen))
+    more = max(0.0, load.activations_gb(tokens) - load.activations_gb(seen))
     if more >= SMALLEST_GB:
         source += (
-            f"; {more:.1f} GB of the memory are estimated, for forwards of {load.forward_tokens:,.0f} tokens "
-            f"where the ramp's had {seen:,.0f}"
+            f"; {more:.1f} GB of the memory are estimated, for forwards of {tokens:,.0f} tokens where the "
+            f"ramp's had {seen:,.0f}"
         )
     return MeasuredUse(seconds, ramp.peak_memory_gb + more, source)
 
