@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from boresight.tasks.ifeval import english
 from boresight.tasks.ifeval.registry import INSTRUCTIONS
+
+PUNKT_ENGLISH = "05d1b12e48957bd1e1d458276076802cde540d5f3c0785efbd5c522ad2703023"
 
 FOLLOWED = {
     ("keywords:existence", '{"keywords": ["mom", "c++ (x"]}'): (
@@ -68,7 +71,7 @@ FOLLOWED = {
     ),
     ("detectable_content:postscript", '{"postscript_marker": "NB:"}'): (["nb: b"], ["nb b"]),
     ("detectable_format:number_bullet_lists", '{"num_bullets": 2}'): (
-        ["* a\n * b", "- a\n---", "*\n* a\n* b"],
+        ["* a\n * b", "- a\n---", "*\na\n* b"],
         ["* a", "** a\n** b", "a * b * c", "1. a\n2. b", "* a\n* b\n* c"],
     ),
     ("detectable_format:number_highlighted_sections", '{"num_highlights": 2}'): (
@@ -161,10 +164,10 @@ def test_text_without_letters_has_no_language():
 
 
 def test_a_language_is_detected_alike_every_time():
-    """`langdetect.detect` finds another language of this text every few calls."""
+    """`langdetect.detect` calls these words Spanish in one half of the calls, Portuguese in the other."""
     pytest.importorskip("langdetect")
-    check = INSTRUCTIONS["language:response_language"].bind({"language": "nl"})
-    assert len({check("hallo wie geht het") for _ in range(20)}) == 1
+    check = INSTRUCTIONS["language:response_language"].bind({"language": "es"})
+    assert len({check("radio hotel") for _ in range(40)}) == 1
 
 
 def test_json_that_is_nested_too_deeply_has_no_verdict():
@@ -178,3 +181,16 @@ def test_an_expression_beyond_its_time_limit_has_no_verdict(monkeypatch):
 
     monkeypatch.setattr(english, "sentence_tokenizer", Slow)
     assert english.split_sentences("a") is None and english.split_words("a") is None
+
+
+def test_the_sentence_model_is_nltk_s():
+    """The hash is of NLTK's own files, `punkt_tab/english`, as NLTK reads them."""
+    punkt = pytest.importorskip("punkt")
+    model = punkt.load_model("english")
+    numbers = [
+        sorted(model.abbrev_types),
+        sorted(map(list, model.collocations)),
+        sorted(model.sent_starters),
+        sorted(model.ortho_context.items()),
+    ]
+    assert sha256(json.dumps(numbers).encode()).hexdigest() == PUNKT_ENGLISH

@@ -96,7 +96,7 @@ def one(name, given):
         (one("startend:quotatoin", {}), "'startend:quotatoin'; did you mean 'startend:quotation'?"),
         (one(["startend:quotation"], {}), "`instruction_id_list` names no known instruction"),
         (one("startend:quotation", "{}"), "`kwargs` of startend:quotation is str, not an object"),
-        (one("startend:quotation", {"mark": "'"}), "has the unknown parameter 'mark'"),
+        (one("startend:quotation", {"mark": "'"}), "has the unknown parameter 'mark'; it has none"),
         (one(COUNT, {"num_words": 3}), "of length_constraints:number_words lacks the parameter 'relation'"),
         (one(COUNT, {"num_word": 3}), "unknown parameter 'num_word'; did you mean 'num_words'?"),
         (one(COUNT, {"num_words": "3", "relation": "at least"}), "num_words is '3'; give a whole number"),

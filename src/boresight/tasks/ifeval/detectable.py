@@ -79,7 +79,7 @@ def _headings(phrase: str, text: str) -> int:
 def _title(line: str) -> str:
     """The title of a line, from its first opening to its last closing brackets; "" without one."""
     start, end = line.find("<<"), line.rfind(">>")
-    return "" if start < 0 or end < start + 3 else line[start : end + 2].lstrip("<").rstrip(">").strip()
+    return line[start : end + 2].lstrip("<").rstrip(">").strip() if start >= 0 else ""
 
 
 def _placeholders(line: str) -> int:

@@ -47,7 +47,8 @@ class Instruction:
         self.load()
         present = {name: value for name, value in given.items() if value is not None}
         for name in present.keys() - self.parameters.keys():
-            raise ValueError(f"has the unknown parameter {name!r}{nearest(name, self.parameters)}")
+            known = nearest(name, self.parameters) if self.parameters else "; it has none"
+            raise ValueError(f"has the unknown parameter {name!r}{known}")
         read = {name: _read(reader, present, name) for name, reader in self.parameters.items()}
         return lambda text: self.check(text, **read)
 
