@@ -198,6 +198,26 @@ FIGURES = {
             Line("alpha 0.1: no floor", pushed_down(0.1), "2 3"),
         ),
     ),
+    "online_dpo": Figure(
+        "Prompts that make a pair, reward 0 or 1",
+        "share of samples that are right",
+        "share of prompts with a pair",
+        (0, 0.25, 0.5, 0.75, 1),
+        (0, 0.25, 0.5, 0.75, 1),
+        (
+            Line("two samples of the policy", lambda p: 2 * p * (1 - p)),
+            Line(
+                "one of a reference that is right a quarter of the time",
+                lambda p: 0.75 * p + 0.25 * (1 - p),
+                "7 4",
+            ),
+            Line(
+                "for comparison: eight samples that are not all alike",
+                lambda p: 1 - p**8 - (1 - p) ** 8,
+                "2 3",
+            ),
+        ),
+    ),
     "rloo": Figure(
         "Advantages in a group of eight, reward 0 or 1",
         "right answers in the group",

@@ -63,7 +63,7 @@ def test_the_bonus_of_xpo_is_left_out(name):
     assert at(name, 3.0, alpha=1e-3) == pytest.approx(at("dpo", 3.0))
 
 
-CURVES = {"dpo", "ipo", "xpo", "xpo_offline"}
+CURVES = {"dpo", "ipo", "online_dpo", "xpo", "xpo_offline"}
 NONE = {
     "simpo": "without a reference a margin starts wherever the data puts it",
     "reward": "so do scores",

@@ -33,6 +33,7 @@ OPTIONS = {
         {"truncation_penalty": 0.3},
     ],
     "ipo": [{"tau": 0.01}, {"reduction": "mean"}],
+    "online_dpo": [{"beta": 1.0}, {"second_sample": "reference"}],
     "orpo": [{"odds_weight": 1.0}],
     "reward": [{"margin_scale": 0.5, "centring": 0.01}],
     "rloo": [{"clip": 0.2}, {"mask_truncated": True}, {"truncation_penalty": 0.3, "beta": 0.0}],
@@ -95,7 +96,7 @@ def test_optional_members_are_numbers_or_their_defaults(name, options):
     """What the rest of the package asks of settings; a method that says nothing has the defaults."""
     cfg = methods.get(name).Config(**options).at(0.0)
     assert isinstance(cfg, MethodConfig)
-    for answer in (cfg.wants_reference, cfg.per_token, cfg.explores):
+    for answer in (cfg.wants_reference, cfg.per_token, cfg.explores, cfg.samples_reference):
         assert isinstance(answer, bool)
     for number in (cfg.reward_scale, cfg.target_margin, cfg.dominating_bonus):
         assert number is None or (isinstance(number, float) and number >= 0)
@@ -104,7 +105,7 @@ def test_optional_members_are_numbers_or_their_defaults(name, options):
 
 def test_defaults_of_optional_members():
     cfg = MethodConfig()
-    assert cfg.wants_reference is True
+    assert cfg.wants_reference is True and cfg.samples_reference is True
     assert (cfg.per_token, cfg.explores) == (False, False)
     assert (cfg.reward_scale, cfg.target_margin, cfg.dominating_bonus) == (None, None, None)
 

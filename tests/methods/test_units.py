@@ -15,6 +15,7 @@ UNITS = {
     ("ipo",): ("nats²", "nats", False),
     ("ipo", "reduction", "mean"): ("(nats per token)²", "nats", True),
     ("orpo",): ("nats", "nats per token", True),
+    ("online_dpo",): ("nats", "nats", False),
     ("reward",): ("nats", "log-odds", False),
     ("rloo",): ("reward · nats", "nats", False),
     ("sft",): ("nats per token", "nats", False),

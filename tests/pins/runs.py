@@ -35,7 +35,7 @@ from tests.training.pair import environment, free_port
 
 LORA = {"r": 4, "dropout": 0.0}
 COLOURS = ("red", "green", "blue", "white", "grey", "black", "pink", "brown")
-ONLINE = {"grpo", "rloo", "xpo"}
+ONLINE = {"grpo", "online_dpo", "rloo", "xpo"}
 
 
 def longer_is_better(prompts: Any, completions: list[str], rows: Any) -> list[float]:

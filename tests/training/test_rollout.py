@@ -164,6 +164,41 @@ def test_the_reference_sample_comes_from_the_model_with_its_adapters_off():
     assert all(row.scores[0] > row.scores[1] for row in pairs.rows)
 
 
+def test_both_samples_of_online_dpo_come_from_the_policy():
+    """Each has the log-probability that the adapted model gives it; rewards decide which stands first."""
+    policy = visibly_adapted()
+    recipe = _recipe("online_dpo")
+    batches = _batches(
+        recipe, INPUT_KINDS[get("online_dpo").Input], rollouts(policy, prompts=16), policy, (0,)
+    )
+    pairs = batches.batch(0)
+    lost = sum(pairs.numbers[f"{why}_share"] for why in ("identical", "ties", "unscorable")) * 16
+    assert len(pairs.rows) == 16 - round(lost) > 4
+    sums = completion_logprobs(policy, pairs.rows).sums.detach()
+    for row, values in zip(pairs.rows, sums, strict=True):
+        assert row.from_reference == (False, False) and row.scores[0] > row.scores[1]
+        for completion, value in zip(row.completions, values, strict=True):
+            assert completion.sampled_logp == pytest.approx(float(value), abs=1e-3)
+    assert "reference_reward" not in pairs.numbers and math.isfinite(pairs.numbers["reward"])
+
+
+def test_with_a_second_sample_of_the_reference_online_dpo_draws_what_xpo_draws():
+    policy = visibly_adapted()
+    drawn = [
+        _batches(recipe, INPUT_KINDS[get(name).Input], rollouts(policy, prompts=8), policy, (0,)).batch(1)
+        for name, recipe in (
+            ("xpo", _recipe()),
+            ("online_dpo", _recipe("online_dpo", second_sample="reference")),
+        )
+    ]
+    assert drawn[0].numbers == drawn[1].numbers and len(drawn[0].rows) > 2
+    for one, other in zip(drawn[0].rows, drawn[1].rows, strict=True):
+        assert one.from_reference == other.from_reference
+        assert all(
+            np.array_equal(a.ids, b.ids) for a, b in zip(one.completions, other.completions, strict=True)
+        )
+
+
 def test_live_reference_is_the_policy_without_its_adapters():
     policy = visibly_adapted()
     rows = GroupRollouts(rollouts(policy), k=3).batch(0).rows
@@ -204,12 +239,12 @@ def test_lost_pairs_are_counted(reward, counted):
     assert len(batch.rows) == round(4 * (1 - lost))
 
 
-def _recipe():
+def _recipe(method="xpo", **settings):
     from boresight.config.recipe import Recipe
 
     return Recipe.parse(
         {
-            "method": {"name": "xpo"},
+            "method": {"name": method, **settings},
             "data": {"train": "none"},
             "optim": {"lr": 1e-4},
             "rollout": {"max_new_tokens": 6},

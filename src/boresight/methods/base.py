@@ -42,6 +42,11 @@ class MethodConfig(StrictModel):
         return "nats"
 
     @property
+    def samples_reference(self) -> bool:
+        """Whether the reference draws one sample of each pair, in methods that sample pairs."""
+        return True
+
+    @property
     def explores(self) -> bool:
         """Whether the loss pays for moving away from where the reference samples."""
         return False

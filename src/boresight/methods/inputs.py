@@ -99,7 +99,7 @@ class PairLogps:
 
 @dataclass(frozen=True, slots=True)
 class OnlinePairLogps(PairLogps):
-    """Pairs of one policy sample and one reference sample, labelled by a reward.
+    """Pairs of sampled completions, labeled by a reward: both the policy's, or one of them the reference's.
 
     `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won. Ties and identical
     samples state no preference: the rollout drops and counts them, so they never get here.

@@ -186,6 +186,8 @@ def _batches(
     """Groups, or pairs. `frozen` without adapters samples their other side where no sampler is given."""
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
+    if not recipe.method.samples_reference:
+        return PairRollouts(rollouts)
     if reference_sampler is None:
         assert frozen is not None, "a method that samples from its reference has one"
         reference_sampler = _without_adapters(frozen, recipe, ends)

@@ -43,7 +43,7 @@ class InputKind:
     `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
     log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
     where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
-    sampled during training, and `samples` says how: a group of the policy's, or a pair with one of the
+    sampled during training, and `samples` says how: a group of the policy's, or a pair, maybe with one of the
     reference's. `head` is the model's: a language model's, or one scalar per sequence.
     """
 

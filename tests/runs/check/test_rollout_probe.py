@@ -54,11 +54,11 @@ def recipe(place, reward, method="rloo") -> Recipe:
     )
 
 
-@pytest.mark.parametrize("method", ["rloo", "xpo"])
+@pytest.mark.parametrize("method", ["rloo", "grpo", "xpo", "online_dpo"])
 def test_rewards_that_differ_have_a_signal(place, method):
     probed = probe_rollouts(recipe(place, "counts_letters", method), DatasetCache(), QUIET)
     assert probed.start.unequal.n == 64 and probed.start.unequal.value > 0.5
-    assert probed.start.per_prompt == (4 if method == "rloo" else 2)
+    assert probed.start.per_prompt == (4 if method in ("rloo", "grpo") else 2)
     assert math.isfinite(probed.signal_to_noise) and probed.seconds > 0
     assert rewards_tie(probed.start) is None
 

@@ -1,4 +1,4 @@
-"""Rows that are sampled while training: groups for RLOO, pairs of policy and reference for XPO.
+"""Rows that are sampled while training: groups of one prompt, or labeled pairs.
 
 Both are `Batches`: the loop requests the rows of a step, sampled or not.
 """
@@ -104,13 +104,13 @@ class GroupRollouts:
 
 @dataclass(frozen=True, slots=True)
 class PairRollouts:
-    """One sample of the policy and one of the reference per prompt, labeled by their rewards.
+    """Two samples per prompt, labeled by their rewards: both of the policy, or one of `reference_sampler`.
 
     Ties, identical completions and completions without a score make no pair; each is counted.
     """
 
     rollouts: Rollouts
-    reference_sampler: Sampler
+    reference_sampler: Sampler | None = None
 
     @property
     def steps(self) -> int:
@@ -120,25 +120,32 @@ class PairRollouts:
     def batch(self, step: int) -> Batch:
         """Sample both sides of step `step`, score and label them."""
         prompts, ids = self.rollouts.of_step(step)
-        # Two seeds: with the same one the two models would sample the same completion while they agree.
-        ours = [group[0] for group in self.rollouts.sampler(ids, 1, 2 * step)]
-        _, weights = self.rollouts.completions(ids, [[mine] for mine in ours])
-        theirs = [group[0] for group in self.reference_sampler(ids, 1, 2 * step + 1)]
-        scored = self.rollouts.score(prompts, list(zip(ours, theirs, strict=True)))
+        drawn = self._draw(ids, step)
+        own = drawn if self.reference_sampler is None else [[mine] for mine, _ in drawn]
+        _, weights = self.rollouts.completions(ids, own)
+        scored = self.rollouts.score(prompts, drawn)
         rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
-        for prompt, prompt_ids, mine, other, (reward, ref_reward) in zip(
-            prompts, ids, ours, theirs, scored.values, strict=True
-        ):
-            reason = why_no_pair(mine, other, reward, ref_reward)
-            if reason:
+        for prompt, prompt_ids, pair, rewards in zip(prompts, ids, drawn, scored.values, strict=True):
+            (mine, other), (reward, other_reward) = pair, rewards
+            if reason := why_no_pair(mine, other, reward, other_reward):
                 lost[reason] += 1
                 continue
-            rows.append(_labeled(prompt.id, prompt_ids, mine, other, reward, ref_reward))
-        numbers = _lengths([ours]) | scored.numbers | weights
+            rows.append(_labeled(prompt.id, prompt_ids, pair, rewards, self.reference_sampler is not None))
+        numbers = _lengths(own) | scored.numbers | weights
         numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
-        numbers["reward"] = mean_of_known([reward for reward, _ in scored.values])
-        numbers["reference_reward"] = mean_of_known([reward for _, reward in scored.values])
+        if self.reference_sampler is not None:  # the total else is of the policy's samples alone already
+            numbers["reward"] = mean_of_known([reward for reward, _ in scored.values])
+            numbers["reference_reward"] = mean_of_known([reward for _, reward in scored.values])
         return Batch(rows, numbers, scored.failures)
+
+    def _draw(self, ids: Sequence[np.ndarray], step: int) -> list[list[Sample]]:
+        """Two samples of each prompt, the policy's first."""
+        if self.reference_sampler is None:
+            return self.rollouts.sampler(ids, 2, step)
+        # Two seeds: with the same one the two models would sample the same completion while they agree.
+        ours = self.rollouts.sampler(ids, 1, 2 * step)
+        theirs = self.reference_sampler(ids, 1, 2 * step + 1)
+        return [[*mine, *other] for mine, other in zip(ours, theirs, strict=True)]
 
 
 def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -> str | None:
@@ -151,16 +158,17 @@ def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -
 
 
 def _labeled(
-    id: str, prompt_ids: np.ndarray, mine: Sample, other: Sample, reward: float, ref_reward: float
+    id: str, prompt_ids: np.ndarray, pair: Sequence[Sample], rewards: Sequence[float], with_reference: bool
 ) -> Row:
-    policy_won = reward > ref_reward
-    winner, loser = (mine, other) if policy_won else (other, mine)
+    """The better sample first. `with_reference`: the second of `pair` is the reference's."""
+    first_won = rewards[0] > rewards[1]
+    winner, loser = pair if first_won else reversed(pair)
     return Row(
         id,
         prompt_ids,
         (completion(winner), completion(loser)),
-        scores=(max(reward, ref_reward), min(reward, ref_reward)),
-        from_reference=(not policy_won, policy_won),
+        scores=(max(rewards), min(rewards)),
+        from_reference=(with_reference and not first_won, with_reference and first_won),
     )
 
 
