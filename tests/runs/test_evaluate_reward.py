@@ -283,6 +283,20 @@ def test_a_bad_file_of_completions_is_one_sentence(place, capsys, rows, complain
         ({"reading": "nowhere"}, "reading: 'nowhere' is no function"),
         ({"reading": f"{__name__}:nothing"}, "is no function; write it as package.module:function"),
         ({"rank_by": {"name": "rewardmodel"}}, "did you mean 'reward_model'"),
+        (
+            {
+                "reward": {
+                    "judge": {"name": "reward_endpoint", "endpoint": "http://127.0.0.1:1", "model": "m"}
+                },
+                "rank_by": {"name": "reward_endpoint", "endpoint": "http://127.0.0.1:1", "model": "m"},
+                "ledger": None,
+            },
+            "ledger: runs/judgements.sqlite is that of reward.judge too; give another path",
+        ),
+        (
+            {"rank_by": {"name": "llm", "endpoint": "http://127.0.0.1:1", "model": "m"}},
+            "compares two answers and gives no number; name one that scores",
+        ),
         ({"seeds": {"a": ["elsewhere", "b"]}}, "seeds.a names 'b', which is no system"),
         ({"seeds": {"a": ["elsewhere"]}}, "seeds.a names fewer than two systems"),
         ({"prompts": None, "systems": {"m": {"model": "starter"}}}, "prompts is missing"),
@@ -292,7 +306,8 @@ def test_a_bad_file_of_completions_is_one_sentence(place, capsys, rows, complain
         ({"sampels": 3}, "unknown key sampels; did you mean 'samples'"),
     ],
 )
-def test_a_mistake_in_the_recipe_is_one_sentence(place, capsys, changes, complaint):
+def test_a_mistake_in_the_recipe_is_one_sentence(place, capsys, changes, complaint, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert evaluate(recipe(place, **changes), "--run", "out") == 2
     error = capsys.readouterr().err
     assert complaint in error and "Traceback" not in error

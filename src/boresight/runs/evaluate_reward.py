@@ -29,7 +29,9 @@ from boresight.evaluation.systems import refuse_missing_systems, responses_of
 from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.trained_prompts import print_trained_prompts
-from boresight.scorers.judges.base import Scorer
+from boresight.scorers.judge_reward import LEDGER, judge_settings
+from boresight.scorers.judges.base import JudgeConfig, Scorer
+from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.scorers.open_judge import open_judge
 from boresight.stats.paired import Measured
 
@@ -133,6 +135,7 @@ def _grader(recipe: RewardRecipe, prompts: Sequence[Prompt], console: Console) -
         grader.rewards.refuse_lacking(prompts)
         yield grader
         return
+    _refuse_shared_ledger(recipe, recipe.rank_by)
     with open_judge(recipe.rank_by, recipe.ledger, console) as ranker:
         if not isinstance(ranker, Scorer):
             raise UserError(
@@ -141,6 +144,18 @@ def _grader(recipe: RewardRecipe, prompts: Sequence[Prompt], console: Console) -
         grader = Grader(recipe.reward, recipe.reading, ranker)
         grader.rewards.refuse_lacking(prompts)
         yield grader
+
+
+def _refuse_shared_ledger(recipe: RewardRecipe, rank_by: JudgeConfig) -> None:
+    """Raise a `UserError` where `rank_by` and a reward would open one ledger: it has one holder at a time."""
+    behind_endpoint = (
+        isinstance(judge_settings(reward.judge), EndpointConfig)
+        for reward in recipe.reward
+        if reward.judge is not None
+    )
+    same = Path(recipe.ledger).resolve() == Path(LEDGER).resolve()
+    if rank_by.needs_ledger and same and any(behind_endpoint):
+        raise UserError(f"ledger: {recipe.ledger} is that of reward.judge too; give another path.")
 
 
 def _matched(

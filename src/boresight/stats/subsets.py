@@ -83,7 +83,7 @@ def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, fl
                 others = list(sizes)
                 others.remove(size)
                 rest = _others_at_most(votes, others, taken, k) if others else _nobody(k)
-                ways = np.array([_convolved(row, taken[silent])[k - votes] for row in rest])
+                ways = rest[:, : k - votes + 1] @ taken[silent][k - votes :: -1]
                 tied = 1 / np.arange(1, len(ways) + 1)
                 chances[size] += float(taken[size][votes] * (ways * tied).sum()) / k_taken
     return chances
@@ -93,11 +93,10 @@ def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k
     """`[u, x]`: chance that x samples of these groups are taken, u groups having `votes` and none more."""
     table = _nobody(k)
     for size in sizes:
-        fewer = np.where(np.arange(k + 1) < votes, taken[size], 0.0)
         grown = np.zeros((len(table) + 1, k + 1))
-        for u, row in enumerate(table):
-            grown[u] += _convolved(row, fewer)
-            grown[u + 1, votes:] += row[: k + 1 - votes] * taken[size][votes]
+        for count in range(min(votes, size + 1)):
+            grown[:-1, count:] += table[:, : k + 1 - count] * taken[size][count]
+        grown[1:, votes:] += table[:, : k + 1 - votes] * taken[size][votes]
         table = grown[: k // votes + 1]
     return table
 
@@ -107,7 +106,3 @@ def _nobody(k: int) -> Array:
     table = np.zeros((1, k + 1))
     table[0, 0] = 1.0
     return table
-
-
-def _convolved(a: Array, b: Array) -> Array:
-    return np.convolve(a, b)[: len(a)]
