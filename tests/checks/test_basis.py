@@ -46,7 +46,8 @@ RESTS_ON_ITS_OWN = {
     "duplicated-prompts", "eval-too-small", "template-mismatch", "all-masked", "pad-masks-eos",
     "eos-not-scored", "eos-missing", "double-bos", "bos-missing", "padding-in-rows", "turns-split",
     "template-refuses", "unknown-tokens", "chosen-truncated", "rejected-truncated", "rows-truncated",
-    "few-truncated", "reward-fails", "reward-reads-prompt", "reward-constant", "reward-pays-for-wrong",
+    "few-truncated", "reward-fails", "reward-reads-prompt", "reward-constant", "reward-missing",
+    "reward-pays-for-wrong",
     # the model, the recipe and the loss
     "end-of-turn-does-not-stop", "frozen-parameters", "padding-drops-gradient", "untied-weights",
     "vocabulary-too-small", "dropout-in-rollouts", "pad-is-end-of-turn", "logps-not-finite",

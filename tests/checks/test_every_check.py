@@ -181,6 +181,15 @@ def failing():
     return b.found_in_rewards(rewards, [Prompt(said("user", "Hi"), "p"), *PROMPTS])
 
 
+def unreadable_gold():
+    """Words, which are no mathematics."""
+    asked = [
+        Prompt(said("user", "Capital?"), f"p{n}", {"answer": gold})
+        for n, gold in enumerate(["Paris", "Rome"])
+    ]
+    return b.found_in_rewards(RewardSum([RewardConfig(function="math")]), asked)
+
+
 # While it runs ------------------------------------------------------------------------------------------
 
 
@@ -208,6 +217,7 @@ PLANTED = {
     "turns-split": split_up,
     "template-refuses": lambda: refused("the template knows no system role"),
     "reward-fails": failing,
+    "reward-missing": unreadable_gold,
     "vocabulary-too-small": lambda: wired(with_new_tokens),
     "padding-drops-gradient": lambda: wired(pad_in_table),
     "pad-is-end-of-turn": lambda: wired(end_pads),

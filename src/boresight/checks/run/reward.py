@@ -79,6 +79,19 @@ def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
     )
 
 
+def reward_missing(reward: RewardProbe) -> Finding | None:
+    """No answer has a reward, and nothing failed."""
+    if reward.tried.failures or reward.tried.missing < len(reward.tried.total) or not reward.tried.total:
+        return None
+    return warning(
+        "reward-missing",
+        f"The reward declines all of {len(reward.tried.total)} made-up answers to {len(reward.some)} "
+        "prompts; what has no reward teaches nothing.",
+        "Look at the gold answers: one that cannot be read makes the reward missing; for words, use `exact`.",
+        count=reward.tried.missing,
+    )
+
+
 def reward_constant(reward: RewardProbe) -> Finding | None:
     """Every answer earns the same."""
     known = [value for value in reward.tried.total if not math.isnan(value)]

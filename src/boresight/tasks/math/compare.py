@@ -26,7 +26,11 @@ START_SECONDS = 120.0
 
 _LEFT_TO_DO = re.compile(r"[\d)}]\s?[-+*/]|\\(?:times|cdot|div|pm)|[,;=<>∪]|\b(?:or|and)\b")
 """In the place of a plain number: arithmetic that is not done, several answers, an equation."""
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
+_SCIENTIFIC = re.compile(r"-?\d+(?:\.\d+)?\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?\{?-?\d{1,4}\}?")
+_LETTERS, _THREE_LETTERS = re.compile(r"[A-Za-z' -]+"), re.compile(r"[A-Za-z]{3}")
+_E_NOTATION = re.compile(r"\d[eE][-+]?\d")
+_NAMES = re.compile(r"\\(?:begin|end|text|textbf|textrm|mathrm|mathbf|operatorname|mbox|hbox)\s?\{[^{}]*\}")
+_LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4}")
 
 
 def require_math_verify() -> None:
@@ -37,7 +41,9 @@ def require_math_verify() -> None:
 
 def can_be_gold(gold: str | None) -> bool:
     """Whether a cleaned gold answer looks like mathematics; words without a formula do not."""
-    return gold is not None and not _WORDS.fullmatch(gold) and re.search(r"[\dA-Za-z∅∞π]", gold) is not None
+    if gold is None or _is_words(gold) or not re.search(r"[\dA-Za-z∅∞π]", gold):
+        return False
+    return quantity(gold) is not None or not _LONG_WORD.search(_NAMES.sub("", gold))
 
 
 def equal(gold: str, answer: str | None) -> bool | None:
@@ -50,9 +56,19 @@ def equal(gold: str, answer: str | None) -> bool | None:
     expected, found = quantity(gold), quantity(answer)
     if expected is not None and found is not None:
         return found.equals(expected)
-    if expected is not None and (_LEFT_TO_DO.search(answer.lstrip("-+")) or _WORDS.fullmatch(answer)):
+    undone = _LEFT_TO_DO.search(answer.lstrip("-+")) and not _SCIENTIFIC.fullmatch(answer)
+    if expected is not None and (undone or _is_words(answer)):
         return False
+    if expected is not None and _E_NOTATION.search(gold):
+        gold = str(expected.value)  # 1e-05 is no LaTeX
     return _by_math_verify(gold, answer)
+
+
+def _is_words(text: str) -> bool:
+    """Whether it is a word or several, and no product of two variables."""
+    if not _LETTERS.fullmatch(text):
+        return False
+    return text.lower() == "no" or _THREE_LETTERS.search(text) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -14,10 +14,11 @@ _QUANTITY = re.compile(
     r"(?P<sign>[-+]?)\s?(?P<currency>[$€£¥]?)\s?(?P<sign2>-?)"
     r"(?:(?P<whole>\d{1,9}(?=\s?\\frac|\s\d+/))?\s?"
     r"(?:\\frac\s?\{(?P<top>[\d,.]+)\}\s?\{(?P<bottom>[\d,.]+)\}|\\frac\s?(?P<t1>\d)\s?(?P<b1>\d)"
-    r"|(?P<over>[\d,.]+)\s?/\s?(?P<under>[\d,.]+))|(?P<plain>\d{1,3}(?: \d{3})+|[\d,.]+))"
+    r"|(?P<over>[\d,.]+)\s?/\s?(?P<under>[\d,.]+))"
+    r"|(?P<plain>\d{1,3}(?: \d{3})+|[\d,.]+(?:[eE][-+]?\d{1,3})?))"
     r"\s?(?P<percent>%?)\s?(?P<unit>°?\s?(?:[A-Za-z][A-Za-z' /-]*(?:\^\{?[23]\}?)?)?)"
 )
-_DIGITS = re.compile(r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)?(?:\.\d+)?")
+_DIGITS = re.compile(r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 _ASSIGNED = re.compile(r"[A-Za-z]\s?(?:_\{?\w\}?)?\s?=\s?")
 
 MULTIPLIERS = {
@@ -77,7 +78,7 @@ class Quantity:
         mine, other = set(self.unit), set(gold.unit)
         if mine and other and not (mine <= other or other <= mine):
             return False
-        if ("per" in mine) != ("per" in other) and mine and other:
+        if mine and other and (mine ^ other) & {"per", "^2", "^3"}:
             return False
         if self.percent == gold.percent:
             return self.value == gold.value
@@ -126,5 +127,5 @@ def _unit(text: str) -> tuple[str, ...] | None:
     if len(words) > 6 or symbols or not NO_UNIT.isdisjoint(words):
         return None
     singular = [word[:-1] if len(word) > 2 and word[-1] == "s" else word for word in words]
-    named = " ".join("per" if word == "/" else UNITS.get(word, word).strip("{") for word in singular)
+    named = " ".join("per" if word == "/" else UNITS.get(word, word).replace("{", "") for word in singular)
     return tuple(named.split())

@@ -46,6 +46,7 @@ def cleaned(text: str) -> str | None:
     """The answer in one spelling; None where it is refused."""
     if len(text) > MAX_LENGTH:
         return None
+    text = text.strip(" *`\n\t")  # bold, before ** is a power
     for plain, spellings in _SPELLINGS.items():
         for spelling in spellings:
             text = text.replace(spelling, plain)
