@@ -245,6 +245,13 @@ def test_best_of_k_is_of_the_reward_where_nothing_is_right_or_wrong():
     assert found == pytest.approx({"reward": -0.25, "best_of_2": -3.0})
 
 
+def test_completions_without_a_rank_are_counted():
+    found = compared(graded([[1.0, 0.0], [1.0, 1.0]], ranks=[[1.0, None], [2.0, 1.0]]), ks=(1, 2))
+    assert "a: 1 of 4 completions have no rank." in found.notes
+    best = found.metrics[-1].interval(found.systems[0])
+    assert (best.value, best.n, best.missing) == (1.0, 1, 1)
+
+
 def test_what_the_reading_decides_is_counted():
     found = compared(of_texts([[RIGHT, f"{WRONG} {RIGHT}", "<answer>3 + 4 = 7</answer>", NONE, None]]))
     decided = found.as_dict()["systems"]["a"]["decided_by_reading"]

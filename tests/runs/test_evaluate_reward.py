@@ -314,11 +314,18 @@ def test_a_mistake_in_the_recipe_is_one_sentence(place, capsys, changes, complai
     assert not (place / "out").exists(), "nothing half-written"
 
 
-def test_a_reward_that_scores_nothing_is_no_evaluation(place, capsys):
-    assert evaluate(recipe(place, reward=f"{__name__}:fails"), "--run", "out") == 2
-    error = capsys.readouterr().err
-    assert "reward: not one of 21 completions of elsewhere has a score" in error
-    assert "the scorer is out of order; correct the reward" in error
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"reward": f"{__name__}:fails"}, "reward: not one of 21 completions of elsewhere has a score"),
+        ({"reward": f"{__name__}:fails"}, "the scorer is out of order; correct the reward and run the same"),
+        ({"rank_by": {"name": "checks", "check": f"{__name__}:fails"}}, "rank_by: not one of 21 completions"),
+        ({"reading": f"{__name__}:fails"}, "reading: not one of 21 completions of elsewhere has a reading"),
+    ],
+)
+def test_what_gives_nothing_for_any_completion_is_an_error(place, capsys, changes, complaint):
+    assert evaluate(recipe(place, **changes), "--run", "out") == 2
+    assert complaint in capsys.readouterr().err
     assert not (place / "out" / "evaluation.json").exists()
 
 

@@ -102,7 +102,7 @@ def run_by_reward(
             if name not in ready:
                 ready[name] = _generated(name, section, recipe, prompts, files, console)
             systems.append(grader.grade(name, prompts, ready[name]))
-            _refuse_without_scores(systems[-1])
+            _refuse_without_scores(systems[-1], grader)
         threshold = threshold_of(systems, recipe.correct_at)
         found = RewardComparison(tuple(systems), recipe.k, threshold, recipe.seeds)
         _write(files, found)
@@ -202,13 +202,17 @@ def _refuse_large_k(recipe: RewardRecipe, ready: Mapping[str, Sequence[Sequence[
         )
 
 
-def _refuse_without_scores(system: GradedSystem) -> None:
-    """Raise a `UserError` if not one completion has a score: the evaluation says nothing."""
+def _refuse_without_scores(system: GradedSystem, grader: Grader) -> None:
+    """Raise a `UserError` if not one completion has a score, a rank or a reading that was asked for."""
+    again = "and run the same command again"
+    said = f"not one of {len(system.all):,} completions of {system.name} has a"
     if all(graded.reward is None for graded in system.all):
-        raise UserError(
-            f"reward: not one of {len(system.all):,} completions of {system.name} has a score, for instance: "
-            f"{system.all[0].failure.rstrip('.')}; correct the reward and run the same command again."
-        )
+        reason = system.all[0].failure.rstrip(".")
+        raise UserError(f"reward: {said} score, for instance: {reason}; correct the reward {again}.")
+    if grader.ranker is not None and all(graded.rank is None for graded in system.all):
+        raise UserError(f"rank_by: {said} score; correct the judge, or leave it out, {again}.")
+    if grader.reader is not None and all(graded.reading is None for graded in system.all):
+        raise UserError(f"reading: {said} reading, since the function raises; correct it {again}.")
 
 
 def _write(files: EvaluationFolder, found: RewardComparison) -> None:

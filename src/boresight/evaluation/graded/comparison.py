@@ -180,6 +180,9 @@ def _oddities(system: GradedSystem) -> Iterator[str]:
     read = [one.reading is not None for one in system.all if one.response.text is not None]
     if any(read) and not all(read):
         yield f"{system.name}: the reading raised on {read.count(False):,} of {total:,} completions."
+    ranked = [one.rank is not None for one in system.all if one.response.text is not None]
+    if any(ranked) and not all(ranked):
+        yield f"{system.name}: {ranked.count(False):,} of {total:,} completions have no rank."
     if truncated := sum(one.response.truncated is True for one in system.all):
         yield f"{system.name}: {truncated:,} of {total:,} completions are truncated."
     if rules := decided_by_reading(system):
