@@ -92,8 +92,13 @@ def assert_same_run(whole, cut):
     ):
         assert (cut / name).is_file() == (whole / name).is_file(), (cut, name)
         if (whole / name).is_file():
-            assert (cut / name).read_text() == (whole / name).read_text(), (cut, name)
+            assert text(cut, name) == text(whole, name), (cut, name)
     assert names(cut) == names(whole), cut
+
+
+def text(run, name):
+    """Of a file; findings name the folder in the command that they suggest."""
+    return (run / name).read_text().replace(str(run), "RUN")
 
 
 def names(run):

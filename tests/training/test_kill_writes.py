@@ -4,6 +4,7 @@ All writes of a run pass one place (`boresight.core.files.write_point`), so they
 before and after each, with the temporary file complete, and inside a line that is appended.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,33 @@ def test_the_sites_are_the_files_of_a_run(killed):
         f"{point} -cache/boresight/reference/DIGEST.sqlite" for point in ("start", "temporary", "done")
     } <= sites
     assert found["checkpoints"] >= 3
+
+
+def stopped_job(base, home, mode):
+    """A run that the guard stops, by a bound that the second evaluation exceeds."""
+    recipe = small_recipe(base, "dpo", None, guard={"kl": 1e-6})
+    recipe["data"] |= {"eval": recipe["data"]["train"], "eval_rows": 8}
+    recipe["evaluate"]["kl_rows"] = 8
+    recipe["check"]["allow"] += ["train-eval-overlap"]
+    return {"recipe": recipe, "home": str(home), "mode": mode}
+
+
+def test_a_kill_at_every_call_site_of_a_run_that_the_guard_stops(base, tmp_path):
+    (found,) = run_jobs(SCRIPT, [stopped_job(base, tmp_path / "home", "sites")], tmp_path)
+    sites = set(found["sites"])
+    assert {f"{point} checkpoints/within-bounds-N" for point in ("start", "temporary", "done")} <= sites
+    assert max(one["repeated"] for one in found["met"]) <= INTERVAL
+    stopped = json.loads((tmp_path / "home/whole/end.json").read_text())["step"]
+    assert stopped < 6
+    assert_same_run(tmp_path / "home/whole", tmp_path / "home/sites")
+
+
+@pytest.mark.nightly
+def test_a_kill_at_every_write_of_a_run_that_the_guard_stops(base, tmp_path):
+    (found,) = run_jobs(SCRIPT, [stopped_job(base, tmp_path / "home", "kills")], tmp_path)
+    for number, one in enumerate(found["met"]):
+        assert one["repeated"] <= INTERVAL, one
+        assert_same_run(tmp_path / "home/whole", tmp_path / f"home/{number}")
 
 
 @pytest.mark.nightly
