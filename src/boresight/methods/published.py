@@ -24,6 +24,8 @@ class Published:
         return f"{self.model}: lr {self.lr:g}{beta}, batch {self.batch} ({self.source})"
 
 
+CALIBRATED = "dpo"
+"""The method of runs in a calibration that do not name theirs."""
 PUBLISHED: dict[str, tuple[Published, ...]] = {
     "dpo": (
         Published("SmolLM2-135M", 134_500_000, 1e-6, 0.5, 128, "alignment-handbook"),

@@ -34,6 +34,7 @@ from boresight.checks.forecast.expectation import (
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl
+from boresight.methods.published import CALIBRATED
 
 FILE = Path(__file__).with_name("calibration.jsonl")
 SAME_BUDGET = 1.05
@@ -60,7 +61,7 @@ class CalibrationCurve:
     """Sources of the pairs that the points were measured on."""
     own_answers: bool = False
     """Whether the pairs are answers of the model itself."""
-    method: str = "dpo"
+    method: str = CALIBRATED
 
     def measured(self, model: str, pairs: Collection[str]) -> bool:
         """Whether a run of `model` on `pairs` is like those that the points come from."""
@@ -153,7 +154,7 @@ def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
     """Every measured curve; runs of one model on the same data are pooled."""
     pooled: dict[tuple[str, bool, str, str], list[dict]] = {}
     for raw in read_jsonl(file):
-        key = (raw["model"], raw["lora"], raw["data"], raw.get("method", "dpo"))
+        key = (raw["model"], raw["lora"], raw["data"], raw.get("method", CALIBRATED))
         pooled.setdefault(key, []).append(raw)
     return [_pool(group) for group in pooled.values()]
 
@@ -163,7 +164,7 @@ def choose(
     lora: bool,
     *,
     trained: tuple[str, Collection[str]] | None = None,
-    method: str = "dpo",
+    method: str = CALIBRATED,
     like: str | None = None,
     known: Sequence[CalibrationCurve] | None = None,
 ) -> Family | None:
@@ -218,7 +219,7 @@ def _pool(group: list[dict]) -> CalibrationCurve:
         points=_merged(points),
         pairs=frozenset(name for raw in group for name in raw.get("pairs", ())),
         own_answers=any(raw.get("own_answers") for raw in group),
-        method=first.get("method", "dpo"),
+        method=first.get("method", CALIBRATED),
     )
 
 
