@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from boresight import methods
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
 from boresight.data.batching import plan
 from boresight.data.rows import Completion, Row
-from boresight.models.reference.frozen import store_reference
+from boresight.methods.inputs import GroupTokenLogps
+from boresight.models.reference.frozen import LiveReference, Reference, frozen_copy, store_reference
 from boresight.training.build import OfflineBatches
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
@@ -50,6 +52,13 @@ def completions_of(kind: Any) -> int:
     return {"demonstration": 1, "preference": 2}.get(kind.data, 2 if kind.samples == "pair" else 4)
 
 
+def reference_of(policy: Any, rows: list[Row], recipe: Recipe) -> Reference:
+    """Stored sums, or the frozen model itself for methods that ask for the log-probability of every token."""
+    if issubclass(methods.get(recipe.method_name).Input, GroupTokenLogps):
+        return LiveReference(frozen_copy(policy), 10_000)
+    return store_reference(policy, rows, 10_000)
+
+
 def make_task(
     run: Path,
     method: str,
@@ -73,7 +82,7 @@ def make_task(
         recipe=recipe,
         policy=policy,
         tokenizer=tiny_tokenizer(),
-        reference=store_reference(policy, data, 10_000) if kind.needs_reference else None,
+        reference=reference_of(policy, data, recipe) if kind.needs_reference else None,
         batches=OfflineBatches(data, order),
         eval_rows=data[:4] if not kind.online else [],
         run=run,

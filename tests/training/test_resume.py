@@ -170,11 +170,14 @@ def test_a_reader_that_leaves_asks_for_a_stop():
 
 
 def test_a_disk_without_room_for_checkpoints_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    """Weights and two moments in float32, two kept and one being written: 3 × 12 bytes a parameter."""
+    """Two kept and one being written, of weights and two moments in float32; two models of the guard.
+
+    3 × 12 and 2 × 4 bytes a parameter.
+    """
     task = make_task(tmp_path, "sft", "train.batch=3", "train.steps=4")
     parameters = sum(p.numel() for p in task.policy.parameters())
     assert space.checkpoint_gb(task.policy) == pytest.approx(12 * parameters / 1e9)
-    for free, refused in ((36 * parameters - 1000, True), (36 * parameters + 1000, False)):
+    for free, refused in ((44 * parameters - 1000, True), (44 * parameters + 1000, False)):
         monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
         with pytest.raises(UserError, match=f"{tmp_path}: .* are free") if refused else nullcontext():
             space.refuse_full_disk(tmp_path / "new" / "run", task.recipe.train, task.policy)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from boresight import methods
+from boresight.models.reference.frozen import LiveReference
 from boresight.models.sharding import find_plan_now
 from boresight.training.forward import INPUT_KINDS
 from boresight.training.loop import accumulate
@@ -26,6 +27,8 @@ def task_without_numbers(tmp_path, method, *settings):
     task = make_task(tmp_path, method, "train.batch=8", "train.steps=2", *settings)
     find_plan_now(task.policy)  # once per model, before the first step
     task.policy.to("meta")
+    if isinstance(task.reference, LiveReference):
+        task.reference.model.to("meta")
     return task
 
 

@@ -166,12 +166,12 @@ def packed_logprobs(
 ) -> CompletionLogps:
     """The fast path: one packed sequence, and a head over the positions that score a token."""
     batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
-    lengths = batch.lengths()
+    counts = [c.scored for row in rows for c in row.completions]  # of the host, which must not wait
     return CompletionLogps(
         sums=batch.per_completion(taken),
-        lengths=lengths,
+        lengths=batch.lengths(),
         entropy=None if spread is None else batch.per_completion(spread),
-        tokens=_side_by_side(taken.split(lengths.long().flatten().tolist()), len(rows)) if tokens else None,
+        tokens=_side_by_side(taken.split(counts), len(rows)) if tokens else None,
     )
 
 
