@@ -11,6 +11,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.findings.monitor import read_findings
 from boresight.reports.facts import facts
+from boresight.reports.headline import headline
 from boresight.reports.read_run import read_run
 from boresight.runs import train
 from boresight.runs.explain import explain
@@ -78,6 +79,7 @@ def test_it_ends_with_the_last_model_within_the_bounds(place):
     assert [p.name for p in (run / "checkpoints").iterdir()] == [f"step-{stopped}"]
     assert explain(run).findings[0].name == "guard-stopped"
     told = dict(facts(read_run(run)))
+    assert headline(read_run(run)).asides[0].startswith(f"The guard stopped the run at step {stopped}; the")
     assert told["steps"] == f"{stopped}, stopped; the model is that of step {step}"
 
 

@@ -41,7 +41,15 @@ def headline(run: RunData) -> Headline:
         return _unevaluated(run)
     first, *others = changes
     resolved = [_aside(change) for change in others if direction(change.metric) != "unresolved"]
-    return Headline(movement(first), evidence(first), resolved)
+    return Headline(movement(first), evidence(first), [*_stopped(run), *resolved])
+
+
+def _stopped(run: RunData) -> list[str]:
+    """That the guard stopped the run, where it did."""
+    if run.kept_step is None:
+        return []
+    which = f"that of step {run.kept_step:,}" if run.kept_step else "the start model"
+    return [f"The guard stopped the run at step {run.last_step:,}; the model is {which}."]
 
 
 def direction(metric: Metric) -> str:
