@@ -178,7 +178,7 @@ class TrainingFolder(LockedFolder):
         return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
 
     def refuse_other_run(self, recipe: Recipe) -> None:
-        """As `refuse_other`; but a run may go on with another guard, which changes no step of it."""
+        """As `refuse_other`, but `train.guard` may differ: it changes no training step."""
         wanted, begun = recipe.to_dict(), self.recipe() or {}
         train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}
         self.refuse_other({**wanted, "train": train})
