@@ -29,6 +29,7 @@ from rich.console import Console
 
 from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
+from boresight.core.files import append_jsonl, read_jsonl
 from boresight.data import demo
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run
@@ -71,16 +72,13 @@ def recipe_of(case: dict[str, Any], shared: Path, models: Path) -> Recipe:
 
 def known(name: str) -> dict[str, dict[str, Any]]:
     """What was written before, by case."""
-    file = OUTCOMES / f"{name}.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {line["case"]: line for line in map(json.loads, lines)}
+    return {line["case"]: line for line in read_jsonl(OUTCOMES / f"{name}.jsonl")}
 
 
 def keep(name: str, line: dict[str, Any]) -> None:
     """Add a prediction or an outcome."""
     OUTCOMES.mkdir(parents=True, exist_ok=True)
-    with (OUTCOMES / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_jsonl(OUTCOMES / f"{name}.jsonl", [line])
 
 
 def stamp() -> dict[str, str]:

@@ -5,7 +5,6 @@ python docs/figures/ramp.py
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from loss_vs_margin import COLOURS, text
 
 from boresight.checks.forecast.ramp import LARGEST_KL, Ramp, RampPoint
 from boresight.checks.forecast.row_mean import RowMean
+from boresight.core.files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 SVG = Path(__file__).with_suffix(".svg")
@@ -25,8 +25,7 @@ Line = tuple[str, Callable[[RampPoint], RowMean | None]]
 
 def ramp_of(case: str) -> Ramp:
     """The ramp of a case, as it was measured."""
-    lines = map(json.loads, PREDICTIONS.read_text(encoding="utf-8").splitlines())
-    return Ramp.from_dict(next(line["ramp"] for line in lines if line["case"] == case))
+    return Ramp.from_dict(next(line["ramp"] for line in read_jsonl(PREDICTIONS) if line["case"] == case))
 
 
 class Axes:

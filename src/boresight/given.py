@@ -91,14 +91,24 @@ def _write_model(model: Policy, tokenizer: Tokenizer | None, place: Path) -> Non
 def _line(number: int, row: object) -> str:
     if not isinstance(row, Mapping):
         raise UserError(f"rows: row {number} is a {type(row).__name__}; give mappings of column to value.")
+    try:
+        return _json(dict(row)) + "\n"
+    except (TypeError, ValueError):
+        raise UserError(f"rows: row {number}: {_not_json(row)}; give text, numbers or lists.") from None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+
+
+def _not_json(row: Mapping[str, Any]) -> str:
+    """The first column of a row that JSON does not hold, and why."""
     for column, value in row.items():
         try:
-            json.dumps(value, default=_plain, allow_nan=False)
+            _json(value)
         except (TypeError, ValueError) as error:
-            raise UserError(
-                f"rows: row {number}: `{column}`: {error}; give text, numbers or lists."
-            ) from None
-    return json.dumps(dict(row), default=_plain, ensure_ascii=False) + "\n"
+            return f"`{column}`: {error}"
+    return "a column name is not text"
 
 
 def _plain(value: Any) -> Any:

@@ -184,7 +184,10 @@ def train_and_measure(
 
 def guard_of(task: Task, before: ByRow) -> Guard | None:
     """The guard of a run; None where it is off, or nothing is measured that it could look at."""
-    guard = Guard(task.run, task.recipe, before, partial(save_policy, task))
+    bounds = task.recipe.train.guard
+    if bounds is None:
+        return None
+    guard = Guard(task.run, bounds, before, partial(save_policy, task))
     return guard if guard.readings(before) else None
 
 

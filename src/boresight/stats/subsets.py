@@ -54,8 +54,8 @@ def majority_at_k(values: Sequence[float], answers: Sequence[Hashable | None], k
     sizes = tuple(sorted(map(len, by_answer.values())))
     chances = _chances_to_win(sizes, len(silent), k)
     won = math.fsum(chances[len(given)] * math.fsum(given) / len(given) for given in by_answer.values())
-    nobody = math.comb(len(silent), k) / math.comb(len(values), k)
-    return won + (nobody * math.fsum(silent) / len(silent) if silent else 0.0)
+    none_answers = math.comb(len(silent), k) / math.comb(len(values), k)
+    return won + (none_answers * math.fsum(silent) / len(silent) if silent else 0.0)
 
 
 def _require_k(n: int, k: int, others: int) -> None:

@@ -113,8 +113,8 @@ def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
     With `keep_stop`, that at which the guard stopped the run stays too, so that the run can go on.
     """
     for newest in newest_first(run)[:1]:
-        keep = 1 if keep_stop and stopped_by_guard(run) else 0
-        drop_older(run, keep, read_state(newest / "state.json").get("best_step"))
+        state = read_state(newest / "state.json")
+        drop_older(run, 1 if keep_stop and state.get(STOPPED_BY_GUARD) else 0, state.get("best_step"))
 
 
 def stopped_by_guard(run: Path) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from boresight.config.guard import GuardSection
 from boresight.stats.intervals import Interval, mean_interval, paired_difference
-from boresight.stats.paired import ByRow
+from boresight.stats.paired import ByRow, mean_of_known
 from boresight.stats.units import unit_named
 
 WORKING, LOOPING = 0.5, 0.25
@@ -175,5 +175,4 @@ def _logs(values: Mapping[str, float]) -> Values:
 
 def _at_start(before: ByRow, name: str, at_least: float) -> bool:
     """Whether the share of the start model's answers is that high; an unknown one is not."""
-    values = _known(before.get(name, {}))
-    return values is not None and math.fsum(values.values()) / len(values) >= at_least
+    return mean_of_known(before.get(name, {}).values()) >= at_least

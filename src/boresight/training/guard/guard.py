@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.config.recipe import Recipe
+from boresight.config.guard import GuardSection
 from boresight.findings.finding import Finding, error
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
@@ -16,18 +16,17 @@ from boresight.training.guard.bounds import Reading, readings
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Of one run: the bounds in its recipe, and the start model's numbers by row."""
+    """Of one run: its bounds, and the start model's numbers by row."""
 
     run: Path
-    recipe: Recipe
+    bounds: GuardSection
     before: ByRow
     save_policy: Callable[[Path], None]
     """Writes the policy in its current state to a folder; called by all processes."""
 
     def readings(self, now: ByRow) -> list[Reading]:
         """What can be compared with a bound at this evaluation."""
-        bounds = self.recipe.train.guard
-        return readings(bounds, self.before, now) if bounds else []
+        return readings(self.bounds, self.before, now)
 
     def begin(self, step: int) -> None:
         """Keep the start model of a run that has taken no step yet."""
