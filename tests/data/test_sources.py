@@ -97,6 +97,21 @@ LAYOUTS = [
         },
         PAIR,
     ),
+    (
+        "verdicts",
+        {"prompt": "q", "completion_a": "good", "completion_b": "bad", "preference": 0.75},
+        replace(PAIR, chosen_score=0.75, rejected_score=0.25),
+    ),
+    (
+        "verdicts",
+        {"prompt": Q, "answer_a": "bad", "answer_b": "good", "winner": "b", "rater": "x"},
+        replace(PAIR, chosen_score=1.0, rejected_score=0.0, meta={"rater": "x"}),
+    ),
+    (
+        "verdicts",
+        {"question": "q", "response_a": "good", "response_b": "bad", "votes": {"a": 2, "b": 1, "tie": 1}},
+        replace(PAIR, chosen_score=0.625, rejected_score=0.375),
+    ),
     ("helpsteer3", {"context": Q, "response1": "good", "response2": "bad", "overall_preference": -2}, PAIR),
     ("helpsteer3", {"context": Q, "response1": "bad", "response2": "good", "overall_preference": 1}, PAIR),
     ("plain_answers", {"prompt": "q", "completion": "good"}, SHOWN),

@@ -57,8 +57,16 @@ SCORES = (
 )
 """The score of the better answer and of the worse one; the first pair is the canonical one."""
 
+COMPARED = (
+    ("completion_a", "completion_b"),
+    ("answer_a", "answer_b"),
+    ("response_a", "response_b"),
+)
+"""Two answers in any order; another column has the verdict."""
+
 ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2",
-                "response_0", "response_1", "response_2", "response_a", "response_b")  # fmt: skip
+                "response_0", "response_1", "response_2",
+                *(column for pair in COMPARED for column in pair))  # fmt: skip
 """Several answers, of which the name does not say how good each is; a row with them is no bare prompt."""
 
 STEP_LABELS = ("labels", "label", "ratings")
