@@ -46,6 +46,74 @@ def test_evaluate_writes_a_folder_and_says_the_verdict(boresight, tmp_path):
     }  # fmt: skip
 
 
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def record_evaluation(folder, verdicts, trust="{}"):
+    """Twenty prompts answered `old i` and `new i`, judged by the verdicts in a file."""
+    for name in ("old", "new"):
+        rows = [{"prompt": f"question {i}", "answer": f"{name} {i}"} for i in range(20)]
+        write_lines(folder / f"{name}.jsonl", rows)
+    write_lines(folder / "verdicts.jsonl", verdicts)
+    (folder / "eval.yaml").write_text(
+        "judge: {name: recorded, file: verdicts.jsonl}\n"
+        f"systems: {{old: {{answers: old.jsonl}}, new: {{answers: new.jsonl}}}}\ntrust: {trust}\n"
+    )
+
+
+def recorded(i, **given):
+    return {"prompt": f"question {i}", "completion_a": f"old {i}", "completion_b": f"new {i}", **given}
+
+
+def test_recorded_verdicts_of_several_raters_make_a_win_rate(boresight, tmp_path):
+    """New wins 16 prompts by three raters to none and one by two to one, ties two, and one has no verdict."""
+    votes = [{"b": 3}] * 16 + [{"b": 2, "a": 1}] + [{"tie": 2}] * 2
+    verdicts = [recorded(i, votes=given) for i, given in enumerate(votes)]
+    record_evaluation(tmp_path, [*verdicts, recorded(99, winner="a"), recorded(0, votes={"b": 3})])
+    code, out, err = boresight("evaluate", "eval.yaml", "--run", "out")
+    assert code == 0, err
+    rate = 100 * (16 + 2 / 3 + 1) / 19
+    assert f"new wins {rate:.1f} % of prompts against old" in out
+    assert "Two of its raters agree in 96 % [" in out and "of 19 prompts (19 comparisons" in out
+    assert "1 row repeats an earlier verdict" in out and "1 are not of these answers" in out
+    result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (pair,) = result["pairs"]
+    assert [pair[k] for k in ("won", "tied", "lost", "failed")] == [17, 2, 0, 1]
+    assert pair["win_rate"]["missing"] == 1 and pair["failures"] == {"no recorded verdict": 1}
+    assert result["trust"]["raters"]["comparisons"] == 19 and not result["trust"]["controls"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Two of its raters agree" in page and "1 row repeats" in page
+
+
+def test_too_many_verdicts_missing_are_no_verdict_and_all_missing_are_an_error(boresight, tmp_path):
+    record_evaluation(tmp_path, [recorded(i, winner="b") for i in range(15)])
+    code, out, _ = boresight("evaluate", "eval.yaml", "--run", "out")
+    assert code == 0 and "No verdict on new against old: 5 of 20 judgements are missing" in out
+    record_evaluation(tmp_path, [recorded(99, winner="b")])
+    code, _, err = boresight("evaluate", "eval.yaml", "--run", "none")
+    assert code == 2 and "all 20 judgements of new against old failed" in err
+    assert "no recorded verdict: none in verdicts.jsonl" in err
+
+
+def test_recorded_verdicts_are_held_against_people(boresight, tmp_path):
+    record_evaluation(
+        tmp_path, [recorded(i, votes={"b": 2, "a": 1}) for i in range(20)], "{people: people.csv}"
+    )
+    labels = [f"question {i},old {i},new {i},{'b' if i else 'a'}" for i in range(4)]
+    (tmp_path / "people.csv").write_text("\n".join(["prompt,answer_a,answer_b,preferred", *labels]))
+    code, out, err = boresight("evaluate", "eval.yaml", "--run", "out")
+    assert code == 0, err
+    assert "It agrees with people in 75 %" in out and "it contradicts them in 1" in out
+
+
+def test_a_wrong_verdict_leaves_nothing_behind(boresight, tmp_path):
+    record_evaluation(tmp_path, [recorded(0, winner="b"), recorded(1, preference=3)])
+    code, _, err = boresight("evaluate", "eval.yaml", "--run", "out")
+    assert code == 2 and "verdicts.jsonl, row 2: `preference` is 3; write a, b or tie" in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,7 +19,9 @@ from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
 
 
 def test_every_judge_file_has_settings_and_a_way_to_build_it():
-    assert judges.names() == ["checks", "countdown", "llm", "reward_endpoint", "reward_model"]
+    assert judges.names() == [
+        "checks", "countdown", "llm", "recorded", "reward_endpoint", "reward_model",
+    ]  # fmt: skip
     for name in judges.names():
         assert callable(judges.get(name).build)
         assert judges.get(name).Config.model_config["extra"] == "forbid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.stats.agreement import agreement, preference_agreement
+from boresight.stats.agreement import agreement, preference_agreement, rater_agreement
 
 NO_FLIPS = [False] * 4
 
@@ -67,3 +67,27 @@ def test_without_one_opinion_there_is_no_agreement():
     assert preference_agreement([0.5, None], [1.0, 1.0], [True, False]) is None
     with pytest.raises(ValueError, match="got 1, 2 and 1"):
         preference_agreement([1.0], [1.0, 0.0], [False])
+
+
+def test_agreement_of_several_raters_by_hand():
+    """Three raters say a, a, b of one comparison and two say b, b of another; a third has one rater.
+
+    Of the pairs of raters 1 of 3 and 1 of 1 agree: mean 2/3. Over both orders there are 5 ratings for either
+    side: D_e = 2·5·5 / (10·9) = 5/9. Apart are 2·2·1 / 2 = 2 in either order of the first: D_o = 4/10.
+    """
+    found = rater_agreement([{1.0: 2, 0.0: 1}, {0.0: 2}, {1.0: 1}], ["p", "q", "r"])
+    assert found.accuracy.value == pytest.approx(2 / 3)
+    assert (found.accuracy.n, found.comparisons) == (2, 2)
+    assert found.alpha == pytest.approx(1 - (4 / 10) / (5 / 9))
+
+
+def test_comparisons_of_one_prompt_are_one_unit_of_the_raters_agreement():
+    sides = [{1.0: 2}, {1.0: 1, 0.0: 1}, {0.0: 2}]
+    apart, together = rater_agreement(sides, ["p", "q", "r"]), rater_agreement(sides, ["p", "p", "r"])
+    assert (apart.accuracy.n, together.accuracy.n, together.comparisons) == (3, 2, 3)
+    assert apart.accuracy.value == together.accuracy.value == pytest.approx(2 / 3)
+
+
+def test_raters_who_all_say_tie_leave_nothing_beyond_chance():
+    assert rater_agreement([{0.5: 3}], ["p"]).alpha is None
+    assert rater_agreement([{1.0: 1}], ["p"]) is None

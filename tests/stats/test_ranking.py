@@ -118,3 +118,13 @@ def test_equal_systems_stand_in_the_order_of_their_names():
     names = ["elm", "ash", "oak", "fir", "yew"]
     games = [g for i, a in enumerate(names) for b in names[i + 1 :] for g in _games(a, b, 1, 0, 1)]
     assert list(bradley_terry(games).strength) == sorted(names)
+
+
+def test_a_share_of_several_raters_is_part_win_and_part_loss():
+    """Four games of 0.75 have the strengths of three games won and one lost."""
+    shared = bradley_terry([Game(f"p{i}", "A", "B", 0.75) for i in range(4)])
+    split = bradley_terry([Game(f"p{i}", "A", "B", float(i > 0)) for i in range(4)])
+    assert shared.strength["A"].value == pytest.approx(split.strength["A"].value)
+    assert shared.win_rate("A", "B") == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="between"):
+        bradley_terry([Game("p", "A", "B", 1.5)])

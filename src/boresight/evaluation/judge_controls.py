@@ -5,7 +5,8 @@
 - wrong prompt: an answer must beat one that was given to another prompt;
 - repeated: asked again, the judge should say the same;
 - order: for judges of pairs, how often the winner changes with the order, and which slot it favours;
-- people: agreement with human labels.
+- people: agreement with human labels;
+- raters: of recorded verdicts, which cannot be asked again, agreement of the raters with each other.
 
 A control that the judge fails does not void a win rate, but says what it measures.
 """
@@ -21,9 +22,16 @@ import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.layouts.verdicts import side_of
 from boresight.data.reading.files import records
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
-from boresight.stats.agreement import Agreement, PreferenceAgreement, agreement, preference_agreement
+from boresight.stats.agreement import (
+    Agreement,
+    PreferenceAgreement,
+    RaterAgreement,
+    agreement,
+    preference_agreement,
+)
 from boresight.stats.intervals import Interval, clustered_share, share_interval
 
 FEWEST_WORDS = 12
@@ -67,8 +75,9 @@ class Trust:
     itself: Agreement | None = None
     order: OrderEffects | None = None
     people: PreferenceAgreement | None = None
+    raters: RaterAgreement | None = None
     notes: tuple[str, ...] = ()
-    """What was asked for and could not be found out."""
+    """What was asked for and could not be found out, and what is odd about recorded verdicts."""
 
     def as_dict(self) -> dict[str, Any]:
         """For evaluation.json."""
@@ -86,6 +95,8 @@ class Trust:
             said.append(f"Of its verdicts, the answer shown first gets {_share(self.order.first_slot)}.")
         if self.people is not None:
             said.append(_with_people(self.people))
+        if self.raters is not None:
+            said.append(_among_raters(self.raters))
         return [*said, *self.notes]
 
 
@@ -170,7 +181,8 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
     """
     prompts, a, b, labels = read_labels(path)
     found = judge.compare(prompts, a, b)
-    return preference_agreement([j.preference for j in found], labels, [j.flipped for j in found])
+    sides = [None if j.preference is None else side_of(j.preference) for j in found]
+    return preference_agreement(sides, labels, [j.flipped for j in found])
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
@@ -226,6 +238,12 @@ def _with_people(found: PreferenceAgreement) -> str:
     )
     flips = f"; in {found.flips:,} more its winner changes with the order" if found.flips else ""
     return f"It agrees with people in {_share(found.accuracy)}{kappa}{apart}{flips}."
+
+
+def _among_raters(found: RaterAgreement) -> str:
+    alpha = "" if found.alpha is None else f", Krippendorff's alpha over both orders {found.alpha:.2f}"
+    several = f"{found.comparisons:,} comparison{'' if found.comparisons == 1 else 's'} with several raters"
+    return f"Two of its raters agree in {_share(found.accuracy)} prompts ({several}){alpha}."
 
 
 def _names_first(verdict: Verdict) -> float | None:

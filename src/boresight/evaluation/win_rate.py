@@ -54,9 +54,11 @@ class PromptComparison:
 
     @property
     def outcome(self) -> str:
-        """`won`, `tied`, `lost` (by the candidate) or `failed`."""
+        """`won`, `tied`, `lost` (by the candidate) or `failed`; of several raters, what most say."""
         preference = self.judgement.preference
-        return "failed" if preference is None else {1.0: "won", 0.5: "tied", 0.0: "lost"}[preference]
+        if preference is None:
+            return "failed"
+        return "tied" if preference == 0.5 else "won" if preference > 0.5 else "lost"
 
     @property
     def flipped(self) -> bool:

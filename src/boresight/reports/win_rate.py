@@ -140,6 +140,9 @@ def trust_rows(believed: Trust) -> list[FactRow]:
     rows = [_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found]
     if believed.people:
         rows.append(_row("Agrees with people", believed.people.accuracy, _apart(believed.people)))
+    if believed.raters:
+        detail = f"{believed.raters.comparisons:,} comparisons with several raters"
+        rows.append(_row("Two of its raters agree", believed.raters.accuracy, detail))
     return [row for row in rows if row is not None]
 
 

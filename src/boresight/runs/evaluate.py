@@ -22,6 +22,7 @@ from boresight.evaluation.recipe import (
     EvaluationRecipe,
     RewardRecipe,
     SystemSection,
+    TrustSection,
     WinRateRecipe,
 )
 from boresight.evaluation.systems import (
@@ -35,7 +36,9 @@ from boresight.evaluation.win_rate import System, Tournament, WinRate, tournamen
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.judges.base import Judge
+from boresight.scorers.judges.recorded import RecordedJudge
 from boresight.scorers.open_judge import open_judge
+from boresight.stats.agreement import PreferenceAgreement
 
 if TYPE_CHECKING:
     from boresight.runs.evaluate_reward import RewardEvaluation
@@ -130,24 +133,42 @@ def examine(
     systems: Sequence[System],
     found: Tournament,
 ) -> Trust:
-    """Whether the judge can be believed, on the answers of the first two systems."""
+    """Whether the judge can be believed, on the answers of the first two systems.
+
+    Recorded verdicts exist for these answers only, so nothing is planted and nothing asked again.
+    """
     wanted = recipe.trust
+    if isinstance(judge, RecordedJudge):
+        return _examined_record(judge, wanted)
     a, b = ([s.answers.get(p.id) for p in prompts] for s in (systems[1], systems[0]))
     controls = judge_controls.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else ()
     itself = judge_controls.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None
-    people = judge_controls.human_agreement(judge, Path(wanted.people)) if wanted.people else None
+    people, unjudged = _with_people(judge, wanted)
     unknown = {
         "No planted case could be judged.": wanted.controls and not controls,
         "No question was answered when it was asked again.": wanted.repeats and itself is None,
-        f"Not one pair of {wanted.people} could be judged.": wanted.people and people is None,
     }
     return Trust(
         controls=controls,
         itself=itself,
         order=judge_controls.order_effects([c.judgement for pair in found.pairs for c in pair.comparisons]),
         people=people,
-        notes=tuple(sentence for sentence, holds in unknown.items() if holds),
+        notes=(*(sentence for sentence, holds in unknown.items() if holds), *unjudged),
     )
+
+
+def _examined_record(judge: RecordedJudge, wanted: TrustSection) -> Trust:
+    notes = judge.notes  # what has no use in the comparison may have one beside other people's labels
+    people, unjudged = _with_people(judge, wanted)
+    return Trust(people=people, raters=judge.raters, notes=(*notes, *unjudged))
+
+
+def _with_people(judge: Judge, wanted: TrustSection) -> tuple[PreferenceAgreement | None, list[str]]:
+    """Agreement with human labels where a file of them is given, and a sentence where none was judged."""
+    if wanted.people is None:
+        return None, []
+    found = judge_controls.human_agreement(judge, Path(wanted.people))
+    return found, [] if found else [f"Not one pair of {wanted.people} could be judged."]
 
 
 def write_results(folder: EvaluationFolder, found: Tournament, believed: Trust) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import Interval, share_interval
+from boresight.stats.intervals import Interval, clustered_share, grouped, share_interval
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,61 @@ def preference_agreement(
 
 def _both_orders(preferences: Sequence[float]) -> list[float]:
     return [*preferences, *(1 - preference for preference in preferences)]
+
+
+@dataclass(frozen=True)
+class RaterAgreement:
+    """How often two raters of one comparison prefer the same answer.
+
+    `accuracy` is the mean over comparisons with at least two raters, clustered by prompt; `comparisons`
+    counts these. `alpha` is Krippendorff's, None where all said the same.
+    """
+
+    accuracy: Interval
+    alpha: float | None
+    comparisons: int
+
+
+def rater_agreement(ratings: Sequence[Mapping[float, int]], prompts: Sequence[str]) -> RaterAgreement | None:
+    """Agreement of any number of raters, from how many of them named which side of each comparison.
+
+    Krippendorff's alpha of nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"):
+
+        alpha = 1 - D_o / D_e
+        D_o = 1/n Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)      D_e = Σ_{c≠k} n_c n_k / (n (n - 1))
+
+    with m_u ratings of comparison u, n of all. Like kappa above, it counts every comparison in both orders of
+    its answers.
+
+    Args:
+        ratings: of each comparison the number of raters by side: 1 the first answer, 0 the second, 0.5 a tie.
+        prompts: of each comparison the prompt; those of one prompt are one unit of the interval.
+
+    Returns:
+        None where no comparison has two raters.
+    """
+    several = [(sides, prompt) for sides, prompt in zip(ratings, prompts, strict=True) if _size(sides) > 1]
+    if not several:
+        return None
+    agreed = [1 - _apart(sides) / (_size(sides) * (_size(sides) - 1)) for sides, _ in several]
+    both = [sides for first, _ in several for sides in (first, {1 - side: n for side, n in first.items()})]
+    totals: Counter[float] = Counter()
+    for sides in both:
+        totals.update(sides)
+    n = totals.total()
+    observed = sum(_apart(sides) / (_size(sides) - 1) for sides in both) / n
+    expected = _apart(totals) / (n * (n - 1))
+    return RaterAgreement(
+        accuracy=clustered_share(grouped(agreed, [prompt for _, prompt in several])),
+        alpha=1 - observed / expected if expected else None,
+        comparisons=len(several),
+    )
+
+
+def _size(sides: Mapping[float, int]) -> int:
+    return sum(sides.values())
+
+
+def _apart(sides: Mapping[float, int]) -> int:
+    """Ordered pairs of ratings that differ."""
+    return _size(sides) ** 2 - sum(count**2 for count in sides.values())

@@ -24,7 +24,10 @@ from boresight.stats.intervals import Array, Interval
 
 @dataclass(frozen=True)
 class Game:
-    """A comparison of a with b on a prompt: 1 when a won, 0.5 tied, 0 lost, None when judging failed."""
+    """A comparison of a with b on a prompt: 1 when a won, 0.5 tied, 0 lost, None when judging failed.
+
+    Any other share of a, such as that of several raters, is part win and part loss.
+    """
 
     prompt: str
     a: str
@@ -59,8 +62,8 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
     if not played:
         raise UserError(f"There is nothing to rank: all {len(games)} judgements are missing.")
     for game in played:
-        if game.outcome not in (0, 0.5, 1):
-            raise ValueError(f"a game is won (1), tied (0.5) or lost (0), not {game.outcome}")
+        if not 0 <= (game.outcome or 0.0) <= 1:
+            raise ValueError(f"a game is won (1), tied (0.5), lost (0) or between, not {game.outcome}")
     names = sorted({name for g in played for name in (g.a, g.b)})
     table = _Table.of(played, names)
     _refuse_unconnected(table, names)
@@ -127,7 +130,9 @@ def _fit(table: _Table, steps: int = 100) -> tuple[Array, Array, Array]:
     A game's outcome is a softmax over three utilities, theta_a, theta_b and (theta_a + theta_b)/2 + log nu.
     """
     basis = _utility_basis(table)
-    happened = np.stack([table.outcome == 1, table.outcome == 0, table.outcome == 0.5], axis=1).astype(float)
+    tied = table.outcome == 0.5
+    decided = np.where(tied, 0.0, table.outcome), np.where(tied, 0.0, 1 - table.outcome)
+    happened = np.stack([*decided, tied.astype(float)], axis=1)
     x = np.zeros(table.systems + 1)
     for _ in range(steps):
         u = basis @ x

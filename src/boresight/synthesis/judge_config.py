@@ -18,8 +18,8 @@ from boresight.scorers.judges.endpoint import EndpointConfig
 RUBRIC = "rubric"
 
 
-PAIRWISE = "llm"
-"""A judge of pairs: many answers to a prompt need one that scores."""
+PAIRWISE = ("llm", "recorded")
+"""Judges of pairs: many answers to a prompt need one that scores."""
 
 
 def endpoint_of(judge: EndpointConfig) -> EndpointSection:
@@ -91,13 +91,13 @@ class Rubric:
 
 def names() -> list[str]:
     """Judges that score answers, sorted."""
-    return sorted({RUBRIC, *judges.names()} - {PAIRWISE})
+    return sorted({RUBRIC, *judges.names()}.difference(PAIRWISE))
 
 
 def get(name: str) -> JudgeFile | type[Rubric]:
     """The judge called `name`. Raises `UserError` for a name that is unknown or compares pairs."""
-    if name == PAIRWISE:
-        raise UserError(f"judge.name: {PAIRWISE} compares pairs; use {RUBRIC}, which rates answers.")
+    if name in PAIRWISE:
+        raise UserError(f"judge.name: {name} compares pairs; use {RUBRIC}, which rates answers.")
     if name not in names():
         raise UserError(f"judge.name: there is no judge {name!r}{nearest(name, names())}.")
     return Rubric if name == RUBRIC else judges.get(name)

@@ -70,7 +70,7 @@ class Judgement:
     """Which of two answers, a and b, is better."""
 
     preference: float | None
-    """1 for a, 0.5 for a tie, 0 for b; None when judging failed."""
+    """1 for a, 0.5 for a tie, 0 for b; of several raters their mean; None when judging failed."""
     scores: tuple[float, float] | None = None
     verdicts: tuple[Verdict, ...] = ()
     reasoning: str = ""

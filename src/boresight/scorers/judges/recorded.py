@@ -1,0 +1,210 @@
+"""Verdicts that were given already, by people or by another judge, as the judge of a win rate.
+
+The file holds verdicts on two answers (`boresight.data.layouts.verdicts`), or preference pairs of any layout,
+whose chosen answer won. A verdict belongs to a prompt and two texts, in either order. Several raters of one
+comparison count as their mean; rows name them in the column `rater`. Two rows without a rater, or of one
+rater, are one verdict given twice: where they differ, neither counts.
+
+A comparison without a verdict is missing. It is never a tie.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Message, Preference, Prompt
+from boresight.data.columns import Record
+from boresight.data.layouts import verdicts
+from boresight.data.layouts.verdicts import Ratings
+from boresight.data.reading import names
+from boresight.data.reading.detect import fitting
+from boresight.data.reading.files import records
+from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.reading.shapes import read_text
+from boresight.data.reading.turns import BadField
+from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgement
+from boresight.stats.agreement import RaterAgreement, rater_agreement
+
+RATERS = ("rater", "rater_id", "annotator", "annotator_id", "judge")
+"""Columns with the name of the rater."""
+NOT_RECORDED = "no recorded verdict"
+CONTRADICTION = "contradicting verdicts"
+
+Compared = tuple[str, str, str]
+"""Key of a prompt and its two answers, in the order of their texts."""
+
+
+class Config(JudgeConfig):
+    """Where the verdicts are."""
+
+    file: str
+    """A file of any type that data has: `prompt`, two answers (`completion_a` and `completion_b`) and
+    `preference`, `winner` or `votes`; or preference pairs. `rater` names who gave a verdict."""
+
+
+def build(config: Config, completer: object = None, console: object = None) -> RecordedJudge:
+    """The verdicts of the file. Raises `UserError` for a file or a row that cannot be read."""
+    return RecordedJudge(config.file)
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """All verdicts on one comparison, as the share of the answer whose text comes first."""
+
+    prompt: str
+    ratings: Ratings = field(default_factory=Counter)
+    contradicting: tuple[int, int] | None = None
+    """Rows of one rater that differ."""
+
+
+class RecordedJudge:
+    """Compares answers by what a file says of them."""
+
+    def __init__(self, source: str | Path) -> None:
+        """Read the verdicts. Raises `UserError` as `build` does."""
+        self.name = f"recorded verdicts of {source}"
+        self.source = str(source)
+        self._repeats = 0
+        self._used: set[Compared] = set()
+        self._comparisons: dict[Compared, _Comparison] = {}
+        given: dict[tuple[Compared, str | None], tuple[int, Ratings]] = {}
+        for row, record in records(source):
+            try:
+                self._add(row, _cleaned(record), given)
+            except BadField as error:
+                raise UserError(f"{source}, row {row}: {error}.") from None
+        if not given:
+            raise UserError(f"{source}: holds no verdict; there is not one row in it.")
+        for (compared, _), (_, ratings) in given.items():
+            self._comparisons[compared].ratings += ratings
+
+    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
+        """The recorded preference for each `a[i]` over `b[i]`, in 0..1; missing where the file has none."""
+        return [self._judge(prompt, x, y) for prompt, x, y in zip(prompts, a, b, strict=True)]
+
+    @property
+    def raters(self) -> RaterAgreement | None:
+        """How often raters agree; None where no comparison has two."""
+        rated = [(c.prompt, _sides(c.ratings)) for c in self._comparisons.values()]
+        return rater_agreement([sides for _, sides in rated], [prompt for prompt, _ in rated])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the file: contradictions, repeated rows and verdicts without use."""
+        rows = [c.contradicting for c in self._comparisons.values() if c.contradicting]
+        unused = len(self._comparisons.keys() - self._used)
+        notes = []
+        if rows:
+            notes.append(
+                f"On {_comparisons(len(rows))}, two verdicts of one rater contradict each other and do not "
+                f"count; the first are rows {rows[0][0]:,} and {rows[0][1]:,} of {self.source}."
+            )
+        if self._repeats:
+            said = "row repeats" if self._repeats == 1 else "rows repeat"
+            notes.append(f"{self._repeats:,} {said} an earlier verdict of one rater; each counts once.")
+        if unused:
+            total = _comparisons(len(self._comparisons))
+            notes.append(f"Of {total} in {self.source}, {unused:,} are not of these answers.")
+        return notes
+
+    def _add(
+        self, row: int, record: Record, given: dict[tuple[Compared, str | None], tuple[int, Ratings]]
+    ) -> None:
+        prompt, a, b, ratings = _read_row(record)
+        asked = prompt_key(Prompt(prompt, f"row-{row}"))
+        compared, swapped = _compared(asked, a, b)
+        ratings = _mirrored(ratings) if swapped else ratings
+        comparison = self._comparisons.setdefault(compared, _Comparison(asked))
+        if a == b and ratings != _mirrored(ratings):
+            raise BadField("record", "prefers one of two equal answers")
+        key = compared, next((str(record[c]) for c in RATERS if record.get(c) is not None), None)
+        before, earlier = given.setdefault(key, (row, ratings))
+        if before == row:
+            return
+        if earlier == ratings:
+            self._repeats += 1
+        elif earlier:  # of three rows that differ, the first two are named
+            comparison.contradicting = comparison.contradicting or (before, row)
+            given[key] = (before, Counter())
+
+    def _judge(self, prompt: Prompt, a: str | None, b: str | None) -> Judgement:
+        if a is None or b is None:
+            return Judgement(None, failure=NO_ANSWER)
+        compared, swapped = _compared(prompt_key(prompt), a, b)
+        found = self._comparisons.get(compared)
+        if found is None:
+            return Judgement(None, failure=f"{NOT_RECORDED}: none in {self.source}")
+        self._used.add(compared)
+        if not found.ratings:
+            rows = "rows {:,} and {:,} of one rater".format(*(found.contradicting or (0, 0)))
+            return Judgement(None, failure=f"{CONTRADICTION}: {rows}")
+        ratings = _mirrored(found.ratings) if swapped else found.ratings
+        return Judgement(verdicts.mean_rating(ratings), reasoning=_in_words(ratings))
+
+
+def _cleaned(record: object) -> Record:
+    if not isinstance(record, dict):
+        raise BadField("record", f"is {type(record).__name__}, not an object with columns")
+    return read_text({column: value for column, value in record.items() if value is not None})
+
+
+def _read_row(record: Record) -> tuple[list[Message], str, str, Ratings]:
+    """Prompt, two answers and the verdicts of a row."""
+    if any(column in record for pair in names.COMPARED for column in pair):
+        _, prompt = verdicts.read_prompt(record)
+        a, b = (_answer(record, column) for column in verdicts.compared_columns(record))
+        return prompt, a, b, verdicts.read_ratings(record)
+    layout = next((found for found in fitting(record) if found.kind == "preference"), None)
+    if layout is None:
+        known = ", ".join([*verdicts.COLUMNS, verdicts.VERDICTS[1]])
+        raise BadField("record", f"is no verdict and no preference pair; the columns are {known}")
+    pair = layout.read(record, "")
+    assert isinstance(pair, Preference)
+    if len(pair.chosen) > 1 or len(pair.rejected) > 1:
+        raise BadField("chosen", "has several turns; verdicts are on single answers")
+    return pair.prompt, pair.chosen[0]["content"], pair.rejected[0]["content"], Counter([verdicts.FIRST])
+
+
+def _answer(record: Record, column: str) -> str:
+    """An answer, which may be empty."""
+    answer = record.get(column)
+    if not isinstance(answer, str):
+        raise BadField(column, "is missing" if answer is None else f"is {type(answer).__name__}, not text")
+    return answer
+
+
+def _compared(asked: str, a: str, b: str) -> tuple[Compared, bool]:
+    """The key of a comparison, and whether its order of the answers is the other one."""
+    return ((asked, b, a), True) if b < a else ((asked, a, b), False)
+
+
+def _mirrored(ratings: Ratings) -> Ratings:
+    """The same verdicts with the answers exchanged."""
+    mirrored: Ratings = Counter()
+    for value, count in ratings.items():
+        mirrored[round(1 - value, verdicts.DIGITS)] += count
+    return mirrored
+
+
+def _sides(ratings: Ratings) -> Counter[float]:
+    sides: Counter[float] = Counter()
+    for value, count in ratings.items():
+        sides[verdicts.side_of(value)] += count
+    return sides
+
+
+def _in_words(ratings: Ratings) -> str:
+    """`3 for a, 1 tied`; nothing for a single rater."""
+    if ratings.total() == 1:
+        return ""
+    sides = _sides(ratings)
+    words = {verdicts.FIRST: "for a", verdicts.SECOND: "for b", verdicts.TIE: "tied"}
+    return ", ".join(f"{sides[side]:,} {said}" for side, said in words.items() if sides[side])
+
+
+def _comparisons(count: int) -> str:
+    return f"{count:,} comparison{'' if count == 1 else 's'}"
