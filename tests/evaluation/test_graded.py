@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
 from boresight.evaluation.graded.comparison import RewardComparison
-from boresight.evaluation.graded.grading import GradedResponse, GradedSystem, Grader, threshold_of
+from boresight.evaluation.graded.grading import GradedResponse, GradedSystem, Grader
 from boresight.evaluation.response import MISSING, Response
+from boresight.scorers.correctness import threshold_of
 from boresight.stats.intervals import clopper_pearson
 from boresight.tasks.countdown import countdown_prompt, problem
 from boresight.tasks.reading import AnswerReading
@@ -43,7 +44,8 @@ def graded(rewards, answers=None, ranks=None, name="a"):
 
 
 def compared(*systems, ks=(1,), correct_at=None, seeds=None):
-    return RewardComparison(systems, list(ks), threshold_of(systems, correct_at), seeds or {})
+    rewards = [graded.reward for system in systems for graded in system.all]
+    return RewardComparison(systems, list(ks), threshold_of(rewards, correct_at), seeds or {})
 
 
 def values(found, name=None):

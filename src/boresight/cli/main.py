@@ -296,14 +296,52 @@ def study(
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="Also hold pairs against a reward: a built-in name, or package.module:function."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An argument of the reward, as column=gold; may be given again.")
+    ] = None,
+    correct_at: Annotated[
+        float | None, typer.Option(help="Smallest reward of a right answer; default 1 for rewards in 0 to 1.")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="File for the pairs that the reward confirms (.jsonl or .parquet).")
+    ] = None,
 ) -> None:
-    """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad."""
+    """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad.
+
+    With --reward, also list the pairs whose chosen answer is wrong or whose rejected one is no worse.
+    """
     from boresight.core.console import Terminal
     from boresight.data.check_file import check_file, print_report
 
-    found = check_file(file, layout=layout)
-    print_report(found, Terminal())
-    if found.bad:
+    if reward is None and (option or write is not None or correct_at is not None):
+        raise UserError("--option, --correct-at, --write: are for a reward; name it with --reward.")
+    found, console = check_file(file, layout=layout), Terminal()
+    failed = bool(found.bad)
+    if reward is None or not found.loaded.examples:
+        print_report(found, console)
+    else:
+        from boresight.checks.data.verified_pairs import refuse_output, verify_pairs
+        from boresight.checks.data.verified_pairs_table import print_verified
+        from boresight.config.dotted import apply_override
+
+        if write is not None:
+            refuse_output(write, file)
+        options: dict[str, Any] = {}
+        for one in option or []:
+            if "=" not in one:
+                raise UserError(f"--option {one}: write it as name=value, as in column=gold.")
+            apply_override(options, one)
+        verified = verify_pairs(found.loaded, reward, options, correct_at)
+        print_report(found, console)
+        print_verified(verified, console)
+        failed |= bool(verified.contradicted)
+        if write is not None:
+            _say(f"{verified.write_clean(write):,} pairs that {reward} confirms in {write}")
+    if failed:
         raise typer.Exit(1)
 
 

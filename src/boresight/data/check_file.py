@@ -167,12 +167,13 @@ def print_report(report: FileReport, console: Console) -> None:
     console.print(Text(verdict, style="red" if report.bad else "green"))
 
 
-def _table(title: str, *headings: str) -> Table:
+def section_table(title: str, *headings: str) -> Table:
+    """A table with a title, as the report has them."""
     return Table(*headings, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
 
 
 def _counts_table(report: FileReport) -> Table:
-    table = _table("Counts", "")
+    table = section_table("Counts", "")
     for heading in ("examples", "share"):
         table.add_column(heading, justify="right")
     table.add_column("why it matters", style="dim")
@@ -183,7 +184,7 @@ def _counts_table(report: FileReport) -> Table:
 
 
 def _lengths_table(report: FileReport) -> Table:
-    table = _table("Lengths in characters", "")
+    table = section_table("Lengths in characters", "")
     for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for part, values in report.lengths.items():
@@ -192,7 +193,7 @@ def _lengths_table(report: FileReport) -> Table:
 
 
 def _bad_table(report: FileReport) -> Table:
-    table = _table("Bad rows", "row", "field")
+    table = section_table("Bad rows", "row", "field")
     table.add_column("what is wrong", overflow="fold")
     for bad in report.bad:
         table.add_row(f"{bad.row:,}", Text(bad.field), Text(bad.message))

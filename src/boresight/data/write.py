@@ -28,11 +28,17 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
     if len(kinds) != 1:
         found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "no examples"
         raise UserError(f"{path}: a file holds examples of one kind, not {found}.")
+    writer = writer_of(path)
+    with atomic_file(path) as temporary:
+        writer(examples, temporary)
+
+
+def writer_of(path: Path) -> Callable[[Sequence[Example], Path], None]:
+    """What writes files of this type. Raises `UserError` for an unknown one."""
     writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
     if writer is None:
         raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")
-    with atomic_file(path) as temporary:
-        writer(examples, temporary)
+    return writer
 
 
 def to_record(example: Example) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from boresight.evaluation.graded.completions import (
     read_completions,
     write_completions,
 )
-from boresight.evaluation.graded.grading import GradedSystem, Grader, threshold_of
+from boresight.evaluation.graded.grading import GradedSystem, Grader
 from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe, SystemSection
 from boresight.evaluation.response import Response
@@ -29,6 +29,7 @@ from boresight.evaluation.systems import refuse_missing_systems, responses_of
 from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.trained_prompts import print_trained_prompts
+from boresight.scorers.correctness import threshold_of
 from boresight.scorers.judge_reward import LEDGER, judge_settings
 from boresight.scorers.judges.base import JudgeConfig, Scorer
 from boresight.scorers.judges.endpoint import EndpointConfig
@@ -103,7 +104,8 @@ def run_by_reward(
                 ready[name] = _generated(name, section, recipe, prompts, files, console)
             systems.append(grader.grade(name, prompts, ready[name]))
             _refuse_without_scores(systems[-1], grader)
-        threshold = threshold_of(systems, recipe.correct_at)
+        rewards = (graded.reward for system in systems for graded in system.all)
+        threshold = threshold_of(rewards, recipe.correct_at)
         found = RewardComparison(tuple(systems), recipe.k, threshold, recipe.seeds)
         _write(files, found)
     evaluation = RewardEvaluation(folder, found)

@@ -100,4 +100,5 @@ def read_generated(name: str, kind: str | None = None) -> Loaded:
     examples = make()
     digest = hashlib.sha256("\n".join(map(repr, examples)).encode()).hexdigest()
     sentence = f"made {len(examples):,} {NOUNS[made]}s from a seed"
-    return Loaded(examples, "generated", made, name, digest, [], 0, 0, sentence)
+    rows = list(range(1, len(examples) + 1))
+    return Loaded(examples, "generated", made, name, digest, [], 0, 0, sentence, rows)

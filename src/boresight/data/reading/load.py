@@ -48,8 +48,8 @@ class Loaded:
 
     `kind` is what the examples are, which may be less than the file holds. `bad` are the rows that
     could not be read, `left_out` counts sound rows that the kind has no use for (feedback labelled
-    false), `identical` counts pairs with equal answers, which are kept. `sha256` is of the source as
-    it lies there, compressed or not.
+    false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
+    from 1. `sha256` is of the source as it lies there, compressed or not.
     """
 
     examples: list[Example]
@@ -61,6 +61,7 @@ class Loaded:
     left_out: int
     identical: int
     sentence: str
+    rows: list[int]
 
 
 def read(
@@ -112,11 +113,12 @@ def collect(
     source = layouts.get(layout) if layout else detect(name, head)
     kind, convert, how = _conversion(name, source, kind)
     examples: list[Example] = []
+    numbers: list[int] = []
     bad: list[BadRow] = []
     left_out = 0
     watched = _watched(name, chain(head, rows))
     unused: Counter[str] = Counter()
-    for outcome in _outcomes(name, source, _counted(watched, unused), forced=layout is not None):
+    for row, outcome in _outcomes(name, source, _counted(watched, unused), forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
@@ -125,10 +127,11 @@ def collect(
             left_out += 1
         else:
             examples.append(example)
+            numbers.append(row)
     identical = sum(isinstance(e, Preference) and e.chosen == e.rejected for e in examples)
     sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical)) + _unused(unused)
     digest = files.sha256(path, split)
-    return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence)
+    return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers)
 
 
 def _watched(name: str, rows: Raw) -> Raw:
@@ -180,17 +183,18 @@ def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Con
     )
 
 
-def _outcomes(name: str, source: Layout, rows: Raw, forced: bool) -> Iterator[Example | BadRow]:
+def _outcomes(name: str, source: Layout, rows: Raw, forced: bool) -> Iterator[tuple[int, Example | BadRow]]:
+    """The row number and what the row holds."""
     for row, record in rows:
         if not isinstance(record, dict):
-            yield BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
+            yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
             continue
         if not forced and not source.matches(record) and (others := fitting(record)):
             raise UserError(mixed(name, row, others[0], f"the rows before are {source}"))
         try:
-            yield source.read(record, _identity(record, row))
+            yield row, source.read(record, _identity(record, row))
         except BadField as error:
-            yield BadRow(row, error.field, error.message)
+            yield row, BadRow(row, error.field, error.message)
 
 
 def _identity(record: Record, row: int) -> str:

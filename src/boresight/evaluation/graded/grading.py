@@ -18,6 +18,7 @@ from boresight.core.errors import UserError
 from boresight.core.plugins import import_user_module
 from boresight.core.schema import Prompt
 from boresight.evaluation.response import Response
+from boresight.scorers.correctness import is_right
 from boresight.scorers.judges.base import Scorer
 from boresight.scorers.reward_function import load_reward
 from boresight.scorers.rewards import RewardSum
@@ -25,8 +26,6 @@ from boresight.tasks.reading import AnswerReader, AnswerReading, read_by, reader
 
 NO_TEXT = "there is no completion"
 DECLINED = "declined"
-ROUNDING = 1e-9
-"""How far below the threshold a weighted sum may lie and still reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +140,6 @@ class Grader:
             raise
         except Exception:
             return None
-
-
-def threshold_of(systems: Sequence[GradedSystem], correct_at: float | None) -> float | None:
-    """The smallest reward of a right answer: as asked, or 1 where every reward lies in [0, 1], or None."""
-    if correct_at is not None:
-        return correct_at
-    known = [graded.reward for system in systems for graded in system.all if graded.reward is not None]
-    return 1.0 if all(0 <= reward <= 1 for reward in known) else None
-
-
-def is_right(reward: float | None, threshold: float | None) -> bool | None:
-    """Whether a reward is that of a right answer; None where it is missing or no answer is right or wrong."""
-    return None if reward is None or threshold is None else reward >= threshold - ROUNDING
 
 
 def _ranks(ranker: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float | None]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.evaluation.graded.grading import GradedResponse, GradedSystem, is_right
+from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
+from boresight.scorers.correctness import is_right
 from boresight.stats.intervals import (
     Bounds,
     Interval,
