@@ -271,6 +271,12 @@ def sweep(
 
 @app.command()
 def study(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Changes to the plan and to recipes of its arms, such as arms.ARM.optim.lr=2e-6."
+        ),
+    ] = None,
     scale: Annotated[
         str, typer.Option(help="`cpu`: embedded models and data. `gpu`: the study's own.")
     ] = "cpu",
@@ -288,7 +294,7 @@ def study(
     from boresight.core.console import Terminal
     from boresight.experiments.study import command
 
-    if command.run_study(scale, plan, run, arm or [], listed, Terminal(soft_wrap=True)):
+    if command.run_study(scale, plan, run, arm or [], listed, Terminal(soft_wrap=True), overrides or []):
         raise typer.Exit(1)
 
 

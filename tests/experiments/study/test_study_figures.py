@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from boresight.experiments.study.figures import (
+from boresight.experiments.study.plan import PlannedFigure
+from boresight.experiments.study.report.figures import (
     ArmCurve,
     DrawnFigure,
     SeedLine,
@@ -14,7 +15,6 @@ from boresight.experiments.study.figures import (
     standalone,
     ticks,
 )
-from boresight.experiments.study.plan import PlannedFigure
 
 
 @pytest.mark.parametrize(

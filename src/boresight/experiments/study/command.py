@@ -10,6 +10,7 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.arms import run_arms
+from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.study.storage import open_study
 from boresight.reports.tables.files import pipe_table
@@ -19,7 +20,13 @@ PLANS = Path("recipes/study")
 
 
 def run_study(
-    scale: str, plan: Path | None, folder: Path | None, only: Sequence[str], listed: bool, console: Console
+    scale: str,
+    plan: Path | None,
+    folder: Path | None,
+    only: Sequence[str],
+    listed: bool,
+    console: Console,
+    overrides: Sequence[str] = (),
 ) -> int:
     """Run the arms of a plan, or print it; returns how many runs failed.
 
@@ -31,12 +38,12 @@ def run_study(
         Interrupted: a signal; what was computed is kept.
     """
     path = plan or plan_path(scale)
-    loaded = StudyPlan.load(path)
+    loaded = load_plan(path, overrides)
     plans.refuse_unknown_arms(loaded, list(only))
     if listed:
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
         return 0
-    from boresight.experiments.study.page import write_study_report
+    from boresight.experiments.study.report.page import write_study_report
 
     opened = open_study(loaded, path.parent, folder or Path("runs") / f"study-{path.stem[5:]}")
     try:

@@ -8,6 +8,7 @@ arms.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -205,7 +206,7 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
     arm = plan.arms[run.arm]
     raw = Recipe.read(here / arm.recipe)
     for key, value in arm.set.items():
-        put(raw, key, value)
+        put(raw, key, deepcopy(value))  # arms may share a value, and a later key may change a part of it
     put(raw, "train.seed", run.seed)
     # Seeds change the order of rows and the adapters, not which rows are trained on or held out.
     put(raw, "data.split_seed", 0)

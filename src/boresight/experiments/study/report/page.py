@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from boresight.core.files import write_text
 from boresight.core.schema import Prompt
-from boresight.experiments.study.figures import DrawnFigure, standalone, study_figures
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
 from boresight.experiments.study.preflight import at_full_size, first_finding, forecast_in_words
 from boresight.experiments.study.read import StudyData, read_study
+from boresight.experiments.study.report.figures import DrawnFigure, standalone, study_figures
 from boresight.experiments.study.results import (
     Compared,
     arm_mean,
