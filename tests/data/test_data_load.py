@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data.reading.load import SAMPLE, BadRow, read
 
 Q, GOOD, BAD = (
@@ -211,6 +211,8 @@ def test_sentence_says_what_a_pair_was_read_as(jsonl):
         ({"prompt": "q"}, "demonstration"),
         ({"prompt": "q"}, "preference"),
         ({"messages": Q + GOOD}, "preference"),
+        ({"messages": Q + GOOD}, "labeled"),
+        ({"prompt": "q"}, "labeled"),
     ],
 )
 def test_nothing_is_read_as_more_than_it_is(jsonl, record, kind):
@@ -221,15 +223,62 @@ def test_nothing_is_read_as_more_than_it_is(jsonl, record, kind):
 def test_unpaired_feedback_is_no_pair(jsonl):
     rows = [{"messages": Q + GOOD, "label": True}, {"messages": Q + BAD, "label": False}]
     path = jsonl(*rows)
-    with pytest.raises(UserError, match=r"unpaired feedback .* not a preference pair; method\.name=sft"):
+    with pytest.raises(UserError, match=r"unpaired feedback .* not a preference pair; method\.name=kto"):
         read(path, kind="preference")
-    for kind in (None, "demonstration"):
-        loaded = read(path, kind=kind)
-        assert [example.messages for example in loaded.examples] == [Q + GOOD]
-        assert (loaded.kind, loaded.left_out) == ("demonstration", 1)
-        assert loaded.sentence.endswith("; 1 row labelled false left out")
+    loaded = read(path, kind="demonstration")
+    assert [example.messages for example in loaded.examples] == [Q + GOOD]
+    assert (loaded.kind, loaded.left_out) == ("demonstration", 1)
+    assert loaded.sentence.endswith("; 1 row labelled false left out")
     with pytest.raises(UserError, match="none of its 1 row can be used; all are labelled false"):
         read(jsonl(rows[1]), kind="demonstration")
+
+
+def test_unpaired_feedback_is_read_with_its_labels(jsonl):
+    path = jsonl({"messages": Q + GOOD, "kto_tag": True, "by": "ann"}, {"messages": Q + BAD, "kto_tag": 0})
+    for kind in (None, "labeled"):
+        loaded = read(path, kind=kind)
+        assert loaded.examples == [
+            Labeled(Q, GOOD, True, "row-1", {"by": "ann"}),
+            Labeled(Q, BAD, False, "row-2"),
+        ]
+        assert loaded.sentence == (
+            "read 2 labeled answers, unpaired feedback, answers labelled true or false; 1 good, 1 bad"
+        )
+
+
+def test_pairs_are_read_as_two_labeled_answers_each(jsonl):
+    loaded = read(jsonl({**PAIR, "score_chosen": 8, "score_rejected": 3, "by": "ann"}), kind="labeled")
+    (pair,) = read(jsonl(PAIR)).examples
+    assert loaded.examples == [
+        Labeled(pair.prompt, pair.chosen, True, "row-1.chosen", {"by": "ann"}),
+        Labeled(pair.prompt, pair.rejected, False, "row-1.rejected", {"by": "ann"}),
+    ]
+    assert loaded.sentence == (
+        "read 2 labeled answers (every pair split into its chosen and its rejected answer), "
+        "plain-string pairs; 1 good, 1 bad"
+    )
+
+
+def test_the_label_judges_trls_completion_and_elsewhere_the_last_answer(jsonl):
+    """A completion of three turns is judged whole; of a conversation, what follows the user's last turn."""
+    longer = [*GOOD, *Q, *BAD]
+    (given,) = read(jsonl({"prompt": Q, "completion": longer, "label": True})).examples
+    (whole,) = read(jsonl({"messages": Q + longer, "label": True})).examples
+    assert given == Labeled(Q, longer, True, "row-1")
+    assert whole == Labeled([*Q, *GOOD, *Q], BAD, True, "row-1")
+
+
+@pytest.mark.parametrize("label", ["maybe", 2, 0.5, [], ""])
+def test_a_label_that_is_no_label_is_a_bad_row(jsonl, label):
+    with pytest.raises(UserError, match=r"row 2: `label` .*neither true nor false"):
+        read(jsonl({"prompt": "q", "completion": "a", "label": True},
+                   {"prompt": "q", "completion": "a", "label": label}))  # fmt: skip
+
+
+def test_an_answer_none_of_whose_turns_is_learned_is_a_bad_row(jsonl):
+    weightless = [{**GOOD[0], "weight": 0}]
+    with pytest.raises(UserError, match=r"row 1: `messages`"):
+        read(jsonl({"messages": [*Q, *GOOD, *Q, *weightless], "label": True}))
 
 
 def test_limit_is_in_rows_of_the_file(jsonl):

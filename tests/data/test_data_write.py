@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boresight.core.errors import UserError
-from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data import write as module
 from boresight.data.reading.load import read
 from boresight.data.write import write_examples
@@ -51,7 +51,8 @@ def answers() -> st.SearchStrategy:
 pairs = st.builds(Preference, prompts(), answers(), answers(), ids, scores, scores, metas)
 shown = st.builds(lambda p, a, id, meta: Demonstration(p + a, id, meta), prompts(), answers(), ids, metas)
 asked = st.builds(Prompt, prompts(), ids, metas)
-lists = st.one_of(*(st.lists(kind, min_size=1, max_size=4) for kind in (pairs, shown, asked)))
+labeled = st.builds(Labeled, prompts(), answers(), st.booleans(), ids, metas)
+lists = st.one_of(*(st.lists(kind, min_size=1, max_size=4) for kind in (pairs, shown, asked, labeled)))
 
 
 @settings(max_examples=150, deadline=None)

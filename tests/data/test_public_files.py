@@ -100,6 +100,8 @@ def test_unpaired_feedback_is_refused_as_pairs_and_halved_as_demonstrations(publ
         read(path, kind="preference")
     loaded = read(path, kind="demonstration")
     assert (len(loaded.examples), loaded.left_out) == (150, 150)
+    labeled = read(path, kind="labeled").examples
+    assert [sum(example.label is good for example in labeled) for good in (True, False)] == [150, 150]
 
 
 def test_countdown_rows_keep_their_problem(public_data: Path):

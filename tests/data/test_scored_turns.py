@@ -68,6 +68,16 @@ def test_of_a_pair_each_answer_keeps_its_last_turn(jsonl):
     ]
 
 
+def test_a_labeled_answer_keeps_its_last_turn(jsonl):
+    """Context before the answer is not learned either way."""
+    long = [a("So?"), u("Yes."), a("good")]
+    file = jsonl({"prompt": THREE[:5], "completion": long, "label": False})
+    loaded = split(file, "labeled", score="last")
+    (example,) = loaded.train.examples
+    assert (learned(example.completion), example.prompt, example.label) == (["good"], THREE[:5], False)
+    assert loaded.lines[0].endswith("; 0 good, 1 bad; 1 of 2 assistant turns learned (data.score=last)")
+
+
 def test_the_mask_covers_the_last_turn_alone(jsonl):
     tokenizer = tiny_tokenizer("chatml")
     examples = split(jsonl({"messages": THREE}), score="last").train.examples

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data.layouts import all_layouts, get, names
 from boresight.data.layouts.hh_rlhf import transcript
 from boresight.data.reading.detect import fitting
@@ -134,19 +134,19 @@ LAYOUTS = [
     ("alpaca", {"instruction": "q", "input": "", "output": "good"}, SHOWN),
     ("question_answer", {"question": "q", "answer": "good"}, SHOWN),
     ("seed_tasks", {"instruction": "q", "instances": [{"input": "", "output": "good"}]}, SHOWN),
-    ("unpaired", {"messages": Q + GOOD, "label": True}, Demonstration(Q + GOOD, "7", {"label": True})),
+    ("unpaired", {"messages": Q + GOOD, "label": True}, Labeled(Q, GOOD, True, "7")),
     (
         "unpaired",
         {"prompt": "q", "completion": "good", "label": False},
-        Demonstration(Q + GOOD, "7", {"label": False}),
+        Labeled(Q, GOOD, False, "7"),
     ),
     (
         "unpaired",
         {"prompt": Q, "completion": GOOD, "label": True},
-        Demonstration(Q + GOOD, "7", {"label": True}),
+        Labeled(Q, GOOD, True, "7"),
     ),
     *[
-        ("unpaired", {**answered, column: label}, Demonstration(Q + GOOD, "7", {"label": good}))
+        ("unpaired", {**answered, column: label}, Labeled(Q, GOOD, good, "7"))
         for answered in (
             {"messages": Q + GOOD},
             {"prompt": "q", "response": "good"},

@@ -62,6 +62,14 @@ def test_prompts_too(jsonl):
     assert example.prompt == [u("S\n\nq")]
 
 
+def test_labeled_answers_too(jsonl):
+    file = jsonl({"prompt": [s("S"), u("q")], "completion": [a("x")], "label": True})
+    (folded,) = split(file, "labeled", system="fold").train.examples
+    (dropped,) = split(file, "labeled", system="drop").train.examples
+    assert (folded.prompt, dropped.prompt) == ([u("S\n\nq")], [u("q")])
+    assert folded.completion == dropped.completion == [a("x")]
+
+
 def test_a_template_that_refuses_the_role_says_so_and_takes_the_rest(jsonl):
     file = jsonl({"messages": [s("S"), u("q"), a("x")]}, {"messages": [u("q"), a("x")]})
     tokenizer = tiny_tokenizer("gemma")

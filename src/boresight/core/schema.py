@@ -1,6 +1,6 @@
-"""The three canonical forms that every dataset layout is read into.
+"""The four canonical forms that every dataset layout is read into.
 
-All three are conversational: a message is `{"role": "user", "content": "…"}`. They follow TRL's
+All are conversational: a message is `{"role": "user", "content": "…"}`. They follow TRL's
 explicit conventions (`prompt`, `chosen`, `rejected` as lists of messages; `messages` for
 demonstrations), so a file in canonical form is one that other tools read too.
 """
@@ -90,10 +90,25 @@ class Preference:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-Example = Prompt | Demonstration | Preference
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """One answer to a prompt, and whether it is a good one.
+
+    `completion` holds what follows the prompt, as in `Preference`. `as_text` as in `Prompt`.
+    """
+
+    prompt: list[Message]
+    completion: list[Message]
+    label: bool
+    id: str
+    meta: dict[str, Any] = field(default_factory=dict)
+    as_text: bool = field(default=False, compare=False)
 
 
-AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Example)
+Example = Prompt | Demonstration | Preference | Labeled
+
+
+AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Labeled, Example)
 
 
 def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
@@ -110,6 +125,26 @@ def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
 def prompt_of(example: Example) -> list[Message]:
     """The messages before the answer; of a demonstration, before its last one."""
     return list(example.messages[:-1] if isinstance(example, Demonstration) else example.prompt)
+
+
+def answers_of(example: Preference | Labeled | Prompt) -> list[list[Message]]:
+    """Everything that follows the prompt, one list of turns per answer; none for a prompt."""
+    match example:
+        case Preference(_, chosen, rejected):
+            return [chosen, rejected]
+        case Labeled(_, completion):
+            return [completion]
+    return []
+
+
+def scores_of(example: Example) -> tuple[float, ...]:
+    """What the source says of each answer: two scores of a pair, 1 or 0 of a labeled one; () where it says
+    nothing."""
+    if isinstance(example, Labeled):
+        return (float(example.label),)
+    if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:
+        return ()
+    return example.chosen_score, example.rejected_score
 
 
 def to_prompt(example: Example) -> Prompt:

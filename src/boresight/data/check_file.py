@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of, turn_key
+from boresight.core.schema import (
+    Demonstration,
+    Example,
+    Labeled,
+    Message,
+    Preference,
+    answers_of,
+    prompt_of,
+    turn_key,
+)
 from boresight.data.reading.load import BadRow, Loaded, collect, plural
 from boresight.stats.quantiles import nearest_rank
 
@@ -32,7 +41,8 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What is in a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, answer."""
+    """What is in a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, good, bad,
+    answer."""
 
     loaded: Loaded
     rows: int
@@ -61,7 +71,13 @@ def check_file(
 
 def _counts(examples: Sequence[Example]) -> list[Count]:
     pairs = [example for example in examples if isinstance(example, Preference)]
-    return [*_of_all(examples), *(_of_pairs(pairs) if pairs else [])]
+    labels = [example.label for example in examples if isinstance(example, Labeled)]
+    why = "far from half, kto needs weights"
+    return [
+        *_of_all(examples),
+        *(_of_pairs(pairs) if pairs else []),
+        *([Count("labelled good", sum(labels), len(labels), why)] if labels else []),
+    ]
 
 
 def _of_all(examples: Sequence[Example]) -> list[Count]:
@@ -89,9 +105,9 @@ def _has_system(example: Example) -> bool:
 
 
 def _repeats_role(example: Example) -> bool:
-    if isinstance(example, Preference):
-        return any(_runs(example.prompt + answer) for answer in (example.chosen, example.rejected))
-    return _runs(example.messages if isinstance(example, Demonstration) else example.prompt)
+    if isinstance(example, Demonstration):
+        return _runs(example.messages)
+    return any(_runs(example.prompt + answer) for answer in answers_of(example) or [[]])
 
 
 def _runs(turns: Sequence[Message]) -> bool:
@@ -147,6 +163,8 @@ def _lengths(examples: Sequence[Example]) -> dict[str, list[int]]:
 def _parts(example: Example) -> dict[str, list[Message]]:
     if isinstance(example, Preference):
         return {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+    if isinstance(example, Labeled):
+        return {"prompt": example.prompt, "good" if example.label else "bad": example.completion}
     if isinstance(example, Demonstration):
         return {"prompt": prompt_of(example), "answer": example.messages[-1:]}
     return {"prompt": example.prompt}

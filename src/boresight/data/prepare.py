@@ -23,7 +23,7 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, Preference, distinct_ids
+from boresight.core.schema import Example, distinct_ids
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rendering.references import ignored_references
@@ -112,7 +112,7 @@ class DatasetCache:
         """Data of a recipe as examples of `kind`; the last ones while settings, split and files are the same.
 
         Args:
-            kind: "preference", "demonstration" or "prompt".
+            kind: one of `convert.KINDS`.
         """
         key = _content(recipe, kind)
         if self._last is None or self._last[0] != key:
@@ -221,8 +221,7 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
             highlight=False,
         )
     left = [e for e, rows in zip(examples, made, strict=True) if any(_id_of(row) in kept for row in rows)]
-    scores = {example.id: _scores(example) for example in left}
-    return PreparedSide(left, [replace(row, scores=scores.get(row.id, ())) for row in tokens.rows], facts)
+    return PreparedSide(left, tokens.rows, facts)
 
 
 def digest(rows: Sequence[Row]) -> str:
@@ -237,10 +236,3 @@ def digest(rows: Sequence[Row]) -> str:
 
 def _id_of(outcome: RowOrReason) -> str:
     return outcome.id if isinstance(outcome, Row) else outcome[0]
-
-
-def _scores(example: Example) -> tuple[float, ...]:
-    """The source's scores of chosen and rejected, where it has both."""
-    if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:
-        return ()
-    return example.chosen_score, example.rejected_score

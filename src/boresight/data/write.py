@@ -10,7 +10,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line
-from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt, is_scored
+from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import WORDS
 
 
@@ -49,6 +49,8 @@ def to_record(example: Example) -> dict[str, Any]:
             record = {"id": id, **turns, "score_chosen": better, "score_rejected": worse}
         case Demonstration(messages, id, meta):
             record = {"id": id, "messages": messages}
+        case Labeled(prompt, completion, label, id, meta):
+            record = {"id": id, "prompt": prompt, "completion": completion, "label": label}
         case Prompt(prompt, id, meta):
             record = {"id": id, "prompt": prompt}
     known = {column: value for column, value in record.items() if value is not None}
@@ -90,6 +92,7 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
             "score_rejected": number,
         },
         Demonstration: {"messages": turns},
+        Labeled: {"prompt": turns, "completion": turns, "label": pyarrow.bool_()},
         Prompt: {"prompt": turns},
     }[type(examples[0])]
     schema = pyarrow.schema({"id": text, **columns, "meta_json": text})
@@ -106,6 +109,8 @@ def _turns(example: Example) -> list[Message]:
     match example:
         case Preference(prompt, chosen, rejected):
             return [*prompt, *chosen, *rejected]
+        case Labeled(prompt, completion):
+            return [*prompt, *completion]
         case Demonstration(messages):
             return messages
         case Prompt(prompt):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
-from boresight.core.schema import Demonstration, Example, Message, Preference, prompt_of
+from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, answers_of, prompt_of
 from boresight.data.reading.message_keys import CALLS, THOUGHTS
 from boresight.data.reading.same_prompt import prompt_key
 
@@ -27,6 +28,11 @@ class Examples:
     def pairs(self) -> list[Preference]:
         """The training pairs; empty for other kinds of data."""
         return [example for example in self.train if isinstance(example, Preference)]
+
+    @cached_property
+    def labeled(self) -> list[Labeled]:
+        """The training examples with one labeled answer; empty for other kinds of data."""
+        return [example for example in self.train if isinstance(example, Labeled)]
 
     @cached_property
     def answers(self) -> list[tuple[str, str]]:
@@ -62,5 +68,4 @@ def turns_of(example: Example) -> Iterator[Message]:
     """Every message of an example."""
     if isinstance(example, Demonstration):
         return iter(example.messages)
-    answers = [*example.chosen, *example.rejected] if isinstance(example, Preference) else []
-    return iter([*example.prompt, *answers])
+    return chain(example.prompt, *answers_of(example))

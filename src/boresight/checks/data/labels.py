@@ -70,7 +70,30 @@ def labels_noisy(data: Examples) -> Finding | None:
 
 
 def conflicting_labels(data: Examples) -> Finding | None:
-    """The same two answers to one prompt, preferred both ways."""
+    """The same two answers to one prompt, preferred both ways; the same answer to one, good and bad."""
+    return _labeled_both_ways(data) if data.labeled else _preferred_both_ways(data)
+
+
+def _labeled_both_ways(data: Examples) -> Finding | None:
+    labels: dict[tuple[str, str], set[bool]] = {}
+    for example in data.labeled:
+        labels.setdefault((said(example.prompt), said(example.completion)), set()).add(example.label)
+    ids = [e.id for e in data.labeled if len(labels[said(e.prompt), said(e.completion)]) > 1]
+    if not ids:
+        return None
+    share = len(ids) / len(data.labeled)
+    return graded(
+        "conflicting-labels",
+        share,
+        0.2,
+        f"{len(ids):,} of {len(data.labeled):,} labeled answers ({percent(share)}) carry the other label in "
+        "another row, so the two cancel.",
+        "Keep one of each, by majority.",
+        ids=ids,
+    )
+
+
+def _preferred_both_ways(data: Examples) -> Finding | None:
     seen: dict[tuple[str, str, str], str] = {}
     ids = []
     for pair, (chosen, rejected) in zip(data.pairs, data.answers, strict=True):

@@ -13,7 +13,7 @@ import numpy as np
 
 from boresight.checks.data import text
 from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, said
-from boresight.core.schema import Demonstration, Preference
+from boresight.core.schema import Demonstration, Labeled, Preference
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.findings.finding import Finding, graded, note, percent, warning
 
@@ -75,22 +75,50 @@ def prompts_shuffled(data: Examples) -> Finding | None:
 
 def length_leak(data: Examples) -> Finding | None:
     """Length alone predicts the label."""
+    read = _longer_of_labeled(data) if data.labeled else _longer_of_pairs(data)
+    if read is None:
+        return None
+    auc, noise, (better, worse), among, count = read
+    far = abs(auc - 0.5)
+    if far < 0.1 or far < noise:
+        return None
+    side, word = (better, "longer") if auc > 0.5 else (worse, "shorter")
+    return warning(
+        "length-leak",
+        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {among}: a rule "
+        "that looks at nothing but length would do as well, and length is what the model will learn.",
+        f"Balance lengths, or read results beside answer length: expect {word} answers.",
+        count=count,
+        numbers=(("auc", auc),),
+    )
+
+
+Longer = tuple[float, float, tuple[str, str], str, int]
+"""Share of comparisons in which the better answer is longer, half of a 95 % interval around chance, names of
+both sides, what was compared, and how many rows."""
+
+
+def _longer_of_pairs(data: Examples) -> Longer | None:
     if len(data.pairs) < FEWEST:
         return None
     lengths = np.array([(len(a), len(b)) for a, b in data.answers])
     auc = float((np.sign(lengths[:, 0] - lengths[:, 1]) + 1).mean() / 2)
-    far, noise = abs(auc - 0.5), 0.98 / math.sqrt(len(lengths))
-    if far < 0.1 or far < noise:
-        return None
-    side, word = ("chosen", "longer") if auc > 0.5 else ("rejected", "shorter")
-    return warning(
-        "length-leak",
-        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {len(lengths):,} pairs: a rule "
-        "that looks at nothing but length would do as well, and length is what the model will learn.",
-        f"Balance lengths, or read results beside answer length: expect {word} answers.",
-        count=len(lengths),
-        numbers=(("auc", auc),),
+    count = len(lengths)
+    return auc, 0.98 / math.sqrt(count), ("chosen", "rejected"), f"{count:,} pairs", count
+
+
+def _longer_of_labeled(data: Examples) -> Longer | None:
+    """Every good answer against every bad one (Mann and Whitney)."""
+    good, bad = (
+        [len(said(e.completion)) for e in data.labeled if e.label is label] for label in (True, False)
     )
+    if min(len(good), len(bad)) < FEWEST:
+        return None
+    smaller = np.searchsorted(np.sort(bad), good, "left") + np.searchsorted(np.sort(bad), good, "right")
+    auc = float(smaller.mean() / 2 / len(bad))
+    noise = 1.96 * math.sqrt((len(good) + len(bad) + 1) / (12 * len(good) * len(bad)))
+    among = f"comparisons of {len(good):,} good with {len(bad):,} bad answers"
+    return auc, noise, ("good", "bad"), among, len(data.labeled)
 
 
 def boilerplate(data: Examples) -> Finding | None:
@@ -182,6 +210,8 @@ def _prompts_and_answers(data: Examples) -> list[tuple[str, str, str]]:
     for example in data.train[::step][:SAMPLE]:
         if isinstance(example, Preference):
             found.append((example.id, example.prompt[-1]["content"], said(example.chosen)))
+        elif isinstance(example, Labeled):
+            found.append((example.id, example.prompt[-1]["content"], said(example.completion)))
         elif isinstance(example, Demonstration) and len(example.messages) > 1:
             found.append((example.id, example.messages[-2]["content"], example.messages[-1]["content"]))
     return found

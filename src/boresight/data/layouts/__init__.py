@@ -3,7 +3,7 @@
 A layout's file exposes
 
     TITLE     what it is called in a sentence, "HH-RLHF transcripts, implicit prompt"
-    KIND      "preference", "demonstration", "prompt" or "unpaired"
+    KIND      one of `reading.convert.KINDS`
     COLUMNS   the columns it cannot do without; those it does not read go to `meta`
     matches(record) -> bool     by the columns' presence and shape, cheap, never raises
     read(record, id) -> Example may raise `BadField`, even for a record that matches

@@ -1,11 +1,12 @@
 """KTO-like feedback: one answer in any layout of demonstrations, and a label that says whether it is good.
 
-The label, true or false, stays in `meta["label"]`, where the reader finds it when asked for demonstrations.
+The label judges what follows the prompt: TRL's `completion`, and in other layouts the turns after the user's
+last one.
 """
 
 from types import ModuleType
 
-from boresight.core.schema import Demonstration
+from boresight.core.schema import Labeled
 from boresight.data.columns import Record, label_column, read_label
 from boresight.data.layouts import (
     alpaca,
@@ -16,10 +17,10 @@ from boresight.data.layouts import (
     sharegpt,
     trl_answers,
 )
-from boresight.data.reading.turns import BadField
+from boresight.data.reading.turns import BadField, check_scored, to_messages
 
 TITLE = "unpaired feedback, answers labelled true or false"
-KIND = "unpaired"
+KIND = "labeled"
 COLUMNS = ("messages", "label")
 
 ANSWERS = (messages, trl_answers, plain_answers, sharegpt, alpaca, question_answer, seed_tasks)
@@ -30,7 +31,7 @@ def matches(record: Record) -> bool:
     return column is not None and _layout(_without(record, column)) is not None
 
 
-def read(record: Record, id: str) -> Demonstration:
+def read(record: Record, id: str) -> Labeled:
     column = label_column(record) or COLUMNS[1]
     good = read_label(record.get(column))
     if good is None:
@@ -39,8 +40,15 @@ def read(record: Record, id: str) -> Demonstration:
             f"is {record.get(column)!r}, neither true nor false; rename the column if it judges no answer",
         )
     answered = _without(record, column)
-    example = (_layout(answered) or messages).read(answered, id)
-    return Demonstration(example.messages, example.id, {**example.meta, "label": good})
+    layout = _layout(answered) or messages
+    example = layout.read(answered, id)
+    turns = example.messages
+    if layout is trl_answers:
+        start = len(turns) - len(to_messages(answered["completion"], "completion"))
+    else:
+        start = 1 + max(n for n, message in enumerate(turns) if message["role"] in ("user", "tool"))
+    check_scored(turns[start:], layout.COLUMNS[-1])
+    return Labeled(turns[:start], turns[start:], good, example.id, example.meta, example.as_text)
 
 
 def _without(record: Record, column: str) -> Record:

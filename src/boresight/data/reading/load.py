@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from boresight.core.console import progress
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, Preference
+from boresight.core.schema import Example, Labeled, Preference
 from boresight.data import layouts
 from boresight.data.columns import Record, id_column
 from boresight.data.layouts import Layout
@@ -27,7 +27,12 @@ SAMPLE = 1000
 
 POLICIES = ("error", "drop")
 WAY_OUT = "fix the row or set data.bad_rows=drop to leave such rows out (they are counted)"
-NOUNS = {"preference": "preference pair", "demonstration": "demonstration", "prompt": "prompt"}
+NOUNS = {
+    "preference": "preference pair",
+    "demonstration": "demonstration",
+    "labeled": "labeled answer",
+    "prompt": "prompt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,7 @@ def read(
     """Read a file, a saved `datasets` folder or a hub id into canonical examples.
 
     Args:
-        kind: "preference", "demonstration" or "prompt"; None takes what the file holds, and of answers that
-            are labelled true or false, those labelled true.
+        kind: one of `convert.KINDS`; None takes what the file holds.
         split: which split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
@@ -123,13 +127,13 @@ def collect(
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
             bad.append(outcome)
-        elif (example := convert(outcome)) is None:
-            left_out += 1
+        elif converted := convert(outcome):
+            examples += converted
+            numbers += [row] * len(converted)
         else:
-            examples.append(example)
-            numbers.append(row)
+            left_out += 1
     identical = sum(isinstance(e, Preference) and e.chosen == e.rejected for e in examples)
-    sentence = _sentence(len(examples), kind, source, how, (len(bad), left_out, identical)) + _unused(unused)
+    sentence = _sentence(examples, kind, source, how, (len(bad), left_out, identical)) + _unused(unused)
     digest = files.sha256(path, split)
     return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers)
 
@@ -169,13 +173,13 @@ def _cleaned(record: object) -> object:
 def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Conversion, str]:
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
-    kind = wanted or ("demonstration" if source.kind == "unpaired" else source.kind)
+    kind = wanted or source.kind
     if (source.kind, kind) in CONVERSIONS:
         return kind, *CONVERSIONS[source.kind, kind]
-    if source.kind == "unpaired":
+    if source.kind == "labeled":
         raise UserError(
             f"{name}: holds unpaired feedback (single answers labelled true or false), which is not a "
-            f"preference pair; method.name=sft learns from the answers labelled true."
+            "preference pair; method.name=kto learns from it, method.name=sft from the answers labelled true."
         )
     raise UserError(
         f"{name}: holds {NOUNS[source.kind]}s ({source.title}), which cannot be read as "
@@ -202,9 +206,14 @@ def _identity(record: Record, row: int) -> str:
     return f"row-{row}" if column is None else str(record[column])
 
 
-def _sentence(count: int, kind: str, source: Layout, how: str, counts: tuple[int, int, int]) -> str:
+def _sentence(
+    examples: Sequence[Example], kind: str, source: Layout, how: str, counts: tuple[int, int, int]
+) -> str:
     bad, left_out, identical = counts
-    parts = [f"read {plural(count, NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
+    parts = [f"read {plural(len(examples), NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
+    if kind == "labeled":
+        good = sum(isinstance(example, Labeled) and example.label for example in examples)
+        parts.append(f"{good:,} good, {len(examples) - good:,} bad")
     if bad:
         parts.append(f"{plural(bad, 'bad row')} left out")
     if left_out:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from boresight.core.schema import Demonstration, Example, Message, Preference, is_scored
+from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, is_scored
 
 
 def only_last(example: Example) -> Example:
@@ -22,6 +22,8 @@ def only_last(example: Example) -> Example:
             return replace(example, messages=_only_last(messages))
         case Preference(_, chosen, rejected):
             return replace(example, chosen=_only_last(chosen), rejected=_only_last(rejected))
+        case Labeled(_, completion):
+            return replace(example, completion=_only_last(completion))
     return example
 
 
@@ -44,4 +46,6 @@ def _answers(example: Example) -> list[Message]:
             return messages
         case Preference(_, chosen, rejected):
             return chosen + rejected
+        case Labeled(_, completion):
+            return completion
     return []

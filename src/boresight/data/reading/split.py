@@ -48,7 +48,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
     """Read the data and split them with `seed`.
 
     Args:
-        kind: "preference", "demonstration" or "prompt".
+        kind: one of `convert.KINDS`.
 
     Raises:
         UserError: unreadable data, a bad row under `bad_rows: error`, or `score: last` for prompts.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from boresight.core.errors import UserError
-from boresight.core.schema import Demonstration, Example, Message, Prompt, is_scored
+from boresight.core.schema import Demonstration, Example, Message, answers_of, is_scored, scores_of
 from boresight.data.rendering.turns import Renderer, Turn
 from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
@@ -31,11 +31,15 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row as text: the prompt with the generation prompt, and every continuation of it."""
+    """A row as text: the prompt with the generation prompt, and every continuation of it.
+
+    `scores` are those of the continuations, where the source has them.
+    """
 
     id: str
     prompt: str
     continuations: tuple[Continuation, ...]
+    scores: tuple[float, ...] = ()
 
     @property
     def texts(self) -> list[str]:
@@ -55,9 +59,9 @@ def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> li
         return _demonstration(renderer, example.messages)
     prompt = renderer.write(example.prompt, ask=True)
     renderer.refuse_unwritten(example.prompt, range(len(example.prompt)), prompt, ask=True)
-    answers = [] if isinstance(example, Prompt) else [example.chosen, example.rejected]
+    answers = answers_of(example)
     continuations = tuple(_answer(renderer, example.prompt, answer, prompt) for answer in answers)
-    return [Rendered(example.id, prompt, continuations)]
+    return [Rendered(example.id, prompt, continuations, scores_of(example))]
 
 
 def _demonstration(renderer: Renderer, messages: list[Message]) -> list[Rendered]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from boresight.core.schema import Demonstration, Example, Message, Preference
+from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference
 from boresight.data.reading.message_keys import REFERENCES
 from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ def _conversation(example: Example) -> list[Message]:
     match example:
         case Demonstration(messages):
             return messages
-        case Preference(prompt, chosen):
-            return [*prompt, *chosen]
+        case Preference(prompt, answer) | Labeled(prompt, answer):
+            return [*prompt, *answer]
         case _:
             return example.prompt

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from boresight.core.schema import Demonstration, Example, Message, Preference, Prompt
+from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt
 from boresight.data.reading.message_keys import OF_CONVERSATION
 
 
@@ -33,6 +33,8 @@ def _parts(example: Example) -> list[list[Message]]:
             return [prompt]
         case Preference(prompt, chosen, rejected):
             return [prompt, chosen, rejected]
+        case Labeled(prompt, completion):
+            return [prompt, completion]
 
 
 def _changed(example: Example, parts: list[list[Message]]) -> Example:
@@ -43,6 +45,8 @@ def _changed(example: Example, parts: list[list[Message]]) -> Example:
             return replace(example, prompt=parts[0])
         case Preference():
             return replace(example, prompt=parts[0], chosen=parts[1], rejected=parts[2])
+        case Labeled():
+            return replace(example, prompt=parts[0], completion=parts[1])
 
 
 def _folded(messages: list[Message]) -> list[Message]:

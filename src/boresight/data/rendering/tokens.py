@@ -28,7 +28,7 @@ def assemble(rendered: Rendered, encodings: Sequence[Encoding], tokenizer: Token
     for continuation, encoding in zip(rendered.continuations, encodings[1:], strict=True):
         whole = _whole(rendered, prompt, continuation, encoding, end)
         completions.append(whole or _in_parts(rendered, continuation, tokenizer, end))
-    return Row(rendered.id, prompt, tuple(completions))
+    return Row(rendered.id, prompt, tuple(completions), scores=rendered.scores)
 
 
 def _whole(
