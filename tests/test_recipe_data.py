@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
-from boresight.core.schema import Demonstration, Preference, Prompt
+from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data.reading.generated import GENERATORS, PREFIX
 from boresight.data.reading.load import read
+from boresight.runs.explain import explain
+from boresight.runs.measure import evaluate_run
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -34,13 +38,18 @@ def ultrafeedback(n: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+ULTRA = "HuggingFaceH4/ultrafeedback_binarized"
 ROWS = {
     "Asap7772/cog_behav_all_strategies": lambda n: {
         "query": f"Make {n} of 3 and 4.", "completion": f"<think>3 + 4</think> <answer> {n} </answer>",
     },
-    "HuggingFaceH4/ultrafeedback_binarized": ultrafeedback,
+    ULTRA: ultrafeedback,
     "HuggingFaceTB/smol-smoltalk": lambda n: {"messages": turns(f"Name {n}.", "One."), "source": "made-up"},
     "Jiayi-Pan/Countdown-Tasks-3to4": lambda n: {"target": 7 + n, "nums": [3, 4, n]},
+    "trl-lib/kto-mix-14k": lambda n: {
+        "prompt": turns(f"Name {n}.", "")[:1], "completion": turns("", f"It is {n}.")[1:],
+        "label": n % 2 == 0,
+    },
 }  # fmt: skip
 """A row with the columns of each data set on the hub that a recipe names, values made up."""
 
@@ -50,7 +59,7 @@ USERS = {"prompts.jsonl", "seeds.jsonl"}
 """Files that a user is to bring."""
 BUILT_IN = {"demo"}
 
-KINDS = {"preference": Preference, "demonstration": Demonstration, "prompt": Prompt}
+KINDS = {"preference": Preference, "demonstration": Demonstration, "labeled": Labeled, "prompt": Prompt}
 SIDES = {"data.train", "data.eval"}
 ASKED = {"evaluate.prompts", "prompts", "prompts.source", "answers.prompts"}
 
@@ -117,6 +126,31 @@ def test_a_recipe_reads_its_data(name, what, source, tmp_path):
         file.write_text("".join(json.dumps(row(n)) + "\n" for n in (1, 2)))
     loaded = read(file, kind=kind, limit=2)
     assert [type(example) for example in loaded.examples] == [KINDS[kind]] * 2
+
+
+@pytest.mark.parametrize(("source", "rows"), [("trl-lib/kto-mix-14k", 30), (ULTRA, 15)])
+def test_the_kto_recipe_trains_on_labels_and_on_pairs(tmp_path, source, rows):
+    """The whole way: checks, training, held-out numbers, the report, its explanation, and evaluated again."""
+    tiny_model(max_position_embeddings=2048).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(ROWS[source](n)) + "\n" for n in range(rows)))
+    settings = {
+        "data.train": tmp_path / "rows.jsonl", "model.name": tmp_path / "model", "train.batch": 4,
+        "evaluate.samples": 1, "evaluate.max_new_tokens": 4, "check.allow": "[few-steps]",
+    }  # fmt: skip
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    run = tmp_path / "run"
+    run_training(Recipe.load(RECIPES / "kto.yaml", overrides), run)
+    facts = json.loads((run / "data.json").read_text())
+    assert (facts["train"]["kept"], facts["eval"]["kept"]) == (24, 6)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["loss"] == 0.5 and {line["split"] for line in lines} == {"train", "eval"}
+    metrics = {m["name"]: m for m in json.loads((run / "evaluation.json").read_text())["metrics"]}
+    assert metrics["accuracy"]["label"] == "held-out answers on their label's side of the reference point"
+    assert any(metrics["margin"]["label"] in sentence for sentence in explain(run).outcome)
+    evaluate_run(run, Console(file=io.StringIO()))
+    again = {m["name"]: m for m in json.loads((run / "evaluation.json").read_text())["metrics"]}
+    assert again["margin"]["after"]["value"] == pytest.approx(metrics["margin"]["after"]["value"], abs=1e-4)
 
 
 def test_the_countdown_recipe_trains_on_queries_and_completions(tmp_path):

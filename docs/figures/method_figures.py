@@ -16,8 +16,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from loss_vs_margin import COLOURS, Curve, losses, relative, text
 
-from boresight.methods import grpo, orpo
-from boresight.methods.inputs import PolicyPairLogps
+from boresight.methods import grpo, kto, orpo
+from boresight.methods.inputs import LabeledLogps, PolicyPairLogps
 from boresight.methods.rloo import leave_one_out
 
 FOLDER = Path(__file__).parent
@@ -89,6 +89,17 @@ def pull_of_odds(mean_logp: torch.Tensor) -> torch.Tensor:
     out = orpo.loss(PolicyPairLogps(chosen, -one, one, one), orpo.Config(odds_weight=0.25))
     (pull,) = torch.autograd.grad(out.per_example.sum(), chosen)
     return -pull - 1  # the likelihood's own is 1
+
+
+def value_of(good: bool, beta: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """KTO's loss of a good or a bad answer over its log-ratio, with the reference point at 5 nats."""
+
+    def at(ratios: torch.Tensor) -> torch.Tensor:
+        ones = torch.ones_like(ratios)
+        x = LabeledLogps(ratios, 0 * ones, ones, torch.full_like(ratios, good, dtype=torch.bool), 5 * ones)
+        return kto.loss(x, kto.Config(beta=beta)).per_example
+
+    return at
 
 
 def level(height: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -171,6 +182,18 @@ FIGURES = {
         (
             Line("the likelihood", level(1.0)),
             Line("the odds ratio: strong while the rejected answer leads", pull_of_odds, "7 4"),
+        ),
+    ),
+    "kto": Figure(
+        "Gains and losses around the reference point (z = 5)",
+        "log-ratio r of the answer, nats",
+        "loss",
+        (-40, -20, 0, 20, 40),
+        (0, 0.25, 0.5, 0.75, 1),
+        (
+            Line("good answer, beta 0.1", value_of(True, 0.1)),
+            Line("bad answer, beta 0.1", value_of(False, 0.1), "7 4"),
+            Line("good answer, beta 0.5: flat past a few nats", value_of(True, 0.5), "2 3"),
         ),
     ),
     "xpo": Figure(

@@ -182,13 +182,13 @@ def found_in_model(facts: Wiring) -> list[Finding]:
 
 
 def found_in_recipe(
-    chosen: Recipe, count: int = 60_000, size: int | None = QWEN, own: Any = None
+    chosen: Recipe, count: int = 60_000, size: int | None = QWEN, own: Any = None, labels: Any = None
 ) -> list[Finding]:
-    """What the method checks and the forecast say of a recipe for `count` rows."""
+    """What the method checks and the forecast say of a recipe for `count` rows, `labels` good and bad."""
     from boresight.runs.check.preflight import steps_of
 
     steps = steps_of(chosen, count)
-    setting = MethodSetting(chosen, own or methods.get(chosen.method_name), 100.0, steps)
+    setting = MethodSetting(chosen, own or methods.get(chosen.method_name), 100.0, steps, labels=labels)
     return ranked(
         [*run_checks(method, setting), *run_checks(forecast, forecast.forecast(chosen, steps, size))]
     )

@@ -23,6 +23,7 @@ RESTS_ON_OTHERS = {
     "ipo-target": r"in published runs and ours",
     "loss-hides-learning": r"that of good published runs",
     "kl-too-strong": r"a verifier usually pays",
+    "label-weights": r"the authors of KTO recommend .* \(arXiv 2402\.01306",
     "few-rollouts": r"a public 0\.5B Countdown run",
     "half-precision-parameters": r"estimated for weights of a typical size",
     "memory": r"estimated from shapes",
@@ -52,7 +53,7 @@ RESTS_ON_ITS_OWN = {
     "end-of-turn-does-not-stop", "frozen-parameters", "padding-drops-gradient", "untied-weights",
     "vocabulary-too-small", "dropout-in-rollouts", "pad-is-end-of-turn", "logps-not-finite",
     "dropout-in-reference", "dropout-in-training", "reference-not-policy", "gradient-direction", "kl-sign",
-    "kl-without-effect", "alpha-dominates", "not-exploring", "few-steps",
+    "kl-without-effect", "alpha-dominates", "not-exploring", "few-steps", "one-label",
     # a probe
     "harm-ahead", "no-gain-in-ramp", "answers-of-another-model", "rewards-tie",
     # the log of the run

@@ -17,7 +17,7 @@ from boresight.checks.data.examples import Examples
 from boresight.checks.run import initial_loss, machine
 from boresight.checks.run.machine import Load
 from boresight.config.reward import RewardConfig
-from boresight.core.schema import Prompt
+from boresight.core.schema import Labeled, Prompt
 from boresight.data.reading import names
 from boresight.data.reading.generated import read_generated
 from boresight.data.reading.load import read
@@ -162,6 +162,10 @@ def recipe(name, *settings, rows=60_000, **sections):
     return b.found_in_recipe(b.recipe(name, *settings, **sections), rows)
 
 
+def labeled(good, bad, *settings):
+    return b.found_in_recipe(b.recipe("kto", *settings), good + bad, labels=(good, bad))
+
+
 def loaded(monkeypatch, free_gb, **facts):
     """Findings about half a billion trained weights on a machine of 1e11 operations a second."""
     monkeypatch.setattr(machine, "available_gb", lambda: free_gb)
@@ -227,6 +231,8 @@ PLANTED = {
     "kl-without-effect": kl_in_the_loss,
     "not-exploring": lambda: recipe("xpo_offline"),
     "kl-too-strong": lambda: recipe("rloo", "method.beta=0.5", reward=COUNTDOWN),
+    "one-label": lambda: labeled(800, 0),
+    "label-weights": lambda: labeled(900, 100),
     "reward-pays-for-wrong": lambda: recipe("rloo", reward=[{"function": "countdown_shaped"}]),
     "over-optimisation-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8"),
     "zero-variance-groups": lambda: logged(zero_variance=flat(0.8)),
@@ -294,6 +300,76 @@ def test_memory_is_a_warning_where_it_is_short_and_an_error_at_half(monkeypatch,
     """Four numbers a weight of four bytes: 7.9 GB, and 0.7 for the libraries."""
     found = {f.name: f.severity for f in loaded(monkeypatch, free_gb)}
     assert found.get("memory") == {1.0: "error", 6.0: "warning", 900.0: None}[free_gb]
+
+
+@pytest.mark.parametrize(
+    ("counts", "settings", "fix"),
+    [
+        ((500, 500), (), None),
+        ((400, 300), (), None),  # 4/3
+        ((400, 299), (), None),  # within rounding
+        ((100, 1000), (), "method.desirable_weight=11.5 (10 to 13.3)"),
+        ((1000, 100), (), "method.undesirable_weight=8.66 (7.5 to 10)"),
+        ((1000, 100), ("method.undesirable_weight=8.66",), None),
+        ((1000, 100), ("method.undesirable_weight=7.5",), None),
+        ((1000, 100), ("method.desirable_weight=0.12",), None),
+        ((1000, 100), ("method.desirable_weight=2",), "method.undesirable_weight=17.3 (15 to 20)"),
+        ((300, 400), (), "method.desirable_weight=1.54 (1.33 to 1.78)"),
+    ],
+)
+def test_weights_of_uneven_labels_are_those_of_equation_8(counts, settings, fix):
+    """The example of the paper: one good answer to ten bad ones, lambda_D of 10 to 13.33."""
+    found = {f.name: f for f in labeled(*counts, *settings)}
+    assert ("label-weights" in found) == (fix is not None)
+    if fix:
+        assert found["label-weights"].fix == f"Set {fix}."
+        name, value = fix.split(" ")[0].split("=")
+        assert "label-weights" not in {f.name for f in labeled(*counts, *settings, f"{name}={value}")}
+
+
+@pytest.mark.parametrize(("counts", "fix"), [((5, 0), "method.name=sft"), ((0, 5), "Add good answers.")])
+def test_answers_of_one_label_alone_are_said(counts, fix):
+    found = {f.name: f for f in labeled(*counts)}
+    assert fix in found["one-label"].fix and "label-weights" not in found
+    assert found["one-label"].severity == "warning"
+
+
+def test_other_methods_have_no_label_weights():
+    assert not {"one-label", "label-weights"} & {
+        f.name for f in b.found_in_recipe(b.recipe("dpo"), labels=(9, 1))
+    }
+
+
+def labeled_rows(good_words, bad_words, count=60):
+    """Labeled answers of so many words."""
+    return [
+        Labeled(
+            said("user", f"Tell me of tides {n}"),
+            said("assistant", f"tides {n} " + "x " * (good_words if n % 2 else bad_words)),
+            bool(n % 2),
+            f"row-{n}",
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("good", "bad", "side"), [(9, 4, "good"), (4, 9, "bad"), (5, 5, None)])
+def test_length_gives_labels_of_single_answers_away(good, bad, side):
+    found = {f.name: f for f in b.found_in_data(labeled_rows(good, bad))}
+    assert ("length-leak" in found) == (side is not None)
+    if side:
+        assert f"The {side} answer is the longer one in 100% of comparisons of 30 good with 30 bad" in (
+            found["length-leak"].why
+        )
+
+
+def test_an_answer_labeled_both_ways_is_a_conflict():
+    """Two rows of sixty say the opposite of each other; twenty stop the run."""
+    healthy = labeled_rows(5, 5)
+    for count, severity in ((1, "warning"), (10, "error")):
+        turned = [replace(row, label=not row.label, id=f"again-{n}") for n, row in enumerate(healthy[:count])]
+        (found,) = [f for f in b.found_in_data(healthy + turned) if f.name == "conflicting-labels"]
+        assert (found.count, found.severity) == (2 * count, severity)
 
 
 def test_days_are_said(monkeypatch):

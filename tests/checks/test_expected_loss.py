@@ -67,6 +67,7 @@ CURVES = {"dpo", "ipo", "online_dpo", "xpo", "xpo_offline"}
 NONE = {
     "simpo": "without a reference a margin starts wherever the data puts it",
     "reward": "so do scores",
+    "kto": "a margin of pairs, on which curves were measured, is not that of single answers",
     "orpo": "without a reference, as simpo",
     "rloo": "groups have no margin",
     "grpo": "groups have no margin",

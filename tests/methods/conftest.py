@@ -16,6 +16,7 @@ POLICY = {
     inputs.PolicyPairLogps: ("policy_chosen", "policy_rejected"),
     inputs.PairLogps: ("policy_chosen", "policy_rejected"),
     inputs.OnlinePairLogps: ("policy_chosen", "policy_rejected"),
+    inputs.LabeledLogps: ("policy",),
     inputs.PairScores: ("chosen", "rejected"),
     inputs.GroupLogps: ("policy",),
     inputs.GroupTokenLogps: ("policy_tokens",),
@@ -38,6 +39,10 @@ class Batches:
         if kind is inputs.SequenceLogps:
             n = length()
             x = kind(policy=-n * uniform(0.5, 2.5), length=n)
+        elif kind is inputs.LabeledLogps:
+            n = length()
+            policy = -n * uniform(0.5, 2.5)
+            x = kind(policy, policy + uniform(-8, 8), n, label=uniform(0, 1) < 0.5, kl=uniform(-2, 6))
         elif kind is inputs.PairScores:
             x = kind(uniform(-3, 3), uniform(-3, 3), score_gap=uniform(0, 4))
         elif issubclass(kind, inputs.GroupLogps):

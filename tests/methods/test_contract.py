@@ -33,6 +33,7 @@ OPTIONS = {
         {"truncation_penalty": 0.3},
     ],
     "ipo": [{"tau": 0.01}, {"reduction": "mean"}],
+    "kto": [{"beta": 1.0}, {"desirable_weight": 0.5, "undesirable_weight": 3.0}],
     "online_dpo": [{"beta": 1.0}, {"second_sample": "reference"}],
     "orpo": [{"odds_weight": 1.0}],
     "reward": [{"margin_scale": 0.5, "centring": 0.01}],

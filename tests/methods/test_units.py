@@ -14,6 +14,7 @@ UNITS = {
     ("grpo", "standardize", False): ("reward", "nats", False),
     ("ipo",): ("nats²", "nats", False),
     ("ipo", "reduction", "mean"): ("(nats per token)²", "nats", True),
+    ("kto",): ("", "nats", False),
     ("orpo",): ("nats", "nats per token", True),
     ("online_dpo",): ("nats", "nats", False),
     ("reward",): ("nats", "log-odds", False),

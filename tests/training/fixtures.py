@@ -21,6 +21,7 @@ from boresight.training.build import OfflineBatches
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task
+from boresight.training.mismatched import each_alone, together, with_mismatched
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -49,14 +50,16 @@ def random_rows(count: int, k: int, seed: int = 0, vocab: int = 300) -> list[Row
 
 def completions_of(kind: Any) -> int:
     """How many completions rows of a kind carry."""
-    return {"demonstration": 1, "preference": 2}.get(kind.data, 2 if kind.samples == "pair" else 4)
+    return {"demonstration": 1, "labeled": 1, "preference": 2}.get(
+        kind.data, 2 if kind.samples == "pair" else 4
+    )
 
 
 def reference_of(policy: Any, rows: list[Row], recipe: Recipe) -> Reference:
     """Stored sums, or the frozen model itself for methods that ask for the log-probability of every token."""
     if issubclass(methods.get(recipe.method_name).Input, GroupTokenLogps):
         return LiveReference(frozen_copy(policy), 10_000)
-    return store_reference(policy, rows, 10_000)
+    return each_alone(store_reference(policy, together(rows), 10_000), rows)
 
 
 def make_task(
@@ -74,6 +77,7 @@ def make_task(
     recipe = Recipe.parse(raw)
     kind = kind_of(recipe)
     data = random_rows(rows, completions_of(kind))
+    data = with_mismatched(data, recipe.data.max_length)[0] if kind.mismatched else data
     policy = policy or tiny_model(dtype=dtype)
     steps = recipe.train.steps or 1
     order = plan(rows, recipe.train.batch, epochs=None, steps=steps, seed=recipe.train.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Looked:
     """Findings about data and tokens, and the counts that other checks need.
 
     `rows` are the rows training will keep, `sampled` how many were tokenised here, `answer_tokens` and
-    `row_tokens` their mean lengths; None where unknown.
+    `row_tokens` their mean lengths; None where unknown. `labels` counts the good and the bad answers of
+    labeled data.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -32,6 +34,7 @@ class Looked:
     sampled: int = 0
     answer_tokens: float | None = None
     row_tokens: float | None = None
+    labels: Sequence[int] | None = None
 
 
 def key(recipe: Recipe) -> str | None:

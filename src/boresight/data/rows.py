@@ -7,6 +7,7 @@ what lets the packed forward compute the prompt once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,9 @@ class Completion:
 class Row:
     """One prompt and its completions.
 
-    `prompt` is int32 `(length,)`, never empty. `scores` are rewards of the completions and
-    `from_reference` says which were sampled from the reference model; both are empty for offline
-    data that carries neither.
+    `prompt` is int32 `(length,)`, never empty. `scores` are rewards of the completions (of a labeled
+    answer 1 or 0) and `from_reference` says which were sampled from the reference model; both are empty
+    for offline data that carries neither.
     """
 
     id: str
@@ -54,6 +55,10 @@ class Row:
     truncated: bool = False
     scores: tuple[float, ...] = ()
     from_reference: tuple[bool, ...] = ()
+    mismatched: Completion | None = None
+    """An answer to another prompt, for methods that estimate a KL from such; `tokens` does not count it."""
+    kl: float = math.nan
+    """That estimate for the batch the row is in, nats; NaN until the batch is put together."""
 
     @property
     def tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from boresight.core.strict_model import StrictModel
@@ -40,6 +41,16 @@ class MethodConfig(StrictModel):
     def margin_unit(self) -> str:
         """Unit of the logged margin, which with a reference is a difference of log-ratios."""
         return "nats"
+
+    @property
+    def metric_labels(self) -> Mapping[str, str]:
+        """What metrics are called that mean something else than they do for pairs."""
+        return {}
+
+    @property
+    def label_weights(self) -> tuple[float, float] | None:
+        """Weights of a good and of a bad answer, in methods that learn from single labeled answers."""
+        return None
 
     @property
     def samples_reference(self) -> bool:

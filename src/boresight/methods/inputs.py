@@ -109,6 +109,37 @@ class OnlinePairLogps(PairLogps):
 
 
 @dataclass(frozen=True, slots=True)
+class LabeledLogps:
+    """Single answers labeled good or bad, under the policy and the frozen reference.
+
+    `label` is bool `(batch,)`: True for a good answer. `kl` is `(batch,)`, without gradient: an estimate of
+    KL(policy || reference), nats, that is one number for all rows of a batch and may be negative.
+    """
+
+    policy: Tensor
+    ref: Tensor
+    length: Tensor
+    label: Tensor
+    kl: Tensor
+
+    @property
+    def logratio(self) -> Tensor:
+        """log pi - log ref, nats, `(batch,)`."""
+        return self.policy - self.ref
+
+    @property
+    def reference_point(self) -> Tensor:
+        """z = max(0, kl), nats, `(batch,)`: the log-ratio that counts as neither gain nor loss."""
+        return self.kl.clamp(min=0)
+
+    @property
+    def margin(self) -> Tensor:
+        """Log-ratio minus reference point, sign turned for a bad answer, nats, `(batch,)`."""
+        beyond = self.logratio - self.reference_point
+        return torch.where(self.label, beyond, -beyond)
+
+
+@dataclass(frozen=True, slots=True)
 class PairScores:
     """Scalar rewards of the two answers of a pair, `(batch,)`.
 
@@ -166,5 +197,5 @@ class GroupTokenLogps(GroupLogps):
         return places < self.length.unsqueeze(-1)
 
 
-LossInput = SequenceLogps | PolicyPairLogps | PairLogps | PairScores | GroupLogps
+LossInput = SequenceLogps | PolicyPairLogps | PairLogps | LabeledLogps | PairScores | GroupLogps
 """What a loss may take. `OnlinePairLogps` is a `PairLogps`, `GroupTokenLogps` a `GroupLogps`."""

@@ -34,6 +34,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         Published("SmolLM2-1.7B", 1_711_000_000, 1e-6, 0.5, 128, "alignment-handbook"),
     ),
     "ipo": (Published("Qwen2.5-0.5B", 494_032_768, 5e-6, 0.1, 64, "CS224R 2026 starter, sum reduction"),),
+    "kto": (Published("Qwen2-0.5B", 494_032_768, 1e-6, 0.1, 8, "TRL example, its default settings"),),
     "rloo": (Published("Qwen2.5-0.5B", 494_032_768, 1e-5, 0.001, 128, "CS224R 2026 starter, k = 8"),),
     "sft": (
         Published("SmolLM2-135M", 134_500_000, 1e-3, None, 128, "alignment-handbook config_smol"),
@@ -63,6 +64,10 @@ LADDERS = {
     ("preference", False): Ladder((1e-6, 2e-6, 5e-6), (0.1, 0.5), "64–128", 1e-4, "published runs up to 1B"),
     ("preference", True): Ladder(
         (5e-5, 1e-4, 2e-4), (0.1, 0.5), "32–128", 5e-3, "rates of full training, times ten"
+    ),
+    ("labeled", False): Ladder((5e-7, 1e-6, 5e-6), (0.05, 0.1), "16–128", 1e-4, "the authors and TRL"),
+    ("labeled", True): Ladder(
+        (5e-5, 1e-4, 2e-4), (0.05, 0.1), "16–128", 5e-3, "rates of full training, times a hundred"
     ),
     ("demonstration", False): Ladder((3e-5, 1e-4, 3e-4), (), "64–128", 1e-2, "published runs up to 1B"),
     ("demonstration", True): Ladder(

@@ -58,7 +58,8 @@ CHARTS = (
     Chart(
         "Accuracy",
         "",
-        "How often the chosen answer leads the rejected one.",
+        "How often the chosen answer leads the rejected one; of single answers, how many are on their "
+        "label's side of the reference point.",
         both("accuracy"),
         guide="half",
         is_share=True,
@@ -66,7 +67,8 @@ CHARTS = (
     Chart(
         "Margin",
         "nats",
-        "How far chosen answers lead rejected ones; the band holds the middle 80 % of pairs.",
+        "How far chosen answers lead rejected ones, or the log-ratio the reference point; the band holds the "
+        "middle 80 %.",
         both("margin"),
         band=("margin_p10", "margin_p90"),
         unit_from="margin_unit",
@@ -81,6 +83,7 @@ CHARTS = (
             Curve("rejected_logratio", "rejected", "rejected"),
             Curve("chosen_logratio", "chosen, held out", "chosen", split="eval", dash="dot"),
             Curve("rejected_logratio", "rejected, held out", "rejected", split="eval", dash="dot"),
+            Curve("reference_point", "reference point", "before"),
         ),
         guide="zero",
     ),

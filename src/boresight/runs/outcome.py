@@ -98,8 +98,9 @@ def write_outcome(
     first = collectives.is_first()
     folder.refuse_replaced()  # generating answers may have taken long
     checks = _write_samples(folder, prompts, before, after) if first else []
+    method = task.recipe.method
     metrics = [
-        *paired.paired_metrics(before.numbers, after.numbers, task.recipe.method.margin_unit),
+        *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
         *checks,
         *likelihood_of_answers(task, prompts, before, after),
     ]

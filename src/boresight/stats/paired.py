@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import stdev
 from typing import Any
@@ -47,11 +47,18 @@ LABELS = {
 }
 
 
-def paired_metrics(before: ByRow, after: ByRow, margin_unit: str = "nats") -> list[Measured]:
-    """Every labelled metric of held-out rows, paired by row; margins are in `margin_unit`."""
+def paired_metrics(
+    before: ByRow, after: ByRow, margin_unit: str = "nats", names: Mapping[str, str] | None = None
+) -> list[Measured]:
+    """Every labelled metric of held-out rows, paired by row; margins are in `margin_unit`.
+
+    Args:
+        names: labels of metrics that mean something else than for pairs.
+    """
+    names = names or {}
     units = {name: unit for name, (_, unit, _) in LABELS.items()} | {"margin": margin_unit}
     return [
-        paired_metric(name, label, units[name], better, before[name], after[name])
+        paired_metric(name, names.get(name, label), units[name], better, before[name], after[name])
         for name, (label, _, better) in LABELS.items()
         if name in after
     ]

@@ -29,6 +29,7 @@ from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.loop import Batch, Batches, Probe, Task
+from boresight.training.mismatched import each_alone, together, with_mismatched
 from boresight.training.probes.generations import answer_probe
 from boresight.training.probes.held_out_reward import held_out_reward
 from boresight.training.probes.kl import kl_probe
@@ -89,8 +90,8 @@ def build_task(
         eval_rows: Sequence[Row] = []
         batches, reference = online(recipe, kind, policy, tokenizer, data, rewards)
     else:
-        eval_rows = data.eval.rows
-        batches, reference = offline(recipe, kind, policy, data, console)
+        rows, eval_rows = given_rows(recipe, kind, data, console)
+        batches, reference = offline(recipe, kind, policy, rows, eval_rows, console)
     probes: list[Probe] = [
         *kl_probe(recipe, kind, policy, eval_rows),
         *held_out_reward(recipe, policy, tokenizer, prompts, rewards, console),
@@ -108,20 +109,52 @@ def build_task(
     )
 
 
+def given_rows(
+    recipe: Recipe, kind: InputKind, data: Prepared, console: Console
+) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Training and held-out rows, each with a mismatched answer where the method looks at one.
+
+    Raises:
+        UserError: there is no other answer to give a row.
+    """
+    train, held = data.train.rows, data.eval.rows
+    if not kind.mismatched:
+        return train, held
+    length = recipe.data.max_length
+    (train, alike), (held, held_alike) = (
+        with_mismatched(train, length),
+        with_mismatched(held, length, others=train),
+    )
+    if count := alike + held_alike:
+        console.print(
+            f"KL estimate: {count:,} of {len(train) + len(held):,} rows use another answer to their own "
+            "prompt, since no row has both another prompt and another answer",
+            style="yellow",
+            highlight=False,
+        )
+    return train, held
+
+
 def offline(
-    recipe: Recipe, kind: InputKind, policy: Policy, data: Prepared, console: Console
+    recipe: Recipe,
+    kind: InputKind,
+    policy: Policy,
+    train: Sequence[Row],
+    held_out: Sequence[Row],
+    console: Console,
 ) -> tuple[Batches, Reference | None]:
     """Batches of given answers. The reference is computed once, now, for every row that will be used."""
-    batches = OfflineBatches(data.train.rows, batch_plan(recipe, len(data.train.rows)))
+    batches = OfflineBatches(train, batch_plan(recipe, len(train)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
-        rows = collectives.share([*batches.used(), *data.eval.rows])
+        used = [*batches.used(), *held_out]
+        rows = collectives.share(together(used))
         alike = arithmetic(policy, recipe.model.dtype)
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, advance)
         console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
-        reference = _of_all(own)
+        reference = each_alone(_of_all(own), used)
     return batches, reference
 
 

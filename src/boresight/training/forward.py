@@ -20,6 +20,7 @@ from boresight.data.rows import Row
 from boresight.methods.inputs import (
     GroupLogps,
     GroupTokenLogps,
+    LabeledLogps,
     LossInput,
     OnlinePairLogps,
     PairLogps,
@@ -44,7 +45,8 @@ class InputKind:
     log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
     where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
     sampled during training, and `samples` says how: a group of the policy's, or a pair, maybe with one of the
-    reference's. `head` is the model's: a language model's, or one scalar per sequence.
+    reference's. `head` is the model's: a language model's, or one scalar per sequence. `mismatched`: rows
+    carry an answer to another prompt, and an estimate of the KL made from those of the batch.
     """
 
     data: str
@@ -53,6 +55,7 @@ class InputKind:
     unmoved: Callable[[Reference | None, RowSequence], LossInput | None] = lambda reference, rows: None
     head: Literal["lm", "score"] = "lm"
     samples: Literal["group", "pair"] | None = None
+    mismatched: bool = False
 
     @property
     def online(self) -> bool:
@@ -86,6 +89,30 @@ def _unmoved_pair(reference: Reference | None, rows: RowSequence) -> PairLogps |
         return None
     ref = reference(rows)
     return PairLogps(*ref.unbind(1), *ref.unbind(1), *like(_lengths(rows), ref).unbind(1))
+
+
+def _labeled(
+    model: Policy, reference: Reference | None, rows: RowSequence, temperature: float
+) -> LabeledLogps:
+    assert reference is not None
+    logps = completion_logprobs(model, rows, temperature=temperature)
+    policy = logps.sums[:, 0]
+    kl = like(torch.tensor([row.kl for row in rows]), policy)
+    return LabeledLogps(
+        policy, like(reference(rows), policy)[:, 0], logps.lengths[:, 0], _labels(rows, policy), kl
+    )
+
+
+def _unmoved_labeled(reference: Reference | None, rows: RowSequence) -> LabeledLogps | None:
+    if reference is None:
+        return None
+    ref = reference(rows)[:, 0]
+    return LabeledLogps(ref, ref, like(_lengths(rows)[:, 0], ref), _labels(rows, ref), torch.zeros_like(ref))
+
+
+def _labels(rows: RowSequence, logps: Tensor) -> Tensor:
+    """Whether each row's answer is a good one, bool `(rows,)`, where `logps` are."""
+    return to_device(torch.tensor([row.scores[0] > 0 for row in rows]), logps.device)
 
 
 def _online_pair(
@@ -200,6 +227,9 @@ INPUT_KINDS: dict[type[LossInput], InputKind] = {
     SequenceLogps: InputKind(data="demonstration", needs_reference=False, build=_sequence),
     PolicyPairLogps: InputKind(data="preference", needs_reference=False, build=_policy_pair),
     PairLogps: InputKind(data="preference", needs_reference=True, build=_pair, unmoved=_unmoved_pair),
+    LabeledLogps: InputKind(
+        data="labeled", needs_reference=True, build=_labeled, unmoved=_unmoved_labeled, mismatched=True
+    ),
     PairScores: InputKind(data="preference", needs_reference=False, build=_pair_scores, head="score"),
     OnlinePairLogps: InputKind(data="prompt", needs_reference=True, build=_online_pair, samples="pair"),
     GroupLogps: InputKind(
@@ -223,11 +253,14 @@ def at_reference(x: LossInput) -> LossInput:
     value the step-0 check expects, whatever the method. Inputs without a reference come back as
     they are.
     """
+    if isinstance(x, LabeledLogps):
+        return replace(x, policy=x.ref, kl=torch.zeros_like(x.kl))
     if not isinstance(x, PairLogps):
         return x
     return replace(x, policy_chosen=x.ref_chosen, policy_rejected=x.ref_rejected)
 
 
-def largest_log_ratio(x: PairLogps) -> float:
-    """max |log pi - log ref| over the batch, nats."""
-    return float(torch.cat([x.chosen_logratio, x.rejected_logratio]).detach().abs().max())
+def largest_log_ratio(x: PairLogps | LabeledLogps) -> float:
+    """max |log pi - log ref| over the batch, nats, and over its estimate of the KL."""
+    both = (x.logratio, x.kl) if isinstance(x, LabeledLogps) else (x.chosen_logratio, x.rejected_logratio)
+    return float(torch.cat(both).detach().abs().max())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
-from boresight.methods.inputs import GroupLogps, LossInput, LossOutput, PairLogps
+from boresight.methods.inputs import GroupLogps, LabeledLogps, LossInput, LossOutput, PairLogps
 from boresight.training.forward import at_reference, largest_log_ratio
 from boresight.training.metrics import RowMetrics, sampler_gap
 
@@ -108,7 +108,7 @@ def check_initial_loss(
         if log_ratio > LARGEST_LOG_RATIO * slack:
             raise _not_the_reference(f"step 0: largest |log-ratio| {log_ratio:.1e} nats")
         return check_sampler(x.policy, x.sampled, x.length, half_precision=half_precision)
-    if not isinstance(x, PairLogps):
+    if not isinstance(x, PairLogps | LabeledLogps):
         return None
     log_ratio = largest_log_ratio(x)
     expected = float(loss(at_reference(x), cfg).loss.detach())
@@ -116,7 +116,7 @@ def check_initial_loss(
     loss_tolerance = 1e-4 * slack * max(1.0, abs(expected))
     if log_ratio > LARGEST_LOG_RATIO * slack or abs(found.loss - expected) > loss_tolerance:
         raise _not_the_reference(str(found))
-    if drawn is None:
+    if drawn is None or not isinstance(x, PairLogps):
         return str(found)
     policy = torch.stack([x.policy_chosen, x.policy_rejected], dim=1)
     length = torch.stack([x.chosen_len, x.rejected_len], dim=1)

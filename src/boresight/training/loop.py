@@ -46,6 +46,7 @@ from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
+from boresight.training.mismatched import mismatched_alone, with_kl
 from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
 from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
@@ -396,6 +397,8 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
         rows = zero_advantage.skip_zero_advantage(task.kind, task.method, reference, rows, cfg, gathered)
     else:
         rows = with_old_logps(rows, task.old_logps)
+    if task.kind.mismatched:
+        rows = _with_kl(task, rows, _own_groups(task, mismatched_alone(rows)))
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
         with arithmetic(task.policy, task.recipe.model.dtype), in_place:
@@ -421,6 +424,12 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     if first_of_several:
         task.old_logps = {id: logps for part in collectives.gather(old) for id, logps in part.items()}
     return gathered
+
+
+def _with_kl(task: Task, rows: Sequence[Row], forwards: Sequence[tuple[list[Row], bool]]) -> list[Row]:
+    assert task.reference is not None, "a method that estimates a KL has a reference"
+    with arithmetic(task.policy, task.recipe.model.dtype):
+        return with_kl(rows, task.policy, task.reference, forwards)
 
 
 def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
@@ -460,12 +469,15 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
 
     `unmoved` says that the policy has not been trained yet, and need not be run where a reference is stored.
     """
-    gathered = Gathered()
+    gathered, limit = Gathered(), 2 * task.recipe.train.tokens_per_forward
     build = task.build_at_start if unmoved else task.build
     training = task.policy.training
     task.policy.eval()
     cfg = task.recipe.method.at(progress)
-    for group in micro_batches(collectives.share(rows), 2 * task.recipe.train.tokens_per_forward):
+    if task.kind.mismatched and not unmoved:
+        others = micro_batches(collectives.share(mismatched_alone(rows)), limit)
+        rows = _with_kl(task, rows, [(group, True) for group in others])
+    for group in micro_batches(collectives.share(rows), limit):
         with arithmetic(task.policy, task.recipe.model.dtype):
             x = build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))

@@ -7,6 +7,7 @@ into micro-batches, and a short last batch is not over-weighted.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from boresight.methods.inputs import (
     GroupLogps,
+    LabeledLogps,
     LossInput,
     LossOutput,
     PairLogps,
@@ -68,6 +70,24 @@ def _(x: PairLogps) -> RowMetrics:
         "logratio_per_token": per_token,
         "chosen_len": x.chosen_len,
         "rejected_len": x.rejected_len,
+    }
+
+
+@row_metrics.register
+def _(x: LabeledLogps) -> RowMetrics:
+    """Good answers as chosen ones, bad ones as rejected; a row has no value on the other side."""
+    known = {"logps": x.policy, "logratio": x.logratio, "len": x.length}
+    sides = {
+        f"{side}_{name}": torch.where(on_side, value, math.nan)
+        for side, on_side in (("chosen", x.label), ("rejected", ~x.label))
+        for name, value in known.items()
+    }
+    return {
+        "margin": x.margin,
+        "accuracy": _wins(x.margin),
+        "reference_point": x.reference_point,
+        "logratio_per_token": x.logratio / x.length,
+        **sides,
     }
 
 

@@ -15,6 +15,7 @@ from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.models.reference.frozen import store_reference
 from boresight.runs.check import overfit as module
 from boresight.runs.check.overfit import Start, learn, learnable
+from boresight.training.mismatched import each_alone, together, with_mismatched
 from tests.checks import builders as b
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import random_rows
@@ -24,8 +25,9 @@ def start(name="dpo", rows=None, policy=None, reference=True):
     tokenizer = tiny_tokenizer()
     policy = policy or tiny_model(vocab=len(tokenizer))
     wire_stop_tokens(policy, tokenizer)
-    rows = rows or random_rows(16, 2 if name != "sft" else 1)
-    stored = store_reference(policy, rows, 10_000) if reference else None
+    rows = rows or random_rows(16, 2 if name not in ("sft", "kto") else 1)
+    rows = with_mismatched(rows, 64)[0] if name == "kto" else rows
+    stored = each_alone(store_reference(policy, together(rows), 10_000), rows) if reference else None
     return Start(b.recipe(name, data=b.SHORT), policy, tokenizer, rows, stored)
 
 
@@ -33,7 +35,7 @@ def learnt(chosen):
     return learn(chosen, Console(file=io.StringIO()))
 
 
-@pytest.mark.parametrize("name", ["dpo", "ipo", "sft"])
+@pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "sft"])
 def test_a_sound_setup_learns_its_rows(name):
     outcome = learnt(start(name, reference=name != "sft"))
     assert outcome.passed, outcome

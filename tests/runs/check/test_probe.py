@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from boresight.checks.forecast.ramp_file import read_ramp
+from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
 from boresight.checks.forecast.suggestion import suggest
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
@@ -20,6 +20,7 @@ from boresight.runs.check import lr_ramp
 from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run, top_rate
+from boresight.runs.check.ramp_table import answers_in_words
 from boresight.runs.explain import explain
 from boresight.runs.train import run_training
 from boresight.training.optim import learning_rate_sum
@@ -39,13 +40,16 @@ def place(tmp_path_factory):
         for i in range(60)
     ]
     shown = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
-    for name, rows in {"preference": pairs, "demonstration": shown}.items():
+    labeled = [{**row, "label": True} for row in shown] + [
+        {"prompt": row["prompt"], "completion": row["rejected"], "label": False} for row in pairs
+    ]
+    for name, rows in {"preference": pairs, "demonstration": shown, "labeled": labeled}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
 def recipe(place, method="dpo", **train) -> Recipe:
-    kind = "demonstration" if method == "sft" else "preference"
+    kind = {"sft": "demonstration", "kto": "labeled"}.get(method, "preference")
     return Recipe.parse(
         {
             "method": {"name": method},
@@ -63,7 +67,7 @@ def test_rates_grow_by_one_factor_up_to_the_top():
     assert rates == pytest.approx([0.01, 0.08, 0.64])
 
 
-@pytest.mark.parametrize("method", ["dpo", "simpo", "orpo", "reward", "sft"])
+@pytest.mark.parametrize("method", ["dpo", "simpo", "orpo", "kto", "reward", "sft"])
 def test_a_ramp_gains_on_pairs_that_it_does_not_train_on(place, method):
     ramp = measure_ramp(recipe(place, method), DatasetCache(), QUIET, top=0.02)
     assert len(ramp.points) == STEPS // EVERY and ramp.batch == 4
@@ -74,6 +78,33 @@ def test_a_ramp_gains_on_pairs_that_it_does_not_train_on(place, method):
     if method != "reward":
         assert ramp.points[-1].kl_per_token.mean > ramp.points[0].kl_per_token.mean > 0
     assert (ramp.points[-1].chosen_per_token is None) == (method in ("reward", "sft"))
+
+
+def test_a_ramp_of_labeled_answers_measures_each_side_on_its_own_rows(place):
+    """Good answers rise and bad ones fall against the reference point; who wrote them is told too."""
+    ramp = measure_ramp(recipe(place, "kto"), DatasetCache(), QUIET, top=0.02)
+    last = ramp.points[-1]
+    assert last.chosen_per_token.n + last.rejected_per_token.n == last.gain.n
+    assert 0 < last.chosen_per_token.n < last.gain.n
+    assert last.chosen_per_token.mean > last.rejected_per_token.mean
+    assert ramp.answers.chosen.n == last.chosen_per_token.n or ramp.answers.chosen.n <= lr_ramp.SAMPLED
+    assert ramp.answers.own.n >= ramp.answers.chosen.n > 0
+
+
+def test_a_ramp_of_answers_of_one_label(place, tmp_path):
+    """No good answer gives the length of the samples: that of the bad ones does."""
+    rows = [{"prompt": f"say {n}", "completion": f"red {n}", "label": False} for n in range(40)]
+    (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = recipe(place, "kto")
+    data = chosen.data.model_copy(update={"train": str(tmp_path / "bad.jsonl")})
+    chosen = chosen.model_copy(update={"data": data})
+    ramp = measure_ramp(chosen, DatasetCache(), QUIET, top=0.02)
+    assert ramp.points[-1].gain.mean > 0 and ramp.points[-1].chosen_per_token is None
+    assert ramp.points[-1].rejected_per_token.n >= lr_ramp.FEWEST
+    assert "chosen" not in ramp.answers.foreign and ramp.limit.budget > 0
+    assert "chosen" not in answers_in_words(ramp.answers)[0][1]
+    write_ramp(tmp_path, ramp)
+    assert read_ramp(tmp_path).limit == ramp.limit
 
 
 def test_what_is_measured_shares_no_prompt_with_what_is_trained(place):

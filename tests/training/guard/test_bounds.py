@@ -43,6 +43,16 @@ def test_the_fall_of_chosen_answers_is_per_token_of_their_own_length():
     assert read("likelihood_fall", 0.1, before, now).change.value == pytest.approx(0.3)
 
 
+def test_of_labeled_answers_only_the_good_ones_must_not_fall():
+    """Rows of bad answers have no value among the chosen ones; with bad answers alone there is no reading."""
+    nothing = [math.nan, math.nan]
+    before = {"chosen_logps": by_id(-20, -30, *nothing)}
+    now = {"chosen_logps": by_id(-24, -33, *nothing), "chosen_len": by_id(10, 15, *nothing)}
+    assert read("likelihood_fall", 0.1, before, now).change.value == pytest.approx(0.3)
+    bad = {"chosen_logps": by_id(*nothing), "chosen_len": by_id(*nothing)}
+    assert read("likelihood_fall", 0.1, bad, bad) is None
+
+
 def test_demonstrations_lose_what_their_negative_log_likelihood_gains():
     reading = read("likelihood_fall", 0.1, {"nll_per_token": by_id(1, 2)}, {"nll_per_token": by_id(1.5, 2.7)})
     assert reading.change.value == pytest.approx(0.6)

@@ -15,6 +15,7 @@ from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import (
     GroupLogps,
     GroupTokenLogps,
+    LabeledLogps,
     LossInput,
     LossOutput,
     OnlinePairLogps,
@@ -55,6 +56,12 @@ def _online_pair(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
 def _policy_pair(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
     chosen, rejected, length = _leaf(-20.0), _leaf(-20.0), torch.tensor([10.0])
     return _lead(loss(PolicyPairLogps(chosen, rejected, length, length), cfg), chosen, rejected)
+
+
+def _labeled(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
+    good, bad = _leaf(-20.0), _leaf(-20.0)
+    start, length, label = torch.full((2,), -20.0), torch.full((2,), 10.0), torch.tensor([True, False])
+    return _lead(loss(LabeledLogps(torch.cat([good, bad]), start, length, label, 0 * start), cfg), good, bad)
 
 
 def _scores(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
@@ -106,6 +113,7 @@ PROBES: dict[type[LossInput], Callable[[Loss, MethodConfig], dict[str, float]]] 
     PairLogps: _pair,
     OnlinePairLogps: _online_pair,
     PolicyPairLogps: _policy_pair,
+    LabeledLogps: _labeled,
     PairScores: _scores,
     GroupLogps: _group,
     GroupTokenLogps: _token_group,

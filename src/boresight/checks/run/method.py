@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,20 +22,25 @@ GOOD_MARGIN = 5.0
 """Nats that a good run reaches."""
 ASSUMED_TOKENS = 100.0
 """Length of an answer where the data are not at hand."""
+BALANCED = (1.0, 4 / 3)
+"""Weight times count of good answers over that of bad ones."""
+ROUNDED = 0.01
+"""What a weight of three digits may miss it by."""
 HIDDEN = 0.9
 """A loss that keeps this share of its start at `GOOD_MARGIN` hides what is learned."""
 
 
 @dataclass(frozen=True)
 class MethodSetting:
-    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` and `rows` what will be
-    trained; None where the data are not at hand."""
+    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` what will be trained, and
+    `labels` counts good and bad answers; None where the data are not at hand."""
 
     recipe: Recipe
     method: Method
     answer_tokens: float | None = None
     steps: int | None = None
     parameters: int | None = None
+    labels: Sequence[int] | None = None
 
     @property
     def cfg(self) -> MethodConfig:
@@ -187,6 +194,43 @@ def kl_too_strong(setting: MethodSetting) -> Finding | None:
         f"With beta {beta:g} ten nats of KL cost {10 * beta:g}, more than the 1 that a verifier usually pays "
         "for a correct answer.",
         "Use 0.001 to 0.05.",
+    )
+
+
+def one_label(setting: MethodSetting) -> Finding | None:
+    """A method that contrasts good answers with bad ones, and only one of the two."""
+    if setting.cfg.label_weights is None or not setting.labels or 0 not in setting.labels:
+        return None
+    good = setting.labels[0] > 0
+    name, other, way = ("good", "bad", "likelier") if good else ("bad", "good", "less likely")
+    return warning(
+        "one-label",
+        f"All {sum(setting.labels):,} answers are labeled {name}: the loss falls by making every answer "
+        f"{way}, and held-out accuracy does not show whether the model tells good from bad.",
+        f"Add {other} answers{', or learn these with method.name=sft' if good else ''}.",
+        count=sum(setting.labels),
+    )
+
+
+def label_weights(setting: MethodSetting) -> Finding | None:
+    """Labels so uneven that one side decides the gradient."""
+    if setting.cfg.label_weights is None or not setting.labels or 0 in setting.labels:
+        return None
+    (good, bad), (good_weight, bad_weight) = setting.labels, setting.cfg.label_weights
+    ratio, (least, most) = good * good_weight / (bad * bad_weight), BALANCED
+    if least * (1 - ROUNDED) <= ratio <= most * (1 + ROUNDED):
+        return None
+    if ratio < least:
+        name, low, high = "desirable_weight", good_weight * least / ratio, good_weight * most / ratio
+    else:
+        name, low, high = "undesirable_weight", bad_weight * ratio / most, bad_weight * ratio / least
+    return warning(
+        "label-weights",
+        f"{good:,} good answers of weight {good_weight:g} count {ratio:.3g} times as much as {bad:,} bad "
+        f"ones of weight {bad_weight:g}; the authors of KTO recommend 1 to 4/3 (arXiv 2402.01306, "
+        "equation 8).",
+        f"Set method.{name}={math.sqrt(low * high):.3g} ({low:.3g} to {high:.3g}).",
+        numbers=(("ratio", ratio), ("low", low), ("high", high)),
     )
 
 

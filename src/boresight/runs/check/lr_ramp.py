@@ -131,25 +131,29 @@ def point_of(
         gain = row_differences(found["margin"], first["margin"])
     else:
         gain = row_differences(first["nll_per_token"], found["nll_per_token"])
-    moved = {
-        side: row_differences(per_token(found, side), per_token(first, side))
-        for side in ("chosen", "rejected")
-        if f"{side}_logps" in found
-    }
+    moved = {side: change_per_token(found, first, side) for side in ("chosen", "rejected")}
     return RampPoint(
         rate=rate,
         budget=budget,
         gain=RowMean.of(gain),
         loss=numbers["loss"],
         accuracy=RowMean.of(found["accuracy"].values()) if "accuracy" in found else None,
-        chosen_per_token=RowMean.of(moved["chosen"]) if moved else None,
-        rejected_per_token=RowMean.of(moved["rejected"]) if moved else None,
+        chosen_per_token=moved["chosen"],
+        rejected_per_token=moved["rejected"],
         kl_per_token=RowMean.of(found["kl_per_token"].values()) if "kl_per_token" in found else None,
         grad_norm=taken.get("grad_norm", math.nan),
         seconds=taken.get("seconds", 0.0),
         peak_memory_gb=taken.get("peak_memory_gb", 0.0),
         tokens=taken.get("tokens_per_second", 0.0) * taken.get("seconds", 0.0),
     )
+
+
+def change_per_token(found: ByRow, first: ByRow, side: str) -> RowMean | None:
+    """By how much one side's answers have become likelier, nats per token; None where there are none."""
+    if f"{side}_logps" not in found:
+        return None
+    mean = RowMean.of(row_differences(per_token(found, side), per_token(first, side)))
+    return mean if mean.n else None
 
 
 def per_token(found: ByRow, side: str) -> dict[str, float]:
@@ -166,7 +170,8 @@ def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
     if "chosen_logps" not in first:
         return None
     rows = task.eval_rows[:SAMPLED]
-    longest = min(LONGEST_SAMPLE, round(median(first["chosen_len"].values())))
+    lengths = [length for length in first["chosen_len"].values() if not math.isnan(length)]
+    longest = min(LONGEST_SAMPLE, round(median(lengths or first["rejected_len"].values())))
     params = SamplingParams(max_new_tokens=longest, temperature=1.0, seed=task.recipe.train.seed)
     params = stopping_at_turns(task.policy, params)
     drawn = sample(task.policy, [row.prompt for row in rows], params, k=1)

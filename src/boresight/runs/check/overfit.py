@@ -35,6 +35,7 @@ from boresight.runs.check.preflight import wiring
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Batch, Task, accumulate, evaluate_rows
+from boresight.training.mismatched import each_alone, together, with_mismatched
 from boresight.training.optim import divide_and_clip, make_optimizer
 from boresight.training.policy import load_policy, seed_everything
 
@@ -90,11 +91,14 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     made = make_tokens(recipe, DatasetCache().of(recipe, kind.data), tokenizer)
     rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
     policy, _ = load_policy(recipe, kind, tokenizer)
+    if kind.mismatched:
+        rows, _ = with_mismatched(rows, recipe.data.max_length)
     with arithmetic(policy, recipe.model.dtype):
-        reference = store_reference(policy, rows, 4096) if kind.needs_reference else None
+        stored = store_reference(policy, together(rows), 4096) if kind.needs_reference else None
     console.print(
         f"learning {len(rows)} rows by heart, at most {MOST_STEPS} steps of {BATCH}", highlight=False
     )
+    reference = None if stored is None else each_alone(stored, rows)
     outcome = learn(Start(recipe, policy, tokenizer, rows, reference), console)
     found = [*run_checks(tokens, made), *outcome.findings] if not outcome.passed else []
     outcome = replace(outcome, findings=ranked(found))

@@ -152,7 +152,8 @@ def preflight(
     if skeleton is not None and tokenizer is not None:
         found = [*found, *run_checks(model, wiring(recipe, skeleton, tokenizer))]
     chosen = methods.get(recipe.method_name)
-    found += run_checks(method, MethodSetting(recipe, chosen, looked.answer_tokens, steps))
+    setting = MethodSetting(recipe, chosen, looked.answer_tokens, steps, labels=looked.labels)
+    found += run_checks(method, setting)
     expected = forecast.forecast(recipe, steps, size, ramp=ramp) if steps else None
     found += run_checks(forecast, expected) if expected else []
     load = load_of(recipe, skeleton, size, looked) if size else None
@@ -235,7 +236,7 @@ def look_at_data(
         missing.attempt("rows", rewards.refuse_lacking, [to_prompt(example) for example in scored])
     if kind_of(recipe).online and rewards is not None:
         found += missing.attempt("reward", probe_rewards, rewards, examples) or []
-    looked = Looked(found, *row_counts(examples, made))
+    looked = Looked(found, *row_counts(examples, made), label_counts(examples))
     if key and made and not missing.refused:
         cache.write_cached(key, looked)
     return looked
@@ -254,6 +255,12 @@ def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float
     kept = np.mean(fits) if made.truncation == "drop" else 1.0
     rows = len(examples.train) * made.per_example * float(kept)
     return round(rows), len(made.rows), mean, float(np.mean(room))
+
+
+def label_counts(examples: Examples) -> tuple[int, int] | None:
+    """Good and bad answers among labeled training data; None for other data."""
+    good = sum(example.label for example in examples.labeled)
+    return (good, len(examples.labeled) - good) if examples.labeled else None
 
 
 def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:

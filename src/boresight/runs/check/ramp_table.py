@@ -13,7 +13,8 @@ def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
     """How likely the start model finds the pairs' answers and its own, in a line."""
     if found is None:
         return []
-    said = f"chosen {found.chosen.mean:.2f}, rejected {found.rejected.mean:.2f}, own {found.own.mean:.2f}"
+    known = {"chosen": found.chosen, "rejected": found.rejected, "own": found.own}
+    said = ", ".join(f"{name} {level.mean:.2f}" for name, level in known.items() if level.n)
     return [("answers", f"{said} nats per token under the start model ({found.own.n} prompts)")]
 
 

@@ -1,0 +1,142 @@
+"""Answers to other prompts, and the KL between policy and reference that is estimated from them.
+
+    KL(pi || ref) ~ mean of log pi(y'|x) - log ref(y'|x)
+
+over the rows of a batch, y' being an answer to another prompt. Which one is fixed with the data, so that the
+reference scores it once, behind the same computation of the prompt as the row's own answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from boresight.core.errors import UserError
+from boresight.data.rows import Completion, Row
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import Policy
+from boresight.models.reference.frozen import Reference, StoredReference, row_key
+from boresight.training.distributed import collectives
+
+
+def with_mismatched(
+    rows: Sequence[Row], max_length: int, others: Sequence[Row] = ()
+) -> tuple[list[Row], int]:
+    """Rows that carry an answer to another prompt, cut to `max_length` tokens behind the row's own prompt.
+
+    It is the answer of the next row whose prompt and answer both differ, in the order of `rows` and then
+    `others`, cyclically; where there is none, of the next row whose answer differs. Rows of the second kind
+    are counted.
+
+    Raises:
+        UserError: a row has no such partner, as one row alone.
+    """
+    pool = _Pool([*rows, *others])
+    found = [pool.mismatched(place, max_length - len(row.prompt)) for place, row in enumerate(rows)]
+    given = [replace(row, mismatched=answer) for row, (answer, _) in zip(rows, found, strict=True)]
+    return given, sum(same_prompt for _, same_prompt in found)
+
+
+class _Pool:
+    """Rows with one answer each, in a circle."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self.prompts = _Circle([row.prompt.tobytes() for row in rows])
+        self.answers = _Circle([row.completions[0].ids.tobytes() for row in rows])
+
+    def mismatched(self, place: int, room: int) -> tuple[Completion, bool]:
+        """Up to `room` tokens of the answer for the row at `place`, and whether it is to the same prompt.
+
+        Raises:
+            UserError: there is none.
+        """
+        for circles in ((self.prompts, self.answers), (self.answers,)):
+            found = self._next(place, room, *circles)
+            if found is not None:
+                return found, len(circles) == 1
+        raise UserError(
+            f"row {self.rows[place].id!r}: no other row has another answer, and the KL is estimated from a "
+            "prompt with the answer of another row; add rows."
+        )
+
+    def _next(self, place: int, room: int, *circles: _Circle) -> Completion | None:
+        """The next answer that differs in all `circles` and has a scored token among the first `room`."""
+        on = 1
+        while on < len(self.rows):
+            alike = [
+                circle.changes_after(place + on) for circle in circles if circle.equal(place, place + on)
+            ]
+            answer = self.rows[(place + on) % len(self.rows)].completions[0]
+            if not alike and answer.mask[:room].any():
+                return Completion(answer.ids[:room], answer.mask[:room])
+            on += max(alike, default=1)
+        return None
+
+
+class _Circle:
+    """Values in a circle, and after how many places each of them changes: all are counted once."""
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        self.values = values
+        count = len(values)
+        self._after = [count] * count
+        for place in reversed(range(2 * count)):
+            here, following = place % count, (place + 1) % count
+            changes = values[here] != values[following]
+            self._after[here] = 1 if changes else min(count, 1 + self._after[following])
+
+    def equal(self, one: int, other: int) -> bool:
+        """Whether two places hold the same value."""
+        return self.values[one % len(self.values)] == self.values[other % len(self.values)]
+
+    def changes_after(self, place: int) -> int:
+        """Places until the next value that is another one; their number where there is none."""
+        return self._after[place % len(self.values)]
+
+
+def together(rows: Sequence[Row]) -> list[Row]:
+    """Rows with a mismatched answer as rows of two completions, the row's own first; others as they are."""
+    return [replace(r, completions=(*r.completions, r.mismatched)) if r.mismatched else r for r in rows]
+
+
+def mismatched_alone(rows: Sequence[Row]) -> list[Row]:
+    """Rows with their mismatched answer in place of their own."""
+    return [replace(row, completions=(row.mismatched,)) for row in rows if row.mismatched]
+
+
+def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReference:
+    """The reference of every answer alone, own and mismatched, from that of `together(rows)`."""
+    alone = {}
+    for row, sums in zip(rows, reference(together(rows)), strict=True):
+        count = len(row.completions)
+        alone[row_key(row)] = sums[:count]
+        for other in mismatched_alone([row]):
+            alone[row_key(other)] = sums[count:]
+    return StoredReference(alone)
+
+
+@torch.no_grad()
+def with_kl(
+    rows: Sequence[Row], policy: Policy, reference: Reference, forwards: Sequence[tuple[Sequence[Row], bool]]
+) -> list[Row]:
+    """The rows of a batch with the estimate of the KL, nats, that all of its mismatched answers give.
+
+    To be called by all processes. Dropout is off.
+
+    Args:
+        forwards: this process's share of `mismatched_alone(rows)` in forwards, and whether each counts.
+    """
+    training = policy.training
+    policy.eval()
+    ratios = []
+    for group, counts in forwards:
+        logps = completion_logprobs(policy, group).sums.double().cpu()
+        ratios += [*(logps - reference(group).cpu()).flatten().tolist()] if counts else []
+    policy.train(training)
+    every = [ratio for part in collectives.gather(ratios) for ratio in part]
+    kl = math.fsum(every) / len(every)
+    return [replace(row, kl=kl) for row in rows]
