@@ -89,6 +89,8 @@ class Seen:
 Respond = Callable[[dict[str, Any]], tuple[int, bytes, dict[str, str]]]
 """(a good payload) -> status, body and further headers of the response that goes out in its place."""
 Answer = Callable[[dict[str, Any], str], str]
+Outputs = Callable[[dict[str, Any]], tuple[int, Any]]
+"""(body at /classify or /pooling) -> status, and a payload or bytes to send."""
 
 
 def echo(body: dict[str, Any], digest: str) -> str:
@@ -113,12 +115,14 @@ class FakeServer:
         down: bool = False,
         modern: bool = False,
         respond: Respond | None = None,
+        outputs: Outputs | None = None,
     ):
         self.faults, self.answer, self.latency = faults, answer, latency
         self.requests = Limit(rpm) if rpm else None
         self.tokens = Limit(tpm) if tpm else None
         self.retry_after, self.key, self.down = retry_after, key, down
-        self.modern, self.respond = modern, respond
+        self.modern, self.respond, self.outputs = modern, respond, outputs
+        self.asked: list[tuple[str, dict[str, Any]]] = []
         self.seen: list[Seen] = []
         self.headers: list[dict[str, str]] = []
         self.answered: Counter[str] = Counter()
@@ -183,6 +187,13 @@ class FakeServer:
             return True
         if path.endswith("/chat/completions"):
             return await self._chat(json.loads(body), writer)
+        if self.outputs is not None and path in ("/classify", "/pooling"):
+            asked = json.loads(body)
+            self.asked.append((path, asked))
+            status, payload = self.outputs(asked)
+            sent = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+            await _respond(writer, status, sent)
+            return True
         from tests.llm.fake_batches import batch_route
 
         await _respond(writer, *batch_route(self, method, path, headers, body))

@@ -20,7 +20,7 @@ from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
 
 def test_every_judge_file_has_settings_and_a_way_to_build_it():
     assert judges.names() == [
-        "checks", "countdown", "llm", "recorded", "reward_endpoint", "reward_model",
+        "checks", "countdown", "llm", "recorded", "reward_endpoint", "reward_model", "reward_server",
     ]  # fmt: skip
     for name in judges.names():
         assert callable(judges.get(name).build)

@@ -8,6 +8,7 @@ from what servers say about a failure, and never from a response: answers are ke
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -18,6 +19,12 @@ from boresight.llm.replies.json_text import parse_body
 from boresight.llm.replies.reply import Reply
 from boresight.llm.request import Request
 from boresight.llm.transports.http_body import ACCEPTED, MOST_BYTES, bounded
+from boresight.llm.transports.reward_outputs import (
+    as_completion,
+    asks_for_outputs,
+    outputs_body,
+    outputs_url,
+)
 
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
@@ -83,6 +90,9 @@ class OpenAITransport:
         self.base_url, self.key_env, self.timeout, self.structured = base_url, key_env, timeout, structured
         self._key = read_key(key_env)
         self._openai = openai
+        # The SDK's HTTP client is httpx's or httpx2's.
+        library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+        self._http = importlib.import_module(library)
         http = openai.DefaultAsyncHttpxClient(
             follow_redirects=False, timeout=timeout, event_hooks={"response": [bounded(most_bytes)]}
         )
@@ -97,8 +107,10 @@ class OpenAITransport:
 
     async def send(self, request: Request) -> dict[str, Any]:
         """See `Transport.send`."""
-        create = self._client.chat.completions.with_raw_response.create
         try:
+            if asks_for_outputs(request):
+                return as_completion(parse_body(await self._outputs(request)))
+            create = self._client.chat.completions.with_raw_response.create
             response = await create(**sdk_arguments(request, self.structured, self.token_limit))
             return completion_in(parse_body(response.content))
         except self._openai.APIError as error:
@@ -109,6 +121,12 @@ class OpenAITransport:
     async def close(self) -> None:
         """See `Transport.close`."""
         await self._client.close()
+
+    async def _outputs(self, request: Request) -> bytes:
+        """The body of a reward model's reply, from a path that the SDK has no function for."""
+        url, raw = outputs_url(self.base_url, request), self._http.Response
+        response = await self._client.post(url, cast_to=raw, body=outputs_body(request))
+        return bytes(response.content)
 
     def _failure(self, failure: RequestFailure) -> RequestFailure:
         """The failure without the key in it. Remembers what an endpoint asked for; the client sends again."""

@@ -1,0 +1,72 @@
+"""One score from the several outputs of a reward model: attributes by weights that the recipe names.
+
+    weights: {helpfulness: 0.65, correctness: 0.8, verbosity: -0.4}
+
+Labels that no weight names count nothing. Outputs of a model are on scales of their own, so nothing is
+normalized: the score is Σ weight · output, as HelpSteer2 and ArmoRM combine their attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.scorers.judges.base import Score
+
+SHOWN = 20
+"""Labels that an error lists."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The outputs of a model by their labels, in order, and what each counts.
+
+    Without weights there is one output, and it is the score. No labels: their number is not known yet.
+    """
+
+    labels: tuple[str, ...] = ()
+    weights: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the weights.
+
+        Raises:
+            UserError: a label twice, several labels without weights, or weights of no label or all 0.
+        """
+        twice = next((name for name in self.labels if self.labels.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"judge.weights: two outputs are called {twice!r}; give each its own label.")
+        if not self.weights:
+            if len(self.labels) > 1:
+                raise UserError(several_outputs(self.labels))
+            return
+        unknown = next((name for name in self.weights if name not in self.labels), None)
+        if unknown is not None:
+            known = nearest(unknown, self.labels) if self.labels else "; name the outputs in judge.labels"
+            raise UserError(f"judge.weights: the model has no output {unknown!r}{known}.")
+        if not any(self.weights.values()):
+            raise UserError("judge.weights: all are 0, so no output counts; give one another weight.")
+
+    def score(self, outputs: Sequence[float]) -> Score:
+        """The weighted sum, with the outputs by label as reasoning; a failure where their number is wrong."""
+        expected = len(self.labels) or 1
+        if len(outputs) != expected:
+            said = f"the model has {len(outputs)} outputs and {expected} expected"
+            return Score(None, failure=f"{said}; name each in judge.labels and weigh them in judge.weights")
+        if not self.weights:
+            return Score(outputs[0])
+        by_label = dict(zip(self.labels, outputs, strict=True))
+        total = sum(weight * by_label[name] for name, weight in self.weights.items())
+        named = ", ".join(f"{name} {value:.4g}" for name, value in by_label.items())
+        return Score(total, named).checked()
+
+
+def several_outputs(labels: Sequence[str]) -> str:
+    """The sentence that refuses several outputs where one score is wanted."""
+    named = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
+    return (
+        f"judge.weights: the model has {len(labels)} outputs ({named}) and not one score; give weights to "
+        f"those that count, as in weights: {{{labels[0]}: 1}}."
+    )
