@@ -169,5 +169,83 @@ def test_a_model_without_a_trained_reward_head_is_refused(tmp_path):
     """Loading one would draw a fresh head, and every verdict would be noise."""
     tiny_model().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="is no reward model with one score; train one"):
+    with pytest.raises(UserError, match="is no reward model; train one"):
         reward_model.build(reward_model.Config(model=str(tmp_path)))
+
+
+# Several outputs ------------------------------------------------------------------------------------------
+
+LABELS = ["helpfulness", "correctness", "verbosity"]
+
+
+@pytest.fixture(scope="module")
+def attributes(tmp_path_factory, folder):
+    """A model with an output for each label."""
+    place = shutil.copytree(folder, tmp_path_factory.mktemp("attributes") / "model")
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        place, num_labels=3, id2label=dict(enumerate(LABELS)), ignore_mismatched_sizes=True
+    )
+    model.save_pretrained(place)
+    return place
+
+
+def build_attributes(attributes, ledger=None, **weights):
+    config = reward_model.Config(model=str(attributes), batch=3, device="cpu", weights=weights)
+    return reward_model.build(config, None if ledger is None else Kept(ledger))
+
+
+def own_outputs(attributes):
+    """What transformers gives for each conversation, `(conversations, labels)`."""
+    model = AutoModelForSequenceClassification.from_pretrained(attributes, dtype=torch.float32).eval()
+    tokenizer = load_tokenizer(str(attributes))
+    for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
+        turns = [*prompt.prompt, {"role": "assistant", "content": answer}]
+        ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)["input_ids"]
+        with torch.no_grad():
+            yield model(input_ids=ids).logits[0].tolist()
+
+
+def test_attributes_are_weighted_by_the_labels_of_the_config(attributes):
+    weights = {"verbosity": -0.4, "helpfulness": 0.65}
+    found = build_attributes(attributes, **weights).score(PROMPTS, ANSWERS)
+    expected = [0.65 * h - 0.4 * v for h, _, v in own_outputs(attributes)]
+    assert [score.value for score in found] == pytest.approx(expected, abs=1e-5)
+    assert [part.split(" ")[0] for part in found[0].reasoning.split(", ")] == LABELS
+
+
+def test_other_weights_need_no_other_forward(attributes, tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        build_attributes(attributes, ledger, helpfulness=1).score(PROMPTS, ANSWERS)
+        again = build_attributes(attributes, ledger, correctness=2)
+        again.model.forward = None
+        expected = [2 * c for _, c, _ in own_outputs(attributes)]
+        assert [s.value for s in again.score(PROMPTS, ANSWERS)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({}, "the model has 3 outputs (helpfulness, correctness, verbosity) and not one score"),
+        ({"helpfullness": 1.0}, "the model has no output 'helpfullness'; did you mean 'helpfulness'"),
+        ({"helpfulness": 0.0}, "all are 0"),
+    ],
+)
+def test_a_model_with_several_outputs_needs_weights_of_its_own_labels(attributes, weights, message):
+    with pytest.raises(UserError) as refused:
+        build_attributes(attributes, **weights)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_model_with_one_output_takes_a_weight_of_its_label_alone(folder):
+    with pytest.raises(UserError, match="no output 'helpfulness'"):
+        build_attributes(folder, helpfulness=1)
+    doubled = build_attributes(folder, LABEL_0=2).score(PROMPTS, ANSWERS)
+    assert [s.value for s in doubled] == pytest.approx([2 * x for x in judged(folder)], abs=1e-5)
+
+
+def test_a_score_stays_what_it_was_in_the_ledger(folder, tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        judge = reward_model.build(reward_model.Config(model=str(folder), device="cpu"), Kept(ledger))
+        judge.score(PROMPTS, ANSWERS)
+        assert [set(ledger.get(key)) for key in stored(ledger.path)] == [{"score"}] * 4

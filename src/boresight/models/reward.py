@@ -45,19 +45,24 @@ def load_reward_model(
     seed: int = 0,
     dropout: float | None = None,
     allowed: Allowed | None = None,
+    several_outputs: bool = False,
 ) -> Policy:
     """Load `name` with a one-label head, float32; a language model gets a fresh head drawn from `seed`.
 
     Args:
         dropout: rate of the model's own dropout layers; None is what its config says.
         allowed: weights that may be missing or left over; those found are entered into it.
+        several_outputs: a classifier with several labels keeps them; see `completion_outputs`.
 
     Raises:
-        UserError: no such model, a classifier with several labels, an encoder, or weights that the model does
-            not share with its checkpoint and that are not allowed.
+        UserError: no such model, a classifier with several labels where one is wanted, an encoder, or weights
+            that the model does not share with its checkpoint and that are not allowed.
     """
     source = locate(name)
-    allowed, options = allowed or Allowed(), BuildOptions(torch.float32, dropout=dropout)
+    allowed, options = (
+        allowed or Allowed(),
+        BuildOptions(torch.float32, dropout=dropout, several_outputs=several_outputs),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, leftovers = read_weights(source, name, "score", options)
@@ -109,7 +114,12 @@ def wire_pad_token(model: Policy, tokenizer: Tokenizer) -> None:
 
 
 def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
-    """Scalar reward of prompt + completion, `(rows, k)`, float32.
+    """Scalar reward of prompt + completion, `(rows, k)`, float32; see `completion_outputs`."""
+    return completion_outputs(model, rows, layout=layout).squeeze(-1)
+
+
+def completion_outputs(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
+    """Outputs of prompt + completion, `(rows, k, labels)`, float32.
 
     Reads the hidden state of each completion's last token and applies the head there, so padding
     plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
@@ -117,9 +127,10 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
     refuse_unreadable_rows(model, rows)
     groups = split_by_length(model, rows)
     if groups is not None:
-        parts = [completion_scores(model, alone, layout=layout).flatten() for _, alone in groups]
+        parts = [completion_outputs(model, alone, layout=layout).flatten(0, 1) for _, alone in groups]
         places = np.concatenate([places for places, _ in groups])
-        return torch.cat(parts)[np.argsort(places)].view(len(rows), -1)
+        together = torch.cat(parts)[np.argsort(places)]
+        return together.view(len(rows), -1, together.shape[-1])
     plan = packed_plan(model, rows) if layout != "padded" else "asked for"
     if isinstance(plan, PackedPlan):
         last = _last_states_packed(model, plan, rows)
@@ -129,8 +140,8 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
         if layout == "auto":
             warn_once(model, plan)
         last = _last_states_padded(model, rows)
-    scores: Tensor = causal_model(model).get_submodule("score")(last).squeeze(-1).float()
-    return scores.view(len(rows), -1)
+    outputs: Tensor = causal_model(model).get_submodule("score")(last).float()
+    return outputs.view(len(rows), -1, outputs.shape[-1])
 
 
 def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:

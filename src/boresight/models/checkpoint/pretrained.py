@@ -107,11 +107,13 @@ class BuildOptions:
     """How a model is built: dtype of its weights, name of its attention, rate of its own dropout layers.
 
     Attention None is `sdpa` where the model offers it, else `eager`; dropout None is what the config says.
+    `several_outputs` takes a classifier with more than one label as it is.
     """
 
     dtype: torch.dtype | Literal["auto"]
     attention: str | None = None
     dropout: float | None = None
+    several_outputs: bool = False
 
 
 def read_weights(
@@ -122,7 +124,7 @@ def read_weights(
     Raises:
         UserError: the files cannot be read, or are of another kind of model.
     """
-    config = _with_head(read_config(source, name), name, head)
+    config = _with_head(read_config(source, name), name, head, options.several_outputs)
     if options.dropout is not None:
         set_dropout(config, options.dropout)
     if Path(source.place).is_dir():
@@ -243,9 +245,11 @@ def _auto(head: OutputHead) -> Any:
     return AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
 
 
-def _with_head(config: PreTrainedConfig, name: str, head: OutputHead) -> PreTrainedConfig:
-    """The config with one label where a score is wanted."""
-    if head == "lm":
+def _with_head(
+    config: PreTrainedConfig, name: str, head: OutputHead, several_outputs: bool = False
+) -> PreTrainedConfig:
+    """The config with one label where a score is wanted; with its own where it may have several."""
+    if head == "lm" or (several_outputs and classifies(config)):
         return config
     if classifies(config) and config.num_labels != 1:
         raise UserError(

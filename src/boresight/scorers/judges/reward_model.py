@@ -1,4 +1,9 @@
-"""A local reward model: any sequence classification model with one label, scoring whole conversations.
+"""A local reward model: any sequence classification model, scoring whole conversations.
+
+    judge: {name: reward_model, model: my-attributes, weights: {helpfulness: 0.65, correctness: 0.8}}
+
+A model with one label needs no weights. Of several, such as the attributes of HelpSteer, `weights` make one
+score by the names that the model's config gives its labels.
 
 Scores are kept in the ledger, under the conversation and the weights of the model, as they are computed: an
 evaluation that is started again goes on where it stopped.
@@ -22,6 +27,7 @@ from boresight.models.limits import position_table
 from boresight.models.policy import Policy, causal_model
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import STAGE
+from boresight.scorers.judges.heads import Heads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +51,8 @@ class Config(JudgeConfig):
     """Longest prompt and answer together, in tokens; a longer one is not judged, and counted."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+    weights: dict[str, float] = {}
+    """What each output counts, by its label in the model's config; needed where there are several."""
     allow_weights: list[str] = []
     """Weights that may be missing or unknown to the model, by shell patterns, as `model.allow_weights`."""
 
@@ -53,41 +61,44 @@ def build(config: Config, completer: object = None, console: Console | None = No
     """Load the model; a completer that has a ledger lends it.
 
     Raises:
-        UserError: there is none of that name, or it has no reward head: a fresh one would judge at random.
+        UserError: there is none of that name, it has no reward head (a fresh one would judge at random), or
+            several outputs without weights.
     """
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.load import load_tokenizer
     from boresight.models.reward import load_reward_model
 
-    _require_reward_head(config.model)
+    heads = Heads(_labels_of(config.model), config.weights)
     tokenizer = load_tokenizer(config.model)
     allowed = Allowed(tuple(config.allow_weights))
-    model = load_reward_model(config.model, device=config.device, allowed=allowed)
-    judge = RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None))
+    several = len(heads.labels) > 1
+    model = load_reward_model(config.model, device=config.device, allowed=allowed, several_outputs=several)
+    judge = RewardModel(model, tokenizer, config, console, getattr(completer, "ledger", None), heads)
     judge.check_reading()
     return judge
 
 
-def _require_reward_head(name: str) -> None:
+def _labels_of(name: str) -> tuple[str, ...]:
+    """Labels of the model's outputs in their order. Raises `UserError` where it has no reward head."""
     from boresight.models.checkpoint.pretrained import classifies, read_config
     from boresight.models.head import head_of
     from boresight.models.source import locate
 
     source = locate(name)
-    if source.adapters:
-        scores = head_of(source.adapters[-1]) == "score"
-    else:
-        config = read_config(source, name)
-        scores = classifies(config) and config.num_labels == 1
-    if not scores:
+    if source.adapters and head_of(source.adapters[-1]) == "score":
+        return ("score",)
+    config = None if source.adapters else read_config(source, name)
+    if config is None or not classifies(config) or not config.num_labels:
         raise UserError(
-            f"judge.model: {name!r} is no reward model with one score; train one with `method.name: reward`, "
-            "or name a sequence classification model with one label."
+            f"judge.model: {name!r} is no reward model; train one with `method.name: reward`, "
+            "or name a sequence classification model."
         )
+    names: Any = config.id2label or {}
+    return tuple(str(names.get(n, f"LABEL_{n}")) for n in range(config.num_labels))
 
 
 class RewardModel(Scorer):
-    """Scores are the model's logit, on its own scale."""
+    """Scores are the model's logit, on its own scale, or the weighted sum of several."""
 
     def __init__(
         self,
@@ -96,9 +107,10 @@ class RewardModel(Scorer):
         config: Config,
         console: Console | None = None,
         ledger: Ledger | None = None,
+        heads: Heads | None = None,
     ) -> None:
         super().__init__()
-        self.console, self.ledger = console, ledger
+        self.console, self.ledger, self.heads = console, ledger, heads or Heads()
         self.name = f"reward model {config.model}"
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.at_end_of_turn = reads_end_of_turn(model)
@@ -118,13 +130,14 @@ class RewardModel(Scorer):
             tokens = [*row.prompt.tolist(), *row.completions[0].ids.tolist()]
             ids = torch.tensor(tokens, device=self.model.device)
             with torch.inference_mode():
-                own = float(self.model(input_ids=ids[None]).logits.flatten()[-1])
-            (found,) = self._rewards([row])
-            if abs(found - own) > 1e-3 * max(1.0, abs(own)):
-                raise UserError(
-                    f"judge.model: {self.config.model!r} scores a conversation {own:.4g} by its own forward "
-                    f"and {found:.4g} by its last token; take a model whose score is read there."
-                )
+                own = self.model(input_ids=ids[None]).logits.flatten().tolist()
+            (outputs,) = self._outputs([row])
+            for found, by_model in zip(outputs, own[-len(outputs) :], strict=True):
+                if abs(found - by_model) > 1e-3 * max(1.0, abs(by_model)):
+                    raise UserError(
+                        f"judge.model: {self.config.model!r} scores a conversation {by_model:.4g} by its own "
+                        f"forward and {found:.4g} by its last token; take a model whose score is read there."
+                    )
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
         """The reward of each conversation; one too long or unencodable is a failure, never cut."""
@@ -135,12 +148,12 @@ class RewardModel(Scorer):
         with progress(self.console, "scoring", len(rows)) as advance:
             for start in range(0, len(rows), self.config.batch):
                 part = rows[start : start + self.config.batch]
-                values = self._rewards([row for _, row in part])
-                for (i, _), value in zip(part, values, strict=True):
-                    scores[i] = Score(value)
+                outputs = self._outputs([row for _, row in part])
+                for (i, _), of_row in zip(part, outputs, strict=True):
+                    scores[i] = self.heads.score(of_row)
                 if self.ledger is not None:
-                    kept = zip(part, values, strict=True)
-                    self.ledger.keep((asked[i], {"score": value}) for (i, _), value in kept)
+                    kept = zip(part, outputs, strict=True)
+                    self.ledger.keep((asked[i], _stored(of_row)) for (i, _), of_row in kept)
                 advance(len(part))
         return [score for score in scores if score is not None]
 
@@ -177,7 +190,7 @@ class RewardModel(Scorer):
 
     def _recalled(self, request: Request) -> Score | None:
         body = None if self.ledger is None else self.ledger.get(request.key)
-        return None if body is None else Score(body["score"])
+        return None if body is None else self.heads.score(body.get("outputs") or [body["score"]])
 
     def _encode(self, prompt: Prompt, text: str) -> Row | str:
         from boresight.data.chat import encode_last_turn
@@ -205,10 +218,17 @@ class RewardModel(Scorer):
         end = int(np.flatnonzero(ids != self.model.config.pad_token_id)[-1]) + 1
         return Row(id, ids[: end - 1], (Completion(ids[end - 1 : end], np.ones(1, bool)),))
 
-    def _rewards(self, rows: list[Row]) -> list[float]:
+    def _outputs(self, rows: list[Row]) -> list[list[float]]:
+        """All outputs for each row."""
         import torch
 
-        from boresight.models.reward import completion_scores
+        from boresight.models.reward import completion_outputs
 
         with torch.inference_mode():
-            return completion_scores(self.model, rows)[:, 0].tolist()
+            found: list[list[float]] = completion_outputs(self.model, rows)[:, 0].tolist()
+        return found
+
+
+def _stored(outputs: Sequence[float]) -> dict[str, Any]:
+    """What the ledger keeps: every output, so that other weights cost no forward."""
+    return {"score": outputs[0]} if len(outputs) == 1 else {"outputs": list(outputs)}
