@@ -16,6 +16,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data.reading.generated import GENERATORS, PREFIX
 from boresight.data.reading.load import read
+from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, synthesized
 from boresight.runs.explain import explain
 from boresight.runs.measure import evaluate_run
 from boresight.runs.train import run_training
@@ -25,34 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 
 
-def turns(question: str, answer: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-def ultrafeedback(n: int) -> dict[str, object]:
-    chosen, rejected = turns(f"Name {n}.", "One."), turns(f"Name {n}.", "No.")
-    scores = {"score_chosen": 8.0, "score_rejected": 3.0}
-    return {
-        "prompt": f"Name {n}.", "prompt_id": f"{n:064x}", "chosen": chosen, "rejected": rejected,
-        "messages": chosen, **scores,
-    }  # fmt: skip
-
-
 ULTRA = "HuggingFaceH4/ultrafeedback_binarized"
-ROWS = {
-    "Asap7772/cog_behav_all_strategies": lambda n: {
-        "query": f"Make {n} of 3 and 4.", "completion": f"<think>3 + 4</think> <answer> {n} </answer>",
-    },
-    ULTRA: ultrafeedback,
-    "HuggingFaceTB/smol-smoltalk": lambda n: {"messages": turns(f"Name {n}.", "One."), "source": "made-up"},
-    "Jiayi-Pan/Countdown-Tasks-3to4": lambda n: {"target": 7 + n, "nums": [3, 4, n]},
-    "trl-lib/kto-mix-14k": lambda n: {
-        "prompt": turns(f"Name {n}.", "")[:1], "completion": turns("", f"It is {n}.")[1:],
-        "label": n % 2 == 0,
-    },
-}  # fmt: skip
-"""A row with the columns of each data set on the hub that a recipe names, values made up."""
-
 SYNTHESIZED = {"runs/synth-study/pairs.jsonl", "runs/synth-onpolicy/pairs.jsonl"}
 """What `boresight synthesize` writes by a recipe beside them, in canonical form."""
 USERS = {"prompts.jsonl", "seeds.jsonl"}
@@ -62,12 +36,6 @@ BUILT_IN = {"demo"}
 KINDS = {"preference": Preference, "demonstration": Demonstration, "labeled": Labeled, "prompt": Prompt}
 SIDES = {"data.train", "data.eval"}
 ASKED = {"evaluate.prompts", "prompts", "prompts.source", "answers.prompts"}
-
-
-def synthesized(n: int) -> dict[str, object]:
-    (question, better), (_, worse) = turns(f"Name {n}.", "One."), turns("", "No.")
-    meta = {"judge": "rubric"}
-    return {"id": str(n), "prompt": [question], "chosen": [better], "rejected": [worse], "meta": meta}
 
 
 def settings(raw: object, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -99,7 +67,7 @@ def test_every_recipe_names_its_data_or_a_recipe_that_does():
 
 def test_every_data_set_has_made_up_rows():
     hub = {source.partition("@")[0] for _, _, source in named() if _on_the_hub(source)}
-    assert hub == set(ROWS)
+    assert hub <= set(HUB_SHAPES)
 
 
 def _on_the_hub(source: str) -> bool:
@@ -121,7 +89,7 @@ def test_a_recipe_reads_its_data(name, what, source, tmp_path):
         return
     file = ROOT / source
     if not file.exists():
-        row = synthesized if source in SYNTHESIZED else ROWS[source.partition("@")[0]]
+        row = synthesized if source in SYNTHESIZED else HUB_SHAPES[source.partition("@")[0]].row
         file = tmp_path / "rows.jsonl"
         file.write_text("".join(json.dumps(row(n)) + "\n" for n in (1, 2)))
     loaded = read(file, kind=kind, limit=2)
@@ -133,7 +101,9 @@ def test_the_kto_recipe_trains_on_labels_and_on_pairs(tmp_path, source, rows):
     """The whole way: checks, training, held-out numbers, the report, its explanation, and evaluated again."""
     tiny_model(max_position_embeddings=2048).save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(ROWS[source](n)) + "\n" for n in range(rows)))
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps(HUB_SHAPES[source].row(n)) + "\n" for n in range(rows))
+    )
     settings = {
         "data.train": tmp_path / "rows.jsonl", "model.name": tmp_path / "model", "train.batch": 4,
         "evaluate.samples": 1, "evaluate.max_new_tokens": 4, "check.allow": "[few-steps]",
@@ -156,7 +126,7 @@ def test_the_kto_recipe_trains_on_labels_and_on_pairs(tmp_path, source, rows):
 def test_the_countdown_recipe_trains_on_queries_and_completions(tmp_path):
     tiny_model(max_position_embeddings=2048).save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
-    row = ROWS["Asap7772/cog_behav_all_strategies"]
+    row = HUB_SHAPES["Asap7772/cog_behav_all_strategies"].row
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row(n)) + "\n" for n in range(10)))
     settings = {
         "data.train": tmp_path / "rows.jsonl", "model.name": tmp_path / "model", "train.batch": 4,

@@ -286,6 +286,10 @@ def study(
     listed: Annotated[
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="Two steps of every arm on tiny stand-ins, offline; then its cost."),
+    ] = False,
 ) -> None:
     """Run a whole comparison, published settings against tuned ones, and write one report.
 
@@ -294,7 +298,8 @@ def study(
     from boresight.core.console import Terminal
     from boresight.experiments.study import command
 
-    if command.run_study(scale, plan, run, arm or [], listed, Terminal(soft_wrap=True), overrides or []):
+    console = Terminal(soft_wrap=True)
+    if command.run_study(scale, plan, run, arm or [], listed, console, overrides or [], rehearse):
         raise typer.Exit(1)
 
 

@@ -60,7 +60,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
 
     def begin(self, run: ArmRun) -> None:
         """Print which run begins, and an estimate of the time left."""
-        self._print(f"{self._label(run)}; {self.time_left.in_words()}")
+        self.print(f"{self._label(run)}; {self.time_left.in_words()}")
 
     def run(self, run: ArmRun, attempt: Attempt) -> ArmOutcome:
         """Check, train, answer prompts; each step is skipped if an earlier attempt has done it."""
@@ -93,11 +93,15 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
     def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
         """Print how the run ended."""
         self.time_left.subtract(run, outcome.seconds)
-        self._print(f"    {outcome.why or f'finished after {format_duration(outcome.seconds)}'}")
+        self.print(f"    {outcome.why or f'finished after {format_duration(outcome.seconds)}'}")
+
+    def number(self, run: ArmRun) -> str:
+        """Which of how many runs it is, as `[3/24]`."""
+        return f"[{self.runs.index(run) + 1}/{len(self.runs)}]"
 
     def _label(self, run: ArmRun) -> str:
-        number = f"[{self.runs.index(run) + 1}/{len(self.runs)}]"
-        return f"{number} {self.study.plan.arms[run.arm].title}, seed {run.seed}"
+        return f"{self.number(run)} {self.study.plan.arms[run.arm].title}, seed {run.seed}"
 
-    def _print(self, line: str) -> None:
+    def print(self, line: str) -> None:
+        """Print a line without markup."""
         self.console.print(line, markup=False, highlight=False)

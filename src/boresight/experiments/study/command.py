@@ -27,8 +27,9 @@ def run_study(
     listed: bool,
     console: Console,
     overrides: Sequence[str] = (),
+    rehearsing: bool = False,
 ) -> int:
-    """Run the arms of a plan, or print it; returns how many runs failed.
+    """Run the arms of a plan, rehearse them, or print it; returns how many runs failed.
 
     The default folder has no time in its name: the same command continues where it stopped. If all runs have
     finished, it writes the report again.
@@ -43,9 +44,17 @@ def run_study(
     if listed:
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
         return 0
+    folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
+    if rehearsing:
+        from boresight.experiments.study.rehearsal.cost import print_expected_cost
+        from boresight.experiments.study.rehearsal.rehearse import rehearse_plan
+
+        failures = rehearse_plan(loaded, path.parent, only, console)
+        print_expected_cost(loaded, path.parent, folder, only, console)
+        return failures
     from boresight.experiments.study.report.page import write_study_report
 
-    opened = open_study(loaded, path.parent, folder or Path("runs") / f"study-{path.stem[5:]}")
+    opened = open_study(loaded, path.parent, folder)
     try:
         run_arms(opened, console, only)
     finally:

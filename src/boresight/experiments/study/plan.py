@@ -136,6 +136,8 @@ class StudyPlan(BaseRecipe):
     comparisons: list[ArmComparison] = []
     figures: dict[str, PlannedFigure] = {}
     answers: StudyAnswers | None = None
+    usd_per_gpu_hour: float | None = Field(default=None, ge=0)
+    """Price of one hour of the GPU that the plan is for, in dollars; null: its cost in dollars is unknown."""
 
     @model_validator(mode="after")
     def _names_must_exist(self) -> StudyPlan:

@@ -90,7 +90,7 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     Raises:
         UserError: the folder holds something else, or a study with other settings, and which differ.
     """
-    run_folder = RunFolder(folder, "study", section="recipes", recipe_name="settings.yaml")
+    run_folder = _run_folder(folder)
     run_folder.refuse_foreign()
     old, new = run_folder.recipe(), plans.resolved_settings(plan, here)
     if old is not None:
@@ -100,6 +100,15 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
         run_folder.write_environment()
         write_text(run_folder.recipe_file, as_yaml(new))
     return Study(plan, here, folder)
+
+
+def study_settings(folder: Path) -> dict[str, Any] | None:
+    """All settings of the study in a folder; None if there is none. Raises `UserError`."""
+    return _run_folder(folder).recipe()
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, "study", section="recipes", recipe_name="settings.yaml")
 
 
 def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -1,0 +1,183 @@
+"""Run every arm of a plan for two steps on stand-ins, in a folder that is deleted if all of them pass."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError, named_first_line
+from boresight.experiments.engine.worker import work
+from boresight.experiments.study import plan as plans
+from boresight.experiments.study.answers import answer_with_start_model
+from boresight.experiments.study.arms import StudyArms
+from boresight.experiments.study.plan import ArmRun, StudyPlan
+from boresight.experiments.study.rehearsal.shrink import STEPS, shrunk
+from boresight.experiments.study.rehearsal.stand_ins import StandIns
+from boresight.experiments.study.report.page import write_study_report
+from boresight.experiments.study.storage import ArmOutcome, Study
+from boresight.stats.units import format_duration
+
+PROMPTS, NEW_TOKENS = 2, 4
+"""Prompts that an arm answers in a rehearsal, and the longest answer in tokens."""
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class RehearsedStudy(Study):
+    """A study whose recipes are shrunk."""
+
+    stand_ins: StandIns
+
+    def recipe(self, run: ArmRun) -> Recipe:
+        """The shrunk recipe of a run. Raises `UserError` where the recipe is wrong or nothing stands in."""
+        start = self.start_of(run)
+        made, base = plans.arm_recipe(self.plan, self.here, run), run
+        while (below := self.start_of(base)) is not None:
+            base = below
+        model = plans.arm_recipe(self.plan, self.here, base).model.name
+        return shrunk(made, self.stand_ins, model, str(self.run_folder(start)) if start else None)
+
+
+class RehearsedArms(StudyArms):
+    """The arms of a rehearsal, which print one line each."""
+
+    noun = "rehearsal"
+
+    def begin(self, run: ArmRun) -> None:
+        """Print nothing: an arm takes seconds."""
+
+    def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
+        """Print how the arm ended."""
+        how = outcome.why or f"passed after {format_duration(outcome.seconds)}"
+        self.print(f"{self.number(run)} {run.arm}: {' '.join(how.split())}")
+
+
+def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Console) -> int:
+    """Rehearse the arms of a plan, or those named in `only`; returns how many lines are failures.
+
+    Whatever they start from is rehearsed too. Nothing outside a temporary folder is written, and nothing is
+    read from the network.
+
+    Raises:
+        Interrupted: a signal.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="boresight-rehearsal-"))
+    wanted = _with_starts(plan, only or list(plan.arms))
+    _say(console, f"{len(wanted)} arms, {STEPS} steps each, on stand-ins of their models and data")
+    stand_ins, failures = StandIns(folder), 0
+    try:
+        with _offline(folder / "cache"):
+            failures = _run(plan, here, wanted, stand_ins, console)
+    finally:
+        if not failures:
+            shutil.rmtree(folder, ignore_errors=True)
+    if failures:
+        _say(console, f"{failures} failed; what they wrote is kept in {folder}")
+    for name in stand_ins.missing:
+        _say(console, f"before the plan itself: make {name}, which is not there yet")
+    return failures
+
+
+def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns, console: Console) -> int:
+    """Run the arms between the answers of the start model and the report; returns how many lines failed."""
+    study: RehearsedStudy | None = None
+
+    def begin() -> None:
+        nonlocal study
+        study = RehearsedStudy(_small(plan, wanted, stand_ins), here, stand_ins.folder / "study", stand_ins)
+        study.folder.mkdir()
+        answer_with_start_model(study, Console(file=io.StringIO()))
+
+    failures = _failures("answers of the start model", begin, console)
+    if study is None:
+        return failures
+    work(RehearsedArms(study, console))
+    passed = [run.arm for run in plans.arm_runs(study.plan) if study.finished(run)]
+    failures += len(wanted) - len(passed)
+    if not passed:
+        return failures
+    shown = replace(study, plan=_part(study.plan, passed))  # of the others not even the recipe may be known
+    return failures + _failures("report", partial(write_study_report, shown), console)
+
+
+def _failures(what: str, step: Callable[[], object], console: Console) -> int:
+    """Take a step that belongs to no arm; 1 and a line if it fails, whatever went wrong."""
+    try:
+        step()
+    except UserError as error:
+        why = str(error)
+    except Exception as error:
+        why = named_first_line(error)
+    else:
+        return 0
+    _say(console, f"{what}: failed: {why}")
+    return 1
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+def _with_starts(plan: StudyPlan, only: Sequence[str]) -> list[str]:
+    """The arms named in `only` and all that they start from, in the plan's order."""
+    wanted = set(only)
+    for name in reversed(plan.arms):
+        start = plan.arms[name].starts_from
+        if name in wanted and start is not None:
+            wanted.add(start)
+    return [name for name in plan.arms if name in wanted]
+
+
+def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> StudyPlan:
+    """The plan with those arms, one seed each, and with few prompts to answer. Raises `UserError`."""
+    part = _part(plan, wanted)
+    arms = {name: arm.model_copy(update={"seeds": [0]}) for name, arm in part.arms.items()}
+    answers = part.answers
+    if answers is not None:
+        start = answers.start if answers.start in plan.arms else stand_ins.model(answers.start)
+        prompts = stand_ins.head(answers.prompts, PROMPTS)
+        small = {"start": start, "prompts": prompts, "max_new_tokens": NEW_TOKENS}
+        answers = answers.model_copy(update=small)
+    return part.model_copy(update={"arms": arms, "answers": answers})
+
+
+def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:
+    """The plan with some of its arms, and what it says of them."""
+    arms = {name: plan.arms[name] for name in wanted}
+    answers = plan.answers
+    if answers is not None:
+        answers = answers.model_copy(update={"shown": [name for name in answers.shown if name in arms]})
+    figures = {
+        name: figure.model_copy(update={"arms": kept})
+        for name, figure in plan.figures.items()
+        if (kept := [arm for arm in figure.arms if arm in arms])
+    }
+    compared = [c for c in plan.comparisons if {*c.of, *c.to} <= arms.keys()]
+    changes = {"arms": arms, "answers": answers, "comparisons": compared, "figures": figures}
+    return plan.model_copy(update=changes)
+
+
+@contextmanager
+def _offline(cache: Path) -> Iterator[None]:
+    """Forbid the hub, and let caches grow in a folder of the rehearsal."""
+    wanted = {**dict.fromkeys(OFFLINE, "1"), "XDG_CACHE_HOME": str(cache)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value

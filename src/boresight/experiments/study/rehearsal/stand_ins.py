@@ -1,0 +1,123 @@
+"""What stands in for the models and data sets that a plan names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.files import write_jsonl
+from boresight.data.reading.files import is_hub_id, records
+from boresight.data.reading.generated import PREFIX
+from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, HubRow, synthesized
+from boresight.experiments.study.rehearsal.model import build_stand_in
+from boresight.models.embedded import countdown_tiny
+from boresight.models.source import EMBEDDED
+
+ROWS = 60
+"""Rows of a data set that stands in."""
+MADE_LATER = "runs"
+"""Folder whose files other commands make before a plan is run."""
+
+
+class StandIns:
+    """Stand-ins, built in `folder` when first needed. `missing` are files that other commands make."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.missing: dict[str, None] = {}
+
+    def model(self, name: str) -> str:
+        """The model in place of `name`; the tiny embedded one stands for itself.
+
+        Raises:
+            UserError: `name` is neither embedded nor a folder, nor has it the form of a hub id.
+        """
+        if name == countdown_tiny.NAME:
+            return name
+        if name not in EMBEDDED and not Path(name).expanduser().is_dir():
+            self._note_if_made_later(name)
+            if not is_hub_id(name):
+                raise UserError(f"model.name: there is no model {name!r}{nearest(name, EMBEDDED)}.")
+        folder = self.folder / "model"
+        if not folder.is_dir():
+            build_stand_in(folder)
+        return str(folder)
+
+    def data(self, source: str) -> str:
+        """The data in place of `source`. Local files and data that are generated stand for themselves.
+
+        Raises:
+            UserError: no such file, or a data set on the hub whose columns are not known here.
+        """
+        name, at, split = source.partition("@")
+        if source.startswith(PREFIX) or Path(name).exists():
+            return source
+        if self._note_if_made_later(name):
+            return self._file(name, synthesized)
+        if not is_hub_id(name):
+            raise UserError(f"{name}: no such file.")
+        known = HUB_SHAPES.get(name.partition(":")[0])
+        if known is None:
+            raise UserError(
+                f"{name}: a rehearsal has no stand-in for this data set{nearest(name, HUB_SHAPES)}."
+            )
+        return f"{self._saved(name)}{at}{split}"
+
+    def head(self, source: str, rows: int) -> str:
+        """A file with the first rows of what `data` returns, unless that is generated."""
+        found = self.data(source)
+        if found.startswith(PREFIX):
+            return found
+        name, _, split = found.partition("@")
+        first = (record for _, record in islice(records(name, split or "train"), rows))
+        target = self.folder / "heads" / f"{_as_file_name(source)}.jsonl"
+        target.parent.mkdir(exist_ok=True)
+        write_jsonl(target, (record for record in first if isinstance(record, dict)))
+        return str(target)
+
+    def _note_if_made_later(self, name: str) -> bool:
+        later = Path(name).parts[:1] == (MADE_LATER,)
+        if later:
+            self.missing[name] = None
+        return later
+
+    def _file(self, name: str, row: Callable[[int], HubRow]) -> str:
+        target = self.folder / "data" / f"{_as_file_name(name)}.jsonl"
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            write_jsonl(target, map(row, range(1, ROWS + 1)))
+        return str(target)
+
+    def _saved(self, name: str) -> Path:
+        """The data set as `datasets` saves one, with all its splits; a wrong split is refused as ever."""
+        import datasets
+
+        shape = HUB_SHAPES[name.partition(":")[0]]
+        target = self.folder / "data" / _as_file_name(name)
+        if not target.exists():
+            made = datasets.Dataset.from_list(list(map(shape.row, range(1, ROWS + 1))))
+            with _no_bars():
+                datasets.DatasetDict(dict.fromkeys(shape.splits, made)).save_to_disk(str(target))
+        return target
+
+
+def _as_file_name(source: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in source)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the progress bars of `datasets`."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
