@@ -29,6 +29,7 @@ from boresight.stats.intervals import (
 from boresight.stats.length import length_controlled_win_rate
 from boresight.stats.over_seeds import difference_over_seeds, over_seeds
 from boresight.stats.paired import paired_metric
+from boresight.stats.pooled_seeds import SeedValues, pooled_difference
 from boresight.stats.ranking import Game, bradley_terry
 
 STUDIES = 2000
@@ -221,6 +222,20 @@ def differences_over_seeds(rng: np.random.Generator, n: int, share: float) -> It
             found = difference_over_seeds(_by_prompt(table[:2]), _by_prompt(table[2:]), bounds=DIFFERENCE)
             variant.ours.add(found.mean.low, found.mean.high, 0.0)
             variant.other("t over seeds", *_t((table[2:] - table[:2]).mean(axis=1)), 0.0)
+        yield variant
+
+
+def pooled_seeds(rng: np.random.Generator, n: int, share: float) -> Iterator[Variant]:
+    """Two of six equal recipes with three seeds each, all asked the same n prompts; seeds pooled over six."""
+    for spread in (0.0, 0.5):
+        chance, _ = _chances(rng, n, share, 18, spread)
+        solved = (rng.random(chance.shape) < chance).astype(float)
+        variant = Variant(f"seeds {spread} apart")
+        for table in solved:
+            arms = [SeedValues(_by_prompt(table[first : first + 3])) for first in range(0, 18, 3)]
+            found = pooled_difference(arms[0], arms[1], arms, bounds=SHARE).mean
+            variant.ours.add(found.low, found.high, 0.0)
+            variant.other("t over seeds", *_t((table[3:6] - table[:3]).mean(axis=1)), 0.0)
         yield variant
 
 

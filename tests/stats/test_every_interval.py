@@ -21,6 +21,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
     studies.unpaired_shares: ("stats.intervals.unpaired_difference",),
     studies.seeds: ("stats.over_seeds.over_seeds",),
     studies.differences_over_seeds: ("stats.over_seeds.difference_over_seeds",),
+    studies.pooled_seeds: ("stats.pooled_seeds.pooled_difference",),
     studies.length_controlled: ("stats.length.length_controlled_win_rate",),
     studies.rankings: ("stats.ranking.bradley_terry",),
 }
@@ -29,6 +30,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
 NOT_SIMULATED: dict[str, str] = {
     "arena.votes.Votes.rate": "clustered_share of votes, which are won, tied or lost",
     "checks.data.labels._inverted": "clopper_pearson of pairs, contradicted by their scores or not",
+    "checks.data.verified_pairs.VerifiedPairs.share": "clustered_share of pairs, contradicted or not",
     "evaluation.answer_controls.answer_controls": "share_interval of answers, repeated or not",
     "evaluation.graded.comparison.RewardComparison._p": "over_seeds of one system, for its p-value",
     "evaluation.graded.metrics.GradedMetric._difference": "paired_difference of prompts' means",
@@ -53,6 +55,7 @@ NOT_SIMULATED: dict[str, str] = {
     "reports.same_rows._difference": "difference_over_seeds of one run each",
     "runs.check.rollout_probe.sampled_start": "share_interval of prompts with unequal rewards",
     "stats.agreement.agreement": "share_interval of items on which two judges agree or not",
+    "stats.agreement.rater_agreement": "clustered_share of pairs of raters, who agree or not",
     "stats.intervals.Interval.scaled": "another unit of the same interval",
     "stats.intervals.Interval.transformed": "another scale of the same interval",
     "stats.intervals._share_limits": "called by share_interval and clustered_share",

@@ -60,7 +60,7 @@ def over_seeds(
     Raises:
         UserError: no prompt has a value for every seed.
     """
-    table, missing = _table(values)
+    table, missing = table_by_seed(values)
     seeds, n = table.shape
     mean = float(table.mean())
     spread = float(table.mean(axis=1).std(ddof=1)) if seeds > 1 else math.nan
@@ -74,13 +74,13 @@ def over_seeds(
     variance = sum(part.variance for part in parts)
     if variance == 0:
         return OverSeeds(Interval(mean, mean, mean, n, missing), seeds, 0.0, 0.0, float(mean == 0))
-    reach = _reach(parts, 1 - level)
+    reach = half_width_of(parts, 1 - level)
     return OverSeeds(
         mean=Interval(mean, max(low, centre - reach), min(high, centre + reach), n, missing),
         seeds=seeds,
         seed_sd=spread,
         seed_share=parts[0].variance / variance if seeds > 1 else 0.0,
-        p=_p_value(parts, abs(centre)),
+        p=two_sided_p(parts, abs(centre)),
     )
 
 
@@ -106,44 +106,47 @@ def difference_by_prompt(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict
 
 
 @dataclass(frozen=True)
-class _Part:
+class VariancePart:
     """A part of the variance of a mean, and the degrees of freedom that it was estimated with."""
 
     variance: float
     freedom: int
 
 
-def _parts(table: np.ndarray) -> list[_Part]:
+def _parts(table: np.ndarray) -> list[VariancePart]:
     """What seeds and what prompts add to the variance of the mean of `table`, `(seeds, prompts)`."""
     seeds, n = table.shape
     by_seed, by_prompt = table.mean(axis=1), table.mean(axis=0)
     parts = []
     rest = 0.0
     if seeds > 1:
-        parts.append(_Part(float(by_seed.var(ddof=1)) / seeds, seeds - 1))
+        parts.append(VariancePart(float(by_seed.var(ddof=1)) / seeds, seeds - 1))
     if seeds > 1 and n > 1:
         residual = table - by_seed[:, None] - by_prompt + table.mean()
         rest = float((residual**2).sum()) / ((seeds - 1) * (n - 1) * seeds * n)
     if n > 1:
-        parts.append(_Part(max(0.0, float(by_prompt.var(ddof=1)) / n - rest), n - 1))
+        parts.append(VariancePart(max(0.0, float(by_prompt.var(ddof=1)) / n - rest), n - 1))
     return parts
 
 
-def _reach(parts: Sequence[_Part], alpha: float) -> float:
+def half_width_of(parts: Sequence[VariancePart], alpha: float) -> float:
     """Half-width of the interval that misses the mean with a chance of at most `alpha`."""
     return math.sqrt(sum(float(stdtrit(p.freedom, alpha / 2)) ** 2 * p.variance for p in parts))
 
 
-def _p_value(parts: Sequence[_Part], distance: float) -> float:
-    """The `alpha` whose interval just reaches `distance`; the interval of level 95 % excludes 0 below .05."""
+def two_sided_p(parts: Sequence[VariancePart], distance: float) -> float:
+    """The `alpha` whose interval just reaches `distance`; the interval of level 95 % excludes 0 below .05.
+
+    At least `SMALLEST_P`. Without any variance it is 1 at no distance, and `SMALLEST_P` at any other.
+    """
     if distance == 0:
         return 1.0
-    if _reach(parts, SMALLEST_P) <= distance:
+    if half_width_of(parts, SMALLEST_P) <= distance:
         return SMALLEST_P
-    return float(brentq(lambda alpha: _reach(parts, alpha) - distance, SMALLEST_P, 1.0, xtol=1e-15))
+    return float(brentq(lambda alpha: half_width_of(parts, alpha) - distance, SMALLEST_P, 1.0, xtol=1e-15))
 
 
-def _table(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
+def table_by_seed(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
     """Values `(seeds, prompts)` of the prompts that have all of them, and how many have not."""
     prompts = list(dict.fromkeys(key for seed in values for key in seed))
     table = np.array([[_number(seed.get(key)) for key in prompts] for seed in values])

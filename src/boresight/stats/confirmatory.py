@@ -1,0 +1,129 @@
+"""Verdicts on a family of questions that were asked before the data were seen.
+
+    decisions = decide([Question("online against offline", difference, margin=0.05), …])
+
+Each ends as better, worse, equivalent or undecided; undecided ones name the seeds and prompts that would do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import norm
+
+from boresight.stats.intervals import holm
+from boresight.stats.pooled_seeds import PooledDifference
+
+Asks = Literal["difference", "not worse"]
+Conclusion = Literal["better", "worse", "equivalent", "not worse", "undecided"]
+
+MOST_TIMES = 100
+"""More seeds and prompts than this many times those at hand are no use to know."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether b differs from a, or is not worse than a by `margin`, which has the unit of the values."""
+
+    name: str
+    difference: PooledDifference
+    margin: float
+    better: Literal["higher", "lower"] = "higher"
+    asks: Asks = "difference"
+
+    def __post_init__(self) -> None:
+        if not self.margin > 0:
+            raise ValueError(f"{self.name}: a margin is positive, got {self.margin}")
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if self.better == "higher" else -1
+
+    @property
+    def p(self) -> float:
+        """p-value of what it asks: two-sided against zero, or one-sided against worse by the margin."""
+        if self.asks == "difference":
+            return self.difference.p
+        above = self.difference.p_above(-self.margin)
+        return above if self.sign > 0 else self.difference.p_below(self.margin)
+
+
+@dataclass(frozen=True)
+class EnoughData:
+    """Seeds of a and of b, and prompts, that would decide a question with 80 % power."""
+
+    seeds: tuple[int, int]
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on a question, with its p-values after Holm's adjustment.
+
+    `p_equivalent` is None for questions that ask whether b is not worse. `enough` is None unless the question
+    is undecided and a number of seeds and prompts of use would decide it.
+    """
+
+    question: Question
+    answer: Conclusion
+    p: float
+    p_equivalent: float | None
+    enough: EnoughData | None = None
+
+
+def decide(questions: Sequence[Question], level: float = 0.05) -> list[Decision]:
+    """The verdicts on a family of questions, in their order.
+
+    The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
+    equivalence over all that ask for a difference. The chance of one false "better", "worse" or "not worse"
+    or more is at most `level`, and so is that of one false "equivalent" or more. A difference that is
+    significant and smaller than the margin counts as better or worse.
+    """
+    adjusted = holm([question.p for question in questions])
+    asked = [question for question in questions if question.asks == "difference"]
+    equivalent = iter(holm([question.difference.p_within(question.margin) for question in asked]))
+    decisions = []
+    for question, p in zip(questions, adjusted, strict=True):
+        p_equivalent = next(equivalent) if question.asks == "difference" else None
+        answer = _answer(question, p, p_equivalent, level)
+        enough = enough_data(question, level / len(questions)) if answer == "undecided" else None
+        decisions.append(Decision(question, answer, p, p_equivalent, enough))
+    return decisions
+
+
+def _answer(question: Question, p: float, p_equivalent: float | None, level: float) -> Conclusion:
+    if p <= level and question.asks == "not worse":
+        return "not worse"
+    if p <= level:
+        return "better" if question.sign * question.difference.centre > 0 else "worse"
+    return "equivalent" if p_equivalent is not None and p_equivalent <= level else "undecided"
+
+
+def enough_data(question: Question, level: float = 0.05, power: float = 0.8) -> EnoughData | None:
+    """Seeds and prompts that would decide a question if the difference seen is the true one.
+
+    k times as many of both divide the variance by k. Of k times the data,
+
+        k = variance · ((z(1 - level/2) + z(power)) / |d|)²           show a difference d
+        k = variance · ((z(1 - level) + z(power)) / (margin - |d|))²  show that it is within the margin
+
+    the less. None where this is more than `MOST_TIMES` those at hand, or the variance is unknown.
+    """
+    difference, margin = question.difference, question.margin
+    seen, beyond = question.sign * difference.centre, float(norm.ppf(power))
+    one_sided, two_sided = (float(norm.ppf(1 - each)) + beyond for each in (level, level / 2))
+    room = margin - abs(seen) if question.asks == "difference" else margin + seen
+    ways = [one_sided / room] if room > 0 else []
+    if question.asks == "difference" and seen != 0:
+        ways.append(two_sided / abs(seen))
+    times = difference.variance * min(ways) ** 2 if ways else math.inf
+    if not times <= MOST_TIMES:
+        return None
+    times = max(times, 1.0)
+    (first, second), n = difference.seeds, difference.mean.n
+    seeds = math.ceil(first * times), math.ceil(second * times)
+    return EnoughData(seeds, max(n + 1, math.ceil(n * times)))
