@@ -68,9 +68,9 @@ bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
 .venv-bench/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install -q -c constraints.txt "torch==2.13.0"
-	.venv-bench/bin/pip install -q -c constraints.txt -e ".[bench,dev]"
+	.venv-bench/bin/pip install -q -c constraints.txt -e ".[bench,dev,lm-eval]"
 	.venv-bench/bin/pip install -q --no-deps $(STARTER)
-	.venv-bench/bin/pip install -q --no-deps -c constraints.txt lm-eval==0.4.13 immutabledict==4.3.1  # IFEval alone
+	.venv-bench/bin/pip install -q --no-deps immutabledict==4.3.1  # for the IFEval of lm-eval
 	.venv-bench/bin/pip install -q --no-deps --target .venv-bench113 trl==1.13.0  # the last one with XPO
 	touch $@
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from boresight.reports.read_run import RunData
     from boresight.runs.check.preflight import Report
     from boresight.runs.evaluate import Evaluation
-    from boresight.runs.evaluate_reward import RewardEvaluation
+    from boresight.runs.evaluations.by_reward import RewardEvaluation
+    from boresight.runs.evaluations.on_tasks import TaskEvaluation
     from boresight.runs.explain import Explanation
     from boresight.synthesis.run import Made
 
@@ -142,8 +143,8 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
 
 def evaluate(
     recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
-) -> Evaluation | RewardEvaluation | RunData:
-    """Compare systems by win rate under a judge, or by a reward: answer, score, and write it down.
+) -> Evaluation | RewardEvaluation | TaskEvaluation | RunData:
+    """Compare systems by win rate under a judge, by a reward, or on tasks of lm-evaluation-harness.
 
     Args:
         recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries. Or the
@@ -157,7 +158,8 @@ def evaluate(
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
         `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`. Of a
         recipe with `reward`: `metrics` and `results` (every completion) by system, `found.verdicts`,
-        `folder`, `page`. Of a run folder: the run, as `train` returns it.
+        `folder`, `page`; the same with `lm_eval`, where results are documents. Of a run folder: the run, as
+        `train` returns it.
 
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgement succeeded.

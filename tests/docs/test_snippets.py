@@ -25,7 +25,7 @@ from boresight.cli import main
 from boresight.config.recipe import Recipe
 from boresight.data import layouts
 from boresight.data.reading.detect import fitting
-from boresight.evaluation.recipe import CountdownRecipe, RewardRecipe, WinRateRecipe
+from boresight.evaluation.recipe import CountdownRecipe, HarnessRecipe, RewardRecipe, WinRateRecipe
 from boresight.synthesis.recipe import SynthesisRecipe
 from tests.docs.snippets import ROOT, Block, blocks, commands
 from tests.docs.workplace import furnish, make_run, standing_in
@@ -36,6 +36,7 @@ PARSED = {
     "arena": "serves until it is closed; tests/arena drives it",
     "sweep": "trains many runs; tests/experiments/sweep sweeps",
     "study": "trains many runs; tests/experiments/study carries a small plan out",
+    "recipes/eval-tasks.yaml": "needs lm-eval and downloads; tests/parity/test_lm_eval.py runs local tasks",
     "--resume": "goes on with an interrupted run; tests/training/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
@@ -86,7 +87,7 @@ class Reader:
             self.keep(block)
             return
         raw = yaml.safe_load(block.text)
-        kinds = (Recipe, WinRateRecipe, RewardRecipe, CountdownRecipe, SynthesisRecipe)
+        kinds = (Recipe, WinRateRecipe, RewardRecipe, CountdownRecipe, HarnessRecipe, SynthesisRecipe)
         unknown = min((unknown_keys(kind, raw) for kind in kinds), key=len)
         assert not unknown, f"{block.place}: no recipe has {unknown}"
 
@@ -133,7 +134,7 @@ class Reader:
     def pip(self, words: Sequence[str], block: Block) -> None:
         """The extras are there."""
         known = (ROOT / "pyproject.toml").read_text()
-        for extra in re.findall(r"boresight\[(\w+)\]", " ".join(words)):
+        for extra in re.findall(r"boresight\[([\w-]+)\]", " ".join(words)):
             assert re.search(rf"^{extra} = \[", known, re.M), f"{block.place}: no extra {extra}"
 
     def script(self, words: Sequence[str], block: Block) -> None:

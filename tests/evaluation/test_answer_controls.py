@@ -10,7 +10,7 @@ import pytest
 from boresight.core.schema import Prompt
 from boresight.evaluation.answer_controls import answer_controls
 from boresight.evaluation.win_rate import System, tournament, win_rate
-from boresight.reports.win_rate import win_rate_headline
+from boresight.reports.evaluations.win_rate import win_rate_headline
 from tests.scorers.fakes import LengthScorer
 
 TOPICS = [

@@ -36,7 +36,7 @@ def test_what_is_written_down_is_read_back():
 
 def test_a_recipe_without_judge_and_countdown_is_refused():
     given = {key: value for key, value in raw().items() if key != "judge"}
-    with pytest.raises(UserError, match="judge, reward and countdown are all missing"):
+    with pytest.raises(UserError, match="judge, reward, countdown and lm_eval are all missing"):
         EvaluationRecipe.parse(given)
 
 

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from boresight import methods
 from boresight.config.recipe import Recipe
 from boresight.data import layouts
-from boresight.evaluation.recipe import CountdownRecipe, RewardRecipe, WinRateRecipe
+from boresight.evaluation.recipe import CountdownRecipe, HarnessRecipe, RewardRecipe, WinRateRecipe
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.sweep.recipe import SweepRecipe
@@ -25,6 +25,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "evaluate, win rate": WinRateRecipe,
     "evaluate, reward": RewardRecipe,
     "evaluate, countdown": CountdownRecipe,
+    "evaluate, lm_eval": HarnessRecipe,
     "synthesize": SynthesisRecipe,
     "sweep": SweepRecipe,
     "study": StudyPlan,

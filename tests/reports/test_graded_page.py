@@ -12,7 +12,7 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.graded.comparison import RewardComparison
 from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
 from boresight.evaluation.response import Response
-from boresight.reports.graded import render_graded, systems_table, write_graded_page
+from boresight.reports.evaluations.graded import render_graded, systems_table, write_graded_page
 from boresight.tasks.reading import AnswerReading
 from tests.reports.fake_run import ATTACK
 

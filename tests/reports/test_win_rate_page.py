@@ -8,7 +8,7 @@ import pytest
 from boresight.core.schema import Prompt
 from boresight.evaluation.judge_controls import Trust, order_effects, planted_controls
 from boresight.evaluation.win_rate import System, tournament
-from boresight.reports.win_rate import (
+from boresight.reports.evaluations.win_rate import (
     _pair_kinds,
     render_win_rate,
     samples,

@@ -53,6 +53,7 @@ def _evaluation() -> Iterator[HelpPart]:
     from boresight.evaluation.recipe import (
         CountdownSection,
         EvaluationRecipe,
+        HarnessSection,
         RewardRecipe,
         SystemSection,
         WinRateRecipe,
@@ -68,6 +69,8 @@ def _evaluation() -> Iterator[HelpPart]:
     yield HelpPart("reward", " (in place of judge: how good answers are by any reward)", rewarded)
     countdown = fields(CountdownSection, "countdown.")
     yield HelpPart("countdown", " (in place of reward: Countdown problems, in short)", countdown)
+    tasks = fields(HarnessSection, "lm_eval.")
+    yield HelpPart("lm_eval", " (in place of judge: tasks of lm-evaluation-harness)", tasks)
     for name in judges.names():
         yield HelpPart(f"judge.name: {name}", "", fields(judges.get(name).Config, "judge."))
 

@@ -12,6 +12,10 @@ as in recipes of training, every answer is scored by itself:
     reward: [{function: countdown_correct}]
     samples: 16
     k: [1, 4, 16]
+
+With `lm_eval`, tasks of lm-evaluation-harness are run on every model:
+
+    lm_eval: {tasks: [gsm8k, arc_easy]}
 """
 
 from __future__ import annotations
@@ -109,12 +113,12 @@ class EvaluationRecipe(BaseRecipe):
     @classmethod
     def parse(
         cls, raw: dict[str, Any], source: str = "recipe"
-    ) -> WinRateRecipe | RewardRecipe | CountdownRecipe:
-        """Check a recipe; its section `judge`, `reward` or `countdown` decides which kind it is."""
-        given = [section for section in ("judge", "reward", "countdown") if section in raw]
+    ) -> WinRateRecipe | RewardRecipe | CountdownRecipe | HarnessRecipe:
+        """Check a recipe; its section `judge`, `reward`, `countdown` or `lm_eval` decides its kind."""
+        given = [section for section in ("judge", "reward", "countdown", "lm_eval") if section in raw]
         if not given:
             raise UserError(
-                f"{source}: judge, reward and countdown are all missing; give one of the three sections."
+                f"{source}: judge, reward, countdown and lm_eval are all missing; give one of these sections."
             )
         if len(given) > 1:
             raise UserError(
@@ -122,6 +126,8 @@ class EvaluationRecipe(BaseRecipe):
             )
         if "countdown" in raw:
             return super(EvaluationRecipe, CountdownRecipe).parse(raw, source)
+        if "lm_eval" in raw:
+            return super(EvaluationRecipe, HarnessRecipe).parse(raw, source)
         if "reward" in raw:
             return super(EvaluationRecipe, RewardRecipe).parse(raw, source)
         return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)
@@ -236,6 +242,41 @@ class CountdownRecipe(EvaluationRecipe):
             k=self.countdown.pass_at,
             correct_at=1.0,
         )
+
+
+class HarnessSection(Section):
+    """Tasks of lm-evaluation-harness, and how they are asked."""
+
+    tasks: list[str] = Field(min_length=1)
+    """Names of tasks or groups, the harness's own or those in `folder`."""
+    folder: str | None = None
+    """A folder with YAML files of tasks of your own. Python functions that they name are run: it is your own
+    code."""
+    num_fewshot: int | None = Field(default=None, ge=0)
+    """Examples in front of every document; null takes what the task says."""
+    chat_template: bool = False
+    """Whether the model's chat template renders the prompts. Published numbers of base models are without."""
+    batch_size: int = Field(default=8, gt=0)
+    """Requests per forward pass."""
+
+
+class HarnessRecipe(EvaluationRecipe):
+    """One comparison of models on tasks of lm-evaluation-harness; `limit` is the documents of each task."""
+
+    lm_eval: HarnessSection
+
+    @model_validator(mode="after")
+    def _models_alone(self) -> Self:
+        if self.prompts is not None or self.layout is not None:
+            raise ValueError(
+                "prompts and layout have no use beside lm_eval, whose tasks have their documents"
+            )
+        for name, system in self.systems.items():
+            if system.model is None or system.base_url is not None:
+                raise ValueError(
+                    f"systems.{name} must be a model that is loaded here; lm_eval asks it itself"
+                )
+        return self
 
 
 class WinRateRecipe(EvaluationRecipe):

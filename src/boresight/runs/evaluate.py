@@ -20,6 +20,7 @@ from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import (
     CountdownRecipe,
     EvaluationRecipe,
+    HarnessRecipe,
     RewardRecipe,
     SystemSection,
     TrustSection,
@@ -41,7 +42,8 @@ from boresight.scorers.open_judge import open_judge
 from boresight.stats.agreement import PreferenceAgreement
 
 if TYPE_CHECKING:
-    from boresight.runs.evaluate_reward import RewardEvaluation
+    from boresight.runs.evaluations.by_reward import RewardEvaluation
+    from boresight.runs.evaluations.on_tasks import TaskEvaluation
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,15 @@ class Evaluation(Printable):
 
 def run_evaluation(
     recipe: EvaluationRecipe, folder: Path, console: Console | None = None
-) -> Evaluation | RewardEvaluation:
+) -> Evaluation | RewardEvaluation | TaskEvaluation:
     """Evaluate by a recipe of any kind into `folder`."""
     if isinstance(recipe, WinRateRecipe):
         return run_win_rate(recipe, folder, console)
-    from boresight.runs.evaluate_reward import run_by_reward
+    if isinstance(recipe, HarnessRecipe):
+        from boresight.runs.evaluations.on_tasks import run_on_tasks
+
+        return run_on_tasks(recipe, folder, console or Terminal(soft_wrap=True))
+    from boresight.runs.evaluations.by_reward import run_by_reward
 
     by_reward = recipe.by_reward() if isinstance(recipe, CountdownRecipe) else recipe
     assert isinstance(by_reward, RewardRecipe)
@@ -102,7 +108,7 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
 
 def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console) -> Evaluation:
     """Everything of `run_win_rate` that the folder is locked for."""
-    from boresight.reports.win_rate import write_win_rate_page
+    from boresight.reports.evaluations.win_rate import write_win_rate_page
 
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
     refuse_missing_systems(recipe)

@@ -8,6 +8,7 @@ answers-SYSTEM.sha256   its hash
 problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; read likewise
 comparisons.jsonl       one line per prompt and pair of systems
 completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
+documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and its hash beside
 evaluation.json         metrics
 report.html             the page
 """
@@ -53,6 +54,10 @@ class EvaluationFolder(LockedFolder):
     def problems(self, system: str) -> Path:
         """File with the graded completions of a system that an earlier version wrote."""
         return self.path / f"problems-{_file_name(system)}.jsonl"
+
+    def documents(self, system: str) -> Path:
+        """File with the documents of tasks, as a system answered them."""
+        return self.path / f"documents-{_file_name(system)}.jsonl"
 
     def write_completions(self, system: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write one line per completion of a system."""

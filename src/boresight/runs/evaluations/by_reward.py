@@ -219,7 +219,7 @@ def _refuse_without_scores(system: GradedSystem, grader: Grader) -> None:
 
 def _write(files: EvaluationFolder, found: RewardComparison) -> None:
     """Write every completion, the numbers and the page."""
-    from boresight.reports.graded import write_graded_page
+    from boresight.reports.evaluations.graded import write_graded_page
 
     for system in found.systems:
         files.write_completions(system.name, system.lines(found.threshold))

@@ -66,7 +66,7 @@ def render_graded(found: RewardComparison) -> str:
         seeds=[group.sentence for group in found.seed_groups],
         notes=found.notes,
         reference=names[0],
-        tables=[(name, metric_rows(list(map(_metric, m)))) for name, m in found.measured.items()],
+        tables=[(name, metric_rows(list(map(as_metric, m)))) for name, m in found.measured.items()],
         figures=drawn,
         payload={
             "figures": [{"data": figure.data, "layout": figure.layout} for figure in drawn],
@@ -92,7 +92,8 @@ def _headline(found: RewardComparison) -> str:
     return f"{higher} beats {lower}"
 
 
-def _metric(m: Measured) -> Metric:
+def as_metric(m: Measured) -> Metric:
+    """The metric as reports take it."""
     return Metric(m.name, m.label, m.before, m.after, m.difference, m.unit, m.better)
 
 
@@ -161,7 +162,7 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
     rows = []
     for i, prompt in enumerate(found.systems[0].prompts):
         graded = [system.by_prompt[i] for system in found.systems]
-        tag = _tag([None if mean[i] is None else float(mean[i] or 0) for mean in means])
+        tag = outcome_tag([None if mean[i] is None else float(mean[i] or 0) for mean in means])
         rows.append(
             {
                 "id": prompt.id,
@@ -179,7 +180,7 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _tag(means: Sequence[float | None]) -> str:
+def outcome_tag(means: Sequence[float | None]) -> str:
     """The last system against the first; how often a system that stands alone is right."""
     first, last = means[0], means[-1]
     if first is None or last is None:

@@ -1,0 +1,1 @@
+"""Pages of evaluations: win rates, any reward, and tasks of lm-evaluation-harness."""

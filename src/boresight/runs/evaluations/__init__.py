@@ -1,0 +1,1 @@
+"""Evaluations by a reward and on tasks, from recipe to files."""

@@ -1,0 +1,97 @@
+"""Models on tasks of lm-evaluation-harness, from recipe to files: run, compare by document, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight.core.printable import Printable
+from boresight.evaluation.harness.comparison import TaskComparison
+from boresight.evaluation.harness.documents import Document, read_documents, write_documents
+from boresight.evaluation.harness.run_tasks import open_tasks, run_tasks
+from boresight.evaluation.recipe import HarnessRecipe
+from boresight.evaluation.systems import refuse_missing_systems
+from boresight.reports.tables.terminal import reward_table
+from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.stats.paired import Measured
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class TaskEvaluation(Printable):
+    """What was found on every task; the first system is the reference."""
+
+    folder: Path
+    found: TaskComparison
+
+    @property
+    def results(self) -> dict[str, Sequence[Document]]:
+        """The documents of every system, by name."""
+        return dict(self.found.systems)
+
+    @property
+    def metrics(self) -> dict[str, list[Measured]]:
+        """The metrics of every system but the reference, against it; of a system alone, by itself."""
+        return self.found.measured
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    def show(self, console: Console) -> None:
+        """Print a table for every system, the verdicts, and what is missing."""
+        first = self.found.reference
+        for name, measured in self.metrics.items():
+            console.print(reward_table(measured, name, None if name == first else first))
+        for sentence in [*self.found.verdicts, *self.found.notes]:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(f"report: {self.page}", markup=False, highlight=False)
+
+
+def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskEvaluation:
+    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+
+    A folder that an interrupted evaluation of the same recipe left is continued with the systems that it
+    lacks.
+
+    Raises:
+        UserError: the harness is not installed, `folder` holds something else, or anything in the recipe or
+            its tasks is wrong.
+    """
+    from boresight.reports.evaluations.tasks import write_tasks_page
+
+    refuse_missing_systems(recipe)
+    tasks = open_tasks(recipe.lm_eval)
+    with EvaluationFolder(folder) as files:
+        files.open(recipe.to_dict())  # what can be refused has been refused
+        systems = {name: _documents(name, recipe, tasks, files, console) for name in recipe.systems}
+        found = TaskComparison(systems)
+        files.write_results(found.as_dict())
+        write_tasks_page(files.report, found)
+    evaluation = TaskEvaluation(folder, found)
+    evaluation.show(console)
+    return evaluation
+
+
+def _documents(
+    name: str, recipe: HarnessRecipe, tasks: Any, files: EvaluationFolder, console: Console
+) -> list[Document]:
+    """A system's documents: as this folder already has them, or run now."""
+    from boresight.models.checkpoint.leftovers import Allowed
+    from boresight.models.load import load_model, load_tokenizer
+
+    kept = files.documents(name)
+    if not kept.exists():
+        model, settings = recipe.systems[name].model or "", recipe.generate
+        named = ", ".join(recipe.lm_eval.tasks)
+        console.print(f"{name}: running {named} on {model}", markup=False, highlight=False)
+        allowed = Allowed(tuple(settings.allow_weights))
+        policy = load_model(model, device=settings.device, allowed=allowed)
+        found = run_tasks(policy, load_tokenizer(model), recipe.lm_eval, tasks, recipe.limit)
+        write_documents(kept, found)
+    return read_documents(kept)
