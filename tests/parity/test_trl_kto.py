@@ -18,7 +18,7 @@ from trl import KTOConfig, KTOTrainer
 from boresight.methods import kto
 from boresight.models.reference.frozen import store_reference
 from boresight.training.forward import INPUT_KINDS
-from boresight.training.mismatched import each_alone, mismatched_alone, together, with_kl
+from boresight.training.mismatched import each_alone, estimate_kl, mismatched_alone, together
 
 pytestmark = pytest.mark.parity
 
@@ -53,8 +53,9 @@ def compared(make_model, make_row, tokenizer, settings, pairs):
         fresh = make_model(policy)
         rows = [row_of(example, make_row) for example in examples]
         ref = each_alone(store_reference(make_model(reference), together(rows), 10_000), rows)
-        rows = with_kl(rows, fresh, ref, [(mismatched_alone(rows), True)])
+        kl = estimate_kl(fresh, ref, [(mismatched_alone(rows), True)])
         x = INPUT_KINDS[kto.LabeledLogps].build(fresh, ref, rows, 1.0)
+        x = replace(x, kl=kl.float().expand(len(rows)))
         out = kto.loss(x, kto.Config(beta=beta, desirable_weight=good, undesirable_weight=bad))
         return trainer, expected, fresh, x, out
 

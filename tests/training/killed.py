@@ -29,6 +29,7 @@ def make_base(folder):
     for name, rows in {
         "demonstration": demonstrations,
         "preference": pairs,
+        "labeled": [{**row, "label": i % 3 > 0} for i, row in enumerate(demonstrations)],
         "prompt": [{"prompt": f"say {i}"} for i in range(9)],
     }.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -273,7 +273,7 @@ def test_each_process_fills_its_share_of_the_reference_cache(tmp_path, pair):
 # ------------------------------------------------------------------------------------- weights in parts
 
 
-@pytest.mark.parametrize(("method", "lora"), cases(["dpo", "rloo"], ["dpo full", "rloo lora"]))
+@pytest.mark.parametrize(("method", "lora"), cases(["dpo", "kto", "rloo"], ["dpo full", "rloo lora"]))
 def test_spread_weights_learn_what_whole_ones_do(tmp_path, pair, method, lora):
     """FSDP: each process holds half of every weight, and runs idle micro-batches where the other has more."""
     alone, lines = trained(tmp_path / "one", method, RAGGED, lora=lora)

@@ -7,7 +7,6 @@ what lets the packed forward compute the prompt once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +56,6 @@ class Row:
     from_reference: tuple[bool, ...] = ()
     mismatched: Completion | None = None
     """An answer to another prompt, for methods that estimate a KL from such; `tokens` does not count it."""
-    kl: float = math.nan
-    """That estimate for the batch the row is in, nats; NaN until the batch is put together."""
 
     @property
     def tokens(self) -> int:

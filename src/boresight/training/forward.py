@@ -97,7 +97,7 @@ def _labeled(
     assert reference is not None
     logps = completion_logprobs(model, rows, temperature=temperature)
     policy = logps.sums[:, 0]
-    kl = like(torch.tensor([row.kl for row in rows]), policy)
+    kl = torch.full_like(policy, math.nan)  # of the whole batch, which is not seen here
     return LabeledLogps(
         policy, like(reference(rows), policy)[:, 0], logps.lengths[:, 0], _labels(rows, policy), kl
     )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from boresight import methods
@@ -26,10 +27,11 @@ from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings import monitor
 from boresight.methods import Method
-from boresight.methods.inputs import LossInput
+from boresight.methods.inputs import LabeledLogps, LossInput
 from boresight.models import lora
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.kernels.to_device import like
 from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
@@ -46,7 +48,7 @@ from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.metrics import Gathered
-from boresight.training.mismatched import mismatched_alone, with_kl
+from boresight.training.mismatched import estimate_kl, mismatched_alone
 from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
 from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
@@ -98,6 +100,8 @@ class Task:
     moved: bool = False
     """Whether an update has changed the policy, which is its own reference until then."""
     old_logps: OldLogps = field(default_factory=dict)
+    kl: Tensor | None = None
+    """Estimate of the KL to the reference, nats, for the batch under way, where the method looks at one."""
     """Of the rollout that several updates use."""
     guard: Guard | None = None
     """What may end the run early; set where the start model has been measured."""
@@ -131,7 +135,10 @@ class Task:
 
     def build(self, rows: Sequence[Row]) -> LossInput:
         """The method's input for `rows`."""
-        return self.kind.build(self.policy, self.current_reference, rows, self.temperature)
+        x = self.kind.build(self.policy, self.current_reference, rows, self.temperature)
+        if isinstance(x, LabeledLogps) and self.kl is not None:
+            return replace(x, kl=like(self.kl, x.policy).expand_as(x.policy))
+        return x
 
     def is_fresh(self, step: int) -> bool:
         """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
@@ -398,7 +405,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     else:
         rows = with_old_logps(rows, task.old_logps)
     if task.kind.mismatched:
-        rows = _with_kl(task, rows, _own_groups(task, mismatched_alone(rows)))
+        task.kl = _estimate_kl(task, _own_groups(task, mismatched_alone(rows)))
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
         with arithmetic(task.policy, task.recipe.model.dtype), in_place:
@@ -426,10 +433,10 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
     return gathered
 
 
-def _with_kl(task: Task, rows: Sequence[Row], forwards: Sequence[tuple[list[Row], bool]]) -> list[Row]:
+def _estimate_kl(task: Task, forwards: Sequence[tuple[list[Row], bool]]) -> Tensor:
     assert task.reference is not None, "a method that estimates a KL has a reference"
     with arithmetic(task.policy, task.recipe.model.dtype):
-        return with_kl(rows, task.policy, task.reference, forwards)
+        return estimate_kl(task.policy, task.reference, forwards)
 
 
 def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
@@ -476,7 +483,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
     cfg = task.recipe.method.at(progress)
     if task.kind.mismatched and not unmoved:
         others = micro_batches(collectives.share(mismatched_alone(rows)), limit)
-        rows = _with_kl(task, rows, [(group, True) for group in others])
+        task.kl = _estimate_kl(task, [(group, True) for group in others])
     for group in micro_batches(collectives.share(rows), limit):
         with arithmetic(task.policy, task.recipe.model.dtype):
             x = build(group)

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
+from boresight.models.kernels.to_device import like
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
 from boresight.models.reference.frozen import Reference, StoredReference, row_key
@@ -120,12 +122,12 @@ def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReferen
 
 
 @torch.no_grad()
-def with_kl(
-    rows: Sequence[Row], policy: Policy, reference: Reference, forwards: Sequence[tuple[Sequence[Row], bool]]
-) -> list[Row]:
-    """The rows of a batch with the estimate of the KL, nats, that all of its mismatched answers give.
+def estimate_kl(
+    policy: Policy, reference: Reference, forwards: Sequence[tuple[Sequence[Row], bool]]
+) -> Tensor:
+    """The KL, nats, float64 and without gradient, that the mismatched answers of a batch give.
 
-    To be called by all processes. Dropout is off.
+    To be called by all processes. Dropout is off. One process alone does not wait for its device.
 
     Args:
         forwards: this process's share of `mismatched_alone(rows)` in forwards, and whether each counts.
@@ -134,9 +136,12 @@ def with_kl(
     policy.eval()
     ratios = []
     for group, counts in forwards:
-        logps = completion_logprobs(policy, group).sums.double().cpu()
-        ratios += [*(logps - reference(group).cpu()).flatten().tolist()] if counts else []
+        logps = completion_logprobs(policy, group).sums
+        ratios += [logps - like(reference(group), logps)] if counts else []
     policy.train(training)
-    every = [ratio for part in collectives.gather(ratios) for ratio in part]
-    kl = math.fsum(every) / len(every)
-    return [replace(row, kl=kl) for row in rows]
+    total = torch.cat(ratios).double().sum() if ratios else torch.zeros((), dtype=torch.float64)
+    count = sum(map(len, ratios))
+    if collectives.world() == 1:
+        return total / count
+    totals, counts_of_all = zip(*collectives.gather([float(total), count]), strict=True)
+    return torch.tensor(math.fsum(totals) / sum(counts_of_all), dtype=torch.float64)

@@ -43,7 +43,8 @@ class Load:
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
-    """Forward-equivalents a token: one forward, twice that for backward, one more for a reference."""
+    """Forward-equivalents a token: one forward, twice that for backward, one more for a reference and one for
+    answers to other prompts."""
     assumed: str = ""
     """What is not known of the model and was put in its place."""
     measured: MeasuredUse | None = None

@@ -302,7 +302,7 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
         row_tokens=looked.row_tokens,
         rows=visits,
         copies=2 if kind.online and full and recipe.method.wants_reference else 1,
-        passes=4.0 if kind.needs_reference else 3.0,
+        passes=3.0 + kind.needs_reference + kind.mismatched,
         assumed=guessed,
     )
 
