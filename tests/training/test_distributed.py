@@ -27,6 +27,7 @@ from boresight.runs.train import run_training
 from boresight.training.checkpoints import checkpoint
 from boresight.training.distributed import collectives, replicas
 from boresight.training.loop import run_steps
+from boresight.training.rollouts.replay import Replay
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task, random_rows
 from tests.training.pair import Died, Pair, free_port
@@ -288,6 +289,33 @@ def test_spread_weights_learn_what_whole_ones_do(tmp_path, pair, method, lora):
     assert saved.keys() == expected.keys()
     for name, weight in expected.items():
         torch.testing.assert_close(saved[name], weight, rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_spread_checkpoints_keep_earlier_pairs(tmp_path, pair):
+    """One file beside the weights in parts, with a hash of its own, which every process reads."""
+    (first, sound), (second, _) = pair.run(replayed_from_shards, tmp_path / "run")
+    assert first == second == [row.id for row in random_rows(5, 2)]
+    assert sound == "step-2"
+    (tmp_path / "run/checkpoints/step-2/replay.safetensors").write_bytes(b"")
+    assert checkpoint.latest_sound(tmp_path / "run").name == "step-1"
+
+
+def replayed_from_shards(folder):
+    settings = ("train.batch=3", "train.steps=2", "train.save_every=1", "train.guard=null")
+    ids = []
+    for resume in (None, folder / "checkpoints" / "step-2"):
+        run = folder if collectives.is_first() else folder / "other"
+        task = make_task(run, "xpo", *settings, rows=7, policy=tiny_model())
+        task.run, task.replay = folder, Replay(1.0, seed=0)
+        task.tracker = task.tracker if collectives.is_first() else collectives.Silent()
+        if resume is None:
+            task.replay.add(0, random_rows(5, 2))
+        shard(task.policy)
+        run_steps(task, resume)
+        ids = [row.id for row in task.replay.rows]
+        collectives.wait()
+    return ids, checkpoint.latest_sound(folder).name
 
 
 ARRANGEMENTS = [

@@ -58,6 +58,11 @@ class MethodConfig(StrictModel):
         return True
 
     @property
+    def replays(self) -> float:
+        """Pairs of earlier iterations for each prompt of a step, in methods that sample pairs."""
+        return 0.0
+
+    @property
     def explores(self) -> bool:
         """Whether the loss pays for moving away from where the reference samples."""
         return False

@@ -8,7 +8,10 @@ Xie et al. 2024 (arXiv 2405.21046), algorithm 1. All log-probabilities are sums 
 is always on the *reference's* sample, whichever of the two won: minimising alpha * log pi(y_ref)
 rewards KL(ref || pi), that is, moving probability away from where the reference already samples.
 
-Left out: replaying pairs of earlier iterations, and choosing the best iterate at the end. The paper
+The algorithm minimises both terms over the pairs of all iterations so far. `replay` adds pairs of earlier
+steps to those of a step, with the labels they were given and both terms; without it a step sees its own.
+
+Left out: minimising to the end in every iteration, and choosing the best iterate at the end. The paper
 gives no numbers for alpha and beta; the defaults are those of TRL 1.13 (OAT: alpha 5e-6).
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from boresight.methods.base import MethodConfig
@@ -28,8 +31,8 @@ from boresight.methods.schedule import NonNegative, Positive, constant, span
 LARGEST_SHARE = 0.05
 
 
-class Config(MethodConfig):
-    """Settings of XPO."""
+class OptimismConfig(MethodConfig):
+    """Settings of a preference loss with an optimism bonus, on sampled pairs or on given ones."""
 
     alpha: NonNegative = 1e-5
     """Optimism: weight of the log-probability of the reference's sample. A number or a schedule."""
@@ -64,7 +67,19 @@ class Config(MethodConfig):
         return self
 
 
-def optimistic(margin: Tensor, explored: Tensor, cfg: Config) -> LossOutput:
+class Config(OptimismConfig):
+    """Settings of XPO."""
+
+    replay: float = Field(default=0.0, ge=0, le=16)
+    """Pairs of earlier steps in a step, for each of its prompts: 1 doubles the batch, 0 has none."""
+
+    @property
+    def replays(self) -> float:
+        """What `replay` says."""
+        return self.replay
+
+
+def optimistic(margin: Tensor, explored: Tensor, cfg: OptimismConfig) -> LossOutput:
     """DPO's loss plus alpha times the log-probability `explored` `(batch,)` is to move away from."""
     preference = sigmoid_loss(constant(cfg.beta) * margin)
     per_pair = preference + weighted(constant(cfg.alpha), explored)

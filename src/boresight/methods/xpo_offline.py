@@ -22,7 +22,7 @@ from boresight.methods import xpo
 from boresight.methods.inputs import LossOutput, PairLogps
 
 
-class Config(xpo.Config):
+class Config(xpo.OptimismConfig):
     """Settings of offline XPO: those of XPO, and which answer alpha acts on."""
 
     explore: Literal["rejected", "chosen"] = "rejected"

@@ -34,6 +34,7 @@ from boresight.training.probes.generations import answer_probe
 from boresight.training.probes.held_out_reward import held_out_reward
 from boresight.training.probes.kl import kl_probe
 from boresight.training.rollouts.importance import ImportanceGate
+from boresight.training.rollouts.replay import Replay
 from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, PairRollouts, Rollouts
 from boresight.training.rollouts.sampling import Sampler, policy_sampler
 from boresight.training.rollouts.vllm import VllmRollouts
@@ -106,6 +107,7 @@ def build_task(
         eval_rows=eval_rows,
         run=folder,
         probes=probes,
+        replay=batches.replay if isinstance(batches, PairRollouts) else None,
     )
 
 
@@ -219,12 +221,13 @@ def _batches(
     """Groups, or pairs. `frozen` without adapters samples their other side where no sampler is given."""
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
+    replay = Replay(recipe.method.replays, recipe.train.seed) if recipe.method.replays else None
     if not recipe.method.samples_reference:
-        return PairRollouts(rollouts)
+        return PairRollouts(rollouts, replay=replay)
     if reference_sampler is None:
         assert frozen is not None, "a method that samples from its reference has one"
         reference_sampler = _without_adapters(frozen, recipe, ends)
-    return PairRollouts(rollouts, reference_sampler)
+    return PairRollouts(rollouts, reference_sampler, replay)
 
 
 def _without_adapters(frozen: Policy, recipe: Recipe, ends: tuple[int, ...]) -> Sampler:

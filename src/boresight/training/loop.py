@@ -53,6 +53,7 @@ from boresight.training.optim import divide_and_clip, has_moved, learning_rate, 
 from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
 from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_logps
+from boresight.training.rollouts.replay import Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,12 @@ class Task:
     """Takes the metrics; silent until a run folder is there for them."""
     moved: bool = False
     """Whether an update has changed the policy, which is its own reference until then."""
-    old_logps: OldLogps = field(default_factory=dict)
     kl: Tensor | None = None
     """Estimate of the KL to the reference, nats, for the batch under way, where the method looks at one."""
+    old_logps: OldLogps = field(default_factory=dict)
     """Of the rollout that several updates use."""
+    replay: Replay | None = None
+    """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
     guard: Guard | None = None
     """What may end the run early; set where the start model has been measured."""
     method: Method = field(init=False)
@@ -184,6 +187,8 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
         load = load_shards if in_parts else checkpoint.load_state
         progress = load(resume_from, task.policy, optimizer)
         task.moved = collectives.anyone(has_moved(optimizer))
+        if task.replay is not None:
+            task.replay.restore(checkpoint.load_replay(resume_from))
         _drop_older(task, progress)  # a run killed right after a checkpoint has not done so
     replicas.check_replicas(task.policy, "at the start")
     task.policy.train()
@@ -292,10 +297,11 @@ def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) ->
     replicas.check_replicas(task.policy, f"after step {done['step']}")
     folder = task.run / "checkpoints" / f"step-{done['step']}"
     progress = done | {"logs": logs_now(task.run)} if collectives.is_first() else done
+    replay = task.replay.tensors() if task.replay is not None else None
     if is_sharded(task.policy):
-        save_shards(folder, task.policy, optimizer, progress)
+        save_shards(folder, task.policy, optimizer, progress, replay)
     elif collectives.is_first():
-        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, progress)
+        checkpoint.save_state(folder, task.policy, task.tokenizer, optimizer, progress, replay)
     _drop_older(task, done)
 
 

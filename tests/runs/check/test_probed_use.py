@@ -76,6 +76,14 @@ def test_a_rollout_serves_its_updates():
     assert "0.8 GB of the memory are Adam's moments" in use.source
 
 
+def test_steps_that_replay_earlier_pairs_have_gradients_of_these_too():
+    """Half as many earlier pairs as prompts: 20 steps of 3 s in place of 2 s, and 20 · 6 s of sampling."""
+    start = SampledStart(Interval(0.5, 0.3, 0.7, n=32), reward=0.1, per_prompt=2)
+    probed = RolloutProbe(start, 6.0, 2.0, signal_to_noise=1.0, batch=16, memory_gb=2.0, updates=1)
+    chosen = b.recipe("xpo", "method.replay=0.5", reward=COUNTDOWN)
+    assert use_by_rollouts(replace(load(), recipe=chosen), probed, steps=20).seconds == pytest.approx(180.0)
+
+
 @pytest.mark.parametrize(("held", "severity"), [(1.0, "error"), (3.0, "warning"), (8.0, None)])
 def test_what_this_process_holds_serves_the_run_too(monkeypatch, held, severity):
     """12 GB are needed and 4 are free besides what is held."""

@@ -35,14 +35,15 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
 def use_by_rollouts(load: Load, probed: RolloutProbe, steps: int) -> MeasuredUse:
     """Time and memory of a run that samples, from rollouts of its start model.
 
-    A rollout serves `rollout.updates` steps, each with a gradient of its own. The probe takes no step, so
-    Adam's two moments are added to its memory.
+    A rollout serves `rollout.updates` steps, each with a gradient of its own, of earlier pairs too where the
+    method replays some. The probe takes no step, so Adam's two moments are added to its memory.
 
     Args:
         steps: of the optimizer.
     """
     updates = probed.updates
-    seconds = steps / updates * probed.sampling + steps * probed.gradient
+    gradient = probed.gradient * (1 + load.recipe.method.replays)
+    seconds = steps / updates * probed.sampling + steps * gradient
     moments = 2 * load.trained * FLOAT / 1e9
     source = "rollouts of the start model, as long as answers stay as long as its own"
     if moments >= SMALLEST_GB:

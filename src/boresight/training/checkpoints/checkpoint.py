@@ -2,6 +2,7 @@
 
     step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
     step-40/state.safetensors     optimiser moments and random states
+    step-40/replay.safetensors    pairs of earlier steps, where the method trains on them again
     step-40/state.json            progress, sizes and hashes of the logs, hashes of all other files
 
 Nothing is pickled. A folder gets its final name only once everything in it is on the disk.
@@ -29,6 +30,7 @@ from boresight.models.policy import Policy, causal_model
 from boresight.models.source import ModelSource
 from boresight.training.checkpoints import random_state
 
+REPLAY = "replay.safetensors"
 STOPPED_BY_GUARD = "stopped_by_guard"
 """Set in the progress of a checkpoint at which the guard stopped the run."""
 
@@ -49,6 +51,7 @@ def save_state(
     tokenizer: Tokenizer,
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
+    replay: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write everything that continuing after `progress["step"]` steps needs.
 
@@ -59,6 +62,8 @@ def save_state(
     with atomic_folder(folder, durable=True, parents=False) as part:  # then older checkpoints are deleted
         save_model(policy, tokenizer, part / "model")
         save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
+        if replay is not None:
+            save_replay(part, replay)
         write_state(part / "state.json", progress | {"sha256": _hashes(part)})
 
 
@@ -76,6 +81,18 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
         }
     random_state.restore(tensors)
     return read_state(folder / "state.json")
+
+
+def save_replay(folder: Path, replay: dict[str, torch.Tensor]) -> None:
+    """Write the pairs of earlier steps."""
+    save_file(replay, folder / REPLAY)
+
+
+def load_replay(folder: Path) -> dict[str, torch.Tensor]:
+    """The pairs of earlier steps. Raises `UserError` where the checkpoint has none."""
+    if not (folder / REPLAY).is_file():
+        raise UserError(f"{folder}: it keeps no earlier pairs; set method.replay=0, or begin a new run.")
+    return load_file(folder / REPLAY)
 
 
 def latest_sound(run: Path) -> Path | None:

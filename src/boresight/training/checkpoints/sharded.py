@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from boresight.core.files import flush_to_disk, read_state, replace_folder, write_point, write_state
 from boresight.models.policy import Policy
-from boresight.training.checkpoints.checkpoint import sha256_of
+from boresight.training.checkpoints.checkpoint import REPLAY, save_replay, sha256_of
 from boresight.training.distributed import collectives
 
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -40,7 +40,11 @@ def is_sharded_checkpoint(folder: Path) -> bool:
 
 
 def save_shards(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    folder: Path,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+    replay: dict[str, Tensor] | None = None,
 ) -> None:
     """Write what continuing after `progress["step"]` steps needs; to be called by all processes."""
     part = folder.with_name(f".{folder.name}.part")
@@ -49,6 +53,9 @@ def save_shards(
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(exist_ok=True)
         part.mkdir()
+        if replay is not None:
+            save_replay(part, replay)
+            flush_to_disk(part / REPLAY)
     collectives.wait()
     _write(part / WEIGHTS, _weights(policy))
     _write(part / OPTIMIZER, _moments(optimizer))

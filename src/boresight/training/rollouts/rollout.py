@@ -20,6 +20,7 @@ from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import mean_of_known
 from boresight.training.loop import Batch
 from boresight.training.rollouts.importance import ImportanceGate
+from boresight.training.rollouts.replay import Replay
 from boresight.training.rollouts.rewards import SampleRewards, reward_samples
 from boresight.training.rollouts.sampling import Sampler, completion
 
@@ -106,11 +107,13 @@ class GroupRollouts:
 class PairRollouts:
     """Two samples per prompt, labeled by their rewards: both of the policy, or one of `reference_sampler`.
 
-    Ties, identical completions and completions without a score make no pair; each is counted.
+    Ties, identical completions and completions without a score make no pair; each is counted. `replay` adds
+    pairs of earlier steps.
     """
 
     rollouts: Rollouts
     reference_sampler: Sampler | None = None
+    replay: Replay | None = None
 
     @property
     def steps(self) -> int:
@@ -136,7 +139,12 @@ class PairRollouts:
         if self.reference_sampler is not None:  # the total else is of the policy's samples alone already
             numbers["reward"] = mean_of_known([reward for reward, _ in scored.values])
             numbers["reference_reward"] = mean_of_known([reward for _, reward in scored.values])
-        return Batch(rows, numbers, scored.failures)
+        earlier: list[Row] = []
+        if self.replay is not None:
+            earlier = self.replay.draw(step, len(prompts))
+            self.replay.add(step, rows)
+            numbers |= {"replayed": float(len(earlier)), "kept_pairs": float(len(self.replay.rows))}
+        return Batch([*rows, *earlier], numbers, scored.failures)
 
     def _draw(self, ids: Sequence[np.ndarray], step: int) -> list[list[Sample]]:
         """Two samples of each prompt, the policy's first."""

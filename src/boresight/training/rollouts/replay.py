@@ -1,0 +1,112 @@
+"""Pairs of earlier iterations, which a method may train on again, and how a checkpoint keeps them.
+
+    replay.draw(step, 64)     # earlier pairs for a step of 64 prompts
+    replay.add(step, rows)    # the pairs that the step has sampled
+
+What is drawn depends on the seed, the step and what was added before, so a run that goes on from a checkpoint
+draws what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.data.rows import Completion, Row
+
+MOST = 16_384
+"""Pairs that are kept. Of more, each has the same chance to be among them (reservoir sampling)."""
+DRAW, KEEP = 0, 1
+"""What the numbers of a step are drawn for."""
+
+
+class Replay:
+    """Pairs of earlier iterations, in memory.
+
+    Args:
+        per_prompt: earlier pairs of a step for each of its prompts.
+        seed: of the run.
+        most: pairs that are kept.
+    """
+
+    def __init__(self, per_prompt: float, seed: int, most: int = MOST) -> None:
+        self.per_prompt, self.seed, self.most = per_prompt, seed, most
+        self.rows: list[Row] = []
+        self.seen = 0
+        """Pairs that were added so far, kept or not."""
+
+    def draw(self, step: int, prompts: int) -> list[Row]:
+        """Different pairs of earlier steps for a step of `prompts` prompts; all where there are too few."""
+        count = min(round(self.per_prompt * prompts), len(self.rows))
+        chosen = self._generator(step, DRAW).permutation(len(self.rows))[:count]
+        return [self.rows[place] for place in sorted(chosen.tolist())]
+
+    def add(self, step: int, rows: Sequence[Row]) -> None:
+        """Keep the pairs of `step`, of each answer its tokens and what is scored."""
+        generator = self._generator(step, KEEP)
+        for row in rows:
+            self.seen += 1
+            kept = _tokens_of(row)
+            if len(self.rows) < self.most:
+                self.rows.append(kept)
+            elif (place := int(generator.integers(self.seen))) < self.most:
+                self.rows[place] = kept
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, for a checkpoint: tokens end to end, and how many belong to each part."""
+        answers = [completion for row in self.rows for completion in row.completions]
+        ids = [row.id.encode("utf-8", "surrogatepass") for row in self.rows]
+        return {
+            "seen": torch.tensor([self.seen]),
+            "id": torch.tensor([*b"".join(ids)], dtype=torch.uint8),
+            "id_length": _lengths(ids),
+            "prompt": _joined([row.prompt for row in self.rows], np.int32),
+            "prompt_length": _lengths([row.prompt for row in self.rows]),
+            "answer": _joined([answer.ids for answer in answers], np.int32),
+            "scored": _joined([answer.mask for answer in answers], np.bool_),
+            "answer_length": _lengths([answer.ids for answer in answers]),
+            "score": torch.tensor([row.scores for row in self.rows], dtype=torch.float64).view(-1, 2),
+            "from_reference": torch.tensor([row.from_reference for row in self.rows]).bool().view(-1, 2),
+        }
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self.seen = int(kept["seen"])
+        ids = _parts(kept["id"], kept["id_length"])
+        prompts = _parts(kept["prompt"], kept["prompt_length"])
+        tokens, scored = (_parts(kept[name], kept["answer_length"]) for name in ("answer", "scored"))
+        answers = list(map(Completion, tokens, scored))
+        self.rows = [
+            Row(
+                id.tobytes().decode("utf-8", "surrogatepass"),
+                prompt,
+                (answers[2 * number], answers[2 * number + 1]),
+                scores=tuple(kept["score"][number].tolist()),
+                from_reference=tuple(kept["from_reference"][number].tolist()),
+            )
+            for number, (id, prompt) in enumerate(zip(ids, prompts, strict=True))
+        ]
+
+    def _generator(self, step: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, step, purpose))
+
+
+def _tokens_of(row: Row) -> Row:
+    """The row without what only its own step looks at."""
+    answers = tuple(Completion(answer.ids, answer.mask) for answer in row.completions)
+    return Row(row.id, row.prompt, answers, scores=row.scores, from_reference=row.from_reference)
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> Tensor:
+    return torch.from_numpy(np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype))
+
+
+def _lengths(parts: Sequence[np.ndarray | bytes]) -> Tensor:
+    return torch.tensor([len(part) for part in parts], dtype=torch.int64)
+
+
+def _parts(joined: Tensor, lengths: Tensor) -> list[np.ndarray]:
+    return [part.numpy() for part in joined.split(lengths.tolist())]
