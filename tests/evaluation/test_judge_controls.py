@@ -140,10 +140,10 @@ def test_a_winner_that_changes_with_the_order_is_no_disagreement_with_people(tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,answer_a,answer_b,preferred\nq,x,y,c\n", "row 1: preferred is 'c'; write a, b or tie"),
-        ("prompt,answer_a,preferred\nq,x,a\n", "row 1: the column answer_b is missing"),
-        ("prompt,answer_a,answer_b,preferred\nq,x,y,\n", "row 1: the column preferred is missing"),
-        ("prompt,answer_a,answer_b,preferred\n", "there are no rows"),
+        ("prompt,answer_a,answer_b,preferred\nq,x,y,c\n", "row 1: `preferred` is 'c'; write a, b or tie"),
+        ("prompt,answer_a,preferred\nq,x,a\n", "row 1: `answer_b` is missing"),
+        ("prompt,answer_a,answer_b,preferred\nq,x,y,\n", "row 1: `preference` is missing; give one of"),
+        ("prompt,answer_a,answer_b,preferred\n", "there is not one row"),
     ],
 )
 def test_bad_labels_are_named(tmp_path, text, message):

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boresight.arena.duels import Duel
+from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
 from boresight.scorers.judges import recorded
 from boresight.scorers.judges.base import NO_ANSWER
@@ -62,6 +64,20 @@ def test_every_pair_of_names_and_a_conversation_are_read(judge):
     ]  # fmt: skip
     found = judge(*rows).compare([prompt(i) for i in range(5)], ["x"] * 5, ["y", "y", "", "y", "y"])
     assert [j.preference for j in found] == [1, 0, 1, 1, 1]
+
+
+def test_an_empty_cell_is_an_empty_answer_where_the_column_is_there(judge):
+    found = judge(verdict(0, winner="a"), verdict(1, b=None, winner="a"))
+    assert preference(found, 1, b="") == 1.0
+
+
+def test_the_folder_of_an_arena_has_its_votes_and_its_ties(tmp_path):
+    votes = Votes(tmp_path / "arena", ("old", "new"))
+    for number, choice in enumerate(("left", "right", "tie")):
+        votes.add(Duel(prompt(number), ("old", f"x{number}"), ("new", f"y{number}")), choice)
+    votes.close()
+    found = recorded.RecordedJudge(tmp_path / "arena")
+    assert [preference(found, i, f"x{i}", f"y{i}") for i in range(3)] == [1.0, 0.0, 0.5]
 
 
 def test_what_has_no_verdict_is_missing_and_never_a_tie(judge):
@@ -151,6 +167,10 @@ def test_verdicts_without_use_are_counted(judge):
         (verdict(0, votes=3), "`votes` is neither counts"),
         (verdict(0, a=7, winner="a"), "`completion_a` is int, not text"),
         ({"prompt": "q", "completion_a": "x", "winner": "a"}, "`completion_b` is missing"),
+        (
+            {"prompt": "q", "answers": {"x": "1"}, "meta": {"arena": {}}},
+            "is no verdict and no preference pair",
+        ),
         (verdict(0, "same", "same", winner="a"), "prefers one of two equal answers"),
         ({"completion_a": "x", "completion_b": "y", "winner": "a"}, "`prompt` is missing"),
         ({"prompt": "q", "completion": "x"}, "is no verdict and no preference pair; the columns are prompt,"),

@@ -22,9 +22,9 @@ import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.data.layouts.verdicts import side_of
-from boresight.data.reading.files import records
+from boresight.data.layouts.verdicts import mean_rating, side_of
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
+from boresight.scorers.judges.verdict_rows import read_verdict_rows
 from boresight.stats.agreement import (
     Agreement,
     PreferenceAgreement,
@@ -36,9 +36,6 @@ from boresight.stats.intervals import Interval, clustered_share, share_interval
 
 FEWEST_WORDS = 12
 """Answers with fewer words are not truncated: their first third may serve as well as the whole."""
-LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
-LABEL_COLUMNS = ("prompt", "answer_a", "answer_b", "preferred")
-LABEL_COLUMNS_NAMED = "the columns are prompt, answer_a, answer_b and preferred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +171,11 @@ def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
 
 
 def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
-    """Agreement with a file of the columns prompt, answer_a, answer_b and preferred: a, b or tie.
+    """Agreement with a file of human verdicts, as the judge `recorded` reads them; of several raters, their
+    majority.
 
     Raises:
-        UserError: no such file, a missing column, or a label that is none of these.
+        UserError: no such file, a missing column, or a verdict that is none.
     """
     prompts, a, b, labels = read_labels(path)
     found = judge.compare(prompts, a, b)
@@ -186,32 +184,13 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
-    """Prompts, both answers, and people's preferences (1: a) of a human-labelled file of any type."""
-    if not path.is_file():
+    """Prompts, both answers, and people's preferences (1: a, 0.5: a tie, 0: b)."""
+    if not path.exists():
         raise UserError(f"trust.people: there is no file {path}; give a CSV of human labels.")
-    rows = list(records(path))
-    if not rows:
-        raise UserError(f"{path}: there are no rows; {LABEL_COLUMNS_NAMED}.")
-    known = {column for _, row in rows if isinstance(row, dict) for column in row}
-    labels = [_label(row, known, f"{path}, row {number}", f"row-{number}") for number, row in rows]
-    prompts, a, b, preferred = zip(*labels, strict=True)
-    return list(prompts), list(a), list(b), list(preferred)
-
-
-def _label(row: object, known: set[str], where: str, name: str) -> tuple[Prompt, str, str, float]:
-    """Prompt, both answers and the preference in a row of a file with the columns `known`.
-
-    An empty cell is a missing value: an empty answer, but no prompt and no preference.
-    """
-    given = row if isinstance(row, dict) else {}
-    for column in LABEL_COLUMNS:
-        if column not in known or (column in ("prompt", "preferred") and given.get(column) is None):
-            raise UserError(f"{where}: the column {column} is missing; {LABEL_COLUMNS_NAMED}.")
-    asked, a, b, label = (str(given.get(column) or "") for column in LABEL_COLUMNS)
-    if label.strip().lower() not in LABELS:
-        raise UserError(f"{where}: preferred is {label!r}; write a, b or tie.")
-    prompt = Prompt([{"role": "user", "content": asked}], str(given.get("id") or name))
-    return prompt, a, b, LABELS[label.strip().lower()]
+    rows = read_verdict_rows(path)
+    labels = [side_of(mean_rating(row.ratings)) for row in rows]
+    prompts = [Prompt(row.prompt, row.id) for row in rows]
+    return prompts, [row.a for row in rows], [row.b for row in rows], labels
 
 
 def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float) -> Interval | None:

@@ -92,7 +92,8 @@ class TrustSection(Section):
     repeats: int = Field(default=50, ge=0)
     """Questions asked a second time; 0 asks none."""
     people: str | None = None
-    """A file of human labels (CSV, JSONL, Parquet): prompt, answer_a, answer_b, preferred (a, b or tie)."""
+    """A file of human labels (CSV, JSONL, Parquet): prompt, answer_a, answer_b, preferred (a, b or tie), or
+    any other that the judge `recorded` reads."""
 
 
 class EvaluationRecipe(BaseRecipe):

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class VerifiedPair:
         return "" if side is None else f"{side}: {getattr(self, side).failure}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VerifiedPairs:
     """What a reward says of the pairs of a file; `threshold` is the smallest reward of a right answer."""
 
@@ -98,7 +99,12 @@ class VerifiedPairs:
             None if found.failure else float(not wanted.isdisjoint(self.contradictions(found)))
             for found in self.pairs
         ]
-        return clustered_share(grouped(outcomes, [prompt_key(found.pair) for found in self.pairs]))
+        return clustered_share(grouped(outcomes, self._prompts))
+
+    @cached_property
+    def _prompts(self) -> list[str]:
+        """The prompt of each pair, by which shares are clustered."""
+        return [prompt_key(found.pair) for found in self.pairs]
 
     @property
     def counts(self) -> dict[str, int]:

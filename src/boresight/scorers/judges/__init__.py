@@ -6,7 +6,8 @@ A verifier is a file with one function, as `countdown` is; `Config` and `NAME` a
 
 It works as a reward, and as the judge of win rates and of synthetic data. Any other judge exposes `Config`
 and `build(config, completer, console) -> Judge`. Nothing is registered. `base` holds the interfaces;
-`endpoint` sends the requests of judges that are behind an API, `heads` weighs the outputs of reward models.
+`endpoint` sends the requests of judges that are behind an API, `heads` weighs the outputs of reward models,
+`verdict_rows` reads recorded verdicts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.scorers.judges.base import Judge, JudgeConfig, Verifier
 
-NOT_JUDGES = {"base", "endpoint", "heads"}
+NOT_JUDGES = {"base", "endpoint", "heads", "verdict_rows"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Verdicts that were given already, by people or by another judge, as the judge of a win rate.
 
 The file holds verdicts on two answers (`boresight.data.layouts.verdicts`), or preference pairs of any layout,
-whose chosen answer won. A verdict belongs to a prompt and two texts, in either order. Several raters of one
-comparison count as their mean; rows name them in the column `rater`. Two rows without a rater, or of one
-rater, are one verdict given twice: where they differ, neither counts.
+whose chosen answer won; the folder of an arena has both its votes and its ties. A verdict belongs to a prompt
+and two texts, in either order. Several raters of one comparison count as their mean; rows name them in the
+column `rater`. Two rows without a rater, or of one rater, are one verdict given twice: where they differ,
+neither counts.
 
 A comparison without a verdict is missing. It is never a tie.
 """
@@ -15,22 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from boresight.core.errors import UserError
-from boresight.core.schema import Message, Preference, Prompt
-from boresight.data.columns import Record
+from boresight.core.schema import Prompt
 from boresight.data.layouts import verdicts
 from boresight.data.layouts.verdicts import Ratings
-from boresight.data.reading import names
-from boresight.data.reading.detect import fitting
-from boresight.data.reading.files import records
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.data.reading.shapes import read_text
-from boresight.data.reading.turns import BadField
 from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgement
+from boresight.scorers.judges.verdict_rows import VerdictRow, read_verdict_rows
 from boresight.stats.agreement import RaterAgreement, rater_agreement
 
-RATERS = ("rater", "rater_id", "annotator", "annotator_id", "judge")
-"""Columns with the name of the rater."""
 NOT_RECORDED = "no recorded verdict"
 CONTRADICTION = "contradicting verdicts"
 
@@ -42,8 +35,8 @@ class Config(JudgeConfig):
     """Where the verdicts are."""
 
     file: str
-    """A file of any type that data has: `prompt`, two answers (`completion_a` and `completion_b`) and
-    `preference`, `winner` or `votes`; or preference pairs. `rater` names who gave a verdict."""
+    """A file of `prompt`, two answers (`completion_a`, `completion_b`), `preference`, `winner` or `votes`, and
+    `rater` where there are several; or preference pairs; or the folder of an arena."""
 
 
 def build(config: Config, completer: object = None, console: object = None) -> RecordedJudge:
@@ -72,13 +65,8 @@ class RecordedJudge:
         self._used: set[Compared] = set()
         self._comparisons: dict[Compared, _Comparison] = {}
         given: dict[tuple[Compared, str | None], tuple[int, Ratings]] = {}
-        for row, record in records(source):
-            try:
-                self._add(row, _cleaned(record), given)
-            except BadField as error:
-                raise UserError(f"{source}, row {row}: {error}.") from None
-        if not given:
-            raise UserError(f"{source}: holds no verdict; there is not one row in it.")
+        for verdict in read_verdict_rows(source):
+            self._add(verdict, given)
         for (compared, _), (_, ratings) in given.items():
             self._comparisons[compared].ratings += ratings
 
@@ -112,19 +100,17 @@ class RecordedJudge:
         return notes
 
     def _add(
-        self, row: int, record: Record, given: dict[tuple[Compared, str | None], tuple[int, Ratings]]
+        self, verdict: VerdictRow, given: dict[tuple[Compared, str | None], tuple[int, Ratings]]
     ) -> None:
-        prompt, a, b, ratings = _read_row(record)
-        asked = prompt_key(Prompt(prompt, f"row-{row}"))
-        compared, swapped = _compared(asked, a, b)
-        ratings = _mirrored(ratings) if swapped else ratings
+        asked = prompt_key(Prompt(verdict.prompt, verdict.id))
+        compared, swapped = _compared(asked, verdict.a, verdict.b)
+        row, ratings = verdict.row, _mirrored(verdict.ratings) if swapped else verdict.ratings
         comparison = self._comparisons.setdefault(compared, _Comparison(asked))
-        if a == b and ratings != _mirrored(ratings):
-            raise BadField("record", "prefers one of two equal answers")
-        key = compared, next((str(record[c]) for c in RATERS if record.get(c) is not None), None)
-        before, earlier = given.setdefault(key, (row, ratings))
-        if before == row:
+        key = compared, verdict.rater
+        if key not in given:
+            given[key] = row, ratings
             return
+        before, earlier = given[key]
         if earlier == ratings:
             self._repeats += 1
         elif earlier:  # of three rows that differ, the first two are named
@@ -144,37 +130,6 @@ class RecordedJudge:
             return Judgement(None, failure=f"{CONTRADICTION}: {rows}")
         ratings = _mirrored(found.ratings) if swapped else found.ratings
         return Judgement(verdicts.mean_rating(ratings), reasoning=_in_words(ratings))
-
-
-def _cleaned(record: object) -> Record:
-    if not isinstance(record, dict):
-        raise BadField("record", f"is {type(record).__name__}, not an object with columns")
-    return read_text({column: value for column, value in record.items() if value is not None})
-
-
-def _read_row(record: Record) -> tuple[list[Message], str, str, Ratings]:
-    """Prompt, two answers and the verdicts of a row."""
-    if any(column in record for pair in names.COMPARED for column in pair):
-        _, prompt = verdicts.read_prompt(record)
-        a, b = (_answer(record, column) for column in verdicts.compared_columns(record))
-        return prompt, a, b, verdicts.read_ratings(record)
-    layout = next((found for found in fitting(record) if found.kind == "preference"), None)
-    if layout is None:
-        known = ", ".join([*verdicts.COLUMNS, verdicts.VERDICTS[1]])
-        raise BadField("record", f"is no verdict and no preference pair; the columns are {known}")
-    pair = layout.read(record, "")
-    assert isinstance(pair, Preference)
-    if len(pair.chosen) > 1 or len(pair.rejected) > 1:
-        raise BadField("chosen", "has several turns; verdicts are on single answers")
-    return pair.prompt, pair.chosen[0]["content"], pair.rejected[0]["content"], Counter([verdicts.FIRST])
-
-
-def _answer(record: Record, column: str) -> str:
-    """An answer, which may be empty."""
-    answer = record.get(column)
-    if not isinstance(answer, str):
-        raise BadField(column, "is missing" if answer is None else f"is {type(answer).__name__}, not text")
-    return answer
 
 
 def _compared(asked: str, a: str, b: str) -> tuple[Compared, bool]:
