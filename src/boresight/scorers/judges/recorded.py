@@ -35,8 +35,8 @@ class Config(JudgeConfig):
     """Where the verdicts are."""
 
     file: str
-    """A file of `prompt`, two answers (`completion_a`, `completion_b`), `preference`, `winner` or `votes`, and
-    `rater` where there are several; or preference pairs; or the folder of an arena."""
+    """A file of `prompt`, two answers (`completion_a`, `completion_b`) and `preference`, `winner` or `votes`,
+    with `rater` where there are several; or preference pairs; or the folder of an arena."""
 
 
 def build(config: Config, completer: object = None, console: object = None) -> RecordedJudge:
