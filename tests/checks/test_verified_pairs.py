@@ -98,7 +98,7 @@ def test_an_answer_without_a_score_is_missing_and_its_pair_is_neither_clean_nor_
 def test_scores_outside_of_zero_to_one_are_compared_alone_unless_a_threshold_is_given(loaded, own):
     found = loaded(pair(0, "aaaa", "aa"), pair(1, "aa", "aaaa"), pair(2, "a", "b"))
     verified = verify_pairs(found, own)
-    assert verified.counts == {HIGHER: 1, EQUAL: 1} and "no reward" in verified.rule
+    assert verified.counts == {HIGHER: 1, EQUAL: 1} and "lie outside of 0 to 1" in verified.rule
     assert found_in(verify_pairs(found, own, correct_at=3)) == {
         2: [WRONG, RIGHT, HIGHER],
         3: [WRONG, EQUAL],

@@ -45,6 +45,7 @@ def preference(judge, number=0, a="good", b="bad"):
         ({"votes": {"a": 1, "b": 0, "tie": 1}}, 0.75),
         ({"votes": ["a", "b", 0.25]}, 1.25 / 3),
         ({"votes": '["a", "a", "b"]'}, 2 / 3),
+        ({"votes": '{"a": 3, "b": 1}'}, 0.75),
     ],
 )
 def test_a_verdict_is_read_in_any_spelling_and_in_either_order(judge, given, share):
@@ -165,6 +166,8 @@ def test_verdicts_without_use_are_counted(judge):
         (verdict(0, votes={"a": 1.5}), "`votes` has the count 1.5"),
         (verdict(0, votes={"c": 1}), "`votes` is 'c'"),
         (verdict(0, votes=3), "`votes` is neither counts"),
+        (verdict(0, votes="[" * 10**5), "`votes` is neither counts"),
+        (verdict(0, votes='{"a": 1e999}'), "`votes` has the count inf"),
         (verdict(0, a=7, winner="a"), "`completion_a` is int, not text"),
         ({"prompt": "q", "completion_a": "x", "winner": "a"}, "`completion_b` is missing"),
         (

@@ -335,23 +335,9 @@ def data_check(
     if reward is None or not found.loaded.examples:
         print_report(found, console)
     else:
-        from boresight.checks.data.verified_pairs import refuse_output, verify_pairs
-        from boresight.checks.data.verified_pairs_table import print_verified
-        from boresight.config.dotted import apply_override
+        from boresight.checks.data.check_pairs import check_pairs
 
-        if write is not None:
-            refuse_output(write, file)
-        options: dict[str, Any] = {}
-        for one in option or []:
-            if "=" not in one:
-                raise UserError(f"--option {one}: write it as name=value, as in column=gold.")
-            apply_override(options, one)
-        verified = verify_pairs(found.loaded, reward, options, correct_at)
-        print_report(found, console)
-        print_verified(verified, console)
-        failed |= bool(verified.contradicted)
-        if write is not None:
-            _say(f"{verified.write_clean(write):,} pairs that {reward} confirms in {write}")
+        failed |= check_pairs(found, reward, option or [], correct_at, write, console)
     if failed:
         raise typer.Exit(1)
 

@@ -74,8 +74,9 @@ class VerifiedPairs:
     def rule(self) -> str:
         """From which reward on an answer counts as right."""
         if self.threshold is None:
-            return f"no reward of {self.reward} is that of a right answer; the two of a pair are compared"
-        return f"an answer is right from a reward of {self.threshold:g} on"
+            outside = f"Rewards of {self.reward} lie outside of 0 to 1"
+            return f"{outside}, so no answer is right or wrong and the two of a pair are compared."
+        return f"An answer is right from a reward of {self.threshold:g} on."
 
     @property
     def contradicted(self) -> list[VerifiedPair]:

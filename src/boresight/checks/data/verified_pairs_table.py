@@ -24,7 +24,7 @@ def print_verified(found: VerifiedPairs, console: Console) -> None:
     """Counts with intervals, and the rows; text from the file is printed as it is, never as markup."""
     contradicted, missing = found.contradicted, found.missing
     console.print(_counts_table(found))
-    console.print(Text(f"{found.rule[0].upper()}{found.rule[1:]}.", style="dim"))
+    console.print(Text(found.rule, style="dim"))
     if contradicted:
         console.print(_rows_table(found, contradicted))
     if missing:
