@@ -75,7 +75,7 @@ def pairs_of_run(run: RunData) -> set[str]:
     """Sources of the pairs that a run was trained on: by their bytes, and by their hub id if they had one."""
     train = run.data.get("train") or {}
     known = {digest_name(train["sha256"])} if train.get("sha256") else set()
-    return known | {name for name in pair_sources(str(run.config["data"]["train"])) if "sha256:" not in name}
+    return known | {name for name in pair_sources(run.config["data"]["train"]) if "sha256:" not in name}
 
 
 def add(line: dict, file: Path) -> None:

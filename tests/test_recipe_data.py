@@ -14,8 +14,8 @@ from rich.console import Console
 from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
-from boresight.data.reading.generated import GENERATORS, PREFIX
 from boresight.data.reading.load import read
+from boresight.data.reading.sources.generated import GENERATORS, PREFIX
 from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, synthesized
 from boresight.runs.explain import explain
 from boresight.runs.measure import evaluate_run

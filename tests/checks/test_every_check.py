@@ -19,8 +19,8 @@ from boresight.checks.run.machine import Load
 from boresight.config.reward import RewardConfig
 from boresight.core.schema import Labeled, Prompt
 from boresight.data.reading import names
-from boresight.data.reading.generated import read_generated
 from boresight.data.reading.load import read
+from boresight.data.reading.sources.generated import read_generated
 from boresight.data.rendering.split_turns import SplitTurns
 from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks

@@ -202,6 +202,24 @@ def test_the_card_tells_data_recipe_and_results_with_intervals(trained, tmp_path
         assert not line.startswith("## ") or above == "", line  # a heading stands alone
 
 
+def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("dpo"), run)
+    folder = str(tmp_path / "secret")
+    recipe = yaml.safe_load((run / "config.yaml").read_text())
+    recipe["data"]["train"] = {f"{folder}/mine.jsonl": 0.25, "org/pairs": 0.75}
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    data = json.loads((run / "data.json").read_text())
+    data["train"]["path"] = f"{folder}/mine.jsonl (0.25) + org/pairs (0.75)"
+    (run / "data.json").write_text(json.dumps(data))
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    text = (tmp_path / "out/README.md").read_text()
+    assert folder not in text
+    assert yaml.safe_load(text.split("---")[1])["datasets"] == ["org/pairs"]
+    assert "| train | mine.jsonl (0.25) + org/pairs (0.75) |" in text
+    assert "mine.jsonl: 0.25" in text and "org/pairs: 0.75" in text
+
+
 def test_untrusted_names_stay_text_in_the_card(trained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained("dpo"), run)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.data.reading.generated import read_generated
+from boresight.data.reading.sources.generated import read_generated
 from boresight.tasks.countdown import all_problems, generate_problems, problem, score, search_trace
 from boresight.tasks.countdown.problems import TINY
 

@@ -57,7 +57,7 @@ def key(recipe: Recipe) -> str | None:
 
 def local_files(recipe: Recipe) -> list[Path]:
     """The files of the data; none where any part of them is no local file."""
-    files = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
+    files = [Path(name) for name in recipe.data.all_sources]
     return files if all(file.is_file() for file in files) else []
 
 

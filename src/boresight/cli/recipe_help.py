@@ -31,6 +31,7 @@ def print_fields(verb: str) -> None:
 
 def _training() -> Iterator[HelpPart]:
     from boresight import methods
+    from boresight.config.guard import GuardSection
     from boresight.config.lora import LoraConfig
     from boresight.config.recipe import Recipe
     from boresight.scorers.conventions import options_model
@@ -42,6 +43,7 @@ def _training() -> Iterator[HelpPart]:
         settings = fields(methods.get(name).Config, "method.")
         yield HelpPart(f"method.name: {name}", "" if settings else "  (no settings)", settings)
     yield HelpPart("model.lora", "", fields(LoraConfig, "model.lora."))
+    yield HelpPart("train.guard", "", fields(GuardSection, "train.guard."))
     for name in BUILTIN:
         function = load_reward(name)
         note = f"  ({(function.__doc__ or '').partition(chr(10))[0]})"

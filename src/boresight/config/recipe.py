@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from boresight import methods
 from boresight.config.base import BaseRecipe
@@ -51,12 +53,24 @@ class ModelSection(Section):
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
 
 
+def _one_or_several(value: object) -> str:
+    return "mixture" if isinstance(value, Mapping) else "one_source"
+
+
+Mixture = Annotated[
+    dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1), Tag("mixture")
+]
+Source = Annotated[Annotated[str, Tag("one_source")] | Mixture, Discriminator(_one_or_several)]
+"""One source of rows by name, or several with their shares."""
+
+
 class DataSection(Section):
     """What the model is trained and tested on."""
 
-    train: str
-    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the
-    last two `name@split` chooses a split other than `train`."""
+    train: Source
+    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the last two
+    `name@split` chooses a split other than `train`. Several of them with their shares of the training rows:
+    `{a.jsonl: 0.7, b.jsonl: 0.3}`."""
     eval: str | None = None
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
     eval_rows: int = Field(default=200, ge=0)
@@ -84,6 +98,19 @@ class DataSection(Section):
     truncation: Literal["drop", "cut", "error"] = "drop"
     """Rows longer than that: leave them out, cut the completion's end (which loses the end-of-turn
     token), or stop. Every case is counted and said."""
+
+    @property
+    def sources(self) -> dict[str, float]:
+        """Sources of the training rows, and what share of the rows each gives; the shares sum to 1."""
+        if isinstance(self.train, str):
+            return {self.train: 1.0}
+        total = math.fsum(self.train.values())
+        return {name: share / total for name, share in self.train.items()}
+
+    @property
+    def all_sources(self) -> list[str]:
+        """Every source of training and held-out rows."""
+        return [*self.sources, *([self.eval] if self.eval else [])]
 
 
 class OptimSection(Section):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
-UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[")
-"""What pydantic adds to the path of a field that takes a number or a word."""
+UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[|one_source$|mixture$")
+"""What pydantic adds to the path of a field that takes several types."""
 SHOWN = 80
 """Characters of a wrong value that are repeated."""
 
@@ -38,11 +39,40 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
         if isinstance(section, type) and issubclass(section, Section):
             rows += fields(section, f"{prefix}{name}.")
             continue
-        kind = getattr(section, "__name__", None) if isinstance(section, type) else str(section)
-        kind = str(kind).replace("typing.", "").replace("boresight.config.lora.", "")
-        default = "required" if info.is_required() else str(info.default)
-        rows.append((prefix + name, kind, default, " ".join((info.description or "").split())))
+        default = "required" if info.is_required() else in_yaml(info.default)
+        rows.append(
+            (prefix + name, type_in_words(section), default, " ".join((info.description or "").split()))
+        )
     return rows
+
+
+def type_in_words(annotation: object) -> str:
+    """What a recipe may say in a field of this type: `float | auto`, `list of str`, `keep | drop | null`."""
+    origin, given = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_in_words(given[0])
+    if origin is Literal:
+        return " | ".join(in_yaml(value) for value in given)
+    if origin in (Union, UnionType):
+        return " | ".join(map(type_in_words, given))
+    if origin in (list, tuple):
+        return f"list of {type_in_words(given[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return f"{{{type_in_words(given[0])}: {type_in_words(given[1])}}}"
+    if annotation is NoneType:
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def in_yaml(value: object) -> str:
+    """A default as a recipe would say it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, BaseModel):
+        return "{}"
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def refuse_unknown_keys(model: type[BaseModel], raw: Mapping[str, object], source: str) -> None:

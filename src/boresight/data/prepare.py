@@ -141,7 +141,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     )
     if not prepared.train.rows:
         raise UserError(
-            f"{data.section.train}: no row is left to train on after tokenising; "
+            f"{' + '.join(data.section.sources)}: no row is left to train on after tokenising; "
             f"raise data.max_length (now {data.section.max_length})."
         )
     rows.prepared = prepared
@@ -176,7 +176,7 @@ def _shortest(side: PreparedSide, count: int) -> PreparedSide:
 
 def _content(recipe: Recipe, kind: str) -> str:
     """What the examples depend on: the data section, its files' sizes and times, the split."""
-    named = [Path(name) for name in (recipe.data.train, recipe.data.eval) if name]
+    named = [Path(name) for name in recipe.data.all_sources]
     files = [file for path in named for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
     return repr((kind, recipe.data, recipe.split_seed, stats))

@@ -11,6 +11,7 @@ import jinja2
 import yaml
 
 from boresight.core.files import read_json, write_text
+from boresight.data.reading.sources.mixture import JOINED
 from boresight.models.source import embedded_in
 from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from boresight.export.weights import Drift
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SHARE = re.compile(r" \([0-9.e+-]+\)$")
+"""What stands behind a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantisation (Q4_1)."
 SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
@@ -46,7 +49,7 @@ def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) 
         task="text-classification" if plan.head == "score" else "text-generation",
         base_model=_hub_id(start),
         relation="adapter" if plan.form == "adapter" else "finetune",
-        datasets=[split["path"] for split in _splits(run) if _hub_id(split.get("path", ""))],
+        datasets=[name for split in _splits(run) for name in _sources(split) if _hub_id(name)],
         summary=_summary(plan, run, start),
         splits=[_split_row(name, split) for name, split in run.data.items() if isinstance(split, Mapping)],
         facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
@@ -73,10 +76,15 @@ def _splits(run: RunData) -> Iterator[dict[str, Any]]:
     return (dict(split) for split in run.data.values() if isinstance(split, Mapping))
 
 
+def _sources(split: Mapping[str, Any]) -> list[str]:
+    """Names of the sources of a split, without their shares."""
+    return [SHARE.sub("", name) for name in str(split.get("path", "")).split(JOINED)]
+
+
 def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
     counts = [split.get(key) for key in ("rows", "kept", "truncated", "dropped")]
     numbers = [f"{n:,}" if isinstance(n, int) else "–" for n in counts]
-    where = _short_path(str(split.get("path", "")))
+    where = JOINED.join(map(_short_path, str(split.get("path", "")).split(JOINED)))
     texts = [_plain(text) for text in (name, where, str(split.get("layout", "")))]
     return [*texts, *numbers, f"`{_plain(str(split.get('sha256', '')))}`"]
 
@@ -117,12 +125,12 @@ def _hub_id(name: str) -> str | None:
 
 def _short_path(text: str) -> str:
     """A local path by its last part: where it lay on the machine concerns nobody else."""
-    return text if _hub_id(text) or "/" not in text else PurePath(text).name
+    return text if _hub_id(SHARE.sub("", text)) or "/" not in text else PurePath(text).name
 
 
 def _without_folders(value: object) -> object:
     if isinstance(value, Mapping):
-        return {key: _without_folders(item) for key, item in value.items()}
+        return {_short_path(str(key)): _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_folders(item) for item in value]
     return _short_path(value) if isinstance(value, str) else value

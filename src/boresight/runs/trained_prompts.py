@@ -10,8 +10,8 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
-from boresight.data.reading.generated import PREFIX
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.reading.sources.generated import PREFIX
 from boresight.data.reading.split import read_split
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.training.forward import kind_of
@@ -51,7 +51,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
 
 def _trained_on(recipe: Recipe) -> frozenset[str]:
     """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
-    for source in filter(None, (recipe.data.train, recipe.data.eval)):
+    for source in recipe.data.all_sources:
         if not (source.startswith(PREFIX) or Path(source).exists()):
             raise UserError(f"{source} is not here.")
     split = read_split(recipe.data, kind_of(recipe).data, recipe.split_seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boresight.core.files import write_json
-from boresight.data.reading.generated import read_generated
+from boresight.data.reading.sources.generated import read_generated
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.read import read_study
 from boresight.experiments.study.results import compared

@@ -5,16 +5,19 @@ Nothing else is evidence that pairs are alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from boresight.data.reading.files import is_hub_id, sha256
 
 
-def pair_sources(data: str) -> frozenset[str]:
+def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
     """Names of the source of `data.train`: a hub id without its split, or `sha256:` and a file's digest.
 
-    Empty where nothing can be told: a file that is not there, or a folder.
+    Empty where nothing can be told: a file that is not there, a folder, or several sources.
     """
+    if not isinstance(data, str):
+        return frozenset()
     path = Path(data).expanduser()
     if path.is_file():
         return frozenset({digest_name(sha256(path))})

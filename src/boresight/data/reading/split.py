@@ -12,10 +12,11 @@ import numpy as np
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
-from boresight.data.reading.generated import PREFIX, read_generated
 from boresight.data.reading.load import BadRow, Loaded, plural, read
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
+from boresight.data.reading.sources.generated import PREFIX, read_generated
+from boresight.data.reading.sources.mixture import mix
 from boresight.data.rendering.system_turns import count_system_turns, drop_system, fold_system
 
 
@@ -55,8 +56,13 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
     """
     if data.score == "last" and kind == "prompt":
         raise UserError("data.score: prompts have no answer to learn from; remove the setting.")
-    loaded = _scored(read_data(data.train, kind, data), data)
-    lines = [f"train: {loaded.sentence}"]
+    sources = {name: _scored(read_data(name, kind, data), data) for name in data.sources}
+    lines = [f"train: {source.sentence}" for source in sources.values()]
+    if len(sources) == 1:
+        (loaded,) = sources.values()
+    else:
+        loaded = mix(sources, data.sources, seed)
+        lines.append(f"train: {loaded.sentence}")
     if data.eval:
         source = _scored(read_data(data.eval, kind, data), data)
         lines.append(f"held out: {source.sentence}")

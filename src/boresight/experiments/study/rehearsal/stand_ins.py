@@ -11,7 +11,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.data.reading.files import is_hub_id, records
-from boresight.data.reading.generated import PREFIX
+from boresight.data.reading.sources.generated import PREFIX
 from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, HubRow, synthesized
 from boresight.experiments.study.rehearsal.model import build_stand_in
 from boresight.models.embedded import countdown_tiny

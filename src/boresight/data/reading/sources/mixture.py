@@ -1,0 +1,77 @@
+"""Several sources as one: so many rows of each that their shares come out, and no row twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Example
+from boresight.data.reading.load import Loaded
+
+JOINED = " + "
+"""Between the sources in the name of a mixture."""
+
+
+def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) -> Loaded:
+    """As many rows as the shares allow without repeating one, drawn with `seed`, source after source.
+
+    The source that is smallest beside its share is used whole. Ids that occur in two sources get the source's
+    number: `row-1` of the second becomes `2:row-1`.
+
+    Args:
+        loaded: what was read of each source.
+        shares: share of the rows that each source gives; they sum to 1.
+
+    Raises:
+        UserError: a source without a row, or too few rows for one of them to give any.
+    """
+    for name, source in loaded.items():
+        if not source.examples:
+            raise UserError(f"data.train: {name} has no row to mix.")
+    total = min(len(source.examples) / shares[name] for name, source in loaded.items())
+    parts = [
+        _drawn(source, name, round(total * shares[name]), (seed, 2, number))
+        for number, (name, source) in enumerate(loaded.items(), 1)
+    ]
+    used = [
+        f"{len(part.examples):,} of {len(source.examples):,} of {source.source}"
+        for part, source in zip(parts, loaded.values(), strict=True)
+    ]
+    first = parts[0]
+    return Loaded(
+        examples=_told_apart([part.examples for part in parts]),
+        layout=JOINED.join(dict.fromkeys(part.layout for part in parts)),
+        kind=first.kind,
+        source=JOINED.join(
+            f"{part.source} ({shares[name]:.3g})" for name, part in zip(loaded, parts, strict=True)
+        ),
+        sha256=hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
+        bad=[bad for part in parts for bad in part.bad],
+        left_out=sum(part.left_out for part in parts),
+        identical=sum(part.identical for part in parts),
+        sentence=f"mixed {JOINED.join(used)}",
+        rows=[row for part in parts for row in part.rows],
+    )
+
+
+def _drawn(source: Loaded, name: str, count: int, seed: tuple[int, int, int]) -> Loaded:
+    if count == 0:
+        raise UserError(f"data.train: not one row of {name} is in the mixture; give it a larger share.")
+    chosen = sorted(np.random.default_rng(seed).permutation(len(source.examples))[:count])
+    rows = [source.rows[i] for i in chosen] if source.rows else []
+    return replace(source, examples=[source.examples[i] for i in chosen], rows=rows)
+
+
+def _told_apart(sources: list[list[Example]]) -> list[Example]:
+    """All examples, ids that occur in two sources with the number of theirs."""
+    found = Counter(id for examples in sources for id in {example.id for example in examples})
+    return [
+        replace(example, id=f"{number}:{example.id}") if found[example.id] > 1 else example
+        for number, examples in enumerate(sources, 1)
+        for example in examples
+    ]
