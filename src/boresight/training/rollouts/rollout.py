@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,9 +65,18 @@ class Rollouts:
             return [tuple(map(completion, group)) for group in samples], {}
         return self.gate(ids, samples)
 
-    def score(self, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]) -> SampleRewards:
-        """Rewards of samples `[prompt][k]`."""
-        return reward_samples(self.rewards, self.tokenizer, prompts, samples)
+    def score(
+        self, step: int, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+    ) -> SampleRewards:
+        """Rewards of samples `[prompt][k]` of rollout `step`.
+
+        Its metrics count the completions that were scored since the run began, as `verifier_calls`. The
+        number follows from the plan, so that a run that was interrupted logs the same.
+        """
+        found = reward_samples(self.rewards, self.tokenizer, prompts, samples)
+        until_now = min((step + 1) * self.plan.batch, self.plan.total)
+        calls = {"verifier_calls": until_now * len(samples[0])}
+        return replace(found, numbers=found.numbers | calls)
 
 
 class GroupRollouts:
@@ -95,7 +104,7 @@ class GroupRollouts:
         prompts, ids = self.rollouts.of_step(number)
         samples = self.rollouts.sampler(ids, self.k, number)
         completions, weights = self.rollouts.completions(ids, samples)
-        scored = self.rollouts.score(prompts, samples)
+        scored = self.rollouts.score(number, prompts, samples)
         rows = [
             Row(prompt.id, ids, group, scores=tuple(scores))
             for prompt, ids, group, scores in zip(prompts, ids, completions, scored.values, strict=True)
@@ -126,7 +135,7 @@ class PairRollouts:
         drawn = self._draw(ids, step)
         own = drawn if self.reference_sampler is None else [[mine] for mine, _ in drawn]
         _, weights = self.rollouts.completions(ids, own)
-        scored = self.rollouts.score(prompts, drawn)
+        scored = self.rollouts.score(step, prompts, drawn)
         rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
         for prompt, prompt_ids, pair, rewards in zip(prompts, ids, drawn, scored.values, strict=True):
             (mine, other), (reward, other_reward) = pair, rewards

@@ -1,0 +1,1 @@
+"""Results of arms by prompt and seed, in files that are committed, and what follows from them."""

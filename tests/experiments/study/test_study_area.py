@@ -1,0 +1,80 @@
+"""The area under held-out accuracy over verifier calls, from a run's log."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.experiments.study.outcomes.area import area_under, held_out_by_calls
+from boresight.reports.read_run import RunData, read_run
+from boresight.runs.train import run_training
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def run_of(train, evaluated):
+    lines = [{"step": step, "split": "train", **numbers} for step, numbers in train.items()]
+    held_out = [{"step": step, "split": "eval", **numbers} for step, numbers in evaluated.items()]
+    return RunData("r", Path("runs/r"), True, train=lines, eval=held_out)
+
+
+def test_an_area_by_hand():
+    """From 0.2 to 0.6 over 100 calls and to 0.8 over 300 more: (100 · 0.4 + 300 · 0.7) / 400 = 0.625."""
+    assert area_under([(0, 0.2), (100, 0.6), (400, 0.8)]) == pytest.approx(0.625)
+    assert area_under([(64, 0.5), (128, 0.5)]) == 0.5
+    with pytest.raises(UserError, match="has no area"):
+        area_under([(0, 0.2)])
+
+
+def test_evaluations_are_placed_at_the_calls_before_them():
+    run = run_of(
+        {1: {"verifier_calls": 8}, 2: {"verifier_calls": 16}, 3: {"verifier_calls": 20}},
+        {0: {"reward": 0.1}, 2: {"reward": 0.3}, 3: {"reward": 0.5}},
+    )
+    assert held_out_by_calls(run) == [(0, 0.1), (16, 0.3), (20, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluated", "says"),
+    [
+        ({1: {"loss": 1.0}}, {0: {"reward": 0.1}}, "logs no verifier_calls"),
+        ({1: {"verifier_calls": 8}}, {0: {"reward": 0.1}, 1: {"reward": None}}, "after step 1 has no reward"),
+        ({1: {"verifier_calls": 8}}, {0: {"margin": 0.1}}, "after step 0 has no reward"),
+        ({1: {"verifier_calls": 8}}, {1: {"reward": 0.1}, 2: {"reward": 0.1}}, "two evaluations after 8"),
+    ],
+)
+def test_what_is_not_in_the_log_has_no_area(train, evaluated, says):
+    with pytest.raises(UserError, match=says):
+        held_out_by_calls(run_of(train, evaluated))
+
+
+@pytest.mark.parametrize(("method", "per_prompt"), [("rloo", 3), ("online_dpo", 2)])
+def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
+    """Batches of 4 prompts over 6 prompts, two passes: 4, 8 and 12 prompts have been answered."""
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    rows = [{"nums": [3, 4, n], "target": 7 + n} for n in range(1, 9)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = {
+        "method": {"name": method},
+        "model": {"name": str(tmp_path / "model")},
+        "data": {"train": str(tmp_path / "prompts.jsonl"), "eval_rows": 2},
+        "optim": {"lr": 1e-4},
+        "reward": [{"function": f"{__name__}:length"}],
+        "rollout": {"k": 3, "max_new_tokens": 4},
+        "train": {"batch": 4, "steps": 3, "eval_every": 1, "guard": None},
+        "evaluate": {"samples": 0, "rewarded": 2, "max_new_tokens": 4},
+        "check": {"probes": 0, "allow": ["few-steps", "learning-rate-budget"]},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    run_training(Recipe.load(path), tmp_path / "run")
+    curve = held_out_by_calls(read_run(tmp_path / "run"))
+    assert [calls for calls, _ in curve] == [4 * per_prompt * step for step in range(4)]
+    assert min(value for _, value in curve) <= area_under(curve) <= max(value for _, value in curve)
+
+
+def length(prompts, completions, rows):
+    return [float(len(text)) for text in completions]
