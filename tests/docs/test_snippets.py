@@ -26,6 +26,7 @@ from boresight.config.recipe import Recipe
 from boresight.data import layouts
 from boresight.data.reading.detect import fitting
 from boresight.evaluation.recipe import CountdownRecipe, HarnessRecipe, RewardRecipe, WinRateRecipe
+from boresight.experiments.study.plan import StudyPlan
 from boresight.synthesis.recipe import SynthesisRecipe
 from tests.docs.snippets import ROOT, Block, blocks, commands
 from tests.docs.workplace import furnish, make_run, standing_in
@@ -87,7 +88,8 @@ class Reader:
             self.keep(block)
             return
         raw = yaml.safe_load(block.text)
-        kinds = (Recipe, WinRateRecipe, RewardRecipe, CountdownRecipe, HarnessRecipe, SynthesisRecipe)
+        evaluations = (WinRateRecipe, RewardRecipe, CountdownRecipe, HarnessRecipe)
+        kinds = (Recipe, *evaluations, SynthesisRecipe, StudyPlan)
         unknown = min((unknown_keys(kind, raw) for kind in kinds), key=len)
         assert not unknown, f"{block.place}: no recipe has {unknown}"
 

@@ -43,6 +43,7 @@ NOT_SIMULATED: dict[str, str] = {
     "evaluation.leaderboard.pairs": "unpaired_difference of totals",
     "evaluation.win_rate.tournament": "bradley_terry of games on the same prompts",
     "evaluation.win_rate.win_rate": "clustered_share and length_controlled_win_rate of outcomes",
+    "experiments.study.outcomes.questions.question_of": "pooled_difference",
     "experiments.study.results.Compared.shown": "the same interval around one half",
     "experiments.study.results.difference": "over_seeds of paired differences",
     "experiments.study.results.arm_mean": "over_seeds",

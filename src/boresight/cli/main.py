@@ -286,6 +286,9 @@ def study(
     listed: Annotated[
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Begin no run that would end later; then go on again.")
+    ] = None,
     rehearse: Annotated[
         bool,
         typer.Option("--rehearse", help="Two steps of every arm on tiny stand-ins, offline; then its cost."),
@@ -299,7 +302,7 @@ def study(
     from boresight.experiments.study import command
 
     console = Terminal(soft_wrap=True)
-    if command.run_study(scale, plan, run, arm or [], listed, console, overrides or [], rehearse):
+    if command.run_study(scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes):
         raise typer.Exit(1)
 
 

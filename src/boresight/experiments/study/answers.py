@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from boresight.experiments.study.storage import START, Study
+from boresight.experiments.study.blocks import START
+from boresight.experiments.study.storage import Study
 
 
 def answer_with_start_model(study: Study, console: Console) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -19,17 +21,28 @@ from boresight.experiments.study.storage import ArmOutcome, Study
 from boresight.stats.units import format_duration
 
 
-def run_arms(study: Study, console: Console, only: Sequence[str] = ()) -> None:
+class TimeIsUp(Exception):
+    """The next run would end after the time that was given."""
+
+
+def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: float | None = None) -> None:
     """Run every arm, or those named in `only`, until each has ended. A failed arm does not stop the others.
+
+    Args:
+        minutes: begin no run but the first that would end later than this, as far as is known.
 
     Raises:
         Interrupted: a signal; what was computed is kept, and the same command continues.
     """
-    arms = StudyArms(study, console, only)
+    arms = StudyArms(study, console, only, minutes)
     if arms.time_left.planned and study.plan.answers:
         with stopping(arms.noun):
             answer_with_start_model(study, console)
-    work(arms)
+    try:
+        work(arms)
+    except TimeIsUp:
+        left = sum(not study.finished(run) for run in arms.runs)
+        arms.print(f"{minutes:g} minutes are up; the same command goes on with the {left} runs that are left")
 
 
 class StudyArms(Experiment[ArmRun, ArmOutcome]):
@@ -37,13 +50,16 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
 
     noun = "study"
 
-    def __init__(self, study: Study, console: Console, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self, study: Study, console: Console, only: Sequence[str] = (), minutes: float | None = None
+    ) -> None:
         self.folder = self.study = study
         self.console = console
         self.datasets = DatasetCache()  # most arms differ in other things than their data
         self.runs = [run for run in arm_runs(study.plan) if not only or run.arm in only]
-        minutes = {run: study.plan.arms[run.arm].minutes for run in self.runs if not study.finished(run)}
-        self.time_left = TimeLeft(minutes)
+        planned = {run: study.plan.arms[run.arm].minutes for run in self.runs if not study.finished(run)}
+        self.time_left = TimeLeft(planned)
+        self.seconds, self.started, self.begun = 60 * (minutes or math.inf), time.monotonic(), 0
 
     def jobs(self) -> Sequence[ArmRun]:
         """Every arm with its first seed, then those with a second one, and so on."""
@@ -59,11 +75,20 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         return f"{dependency.arm} with seed {dependency.seed}, from which it starts, is not finished."
 
     def begin(self, run: ArmRun) -> None:
-        """Print which run begins, and an estimate of the time left."""
+        """Print which run begins, and an estimate of the time left.
+
+        Raises:
+            TimeIsUp: it would end too late, and is not the first.
+        """
+        late = time.monotonic() - self.started + self.time_left.expected(run) > self.seconds
+        if self.begun and late:
+            raise TimeIsUp
+        self.begun += 1
         self.print(f"{self._label(run)}; {self.time_left.in_words()}")
 
     def run(self, run: ArmRun, attempt: Attempt) -> ArmOutcome:
         """Check, train, answer prompts; each step is skipped if an earlier attempt has done it."""
+        from boresight.experiments.study.outcomes.measure import measure_arm, measure_start_model
         from boresight.experiments.study.preflight import check_arm
         from boresight.runs.train import run_to_end
 
@@ -82,6 +107,8 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
             )
         if study.is_asked(run) and not (folder / "answers.jsonl").exists():
             answer_prompts(study, str(run_folder), folder / "answers.jsonl", attempt.console)
+        measure_start_model(study, run, attempt.console)
+        measure_arm(study, run, attempt.seconds, attempt.console)
         if not study.keeps_weights(run):
             shutil.rmtree(run_folder / "model", ignore_errors=True)
         return ArmOutcome(attempt.seconds)

@@ -28,6 +28,7 @@ def run_study(
     console: Console,
     overrides: Sequence[str] = (),
     rehearsing: bool = False,
+    minutes: float | None = None,
 ) -> int:
     """Run the arms of a plan, rehearse them, or print it; returns how many runs failed.
 
@@ -52,11 +53,14 @@ def run_study(
         failures = rehearse_plan(loaded, path.parent, only, console)
         print_expected_cost(loaded, path.parent, folder, only, console)
         return failures
+    from boresight.experiments.study.outcomes.questions import answer_questions, question_sentence
     from boresight.experiments.study.report.page import write_study_report
 
     opened = open_study(loaded, path.parent, folder)
     try:
-        run_arms(opened, console, only)
+        run_arms(opened, console, only, minutes)
+        for answered in answer_questions(loaded):
+            console.print(question_sentence(answered), markup=False, highlight=False)
     finally:
         console.print(f"report: {write_study_report(opened)}", markup=False, highlight=False)
     return sum(bool(o and not o.finished) for o in map(opened.outcome, plans.arm_runs(loaded)))

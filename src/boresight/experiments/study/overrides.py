@@ -15,7 +15,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.experiments.study.plan import Arm, StudyPlan
 
-NAMED = ("groups", "arms", "figures")
+NAMED = ("groups", "arms", "figures", "blocks")
 """Parts of a plan that hold sections by name."""
 
 

@@ -8,6 +8,7 @@ arms.
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,12 @@ from boresight.config.recipe import Recipe
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.experiments.study.blocks import START, Block, PlannedQuestion
 from boresight.experiments.study.metrics import METRICS
 from boresight.scorers.rewards import check_rewards
+
+FOLDER_NAME = re.compile(r"\w[\w.+-]*")
+"""Names of arms and blocks, which have folders of the same name."""
 
 Role = Literal["published", "tuned", "other"]
 
@@ -50,6 +55,10 @@ class Arm(Section):
     """Differences in size from the published study, in words."""
     minutes: float = Field(default=1.0, gt=0)
     """Rough duration of one seed."""
+    block: str | None = None
+    """The block whose start model it trains and whose test prompts it answers; null: none."""
+    verifier_calls: int = Field(default=0, ge=0)
+    """Verifier calls that its data took before the run, such as labels of its pairs."""
 
 
 class Group(Section):
@@ -136,6 +145,11 @@ class StudyPlan(BaseRecipe):
     comparisons: list[ArmComparison] = []
     figures: dict[str, PlannedFigure] = {}
     answers: StudyAnswers | None = None
+    blocks: dict[str, Block] = {}
+    questions: list[PlannedQuestion] = []
+    """The family of confirmatory questions, answered together."""
+    outcomes: str | None = None
+    """Folder of the results by prompt, one file for each arm of a block and seed; needed with blocks."""
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
     """Price of one hour of the GPU that the plan is for, in dollars; null: its cost in dollars is unknown."""
 
@@ -154,6 +168,23 @@ class StudyPlan(BaseRecipe):
             earlier[name] = arm
         return self
 
+    @model_validator(mode="after")
+    def _blocks_must_fit(self) -> StudyPlan:
+        for name in (*self.arms, *self.blocks):
+            if not FOLDER_NAME.fullmatch(name) or name == START:
+                raise ValueError(f"{name!r}: the name of an arm or block is one of a folder; take letters")
+        if self.blocks and self.outcomes is None:
+            raise ValueError("blocks need a folder for their results; set outcomes")
+        for name, block in self.blocks.items():
+            start = self.arms.get(block.start)
+            if start is not None and start.block is not None:
+                raise ValueError(f"blocks.{name} starts from arm {block.start!r}, which is in a block itself")
+        for question in self.questions:
+            blocks = {self.arms[arm].block for arm in _arms_of(question)}
+            if None in blocks or len(blocks) > 1:
+                raise ValueError(f"question {question.title!r} is not about arms of one block")
+        return self
+
     def _names(self) -> list[tuple[str, str, Any]]:
         """Every name that refers to something: its field, the name, and the known names."""
         found: list[tuple[str, str, Any]] = []
@@ -166,10 +197,19 @@ class StudyPlan(BaseRecipe):
             found += [("comparisons", metric, METRICS) for metric in c.metrics]
         for name, figure in self.figures.items():
             found += [(f"figures.{name}.arms", arm, self.arms) for arm in figure.arms]
+        for name, arm in self.arms.items():
+            found += [(f"arms.{name}.block", arm.block, self.blocks)] if arm.block is not None else []
+        for question in self.questions:
+            found += [(f"question {question.title!r}", arm, self.arms) for arm in _arms_of(question)]
         if self.answers:
             found += [("answers.groups", group, self.groups) for group in self.answers.groups]
             found += [("answers.shown", arm, self.arms) for arm in self.answers.shown]
         return found
+
+
+def _arms_of(question: PlannedQuestion) -> list[str]:
+    """All arms that a question names, the start model left out."""
+    return [arm for arm in (question.of, question.to, *question.pool) if arm != START]
 
 
 @dataclass(frozen=True)
@@ -212,11 +252,49 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
     put(raw, "train.seed", run.seed)
     # Seeds change the order of rows and the adapters, not which rows are trained on or held out.
     put(raw, "data.split_seed", 0)
+    block = plan.blocks.get(arm.block or "")
+    if block is not None and arm.starts_from is None and block.start not in plan.arms:
+        put(raw, "model.name", block.start)
     if start is not None:
         put(raw, "model.name", start)
     recipe = Recipe.parse(raw, f"arm {run.arm}")
     check_rewards(recipe.reward)
+    if block is not None:
+        _refuse_test_prompts(recipe, run.arm, block)
     return recipe
+
+
+def _refuse_test_prompts(recipe: Recipe, arm: str, block: Block) -> None:
+    """Raise a `UserError` where the run of an arm would open the test prompts of its block."""
+    sources = {"data.train": recipe.data.train, "data.eval": recipe.data.eval}
+    for key, source in (sources | {"evaluate.prompts": recipe.evaluate.prompts}).items():
+        if source == block.prompts:
+            raise UserError(f"arm {arm}: {key} names the test prompts of its block; name others.")
+
+
+def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
+    """The run whose model this one starts from: of the same seed, or the first one of its block's start."""
+    arm = plan.arms[run.arm]
+    if arm.starts_from is not None:
+        return ArmRun(arm.starts_from, run.seed)
+    start = plan.blocks[arm.block].start if arm.block is not None else None
+    return ArmRun(start, plan.arms[start].seeds[0]) if start in plan.arms and start is not None else None
+
+
+def outcome_settings(plan: StudyPlan, here: Path, run: ArmRun) -> dict[str, Any]:
+    """All settings that the results of an arm of a block depend on, its start's included."""
+    start = start_run(plan, run)
+    settings = {"recipe": arm_recipe(plan, here, run).to_dict()}
+    if start is not None:
+        settings["start"] = outcome_settings(plan, here, start)
+        settings["recipe"]["model"]["name"] = f"arm {start.name}"  # whatever the recipe itself names
+    block = plan.blocks.get(plan.arms[run.arm].block or "")
+    return settings | ({"block": block_settings(block)} if block is not None else {})
+
+
+def block_settings(block: Block) -> dict[str, Any]:
+    """The settings of a block that results depend on."""
+    return block.model_dump(mode="json", exclude={"title"})
 
 
 def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
@@ -229,7 +307,8 @@ def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
     made = {run.name: arm_recipe(plan, here, run).to_dict() for run in arm_runs(plan)}
     starts = {name: arm.starts_from for name, arm in plan.arms.items()}
     asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
-    return {"recipes": made, "starts_from": starts, "answers": asked}
+    blocks = {name: block_settings(block) for name, block in plan.blocks.items()}
+    return {"recipes": made, "starts_from": starts, "answers": asked} | ({"blocks": blocks} if blocks else {})
 
 
 def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:

@@ -25,10 +25,18 @@ class TimeLeft:
         self._planned_of_ended += self.planned.pop(run)
         self._taken += seconds
 
+    def expected(self, run: ArmRun) -> float:
+        """Seconds that an open run is expected to take."""
+        return self._rate * self.planned[run]
+
     def in_words(self) -> str:
         """`about 31 min left`."""
-        rate = self._taken / self._planned_of_ended if self._planned_of_ended else 1.0
-        return f"about {format_duration(rate * sum(self.planned.values()))} left"
+        return f"about {format_duration(self._rate * sum(self.planned.values()))} left"
+
+    @property
+    def _rate(self) -> float:
+        """How long ended runs took against the plan's minutes."""
+        return self._taken / self._planned_of_ended if self._planned_of_ended else 1.0
 
 
 @contextmanager

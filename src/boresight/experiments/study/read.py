@@ -15,10 +15,11 @@ from boresight.evaluation.matching import matched
 from boresight.evaluation.systems import read_answers
 from boresight.evaluation.win_rate import System
 from boresight.experiments.study.answers import read_prompts_to_answer
+from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.results import by_prompt
-from boresight.experiments.study.storage import START, Study, read_state_if_there
+from boresight.experiments.study.storage import Study, read_state_if_there
 from boresight.scorers.judges import checks
 from boresight.tasks.constraints.constraint import words
 from boresight.training.forward import kind_of
@@ -40,7 +41,7 @@ def read_study(study: Study) -> StudyData:
     measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
     measured = defaultdict(lambda: defaultdict(dict))
     answers, prompts_by_row = {}, PromptsByRow()
-    for run in filter(study.finished, arm_runs(study.plan)):
+    for run in filter(study.is_here, arm_runs(study.plan)):
         of_row = prompts_by_row.of(study.recipe(run))
         for name, values in logged_values(study.run_folder(run)).items():
             measured[run.arm][name][run.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})

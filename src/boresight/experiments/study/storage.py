@@ -14,6 +14,7 @@ There is no other state: after a kill, the same command continues from this fold
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,11 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_text
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.study import plan as plans
+from boresight.experiments.study.blocks import Block
+from boresight.experiments.study.outcomes.file import outcome_path, read_header
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.reports.facts import texts
 from boresight.runs.folder import RunFolder
-
-START = "start"
-"""Folder of the start model's answers, and its name among the arms."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
 
     def start_of(self, run: ArmRun) -> ArmRun | None:
         """The run whose model this one starts from; None if that is the recipe's model."""
-        arm = self.plan.arms[run.arm].starts_from
-        return ArmRun(arm, run.seed) if arm else None
+        return plans.start_run(self.plan, run)
 
     def recipe(self, run: ArmRun) -> Recipe:
         """The recipe of a run, with its start model."""
         start = self.start_of(run)
         return plans.arm_recipe(self.plan, self.here, run, str(self.run_folder(start)) if start else None)
+
+    def is_here(self, run: ArmRun) -> bool:
+        """Whether a run has finished and its folder is here: results by prompt may be another machine's."""
+        return self.finished(run) and self.run_folder(run).is_dir()
 
     def is_asked(self, run: ArmRun) -> bool:
         """Whether the trained model answers the held-out prompts."""
@@ -75,8 +78,41 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
 
     def keeps_weights(self, run: ArmRun) -> bool:
         """Whether the trained weights are kept: if the plan says so, or if another arm starts from them."""
-        is_start = any(arm.starts_from == run.arm for arm in self.plan.arms.values())
-        return is_start or self.plan.arms[run.arm].keep_weights
+        return self._is_start(run) or self.plan.arms[run.arm].keep_weights
+
+    def _is_start(self, run: ArmRun) -> bool:
+        """Whether another arm starts from this one."""
+        starts = [arm.starts_from for arm in self.plan.arms.values()]
+        return run.arm in (*starts, *(block.start for block in self.plan.blocks.values()))
+
+    def block_of(self, run: ArmRun) -> Block | None:
+        """The block of an arm, if it has one."""
+        name = self.plan.arms[run.arm].block
+        return None if name is None else self.plan.blocks[name]
+
+    def start_of_block(self, block: Block) -> ArmRun | None:
+        """The run that trains the start model of a block; None if that is a model by name."""
+        arm = self.plan.arms.get(block.start)
+        return None if arm is None else ArmRun(block.start, arm.seeds[0])
+
+    def outcome_file(self, run: ArmRun) -> Path | None:
+        """File of the results by prompt; None for an arm of no block."""
+        block = self.plan.arms[run.arm].block
+        assert self.plan.outcomes is not None or block is None
+        return None if block is None else outcome_path(Path(str(self.plan.outcomes)), block, run)
+
+    def outcome(self, run: ArmRun) -> ArmOutcome | None:
+        """How a run ended. One whose results are there has finished, wherever that was, and no other has.
+
+        A run that others start from is open as long as its weights are not in this folder.
+        """
+        path, ended = self.outcome_file(run), super().outcome(run)
+        if path is None or (ended is not None and not ended.finished):
+            return ended
+        lacks_weights = self._is_start(run) and not (self.run_folder(run) / "model").is_dir()
+        if lacks_weights or not path.exists():
+            return None
+        return ArmOutcome(float(read_header(path)["numbers"]["seconds"]))
 
 
 def read_state_if_there(path: Path) -> dict[str, Any] | None:
@@ -92,14 +128,31 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     """
     run_folder = _run_folder(folder)
     run_folder.refuse_foreign()
-    old, new = run_folder.recipe(), plans.resolved_settings(plan, here)
+    old, new, study = run_folder.recipe(), plans.resolved_settings(plan, here), Study(plan, here, folder)
     if old is not None:
         refuse_other(folder, old, new)
-    else:
+    _refuse_other_outcomes(study)
+    if old is None:
         folder.mkdir(parents=True, exist_ok=True)
         run_folder.write_environment()
-        write_text(run_folder.recipe_file, as_yaml(new))
-    return Study(plan, here, folder)
+    write_text(run_folder.recipe_file, as_yaml(new))
+    return study
+
+
+def _refuse_other_outcomes(study: Study) -> None:
+    """Raise a `UserError` for the first file of results that was measured with other settings."""
+    for run in plans.arm_runs(study.plan):
+        path = study.outcome_file(run)
+        if path is None or not path.exists():
+            continue
+        now = plans.outcome_settings(study.plan, study.here, run)
+        differing = differences(texts(read_header(path)["settings"]), texts(now), absent="absent")
+        if differing:
+            key, (was, wanted) = next(iter(differing.items()))
+            raise UserError(
+                f"{path}: holds results with other settings: {key} was {was} and is {wanted}; put it back, "
+                "or give another folder with outcomes=…"
+            )
 
 
 def study_settings(folder: Path) -> dict[str, Any] | None:
@@ -112,8 +165,10 @@ def _run_folder(folder: Path) -> RunFolder:
 
 
 def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Raise a `UserError` that names the first setting in which two studies differ."""
-    differing = differences(texts(old), texts(new), absent="absent")
+    """Raise a `UserError` that names the first setting in which two studies differ. Runs may be added."""
+    added = {part: new.get(part, {}).keys() - old.get(part, {}).keys() for part in ("recipes", "starts_from")}
+    known = {**new, **{part: _without(new[part], names) for part, names in added.items() if names}}
+    differing = differences(texts(old), texts(known), absent="absent")
     if not differing:
         return
     key, (was, now) = next(iter(differing.items()))
@@ -122,3 +177,7 @@ def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None
         f"{folder}: holds a study with other settings: {key.removeprefix('recipes.')} was {was} and is "
         f"{now}{more}; put it back, or give another folder with --run."
     )
+
+
+def _without(part: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in names}

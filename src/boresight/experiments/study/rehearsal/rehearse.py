@@ -20,6 +20,7 @@ from boresight.experiments.engine.worker import work
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.answers import answer_with_start_model
 from boresight.experiments.study.arms import StudyArms
+from boresight.experiments.study.blocks import Block
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.rehearsal.shrink import STEPS, shrunk
 from boresight.experiments.study.rehearsal.stand_ins import StandIns
@@ -130,11 +131,13 @@ def _say(console: Console, line: str) -> None:
 
 def _with_starts(plan: StudyPlan, only: Sequence[str]) -> list[str]:
     """The arms named in `only` and all that they start from, in the plan's order."""
-    wanted = set(only)
-    for name in reversed(plan.arms):
-        start = plan.arms[name].starts_from
-        if name in wanted and start is not None:
-            wanted.add(start)
+    wanted: set[str] = set()
+    open_names = list(only)
+    while open_names:
+        name = open_names.pop()
+        start = plans.start_run(plan, ArmRun(name, plan.arms[name].seeds[0]))
+        wanted.add(name)
+        open_names += [start.arm] if start is not None and start.arm not in wanted else []
     return [name for name in plan.arms if name in wanted]
 
 
@@ -148,7 +151,17 @@ def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> Study
         prompts = stand_ins.head(answers.prompts, PROMPTS)
         small = {"start": start, "prompts": prompts, "max_new_tokens": NEW_TOKENS}
         answers = answers.model_copy(update=small)
-    return part.model_copy(update={"arms": arms, "answers": answers})
+    blocks = {name: _small_block(block, stand_ins) for name, block in part.blocks.items()}
+    outcomes = str(stand_ins.folder / "outcomes")
+    changes = {"arms": arms, "answers": answers, "blocks": blocks, "outcomes": outcomes}
+    return part.model_copy(update=changes)
+
+
+def _small_block(block: Block, stand_ins: StandIns) -> Block:
+    """A block with few test prompts and short answers."""
+    prompts = stand_ins.head(block.prompts, PROMPTS)
+    small = {"prompts": prompts, "limit": PROMPTS, "samples": min(2, block.samples)}
+    return block.model_copy(update=small | {"max_new_tokens": NEW_TOKENS})
 
 
 def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:

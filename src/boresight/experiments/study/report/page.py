@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from boresight.core.files import write_text
 from boresight.core.schema import Prompt
+from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
 from boresight.experiments.study.preflight import at_full_size, first_finding, forecast_in_words
@@ -24,7 +25,7 @@ from boresight.experiments.study.results import (
     counts_in_words,
     study_headline,
 )
-from boresight.experiments.study.storage import START, Study, read_state_if_there
+from boresight.experiments.study.storage import Study, read_state_if_there
 from boresight.reports.page import page, write_page
 from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain_text
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text

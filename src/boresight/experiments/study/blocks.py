@@ -1,0 +1,67 @@
+"""Sections of a plan that is confirmatory: blocks of arms with test prompts of their own, and questions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from boresight.config.reward import RewardConfig
+from boresight.config.section import Section
+
+AREA = "area"
+"""Metric of a question: the area under held-out reward over verifier calls, one number per run."""
+START = "start"
+"""Name of the start model among the arms of its block, and of the folder of its answers."""
+REWARD = "reward"
+"""Metric of a question: the reward on the block's test prompts."""
+
+
+class Block(Section):
+    """Arms that start from one model and answer the same test prompts."""
+
+    title: str
+    start: str
+    """Start model of its arms: `starter`, `countdown-tiny`, a folder, a hub id, or an arm of no block, whose
+    first seed is then trained first."""
+    prompts: str
+    """Test prompts, which no training run of the block may name."""
+    reward: list[RewardConfig] = Field(min_length=1)
+    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions."""
+    samples: int = Field(default=1, gt=0)
+    """Answers per prompt."""
+    max_new_tokens: int = Field(default=64, gt=0)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy; with it one sample is all that there is."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seeds sampling, the same for all arms."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use at most this many prompts, from the top."""
+    topic: str | None = None
+    """Key of a prompt's `meta` with its topic; prompts of a topic are one cluster. null: each is its own."""
+
+    @model_validator(mode="after")
+    def _greedy_answers_are_alike(self) -> Block:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} greedy samples are the same answer; set a temperature")
+        return self
+
+
+class PlannedQuestion(Section):
+    """A confirmatory question: whether arm `to` differs from arm `of`, or is not worse by the margin."""
+
+    title: str
+    of: str
+    """An arm of a block, or `start` for the model that the block starts from."""
+    to: str
+    metric: str = REWARD
+    """`reward`, a part of it by the name of its function, or `area`."""
+    margin: float = Field(gt=0)
+    """Differences below it do not matter; in the unit of the metric."""
+    unit: str = "share"
+    """Unit of the metric: `share` is written in points."""
+    better: Literal["higher", "lower"] = "higher"
+    asks: Literal["difference", "not worse"] = "difference"
+    pool: list[str] = Field(min_length=1)
+    """Arms of the class over which the variance of seeds is pooled, `of` and `to` usually among them."""

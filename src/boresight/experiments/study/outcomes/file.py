@@ -1,0 +1,121 @@
+"""One file of results for each arm of a block and seed, JSON Lines: what was run, then one line per prompt.
+
+    {"arm": …, "seed": …, "settings": {…}, "numbers": {…}, "curve": [[0, 0.41], …], "checksum": …}
+    {"id": "p0", "topic": "tea", "rewards": {"reward": [1.0, 0.0]}}
+
+The file is written at once when the arm has been measured, and committed: a comparison continues from it on
+any machine. A score that could not be had is null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.core.files import checksum_holds, json_line, read_lines, with_checksum, write_jsonl
+from boresight.experiments.study.blocks import START
+from boresight.experiments.study.plan import ArmRun
+from boresight.stats.intervals import Value
+
+REMEDY = "restore it, or delete it to measure the arm again"
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """Rewards of the samples of one prompt: the total under `reward`, the parts by their function's name."""
+
+    id: str
+    topic: str | None
+    rewards: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class OutcomeFile:
+    """The results of one arm and seed; `seed` is None for the start model of a block."""
+
+    arm: str
+    seed: int | None
+    settings: dict[str, Any]
+    numbers: dict[str, float]
+    """One number per run: `seconds`, `verifier_calls`, and `area` where the run logs calls."""
+    curve: list[tuple[int, float]]
+    """Verifier calls and held-out reward of every evaluation."""
+    environment: dict[str, Any]
+    prompts: list[PromptResult]
+
+    def values(self, metric: str) -> dict[str, Value]:
+        """A value by prompt: the mean over its samples, missing where one of them is.
+
+        Raises:
+            UserError: the file has no such metric.
+        """
+        if metric in self.numbers:
+            return {metric: self.numbers[metric]}
+        found: dict[str, Value] = {}
+        for result in self.prompts:
+            if metric not in result.rewards:
+                raise UserError(f"{self.arm}: its results have no {metric!r}.")
+            samples = [value for value in result.rewards[metric] if value is not None]
+            whole = samples and len(samples) == len(result.rewards[metric])
+            found[result.id] = math.fsum(samples) / len(samples) if whole else None
+        return found
+
+    @property
+    def topics(self) -> dict[str, Hashable] | None:
+        """Topic by prompt; None if the block has none."""
+        named = {result.id: result.topic for result in self.prompts if result.topic is not None}
+        return dict(named) if named else None
+
+
+def outcome_path(outcomes: Path, block: str, run: ArmRun | None) -> Path:
+    """Path of the results of a run, or of the start model of a block."""
+    return outcomes / block / f"{START if run is None else run.name}.jsonl"
+
+
+def write_outcome_file(path: Path, outcome: OutcomeFile) -> None:
+    """Write the results of an arm and seed, atomically."""
+    rows = [asdict(result) for result in outcome.prompts]
+    head = {name: value for name, value in vars(outcome).items() if name != "prompts"}
+    head |= {"prompts": len(rows), "sha256": _digest([json_line(row) for row in rows])}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path, [with_checksum(head), *rows])
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The first line of a file of results. Raises `UserError` if it is torn or was edited."""
+    try:
+        head = json.loads(next(read_lines(path), ""))
+    except ValueError:
+        head = None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}.") from error
+    if not (isinstance(head, dict) and "settings" in head and checksum_holds(head)):
+        raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.")
+    return head
+
+
+def read_outcome_file(path: Path) -> OutcomeFile:
+    """The results in a file. Raises `UserError` if it is torn or was edited."""
+    head = read_header(path)
+    lines = [f"{line}\n".encode() for line in list(read_lines(path))[1:]]
+    if _digest(lines) != head["sha256"]:
+        raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.")
+    return OutcomeFile(
+        arm=head["arm"],
+        seed=head["seed"],
+        settings=head["settings"],
+        numbers=head["numbers"],
+        curve=[(int(calls), float(value)) for calls, value in head["curve"]],
+        environment=head["environment"],
+        prompts=[PromptResult(**json.loads(line)) for line in lines],
+    )
+
+
+def _digest(lines: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(lines)).hexdigest()

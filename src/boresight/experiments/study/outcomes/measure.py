@@ -1,0 +1,108 @@
+"""Measure a trained arm of a block, or the block's start model, on the block's test prompts."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from boresight.core.schema import Prompt
+from boresight.evaluation.graded.grading import GradedResponse, Grader
+from boresight.experiments.study import plan as plans
+from boresight.experiments.study.blocks import AREA, REWARD, START, Block
+from boresight.experiments.study.outcomes.area import CALLS, area_under, held_out_by_calls
+from boresight.experiments.study.outcomes.file import (
+    OutcomeFile,
+    PromptResult,
+    outcome_path,
+    write_outcome_file,
+)
+from boresight.experiments.study.plan import ArmRun
+from boresight.experiments.study.storage import Study
+from boresight.reports.read_run import RunData, read_run
+from boresight.training.rollouts.rewards import short_names
+
+
+def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> None:
+    """Write the results of a trained arm of a block, unless they are there.
+
+    Raises:
+        UserError: a prompt lacks what a reward needs, or the run's log is not whole.
+    """
+    path, block = study.outcome_file(run), study.block_of(run)
+    if path is None or block is None or path.exists():
+        return
+    log = read_run(study.run_folder(run))
+    curve = held_out_by_calls(log) if any(CALLS in line for line in log.train) else []
+    numbers = {"seconds": seconds, CALLS: float(study.plan.arms[run.arm].verifier_calls + _calls(log))}
+    if len(curve) > 1:
+        numbers[AREA] = area_under(curve)
+    results = measure_model(str(study.run_folder(run)), block, console)
+    settings = plans.outcome_settings(study.plan, study.here, run)
+    write_outcome_file(
+        path, OutcomeFile(run.arm, run.seed, settings, numbers, curve, log.environment, results)
+    )
+
+
+def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
+    """Write the results of the start model of an arm's block, unless they are there or the arm has none."""
+    name, block = study.plan.arms[run.arm].block, study.block_of(run)
+    if name is None or block is None:
+        return
+    path = outcome_path(Path(str(study.plan.outcomes)), name, None)
+    if path.exists():
+        return
+    start = study.start_of_block(block)
+    results = measure_model(str(study.run_folder(start)) if start else block.start, block, console)
+    settings: dict[str, Any] = {"block": plans.block_settings(block)}
+    if start is not None:
+        settings["start"] = plans.outcome_settings(study.plan, study.here, start)
+    write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results))
+
+
+def measure_model(model: str, block: Block, console: Console) -> list[PromptResult]:
+    """Rewards of a model's samples to the test prompts of a block."""
+    from boresight.evaluation.recipe import GenerateSection
+    from boresight.evaluation.systems import generate_responses
+
+    prompts = read_test_prompts(block)
+    settings = GenerateSection(
+        max_new_tokens=block.max_new_tokens, temperature=block.temperature, seed=block.seed
+    )
+    found = generate_responses(model, model, prompts, settings, block.samples, console)
+    graded = Grader(block.reward).grade(model, prompts, found)
+    return [
+        PromptResult(prompt.id, _topic(prompt, block), _rewards(samples, block))
+        for prompt, samples in zip(prompts, graded.by_prompt, strict=True)
+    ]
+
+
+def read_test_prompts(block: Block) -> list[Prompt]:
+    """The test prompts of a block, each with an id of its own. Raises `UserError`."""
+    from boresight.config.recipe import DataSection
+    from boresight.core.schema import distinct_ids
+    from boresight.data.reading.split import read_data
+
+    found = read_data(block.prompts, "prompt", DataSection(train=block.prompts)).examples
+    return [p for p in distinct_ids(list(islice(found, block.limit))) if isinstance(p, Prompt)]
+
+
+def _rewards(samples: tuple[GradedResponse, ...], block: Block) -> dict[str, list[float | None]]:
+    names = [config.name for config in block.reward]
+    parts = {
+        short: [graded.rewards.get(name) for graded in samples]
+        for name, short in zip(names, short_names(names), strict=True)
+    }
+    return parts | {REWARD: [graded.reward for graded in samples]}
+
+
+def _topic(prompt: Prompt, block: Block) -> str | None:
+    topic = prompt.meta.get(block.topic) if block.topic is not None else None
+    return None if topic is None else str(topic)
+
+
+def _calls(log: RunData) -> int:
+    """Verifier calls of a whole run, 0 for methods that make none."""
+    return max((int(line.get(CALLS) or 0) for line in log.train), default=0)

@@ -1,0 +1,212 @@
+"""Blocks of a plan: results by prompt in files, from which a comparison continues on any machine."""
+
+import io
+import json
+import shutil
+import time
+
+import pytest
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.experiments.study import arms as study_arms
+from boresight.experiments.study.blocks import Block
+from boresight.experiments.study.command import run_study
+from boresight.experiments.study.outcomes.file import (
+    OutcomeFile,
+    PromptResult,
+    read_header,
+    read_outcome_file,
+    write_outcome_file,
+)
+from boresight.experiments.study.outcomes.measure import read_test_prompts
+from boresight.experiments.study.overrides import load_plan
+from boresight.experiments.study.plan import ArmRun, arm_recipe, start_run
+from boresight.experiments.study.progress import TimeLeft
+
+
+def carry(path, folder, *overrides, only=(), minutes=None):
+    console = Console(file=io.StringIO(), width=200, soft_wrap=True)
+    failed = run_study("cpu", path, folder, only, False, console, overrides, False, minutes)
+    return failed, console.file.getvalue()
+
+
+@pytest.fixture
+def blocked(written, raw, tiny_base, tmp_path):
+    """A plan of one block: its start is trained first, two arms of it with two seeds and one."""
+    prompts = [
+        {
+            "id": "same" if n < 2 else f"p{n}",
+            "prompt": f"say {n}",
+            "meta": {"topic": f"t{n % 2}", "constraint": {"kind": "max_words", "params": {"n": 15}}},
+        }
+        for n in range(5)
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    arm = {"group": "pairs", "recipe": "dpo.yaml", "minutes": 1}
+    raw["answers"] = None
+    raw["arms"] = {
+        "first": {**arm, "title": "First"},
+        "slow": {**arm, "title": "Slow", "block": "B", "seeds": [0, 1], "keep_weights": False},
+        "fast": {**arm, "title": "Fast", "block": "B", "set": {"optim.lr": 0.01}, "verifier_calls": 96},
+    }
+    raw["outcomes"] = str(tmp_path / "outcomes")
+    raw["blocks"] = {
+        "B": {
+            "title": "Methods",
+            "start": "first",
+            "prompts": str(tmp_path / "test.jsonl"),
+            "reward": [{"function": f"{__name__}:length"}, {"function": f"{__name__}:vowels", "weight": 0}],
+            "samples": 2,
+            "temperature": 1.0,
+            "max_new_tokens": 4,
+            "limit": 4,
+            "topic": "topic",
+        }
+    }
+    return written
+
+
+def length(prompts, completions, rows):
+    return [float(len(text)) for text in completions]
+
+
+def vowels(prompts, completions, rows):
+    return [None if "a" in text else 1.0 for text in completions]
+
+
+def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
+    path, folder, outcomes = blocked(), tmp_path / "study", tmp_path / "outcomes" / "B"
+    failed, _ = carry(path, folder)
+    assert failed == 0
+    names = ["fast-seed0.jsonl", "slow-seed0.jsonl", "slow-seed1.jsonl", "start.jsonl"]
+    assert sorted(file.name for file in outcomes.iterdir()) == names
+    fast, start = (read_outcome_file(outcomes / f"{name}.jsonl") for name in ("fast-seed0", "start"))
+    assert (fast.arm, fast.seed, start.seed) == ("fast", 0, None)
+    assert fast.numbers["verifier_calls"] == 96 and fast.numbers["seconds"] > 0 and "area" not in fast.numbers
+    assert [result.id for result in fast.prompts] == ["same", "same#2", "p2", "p3"]
+    assert set(fast.topics.values()) == {"t0", "t1"}
+    assert all(len(result.rewards["reward"]) == 2 for result in fast.prompts)
+    assert fast.values("reward")["p2"] == sum(fast.prompts[2].rewards["length"]) / 2
+    with pytest.raises(UserError, match="no 'lenght'"):
+        fast.values("lenght")
+    assert fast.settings["recipe"]["model"]["name"] == "arm first-seed0"
+    assert fast.settings["start"]["recipe"]["optim"]["lr"] == 1e-6
+    assert str(tmp_path / "study") not in (outcomes / "fast-seed0.jsonl").read_text()
+    assert not (folder / "slow-seed0" / "run" / "model").exists()
+
+    before = {file: file.read_bytes() for file in outcomes.iterdir()}
+    shutil.rmtree(folder)  # another machine: the files are there, and nothing else
+    failed, said = carry(path, folder, only=["slow", "fast"])
+    assert failed == 0 and "Slow" not in said and not (folder / "slow-seed0").exists()
+    (outcomes / "slow-seed1.jsonl").unlink()
+    failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", only=["first", "fast"])
+    assert failed == 0 and "First" in said and "[3/3] Fast, seed 3" in said
+    assert all(file.read_bytes() == was for file, was in before.items() if file.exists())
+
+
+def test_results_with_other_settings_are_refused(blocked, tmp_path):
+    path = blocked()
+    carry(path, tmp_path / "study", "arms.slow.seeds=[0]")
+    for override, says in {
+        "arms.slow.optim.lr=0.5": r"slow-seed0.jsonl: holds results with other settings: recipe.optim.lr was",
+        "blocks.B.limit=3": "block.limit was 4 and is 3",
+        "arms.first.optim.lr=0.5": "start.recipe.optim.lr was",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            carry(path, tmp_path / "other", override)
+        assert not (tmp_path / "other").exists()
+    failed, _ = carry(path, tmp_path / "other", "blocks.B.title=other", "arms.slow.title=x", only=["fast"])
+    assert failed == 0
+
+
+def test_a_torn_or_edited_file_is_refused(blocked, tmp_path):
+    path, rows = tmp_path / "o.jsonl", [PromptResult("a", None, {"reward": [1.0, None]})]
+    outcome = OutcomeFile("fast", 0, {"x": 1}, {"seconds": 2.5, "area": 0.5}, [(0, 0.25)], {}, rows)
+    write_outcome_file(path, outcome)
+    assert read_outcome_file(path) == outcome
+    assert outcome.values("reward") == {"a": None} and outcome.values("area") == {"area": 0.5}
+    assert outcome.topics is None
+    whole = path.read_text()
+    for broken in (whole.replace("1.0", "0.0"), whole[:-9], whole.replace("2.5", "3.5"), "", "[]\n"):
+        path.write_text(broken)
+        with pytest.raises(UserError, match="torn or was edited"):
+            read_outcome_file(path)
+
+
+def test_time_that_is_up_stops_between_runs(blocked, tmp_path, monkeypatch):
+    """Planned as one minute each: with 1.5 minutes the second is not begun, unless the first was faster."""
+    clock = iter(range(0, 10**6, 30))
+    monkeypatch.setattr(study_arms.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(TimeLeft, "_rate", property(lambda _: 1.0))
+    failed, said = carry(blocked(), tmp_path / "study", minutes=1.5)
+    assert failed == 0 and "[1/4] First" in said and "[2/4]" not in said
+    assert "1.5 minutes are up; the same command goes on with the 3 runs that are left" in said
+    monkeypatch.setattr(study_arms.time, "monotonic", time.perf_counter)
+    failed, said = carry(blocked(), tmp_path / "study", minutes=60)
+    assert failed == 0 and "[4/4]" in said and "are up" not in said
+
+
+def test_the_time_left_knows_what_runs_took():
+    runs = [ArmRun("a", 0), ArmRun("b", 0)]
+    left = TimeLeft(dict.fromkeys(runs, 2.0))
+    assert left.expected(runs[1]) == 120
+    left.subtract(runs[0], 30)
+    assert left.expected(runs[1]) == 30
+
+
+def test_no_run_of_a_block_names_its_test_prompts(blocked, tmp_path):
+    path, test = blocked(), tmp_path / "test.jsonl"
+    for key in ("data.train", "data.eval", "evaluate.prompts"):
+        plan = load_plan(path, [f"arms.fast.{key}={test}"])
+        with pytest.raises(UserError, match=f"arm fast: {key} names the test prompts"):
+            arm_recipe(plan, path.parent, ArmRun("fast", 0))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["outcomes=null"], "set outcomes"),
+        (["blocks.B.start=slow"], "which is in a block itself"),
+        (["arms.fast.block=C"], "'C'"),
+        (["blocks.B.temperature=0"], "greedy samples are the same"),
+        (["blocks.C.start=x"], "blocks.C.start: the plan has no such name in blocks; known: B"),
+        (["questions=[{title: q, of: first, to: fast, margin: 1, pool: [fast]}]"], "not about arms of one"),
+        (["questions=[{title: q, of: slow, to: fats, margin: 1, pool: [fast]}]"], "'fats'.*'fast'"),
+        (["questions=[{title: q, of: slow, to: fast, margin: 0, pool: [fast]}]"], "margin"),
+    ],
+)
+def test_wrong_blocks_are_one_sentence(blocked, overrides, says):
+    with pytest.raises(UserError, match=says):
+        load_plan(blocked(), overrides)
+
+
+@pytest.mark.parametrize("name", ["../x", "start", "a/b", "", ".x"])
+def test_names_of_arms_and_blocks_are_names_of_folders(blocked, raw, name):
+    raw["arms"][name] = raw["arms"]["first"]
+    with pytest.raises(UserError, match="one of a folder"):
+        load_plan(blocked())
+
+
+def test_a_block_may_start_from_a_model_by_name(blocked, tiny_base):
+    path = blocked()
+    plan = load_plan(path, [f"blocks.B.start={tiny_base / 'model'}"])
+    assert start_run(plan, ArmRun("fast", 0)) is None
+    assert arm_recipe(plan, path.parent, ArmRun("fast", 0)).model.name == str(tiny_base / "model")
+    assert start_run(load_plan(path), ArmRun("slow", 1)) == ArmRun("first", 0)
+
+
+def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
+    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, [], True)
+    said = console.file.getvalue()
+    assert failed == 0 and "[2/2] fast: passed" in said
+    assert not (tmp_path / "outcomes").exists()
+
+
+def test_prompts_are_cut_at_the_limit(blocked, tmp_path):
+    block = load_plan(blocked()).blocks["B"]
+    assert len(read_test_prompts(block)) == 4
+    assert len(read_test_prompts(block.model_copy(update={"limit": None}))) == 5
+    assert isinstance(block, Block) and read_header is not None
