@@ -312,7 +312,7 @@ def data_check(
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
     reward: Annotated[
         str | None,
-        typer.Option(help="Also hold pairs against a reward: a built-in name, or package.module:function."),
+        typer.Option(help="Also hold answers against a reward: a built-in name, or package.module:function."),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="An argument of the reward, as column=gold; may be given again.")
@@ -321,12 +321,13 @@ def data_check(
         float | None, typer.Option(help="Smallest reward of a right answer; default 1 for rewards in 0 to 1.")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(help="File for the pairs that the reward confirms (.jsonl or .parquet).")
+        Path | None, typer.Option(help="File for the rows that the reward confirms (.jsonl or .parquet).")
     ] = None,
 ) -> None:
     """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad.
 
-    With --reward, also list the pairs whose chosen answer is wrong or whose rejected one is no worse.
+    With --reward, also list the rows that it contradicts: a chosen answer that is wrong, a rejected one that
+    is no worse, a wrong answer to imitate, a wrong label.
     """
     from boresight.core.console import Terminal
     from boresight.data.check_file import check_file, print_report
@@ -338,9 +339,9 @@ def data_check(
     if reward is None or not found.loaded.examples:
         print_report(found, console)
     else:
-        from boresight.checks.data.check_pairs import check_pairs
+        from boresight.checks.data.check_by_reward import check_by_reward
 
-        failed |= check_pairs(found, reward, option or [], correct_at, write, console)
+        failed |= check_by_reward(found, reward, option or [], correct_at, write, console)
     if failed:
         raise typer.Exit(1)
 

@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from boresight.checks.data.verified_pairs import EQUAL, HIGHER, RIGHT, WRONG, verify_pairs
+from boresight.checks.data.verified import (
+    EQUAL,
+    FALSELY_BAD,
+    FALSELY_GOOD,
+    HIGHER,
+    IMITATED_WRONG,
+    RIGHT,
+    WRONG,
+    verify,
+)
 from boresight.cli import main
 from boresight.core.errors import UserError
 from boresight.data.reading.load import collect, read
@@ -46,7 +55,7 @@ def found_in(verified):
 def test_each_verifier_names_the_rows_that_it_contradicts(loaded, reward):
     columns, good, bad = TASKS[reward]
     rows = [(good, bad), (bad, good), (good, good), (bad, bad), (good, bad)]
-    verified = verify_pairs(loaded(*(pair(i, *row, **columns) for i, row in enumerate(rows))), reward)
+    verified = verify(loaded(*(pair(i, *row, **columns) for i, row in enumerate(rows))), reward)
     assert found_in(verified) == {2: [WRONG, RIGHT, HIGHER], 3: [RIGHT, EQUAL], 4: [WRONG, EQUAL]}
     assert verified.counts == {WRONG: 2, RIGHT: 2, HIGHER: 1, EQUAL: 2}
     share = verified.share()
@@ -61,9 +70,9 @@ DEMO = "src/boresight/data/demo/pairs.jsonl.gz"
 
 def test_constraints_confirm_every_pair_of_the_demo_and_no_swapped_one():
     demo = collect(DEMO)
-    assert verify_pairs(demo, "constraints").contradicted == []
+    assert verify(demo, "constraints").contradicted == []
     swapped = [replace(e, chosen=e.rejected, rejected=e.chosen) for e in demo.examples]
-    verified = verify_pairs(replace(demo, examples=swapped), "constraints")
+    verified = verify(replace(demo, examples=swapped), "constraints")
     assert set(verified.counts.values()) == {len(swapped), 0} and verified.counts[EQUAL] == 0
     assert verified.clean == []
 
@@ -72,12 +81,12 @@ def test_rows_are_those_of_the_file(loaded):
     """Blank lines and bad rows have numbers too."""
     bad = {"prompt": "q", "chosen": "x", "rejected": ""}
     found = loaded(pair(0, "B", "A", answer="A"), bad, pair(1, "B", "A", answer="A"), blank=2)
-    assert list(found_in(verify_pairs(found, "exact"))) == [3, 5]
+    assert list(found_in(verify(found, "exact"))) == [3, 5]
 
 
 def test_pairs_of_one_prompt_are_one_unit_of_the_interval(loaded):
     rows = [pair(0, "A", "B", answer="A"), pair(0, "A", "C", answer="A"), pair(1, "B", "A", answer="A")]
-    share = verify_pairs(loaded(*rows), "exact").share()
+    share = verify(loaded(*rows), "exact").share()
     assert share.n == 2 and share.value == pytest.approx(1 / 3)
 
 
@@ -87,7 +96,7 @@ def test_an_answer_without_a_score_is_missing_and_its_pair_is_neither_clean_nor_
         pair(1, "\\boxed{1}", "\\boxed{2}"),  # no gold answer at all
         pair(2, "\\boxed{1}", "\\boxed{2}", answer="it depends"),  # one that is no mathematics
     ]
-    verified = verify_pairs(loaded(*rows), "math")
+    verified = verify(loaded(*rows), "math")
     assert [one.row for one in verified.missing] == [2, 3] and verified.contradicted == []
     assert "the gold answer in the column 'answer' is missing" in verified.missing[0].failure
     assert [p.id for p in verified.clean] == ["row-1"]
@@ -97,16 +106,16 @@ def test_an_answer_without_a_score_is_missing_and_its_pair_is_neither_clean_nor_
 
 def test_scores_outside_of_zero_to_one_are_compared_alone_unless_a_threshold_is_given(loaded, own):
     found = loaded(pair(0, "aaaa", "aa"), pair(1, "aa", "aaaa"), pair(2, "a", "b"))
-    verified = verify_pairs(found, own)
+    verified = verify(found, own)
     assert verified.counts == {HIGHER: 1, EQUAL: 1} and "lie outside of 0 to 1" in verified.rule
-    assert found_in(verify_pairs(found, own, correct_at=3)) == {
+    assert found_in(verify(found, own, correct_at=3)) == {
         2: [WRONG, RIGHT, HIGHER],
         3: [WRONG, EQUAL],
     }
 
 
 def test_a_function_that_raises_costs_the_pair_alone(loaded, own):
-    verified = verify_pairs(loaded(pair(0, "aaaa", "aa"), pair(1, "boom", "aa")), own)
+    verified = verify(loaded(pair(0, "aaaa", "aa"), pair(1, "boom", "aa")), own)
     assert [one.row for one in verified.missing] == [2]
     assert verified.missing[0].failure == "chosen: ValueError: boom"
 
@@ -116,7 +125,7 @@ def test_of_several_turns_the_last_is_scored(loaded):
     turns = [{"role": role, "content": text} for text, role in roles.items()]
     row = {"prompt": [{"role": "user", "content": "q"}], "chosen": turns, "answer": "A"}
     row["rejected"] = [{"role": "assistant", "content": "B"}]
-    assert verify_pairs(loaded(row), "exact").contradicted == []
+    assert verify(loaded(row), "exact").contradicted == []
 
 
 @pytest.fixture
@@ -136,8 +145,8 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("row", "reward", "options", "message"),
     [
-        ({"prompt": "q"}, "exact", {}, "holds no preference pairs, whose answers exact could compare"),
-        (pair(0, "A", "B"), "exact", {}, "not one of 1 pairs could be scored with exact, for instance row 1"),
+        ({"prompt": "q"}, "exact", {}, "holds no answers, which exact could score"),
+        (pair(0, "A", "B"), "exact", {}, "not one of 1 rows could be scored with exact, for instance row 1"),
         (pair(0, "A", "B"), "exat", {}, "did you mean 'exact'"),
         (pair(0, "A", "B"), "nowhere:f", {}, "nowhere"),
         (pair(0, "A", "B"), "exact", {"colum": "x"}, "colum"),
@@ -146,8 +155,36 @@ def own(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_verified_is_one_sentence(loaded, own, row, reward, options, message):
     with pytest.raises(UserError) as refused:
-        verify_pairs(loaded(row), reward, options)
+        verify(loaded(row), reward, options)
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+# Single answers -------------------------------------------------------------------------------------------
+
+
+def answer(number, text, gold="A", **columns):
+    return {"prompt": f"question {number}", "completion": text, "gold": gold, **columns}
+
+
+def test_a_wrong_answer_to_imitate_is_named(loaded):
+    verified = verify(loaded(answer(0, "A"), answer(1, "B"), answer(2, "A")), "exact", {"column": "gold"})
+    assert found_in(verified) == {2: [IMITATED_WRONG]} and verified.counts == {IMITATED_WRONG: 1}
+    assert [e.id for e in verified.clean] == ["row-1", "row-3"]
+
+
+def test_a_label_that_contradicts_the_verifier_is_named(loaded):
+    labels = [("A", True), ("A", False), ("B", True), ("B", False)]
+    rows = [answer(i, text, label=label) for i, (text, label) in enumerate(labels)]
+    verified = verify(loaded(*rows), "exact", {"column": "gold"})
+    assert found_in(verified) == {2: [FALSELY_BAD], 3: [FALSELY_GOOD]}
+    assert verified.share().value == 0.5
+
+
+def test_single_answers_need_to_be_right_or_wrong(loaded, own):
+    rows = [answer(0, "aaaa"), answer(1, "a")]
+    with pytest.raises(UserError, match="say with --correct-at"):
+        verify(loaded(*rows), own)
+    assert found_in(verify(loaded(*rows), own, correct_at=2)) == {2: [IMITATED_WRONG]}
 
 
 # The command line -----------------------------------------------------------------------------------------
@@ -176,6 +213,15 @@ def test_the_command_lists_rows_and_writes_the_clean_ones(check, loaded, tmp_pat
     assert [e.id for e in read(tmp_path / "clean.jsonl").examples] == ["row-1", "row-3"]
     code, out, _ = check("clean.jsonl", *arguments[1:])
     assert code == 0 and "exact contradicts 0 of 2 scored pairs." in out
+
+
+def test_labels_are_checked_and_the_right_ones_written(check, loaded, tmp_path):
+    loaded(answer(0, "A", label=True), answer(1, "A", label=False), answer(2, "B", label=False))
+    arguments = ("pairs.jsonl", "--reward", "exact", "--option", "column=gold")
+    code, out, _ = check(*arguments, "--write", "clean.jsonl")
+    assert code == 1 and "exact contradicts 1 of 3 scored labelled answers." in out
+    assert "2 labelled answers that exact confirms in clean.jsonl" in out
+    assert [e.label for e in read(tmp_path / "clean.jsonl").examples] == [True, False]
 
 
 def test_more_rows_than_a_table_shows_are_named_all_the_same(check, loaded):

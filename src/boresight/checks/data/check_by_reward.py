@@ -1,4 +1,4 @@
-"""`boresight data check FILE --reward NAME`: the report, what the reward contradicts, the clean pairs."""
+"""`boresight data check FILE --reward NAME`: the report, what the reward contradicts, the clean rows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from boresight.checks.data.verified_pairs import refuse_output, verify_pairs
-from boresight.checks.data.verified_pairs_table import print_verified
+from boresight.checks.data.verified import NOUNS, refuse_output, verify
+from boresight.checks.data.verified_table import print_verified
 from boresight.config.dotted import apply_override
 from boresight.core.errors import UserError
 from boresight.data.check_file import FileReport, print_report
+from boresight.data.reading.load import plural
 
 
-def check_pairs(
+def check_by_reward(
     report: FileReport,
     reward: str,
     options: Sequence[str],
@@ -24,25 +25,25 @@ def check_pairs(
     write: Path | None,
     console: Console,
 ) -> bool:
-    """Print what the reward says of the pairs, and write those that it confirms to `write`.
+    """Print what the reward says of the answers, and write the rows that it confirms to `write`.
 
     Args:
         options: arguments of the reward, each as `name=value`.
 
     Returns:
-        Whether the reward contradicts a pair.
+        Whether the reward contradicts a row.
 
     Raises:
-        UserError: as `verify_pairs`, `refuse_output` and `VerifiedPairs.write_clean` do; nothing is written.
+        UserError: as `verify`, `refuse_output` and `VerifiedFile.write_clean` do; nothing is written.
     """
     if write is not None:
         refuse_output(write, report.loaded.source)
-    verified = verify_pairs(report.loaded, reward, _arguments(options), correct_at)
+    verified = verify(report.loaded, reward, _arguments(options), correct_at)
     print_report(report, console)
     print_verified(verified, console)
     if write is not None:
-        count = verified.write_clean(write)
-        console.print(Text(f"{count:,} pairs that {reward} confirms in {write}"), soft_wrap=True)
+        rows = plural(verified.write_clean(write), NOUNS[verified.kind])
+        console.print(Text(f"{rows} that {reward} confirms in {write}"), soft_wrap=True)
     return bool(verified.contradicted)
 
 
