@@ -106,7 +106,7 @@ def test_the_kto_recipe_trains_on_labels_and_on_pairs(tmp_path, source, rows):
     )
     settings = {
         "data.train": tmp_path / "rows.jsonl", "model.name": tmp_path / "model", "train.batch": 4,
-        "evaluate.samples": 1, "evaluate.max_new_tokens": 4, "check.allow": "[few-steps]",
+        "evaluate.samples": 6, "evaluate.max_new_tokens": 4, "check.allow": "[few-steps]",
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in settings.items()]
     run = tmp_path / "run"
@@ -118,6 +118,8 @@ def test_the_kto_recipe_trains_on_labels_and_on_pairs(tmp_path, source, rows):
     metrics = {m["name"]: m for m in json.loads((run / "evaluation.json").read_text())["metrics"]}
     assert metrics["accuracy"]["label"] == "held-out answers on their label's side of the reference point"
     assert any(metrics["margin"]["label"] in sentence for sentence in explain(run).outcome)
+    asked = [json.loads(line)["prompt"] for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert len(asked) == 6 if source != ULTRA else len(asked) == 3  # both sides of a pair have one prompt
     evaluate_run(run, Console(file=io.StringIO()))
     again = {m["name"]: m for m in json.loads((run / "evaluation.json").read_text())["metrics"]}
     assert again["margin"]["after"]["value"] == pytest.approx(metrics["margin"]["after"]["value"], abs=1e-4)

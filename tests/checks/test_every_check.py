@@ -363,6 +363,23 @@ def test_length_gives_labels_of_single_answers_away(good, bad, side):
         )
 
 
+def test_labeled_answers_to_one_prompt_repeat_nothing_but_their_copies_do():
+    """As pairs that were split: two answers to every prompt."""
+    pairs = [
+        example
+        for pair in b.pairs(60)
+        for example in (
+            Labeled(pair.prompt, pair.chosen, True, f"{pair.id}.chosen"),
+            Labeled(pair.prompt, pair.rejected, False, f"{pair.id}.rejected"),
+        )
+    ]
+    assert "duplicated-prompts" not in {f.name for f in b.found_in_data(pairs)}
+    found = {f.name: f for f in b.found_in_data(pairs + pairs[:40])}
+    assert found["duplicated-prompts"].why.startswith(
+        "40 of 160 examples (25 %) repeat an earlier prompt with"
+    )
+
+
 def test_an_answer_labeled_both_ways_is_a_conflict():
     """Two rows of sixty say the opposite of each other; twenty stop the run."""
     healthy = labeled_rows(5, 5)

@@ -33,7 +33,7 @@ def test_labels_reversed(held, trained, found):
     assert bool(said) == found
     if found:
         assert said.startswith(
-            "Training accuracy is 0.60 and held-out accuracy 0.44 [0.39, 0.49] of 400 pairs"
+            "Training accuracy is 0.60 and held-out accuracy 0.44 [0.39, 0.49] of 400 rows"
         )
 
 
@@ -86,7 +86,7 @@ def test_not_learning_says_what_was_bought():
     train = {"accuracy": [0.5] * 10, "lr_sum": [1e-5] * 9 + [2e-5]}
     held = {"accuracy": [0.5], "margin": [0.25]}
     assert says(checks.not_learning, train, held, steps=20) == (
-        "After 50 % of the run held-out accuracy is 0.50 [0.45, 0.55] of 400 pairs and a margin of 0.25 "
+        "After 50 % of the run held-out accuracy is 0.50 [0.45, 0.55] of 400 rows and a margin of 0.25 "
         "nats, not resolved from chance; the learning rates sum to 2.0e-05 so far."
     )
 
@@ -232,7 +232,7 @@ def test_likelihood_displacement(chosen, margin, found):
     assert bool(said) == found
     if found:
         nats = f"{-chosen[-1]:.1f} nats less likely than at the start while the margin is 1.0"
-        assert said.startswith(f"Chosen answers of 400 held-out pairs are {nats}")
+        assert said.startswith(f"Chosen answers of 400 held-out rows are {nats}")
 
 
 @pytest.mark.parametrize(("margin", "found"), [(20.0, False), (20.1, True)])

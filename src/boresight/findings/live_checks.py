@@ -38,7 +38,7 @@ def labels_reversed(h: History) -> Finding | None:
         return None
     return error(
         "labels-reversed",
-        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {_of_pairs(held)}, "
+        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {_of_rows(held)}, "
         "below chance: the two sets prefer opposite answers.",
         "Look for swapped chosen and rejected in one of the two sets.",
     )
@@ -53,7 +53,7 @@ def memorising(h: History) -> Finding | None:
         return None
     return warning(
         "memorising",
-        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_pairs(held)}, "
+        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_rows(held)}, "
         "no better than chance: the labels follow no rule that carries over.",
         "Check the labels on a few rows by hand; half of them may be swapped.",
     )
@@ -72,7 +72,7 @@ def not_learning(h: History) -> Finding | None:
     said = "" if margin is None else f" and a margin of {margin:.2g} nats"
     return warning(
         "not-learning",
-        f"After {percent(h.progress)} of the run held-out accuracy is {_of_pairs(held)}{said}, "
+        f"After {percent(h.progress)} of the run held-out accuracy is {_of_rows(held)}{said}, "
         f"not resolved from chance{budget}.",
         "Raise the sum of learning rates as `boresight check` suggests, or check the labels.",
     )
@@ -195,10 +195,10 @@ def likelihood_displacement(h: History) -> Finding | None:
         return None
     return warning(
         "likelihood-displacement",
-        f"Chosen answers of {h.eval_rows:,} held-out pairs are {-chosen:.1f} nats less likely than at the "
+        f"Chosen answers of {h.eval_rows:,} held-out rows are {-chosen:.1f} nats less likely than at the "
         f"start while the margin is {margin:.1f}: probability moves to answers that are in neither column "
         "(arXiv 2410.08847).",
-        "Set method.sft_weight or method.dpop_lambda, or lower optim.lr.",
+        "Lower optim.lr; method dpo has sft_weight and dpop_lambda against it.",
     )
 
 
@@ -208,7 +208,7 @@ def over_optimisation(h: History) -> Finding | None:
     score = h.values("accuracy", "eval") or h.values("reward", "eval")
     margin = h.held_out("margin")
     if margin is not None and margin > FAR:
-        return _over_optimised(f"The margin of {h.eval_rows:,} held-out pairs is {margin:.0f} nats")
+        return _over_optimised(f"The margin of {h.eval_rows:,} held-out rows is {margin:.0f} nats")
     if len(kl) < 5 or len(score) < 5 or kl[-3] <= 0.01:
         return None
     n = h.eval_rows if h.values("accuracy", "eval") else h.answers
@@ -229,7 +229,7 @@ def overfitting(h: History) -> Finding | None:
         return None
     return note(
         "overfitting",
-        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_pairs(held)}.",
+        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_rows(held)}.",
         "Take fewer epochs or more data; a gap of 0.1 is common and mild.",
     )
 
@@ -313,9 +313,9 @@ def _drifted(before: float, now: float) -> bool:
     return before > 0 and not 0.5 < now / before < 2
 
 
-def _of_pairs(held: Interval) -> str:
-    """0.51 [0.46, 0.56] of 400 pairs."""
-    return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} pairs"
+def _of_rows(held: Interval) -> str:
+    """0.51 [0.46, 0.56] of 400 rows."""
+    return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} rows"
 
 
 def _of_answers(share: Interval) -> str:

@@ -7,7 +7,6 @@ All of it is exact and runs over every example, except `prompts_shuffled` and `f
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 
@@ -174,18 +173,22 @@ def foreign_answers(data: Examples) -> Finding | None:
 
 
 def duplicated_prompts(data: Examples) -> Finding | None:
-    """Prompts that come back."""
-    counts = Counter(data.prompts)
-    repeats = len(data.prompts) - len(counts)
-    share = repeats / max(1, len(data.prompts))
-    if share < 0.01 or len(data.prompts) < FEWEST:
+    """Prompts that come back; labeled answers may share one, and count where the answer comes back too."""
+    answers = [said(example.completion) for example in data.labeled] or [""] * len(data.prompts)
+    total = len(data.prompts)
+    repeats = total - len(set(zip(data.prompts, answers, strict=True)))
+    share = repeats / max(1, total)
+    if share < 0.01 or total < FEWEST:
         return None
     say = warning if share > 0.2 else note
+    what, fix = "prompt", "Keep one example a prompt, unless several answers to it are meant."
+    if data.labeled:
+        what, fix = "prompt with its answer", "Keep one of each."
     return say(
         "duplicated-prompts",
-        f"{repeats:,} of {len(data.prompts):,} examples ({percent(share)}) repeat an earlier prompt, so "
-        "there is less data than it seems.",
-        "Keep one example a prompt, unless several answers to it are meant.",
+        f"{repeats:,} of {total:,} examples ({percent(share)}) repeat an earlier {what}, so there is less "
+        "data than it seems.",
+        fix,
         count=repeats,
     )
 

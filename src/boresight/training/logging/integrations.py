@@ -36,6 +36,7 @@ USUAL_NAMES = {
     "chosen_logps": "logps/chosen",
     "rejected_logps": "logps/rejected",
     "kl": "kl",
+    "reference_point": "kl",
     "zero_variance": "frac_reward_zero_std",
     "sampled_len": "completions/mean_length",
     "truncated": "completions/clipped_ratio",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from rich.console import Console
 from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
-from boresight.core.schema import Example, Prompt, to_prompt
+from boresight.core.schema import Example, Labeled, Prompt, to_prompt
 from boresight.data.chat import encode_prompt
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.split import half, read_data
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.limits import position_table, room_for_answers
@@ -26,12 +27,25 @@ from boresight.training.rollouts.sampling import sample_in_shares
 
 
 def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
-    """Every prompt that may be sampled from: those of `evaluate.prompts`, or of the held-out rows."""
+    """Every prompt that may be sampled from: those of `evaluate.prompts`, or of the held-out rows.
+
+    Labeled answers to one prompt give it once; both sides of a pair would be two prompts else.
+    """
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
         found = read_data(recipe.evaluate.prompts, "prompt", recipe.data).examples
         examples = half(found, recipe.data.eval_half)
-    return [to_prompt(example) for example in examples]
+    return [to_prompt(example) for example in _without_copies(examples)]
+
+
+def _without_copies(examples: Sequence[Example]) -> Iterator[Example]:
+    seen: set[str] = set()
+    for example in examples:
+        if not isinstance(example, Labeled):
+            yield example
+        elif (key := prompt_key(example)) not in seen:
+            seen.add(key)
+            yield example
 
 
 def refuse_unanswerable(
