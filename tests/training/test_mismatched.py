@@ -56,7 +56,7 @@ def test_one_row_without_another_prompt_and_answer_is_counted_alone():
 
 @pytest.mark.parametrize("pairs", [[("p", "a")], [("p", "a"), ("q", "a")], [("p", "a")] * 3])
 def test_rows_without_another_answer_are_refused(pairs):
-    with pytest.raises(UserError, match=r"row '0': no other row has another answer"):
+    with pytest.raises(UserError, match=r"data\.train: no two rows have different answers"):
         with_mismatched(rows_of(*pairs), 100)
 
 
@@ -76,6 +76,13 @@ def test_an_answer_of_which_no_scored_token_fits_is_passed_over():
     rows = rows_of(("ppp", "xxa"), ("q", "xxb"), ("r", "xxc"), unscored=2)
     rows[2] = rows_of(("r", "c"))[0]
     assert given(rows, max_length=5)[0][0] == "c"
+
+
+def test_a_prompt_behind_which_no_other_answer_is_scored_is_refused():
+    """Each answer begins with three tokens of context, and two fit."""
+    rows = rows_of(("ppp", "xxxa"), ("q", "xxxb"), unscored=3)
+    with pytest.raises(UserError, match=r"row '0': behind its prompt no other answer has a scored token"):
+        with_mismatched(rows, 5)
 
 
 def test_many_equal_answers_take_no_quadratic_time(monkeypatch):

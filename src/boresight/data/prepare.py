@@ -149,9 +149,10 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
 
 
 def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count: int) -> Prepared:
-    """The `count` shortest rows of either side, of those made from its first examples.
+    """The `count` shortest rows of either side with different answers, of those made from its first examples.
 
-    All examples are tokenized only where the first do not tell whether `prepare` would refuse them.
+    All examples are tokenized only where the first do not tell whether `prepare` would refuse them, or have
+    one and the same answer, which a method may refuse.
 
     Raises:
         UserError: what `prepare` would raise.
@@ -163,15 +164,29 @@ def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count:
         if looked_at is data:
             raise
         found = prepare(data, tokenizer, console)
+    if looked_at is not data and len({_answers(row) for row in found.train.rows} - {()}) == 1:
+        found = prepare(data, tokenizer, console)
     return Prepared(train=_shortest(found.train, count), eval=_shortest(found.eval, count))
 
 
 def _shortest(side: PreparedSide, count: int) -> PreparedSide:
-    """The `count` shortest rows of one side, in their order, and the examples that they are made from."""
-    chosen = sorted(sorted(range(len(side.rows)), key=lambda i: side.rows[i].tokens)[:count])
+    """The `count` shortest rows of one side, in their order, and the examples that they are made from.
+
+    Rows with the answers of a shorter one come after all others.
+    """
+    by_length = sorted(range(len(side.rows)), key=lambda i: side.rows[i].tokens)
+    shortest: dict[tuple[bytes, ...], int] = {}
+    for i in by_length:
+        shortest.setdefault(_answers(side.rows[i]), i)
+    copies = [bool(answers) and shortest[answers] != i for i, answers in enumerate(map(_answers, side.rows))]
+    chosen = sorted(sorted(by_length, key=lambda i: copies[i])[:count])
     rows = [side.rows[i] for i in chosen]
     ids = {name for row in rows for name in (row.id, row.id.rpartition(".turn-")[0])}
     return PreparedSide([example for example in side.examples if example.id in ids], rows, side.facts)
+
+
+def _answers(row: Row) -> tuple[bytes, ...]:
+    return tuple(completion.ids.tobytes() for completion in row.completions)
 
 
 def _content(recipe: Recipe, kind: str) -> str:

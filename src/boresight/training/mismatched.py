@@ -34,7 +34,8 @@ def with_mismatched(
     are counted.
 
     Raises:
-        UserError: a row has no such partner, as one row alone.
+        UserError: no two rows have different answers, as where there is one row alone, or no other answer
+            has a scored token that fits.
     """
     pool = _Pool([*rows, *others])
     found = [pool.mismatched(place, max_length - len(row.prompt)) for place, row in enumerate(rows)]
@@ -60,9 +61,14 @@ class _Pool:
             found = self._next(place, room, *circles)
             if found is not None:
                 return found, len(circles) == 1
+        if self.answers.changes_after(place) < len(self.rows):
+            raise UserError(
+                f"row {self.rows[place].id!r}: behind its prompt no other answer has a scored token within "
+                "data.max_length; raise it."
+            )
         raise UserError(
-            f"row {self.rows[place].id!r}: no other row has another answer, and the KL is estimated from a "
-            "prompt with the answer of another row; add rows."
+            "data.train: no two rows have different answers, and the KL is estimated from prompts with the "
+            "answers of other rows; add rows."
         )
 
     def _next(self, place: int, room: int, *circles: _Circle) -> Completion | None:

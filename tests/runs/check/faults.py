@@ -490,3 +490,27 @@ def answers_that_reach_the_end_of_a_table_of_positions(folder):
 def an_error_that_is_allowed(folder):
     write_rows(folder / "pairs.jsonl", [row | {"rejected": row["chosen"]} for row in pairs(40)])
     return ["check.allow=[identical-pairs]"]
+
+
+def _labeled(folder: Path, answers: Iterable[str]) -> list[str]:
+    rows = [{"prompt": f"say {i}", "completion": a, "label": i % 2 == 0} for i, a in enumerate(answers)]
+    write_rows(folder / "pairs.jsonl", rows)
+    return ["method.name=kto"]
+
+
+@stops
+def labeled_answers_that_are_all_the_same(folder: Path) -> list[str]:
+    """No prompt has the answer of another row to estimate a KL from."""
+    return _labeled(folder, ["yes"] * 20)
+
+
+@stops
+def one_labeled_answer(folder: Path) -> list[str]:
+    """Nor does it here."""
+    return [*_labeled(folder, ["yes"]), "data.eval_rows=0"]
+
+
+@starts
+def labeled_answers_sorted_by_what_they_say(folder: Path) -> list[str]:
+    """The shortest rows, and the first 300, have one answer."""
+    return _labeled(folder, ["yes"] * 300 + ["not at all, thank you"] * 20)
