@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boresight.checks.run.reward import RewardProbe, reward_constant
 from boresight.config.reward import RewardConfig
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
@@ -39,6 +40,10 @@ def odd(prompts, completions, rows):
 
 def short(prompts, completions, rows):
     return [1.0]
+
+
+def never(prompts, completions, rows):
+    return [0.0] * len(completions)
 
 
 def named(function):
@@ -140,6 +145,19 @@ def test_no_function_or_the_same_twice_is_an_error():
         RewardSum([])
     with pytest.raises(UserError, match="named twice"):
         RewardSum([RewardConfig(function="countdown"), RewardConfig(function="countdown", weight=2)])
+
+
+def test_strict_built_in_functions_are_not_called_constant():
+    """The constraint is met by none of the made-up answers; a function of the user may as well be broken."""
+    prompts = [Prompt([{"role": "user", "content": "Tea?"}], "p", TEA)]
+    found = {}
+    for name in ("constraints", named(never)):
+        rewards = RewardSum([RewardConfig(function=name)])
+        probe = RewardProbe(rewards, prompts, rewards.of_user)
+        assert set(probe.tried.total) == {0.0}
+        found[name] = reward_constant(probe)
+    assert found["constraints"] is None
+    assert found[named(never)].name == "reward-constant"
 
 
 def test_a_function_of_weight_0_is_measured_and_pays_nothing():

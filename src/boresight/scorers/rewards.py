@@ -64,6 +64,14 @@ class RewardSum:
         self.scorers = {config.name: _scorer(config) for config in configs}
         self.weights = {config.name: config.weight for config in configs}
 
+    @property
+    def of_user(self) -> bool:
+        """Whether a reward is something else than a built-in function."""
+        return any(
+            not isinstance(scorer, RewardFunction) or scorer.path not in BUILTIN
+            for scorer in self.scorers.values()
+        )
+
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
         """Raise a `UserError` for the first row that lacks what a function needs, such as a gold answer."""
         for scorer in self.scorers.values():

@@ -27,6 +27,8 @@ class RewardProbe:
 
     rewards: RewardSum
     prompts: Sequence[Example]
+    of_user: bool = True
+    """Whether one of them is something else than a built-in function."""
 
     @property
     def some(self) -> Sequence[Example]:
@@ -93,7 +95,9 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
 
 
 def reward_constant(reward: RewardProbe) -> Finding | None:
-    """Every answer earns the same."""
+    """Every answer earns the same from a function of the user. Built-in ones are known to tell answers apart."""
+    if not reward.of_user:
+        return None
     known = [value for value in reward.tried.total if not math.isnan(value)]
     if len(known) < 2 or max(known) > min(known):
         return None

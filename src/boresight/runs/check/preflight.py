@@ -265,7 +265,7 @@ def label_counts(examples: Examples) -> tuple[int, int] | None:
 
 def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:
     """Findings about the reward functions."""
-    return run_checks(reward, reward.RewardProbe(rewards, examples.train))
+    return run_checks(reward, reward.RewardProbe(rewards, examples.train, rewards.of_user))
 
 
 def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
