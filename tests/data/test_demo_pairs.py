@@ -9,15 +9,23 @@ import pytest
 
 from boresight.core.schema import Preference
 from boresight.data import demo
-from boresight.data.demo.prompts import HELDOUT_TOPICS, TASKS, TEST_TOPICS, TRAIN_TOPICS, prompts
+from boresight.data.demo.prompts import HARDER_TASKS, TASKS, prompts
+from boresight.data.demo.topics import (
+    DEMO_HELDOUT_TOPICS,
+    DEMO_TRAIN_TOPICS,
+    TEST_TOPICS,
+    TRAIN_TOPICS,
+    VALIDATION_TOPICS,
+)
 from boresight.data.reading.load import read
+from boresight.data.reading.sources.generated import read_generated
 from boresight.synthesis.pairs import lengths
 from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.tasks.constraints.constraint import Constraint
 from boresight.tasks.constraints.evaluation import check_answer
 
 ROOT = Path(__file__).parents[2]
-FILES = {"train": (demo.PAIRS, TRAIN_TOPICS), "held out": (demo.HELDOUT_PAIRS, HELDOUT_TOPICS)}
+FILES = {"train": (demo.PAIRS, DEMO_TRAIN_TOPICS), "held out": (demo.HELDOUT_PAIRS, DEMO_HELDOUT_TOPICS)}
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -65,10 +73,21 @@ def test_pairs_stay_on_their_side_and_the_prompts_ask_for_what_is_checked(shippe
         assert pair.prompt[0]["content"].endswith(Constraint.from_meta(pair.meta).instruction())
 
 
-def test_topics_of_training_and_held_out_prompts_are_disjoint_and_files_are_small():
-    topics = [*TRAIN_TOPICS, *HELDOUT_TOPICS, *TEST_TOPICS]
-    assert len(set(topics)) == len(topics) and len(TEST_TOPICS) == 100
-    assert read(demo.HELDOUT_PROMPTS, kind="prompt").examples == prompts(HELDOUT_TOPICS)
+def test_topics_are_split_once_and_files_are_small():
+    splits = TRAIN_TOPICS, VALIDATION_TOPICS, TEST_TOPICS
+    assert [len(topics) for topics in splits] == [60, 20, 100]
+    assert len({topic for topics in splits for topic in topics}) == 180
+    assert {*DEMO_TRAIN_TOPICS} < {*TRAIN_TOPICS} and {*DEMO_HELDOUT_TOPICS} < {*VALIDATION_TOPICS}
+    assert read(demo.HELDOUT_PROMPTS, kind="prompt").examples == prompts(DEMO_HELDOUT_TOPICS)
     assert read(demo.TEST_PROMPTS, kind="prompt").examples == prompts(TEST_TOPICS)
-    assert len({p.id for p in prompts(TRAIN_TOPICS)}) == len(TASKS) * len(TRAIN_TOPICS)
     assert sum(f.stat().st_size for f in demo.FOLDER.glob("*.jsonl*")) < 300_000
+
+
+@pytest.mark.parametrize(("name", "count"), [("train", 480), ("validation", 160), ("test", 800)])
+def test_eight_constraints_about_every_topic_of_a_split(name, count):
+    made = read_generated(f"generate:constraints-{name}", "prompt").examples
+    assert len(made) == len({prompt.id for prompt in made}) == count
+    kinds = Counter(prompt.meta["constraint"]["kind"] for prompt in made)
+    assert len(kinds) == len(TASKS) + len(HARDER_TASKS) == 8 and len({*kinds.values()}) == 1
+    for prompt in made:
+        assert prompt.prompt[0]["content"].endswith(Constraint.from_meta(prompt.meta).instruction())

@@ -24,6 +24,13 @@ from boresight.tasks.constraints.constraint import (
 EXAMPLES = [
     ("max_words", {"n": 3}, ["Tea is warm.", "  Tea\n"], ["Tea is very warm.", "", " ... "]),
     (
+        "word_range",
+        {"low": 2, "high": 3},
+        ["Tea is.", " Tea is warm\n"],
+        ["Tea.", "Tea is very warm.", "", ", , ,"],
+    ),
+    ("commas", {"n": 2}, ["Warm, wet, brown.", "a,b,c"], ["Warm, wet.", "a, b, c, d", "", ",,"]),
+    (
         "sentences",
         {"n": 2},
         ["Tea is warm. Drink it!", "It has 3.5 grams.\nReally?"],

@@ -44,9 +44,10 @@ class PromptList(BaseModel):
 def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
     """The prompts of `source`, or a draw of `limit` of them, in their order."""
     if section.source == DEMO:
-        from boresight.data.demo import prompts as demo
+        from boresight.data.demo.prompts import prompts
+        from boresight.data.demo.topics import DEMO_TRAIN_TOPICS
 
-        found = demo.prompts(demo.TRAIN_TOPICS)
+        found = prompts(DEMO_TRAIN_TOPICS)
     else:
         found = [e for e in read(section.source, kind="prompt").examples if isinstance(e, Prompt)]
     if section.limit is None or section.limit >= len(found):

@@ -95,7 +95,7 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
 
 
 def reward_constant(reward: RewardProbe) -> Finding | None:
-    """Every answer earns the same from a function of the user. Built-in ones are known to tell answers apart."""
+    """Every answer earns the same from a function of the user; built-in ones do tell answers apart."""
     if not reward.of_user:
         return None
     known = [value for value in reward.tried.total if not math.isnan(value)]

@@ -113,6 +113,14 @@ def _max_words(text: str, n: int) -> bool:
     return 0 < len(words(text)) <= n
 
 
+def _word_range(text: str, low: int, high: int) -> bool:
+    return low <= len(words(text)) <= high
+
+
+def _commas(text: str, n: int) -> bool:
+    return bool(words(text)) and text.count(",") == n
+
+
 def _sentences(text: str, n: int) -> bool:
     return len(sentences(text)) == n and ends_as_sentence(text)
 
@@ -161,6 +169,8 @@ class ConstraintKind:
 
 CONSTRAINT_KINDS: dict[str, ConstraintKind] = {
     "max_words": ConstraintKind("Use at most {n} words.", _max_words, ("n",)),
+    "word_range": ConstraintKind("Use {low} to {high} words.", _word_range, ("low", "high")),
+    "commas": ConstraintKind("Use exactly {n} commas.", _commas, ("n",)),
     "sentences": ConstraintKind("Write exactly {n} sentences.", _sentences, ("n",)),
     "one_sentence": ConstraintKind("Write exactly one sentence.", lambda text: _sentences(text, 1)),
     "bullets": ConstraintKind(

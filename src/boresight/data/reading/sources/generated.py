@@ -8,6 +8,9 @@
     generate:countdown-traces                   2,000 problems with 3 or 4 numbers, worked in words
     generate:countdown-problems                 2,000 of them as prompts
     generate:countdown-held-out                 500 held-out ones
+    generate:constraints-train                  480 requests with a checkable constraint, about 60 topics
+    generate:constraints-validation             160 about 20 other topics, to choose settings by
+    generate:constraints-test                   800 about 100 more topics
 
 Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
 """
@@ -21,6 +24,8 @@ from collections.abc import Callable, Sequence
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
+from boresight.data.demo.prompts import HARDER_TASKS, TASKS, prompts
+from boresight.data.demo.topics import TEST_TOPICS, TRAIN_TOPICS, VALIDATION_TOPICS
 from boresight.data.reading.load import NOUNS, Loaded
 from boresight.tasks.countdown import (
     Problem,
@@ -58,6 +63,10 @@ def _solved(asked: Sequence[Problem]) -> list[Example]:
     return [search_trace(problem, written=rng.random() >= AT_ONCE) for problem in asked]
 
 
+def _constrained(topics: Sequence[str]) -> list[Example]:
+    return list(prompts(topics, (*TASKS, *HARDER_TASKS)))
+
+
 GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     "countdown-tiny-solutions": ("demonstration", lambda: _solved(_tiny_training())),
     "countdown-tiny-searches": ("demonstration", lambda: [search_trace(p) for p in _tiny_training()]),
@@ -82,6 +91,9 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
         "prompt",
         lambda: [countdown_prompt(p) for p in generate_problems(500, seed=1, split="held_out")],
     ),
+    "constraints-train": ("prompt", lambda: _constrained(TRAIN_TOPICS)),
+    "constraints-validation": ("prompt", lambda: _constrained(VALIDATION_TOPICS)),
+    "constraints-test": ("prompt", lambda: _constrained(TEST_TOPICS)),
 }
 
 

@@ -1,0 +1,46 @@
+"""Topics of the prompts with a constraint, split once: 60 to train on, 20 to choose settings by, 100 to test.
+
+The demo's own pairs and prompts are about the first 44 of the training topics and the first 16 of validation.
+"""
+
+from __future__ import annotations
+
+# fmt: off
+DEMO_TRAIN_TOPICS = [
+    "the moon", "bread", "bicycles", "volcanoes", "libraries", "penguins", "rivers", "coffee", "guitars",
+    "trains", "bridges", "gardens", "mirrors", "clocks", "candles", "castles", "butterflies", "dolphins",
+    "elephants", "owls", "frogs", "horses", "cats", "forests", "deserts", "snow", "rainbows", "chocolate",
+    "apples", "soup", "cheese", "rice", "pizza", "books", "maps", "kites", "paintings", "pianos", "museums",
+    "schools", "markets", "airports", "balloons", "telescopes",
+]
+
+DEMO_HELDOUT_TOPICS = [
+    "lighthouses", "tea", "whales", "mountains", "honey", "drums", "trees", "umbrellas", "islands",
+    "tigers", "windmills", "oranges", "the sun", "dogs", "turtles", "ice cream",
+]
+
+TRAIN_TOPICS = [
+    *DEMO_TRAIN_TOPICS,
+    "lions", "ducks", "sheep", "squirrels", "peaches", "cherries", "potatoes", "mushrooms", "ladders",
+    "bells", "boats", "tents", "valleys", "storms", "farms", "stories",
+]
+
+VALIDATION_TOPICS = [*DEMO_HELDOUT_TOPICS, "goats", "pears", "windows", "trucks"]
+"""Topics of the prompts that rates, lengths and other settings are chosen by."""
+
+TEST_TOPICS = [
+    "the ocean", "lemons", "trumpets", "subways", "fountains", "foxes", "lakes", "juice", "violins",
+    "ships", "tunnels", "parks", "lamps", "calendars", "fireworks", "palaces", "bees", "sharks",
+    "giraffes", "eagles", "snakes", "cows", "rabbits", "jungles", "caves", "rain", "clouds", "cookies",
+    "bananas", "salad", "butter", "pasta", "sandwiches", "newspapers", "globes", "puppets",
+    "sculptures", "flutes", "theaters", "hospitals", "bakeries", "harbors", "airplanes", "microscopes",
+    "the stars", "carrots", "tomatoes", "waterfalls", "glaciers", "beaches", "sunflowers", "roses",
+    "ants", "spiders", "parrots", "swans", "wolves", "bears", "monkeys", "kangaroos", "camels", "crabs",
+    "seashells", "pumpkins", "strawberries", "grapes", "pancakes", "yogurt", "noodles", "popcorn",
+    "blankets", "pillows", "shoes", "hats", "gloves", "rings", "keys", "pencils", "envelopes",
+    "puzzles", "chess", "football", "swimming", "skiing", "camping", "fishing", "dancing",
+    "photography", "cameras", "radios", "robots", "rockets", "tractors", "buses", "canoes", "elevators",
+    "statues", "pyramids", "wells", "fences",
+]
+"""Topics of the test prompts, which no rate, length or other setting is chosen by."""
+# fmt: on
