@@ -157,8 +157,12 @@ def test_the_time_left_knows_what_runs_took():
 
 def test_no_run_of_a_block_names_its_test_prompts(blocked, tmp_path):
     path, test = blocked(), tmp_path / "test.jsonl"
-    for key in ("data.train", "data.eval", "evaluate.prompts"):
-        plan = load_plan(path, [f"arms.fast.{key}={test}"])
+    other = f"{test.parent}/outcomes/../test.jsonl"
+    for key, value in [
+        ("data.train", test), ("data.eval", test), ("evaluate.prompts", test), ("data.eval", other),
+        ("data.train", f"{{{test}: 0.5, else.jsonl: 0.5}}"),
+    ]:  # fmt: skip
+        plan = load_plan(path, [f"arms.fast.{key}={value}"])
         with pytest.raises(UserError, match=f"arm fast: {key} names the test prompts"):
             arm_recipe(plan, path.parent, ArmRun("fast", 0))
 

@@ -52,6 +52,7 @@ def test_every_arm_of_a_plan_of_hub_data_passes(written, temporary):
     arm = {"group": "pairs", "recipe": "dpo.yaml"}
     hub = {"model.name": "Qwen/Qwen2.5-0.5B", "train.steps": None, "train.epochs": 3, "data.eval_rows": 200}
     sources = {"ultrafeedback": ULTRAFEEDBACK, "hh": "Anthropic/hh-rlhf", "made": "runs/made/pairs.jsonl"}
+    sources["mixed"] = {ULTRAFEEDBACK: 0.5, "Anthropic/hh-rlhf": 0.5}
     arms = {
         name: {**arm, "title": name, "seeds": [4, 5], "set": {**hub, "data.train": source}}
         for name, source in sources.items()
@@ -63,7 +64,7 @@ def test_every_arm_of_a_plan_of_hub_data_passes(written, temporary):
     answers = yaml.safe_load(written().read_text())["answers"] | {"shown": ["hh"], "start": "starter"}
     path = written(arms=arms, figures=figures, comparisons=[comparison], answers=answers)
     failed, said = rehearse(path)
-    assert failed == 0 and len(re.findall(r"\[\d/4\] [a-z]+: passed", said)) == 4
+    assert failed == 0 and len(re.findall(r"\[\d/5\] [a-z]+: passed", said)) == 5
     assert "make runs/made/pairs.jsonl, which is not there yet" in said
     assert "expected time: unknown" in said and "expected cost: unknown" in said
     assert list(temporary.iterdir()) == []

@@ -266,9 +266,14 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
 
 def _refuse_test_prompts(recipe: Recipe, arm: str, block: Block) -> None:
     """Raise a `UserError` where the run of an arm would open the test prompts of its block."""
-    sources = {"data.train": recipe.data.train, "data.eval": recipe.data.eval}
-    for key, source in (sources | {"evaluate.prompts": recipe.evaluate.prompts}).items():
-        if source == block.prompts:
+    test = Path(block.prompts).resolve()
+    named: dict[str, list[str | None]] = {
+        "data.train": [*recipe.data.sources],
+        "data.eval": [recipe.data.eval],
+        "evaluate.prompts": [recipe.evaluate.prompts],
+    }
+    for key, sources in named.items():
+        if any(source is not None and Path(source).resolve() == test for source in sources):
             raise UserError(f"arm {arm}: {key} names the test prompts of its block; name others.")
 
 

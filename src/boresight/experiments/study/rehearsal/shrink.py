@@ -58,7 +58,9 @@ def shrunk(recipe: Recipe, stand_ins: StandIns, base: str, start: str | None = N
         put(raw, key, value)
     for key in ("data.train", "data.eval", "evaluate.prompts"):
         if (source := _get(raw, key)) is not None:
-            put(raw, key, stand_ins.data(source))
+            mixed = isinstance(source, dict)
+            found = {stand_ins.data(name): share for name, share in source.items()} if mixed else None
+            put(raw, key, found or stand_ins.data(source))
     put(raw, "model.name", start or stand_ins.model(base))
     if base != countdown_tiny.NAME:
         put(raw, "data.max_length", MAX_TOKENS)  # bytes, and not tokens
