@@ -39,6 +39,9 @@ def test_each_answer_by_hand():
     assert found[3].p == pytest.approx(3 * 2 * norm.sf(2), rel=1e-3)  # the sixth smallest of eight
     assert found[2].p_equivalent == pytest.approx(5 * norm.sf(4.5), rel=1e-3)  # the smallest of five
     assert found[5].p_equivalent is None and found[0].enough is None
+    # Of eight questions each has an eighth of the 5 %, so that it takes more to decide one.
+    assert found[3].enough == enough_data(family[3], level=0.05 / 8)
+    assert found[3].enough.prompts > enough_data(family[3]).prompts
 
 
 def test_holm_takes_a_verdict_back():

@@ -55,6 +55,13 @@ def test_prompts_add_their_part_less_what_seeds_put_into_it():
     assert [part.variance for part in found.parts] == pytest.approx([0, 4 - 4 / 2])
 
 
+def test_a_model_that_was_not_trained_has_one_set_of_values():
+    with pytest.raises(ValueError, match="2 seeds"):
+        arm([1], [2], trained=False)
+    with pytest.raises(ValueError, match="0 seeds"):
+        arm()
+
+
 def test_topics_are_clusters():
     """Four prompts of two topics, differences 3, 1, 0, 0: mean 1, sums of deviations 2 and -2, times 2/4.
 

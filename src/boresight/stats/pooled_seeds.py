@@ -30,6 +30,12 @@ class SeedValues:
     by_seed: Sequence[Mapping[str, Value]]
     trained: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.by_seed or (len(self.by_seed) > 1 and not self.trained):
+            raise ValueError(
+                f"{len(self.by_seed)} seeds: a trained arm has one or more, an untrained model one"
+            )
+
     @property
     def weight(self) -> float:
         """Variance of the arm's mean per variance of one seed's mean."""
@@ -148,7 +154,7 @@ def _seed_variance(pool: Sequence[SeedValues], prompts: Sequence[str], group: In
     for arm in pool:
         table = _table(arm, prompts)
         known = ~np.isnan(table).any(axis=0)
-        if len(table) < 2 or not arm.trained or not known.any():
+        if len(table) < 2 or not known.any():
             continue
         table, own = table[:, known], group[known]
         of_mean += float(((table.mean(axis=1) - table.mean()) ** 2).sum())

@@ -100,9 +100,18 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     failed, said = carry(path, folder, only=["slow", "fast"])
     assert failed == 0 and "Slow" not in said and not (folder / "slow-seed0").exists()
     (outcomes / "slow-seed1.jsonl").unlink()
-    failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", only=["first", "fast"])
+    asked = "questions=[{title: Faster, of: slow, to: fast, margin: 0.5, pool: [slow, fast]}]"
+    failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked, only=["first", "fast"])
     assert failed == 0 and "First" in said and "[3/3] Fast, seed 3" in said
-    assert all(file.read_bytes() == was for file, was in before.items() if file.exists())
+    assert "Faster: not decided yet; 1 of its results is missing, slow-seed1.jsonl first." in said
+    assert not (folder / "report" / "figures" / "questions.svg").exists()
+    failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked)
+    assert failed == 0 and "p = " in said and "2 and 2 seeds, n = 4" in said
+    assert "Faster" in (folder / "report" / "figures" / "questions.svg").read_text()
+    assert "- Faster: " in (folder / "report" / "results.md").read_text()
+    again = outcomes / "slow-seed1.jsonl"
+    assert all(file.read_bytes() == was for file, was in before.items() if file != again)
+    assert again.read_bytes().splitlines()[1:] == before[again].splitlines()[1:]  # the first has its seconds
 
 
 def test_results_with_other_settings_are_refused(blocked, tmp_path):
@@ -203,7 +212,8 @@ def test_a_block_may_start_from_a_model_by_name(blocked, tiny_base):
 def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, [], True)
+    asked = "questions=[{title: q, of: start, to: fast, margin: 0.5, pool: [fast]}]"
+    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, [asked], True)
     said = console.file.getvalue()
     assert failed == 0 and "[2/2] fast: passed" in said
     assert not (tmp_path / "outcomes").exists()

@@ -180,7 +180,7 @@ class StudyPlan(BaseRecipe):
             if start is not None and start.block is not None:
                 raise ValueError(f"blocks.{name} starts from arm {block.start!r}, which is in a block itself")
         for question in self.questions:
-            blocks = {self.arms[arm].block for arm in _arms_of(question)}
+            blocks = {self.arms[arm].block for arm in arms_of(question)}
             if None in blocks or len(blocks) > 1:
                 raise ValueError(f"question {question.title!r} is not about arms of one block")
         return self
@@ -200,16 +200,16 @@ class StudyPlan(BaseRecipe):
         for name, arm in self.arms.items():
             found += [(f"arms.{name}.block", arm.block, self.blocks)] if arm.block is not None else []
         for question in self.questions:
-            found += [(f"question {question.title!r}", arm, self.arms) for arm in _arms_of(question)]
+            found += [(f"question {question.title!r}", arm, self.arms) for arm in sorted(arms_of(question))]
         if self.answers:
             found += [("answers.groups", group, self.groups) for group in self.answers.groups]
             found += [("answers.shown", arm, self.arms) for arm in self.answers.shown]
         return found
 
 
-def _arms_of(question: PlannedQuestion) -> list[str]:
+def arms_of(question: PlannedQuestion) -> set[str]:
     """All arms that a question names, the start model left out."""
-    return [arm for arm in (question.of, question.to, *question.pool) if arm != START]
+    return {question.of, question.to, *question.pool} - {START}
 
 
 @dataclass(frozen=True)

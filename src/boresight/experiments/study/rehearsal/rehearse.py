@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -176,8 +177,9 @@ def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:
         if (kept := [arm for arm in figure.arms if arm in arms])
     }
     compared = [c for c in plan.comparisons if {*c.of, *c.to} <= arms.keys()]
-    changes = {"arms": arms, "answers": answers, "comparisons": compared, "figures": figures}
-    return plan.model_copy(update=changes)
+    asked = [q for q in plan.questions if plans.arms_of(q) <= arms.keys()]
+    about: dict[str, Any] = {"comparisons": compared, "figures": figures, "questions": asked}
+    return plan.model_copy(update={"arms": arms, "answers": answers} | about)
 
 
 @contextmanager

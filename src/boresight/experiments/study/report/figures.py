@@ -131,7 +131,7 @@ def plot(figure: PlannedFigure, curves: Sequence[ArmCurve]) -> str:
     parts = [_axes(low, high, last, across, down)]
     if guide:
         parts.append(_rule(down(guide.at), "var(--guide)", 'stroke-dasharray="5 4"'))
-        parts.append(_text(WIDTH - RIGHT, down(guide.at) - 4, guide.label, "end"))
+        parts.append(svg_text(WIDTH - RIGHT, down(guide.at) - 4, guide.label, "end"))
     for curve in curves:
         x, y = mean_line(curve.lines)
         smooth = smoothed(y)
@@ -180,13 +180,17 @@ def _axes(low: float, high: float, last: int, across: Scale, down: Scale) -> str
     digits = _digits(marks)
     for mark in marks:
         parts.append(_rule(down(mark), "var(--grid)"))
-        parts.append(_text(LEFT - 7, down(mark) + 4, _number(mark, digits), "end"))
-    parts += [_text(across(step), HEIGHT - 8, f"{step:g}", "middle") for step in ticks(0, last)]
+        parts.append(svg_text(LEFT - 7, down(mark) + 4, _number(mark, digits), "end"))
+    parts += [svg_text(across(step), HEIGHT - 8, f"{step:g}", "middle") for step in ticks(0, last)]
     return "".join(parts)
 
 
 def _digits(marks: Sequence[float]) -> int:
-    gap = min((b - a for a, b in pairwise(marks)), default=1.0)
+    return decimals(min((b - a for a, b in pairwise(marks)), default=1.0))
+
+
+def decimals(gap: float) -> int:
+    """Decimals that tell numbers apart that are a round `gap` away from each other."""
     return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))
 
 
@@ -206,7 +210,8 @@ def _path(
     return f'<polyline points="{dots}" style="{style}" fill="none" stroke-linejoin="round"/>'
 
 
-def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
+def svg_text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
+    """Words as a text element, escaped; `anchor` is `start`, `middle` or `end`."""
     style = "fill:var(--muted);font-size:12.5px"
     at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
     return f'<text {at} style="{style}" {more}>{escape(words)}</text>'
@@ -217,7 +222,7 @@ def standalone(d: DrawnFigure) -> str:
     legend, y = [], 50 + HEIGHT
     for curve in d.curves:
         legend.append(f'<path d="M{LEFT} {y}h26" style="stroke:var(--{curve.colour});stroke-width:2.5"/>')
-        legend.append(_text(LEFT + 34, y + 4, curve.label, "start"))
+        legend.append(svg_text(LEFT + 34, y + 4, curve.label, "start"))
         y += 20
     unit = f" ({d.figure.unit})" if d.figure.unit else ""
     title = '<text x="12" y="24" style="fill:var(--ink);font-size:14px;font-weight:600">'

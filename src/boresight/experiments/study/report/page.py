@@ -13,10 +13,12 @@ from boresight.core.files import write_text
 from boresight.core.schema import Prompt
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
+from boresight.experiments.study.outcomes.questions import question_sentence
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
 from boresight.experiments.study.preflight import at_full_size, first_finding, forecast_in_words
 from boresight.experiments.study.read import StudyData, read_study
 from boresight.experiments.study.report.figures import DrawnFigure, standalone, study_figures
+from boresight.experiments.study.report.forest import questions_forest
 from boresight.experiments.study.results import (
     Compared,
     arm_mean,
@@ -112,8 +114,10 @@ def write_study_report(study: Study) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", standalone(figure))
+    if (forest := questions_forest(study.plan, data.questions)) is not None:
+        write_text(folder / "figures" / "questions.svg", forest)
     write_text(folder / "results.csv", results_csv(study, data, results))
-    write_text(folder / "results.md", study_markdown(study, report))
+    write_text(folder / "results.md", study_markdown(study, report) + questions_markdown(data))
     write_page(folder / "index.html", render_study_page(study, data, report))
     return folder / "index.html"
 
@@ -307,6 +311,16 @@ def study_markdown(study: Study, report: StudyReport) -> str:
     parts.append(pipe_table(["arm", "settings", "smaller than the study", "time", "state"], rows))
     parts.append(pipe_table(["environment", ""], [[k, v] for k, v in report.environment]))
     return "\n".join(parts)
+
+
+def questions_markdown(data: StudyData) -> str:
+    """The plan's questions with their verdicts, and their plot once they are decided."""
+    if not data.questions:
+        return ""
+    decided = all(each.decision is not None for each in data.questions)
+    plot = ["![The questions](figures/questions.svg)\n"] if decided else []
+    lines = [f"- {question_sentence(each)}" for each in data.questions]
+    return "\n".join(["\n## Questions\n", *plot, *lines, ""])
 
 
 def results_csv(study: Study, data: StudyData, results: Sequence[Compared]) -> str:

@@ -1,0 +1,146 @@
+"""A forest plot: differences with their intervals on one scale, grouped, with the margin of equivalence.
+
+The drawing has the colors of the study's figures: better blue, worse orange, equivalent green, the rest gray.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import escape
+
+from boresight.core.errors import UserError
+from boresight.experiments.study.blocks import START, PlannedQuestion
+from boresight.experiments.study.outcomes.questions import AnsweredQuestion
+from boresight.experiments.study.plan import StudyPlan
+from boresight.experiments.study.report.figures import STYLE, decimals, svg_text, ticks
+from boresight.stats.confirmatory import Decision
+from boresight.stats.intervals import Interval
+from boresight.stats.units import Unit, unit_named
+
+WIDTH, ROW, HEAD, FOOT = 820, 26, 30, 44
+LEFT, RIGHT = 260, 250
+"""Room for the names, and for the numbers."""
+AIR = 1.08
+COLORS = {"better": "run-1", "worse": "run-2", "equivalent": "run-3", "not worse": "run-3"}
+UNDECIDED = "muted"
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One difference: its name, its interval, and the verdict that colors it. `margin` is drawn as a band."""
+
+    label: str
+    interval: Interval
+    verdict: str
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class ForestGroup:
+    """Rows under a heading, such as the question that they answer."""
+
+    title: str
+    rows: Sequence[ForestRow]
+
+
+def forest_svg(title: str, groups: Sequence[ForestGroup], unit: Unit) -> str:
+    """The plot as a file; empty groups are left out. All values are in `unit` before its factor.
+
+    Limits beyond the scale are cut at its edge and end in an arrow.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    shown = [group for group in groups if group.rows]
+    rows = [row for group in shown for row in group.rows]
+    if not rows:
+        raise ValueError("a forest plot needs at least one row")
+    reach = _reach(rows) * AIR
+
+    def across(x: float) -> float:
+        return LEFT + (min(reach, max(-reach, x)) + reach) / (2 * reach) * (WIDTH - LEFT - RIGHT)
+
+    height = HEAD + ROW * (len(rows) + len(shown)) + FOOT
+    parts, y = [_axis(reach, height, across, unit)], HEAD + ROW / 2
+    for group in shown:
+        parts.append(svg_text(12, y + 4, group.title, "start", 'font-weight="600"'))
+        y += ROW
+        for row in group.rows:
+            parts.append(_drawn(row, y, across, reach, unit))
+            y += ROW
+    heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
+        f'font-family="system-ui, sans-serif"><title>{escape(title)}</title><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" style="fill:var(--card)"/>{heading}{escape(title)}</text>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> str | None:
+    """The plot of a plan's questions, a group for each; None until they are decided.
+
+    Raises:
+        UserError: the questions have several units, which one scale cannot show.
+    """
+    units = {each.planned.unit for each in answered}
+    if len(units) > 1:
+        raise UserError(f"questions: one plot cannot show the units {', '.join(sorted(units))} on one scale.")
+    titles = {name: arm.title for name, arm in plan.arms.items()} | {START: "the start model"}
+    groups = [
+        ForestGroup(each.planned.title, [_row(each.planned, each.decision, titles)])
+        for each in answered
+        if each.decision is not None
+    ]
+    return forest_svg(plan.title, groups, unit_named(units.pop())) if groups else None
+
+
+def _row(asked: PlannedQuestion, decision: Decision, titles: Mapping[str, str]) -> ForestRow:
+    label = f"{titles[asked.to]} against {titles[asked.of]}"
+    return ForestRow(label, decision.question.difference.mean, decision.answer, asked.margin)
+
+
+def _reach(rows: Sequence[ForestRow]) -> float:
+    """The largest number to be seen, either side of zero: limits and margins that are finite."""
+    ends = [abs(x) for row in rows for x in (row.interval.value, row.interval.low, row.interval.high)]
+    margins = [row.margin for row in rows if row.margin is not None]
+    return max([x for x in (*ends, *margins) if math.isfinite(x)], default=0.0) or 1.0
+
+
+def _axis(reach: float, height: float, across: Callable[[float], float], unit: Unit) -> str:
+    """Lines at round numbers, a darker one at zero, and the unit below."""
+    marks = ticks(-reach * unit.factor, reach * unit.factor)
+    digits = decimals(min((b - a for a, b in pairwise(marks)), default=1.0))
+    parts = []
+    for mark in marks:
+        x, color = across(mark / unit.factor), "guide" if mark == 0 else "grid"
+        parts.append(f'<path d="M{x:.1f} {HEAD}V{height - FOOT + 6:.1f}" style="stroke:var(--{color})"/>')
+        number = f"{mark:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+        parts.append(svg_text(x, height - FOOT + 22, number, "middle"))
+    name = unit.difference_suffix
+    return "".join(parts) + (svg_text(across(0), height - 6, name, "middle") if name else "")
+
+
+def _drawn(row: ForestRow, y: float, across: Callable[[float], float], reach: float, unit: Unit) -> str:
+    """Name, margin, interval, point and numbers of a row."""
+    color, i = COLORS.get(row.verdict, UNDECIDED), row.interval
+    parts = [svg_text(24, y + 4, row.label, "start")]
+    if row.margin is not None:
+        left, right = across(-row.margin), across(row.margin)
+        size = f'width="{right - left:.1f}" height="{ROW - 8}"'
+        band = 'style="fill:var(--grid);opacity:0.6"'
+        parts.append(f'<rect x="{left:.1f}" y="{y - ROW / 2 + 4:.1f}" {size} {band}/>')
+    line = f"stroke:var(--{color});stroke-width:2"
+    parts.append(f'<path d="M{across(i.low):.1f} {y:.1f}H{across(i.high):.1f}" style="{line}"/>')
+    for end, sign in ((i.low, -1), (i.high, 1)):
+        if abs(end) > reach:
+            x = across(end)
+            parts.append(f'<path d="M{x - 6 * sign:.1f} {y - 4:.1f}L{x:.1f} {y:.1f}L{x - 6 * sign:.1f} '
+                         f'{y + 4:.1f}" style="{line}" fill="none"/>')  # fmt: skip
+    parts.append(f'<circle cx="{across(i.value):.1f}" cy="{y:.1f}" r="4" style="fill:var(--{color})"/>')
+    numbers = f"{unit.change(i)} {row.verdict}"
+    return "".join(parts) + svg_text(WIDTH - 12, y + 4, numbers, "end")
