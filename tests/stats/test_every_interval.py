@@ -64,6 +64,7 @@ NOT_SIMULATED: dict[str, str] = {
     "stats.paired._difference": "called by paired_metric",
     "stats.paired._interval": "called by paired_metric",
     "stats.paired.paired_metrics": "paired_metric of every metric",
+    "stats.pooled_seeds.paired_by_seed": "pooled_difference of the pairs' differences and of zero",
     "synthesis.card._judge": "clopper_pearson of prompts, flipped or not",
     "synthesis.card._length": "clopper_pearson of pairs, the chosen answer longer or not",
     "tasks.constraints.evaluation.compare_constraints": "paired_metric of checks, met or not",

@@ -9,7 +9,7 @@ from scipy import stats as sps
 from boresight.core.errors import UserError
 from boresight.stats.intervals import SHARE
 from boresight.stats.over_seeds import difference_over_seeds
-from boresight.stats.pooled_seeds import SeedValues, pooled_difference
+from boresight.stats.pooled_seeds import SeedValues, paired_by_seed, pooled_difference
 
 
 def arm(*rows, trained=True):
@@ -133,6 +133,22 @@ def test_it_agrees_with_the_analysis_by_seed_where_seeds_are_not_paired():
         by_seed = difference_over_seeds(a, b)
         theirs += by_seed.seed_sd**2 / 12
     assert ours == pytest.approx(theirs, rel=0.05)
+
+
+def test_pairs_of_seeds_are_the_analysis_by_seed():
+    """Without bounds it is `difference_over_seeds` itself; with one number per run, the paired t-test."""
+    rng = np.random.default_rng(6)
+    shared = rng.normal(0, 2, (8, 1)) + rng.normal(0, 1, (8, 20))
+    a, b = arm(*shared), arm(*(shared + 0.5 + rng.normal(0, 0.3, (8, 20))))
+    ours, theirs = paired_by_seed(a, b), difference_over_seeds(a.by_seed, b.by_seed)
+    assert (ours.mean.low, ours.mean.high) == pytest.approx((theirs.mean.low, theirs.mean.high))
+    assert ours.mean.value == pytest.approx(theirs.mean.value) and ours.p == pytest.approx(theirs.p)
+    assert ours.seeds == (8, 8)
+    assert ours.variance < pooled_difference(a, b, [a, b]).variance / 4
+    areas = arm([0.1], [0.4], [0.2]), arm([0.2], [0.6], [0.3])
+    assert paired_by_seed(*areas).p == pytest.approx(sps.ttest_rel([0.2, 0.6, 0.3], [0.1, 0.4, 0.2]).pvalue)
+    with pytest.raises(UserError, match="not 1 and 2"):
+        paired_by_seed(arm([1]), arm([1], [2]))
 
 
 @pytest.mark.parametrize("seed_sd", [0.0, 0.4])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.stats.intervals import Array, Bounds, Interval, Value
-from boresight.stats.over_seeds import VariancePart, half_width_of, two_sided_p
+from boresight.stats.over_seeds import VariancePart, difference_by_prompt, half_width_of, two_sided_p
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 """Numbers of topics, one for each prompt."""
@@ -136,6 +136,28 @@ def pooled_difference(
         topics=found,
         seed_sd=math.sqrt(seeds.of_mean) if seeds.freedom else math.nan,
     )
+
+
+def paired_by_seed(
+    a: SeedValues,
+    b: SeedValues,
+    topics: Topics | None = None,
+    level: float = 0.95,
+    bounds: Bounds | None = None,
+) -> PooledDifference:
+    """b minus a, seed by seed in the order given, for runs of one seed that share random numbers.
+
+    As `pooled_difference`, with the variance of the S pairs' differences, which has S - 1 degrees of freedom.
+
+    Raises:
+        UserError: unequal numbers of seeds, or as `pooled_difference` does.
+    """
+    if len(a.by_seed) != len(b.by_seed):
+        raise UserError(f"Pairs need the same seeds of both, not {len(a.by_seed)} and {len(b.by_seed)}.")
+    pairs = SeedValues([difference_by_prompt(x, y) for x, y in zip(a.by_seed, b.by_seed, strict=True)])
+    nothing = SeedValues([dict.fromkeys(pairs.by_seed[0], 0.0)], trained=False)
+    found = pooled_difference(nothing, pairs, [pairs], topics, level, bounds)
+    return replace(found, seeds=(len(a.by_seed), len(b.by_seed)))
 
 
 @dataclass(frozen=True)

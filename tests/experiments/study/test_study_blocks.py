@@ -187,6 +187,15 @@ def test_no_run_of_a_block_names_its_test_prompts(blocked, tmp_path):
         (["questions=[{title: q, of: first, to: fast, margin: 1, pool: [fast]}]"], "not about arms of one"),
         (["questions=[{title: q, of: slow, to: fats, margin: 1, pool: [fast]}]"], "'fats'.*'fast'"),
         (["questions=[{title: q, of: slow, to: fast, margin: 0, pool: [fast]}]"], "margin"),
+        (["questions=[{title: q, of: slow, to: fast, margin: 1}]"], "has a pool of arms or is paired"),
+        (
+            ["questions=[{title: q, of: slow, to: fast, margin: 1, paired: true}]"],
+            "have other seeds",
+        ),
+        (
+            ["questions=[{title: q, of: start, to: fast, margin: 1, paired: true}]"],
+            "has no seeds",
+        ),
     ],
 )
 def test_wrong_blocks_are_one_sentence(blocked, overrides, says):

@@ -94,6 +94,15 @@ def test_areas_are_compared_by_the_luck_of_seeds_alone(plan, tmp_path):
     assert found.p == pytest.approx(pooled_difference(a, b, [a, b, c]).p)
 
 
+def test_arms_of_the_same_seeds_may_be_paired(plan, tmp_path):
+    """Areas 0.40, 0.41, 0.42 and 0.70, 0.71, 0.72: every pair differs by 0.3, so seeds add nothing."""
+    write(plan, tmp_path)
+    asked = plan.questions[3].model_copy(update={"paired": True, "pool": []})
+    found = question_of(plan, asked).difference
+    assert found.mean.value == pytest.approx(0.3) and found.variance == pytest.approx(0, abs=1e-12)
+    assert found.seeds == (3, 3)
+
+
 def test_nothing_is_decided_before_all_is_there(plan, tmp_path):
     write(plan, tmp_path, skip=[ArmRun("c", 3)])
     answered = answer_questions(plan)

@@ -63,5 +63,13 @@ class PlannedQuestion(Section):
     """Unit of the metric: `share` is written in points."""
     better: Literal["higher", "lower"] = "higher"
     asks: Literal["difference", "not worse"] = "difference"
-    pool: list[str] = Field(min_length=1)
+    pool: list[str] = []
     """Arms of the class over which the variance of seeds is pooled, `of` and `to` usually among them."""
+    paired: bool = False
+    """Compare seed by seed, where runs of one seed share prompts and random numbers; then without a pool."""
+
+    @model_validator(mode="after")
+    def _pool_or_pairs(self) -> PlannedQuestion:
+        if self.paired == bool(self.pool):
+            raise ValueError("a question has a pool of arms or is paired; give one of both")
+        return self

@@ -183,6 +183,10 @@ class StudyPlan(BaseRecipe):
             blocks = {self.arms[arm].block for arm in arms_of(question)}
             if None in blocks or len(blocks) > 1:
                 raise ValueError(f"question {question.title!r} is not about arms of one block")
+            if question.paired and START in (question.of, question.to):
+                raise ValueError(f"question {question.title!r} is paired, and the start model has no seeds")
+            if question.paired and self.arms[question.of].seeds != self.arms[question.to].seeds:
+                raise ValueError(f"question {question.title!r} is paired, and its arms have other seeds")
         return self
 
     def _names(self) -> list[tuple[str, str, Any]]:

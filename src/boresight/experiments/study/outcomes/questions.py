@@ -11,7 +11,7 @@ from boresight.experiments.study.outcomes.file import OutcomeFile, outcome_path,
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.stats.confirmatory import Decision, Question, decide
 from boresight.stats.intervals import SHARE, Bounds
-from boresight.stats.pooled_seeds import SeedValues, pooled_difference
+from boresight.stats.pooled_seeds import SeedValues, paired_by_seed, pooled_difference
 from boresight.stats.units import rounded_up, unit_named
 
 
@@ -69,13 +69,13 @@ def question_of(plan: StudyPlan, asked: PlannedQuestion) -> Question:
     """A question with the difference that the files show."""
     arms = {arm: _results(plan, asked, arm) for arm in dict.fromkeys([asked.of, asked.to, *asked.pool])}
     values = {arm: _values(results, asked.metric) for arm, results in arms.items()}
-    difference = pooled_difference(
-        values[asked.of],
-        values[asked.to],
-        [values[arm] for arm in asked.pool],
-        topics=_topics(arms[asked.to], asked.metric),
-        bounds=_bounds(values[asked.of], values[asked.to]),
-    )
+    of, to = values[asked.of], values[asked.to]
+    topics, bounds = _topics(arms[asked.to], asked.metric), _bounds(of, to)
+    if asked.paired:
+        difference = paired_by_seed(of, to, topics, bounds=bounds)
+    else:
+        pool = [values[arm] for arm in asked.pool]
+        difference = pooled_difference(of, to, pool, topics, bounds=bounds)
     return Question(asked.title, difference, asked.margin, asked.better, asked.asks)
 
 
