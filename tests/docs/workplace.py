@@ -24,7 +24,7 @@ from boresight import methods
 from boresight.config.base import BaseRecipe
 from boresight.config.dotted import apply_override
 from boresight.data import layouts
-from boresight.data.reading import generated
+from boresight.data.reading.sources import generated
 from boresight.runs import folder as run_folder
 from boresight.scorers import judges
 from boresight.tasks.countdown import generate_problems

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import tempfile
 import time
 
 import pytest
@@ -220,6 +221,7 @@ def test_a_block_may_start_from_a_model_by_name(blocked, tiny_base):
 
 def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
     asked = "questions=[{title: q, of: start, to: fast, margin: 0.5, pool: [fast]}]"
     failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, [asked], True)
