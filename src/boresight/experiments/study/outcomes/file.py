@@ -43,7 +43,8 @@ class OutcomeFile:
     seed: int | None
     settings: dict[str, Any]
     numbers: dict[str, float]
-    """One number per run: `seconds`, `verifier_calls`, and `area` where the run logs calls."""
+    """One number per run: `seconds`, `verifier_calls`, `trained_tokens`; where it samples, `area` and
+    `informative_prompts` too."""
     curve: list[tuple[int, float]]
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]

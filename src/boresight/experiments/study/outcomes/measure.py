@@ -12,12 +12,18 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.graded.grading import GradedResponse, Grader
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import AREA, REWARD, START, Block
-from boresight.experiments.study.outcomes.area import CALLS, area_under, held_out_by_calls
 from boresight.experiments.study.outcomes.file import (
     OutcomeFile,
     PromptResult,
     outcome_path,
     write_outcome_file,
+)
+from boresight.experiments.study.outcomes.label_use import (
+    CALLS,
+    area_under,
+    held_out_by_calls,
+    informative_prompts,
+    trained_tokens,
 )
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
@@ -39,6 +45,9 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     numbers = {"seconds": seconds, CALLS: float(study.plan.arms[run.arm].verifier_calls + _calls(log))}
     if len(curve) > 1:
         numbers[AREA] = area_under(curve)
+    informative = informative_prompts(log, study.recipe(run).rollout.k)
+    measured = {"informative_prompts": informative, "trained_tokens": trained_tokens(log)}
+    numbers |= {name: value for name, value in measured.items() if value is not None}
     results = measure_model(str(study.run_folder(run)), block, console)
     settings = plans.outcome_settings(study.plan, study.here, run)
     write_outcome_file(

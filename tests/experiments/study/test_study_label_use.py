@@ -1,4 +1,4 @@
-"""The area under held-out accuracy over verifier calls, from a run's log."""
+"""Area, informative prompts and tokens, from a run's log."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,12 @@ import yaml
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.experiments.study.outcomes.area import area_under, held_out_by_calls
+from boresight.experiments.study.outcomes.label_use import (
+    area_under,
+    held_out_by_calls,
+    informative_prompts,
+    trained_tokens,
+)
 from boresight.reports.read_run import RunData, read_run
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -50,6 +55,24 @@ def test_what_is_not_in_the_log_has_no_area(train, evaluated, says):
         held_out_by_calls(run_of(train, evaluated))
 
 
+def test_prompts_that_told_answers_apart_are_counted():
+    """Of 8 and 4 pairs a quarter and a half are left: 2 + 2. Of 2 groups of 4, half are unequal: 1."""
+    lost = {"identical_share": 0.25, "ties_share": 0.5, "unscorable_share": 0.0}
+    more = {"identical_share": 0.0, "ties_share": 0.25, "unscorable_share": 0.25}
+    pairs = run_of({1: {"verifier_calls": 16, **lost}, 2: {"verifier_calls": 24, **more}}, {})
+    assert informative_prompts(pairs, k=8) == pytest.approx(4)
+    twice = {"verifier_calls": 8, "zero_variance": 0.5}  # two updates with the same samples
+    assert informative_prompts(run_of({1: twice, 2: twice}, {}), k=4) == pytest.approx(1)
+    assert informative_prompts(run_of({1: twice, 2: {"verifier_calls": 16}}, {}), k=4) is None
+    assert informative_prompts(run_of({1: {"loss": 1.0}}, {}), k=4) is None
+
+
+def test_tokens_are_summed_over_steps():
+    timed = {"seconds": 2.0, "tokens_per_second": 50.0}
+    assert trained_tokens(run_of({1: timed, 2: {"skipped": 1.0}, 3: timed}, {})) == pytest.approx(200)
+    assert trained_tokens(run_of({1: {"loss": 1.0}}, {})) is None
+
+
 @pytest.mark.parametrize(("method", "per_prompt"), [("rloo", 3), ("online_dpo", 2)])
 def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
     """Batches of 4 prompts over 6 prompts, two passes: 4, 8 and 12 prompts have been answered."""
@@ -73,6 +96,8 @@ def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
     run_training(Recipe.load(path), tmp_path / "run")
     curve = held_out_by_calls(read_run(tmp_path / "run"))
     assert [calls for calls, _ in curve] == [4 * per_prompt * step for step in range(4)]
+    log = read_run(tmp_path / "run")
+    assert 0 <= informative_prompts(log, k=3) <= 12 and trained_tokens(log) > 0
     assert min(value for _, value in curve) <= area_under(curve) <= max(value for _, value in curve)
 
 

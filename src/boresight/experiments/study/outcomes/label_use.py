@@ -1,4 +1,4 @@
-"""How fast a run learns: the area under its held-out accuracy over verifier calls."""
+"""What a run made of its verifier calls: how fast it learned, and how many of them told answers apart."""
 
 from __future__ import annotations
 
@@ -47,6 +47,37 @@ def area_under(curve: Sequence[tuple[int, float]]) -> float:
         raise UserError(f"A curve of {len(curve)} evaluations has no area; two are the least.")
     parts = [(x - before) * (y + was) / 2 for (before, was), (x, y) in pairwise(curve)]
     return math.fsum(parts) / (curve[-1][0] - curve[0][0])
+
+
+LOST = ("identical_share", "ties_share", "unscorable_share")
+"""Shares of sampled pairs that are none, as the methods that learn from pairs log them."""
+
+
+def informative_prompts(run: RunData, k: int) -> float | None:
+    """Prompts whose samples were told apart: pairs, or groups of k with unequal rewards, of the whole run.
+
+    None if the run samples nothing, or logs no share of samples that were told apart for one of its rollouts.
+    """
+    found, before = [], 0
+    for line in run.train:
+        calls = int(line[CALLS]) if _known(line, CALLS) else before
+        if calls == before:  # another update with the same samples
+            continue
+        if all(_known(line, name) for name in LOST):
+            found.append((calls - before) / 2 * (1 - math.fsum(line[name] for name in LOST)))
+        elif _known(line, "zero_variance"):
+            found.append((calls - before) / k * (1 - line["zero_variance"]))
+        else:
+            return None
+        before = calls
+    return math.fsum(found) if found else None
+
+
+def trained_tokens(run: RunData) -> float | None:
+    """Tokens of all rows that the run has trained on, as far as the log's digits go; None if it has none."""
+    wanted = ("seconds", "tokens_per_second")
+    timed = [line for line in run.train if all(_known(line, name) for name in wanted)]
+    return math.fsum(line["seconds"] * line["tokens_per_second"] for line in timed) if timed else None
 
 
 def _known(line: Mapping[str, Any], name: str) -> bool:
