@@ -15,15 +15,31 @@ from typer.core import TyperCommand
 from boresight.cli import exits
 from boresight.core.errors import UserError
 from boresight.core.threads import wait_politely
+from boresight.core.version import VERSION
 
 app = typer.Typer(
-    help="Align small language models to preferences and verifiers; know beforehand whether a run can work.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at data before it trains anything.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        _say(f"boresight {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Align small language models to preferences and verifiers; know beforehand whether a run can work."""
 
 
 class RecipeCommand(TyperCommand):
@@ -304,6 +320,15 @@ def study(
     console = Terminal(soft_wrap=True)
     if command.run_study(scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes):
         raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what the machine has, and which models fit."""
+    from boresight.core.console import Terminal
+    from boresight.runs.doctor import print_diagnosis
+
+    print_diagnosis(Terminal())
 
 
 @data_app.command("check")

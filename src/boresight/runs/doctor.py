@@ -1,0 +1,159 @@
+"""`boresight doctor`: what is installed, what the machine has, and which models it can train."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from boresight.checks.run.machine import LIBRARIES_GB
+from boresight.config.lora import LoraConfig
+from boresight.config.recipe import TrainSection
+from boresight.core.console import name_table
+from boresight.data.reading.load import plural
+from boresight.models.embedded.starter import cache_folder
+from boresight.runs.environment import environment
+from boresight.training.memory import FLOAT, activation_gb, available_gb, training_state_gb
+
+EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+NOT_FOR_USERS = ("bench", "docs", "dev")
+"""Extras of those who work on boresight itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A model by its shape: `kv` is the width of keys and values, `parameters` a count."""
+
+    name: str
+    parameters: int
+    layers: int
+    hidden: int
+    intermediate: int
+    kv: int
+
+    @property
+    def adapters(self) -> int:
+        """Parameters of the default adapters: rank times the widths of each layer that has one."""
+        both = {"q_proj": self.hidden, "o_proj": self.hidden, "k_proj": self.kv, "v_proj": self.kv}
+        lora = LoraConfig()
+        return self.layers * lora.r * sum(self.hidden + both[name] for name in lora.targets)
+
+    def needed_gb(self, lora: bool) -> float:
+        """Least peak memory of DPO with the default settings, GB: activations are computed again.
+
+        Training all weights keeps no second model, because the reference is scored beforehand.
+        """
+        trained = self.adapters if lora else self.parameters
+        shape = {"layers": self.layers, "hidden": self.hidden, "intermediate": self.intermediate}
+        tokens = TrainSection.model_fields["tokens_per_forward"].default
+        held = LIBRARIES_GB + self.parameters * FLOAT / 1e9 + training_state_gb(trained)
+        return held + activation_gb(tokens, **shape, recompute=True)
+
+
+SIZES = (
+    Size("SmolLM2-135M (starter)", 134_515_008, 30, 576, 1536, 192),
+    Size("Qwen2.5-0.5B", 494_032_768, 24, 896, 4864, 128),
+    Size("Llama-3.2-1B", 1_235_814_400, 16, 2048, 8192, 512),
+    Size("Qwen2.5-3B", 3_085_938_688, 36, 2048, 11008, 256),
+    Size("Llama-3.1-8B", 8_030_261_248, 32, 4096, 14336, 1024),
+)
+"""Models of the sizes that boresight is for; shapes from their published configs."""
+
+
+def print_diagnosis(console: Console) -> None:
+    """Print packages, machine and what fits, on 80 columns."""
+    facts = environment()
+    commit = f", commit {facts['commit']}" if facts["commit"] else ""
+    versions = facts["packages"]
+    console.print(f"boresight {versions['boresight']}{commit}, Python {facts['python']}", highlight=False)
+    console.print()
+    packages = ((name, versions[name] or "missing") for name in versions if name != "boresight")
+    console.print(name_table(packages, title="Packages", style="cyan"))
+    console.print()
+    console.print(name_table(_extras(), title="Extras", style="cyan"))
+    console.print()
+    console.print(name_table(_machine(facts), title="Machine", style="cyan"))
+    console.print()
+    free = available_gb()
+    console.print(
+        f"What fits into {free:.1f} GB? DPO, default settings, estimated to a factor of two",
+        style="italic",
+        highlight=False,
+    )
+    console.print(_fits(free))
+
+
+def _extras() -> Iterator[tuple[str, str]]:
+    """Every extra, and what it brings or how it is installed."""
+    for name, packages in sorted(extras_of("boresight").items()):
+        missing = [package for package in packages if _version(package) is None]
+        if missing:
+            yield name, f"not installed: pip install 'boresight[{name}]'"
+        else:
+            yield name, ", ".join(f"{package} {_version(package)}" for package in packages)
+
+
+def extras_of(distribution: str) -> dict[str, list[str]]:
+    """Names of the packages that each extra for users asks for, from the installed metadata."""
+    found: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires(distribution) or []:
+        extra = EXTRA.search(requirement)
+        if extra and extra[1] not in NOT_FOR_USERS:
+            found.setdefault(extra[1], []).append(re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0])
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    threads = plural(facts["threads"], "thread")
+    yield "processor", f"{facts['processor']}, {plural(facts['cores'], 'core')}, {threads} in use"
+    yield "system", str(facts["machine"])
+    yield from _devices()
+    yield "memory", f"{available_gb():.1f} GB free for training"
+    for name, folder in (("this folder", Path.cwd()), ("cache", cache_folder())):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        yield name, f"{shutil.disk_usage(there).free / 1e9:,.0f} GB free in {folder}"
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        why = "none seen by torch" if built else "none: this torch was built without CUDA"
+        yield "GPU", f"{why}; training runs on the CPU"
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        bf16 = "bfloat16" if torch.cuda.get_device_capability(index) >= (8, 0) else "no bfloat16"
+        name = torch.cuda.get_device_name(index)
+        yield f"cuda:{index}", f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, {bf16}"
+
+
+def _fits(free: float) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("model", "LoRA", "", "all weights", ""):
+        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+    for size in SIZES:
+        needed = [size.needed_gb(lora) for lora in (True, False)]
+        table.add_row(size.name, *(part for gb in needed for part in (f"{gb:.1f} GB", room_for(gb, free))))
+    return table
+
+
+def room_for(needed: float, free: float) -> str:
+    """`yes`, `perhaps` or `no`, for an estimate that may be wrong by a factor of two either way."""
+    if 2 * needed <= free:
+        return "yes"
+    return "perhaps" if needed / 2 <= free else "no"

