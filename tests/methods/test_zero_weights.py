@@ -71,11 +71,12 @@ KNOWN = {
     "grpo": {"beta", "truncation_penalty"},
     "rloo": {"beta", "truncation_penalty"},
     "reward": {"margin_scale", "centring"},
-    "xpo": {"alpha"},
+    "xpo": {"alpha", "replay"},
     "xpo_offline": {"alpha"},
     "simpo": {"gamma"},
 }
-"""Numbers that may be 0. `gamma` and `truncation_penalty` are subtracted as they are and multiply nothing."""
+"""Numbers that may be 0. `gamma` and `truncation_penalty` are subtracted as they are and multiply nothing;
+`replay` counts pairs."""
 
 
 def test_every_weight_that_may_be_zero_is_known():
