@@ -91,6 +91,9 @@ class DataSection(Section):
     follows it, or leave them out. Both are counted."""
     bad_rows: Literal["error", "drop"] = "error"
     """What to do with a malformed row: stop with its number, or leave it out and count it."""
+    weight: str | None = None
+    """Column with a weight above 0 for every training row: a row of weight 2 counts as two in the mean of its
+    batch. Held-out rows count alike."""
     limit: int | None = Field(default=None, gt=0)
     """Use at most this many training rows, drawn with the seed."""
     max_length: int = Field(default=1024, gt=1)
@@ -268,6 +271,8 @@ class Recipe(BaseRecipe):
     def _options_must_act(self) -> Recipe:
         if self.train.steps and self.train.epochs:
             raise ValueError("train.steps and train.epochs are both set; keep one")
+        if self.data.weight and issubclass(methods.get(self.method_name).Input, SAMPLED):
+            raise ValueError("data.weight cannot act where answers are sampled; leave it out")
         chosen = [name for name in ("clip", "clip_high") if _is_chosen(self.method, name)]
         if chosen and self.rollout.updates == 1:
             raise ValueError(

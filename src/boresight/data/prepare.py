@@ -11,6 +11,7 @@ same data are read once and every example is tokenized once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -28,7 +29,7 @@ from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rendering.references import ignored_references
 from boresight.data.rendering.split_turns import split_turns
-from boresight.data.rows import Row
+from boresight.data.rows import Row, example_id
 from boresight.data.tokenize import FullRows, RowOrReason, fit
 from boresight.data.tokenizer import Tokenizer
 
@@ -135,8 +136,11 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     for name, part in (("train", rows.train), ("held out", rows.eval)):
         if ignored := ignored_references(tokenizer, part.examples):
             console.print(f"{name}: {ignored}", highlight=False, markup=False)
+    train = _side(data.section, data.split.train, rows.train, console, "train")
+    if data.section.weight is not None:
+        train = replace(train, rows=_with_weights(train, data.section.weight))
     prepared = Prepared(
-        train=_side(data.section, data.split.train, rows.train, console, "train"),
+        train=train,
         eval=_side(data.section, data.split.eval, rows.eval, console, "held out"),
     )
     if not prepared.train.rows:
@@ -204,6 +208,24 @@ def _alike(one: Tokenizer, other: Tokenizer) -> bool:
         and printed_day(one) == printed_day(other)
         and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
     )
+
+
+def _with_weights(side: PreparedSide, column: str) -> list[Row]:
+    """Rows with the weights of the examples that they are made from.
+
+    Raises:
+        UserError: an example has no weight in `column`, or none that is a finite number above 0.
+    """
+    weights = {example.id: _weight(example, column) for example in side.examples}
+    return [replace(row, weight=weights[example_id(row, weights)]) for row in side.rows]
+
+
+def _weight(example: Example, column: str) -> float:
+    found = example.meta.get(column)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        what = f"is {repr(found)[:40]}" if column in example.meta else "is missing"
+        raise UserError(f"row {example.id!r}: `{column}` {what}; data.weight needs a number above 0 there.")
+    return float(found)
 
 
 def _side(data: DataSection, part: Part, full: FullRows, console: Console, name: str) -> PreparedSide:

@@ -7,6 +7,7 @@ what lets the packed forward compute the prompt once.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,8 @@ class Row:
     truncated: bool = False
     scores: tuple[float, ...] = ()
     from_reference: tuple[bool, ...] = ()
+    weight: float = 1.0
+    """How often the row counts in the mean of a batch."""
     mismatched: Completion | None = None
     """An answer to another prompt, for methods that estimate a KL from such; `tokens` does not count it."""
 
@@ -61,3 +64,8 @@ class Row:
     def tokens(self) -> int:
         """Tokens the packed forward computes: the prompt once, then every completion."""
         return len(self.prompt) + sum(len(c.ids) for c in self.completions)
+
+
+def example_id(row: Row, known: Container[str]) -> str:
+    """The id of the example that a row was made from: its own, or without the turn's number."""
+    return row.id if row.id in known else row.id.rpartition(".turn-")[0]

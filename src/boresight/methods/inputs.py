@@ -7,10 +7,12 @@ nats, float32, shape `(batch,)`; lengths are counts of scored tokens, float32, `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from boresight.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class LossOutput:
     per_example: Tensor
     weight: float | Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    counts: Tensor | None = None
+    """How much of `weight` each example is, `(batch,)`, such as its tokens; None where each counts 1."""
 
     @classmethod
     def mean_of(cls, per_example: Tensor, **metrics: Tensor) -> LossOutput:
@@ -40,6 +44,24 @@ class LossOutput:
             weight=float(count),
             metrics={name: value.detach() for name, value in metrics.items()},
         )
+
+    def by_weights(self, weights: Tensor) -> LossOutput:
+        """The same mean with `weights` `(batch,)` for the examples: a weight of 2 is the example twice.
+
+        Raises:
+            UserError: the loss is no mean of `per_example` by `counts`, so that weights have no meaning.
+        """
+        counts = torch.ones_like(self.per_example) if self.counts is None else self.counts
+        plain = (self.per_example * counts).sum().detach()
+        if not torch.allclose(plain, (self.loss * self.weight).detach(), rtol=1e-4, atol=1e-6):
+            raise UserError(
+                "data.weight: the loss of this method is no mean over rows; leave data.weight out, or return "
+                "LossOutput.mean_of(per_example)."
+            )
+        counts = counts * weights.to(counts)
+        total = counts.sum()
+        loss = (self.per_example * counts).sum() / total.clamp(min=torch.finfo(counts.dtype).tiny)
+        return replace(self, loss=loss, weight=total, counts=counts)
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:

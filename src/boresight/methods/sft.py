@@ -31,4 +31,5 @@ def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
         loss=-x.policy.sum() / tokens.clamp(min=1),
         per_example=-x.policy / x.length.clamp(min=1),
         weight=tokens,
+        counts=x.length,
     )

@@ -429,6 +429,8 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
             )
             if found:
                 task.tracker.say(found)
+        if any(row.weight != 1 for row in group):
+            out = out.by_weights(torch.tensor([row.weight for row in group], dtype=torch.float64))
         (out.loss * (out.weight if counts else 0.0)).backward()
         if counts:
             gathered.add([row.id for row in group], x, out)

@@ -27,7 +27,7 @@ from boresight.core.console import Terminal, progress
 from boresight.core.errors import UserError
 from boresight.data.prepare import Dataset, DatasetCache, Prepared, PreparedSide, prepare
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.data.rows import Row
+from boresight.data.rows import Row, example_id
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.generate import stopping_at_turns
 from boresight.models.sampler.params import SamplingParams
@@ -223,8 +223,3 @@ def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared
         train=PreparedSide(made.train.examples, rest, made.train.facts),
         eval=PreparedSide(made.train.examples, held, made.train.facts),
     )
-
-
-def example_id(row: Row, known: Mapping[str, str]) -> str:
-    """The id of the example that a row was made from: its own, or without the turn's number."""
-    return row.id if row.id in known else row.id.rpartition(".turn-")[0]
