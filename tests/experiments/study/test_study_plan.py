@@ -81,4 +81,4 @@ def test_the_first_difference_is_named_with_both_values():
 def test_a_scale_without_a_plan_says_which_there_are(monkeypatch):
     monkeypatch.chdir(RECIPES.parents[1])
     with pytest.raises(UserError, match="known: cpu"):
-        plan_path("laptop")
+        plan_path("phone")

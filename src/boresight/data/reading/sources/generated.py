@@ -5,6 +5,7 @@
     generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
     generate:countdown-tiny-held-out            500 held-out ones
     generate:countdown-tiny-held-out-solutions  the same with their solutions
+    generate:countdown-tiny-test                the other 705 held-out problems in every order: 3,822 prompts
     generate:countdown-traces                   2,000 problems with 3 or 4 numbers, worked in words
     generate:countdown-problems                 2,000 of them as prompts
     generate:countdown-held-out                 500 held-out ones
@@ -20,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -58,6 +60,20 @@ def _tiny_held_out() -> list[Problem]:
     return generate_problems(500, seed=1, split="held_out", **TINY)
 
 
+def _tiny_test() -> list[Example]:
+    """`meta.problem` is the same for every order of a problem's numbers, which are one cluster."""
+    (size,) = TINY["sizes"]
+    space = {name: TINY[name] for name in ("low", "high", "targets")}
+    measured = {problem.key for problem in _tiny_held_out()}
+    rest = [p for p in all_problems(size, split="held_out", **space) if p.key not in measured]
+    prompts = [
+        replace(countdown_prompt(asked, "tiny"), meta={**asked.meta, "problem": given.key})
+        for given in rest
+        for asked in orders(given)
+    ]
+    return random.Random(2).sample(prompts, len(prompts))
+
+
 def _solved(asked: Sequence[Problem]) -> list[Example]:
     rng = random.Random(0)
     return [search_trace(problem, written=rng.random() >= AT_ONCE) for problem in asked]
@@ -78,6 +94,7 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
         "prompt",
         lambda: [countdown_prompt(p, "tiny") for p in _tiny_held_out()],
     ),
+    "countdown-tiny-test": ("prompt", _tiny_test),
     "countdown-tiny-held-out-solutions": (
         "demonstration",
         lambda: _solved(_tiny_held_out()),
