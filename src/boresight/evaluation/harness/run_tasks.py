@@ -24,7 +24,7 @@ from boresight.evaluation.recipe import HarnessSection
 from boresight.models.policy import Policy
 
 REMOTE_CODE = re.compile(
-    r"(^|[{,])\s*[\"']?trust_remote_code[\"']?\s*:\s*(?!(false|no|off|null|~)\b)\S", re.I | re.M
+    r"(^|[{,])[^\S\n]*[\"']?trust_remote_code[\"']?\s*:\s*(?!(false|no|off|null|~)\b)\S", re.I | re.M
 )
 """In a task file: the key that asks for code of the data set to be run, with a value that says so."""
 

@@ -54,6 +54,10 @@ def _kto_mix(n: int) -> HubRow:
     return {"prompt": [question], "completion": [answer], "label": n % 2 == 0}
 
 
+def _gsm8k(n: int) -> HubRow:
+    return {"question": f"What is {n} + 2?", "answer": f"{n} + 2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}"}
+
+
 def _hh_rlhf(n: int) -> HubRow:
     asked = f"\n\nHuman: Name {n}.\n\nAssistant:"
     return {"chosen": f"{asked} It is {n}.", "rejected": f"{asked} No {n}."}
@@ -67,6 +71,7 @@ HUB_SHAPES = {
     ),
     "HuggingFaceTB/smol-smoltalk": HubShape(("train", "test"), _smoltalk),
     "Jiayi-Pan/Countdown-Tasks-3to4": HubShape(("train",), _countdown),
+    "openai/gsm8k": HubShape(("train", "test"), _gsm8k),
     "trl-lib/kto-mix-14k": HubShape(("train", "test"), _kto_mix),
 }
 

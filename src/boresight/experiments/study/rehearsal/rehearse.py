@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import Terminal
 from boresight.core.errors import UserError, named_first_line
 from boresight.experiments.engine.worker import work
 from boresight.experiments.study import plan as plans
@@ -98,7 +99,7 @@ def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns
         nonlocal study
         study = RehearsedStudy(_small(plan, wanted, stand_ins), here, stand_ins.folder / "study", stand_ins)
         study.folder.mkdir()
-        answer_with_start_model(study, Console(file=io.StringIO()))
+        answer_with_start_model(study, Terminal(file=io.StringIO()))
 
     failures = _failures("answers of the start model", begin, console)
     if study is None:
