@@ -10,14 +10,13 @@ import torch
 
 from boresight import methods
 from boresight.models.eval_mode import arithmetic
-from boresight.models.reference.frozen import store_reference
 from boresight.training.checkpoints.checkpoint import load_state, save_state
 from boresight.training.forward import INPUT_KINDS
 from boresight.training.loop import accumulate, run_steps
 from boresight.training.optim import make_optimizer
 from tests.devices import WIDE, on_each_device
 from tests.tiny import tiny_model
-from tests.training.fixtures import make_task
+from tests.training.fixtures import make_task, reference_of
 
 LM_METHODS = [name for name in methods.names() if INPUT_KINDS[methods.get(name).Input].head == "lm"]
 
@@ -28,7 +27,7 @@ def task_on(device, run, method, *settings):
     task = make_task(run, method, "model.dtype=bfloat16", "train.batch=8", *settings, policy=policy)
     if task.reference is not None:
         with arithmetic(policy, "bfloat16"):
-            task.reference = store_reference(policy, task.batches.rows, 10_000)
+            task.reference = reference_of(policy, task.batches.rows, task.recipe)
     return task
 
 
