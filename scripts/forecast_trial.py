@@ -38,6 +38,8 @@ from boresight.runs.train import run_training
 ROOT = Path(__file__).parents[1]
 CASES = yaml.safe_load(Path(__file__).with_name("forecast_trial_cases.yaml").read_text(encoding="utf-8"))
 OUTCOMES = ROOT / "benchmarks" / "forecast"
+UNRESOLVED = "not above 0"
+"""What a ramp without a resolved gain foretells; it holds where the interval of the margin contains 0."""
 CLOSE = 0.03
 """Nats per token within which the change of chosen answers must be foretold."""
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -173,17 +175,18 @@ def table() -> None:
     print("|---|---|---|---|---|---|")
     held, widths, harm = [], [], []
     for name, said in predictions.items():
-        got, low_mid_high = outcomes.get(name), said["margin"]
-        foretold = "none" if low_mid_high is None else "{1:.2g} ({0:.2g} to {2:.2g})".format(*low_mid_high)
+        got, margin = outcomes.get(name), said["margin"]
+        foretold = UNRESOLVED if margin is None else "{1:.2g} ({0:.2g} to {2:.2g})".format(*margin)
         line = [name, f"{said['sum']:.1e}", foretold]
         if got is None:
             print("| " + " | ".join([*line, "–", "–", f"{said['chosen_per_token']:+.3f}, –"]) + " |")
             continue
         low, value, high = got["margin"]
-        within = low_mid_high is not None and low <= low_mid_high[2] and high >= low_mid_high[0]
+        least, _, most = margin or (0.0, 0.0, 0.0)
+        within = low <= most and high >= least
         held.append(within)
-        if low_mid_high is not None:
-            widths.append(low_mid_high[2] / low_mid_high[0])
+        if margin is not None:
+            widths.append(margin[2] / margin[0])
         harm.append(abs(said["chosen_per_token"] - got["chosen_per_token"]) <= CLOSE)
         reached = f"{value:.2g} [{low:.2g}, {high:.2g}]"
         chosen = f"{said['chosen_per_token']:+.3f}, {got['chosen_per_token']:+.3f}"
