@@ -1,8 +1,10 @@
 """The packed attention and the chunked head, each against the formula written out with full matrices."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -40,6 +42,13 @@ def full_attention(query, key, value, batch, softcap=None):
     at = torch.arange(query.shape[2])
     seen = may_attend(batch)(0, 0, at[:, None], at[None, :])
     return (scores.masked_fill(~seen, -math.inf).softmax(-1) @ value).transpose(1, 2)
+
+
+def test_an_empty_prompt_is_refused_before_any_kernel_sees_it():
+    """Nothing would predict the first token of its answer; a kernel of the CPU divides by its length."""
+    row = replace(make_row([1], [2, 3]), prompt=np.array([], np.int32))
+    with pytest.raises(ValueError, match=r"row .* has an empty prompt"):
+        packed([make_row([1], [2]), row])
 
 
 def test_the_rule_of_the_layout_drawn_out():

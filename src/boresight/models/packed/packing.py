@@ -81,7 +81,12 @@ def pack(
     """Lay `rows`, each with the same number of completions, end to end.
 
     `fill` up to whole blocks, or not; None does so on CUDA.
+
+    Raises:
+        ValueError: a prompt without a token, whose first answer token nothing would predict.
     """
+    if empty := [row.id for row in rows if not len(row.prompt)]:
+        raise ValueError(f"row {empty[0]!r} has an empty prompt")
     spans = _spans(rows)
     filler = _filler(spans) if fill or (fill is None and device.type == "cuda") else None
     parts = [part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))]
