@@ -9,6 +9,7 @@ from boresight.checks.forecast.expectation import BORROWED, Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
+from boresight.stats.units import format_duration
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
@@ -70,7 +71,7 @@ def load_lines(load: Load | None) -> list[tuple[str, str]]:
     if load is None:
         return []
     hours = load.hours
-    duration = "" if hours is None else f", about {_duration(hours)} of training steps"
+    duration = "" if hours is None else f", about {format_duration(3600 * hours)} of training steps"
     return [("machine", f"about {load.memory_gb:.1f} GB{duration}, {load.basis}")]
 
 
@@ -81,11 +82,3 @@ def _advice(f: Forecast) -> list[tuple[str, str]]:
         ("ladder", f"{f.ladder} ({f.ladder.source})"),
         ("published", "; ".join(map(str, f.published))),
     ]
-
-
-def _duration(hours: float) -> str:
-    if hours < 0.1:
-        return f"{hours * 3600:.0f} s"
-    return (
-        f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
-    )
