@@ -19,7 +19,7 @@ from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
 from boresight.data.reading.load import plural
 from boresight.models.embedded.starter import cache_folder
-from boresight.runs.environment import environment
+from boresight.runs.environment import environment, package_version
 from boresight.training.memory import FLOAT, activation_gb, available_gb, training_state_gb
 
 EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
@@ -93,11 +93,11 @@ def print_diagnosis(console: Console) -> None:
 def _extras() -> Iterator[tuple[str, str]]:
     """Every extra, and what it brings or how it is installed."""
     for name, packages in sorted(extras_of("boresight").items()):
-        missing = [package for package in packages if _version(package) is None]
+        missing = [package for package in packages if package_version(package) is None]
         if missing:
             yield name, f"not installed: pip install 'boresight[{name}]'"
         else:
-            yield name, ", ".join(f"{package} {_version(package)}" for package in packages)
+            yield name, ", ".join(f"{package} {package_version(package)}" for package in packages)
 
 
 def extras_of(distribution: str) -> dict[str, list[str]]:
@@ -108,13 +108,6 @@ def extras_of(distribution: str) -> dict[str, list[str]]:
         if extra and extra[1] not in NOT_FOR_USERS:
             found.setdefault(extra[1], []).append(re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0])
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _machine(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

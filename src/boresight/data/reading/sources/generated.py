@@ -38,7 +38,7 @@ from boresight.tasks.countdown import (
     search_trace,
     trace,
 )
-from boresight.tasks.countdown.problems import TINY
+from boresight.tasks.countdown.problems import TINY, ProblemSplit
 
 PREFIX = "generate:"
 
@@ -50,10 +50,14 @@ More than half, so that a model trained on them does the same, and is left to fi
 """
 
 
-def _tiny_training() -> list[Problem]:
+def _all_tiny(split: ProblemSplit) -> list[Problem]:
+    """Every problem of one split, its numbers ascending."""
     (size,) = TINY["sizes"]
-    space = {name: TINY[name] for name in ("low", "high", "targets")}
-    return [asked for given in all_problems(size, **space) for asked in orders(given)]
+    return all_problems(size, split=split, **{name: TINY[name] for name in ("low", "high", "targets")})
+
+
+def _tiny_training() -> list[Problem]:
+    return [asked for given in _all_tiny("train") for asked in orders(given)]
 
 
 def _tiny_held_out() -> list[Problem]:
@@ -62,10 +66,8 @@ def _tiny_held_out() -> list[Problem]:
 
 def _tiny_test() -> list[Example]:
     """`meta.problem` is the same for every order of a problem's numbers, which are one cluster."""
-    (size,) = TINY["sizes"]
-    space = {name: TINY[name] for name in ("low", "high", "targets")}
     measured = {problem.key for problem in _tiny_held_out()}
-    rest = [p for p in all_problems(size, split="held_out", **space) if p.key not in measured]
+    rest = [problem for problem in _all_tiny("held_out") if problem.key not in measured]
     prompts = [
         replace(countdown_prompt(asked, "tiny"), meta={**asked.meta, "problem": given.key})
         for given in rest
