@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.files import atomic_folder
-from boresight.models.checkpoint.silence_hf import quiet_bars
+from boresight.models.embedded.random_llama import save_random_llama
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
@@ -56,16 +56,7 @@ def path(seed: int = 0) -> Path:
 
 def build_countdown_tiny(folder: Path, seed: int = 0) -> None:
     """Write the untrained model, its config, generation config and tokenizer to `folder`."""
-    import torch
-    from transformers import GenerationConfig, LlamaForCausalLM
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config())
-    model.generation_config = GenerationConfig(eos_token_id=_id(EOS), pad_token_id=_id(PAD))
-    with quiet_bars():
-        model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    save_random_llama(config(), tokenizer(), folder, seed)
 
 
 def config() -> LlamaConfig:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from boresight.models.checkpoint.silence_hf import quiet_bars
+from boresight.data.rendering.choose import ensure_chat_template
+from boresight.models.embedded.random_llama import save_random_llama
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from boresight.data.tokenizer import Tokenizer
 
 MAX_TOKENS = 4096
 """Positions; prompts in bytes are about four times as long as in the tokens of the model itself."""
 END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, START, END)
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def build_stand_in(folder: Path) -> None:
@@ -27,8 +24,7 @@ def build_stand_in(folder: Path) -> None:
 
     Its layers have the names that Qwen2 and Llama share, so that the targets of adapters are found.
     """
-    import torch
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + 256,
@@ -44,31 +40,27 @@ def build_stand_in(folder: Path) -> None:
         eos_token_id=2,
         dtype="float32",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=0)
-    with quiet_bars():
-        model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
+    save_random_llama(config, byte_tokenizer(), folder)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token per byte, so that every text survives encoding and decoding, and a chat template."""
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    import tokenizers
+    from tokenizers import decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(BPE({token: index for index, token in enumerate((*SPECIAL, *letters))}, []))
+    core = tokenizers.Tokenizer(BPE({token: index for index, token in enumerate((*SPECIAL, *letters))}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         clean_up_tokenization_spaces=False,
         pad_token=END_OF_TEXT,
         eos_token=END,
         additional_special_tokens=[START],
-        chat_template=CHAT_TEMPLATE,
         model_max_length=MAX_TOKENS,
     )
+    ensure_chat_template(cast("Tokenizer", tokenizer), "chatml")
+    return tokenizer
