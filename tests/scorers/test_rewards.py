@@ -61,6 +61,7 @@ IFEVAL = ("ifeval", "ifeval_loose", "ifeval_share", "ifeval_share_loose")
 SOLVED = {
     **dict.fromkeys(IFEVAL, (QUOTED, '"Paris"')),
     "constraints": (TEA, "Tea is a warm drink that people enjoy everywhere."),
+    "whole_answer": (TEA, "Tea is a warm drink that people enjoy everywhere, and which many of them like."),
     "contains": ({"answer": "Paris"}, "The capital of France is Paris."),
     "exact": ({"answer": "Paris"}, "Paris"),
     "format": ({}, "<think>France?</think> <answer>Paris</answer>"),

@@ -96,3 +96,13 @@ def test_a_little_more_than_half_of_the_demonstrations_answer_at_once():
     at_once = sum("<think>" not in e.messages[-1]["content"] for e in first)
     assert abs(at_once / len(first) - 0.55) < 0.008
     assert first == second
+
+
+def test_three_in_a_hundred_of_the_rare_searches_are_searches():
+    """59,135 draws of a share of 0.03: within four standard errors, 0.003; otherwise the same problems."""
+    rare, usual = (
+        read_generated(f"generate:countdown-tiny-{name}").examples for name in ("rare-searches", "solutions")
+    )
+    searched = sum("<think>" in e.messages[-1]["content"] for e in rare)
+    assert abs(searched / len(rare) - 0.03) < 0.003
+    assert [e.messages[0] for e in rare] == [e.messages[0] for e in usual]

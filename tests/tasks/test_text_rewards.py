@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.tasks.constraints.rewards import meets_constraint
+from boresight.tasks.constraints.rewards import meets_constraint, whole_answer
 from boresight.tasks.text.form import has_form
 from boresight.tasks.text.length import length_score
 from boresight.tasks.text.matching import contains_answer, exact_match
@@ -256,6 +256,26 @@ def test_a_constraint_that_is_met_badly_earns_nothing(completion):
     assert one(meets_constraint, GOOD, TEA) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("completion", "paid"),
+    [
+        (
+            "Tea is a warm drink made of dried leaves, which people all over the world enjoy with friends.",
+            1.0,
+        ),
+        ("Tea.", 0.0),
+        ("tea " * 10, 0.0),
+        ("Coffee is a warm drink that people enjoy everywhere.", 0.0),
+        ("I describe tea in at most 12 words, as one sentence.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_whole_answer_need_not_meet_its_constraint(completion, paid):
+    assert one(whole_answer, completion, TEA) == paid
+    with pytest.raises(UserError, match="topic is None"):
+        one(whole_answer, completion, {})
+
+
 def test_other_checks_can_be_paid():
     assert one(meets_constraint, "Tea.", TEA, check="constraint_met") == 1.0
     with pytest.raises(UserError, match="did you mean 'good_answer'"):
@@ -273,7 +293,9 @@ def test_a_row_without_topic_or_constraint_is_an_error(row):
 # all ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reward", [exact_match, contains_answer, has_form, length_score, meets_constraint])
+@pytest.mark.parametrize(
+    "reward", [exact_match, contains_answer, has_form, length_score, meets_constraint, whole_answer]
+)
 @pytest.mark.parametrize("text", ["a", "<think>", "</think>", "<answer>", " ", "1,", "\n", "((", "\\boxed{"])
 def test_a_long_text_needs_no_more_than_its_length(reward, text):
     """A quadratic search would not come back."""

@@ -37,6 +37,7 @@ BUILTIN = {
     "ifeval_share_loose": "boresight.tasks.ifeval.rewards:share_loose",
     "length": "boresight.tasks.text.length:length_score",
     "math": "boresight.tasks.math.rewards:solves_math",
+    "whole_answer": "boresight.tasks.constraints.rewards:whole_answer",
 }
 
 SHORT_ANSWER = "It is 1."

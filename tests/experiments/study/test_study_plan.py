@@ -22,6 +22,20 @@ def test_every_first_seed_comes_before_any_second(written):
     ]  # fmt: skip
 
 
+def test_every_seed_may_have_its_own_data(written, raw):
+    raw["arms"]["slow"]["set"] = {
+        "data.train": {"a-{seed}.jsonl": 0.7, "b.jsonl": 0.3},
+        "data.eval": "e{seed}.jsonl",
+    }
+    plan = StudyPlan.load(written())
+    first, second = (plans.arm_recipe(plan, written().parent, ArmRun("slow", seed)).data for seed in (0, 1))
+    assert list(first.sources) == ["a-0.jsonl", "b.jsonl"] and list(second.sources) == [
+        "a-1.jsonl",
+        "b.jsonl",
+    ]
+    assert (first.eval, second.eval) == ("e0.jsonl", "e1.jsonl")
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_plans_that_ship_resolve(path):
     plan = StudyPlan.load(path)

@@ -44,7 +44,7 @@ class Arm(Section):
     recipe: str
     """Path of its recipe, relative to the plan's folder."""
     set: dict[str, Any] = {}
-    """Changes to that recipe, by dotted key."""
+    """Changes to that recipe, by dotted key; `{seed}` in a text is the seed, as in `pairs-{seed}.jsonl`."""
     seeds: list[int] = Field(default=[0], min_length=1)
     """Seeds; one run each, on the same rows."""
     starts_from: str | None = None
@@ -252,7 +252,8 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
     arm = plan.arms[run.arm]
     raw = Recipe.read(here / arm.recipe)
     for key, value in arm.set.items():
-        put(raw, key, deepcopy(value))  # arms may share a value, and a later key may change a part of it
+        # A copy, because arms may share a value and a later key may change a part of it.
+        put(raw, key, _with_seed(deepcopy(value), run.seed))
     put(raw, "train.seed", run.seed)
     # Seeds change the order of rows and the adapters, not which rows are trained on or held out.
     put(raw, "data.split_seed", 0)
@@ -266,6 +267,17 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
     if block is not None:
         _refuse_test_prompts(recipe, run.arm, block)
     return recipe
+
+
+def _with_seed(value: Any, seed: int) -> Any:
+    """`value` with `{seed}` in its texts replaced, in those of lists and dictionaries too."""
+    if isinstance(value, str):
+        return value.replace("{seed}", str(seed))
+    if isinstance(value, list):
+        return [_with_seed(each, seed) for each in value]
+    if isinstance(value, dict):
+        return {_with_seed(key, seed): _with_seed(each, seed) for key, each in value.items()}
+    return value
 
 
 def _refuse_test_prompts(recipe: Recipe, arm: str, block: Block) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.tasks.constraints.constraint import words
+from boresight.tasks.constraints.constraint import quality, words
 from boresight.tasks.constraints.evaluation import LABELS, check_answer
 
 CheckName = Annotated[str, Field(description=f"What is paid: {', '.join(LABELS)}.")]
@@ -32,8 +32,28 @@ def meets_constraint(
     return [float(_checked(row, text)[check]) for text, row in zip(completions, rows, strict=True)]
 
 
+def whole_answer(
+    prompts: Sequence[Any], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> list[float]:
+    """1 for a whole answer about its row's `topic`, constraint met or not; else 0.
+
+    It falls where a policy meets constraints with fragments, loops or talk about the task.
+
+    Raises:
+        UserError: a row without a topic.
+    """
+    return [
+        float(all(quality(text, _topic(row)).values())) for text, row in zip(completions, rows, strict=True)
+    ]
+
+
 def _checked(row: Mapping[str, Any], text: str) -> dict[str, bool]:
-    if not words(str(row.get("topic", ""))):
-        topic = row.get("topic")
-        raise UserError(f"reward constraints: topic is {topic!r}; it names what the answer is about.")
+    _topic(row)
     return check_answer(row, text)
+
+
+def _topic(row: Mapping[str, Any]) -> str:
+    topic = row.get("topic")
+    if not words(str(topic or "")):
+        raise UserError(f"topic is {topic!r}; it names what the answer is about.")
+    return str(topic)

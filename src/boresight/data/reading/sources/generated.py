@@ -1,6 +1,7 @@
 """Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
 
     generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
+    generate:countdown-tiny-rare-searches       the same, with a search in three of a hundred
     generate:countdown-tiny-searches            the same, every one with its search
     generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
     generate:countdown-tiny-held-out            500 held-out ones
@@ -48,6 +49,8 @@ AT_ONCE = 0.55
 
 More than half, so that a model trained on them does the same, and is left to find out that a search pays.
 """
+RARELY_AT_ONCE = 0.97
+"""The same share where a search is rare: a method has to come across it before it can learn that it pays."""
 
 
 def _all_tiny(split: ProblemSplit) -> list[Problem]:
@@ -76,9 +79,9 @@ def _tiny_test() -> list[Example]:
     return random.Random(2).sample(prompts, len(prompts))
 
 
-def _solved(asked: Sequence[Problem]) -> list[Example]:
+def _solved(asked: Sequence[Problem], at_once: float = AT_ONCE) -> list[Example]:
     rng = random.Random(0)
-    return [search_trace(problem, written=rng.random() >= AT_ONCE) for problem in asked]
+    return [search_trace(problem, written=rng.random() >= at_once) for problem in asked]
 
 
 def _constrained(topics: Sequence[str]) -> list[Example]:
@@ -87,6 +90,7 @@ def _constrained(topics: Sequence[str]) -> list[Example]:
 
 GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
     "countdown-tiny-solutions": ("demonstration", lambda: _solved(_tiny_training())),
+    "countdown-tiny-rare-searches": ("demonstration", lambda: _solved(_tiny_training(), RARELY_AT_ONCE)),
     "countdown-tiny-searches": ("demonstration", lambda: [search_trace(p) for p in _tiny_training()]),
     "countdown-tiny-problems": (
         "prompt",
