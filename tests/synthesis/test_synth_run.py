@@ -16,7 +16,8 @@ from boresight.core.schema import Preference
 from boresight.data.reading.load import read
 from boresight.llm.client import Stopped
 from boresight.synthesis.dry_run import estimate
-from boresight.synthesis.recipe import SynthesisRecipe
+from boresight.synthesis.prompts import read_prompt_source
+from boresight.synthesis.recipe import PromptsSection, SynthesisRecipe
 from boresight.synthesis.run import run_synthesis
 from tests.llm.fake_server import FakeServer, echo, some
 from tests.llm.helpers import KEY, KEY_ENV
@@ -235,6 +236,12 @@ def test_held_out_prompts_are_left_out_before_anything_is_bought(tmp_path: Path,
     with FakeServer(answer=answer_and_judge) as server:
         make(server, tmp_path / "run", prompts, prompts=section)
     assert len(server.seen) == 7 * 5
+
+
+def test_prompts_that_are_made_from_a_seed_are_a_source(tmp_path: Path) -> None:
+    drawn = read_prompt_source(PromptsSection(source="generate:constraints-train", limit=160), seed=3)
+    assert len(drawn) == 160 and all(prompt.meta["constraint"] for prompt in drawn)
+    assert drawn != read_prompt_source(PromptsSection(source="generate:constraints-train", limit=160), seed=4)
 
 
 def test_a_dry_run_sends_nothing_and_knows_what_is_there(tmp_path: Path, prompts: Path) -> None:

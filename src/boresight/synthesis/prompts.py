@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from boresight.config.recipe import DataSection
 from boresight.core.schema import Message, Prompt
-from boresight.data.reading.load import read
+from boresight.data.reading.split import read_data
 from boresight.evaluation.shingles import jaccard, shingles, word_list
 from boresight.llm.ledger import Ledger
 from boresight.llm.request import Request
@@ -49,7 +50,7 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
 
         found = prompts(DEMO_TRAIN_TOPICS)
     else:
-        found = [e for e in read(section.source, kind="prompt").examples if isinstance(e, Prompt)]
+        found = _read_prompts(section.source)
     if section.limit is None or section.limit >= len(found):
         return found
     kept = sorted(random.Random(seed).sample(range(len(found)), section.limit))
@@ -98,9 +99,13 @@ def filter_prompts(found: Sequence[Prompt], section: PromptsSection, sieve: Siev
 
 def _held_out_texts(files: Sequence[str]) -> Iterator[str]:
     for file in files:
-        for example in read(file, kind="prompt").examples:
-            if isinstance(example, Prompt):
-                yield text_of(example.prompt)
+        yield from (text_of(prompt.prompt) for prompt in _read_prompts(file))
+
+
+def _read_prompts(source: str) -> list[Prompt]:
+    """Prompts of a file, a hub id or `generate:NAME`, as recipes of training name them."""
+    found = read_data(source, "prompt", DataSection(train=source)).examples
+    return [example for example in found if isinstance(example, Prompt)]
 
 
 def new_prompts(

@@ -58,7 +58,8 @@ class PromptsSection(Section):
     """Where prompts come from, and which are left out before anything is bought for them."""
 
     source: str = "demo"
-    """A file or hub id with prompts, or `demo`; the seeds, where new prompts are made."""
+    """Prompts as `data.train` names them (a file, a hub id, `generate:NAME`), or `demo`; the seeds, where new
+    prompts are made."""
     limit: int | None = Field(default=None, gt=0)
     """Use at most this many, drawn with the seed."""
     new: NewPrompts | None = None
