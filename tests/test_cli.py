@@ -153,6 +153,11 @@ def test_data_check_and_show(boresight, tmp_path, recipe, model):
     assert boresight("data", "check", tmp_path / "bad.jsonl").returncode == 1
 
 
+def test_data_show_makes_what_recipes_name(boresight, model):
+    shown = boresight("data", "show", "generate:constraints-train", "--model", model, "--rows", 1)
+    assert "made 480 prompts from a seed" in shown.stdout and "Use at most 15 words." in shown.stdout
+
+
 def test_data_show_scores_the_turns_that_training_would(boresight, tmp_path, model):
     turns = [
         ("system", "be kind"),

@@ -389,16 +389,15 @@ def data_show(
     """Print real rows, token by token, with what is scored in colour."""
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
-    from boresight.data.reading.load import read
-    from boresight.data.reading.split import as_trained
+    from boresight.data.reading.split import as_trained, read_source
     from boresight.data.show import show_rows
     from boresight.data.tokenize import tokenize
     from boresight.models.load import load_tokenizer
 
     console = Terminal()
     tokenizer = load_tokenizer(model, chat_template=chat_template)
-    loaded = read(file, layout=layout, bad_rows="drop", limit=rows)
-    loaded = as_trained(loaded, DataSection(train=file, score=score, system=system))
+    data = DataSection(train=file, layout=layout, bad_rows="drop", score=score, system=system)
+    loaded = as_trained(read_source(file, None, data, limit=rows), data)
     console.print(loaded.sentence, highlight=False, markup=False)
     tokens = tokenize(
         loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console

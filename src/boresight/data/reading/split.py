@@ -94,13 +94,18 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
 
 def read_data(name: str, kind: str, data: DataSection) -> Loaded:
     """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
+    return _with_system(read_source(name, kind, data), data)
+
+
+def read_source(name: str, kind: str | None, data: DataSection, limit: int | None = None) -> Loaded:
+    """The same with system turns as they are; at most `limit` rows, of the kind that they have if None."""
     if name.startswith(PREFIX):
-        return _with_system(read_generated(name, kind), data)
+        made = read_generated(name, kind)
+        return made if limit is None else replace(made, examples=made.examples[:limit])
     split = "train"
     if not Path(name).exists() and "@" in name:
         name, _, split = name.rpartition("@")
-    loaded = read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows)
-    return _with_system(loaded, data)
+    return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows, limit=limit)
 
 
 def as_trained(loaded: Loaded, data: DataSection) -> Loaded:
