@@ -1,9 +1,10 @@
 """Labeled answers for the offline arms of `boresight study --scale laptop`, in the forms that the arms read.
 
-    python scripts/study_labels.py                                   # of the start model, seeds 0 to 3 and validation
+    python scripts/study_labels.py                     # of the start model, seeds 0 to 3 and validation
     python scripts/study_labels.py --model MODELS/other --prefix off-policy-
 
-`boresight synthesize recipes/study/laptop/labels.yaml` samples the answers and asks the verifier. From its folder come
+`boresight synthesize recipes/study/laptop/labels.yaml` samples the answers and asks the verifier. From its
+folder come
 
     pairs-SEED.jsonl.gz     good answers beside others of like length, as synthesize pairs them
     good-SEED.jsonl.gz      all good answers, to imitate
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--no-validation", action="store_true")
     args = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         draw = [f"seed={seed}", f"answers.policy.seed={1000 * seed}"]
         make(f"{args.prefix}{{kind}}-{seed}", args.model, draw)
@@ -60,7 +62,8 @@ def make(name: str, model: str, changes: list[str]) -> None:
     for kind, rows in examples.items():
         write_examples(rows, OUT / f"{name.format(kind=kind)}.jsonl.gz")
     calls = sum(len(json.loads(line)["answers"]) for line in lines_of(folder / "answers.jsonl"))
-    print(f"{name.format(kind='…')}: {calls:,} answers, {len(labeled):,} ended, {len(good)} good, {made.pairs} pairs")
+    counts = f"{calls:,} answers, {len(labeled):,} ended, {len(good)} good, {made.pairs} pairs"
+    print(f"{name.format(kind='…')}: {counts}")
 
 
 def labeled_answers(path: Path) -> Iterator[Labeled]:
