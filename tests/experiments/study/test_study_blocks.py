@@ -10,6 +10,9 @@ import pytest
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.files import json_line, with_checksum
+from boresight.core.schema import Prompt
+from boresight.evaluation.response import Response
 from boresight.experiments.study import arms as study_arms
 from boresight.experiments.study.blocks import Block
 from boresight.experiments.study.command import run_study
@@ -21,8 +24,9 @@ from boresight.experiments.study.outcomes.file import (
     write_outcome_file,
 )
 from boresight.experiments.study.outcomes.measure import read_test_prompts
+from boresight.experiments.study.outcomes.samples import LONGEST_ANSWER, ShownAnswer, shown_answers
 from boresight.experiments.study.overrides import load_plan
-from boresight.experiments.study.plan import ArmRun, arm_recipe, start_run
+from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_recipe, start_run
 from boresight.experiments.study.progress import TimeLeft
 
 
@@ -92,6 +96,9 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     assert fast.values("reward")["p2"] == sum(fast.prompts[2].rewards["length"]) / 2
     with pytest.raises(UserError, match="no 'lenght'"):
         fast.values("lenght")
+    assert [shown.id for shown in fast.answers] == [shown.id for shown in start.answers]
+    assert [shown.prompt for shown in fast.answers] == ["say 0", "say 1", "say 2", "say 3"]
+    assert len(fast.answers[2].answer) == fast.prompts[2].rewards["length"][0]
     assert fast.settings["recipe"]["model"]["name"] == "arm first-seed0"
     assert fast.settings["start"]["recipe"]["optim"]["lr"] == 1e-6
     assert str(tmp_path / "study") not in (outcomes / "fast-seed0.jsonl").read_text()
@@ -133,16 +140,54 @@ def test_results_with_other_settings_are_refused(blocked, tmp_path):
 
 def test_a_torn_or_edited_file_is_refused(blocked, tmp_path):
     path, rows = tmp_path / "o.jsonl", [PromptResult("a", None, {"reward": [1.0, None]})]
-    outcome = OutcomeFile("fast", 0, {"x": 1}, {"seconds": 2.5, "area": 0.5}, [(0, 0.25)], {}, rows)
+    numbers, shown = (
+        {"seconds": 2.5, "area": 0.5},
+        [ShownAnswer("a", "say", "six"), ShownAnswer("b", "x", None)],
+    )
+    outcome = OutcomeFile("fast", 0, {"x": 1}, numbers, [(0, 0.25)], {}, rows, shown)
     write_outcome_file(path, outcome)
     assert read_outcome_file(path) == outcome
     assert outcome.values("reward") == {"a": None} and outcome.values("area") == {"area": 0.5}
     assert outcome.topics is None
     whole = path.read_text()
-    for broken in (whole.replace("1.0", "0.0"), whole[:-9], whole.replace("2.5", "3.5"), "", "[]\n"):
+    changes = {"1.0": "0.0", "2.5": "3.5", "six": "ten"}
+    edited = [whole.replace(was, now) for was, now in changes.items()]
+    for broken in (*edited, whole[:-9], "", "[]\n"):
         path.write_text(broken)
         with pytest.raises(UserError, match="torn or was edited"):
             read_outcome_file(path)
+
+
+@pytest.mark.parametrize("part", ["arm", "curve", "answers", "environment"])
+def test_a_file_of_another_kind_is_refused(tmp_path, part):
+    path = tmp_path / "o.jsonl"
+    write_outcome_file(path, OutcomeFile("fast", 0, {}, {}, [], {}, []))
+    head = {name: value for name, value in json.loads(path.read_text()).items() if name != part}
+    head |= {part: [7]} if part in ("curve", "answers") else {}
+    path.write_bytes(json_line(with_checksum(head)))
+    with pytest.raises(UserError, match="holds no results of an arm"):
+        read_outcome_file(path)
+
+
+def test_files_without_answers_are_read(tmp_path):
+    path = tmp_path / "o.jsonl"
+    write_outcome_file(path, OutcomeFile("fast", 0, {}, {}, [], {}, []))
+    head = json.loads(path.read_text())
+    assert head.pop("answers") == []
+    path.write_bytes(json_line(with_checksum(head)))
+    assert read_outcome_file(path).answers == []
+
+
+def test_answers_are_few_short_and_spread_over_the_prompts():
+    prompts = [Prompt([{"role": "user", "content": f"say {n}"}], f"p{n}") for n in range(13)]
+    prompts[0] = Prompt([{"role": "system", "content": "Be \x1b[2Jkind."}, *prompts[0].prompt], "p0")
+    texts = ["a\u202eb\x00", None, *["x" * 9999] * 11]
+    shown = shown_answers(prompts, [[Response(text), Response("second")] for text in texts])
+    assert [answer.id for answer in shown] == ["p0", "p2", "p4", "p6", "p8", "p10"]
+    assert shown[0] == ShownAnswer("p0", "system: Be ␛[2Jkind.\n\nuser: say 0", "a\ufffdb␀")
+    assert shown[1].answer == "x" * LONGEST_ANSWER + "…"
+    assert shown_answers(prompts[1:2], [[Response(None)]]) == [ShownAnswer("p1", "say 1", None)]
+    assert shown_answers([], []) == []
 
 
 def test_time_that_is_up_stops_between_runs(blocked, tmp_path, monkeypatch):
@@ -236,3 +281,16 @@ def test_prompts_are_cut_at_the_limit(blocked, tmp_path):
     assert len(read_test_prompts(block)) == 4
     assert len(read_test_prompts(block.model_copy(update={"limit": None}))) == 5
     assert isinstance(block, Block) and read_header is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"deviations": [{"date": 5, "text": "x"}]}, "a date is written as 2026-11-28"),
+        ({"deviations": [{"date": "2026-11-28", "text": ""}]}, r"deviations.0.text is ''"),
+        ({"outcomes": "outcomes"}, "name a folder in one, such as docs/mine/outcomes"),
+    ],
+)
+def test_what_stands_around_a_plan_is_checked(changes, says):
+    with pytest.raises(UserError, match=says):
+        StudyPlan.parse({"title": "t", "groups": {}, "arms": {}} | changes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from boresight.config.reward import RewardConfig
 from boresight.config.section import Section
@@ -73,3 +74,19 @@ class PlannedQuestion(Section):
         if self.paired == bool(self.pool):
             raise ValueError("a question has a pool of arms or is paired; give one of both")
         return self
+
+
+class Deviation(Section):
+    """What was done otherwise than the plan's text says; the page shows all of them."""
+
+    date: datetime.date
+    """When it was decided, as 2026-11-28."""
+    text: str = Field(min_length=1)
+    """A sentence."""
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _a_date_is_no_number(cls, value: object) -> object:
+        if not isinstance(value, str | datetime.date):
+            raise ValueError("a date is written as 2026-11-28")
+        return value

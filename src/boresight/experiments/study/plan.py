@@ -22,7 +22,7 @@ from boresight.config.recipe import Recipe
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.experiments.study.blocks import START, Block, PlannedQuestion
+from boresight.experiments.study.blocks import START, Block, Deviation, PlannedQuestion
 from boresight.experiments.study.metrics import METRICS
 from boresight.scorers.rewards import check_rewards
 
@@ -149,7 +149,12 @@ class StudyPlan(BaseRecipe):
     questions: list[PlannedQuestion] = []
     """The family of confirmatory questions, answered together."""
     outcomes: str | None = None
-    """Folder of the results by prompt, one file for each arm of a block and seed; needed with blocks."""
+    """Folder of the results by prompt, one file for each arm of a block and seed; needed with blocks. The
+    page is written beside it: `docs/mine/index.html` for `docs/mine/outcomes`."""
+    protocol: str | None = None
+    """Path of the plan's text, written before any result; the page links to it."""
+    deviations: list[Deviation] = []
+    """What was done otherwise than the text says, all of it shown on the page."""
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
     """Price of one hour of the GPU that the plan is for, in dollars; null: its cost in dollars is unknown."""
 
@@ -175,10 +180,19 @@ class StudyPlan(BaseRecipe):
                 raise ValueError(f"{name!r}: the name of an arm or block is one of a folder; take letters")
         if self.blocks and self.outcomes is None:
             raise ValueError("blocks need a folder for their results; set outcomes")
+        if self.outcomes is not None and Path(self.outcomes).parent == Path():
+            raise ValueError(
+                f"outcomes is {self.outcomes!r}, and the page is written beside it; name a folder in one, "
+                "such as docs/mine/outcomes"
+            )
         for name, block in self.blocks.items():
             start = self.arms.get(block.start)
             if start is not None and start.block is not None:
                 raise ValueError(f"blocks.{name} starts from arm {block.start!r}, which is in a block itself")
+        return self
+
+    @model_validator(mode="after")
+    def _questions_must_fit(self) -> StudyPlan:
         for question in self.questions:
             blocks = {self.arms[arm].block for arm in arms_of(question)}
             if None in blocks or len(blocks) > 1:

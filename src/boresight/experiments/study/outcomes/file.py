@@ -1,6 +1,6 @@
 """One file of results for each arm of a block and seed, JSON Lines: what was run, then one line per prompt.
 
-    {"arm": …, "seed": …, "settings": {…}, "numbers": {…}, "curve": [[0, 0.41], …], "checksum": …}
+    {"arm": …, "seed": …, "settings": {…}, "numbers": {…}, "curve": [[0, 0.41], …], "answers": […], …}
     {"id": "p0", "topic": "tea", "rewards": {"reward": [1.0, 0.0]}}
 
 The file is written at once when the arm has been measured, and committed: a comparison continues from it on
@@ -13,13 +13,14 @@ import hashlib
 import json
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import checksum_holds, json_line, read_lines, with_checksum, write_jsonl
 from boresight.experiments.study.blocks import START
+from boresight.experiments.study.outcomes.samples import MOST_ANSWERS, ShownAnswer
 from boresight.experiments.study.plan import ArmRun
 from boresight.stats.intervals import Value
 
@@ -49,6 +50,8 @@ class OutcomeFile:
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]
     prompts: list[PromptResult]
+    answers: list[ShownAnswer] = field(default_factory=list)
+    """A few answers to read; earlier files have none."""
 
     def values(self, metric: str) -> dict[str, Value]:
         """A value by prompt: the mean over its samples, missing where one of them is.
@@ -84,6 +87,7 @@ def write_outcome_file(path: Path, outcome: OutcomeFile) -> None:
     rows = [asdict(result) for result in outcome.prompts]
     head = {name: value for name, value in vars(outcome).items() if name != "prompts"}
     head |= {"prompts": len(rows), "sha256": _digest([json_line(row) for row in rows])}
+    head["answers"] = [asdict(answer) for answer in outcome.answers]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(path, [with_checksum(head), *rows])
 
@@ -102,11 +106,18 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_outcome_file(path: Path) -> OutcomeFile:
-    """The results in a file. Raises `UserError` if it is torn or was edited."""
+    """The results in a file. Raises `UserError` if it is torn, was edited, or is of another kind."""
     head = read_header(path)
     lines = [f"{line}\n".encode() for line in list(read_lines(path))[1:]]
-    if _digest(lines) != head["sha256"]:
+    if _digest(lines) != head.get("sha256"):
         raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.")
+    try:
+        return _outcome(head, [json.loads(line) for line in lines])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: holds no results of an arm ({type(error).__name__}); {REMEDY}.") from error
+
+
+def _outcome(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> OutcomeFile:
     return OutcomeFile(
         arm=head["arm"],
         seed=head["seed"],
@@ -114,7 +125,8 @@ def read_outcome_file(path: Path) -> OutcomeFile:
         numbers=head["numbers"],
         curve=[(int(calls), float(value)) for calls, value in head["curve"]],
         environment=head["environment"],
-        prompts=[PromptResult(**json.loads(line)) for line in lines],
+        prompts=[PromptResult(**row) for row in rows],
+        answers=[ShownAnswer(**answer).bounded() for answer in head.get("answers", [])[:MOST_ANSWERS]],
     )
 
 

@@ -25,6 +25,7 @@ from boresight.experiments.study.outcomes.label_use import (
     informative_prompts,
     trained_tokens,
 )
+from boresight.experiments.study.outcomes.samples import ShownAnswer, shown_answers
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
@@ -48,10 +49,10 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     informative = informative_prompts(log, study.recipe(run).rollout.k)
     measured = {"informative_prompts": informative, "trained_tokens": trained_tokens(log)}
     numbers |= {name: value for name, value in measured.items() if value is not None}
-    results = measure_model(str(study.run_folder(run)), block, console)
+    results, answers = measure_model(str(study.run_folder(run)), block, console)
     settings = plans.outcome_settings(study.plan, study.here, run)
     write_outcome_file(
-        path, OutcomeFile(run.arm, run.seed, settings, numbers, curve, log.environment, results)
+        path, OutcomeFile(run.arm, run.seed, settings, numbers, curve, log.environment, results, answers)
     )
 
 
@@ -64,15 +65,16 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
     if path.exists():
         return
     start = study.start_of_block(block)
-    results = measure_model(str(study.run_folder(start)) if start else block.start, block, console)
+    model = str(study.run_folder(start)) if start else block.start
+    results, answers = measure_model(model, block, console)
     settings: dict[str, Any] = {"block": plans.block_settings(block)}
     if start is not None:
         settings["start"] = plans.outcome_settings(study.plan, study.here, start)
-    write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results))
+    write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results, answers))
 
 
-def measure_model(model: str, block: Block, console: Console) -> list[PromptResult]:
-    """Rewards of a model's samples to the test prompts of a block."""
+def measure_model(model: str, block: Block, console: Console) -> tuple[list[PromptResult], list[ShownAnswer]]:
+    """Rewards of a model's samples to the test prompts of a block, and some of the samples."""
     from boresight.evaluation.recipe import GenerateSection
     from boresight.evaluation.systems import generate_responses
 
@@ -82,10 +84,11 @@ def measure_model(model: str, block: Block, console: Console) -> list[PromptResu
     )
     found = generate_responses(model, model, prompts, settings, block.samples, console)
     graded = Grader(block.reward).grade(model, prompts, found)
-    return [
+    results = [
         PromptResult(prompt.id, _topic(prompt, block), _rewards(samples, block))
         for prompt, samples in zip(prompts, graded.by_prompt, strict=True)
     ]
+    return results, shown_answers(prompts, found)
 
 
 def read_test_prompts(block: Block) -> list[Prompt]:
