@@ -57,7 +57,7 @@ def test_published_arms_keep_what_was_published(path):
         assert here.model.lora == there.model.lora, name
         assert here.method == there.method, name
         checked += 1
-    assert checked >= 5
+    assert checked >= 3
 
 
 @pytest.mark.parametrize(
