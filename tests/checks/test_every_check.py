@@ -169,7 +169,7 @@ def labeled(good, bad, *settings):
 def loaded(monkeypatch, free_gb, **facts):
     """Findings about half a billion trained weights on a machine of 1e11 operations a second."""
     monkeypatch.setattr(machine, "available_gb", lambda: free_gb)
-    monkeypatch.setattr(machine, "rate", lambda: 1e11)
+    monkeypatch.setattr(machine, "rate", lambda dtype: 1e11)
     return run_checks(machine, Load(b.recipe("dpo"), b.QWEN, b.QWEN, **facts))
 
 

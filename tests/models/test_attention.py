@@ -11,6 +11,7 @@ import transformers as hf
 from torch.autograd import gradcheck
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from boresight.models.packed import flex
 from boresight.models.packed import head as head_file
 from boresight.models.packed.attention import UnsupportedAttention, install, packed_attention, poisoned_mask
 from boresight.models.packed.flex import block_mask, flex_packed_attention, may_attend, visible_pairs
@@ -171,6 +172,30 @@ def test_one_graph_of_flex_attention_serves_every_length():
         with torch.no_grad():
             kernel(*inputs, block_mask=block_mask(batch), scale=SCALING, enable_gqa=True)
     assert len(traced) == 1
+
+
+def test_more_variants_than_torch_compiles_by_default_are_all_compiled():
+    """Ten dtypes and shapes of heads: torch's own limit is eight, beyond which it computes uncompiled."""
+    traced = []
+
+    def count(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    kernel = flex.compiled(count)
+    batch = pack(long_rows(2, seed=0), 2, torch.device("cpu"), fill=True)
+    variants = [(heads, dtype) for heads in (2, 3, 4, 5, 6) for dtype in (torch.float32, torch.bfloat16)]
+
+    def run(heads, dtype):
+        q, k, v = (torch.zeros(1, heads, batch.ids.shape[1], 16, dtype=dtype) for _ in range(3))
+        with torch.no_grad():
+            kernel(q, k, v, block_mask=block_mask(batch), scale=SCALING)
+
+    for variant in variants:
+        run(*variant)
+    assert len(traced) == len(variants)
+    with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(Exception, match="fullgraph=True"):
+        run(8, torch.float64)  # beyond the limit it fails rather than falls back
 
 
 @pytest.mark.gpu

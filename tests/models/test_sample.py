@@ -18,10 +18,11 @@ from boresight.models.lora import adapters_off, attach
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs, padded_logprobs
 from boresight.models.sampler import kv_cache, trial
 from boresight.models.sampler import sample as module
-from boresight.models.sampler.decode import prefill_batches
+from boresight.models.sampler.batch_size import batch_for, rows_that_fit
+from boresight.models.sampler.decode import Rollout, prefill_batches
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import requests
-from boresight.models.sampler.sample import SamplingParams, _batch_for, sample, sample_plain
+from boresight.models.sampler.sample import SamplingParams, sample, sample_plain
 from boresight.models.sampler.trial import samples_with_cache
 from tests.models.tiny_decoders import CONFIGS, GROUPED, SHAPE, VOCABULARY, build, make_row
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -397,4 +398,25 @@ def test_small_models_sample_more_at_a_time(tokens, batch):
     """The tiny model keeps 2 layers x 2 heads x 8 numbers of 4 bytes, keys and values: 256 bytes a token."""
     model = tiny_model()
     running = requests(model, prompts(), SamplingParams(max_new_tokens=tokens, seed=0), 1)
-    assert _batch_for(model, running) == batch
+    assert batch_for(model, running) == batch
+
+
+@pytest.mark.parametrize(("free", "batch"), [(10**6, 32), (10**5, 16), (10**9, 4096), (1_999_000, 64)])
+def test_a_gpu_samples_as_many_at_a_time_as_its_memory_holds(free, batch):
+    """2 prompts of 4 and 8 tokens, 2 samples each of 16 tokens: (16 + 12 / 4) * 256 bytes and logits of 320
+    tokens, 6 * 4 * 320 = 7,680 bytes: 12,544 a row. Half of 1 MB holds 39 rows, of 1.999 MB 79."""
+    running = requests(
+        tiny_model(), [np.arange(4), np.arange(8)], SamplingParams(max_new_tokens=16, seed=0), 2
+    )
+    assert rows_that_fit(tiny_model(), running, free) == batch
+
+
+@torch.no_grad()
+def test_a_prefill_leaves_one_row_of_logits_per_prompt():
+    """4 prompts of unlike lengths: views would keep 4 x 4 rows of 320 logits."""
+    several = [np.arange(3, 3 + n, dtype=np.int32) for n in (2, 5, 6, 9)]
+    params = SamplingParams(max_new_tokens=4, seed=0)
+    rollout = Rollout(tiny_model(), requests(tiny_model(), several, params, 1), 2)
+    rollout._prefill(dict(enumerate(several)))
+    held = [row.untyped_storage().nbytes() for row in rollout.first_logits.values()]
+    assert held == [320 * 4] * 4

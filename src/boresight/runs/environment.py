@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from boresight.core.files import read_lines
+from boresight.models.load import device_called
 from boresight.training.distributed import collectives
 
 PACKAGES = ("boresight", "torch", "transformers", "peft", "datasets", "numpy", "safetensors")
+CUDA_IS_MEASURED = False
+"""Whether `benchmarks/RESULTS.md` has a section `On a GPU`; a test compares the two."""
 
 
 def environment() -> dict[str, Any]:
@@ -32,6 +35,20 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
     }
+
+
+def unmeasured_path(device: str | None) -> str | None:
+    """A warning where a run on `device` (`model.device` of a recipe) takes a path without measurements.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if CUDA_IS_MEASURED or device_called(device).type != "cuda":
+        return None
+    return (
+        "CUDA: this path has not been measured on a GPU yet (docs/scaling.md lists what was tested without "
+        "one); check the first steps, or run with model.device=cpu."
+    )
 
 
 def package_version(package: str) -> str | None:

@@ -21,6 +21,7 @@ from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.auto_rate import choose_rate
 from boresight.runs.check.preflight import before_training
+from boresight.runs.environment import unmeasured_path
 from boresight.runs.loading import LoadedRun, load_run
 from boresight.runs.measure import measure_trained
 from boresight.runs.outcome import (
@@ -82,6 +83,8 @@ def run_training(
             disk_errors.explain_disk_errors(folder),
             TrainingFolder(folder, claimed) as run_folder,
         ):
+            if warning := unmeasured_path(recipe.model.device):
+                console.print(warning, style="yellow", highlight=False)
             with telling_how_to_go_on(run_folder):
                 _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
             collectives.wait()  # so that the folder is whole when any process goes on

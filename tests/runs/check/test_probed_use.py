@@ -7,6 +7,8 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
 from boresight.checks.run import machine
@@ -104,12 +106,32 @@ def test_days_that_were_measured_are_not_called_an_estimate():
 
 def test_the_table_says_what_is_measured_and_what_is_estimated(monkeypatch):
     """4.8e4 tokens · 1e8 weights · 2 · 3 passes at 4e10 a second are 720 s."""
-    monkeypatch.setattr(machine, "rate", lambda: 1e11)
+    monkeypatch.setattr(machine, "rate", lambda dtype: 1e11)
     ((_, estimated),) = load_lines(load())
     assert ", about 12.0 min of training steps, estimated from shapes, to within a factor of two" in estimated
     ((_, measured),) = load_lines(replace(load(), measured=use_by_ramp(load(), SMALL)))
     assert ", about 2.0 min of training steps, measured by a ramp of this run" in measured
     assert load_lines(None) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_rate_is_that_of_the_runs_arithmetic(monkeypatch, dtype):
+    measure, multiplied, asked = machine.rate, [], []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten.mm.default:
+                multiplied.append({x.dtype for x in args})
+            return function(*args, **kwargs or {})
+
+    def rate(dtype):
+        asked.append(dtype)
+        with Products():
+            return measure(dtype)
+
+    monkeypatch.setattr(machine, "rate", rate)
+    assert replace(load(), recipe=b.recipe("dpo", f"model.dtype={dtype}")).hours > 0
+    assert asked == [dtype] and multiplied == [{getattr(torch, dtype)}] * 3
 
 
 def test_sampling_has_no_estimate_of_its_time():

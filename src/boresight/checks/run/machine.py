@@ -95,7 +95,11 @@ class Load:
         """Duration of training on this machine, hours: measured, or estimated; None where unknown."""
         if self.measured is not None:
             return None if self.measured.seconds is None else self.measured.seconds / 3600
-        return None if self.operations is None else self.operations / (EFFICIENCY * rate()) / 3600
+        return (
+            None
+            if self.operations is None
+            else self.operations / (EFFICIENCY * rate(self.recipe.model.dtype)) / 3600
+        )
 
     @property
     def basis(self) -> str:
@@ -133,13 +137,13 @@ def duration(load: Load) -> Finding | None:
     )
 
 
-def rate() -> float:
-    """Operations per second of a float32 matrix product on the device that would train: the best of three."""
+def rate(dtype: str = "float32") -> float:
+    """Operations per second of a product in `dtype` on the device that would train: the best of three."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 4096 if device == "cuda" else 512
-    a = torch.rand(side, side, device=device)
+    a = torch.rand(side, side, device=device).to(getattr(torch, dtype))
     best = 0.0
     for _ in range(3):
         started = time.perf_counter()

@@ -1,8 +1,11 @@
 """Packed attention on CUDA: one FlexAttention kernel over a block mask of the packed layout.
 
-Compiled once with dynamic shapes, since every batch has its own length and a static compilation would start
-again for each of them. The block mask is counted on the host from where the rows lie; torch's own
-`create_block_mask` would write out the rule for every pair of tokens first.
+Compiled with dynamic shapes, since every batch has its own length and a static compilation would start
+again for each of them. One graph serves a dtype, a number and width of heads, and a set of inputs with
+gradients; one run makes about five, and several models in one process more than torch's limit of eight.
+Beyond its limit torch would go on uncompiled, with the scores of all pairs of tokens in memory, so the limit
+is raised and reaching it is an error. The block mask is counted on the host from where the rows lie; torch's
+own `create_block_mask` would write out the rule for every pair of tokens first.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.packing import BLOCK, PackedBatch
 
+GRAPHS = 128
+"""Compiled variants of the kernel that one process may hold."""
+
 _masks: list[tuple[PackedBatch, BlockMask]] = []
 
 
@@ -26,7 +32,7 @@ def flex_packed_attention(
     query: Tensor, key: Tensor, value: Tensor, packed: PackedBatch, scaling: float, softcap: float | None
 ) -> Tensor:
     """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
-    kernel: Any = _compiled() if query.is_cuda else flex_attention
+    kernel: Any = compiled() if query.is_cuda else flex_attention
     out = kernel(
         query,
         key,
@@ -136,8 +142,18 @@ def _mask_of(packed: PackedBatch) -> BlockMask:
 
 
 @functools.cache
-def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(flex_attention, dynamic=True)
+def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
+    """FlexAttention compiled by `backend`; a call that needs one graph more than `GRAPHS` raises."""
+    raise_recompile_limit()
+    # Only a graph without breaks may not fall back to uncompiled code.
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True, backend=backend)
+
+
+def raise_recompile_limit() -> None:
+    """Let torch compile one function at least `GRAPHS` times, for the whole process."""
+    config: Any = torch._dynamo.config
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before torch 2.7
+    setattr(config, name, max(GRAPHS, getattr(config, name)))
 
 
 @functools.cache

@@ -92,7 +92,8 @@ class Rollout:
             logits_to_keep=self._tensor(ends),
         ).logits
         for i, prompt_index in enumerate(prompts):
-            self.first_logits[prompt_index] = logits[i, place[i]]
+            # A copy: a view would keep the logits of the whole prefill, of every prompt at every end.
+            self.first_logits[prompt_index] = logits[i, place[i]].clone()
         states = [(layer.keys, layer.values) for layer in filled.layers]
         self.cache.admit_prompts(list(prompts), lengths, states)
 

@@ -1,0 +1,66 @@
+"""How many samples are decoded at a time, unless the caller says so: as many as memory has room for.
+
+A decode step costs the same launches whether it serves 16 rows or 4,096, so a GPU takes large batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from boresight.models.sampler.params import RunningSample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+MAX_BATCH, MOST = 256, 1024
+"""Samples decoded at a time on a CPU: up to `MOST` while their cache stays under `CACHE`."""
+CACHE = 2**30
+"""Bytes of keys and values on a CPU."""
+FEWEST_ON_CUDA, MOST_ON_CUDA = 16, 4096
+SHARE = 0.5
+"""Part of a GPU's free memory that a rollout may fill; growing tables are copied, so more would not fit."""
+LOGITS = 6
+"""Arrays of the size of the logits, float32, that drawing a token holds at a time."""
+
+
+def batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
+    """Samples of `model` to decode at a time; on a GPU by its free memory."""
+    if model.device.type == "cuda":
+        return rows_that_fit(model, samples, _free_bytes(model.device))
+    longest = max((s.params.max_new_tokens for s in samples), default=1)
+    return max(MAX_BATCH, min(MOST, CACHE // (bytes_per_token(model) * longest)))
+
+
+def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free: int) -> int:
+    """Samples that `SHARE` of `free` bytes hold, a power of two from 16 to 4,096.
+
+    A sample holds keys and values of its own tokens and its part of those of the prompts, and its logits.
+    """
+    prompts = {s.prompt_index: len(s.prompt) for s in samples}
+    longest = max((s.params.max_new_tokens for s in samples), default=1)
+    tokens = longest + sum(prompts.values()) / max(1, len(samples))
+    logits = LOGITS * 4 * model.config.get_text_config().vocab_size
+    rows = int(SHARE * free / (bytes_per_token(model) * tokens + logits))
+    fitting = max(FEWEST_ON_CUDA, min(MOST_ON_CUDA, rows))
+    return 1 << (fitting.bit_length() - 1)  # small changes of free memory change nothing
+
+
+def bytes_per_token(model: PreTrainedModel) -> int:
+    """Keys and values of one token in all layers, bytes."""
+    layers = model.config.get_text_config().per_layer_config  # Gemma 4's differ in the width of a head
+    return 2 * sum(map(_width, layers)) * model.dtype.itemsize
+
+
+def _width(layer: PreTrainedConfig) -> int:
+    """Entries that a token's keys have in one layer."""
+    heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+    return int(heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, and what torch holds there and does not use."""
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
