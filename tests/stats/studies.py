@@ -29,7 +29,7 @@ from boresight.stats.intervals import (
 from boresight.stats.length import length_controlled_win_rate
 from boresight.stats.over_seeds import difference_over_seeds, over_seeds
 from boresight.stats.paired import paired_metric
-from boresight.stats.pooled_seeds import SeedValues, pooled_difference
+from boresight.stats.pooled_seeds import SeedValues, pooled_difference, pooled_mean
 from boresight.stats.ranking import Game, bradley_terry
 
 STUDIES = 2000
@@ -236,6 +236,20 @@ def pooled_seeds(rng: np.random.Generator, n: int, share: float) -> Iterator[Var
             found = pooled_difference(arms[0], arms[1], arms, bounds=SHARE).mean
             variant.ours.add(found.low, found.high, 0.0)
             variant.other("t over seeds", *_t((table[3:6] - table[:3]).mean(axis=1)), 0.0)
+        yield variant
+
+
+def pooled_means(rng: np.random.Generator, n: int, share: float) -> Iterator[Variant]:
+    """One of four equal recipes with three seeds each, all asked the same n prompts; seeds pooled over four."""
+    for spread in (0.0, 0.5):
+        chance, truth = _chances(rng, n, share, 12, spread)
+        solved = (rng.random(chance.shape) < chance).astype(float)
+        variant = Variant(f"seeds {spread} apart")
+        for table in solved:
+            arms = [SeedValues(_by_prompt(table[first : first + 3])) for first in range(0, 12, 3)]
+            found = pooled_mean(arms[0], arms, bounds=SHARE)
+            variant.ours.add(found.low, found.high, truth)
+            variant.other("t over seeds", *_t(table[:3].mean(axis=1)), truth)
         yield variant
 
 

@@ -22,6 +22,7 @@ SCENARIOS: dict[Simulate, tuple[str, ...]] = {
     studies.seeds: ("stats.over_seeds.over_seeds",),
     studies.differences_over_seeds: ("stats.over_seeds.difference_over_seeds",),
     studies.pooled_seeds: ("stats.pooled_seeds.pooled_difference",),
+    studies.pooled_means: ("stats.pooled_seeds.pooled_mean",),
     studies.length_controlled: ("stats.length.length_controlled_win_rate",),
     studies.rankings: ("stats.ranking.bradley_terry",),
 }
@@ -66,6 +67,7 @@ NOT_SIMULATED: dict[str, str] = {
     "stats.paired._difference": "called by paired_metric",
     "stats.paired._interval": "called by paired_metric",
     "stats.paired.paired_metrics": "paired_metric of every metric",
+    "stats.pooled_seeds._pooled": "called by pooled_difference and pooled_mean",
     "stats.pooled_seeds.paired_by_seed": "pooled_difference of the pairs' differences and of zero",
     "synthesis.card._judge": "clopper_pearson of prompts, flipped or not",
     "synthesis.card._length": "clopper_pearson of pairs, the chosen answer longer or not",

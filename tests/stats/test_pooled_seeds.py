@@ -9,7 +9,7 @@ from scipy import stats as sps
 from boresight.core.errors import UserError
 from boresight.stats.intervals import SHARE
 from boresight.stats.over_seeds import difference_over_seeds
-from boresight.stats.pooled_seeds import SeedValues, paired_by_seed, pooled_difference
+from boresight.stats.pooled_seeds import SeedValues, paired_by_seed, pooled_difference, pooled_mean
 
 
 def arm(*rows, trained=True):
@@ -53,6 +53,28 @@ def test_prompts_add_their_part_less_what_seeds_put_into_it():
     crossed = arm([0, 2], [2, 0])  # no seed is better, but each has its prompts: r² = (2·1 + 2·1)/1 = 4
     found = pooled_difference(start, trained, [crossed])
     assert [part.variance for part in found.parts] == pytest.approx([0, 4 - 4 / 2])
+
+
+def test_a_mean_by_hand():
+    """Seeds of A have means 1 and 3, pooled with B and C as above s² = 2.4: u = 2.4 / 2 with t(5).
+
+    Prompts of A have means 1 and 3, deviations -1 and 1, v = 2 / 2 = 1 less the seeds' part of it. r² pools the
+    seeds' deviations from their own mean: of A none; of B 0, 0, (-2, 2), (-1, 1), about their mean (-1, 1):
+    2 + 2 + 0 = 4; of C none. With (1 + 2 + 2)(2 - 1) = 5, r² = 0.8, and v = 1 - 0.8 / (2 · 2) = 0.8 with t(1).
+    """
+    found = pooled_mean(A, [A, B, C])
+    assert (found.value, found.n, found.missing) == (2, 2, 0)
+    reach = math.sqrt(2.570582**2 * 1.2 + 12.7062**2 * 0.8)
+    assert (found.low, found.high) == pytest.approx((2 - reach, 2 + reach), rel=1e-5)
+    assert pooled_mean(A, [A, B, C], topics={"0": "x", "1": "x"}).high == math.inf
+
+
+def test_a_mean_of_shares_keeps_within_its_bounds():
+    """All of three prompts right: with 0 and 1 added, the mean is 4/5 and its variance 0.8 · 0.2 / 4."""
+    right = SeedValues([dict.fromkeys("abc", 1.0)], trained=False)
+    found = pooled_mean(right, [], bounds=SHARE)
+    assert (found.value, found.high, found.n) == (1, 1, 3)
+    assert found.low == pytest.approx(0.8 - sps.t.ppf(0.975, 4) * math.sqrt(0.8 * 0.2 / 4))
 
 
 def test_a_model_that_was_not_trained_has_one_set_of_values():

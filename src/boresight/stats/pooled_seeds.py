@@ -116,26 +116,32 @@ def pooled_difference(
         UserError: no prompt has a value for every seed of both arms, or one has no topic.
     """
     prompts, missing = _prompts_of([*a.by_seed, *b.by_seed])
-    group = _groups(prompts, topics)
     gap = _table(b, prompts).mean(axis=0) - _table(a, prompts).mean(axis=0)
-    mean, least, greatest = float(gap.mean()), -math.inf, math.inf
-    seeds = _seed_variance(pool, prompts, group)
-    found = len({*group.tolist()})
+    group, ends = _groups(prompts, topics), None
     if bounds is not None:
-        least, greatest = bounds[0] - bounds[1], bounds[1] - bounds[0]
-        gap = np.append(gap, [least, greatest])
-        group = np.append(group, [found, found + 1])
-    parts, centre = _difference_parts(gap, group, a.weight + b.weight, seeds), float(gap.mean())
-    reach = math.inf if parts is None else half_width_of(parts, 1 - level)
-    limits = max(least, centre - reach), min(greatest, centre + reach)
-    return PooledDifference(
-        mean=Interval(mean, *limits, len(prompts), missing),
-        centre=centre,
-        parts=parts,
-        seeds=(len(a.by_seed), len(b.by_seed)),
-        topics=found,
-        seed_sd=math.sqrt(seeds.of_mean) if seeds.freedom else math.nan,
-    )
+        ends = bounds[0] - bounds[1], bounds[1] - bounds[0]
+    seeds = _seed_variance(pool, prompts, group)
+    found = _pooled(gap, group, a.weight + b.weight, seeds, level, ends)
+    interval = replace(found.mean, missing=missing)
+    return replace(found, mean=interval, seeds=(len(a.by_seed), len(b.by_seed)))
+
+
+def pooled_mean(
+    arm: SeedValues,
+    pool: Sequence[SeedValues],
+    topics: Topics | None = None,
+    level: float = 0.95,
+    bounds: Bounds | None = None,
+) -> Interval:
+    """The mean of an arm over its seeds and prompts, with the interval of `pooled_difference`.
+
+    Raises:
+        UserError: no prompt has a value for every seed, or one has no topic.
+    """
+    prompts, missing = _prompts_of(arm.by_seed)
+    group, values = _groups(prompts, topics), _table(arm, prompts).mean(axis=0)
+    seeds = _seed_variance(pool, prompts, group)
+    return replace(_pooled(values, group, arm.weight, seeds, level, bounds).mean, missing=missing)
 
 
 def paired_by_seed(
@@ -158,6 +164,26 @@ def paired_by_seed(
     nothing = SeedValues([dict.fromkeys(pairs.by_seed[0], 0.0)], trained=False)
     found = pooled_difference(nothing, pairs, [pairs], topics, level, bounds)
     return replace(found, seeds=(len(a.by_seed), len(b.by_seed)))
+
+
+def _pooled(
+    values: Array, group: Indices, weight: float, seeds: _SeedVariance, level: float, ends: Bounds | None
+) -> PooledDifference:
+    """The mean of `values` by prompt; `ends` are the least and the greatest possible, None without bounds."""
+    mean, n, found = float(values.mean()), len(values), len({*group.tolist()})
+    least, greatest = ends or (-math.inf, math.inf)
+    if ends is not None:
+        values, group = np.append(values, ends), np.append(group, [found, found + 1])
+    parts, centre = _difference_parts(values, group, weight, seeds), float(values.mean())
+    reach = math.inf if parts is None else half_width_of(parts, 1 - level)
+    return PooledDifference(
+        mean=Interval(mean, max(least, centre - reach), min(greatest, centre + reach), n),
+        centre=centre,
+        parts=parts,
+        seeds=(0, 0),
+        topics=found,
+        seed_sd=math.sqrt(seeds.of_mean) if seeds.freedom else math.nan,
+    )
 
 
 @dataclass(frozen=True)
