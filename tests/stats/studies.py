@@ -240,7 +240,7 @@ def pooled_seeds(rng: np.random.Generator, n: int, share: float) -> Iterator[Var
 
 
 def pooled_means(rng: np.random.Generator, n: int, share: float) -> Iterator[Variant]:
-    """One of four equal recipes with three seeds each, all asked the same n prompts; seeds pooled over four."""
+    """One of four equal recipes with three seeds each, asked the same n prompts; seeds pooled over four."""
     for spread in (0.0, 0.5):
         chance, truth = _chances(rng, n, share, 12, spread)
         solved = (rng.random(chance.shape) < chance).astype(float)

@@ -46,6 +46,8 @@ NOT_SIMULATED: dict[str, str] = {
     "evaluation.leaderboard.pairs": "unpaired_difference of totals",
     "evaluation.win_rate.tournament": "bradley_terry of games on the same prompts",
     "evaluation.win_rate.win_rate": "clustered_share and length_controlled_win_rate of outcomes",
+    "experiments.study.outcomes.block_results._against": "pooled_difference",
+    "experiments.study.outcomes.block_results._arm": "pooled_mean",
     "experiments.study.outcomes.questions.question_of": "pooled_difference",
     "experiments.study.results.Compared.shown": "the same interval around one half",
     "experiments.study.results.difference": "over_seeds of paired differences",

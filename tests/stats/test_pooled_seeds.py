@@ -58,9 +58,10 @@ def test_prompts_add_their_part_less_what_seeds_put_into_it():
 def test_a_mean_by_hand():
     """Seeds of A have means 1 and 3, pooled with B and C as above s² = 2.4: u = 2.4 / 2 with t(5).
 
-    Prompts of A have means 1 and 3, deviations -1 and 1, v = 2 / 2 = 1 less the seeds' part of it. r² pools the
-    seeds' deviations from their own mean: of A none; of B 0, 0, (-2, 2), (-1, 1), about their mean (-1, 1):
-    2 + 2 + 0 = 4; of C none. With (1 + 2 + 2)(2 - 1) = 5, r² = 0.8, and v = 1 - 0.8 / (2 · 2) = 0.8 with t(1).
+    Prompts of A have means 1 and 3, deviations -1 and 1, v = 2 / 2 = 1 less the seeds' part of it. r² pools
+    the seeds' deviations from their own mean: of A none; of B (0, 0), (-2, 2), (-1, 1), about their mean
+    (-1, 1): 2 + 2 + 0 = 4; of C none. With (1 + 2 + 2)(2 - 1) = 5 degrees of freedom r² = 0.8, and
+    v = 1 - 0.8 / (2 · 2) = 0.8 with t(1).
     """
     found = pooled_mean(A, [A, B, C])
     assert (found.value, found.n, found.missing) == (2, 2, 0)

@@ -309,6 +309,10 @@ def study(
         bool,
         typer.Option("--rehearse", help="Two steps of every arm on tiny stand-ins, offline; then its cost."),
     ] = False,
+    report_only: Annotated[
+        bool,
+        typer.Option("--report-only", help="Run nothing; write the report again from the results there are."),
+    ] = False,
 ) -> None:
     """Run a whole comparison, published settings against tuned ones, and write one report.
 
@@ -318,7 +322,9 @@ def study(
     from boresight.experiments.study import command
 
     console = Terminal(soft_wrap=True)
-    if command.run_study(scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes):
+    if command.run_study(
+        scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes, report_only
+    ):
         raise typer.Exit(1)
 
 

@@ -49,7 +49,7 @@ def blocked(written, raw, tiny_base, tmp_path):
     ]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
     arm = {"group": "pairs", "recipe": "dpo.yaml", "minutes": 1}
-    raw["answers"] = None
+    raw["answers"], raw["comparisons"] = None, []
     raw["arms"] = {
         "first": {**arm, "title": "First"},
         "slow": {**arm, "title": "Slow", "block": "B", "seeds": [0, 1], "keep_weights": False},
@@ -112,12 +112,13 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     asked = "questions=[{title: Faster, of: slow, to: fast, margin: 0.5, pool: [slow, fast]}]"
     failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked, only=["first", "fast"])
     assert failed == 0 and "First" in said and "[3/3] Fast, seed 3" in said
-    assert "Faster: not decided yet; 1 of its results is missing, slow-seed1.jsonl first." in said
-    assert not (folder / "report" / "figures" / "questions.svg").exists()
+    assert "Faster: not decided yet; 1 of its results is missing, B/slow-seed1.jsonl first." in said
+    assert "Missing in Methods: Slow, seed 1." in (tmp_path / "results.md").read_text()
     failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked)
     assert failed == 0 and "p = " in said and "2 and 2 seeds, n = 4" in said
-    assert "Faster" in (folder / "report" / "figures" / "questions.svg").read_text()
-    assert "- Faster: " in (folder / "report" / "results.md").read_text()
+    assert "- Faster: " in (tmp_path / "results.md").read_text()
+    own = (folder / "report" / "results.md").read_text()
+    assert f"have a page of their own: {tmp_path}/index.html" in own and "5 of 5 runs have finished" in own
     again = outcomes / "slow-seed1.jsonl"
     assert all(file.read_bytes() == was for file, was in before.items() if file != again)
     assert again.read_bytes().splitlines()[1:] == before[again].splitlines()[1:]  # the first has its seconds

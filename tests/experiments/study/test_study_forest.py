@@ -14,9 +14,9 @@ from boresight.experiments.study.report.forest import (
     LEFT,
     RIGHT,
     WIDTH,
+    Forest,
     ForestGroup,
     ForestRow,
-    forest_svg,
     questions_forest,
 )
 from boresight.stats.intervals import Interval
@@ -26,7 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(*groups):
-    return ET.fromstring(forest_svg("Questions <b>", groups, unit_named("share")))
+    return ET.fromstring(Forest("Questions <b>", groups, unit_named("share")).file)
 
 
 def texts(svg):

@@ -5,6 +5,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.experiments.study.blocks import START
+from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.file import (
     OutcomeFile,
     PromptResult,
@@ -67,7 +68,7 @@ def _write_one(folder, run, right, numbers):
 
 def test_a_family_is_answered_from_its_files(plan, tmp_path):
     write(plan, tmp_path)
-    answered = answer_questions(plan)
+    answered = answer_questions(Outcomes(plan))
     assert [a.decision.answer for a in answered] == ["better", "equivalent", "not worse", "better"]
     first, _, third, areas = answered
     difference = first.decision.question.difference
@@ -83,12 +84,13 @@ def test_a_family_is_answered_from_its_files(plan, tmp_path):
     assert said.startswith("b against a: better, +") and "3 and 3 seeds, n = 120; p = " in said
     assert "for equivalence within 10.0 points" in said
     assert "for not worse by 10.0 points" in question_sentence(third)
+    assert ", 3 seeds, n = 120" in question_sentence(third)  # the start model has none
 
 
 def test_areas_are_compared_by_the_luck_of_seeds_alone(plan, tmp_path):
     """0.40, 0.41, 0.42 against 0.70, 0.71, 0.72, pooled with four seeds of c: s² = (2 + 2 + 5) 1e-4 / 7."""
     write(plan, tmp_path)
-    found = question_of(plan, plan.questions[3]).difference
+    found = question_of(Outcomes(plan), plan.questions[3]).difference
     assert found.seed_sd == pytest.approx((9e-4 / 7) ** 0.5)
     a, b, c = (SeedValues([{"x": m + s / 100} for s in range(n)]) for m, n in ((0.4, 3), (0.7, 3), (0.4, 4)))
     assert found.p == pytest.approx(pooled_difference(a, b, [a, b, c]).p)
@@ -98,17 +100,17 @@ def test_arms_of_the_same_seeds_may_be_paired(plan, tmp_path):
     """Areas 0.40, 0.41, 0.42 and 0.70, 0.71, 0.72: every pair differs by 0.3, so seeds add nothing."""
     write(plan, tmp_path)
     asked = plan.questions[3].model_copy(update={"paired": True, "pool": []})
-    found = question_of(plan, asked).difference
+    found = question_of(Outcomes(plan), asked).difference
     assert found.mean.value == pytest.approx(0.3) and found.variance == pytest.approx(0, abs=1e-12)
     assert found.seeds == (3, 3)
 
 
 def test_nothing_is_decided_before_all_is_there(plan, tmp_path):
     write(plan, tmp_path, skip=[ArmRun("c", 3)])
-    answered = answer_questions(plan)
+    answered = answer_questions(Outcomes(plan))
     assert all(a.decision is None for a in answered)
     assert question_sentence(answered[0]) == (
-        "b against a: not decided yet; 1 of its results is missing, c-seed3.jsonl first."
+        "b against a: not decided yet; 1 of its results is missing, B/c-seed3.jsonl first."
     )
 
 
@@ -117,7 +119,7 @@ def test_an_undecided_question_names_what_would_decide_it(plan, tmp_path):
     strict = plan.model_copy(
         update={"questions": [plan.questions[1].model_copy(update={"margin": 0.011, "title": "strict"})]}
     )
-    (answered,) = answer_questions(strict)
+    (answered,) = answer_questions(Outcomes(strict))
     assert answered.decision.answer == "undecided"
     enough = answered.decision.enough
     if enough is not None:
@@ -129,8 +131,8 @@ def test_a_metric_that_is_not_there_is_refused(plan, tmp_path):
     write(plan, tmp_path)
     other = plan.model_copy(update={"questions": [plan.questions[0].model_copy(update={"metric": "good"})]})
     with pytest.raises(UserError, match="its results have no 'good'"):
-        answer_questions(other)
+        answer_questions(Outcomes(other))
 
 
 def test_no_questions_no_answers(plan):
-    assert answer_questions(plan.model_copy(update={"questions": []})) == []
+    assert answer_questions(Outcomes(plan.model_copy(update={"questions": []}))) == []

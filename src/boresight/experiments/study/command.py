@@ -12,7 +12,7 @@ from boresight.experiments.study import plan as plans
 from boresight.experiments.study.arms import run_arms
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import StudyPlan
-from boresight.experiments.study.storage import open_study
+from boresight.experiments.study.storage import Study, open_study, refuse_other_outcomes, study_settings
 from boresight.reports.tables.files import pipe_table
 from boresight.stats.units import format_duration
 
@@ -29,8 +29,9 @@ def run_study(
     overrides: Sequence[str] = (),
     rehearsing: bool = False,
     minutes: float | None = None,
+    report_only: bool = False,
 ) -> int:
-    """Run the arms of a plan, rehearse them, or print it; returns how many runs failed.
+    """Run the arms of a plan, rehearse them, print it, or write its report; returns how many runs failed.
 
     The default folder has no time in its name: the same command continues where it stopped. If all runs have
     finished, it writes the report again.
@@ -46,6 +47,12 @@ def run_study(
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
         return 0
     folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
+    plans.refuse_missing_protocol(loaded)
+    if report_only:
+        if only or rehearsing or minutes is not None:
+            raise UserError("--report-only runs nothing; leave out --arm, --minutes and --rehearse.")
+        _print_reports(console, _written(loaded, path.parent, folder, overrides))
+        return 0
     if rehearsing:
         from boresight.experiments.study.rehearsal.cost import print_expected_cost
         from boresight.experiments.study.rehearsal.rehearse import rehearse_plan
@@ -53,17 +60,39 @@ def run_study(
         failures = rehearse_plan(loaded, path.parent, only, console)
         print_expected_cost(loaded, path.parent, folder, only, console)
         return failures
+    from boresight.experiments.study.outcomes.collection import Outcomes
     from boresight.experiments.study.outcomes.questions import answer_questions, question_sentence
+    from boresight.experiments.study.report.outcome_page import write_outcome_page
     from boresight.experiments.study.report.page import write_study_report
 
     opened = open_study(loaded, path.parent, folder)
     try:
         run_arms(opened, console, only, minutes)
-        for answered in answer_questions(loaded):
+        for answered in answer_questions(Outcomes(loaded)):
             console.print(question_sentence(answered), markup=False, highlight=False)
     finally:
-        console.print(f"report: {write_study_report(opened)}", markup=False, highlight=False)
+        _print_reports(console, [write_study_report(opened)])
+        if loaded.blocks:
+            _print_reports(console, [write_outcome_page(loaded, path.parent, overrides)])
     return sum(bool(o and not o.finished) for o in map(opened.outcome, plans.arm_runs(loaded)))
+
+
+def _written(plan: StudyPlan, here: Path, folder: Path, overrides: Sequence[str]) -> list[Path]:
+    """Write the report of a plan from its files of results, or without blocks from the folder of its runs."""
+    from boresight.experiments.study.report.outcome_page import write_outcome_page
+    from boresight.experiments.study.report.page import write_study_report
+
+    if plan.blocks:
+        refuse_other_outcomes(Study(plan, here, folder))
+        return [write_outcome_page(plan, here, overrides)]
+    if study_settings(folder) is None:
+        raise UserError(f"{folder}: there is no study to report; run the plan first, or name it with --run.")
+    return [write_study_report(open_study(plan, here, folder))]
+
+
+def _print_reports(console: Console, pages: Sequence[Path]) -> None:
+    for page in pages:
+        console.print(f"report: {page}", markup=False, highlight=False)
 
 
 def plan_path(scale: str) -> Path:

@@ -327,6 +327,16 @@ def outcome_settings(plan: StudyPlan, here: Path, run: ArmRun) -> dict[str, Any]
     return settings | ({"block": block_settings(block)} if block is not None else {})
 
 
+def start_settings(plan: StudyPlan, here: Path, name: str) -> dict[str, Any]:
+    """All settings that the results of a block's start model depend on."""
+    block = plan.blocks[name]
+    settings: dict[str, Any] = {"block": block_settings(block)}
+    if block.start in plan.arms:
+        run = ArmRun(block.start, plan.arms[block.start].seeds[0])
+        settings["start"] = outcome_settings(plan, here, run)
+    return settings
+
+
 def block_settings(block: Block) -> dict[str, Any]:
     """The settings of a block that results depend on."""
     return block.model_dump(mode="json", exclude={"title"})
@@ -351,3 +361,9 @@ def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:
     for name in named:
         if name not in plan.arms:
             raise UserError(f"--arm: the plan has no arm {name!r}{nearest(name, plan.arms)}.")
+
+
+def refuse_missing_protocol(plan: StudyPlan) -> None:
+    """Raise a `UserError` if the plan's text is not there, to which the page would link."""
+    if plan.protocol is not None and not Path(plan.protocol).is_file():
+        raise UserError(f"protocol: there is no file {plan.protocol}; write the plan's text there first.")

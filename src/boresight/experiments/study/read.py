@@ -17,7 +17,6 @@ from boresight.evaluation.win_rate import System
 from boresight.experiments.study.answers import read_prompts_to_answer
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.outcomes.questions import AnsweredQuestion, answer_questions
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.results import by_prompt
 from boresight.experiments.study.storage import Study, read_state_if_there
@@ -34,8 +33,6 @@ class StudyData:
     """Arm, metric, seed, prompt to value; the start model under `START`."""
     prompts: list[Prompt]
     answers: dict[ArmRun, System]
-    questions: list[AnsweredQuestion]
-    """The plan's questions, by the results of all machines."""
 
 
 def read_study(study: Study) -> StudyData:
@@ -56,7 +53,7 @@ def read_study(study: Study) -> StudyData:
         for name, values in answer_values(study, prompts, system).items():
             measured[run.arm][name][run.seed] = values
     by_arm = {arm: dict(names) for arm, names in measured.items()}
-    return StudyData(by_arm, prompts, answers, answer_questions(study.plan))
+    return StudyData(by_arm, prompts, answers)
 
 
 def logged_values(run: Path) -> dict[str, dict[str, float]]:

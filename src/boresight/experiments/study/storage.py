@@ -14,7 +14,7 @@ There is no other state: after a kill, the same command continues from this fold
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     old, new, study = run_folder.recipe(), plans.resolved_settings(plan, here), Study(plan, here, folder)
     if old is not None:
         refuse_other(folder, old, new)
-    _refuse_other_outcomes(study)
+    refuse_other_outcomes(study)
     if old is None:
         folder.mkdir(parents=True, exist_ok=True)
         run_folder.write_environment()
@@ -139,20 +139,28 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     return study
 
 
-def _refuse_other_outcomes(study: Study) -> None:
+def refuse_other_outcomes(study: Study) -> None:
     """Raise a `UserError` for the first file of results that was measured with other settings."""
-    for run in plans.arm_runs(study.plan):
-        path = study.outcome_file(run)
-        if path is None or not path.exists():
+    for path, wanted in _outcome_settings(study):
+        if not path.exists():
             continue
-        now = plans.outcome_settings(study.plan, study.here, run)
-        differing = differences(texts(read_header(path)["settings"]), texts(now), absent="absent")
+        differing = differences(texts(read_header(path)["settings"]), texts(wanted), absent="absent")
         if differing:
-            key, (was, wanted) = next(iter(differing.items()))
+            key, (was, now) = next(iter(differing.items()))
             raise UserError(
-                f"{path}: holds results with other settings: {key} was {was} and is {wanted}; put it back, "
+                f"{path}: holds results with other settings: {key} was {was} and is {now}; put it back, "
                 "or give another folder with outcomes=…"
             )
+
+
+def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every file of results of the plan with its settings, those of start models first."""
+    plan, here = study.plan, study.here
+    for name in plan.blocks:
+        yield outcome_path(Path(str(plan.outcomes)), name, None), plans.start_settings(plan, here, name)
+    for run in plans.arm_runs(plan):
+        if (path := study.outcome_file(run)) is not None:
+            yield path, plans.outcome_settings(plan, here, run)
 
 
 def study_settings(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -67,9 +66,7 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
     start = study.start_of_block(block)
     model = str(study.run_folder(start)) if start else block.start
     results, answers = measure_model(model, block, console)
-    settings: dict[str, Any] = {"block": plans.block_settings(block)}
-    if start is not None:
-        settings["start"] = plans.outcome_settings(study.plan, study.here, start)
+    settings = plans.start_settings(study.plan, study.here, name)
     write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results, answers))
 
 

@@ -26,6 +26,7 @@ from boresight.experiments.study.blocks import Block
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.rehearsal.shrink import STEPS, shrunk
 from boresight.experiments.study.rehearsal.stand_ins import StandIns
+from boresight.experiments.study.report.outcome_page import write_outcome_page
 from boresight.experiments.study.report.page import write_study_report
 from boresight.experiments.study.storage import ArmOutcome, Study
 from boresight.stats.units import format_duration
@@ -110,7 +111,10 @@ def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns
     if not passed:
         return failures
     shown = replace(study, plan=_part(study.plan, passed))  # of the others not even the recipe may be known
-    return failures + _failures("report", partial(write_study_report, shown), console)
+    failures += _failures("report", partial(write_study_report, shown), console)
+    if shown.plan.blocks:
+        failures += _failures("page", partial(write_outcome_page, shown.plan, here), console)
+    return failures
 
 
 def _failures(what: str, step: Callable[[], object], console: Console) -> int:

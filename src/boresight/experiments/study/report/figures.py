@@ -28,6 +28,7 @@ COLOURS = {
     "other": ("run-4", "run-3"),
 }
 """What is tuned is blue and what is published orange in every figure, then further colours."""
+DASHES = {"solid": "", "dash": ";stroke-dasharray:7 4", "dot": ";stroke-dasharray:2 3"}
 STYLE = (
     ":root{--ink:#1c1e22;--muted:#6a6d75;--grid:#e5e2dc;--card:#fff;--guide:#8f8b83;--run-1:#2456c8;"
     "--run-2:#d9730d;--run-3:#0c8063;--run-4:#a03aa8;--run-5:#8a6d00;--run-6:#c01f4e}"
@@ -47,11 +48,12 @@ class SeedLine:
 
 @dataclass(frozen=True)
 class ArmCurve:
-    """One arm: a colour, and one line per seed."""
+    """One arm: a colour and a dash, `solid`, `dash` or `dot`, and one line per seed."""
 
     label: str
     colour: str
     lines: list[SeedLine]
+    dash: str = "solid"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class DrawnFigure:
     @property
     def legend(self) -> list[dict[str, str]]:
         """Labels and colours for the legend of the page."""
-        return [{"label": c.label, "colour": c.colour, "dash": "solid"} for c in self.curves]
+        return [{"label": c.label, "colour": c.colour, "dash": c.dash} for c in self.curves]
 
     @property
     def svg(self) -> str:
@@ -115,7 +117,10 @@ def colours_of(plan: StudyPlan, arms: Sequence[str]) -> dict[str, str]:
 
 
 def plot(figure: PlannedFigure, curves: Sequence[ArmCurve]) -> str:
-    """Axes, guide and curves: logged values faint, the mean over seeds and neighboring steps strong."""
+    """Axes, guide and curves: logged values faint, the mean over seeds strong.
+
+    In training it is over neighboring steps too; evaluations are few and measured well.
+    """
     lines = [line for curve in curves for line in curve.lines]
     guide = figure.guide
     heights = [y for line in lines for y in line.y] + ([guide.at] if guide else [])
@@ -134,10 +139,10 @@ def plot(figure: PlannedFigure, curves: Sequence[ArmCurve]) -> str:
         parts.append(svg_text(WIDTH - RIGHT, down(guide.at) - 4, guide.label, "end"))
     for curve in curves:
         x, y = mean_line(curve.lines)
-        smooth = smoothed(y)
-        if len(curve.lines) > 1 or smooth != y:
-            parts += [_path(line.x, line.y, curve.colour, across, down, 0.28) for line in curve.lines]
-        parts.append(_path(x, smooth, curve.colour, across, down))
+        strong = smoothed(y) if figure.split == "train" else y
+        if len(curve.lines) > 1 or strong != y:
+            parts += [_path(line.x, line.y, curve, across, down, 0.28) for line in curve.lines]
+        parts.append(_path(x, strong, curve, across, down))
     return "".join(parts)
 
 
@@ -181,7 +186,7 @@ def _axes(low: float, high: float, last: int, across: Scale, down: Scale) -> str
     for mark in marks:
         parts.append(_rule(down(mark), "var(--grid)"))
         parts.append(svg_text(LEFT - 7, down(mark) + 4, _number(mark, digits), "end"))
-    parts += [svg_text(across(step), HEIGHT - 8, f"{step:g}", "middle") for step in ticks(0, last)]
+    parts += [svg_text(across(step), HEIGHT - 8, f"{step:,.10g}", "middle") for step in ticks(0, last)]
     return "".join(parts)
 
 
@@ -203,10 +208,10 @@ def _rule(y: float, colour: str, more: str = "") -> str:
 
 
 def _path(
-    x: Sequence[float], y: Sequence[float], colour: str, across: Scale, down: Scale, opacity: float = 1.0
+    x: Sequence[float], y: Sequence[float], curve: ArmCurve, across: Scale, down: Scale, opacity: float = 1.0
 ) -> str:
     dots = " ".join(f"{across(a):.1f},{down(b):.1f}" for a, b in zip(x, y, strict=True))
-    style = f"stroke:var(--{colour});stroke-width:2;opacity:{opacity:g}"
+    style = f"stroke:var(--{curve.colour});stroke-width:2;opacity:{opacity:g}{DASHES[curve.dash]}"
     return f'<polyline points="{dots}" style="{style}" fill="none" stroke-linejoin="round"/>'
 
 
@@ -221,7 +226,8 @@ def standalone(d: DrawnFigure) -> str:
     """The figure as a file: title and legend inside, light or dark as the reader's system is."""
     legend, y = [], 50 + HEIGHT
     for curve in d.curves:
-        legend.append(f'<path d="M{LEFT} {y}h26" style="stroke:var(--{curve.colour});stroke-width:2.5"/>')
+        style = f"stroke:var(--{curve.colour});stroke-width:2.5{DASHES[curve.dash]}"
+        legend.append(f'<path d="M{LEFT} {y}h26" style="{style}"/>')
         legend.append(svg_text(LEFT + 34, y + 4, curve.label, "start"))
         y += 20
     unit = f" ({d.figure.unit})" if d.figure.unit else ""

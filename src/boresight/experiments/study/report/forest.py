@@ -13,16 +13,18 @@ from itertools import pairwise
 from markupsafe import escape
 
 from boresight.core.errors import UserError
-from boresight.experiments.study.blocks import START, PlannedQuestion
+from boresight.experiments.study.blocks import REWARD, START, PlannedQuestion
+from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.study.report.figures import STYLE, decimals, svg_text, ticks
+from boresight.experiments.study.report.result_tables import metric_unit
 from boresight.stats.confirmatory import Decision
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, unit_named
 
-WIDTH, ROW, HEAD, FOOT = 820, 26, 30, 44
-LEFT, RIGHT = 260, 250
+WIDTH, ROW, HEAD, FOOT = 900, 26, 30, 44
+LEFT, RIGHT = 310, 260
 """Room for the names, and for the numbers."""
 AIR = 1.08
 COLORS = {"better": "run-1", "worse": "run-2", "equivalent": "run-3", "not worse": "run-3"}
@@ -47,8 +49,36 @@ class ForestGroup:
     rows: Sequence[ForestRow]
 
 
-def forest_svg(title: str, groups: Sequence[ForestGroup], unit: Unit) -> str:
-    """The plot as a file; empty groups are left out. All values are in `unit` before its factor.
+@dataclass(frozen=True)
+class Forest:
+    """A plot ready for page and file. All values are in `unit` before its factor."""
+
+    title: str
+    groups: Sequence[ForestGroup]
+    unit: Unit
+
+    @property
+    def svg(self) -> str:
+        """The drawing for a page that defines the colors and has the title as a heading."""
+        body, height = _body(self.groups, self.unit)
+        head = f'<svg class="forest" viewBox="0 {HEAD - 8} {WIDTH} {height - HEAD + 8:g}" role="img">'
+        return f"{head}<title>{escape(self.title)}</title>{body}</svg>"
+
+    @property
+    def file(self) -> str:
+        """The drawing as a file, light or dark as the reader's system is."""
+        body, height = _body(self.groups, self.unit)
+        heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
+            f'font-family="system-ui, sans-serif"><title>{escape(self.title)}</title><style>{STYLE}</style>'
+            f'<rect width="100%" height="100%" style="fill:var(--card)"/>{heading}{escape(self.title)}</text>'
+            f"{body}</svg>\n"
+        )
+
+
+def _body(groups: Sequence[ForestGroup], unit: Unit) -> tuple[str, float]:
+    """Axis and rows, and the height; empty groups are left out.
 
     Limits beyond the scale are cut at its edge and end in an arrow.
 
@@ -64,24 +94,19 @@ def forest_svg(title: str, groups: Sequence[ForestGroup], unit: Unit) -> str:
     def across(x: float) -> float:
         return LEFT + (min(reach, max(-reach, x)) + reach) / (2 * reach) * (WIDTH - LEFT - RIGHT)
 
-    height = HEAD + ROW * (len(rows) + len(shown)) + FOOT
+    height = HEAD + ROW * (len(rows) + sum(bool(group.title) for group in shown)) + FOOT
     parts, y = [_axis(reach, height, across, unit)], HEAD + ROW / 2
     for group in shown:
-        parts.append(svg_text(12, y + 4, group.title, "start", 'font-weight="600"'))
-        y += ROW
+        if group.title:
+            parts.append(svg_text(12, y + 4, group.title, "start", 'font-weight="600"'))
+            y += ROW
         for row in group.rows:
             parts.append(_drawn(row, y, across, reach, unit))
             y += ROW
-    heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
-        f'font-family="system-ui, sans-serif"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" style="fill:var(--card)"/>{heading}{escape(title)}</text>'
-        f"{''.join(parts)}</svg>\n"
-    )
+    return "".join(parts), height
 
 
-def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> str | None:
+def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> Forest | None:
     """The plot of a plan's questions, a group for each; None until they are decided.
 
     Raises:
@@ -96,7 +121,24 @@ def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> s
         for each in answered
         if each.decision is not None
     ]
-    return forest_svg(plan.title, groups, unit_named(units.pop())) if groups else None
+    return Forest(plan.title, groups, unit_named(units.pop())) if groups else None
+
+
+def arms_forest(plan: StudyPlan, found: BlockResults) -> Forest | None:
+    """Reward of every arm of a block against its start, by the plan's groups; None without a difference."""
+    groups = [
+        ForestGroup(group.title, rows)
+        for name, group in plan.groups.items()
+        if (
+            rows := [_against_start(plan, arm) for arm in found.arms if arm.group == name and arm.differences]
+        )
+    ]
+    title = f"{found.block.title}: reward against the start"
+    return Forest(title, groups, metric_unit(found, REWARD)) if groups else None
+
+
+def _against_start(plan: StudyPlan, arm: ArmResult) -> ForestRow:
+    return ForestRow(plan.arms[arm.arm].title, arm.differences[REWARD], "")
 
 
 def _row(asked: PlannedQuestion, decision: Decision, titles: Mapping[str, str]) -> ForestRow:
@@ -142,5 +184,5 @@ def _drawn(row: ForestRow, y: float, across: Callable[[float], float], reach: fl
             parts.append(f'<path d="M{x - 6 * sign:.1f} {y - 4:.1f}L{x:.1f} {y:.1f}L{x - 6 * sign:.1f} '
                          f'{y + 4:.1f}" style="{line}" fill="none"/>')  # fmt: skip
     parts.append(f'<circle cx="{across(i.value):.1f}" cy="{y:.1f}" r="4" style="fill:var(--{color})"/>')
-    numbers = f"{unit.change(i)} {row.verdict}"
+    numbers = f"{unit.change(i)} {row.verdict}".strip().replace("-", "\N{MINUS SIGN}")
     return "".join(parts) + svg_text(WIDTH - 12, y + 4, numbers, "end")

@@ -13,12 +13,12 @@ from boresight.core.files import write_text
 from boresight.core.schema import Prompt
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.outcomes.questions import question_sentence
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
 from boresight.experiments.study.preflight import at_full_size, first_finding, forecast_in_words
 from boresight.experiments.study.read import StudyData, read_study
+from boresight.experiments.study.report.arm_settings import settings_in_words
 from boresight.experiments.study.report.figures import DrawnFigure, standalone, study_figures
-from boresight.experiments.study.report.forest import questions_forest
+from boresight.experiments.study.report.outcome_page import page_folder
 from boresight.experiments.study.results import (
     Compared,
     arm_mean,
@@ -114,10 +114,8 @@ def write_study_report(study: Study) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", standalone(figure))
-    if (forest := questions_forest(study.plan, data.questions)) is not None:
-        write_text(folder / "figures" / "questions.svg", forest)
     write_text(folder / "results.csv", results_csv(study, data, results))
-    write_text(folder / "results.md", study_markdown(study, report) + questions_markdown(data))
+    write_text(folder / "results.md", study_markdown(study, report))
     write_page(folder / "index.html", render_study_page(study, data, report))
     return folder / "index.html"
 
@@ -127,7 +125,7 @@ def study_report(study: Study, data: StudyData, results: Sequence[Compared]) -> 
     plan = study.plan
     titles = {name: arm.title for name, arm in plan.arms.items()}
     return StudyReport(
-        headline=study_headline(results),
+        headline=study_headline(results) if plan.comparisons or not plan.blocks else _progress(study),
         sentences=[comparison_sentence(c, titles) for c in results if c.difference],
         notes=_notes(study),
         comparisons=[_compared_line(c) for c in results],
@@ -137,6 +135,13 @@ def study_report(study: Study, data: StudyData, results: Sequence[Compared]) -> 
         setup=[_setup_line(study, name) for name in plan.arms],
         environment=_environment(study),
     )
+
+
+def _progress(study: Study) -> str:
+    """The sentence at the top of a study that compares nothing outside of its blocks."""
+    outcomes = [study.outcome(run) for run in arm_runs(study.plan)]
+    finished = sum(outcome is not None and outcome.finished for outcome in outcomes)
+    return f"{finished} of {len(outcomes)} runs have finished."
 
 
 def _notes(study: Study) -> list[str]:
@@ -150,6 +155,10 @@ def _notes(study: Study) -> list[str]:
     if left := sum(outcome is None for outcome in outcomes.values()):
         total = len(outcomes)
         notes.append(f"{left} of {total} runs have not ended yet; the same command goes on with them.")
+    if study.plan.blocks:
+        notes.append(
+            f"Blocks and questions have a page of their own: {page_folder(study.plan) / 'index.html'}."
+        )
     return notes
 
 
@@ -210,18 +219,12 @@ def _setup_line(study: Study, name: str) -> SetupLine:
     recipe = study.recipe(ArmRun(name, arm.seeds[0]))
     outcomes = [study.outcome(ArmRun(name, seed)) for seed in arm.seeds]
     ended = [o for o in outcomes if o is not None]
-    own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
-    trains = "LoRA" if recipe.model.lora else "all weights"
-    length = f"{recipe.train.steps:,} steps" if recipe.train.steps else f"{recipe.train.epochs or 1:g} epochs"
-    numbers = ", ".join(f"{k} {v:g}" for k, v in own.items() if isinstance(v, (int, float)))
-    words = [recipe.method_name, trains, f"lr {recipe.optim.lr:g}", numbers]
-    words.append(f"{length} of {recipe.train.batch}")
     state = "finished" if sum(o.finished for o in ended) == len(arm.seeds) else f"{len(ended)} ended"
     seeds = ", ".join(map(str, arm.seeds))
     return SetupLine(
         name,
         arm.title,
-        ", ".join(word for word in words if word),
+        settings_in_words(recipe),
         arm.shrunk,
         format_duration(sum(o.seconds for o in ended)) if ended else NOTHING,
         f"{state}; seeds {seeds}",
@@ -311,16 +314,6 @@ def study_markdown(study: Study, report: StudyReport) -> str:
     parts.append(pipe_table(["arm", "settings", "smaller than the study", "time", "state"], rows))
     parts.append(pipe_table(["environment", ""], [[k, v] for k, v in report.environment]))
     return "\n".join(parts)
-
-
-def questions_markdown(data: StudyData) -> str:
-    """The plan's questions with their verdicts, and their plot once they are decided."""
-    if not data.questions:
-        return ""
-    decided = all(each.decision is not None for each in data.questions)
-    plot = ["![The questions](figures/questions.svg)\n"] if decided else []
-    lines = [f"- {question_sentence(each)}" for each in data.questions]
-    return "\n".join(["\n## Questions\n", *plot, *lines, ""])
 
 
 def results_csv(study: Study, data: StudyData, results: Sequence[Compared]) -> str:

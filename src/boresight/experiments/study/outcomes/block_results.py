@@ -1,0 +1,141 @@
+"""What the files of a block show of each arm: means, differences from the start model, and costs.
+
+Intervals cluster prompts by topic and pool the variance of seeds over the arms of a group of the plan. Where
+no arm of a group has two seeds yet, they are over prompts alone, and `prompts_only` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from boresight.experiments.study.blocks import AREA, REWARD, START, Block
+from boresight.experiments.study.outcomes.collection import Outcomes
+from boresight.experiments.study.outcomes.file import OutcomeFile
+from boresight.experiments.study.outcomes.values import are_shares, seed_values, share_bounds, topics_of
+from boresight.stats.intervals import Interval
+from boresight.stats.pooled_seeds import SeedValues, Topics, pooled_difference, pooled_mean
+from boresight.training.rollouts.rewards import short_names
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm of a block, as far as its files are there, or its start model."""
+
+    arm: str
+    group: str
+    """Group of the plan whose arms share their variance of seeds; empty for the start model."""
+    planned: int
+    """Number of seeds, 1 for the start model."""
+    files: Sequence[OutcomeFile]
+    missing: Sequence[str]
+    """Seeds without results, or `start`."""
+    means: Mapping[str, Interval]
+    """By metric, for those that were measured."""
+    differences: Mapping[str, Interval]
+    """The same minus the start model; empty for that and without it."""
+    prompts_only: bool
+    """Whether the intervals hold the noise of prompts alone."""
+
+    def number(self, name: str) -> float | None:
+        """Mean of a number over the runs that have it; None if none has."""
+        found = [file.numbers[name] for file in self.files if name in file.numbers]
+        return math.fsum(found) / len(found) if found else None
+
+    def total(self, name: str) -> float:
+        """Sum of a number over all runs."""
+        return math.fsum(file.numbers.get(name, 0.0) for file in self.files)
+
+
+@dataclass(frozen=True)
+class BlockResults:
+    """All arms of a block, those of a group together."""
+
+    name: str
+    block: Block
+    metrics: list[str]
+    """The reward, then its parts that say something else."""
+    shares: frozenset[str]
+    """Metrics whose values all lie between 0 and 1, the area included."""
+    start: ArmResult
+    arms: list[ArmResult]
+
+    @property
+    def lines(self) -> list[ArmResult]:
+        """The start model and the arms."""
+        return [self.start, *self.arms]
+
+    @property
+    def prompts(self) -> int:
+        """Number of test prompts, 0 as long as nothing was measured."""
+        return next((len(file.prompts) for arm in self.lines for file in arm.files), 0)
+
+    @property
+    def topics(self) -> int:
+        """Number of their topics, 0 without any."""
+        found = next((file.topics for arm in self.lines for file in arm.files), None)
+        return len(set(found.values())) if found else 0
+
+
+def block_results(results: Outcomes, name: str) -> BlockResults:
+    """The results of a block. Raises `UserError` if a file is torn, or lacks a metric or a topic."""
+    block, groups = results.plan.blocks[name], list(results.plan.groups)
+    names = sorted(results.arms(name), key=lambda arm: groups.index(results.plan.arms[arm].group))
+    files = {arm: results.results(name, arm) for arm in (START, *names)}
+    metrics = _metrics(block)
+    values = {metric: _values(files, metric) for metric in (*metrics, AREA)}
+    arms = [_arm(results, name, arm, files, values) for arm in (START, *names)]
+    shares = frozenset(m for m, by_arm in values.items() if by_arm and are_shares(list(by_arm.values())))
+    return BlockResults(name, block, metrics, shares, arms[0], arms[1:])
+
+
+def _metrics(block: Block) -> list[str]:
+    """The reward, and its parts if it has several or if they pay nothing."""
+    parts = short_names([config.name for config in block.reward])
+    alone = sum(config.weight != 0 for config in block.reward) == 1
+    paid = dict(zip(parts, (config.weight != 0 for config in block.reward), strict=True))
+    return [REWARD, *(part for part in parts if part != REWARD and not (alone and paid[part]))]
+
+
+def _values(files: Mapping[str, Sequence[OutcomeFile]], metric: str) -> dict[str, SeedValues]:
+    """Values of every arm that has them; of a number such as the area, those of the runs that have it."""
+    having = {arm: [f for f in found if metric != AREA or AREA in f.numbers] for arm, found in files.items()}
+    return {arm: seed_values(found, metric) for arm, found in having.items() if found}
+
+
+def _arm(
+    results: Outcomes,
+    block: str,
+    arm: str,
+    files: Mapping[str, Sequence[OutcomeFile]],
+    values: Mapping[str, Mapping[str, SeedValues]],
+) -> ArmResult:
+    """One arm with its intervals, where it has results."""
+    group = "" if arm == START else results.plan.arms[arm].group
+    same = [other for other in results.arms(block) if results.plan.arms[other].group == group]
+    prompts_only = not any(len(files[other]) > 1 for other in same)
+    means, differences = {}, {}
+    for metric, by_arm in values.items():
+        if arm not in by_arm:
+            continue
+        own = SeedValues(by_arm[arm].by_seed, trained=not prompts_only)
+        pool = [by_arm[other] for other in same if other in by_arm]
+        topics = None if metric == AREA else topics_of(files[arm], metric)
+        means[metric] = pooled_mean(own, pool, topics, bounds=share_bounds(own))
+        if arm != START and START in by_arm:
+            differences[metric] = _against(by_arm[START], own, pool, topics)
+    paths = dict(zip(_runs(results, arm), results.paths(block, arm), strict=True))
+    missing = [run for run, path in paths.items() if not path.exists()]
+    return ArmResult(arm, group, len(paths), files[arm], missing, means, differences, prompts_only)
+
+
+def _against(
+    start: SeedValues, own: SeedValues, pool: Sequence[SeedValues], topics: Topics | None
+) -> Interval:
+    """An arm minus the start model."""
+    return pooled_difference(start, own, pool, topics, bounds=share_bounds(start, own)).mean
+
+
+def _runs(results: Outcomes, arm: str) -> list[str]:
+    return [START] if arm == START else [str(seed) for seed in results.plan.arms[arm].seeds]

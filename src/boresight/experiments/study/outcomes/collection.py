@@ -1,0 +1,54 @@
+"""The files of results of a plan: which are there, which are missing, and which belong to no arm of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boresight.experiments.study.blocks import START
+from boresight.experiments.study.outcomes.file import OutcomeFile, outcome_path, read_outcome_file
+from boresight.experiments.study.plan import ArmRun, StudyPlan
+
+
+class Outcomes:
+    """Results by block and arm; every file is read once, when it is first needed.
+
+    An arm is one of the plan, or `START` for the start model of a block.
+    """
+
+    def __init__(self, plan: StudyPlan) -> None:
+        self.plan = plan
+        self.folder = Path(str(plan.outcomes))
+        self._read: dict[Path, OutcomeFile] = {}
+
+    def paths(self, block: str, arm: str) -> list[Path]:
+        """Paths of all files that the plan asks for, one per seed."""
+        if arm == START:
+            return [outcome_path(self.folder, block, None)]
+        return [outcome_path(self.folder, block, ArmRun(arm, seed)) for seed in self.plan.arms[arm].seeds]
+
+    def results(self, block: str, arm: str) -> list[OutcomeFile]:
+        """Contents of the files that are there. Raises `UserError` if one is torn or was edited."""
+        return [self._content(path) for path in self.paths(block, arm) if path.exists()]
+
+    def missing(self, block: str, arm: str) -> list[Path]:
+        """Paths of the files that are not there."""
+        return [path for path in self.paths(block, arm) if not path.exists()]
+
+    def arms(self, block: str) -> list[str]:
+        """The arms of a block in the plan's order, without its start model."""
+        return [name for name, arm in self.plan.arms.items() if arm.block == block]
+
+    def unplanned(self) -> list[Path]:
+        """Files of results that the plan does not ask for, such as those of an arm that it had before."""
+        wanted = {
+            path
+            for block in self.plan.blocks
+            for arm in (START, *self.arms(block))
+            for path in self.paths(block, arm)
+        }
+        return sorted(path for path in self.folder.glob("*/*.jsonl") if path not in wanted)
+
+    def _content(self, path: Path) -> OutcomeFile:
+        if path not in self._read:
+            self._read[path] = read_outcome_file(path)
+        return self._read[path]

@@ -1,0 +1,33 @@
+"""Results of an arm as values by seed and prompt, ready for tests and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from boresight.experiments.study.outcomes.file import OutcomeFile
+from boresight.stats.intervals import SHARE, Bounds
+from boresight.stats.pooled_seeds import SeedValues
+
+
+def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
+    """Values by prompt, once per seed; a start model was not trained. Raises `UserError` without them."""
+    trained = all(result.seed is not None for result in results)
+    return SeedValues([result.values(metric) for result in results], trained)
+
+
+def topics_of(results: Sequence[OutcomeFile], metric: str) -> dict[str, Hashable] | None:
+    """Topic by prompt; None if the block has none, or if a run has one number."""
+    return None if metric in results[0].numbers else results[0].topics
+
+
+def share_bounds(*arms: SeedValues) -> Bounds | None:
+    """Those of shares if all values of several prompts lie between 0 and 1."""
+    by_prompt = [values for arm in arms for values in arm.by_seed]
+    single = all(len(values) == 1 for values in by_prompt)
+    return SHARE if not single and are_shares(arms) else None
+
+
+def are_shares(arms: Sequence[SeedValues]) -> bool:
+    """Whether all values lie between 0 and 1."""
+    known = (v for arm in arms for values in arm.by_seed for v in values.values() if v is not None)
+    return all(0 <= value <= 1 for value in known)

@@ -1,0 +1,50 @@
+"""Held-out reward of a block's arms over their verifier calls, from the files of results."""
+
+from __future__ import annotations
+
+from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
+from boresight.experiments.study.plan import Guide, PlannedFigure, StudyPlan
+from boresight.experiments.study.report.figures import ArmCurve, DrawnFigure, SeedLine
+
+COLOURS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
+DASHES = ("solid", "dash", "dot")
+
+
+def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
+    """One curve per arm that has evaluations, a faint line per seed; None where no arm has any."""
+    having = [arm for arm in found.arms if any(file.curve for file in arm.files)]
+    if not having:
+        return None
+    heights = [value for arm in having for file in arm.files for _, value in file.curve]
+    percent = all(0 <= value <= 1 for value in heights)
+    factor = 100 if percent else 1
+    curves = [
+        ArmCurve(
+            plan.arms[arm.arm].title,
+            COLOURS[place % len(COLOURS)],
+            [_line(file.curve, factor) for file in arm.files if file.curve],
+            DASHES[place // len(COLOURS) % len(DASHES)],
+        )
+        for place, arm in enumerate(having)
+    ]
+    figure = PlannedFigure(
+        title=f"{found.block.title}: held-out reward over verifier calls",
+        metric="reward",
+        split="eval",
+        unit="%" if percent else "",
+        arms=[arm.arm for arm in having],
+        guide=_start(having, factor),
+    )
+    without = [plan.arms[arm.arm].title for arm in found.arms if arm not in having and arm.files]
+    return DrawnFigure(f"{found.name}-curves", figure, curves, without)
+
+
+def _line(curve: list[tuple[int, float]], factor: int) -> SeedLine:
+    return SeedLine([calls for calls, _ in curve], [factor * value for _, value in curve])
+
+
+def _start(having: list[ArmResult], factor: int) -> Guide | None:
+    """The start model's value, where all runs measured the same before their first verifier call."""
+    first = {file.curve[0] for arm in having for file in arm.files if file.curve}
+    at = {value for calls, value in first if calls == 0}
+    return Guide(at=factor * at.pop(), label="start") if len(first) == len(at) == 1 else None

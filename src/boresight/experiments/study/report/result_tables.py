@@ -1,0 +1,213 @@
+"""The tables of a plan with blocks: its questions, and the arms of each block, as text and as numbers.
+
+Page, Markdown and CSV are made from the same cells, so that they cannot say different things.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.experiments.study.blocks import AREA, START
+from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
+from boresight.experiments.study.outcomes.label_use import CALLS
+from boresight.experiments.study.outcomes.questions import AnsweredQuestion, seeds_in_words
+from boresight.experiments.study.plan import StudyPlan
+from boresight.reports.tables.files import csv_text, pipe_table, plain_text
+from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell
+from boresight.stats.intervals import Interval
+from boresight.stats.units import Unit, format_number, rounded_up, unit_named
+
+SECONDS, INFORMATIVE, TOKENS = "seconds", "informative_prompts", "trained_tokens"
+DIGITS = 9
+"""Significant digits of a number in the CSV: the last ones differ by machine."""
+
+
+@dataclass(frozen=True)
+class ResultCell:
+    """A number of a table: as it is printed, and unrounded where it is one or an interval."""
+
+    shown: Cell
+    interval: Interval | None = None
+    value: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.shown.value} {self.shown.limits}".strip()
+
+    @property
+    def numbers(self) -> list[str]:
+        """Value, limits, n and missing prompts for the CSV; empty where there are none."""
+        i = self.interval
+        if i is None:
+            return ["" if self.value is None else _digits(self.value), "", "", "", ""]
+        return [_digits(i.value), _digits(i.low), _digits(i.high), str(i.n), str(i.missing)]
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A line of a table; `name` is the arm's, `group` the title under which it stands."""
+
+    name: str
+    title: str
+    group: str
+    cells: list[ResultCell | None]
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """One table; `block` is the block's name, empty for the questions."""
+
+    block: str
+    head: str
+    columns: list[str]
+    rows: list[ResultRow]
+
+
+def questions_table(answered: Sequence[AnsweredQuestion], plan: StudyPlan) -> ResultTable:
+    """The questions with their verdicts."""
+    columns = [
+        "verdict",
+        "difference",
+        "margin",
+        "p (Holm)",
+        "p (equivalent)",
+        "seeds",
+        "topics",
+        "would decide",
+    ]
+    rows = [
+        ResultRow(f"{each.planned.to}/{each.planned.of}", each.planned.title, "", _verdict(each))
+        for each in answered
+    ]
+    return ResultTable("", "question", columns, rows)
+
+
+def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
+    asked, decision, unit = each.planned, each.decision, unit_named(each.planned.unit)
+    margin = _text(unit.difference(asked.margin), asked.margin)
+    if decision is None:
+        waits = f"{len(each.missing)} missing" if each.missing else "the others"
+        return [_text("waits for " + waits), None, margin, None, None, None, None, None]
+    difference, enough = decision.question.difference, decision.enough
+    within = decision.p_equivalent
+    return [
+        _text(decision.answer),
+        _interval(difference.mean, unit, signed=True),
+        margin,
+        _text(f"{decision.p:.2g}", decision.p),
+        None if within is None else _text(f"{within:.2g}", within),
+        _text(seeds_in_words(asked, difference.seeds)),
+        _text(f"{difference.topics:,}", difference.topics) if difference.mean.n > 1 else None,
+        None
+        if enough is None
+        else _text(f"{seeds_in_words(asked, enough.seeds)} seeds, {rounded_up(enough.prompts):,} prompts"),
+    ]
+
+
+def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
+    """The start model and all arms of a block, measured or not."""
+    columns = ["seeds"]
+    for metric in found.metrics:
+        columns += [metric_label(metric), f"{metric_label(metric)} against the start"]
+    columns += ["area", "verifier calls", "informative prompts", "trained tokens", "minutes"]
+    rows = [
+        ResultRow(a.arm, title_of(plan, found, a), group_of(plan, a), _arm(found, a)) for a in found.lines
+    ]
+    return ResultTable(found.name, "arm", columns, rows)
+
+
+def metric_label(metric: str) -> str:
+    """A metric as the head of a column."""
+    return metric.rsplit(":", 1)[-1].replace("_", " ")
+
+
+def title_of(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> str:
+    """The title of an arm; the start model by the arm that trains it, or by its name."""
+    if arm.arm != START:
+        return plan.arms[arm.arm].title
+    start = plan.arms.get(found.block.start)
+    return f"start: {start.title if start else found.block.start}"
+
+
+def group_of(plan: StudyPlan, arm: ArmResult) -> str:
+    """The title of an arm's group; empty for the start model."""
+    return plan.groups[arm.group].title if arm.group else ""
+
+
+def metric_unit(found: BlockResults, metric: str) -> Unit:
+    """Shares are written as percentages, other rewards as they are."""
+    return unit_named("share" if metric in found.shares else "")
+
+
+def _arm(found: BlockResults, arm: ArmResult) -> list[ResultCell | None]:
+    cells: list[ResultCell | None] = [_seeds(arm)]
+    for metric in found.metrics:
+        unit = metric_unit(found, metric)
+        cells += [
+            _interval(arm.means.get(metric), unit),
+            _interval(arm.differences.get(metric), unit, signed=True),
+        ]
+    cells.append(_interval(arm.means.get(AREA), metric_unit(found, AREA), n=False))
+    trained = arm.arm != START
+    for name in (CALLS, INFORMATIVE, TOKENS):
+        number = arm.number(name) if trained else None
+        cells.append(None if number is None else _text(f"{number:,.0f}", number))
+    minutes = arm.number(SECONDS) if trained else None
+    return [*cells, None if minutes is None else _text(format_number(minutes / 60), minutes / 60)]
+
+
+def _seeds(arm: ArmResult) -> ResultCell:
+    """`2 of 4`, and whether the intervals beside it hold the noise of prompts alone."""
+    measured = len(arm.files)
+    if arm.arm == START:
+        return _text("not trained here" if measured else "missing")
+    count = f"{measured} of {arm.planned}"
+    return ResultCell(Cell(count, "intervals over prompts alone" if measured and arm.prompts_only else ""))
+
+
+def _interval(
+    interval: Interval | None, unit: Unit, *, signed: bool = False, n: bool = True
+) -> ResultCell | None:
+    if interval is None:
+        return None
+    if math.isinf(interval.low) and math.isinf(interval.high):
+        value = unit.signed(interval.value) if signed else unit.value(interval.value)
+        return ResultCell(Cell(value, "no interval"), interval)
+    return ResultCell(interval_cell(interval, unit, signed=signed, n=n and not signed, missing=n), interval)
+
+
+def _text(shown: str, value: float | None = None) -> ResultCell:
+    return ResultCell(Cell(shown, ""), value=value)
+
+
+def results_csv_text(tables: Sequence[ResultTable]) -> str:
+    """One line per cell: what it is, its numbers, and how it is printed."""
+    head = ["block", "name", "title", "column", "value", "low", "high", "n", "missing", "text"]
+    rows = [
+        [t.block, plain_text(row.name), plain_text(row.title), column, *cell.numbers, plain_text(str(cell))]
+        for t in tables
+        for row in t.rows
+        for column, cell in zip(t.columns, row.cells, strict=True)
+        if cell is not None
+    ]
+    return csv_text(head, rows)
+
+
+def table_markdown(table: ResultTable) -> str:
+    """The table with pipes; columns in which nothing stands are left out."""
+    used = used_columns(table)
+    cells = [
+        [row.title, *(NOTHING if row.cells[i] is None else str(row.cells[i]) for i in used)]
+        for row in table.rows
+    ]
+    return pipe_table([table.head, *(table.columns[i] for i in used)], cells)
+
+
+def used_columns(table: ResultTable) -> list[int]:
+    """Columns in which something stands."""
+    return [i for i in range(len(table.columns)) if any(row.cells[i] is not None for row in table.rows)]
+
+
+def _digits(x: float) -> str:
+    return f"{x:.{DIGITS}g}"

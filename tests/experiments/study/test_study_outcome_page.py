@@ -1,0 +1,266 @@
+"""The page of a plan with blocks: from its files of results alone, with numbers worked by hand."""
+
+import csv
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.experiments.study import plan as plans
+from boresight.experiments.study.blocks import START
+from boresight.experiments.study.command import run_study
+from boresight.experiments.study.outcomes.block_results import block_results
+from boresight.experiments.study.outcomes.collection import Outcomes
+from boresight.experiments.study.outcomes.file import (
+    OutcomeFile,
+    PromptResult,
+    outcome_path,
+    write_outcome_file,
+)
+from boresight.experiments.study.outcomes.questions import AnsweredQuestion, questions_headline
+from boresight.experiments.study.outcomes.samples import ShownAnswer
+from boresight.experiments.study.overrides import load_plan
+from boresight.experiments.study.plan import ArmRun
+from boresight.stats.intervals import SHARE
+from boresight.stats.pooled_seeds import SeedValues, pooled_difference, pooled_mean
+
+HOSTILE = "</details><script>alert(1)</script>"
+RIGHT = {
+    START: {None: [0, 0, 1, 1]},
+    "dpo": {0: [1, 0, 1, 1], 1: [1, 1, 1, 1]},
+    "rloo": {0: [1, 0, 1, 0], 1: [0, 0, 1, 1]},
+    "grpo": {0: [0, 1, 1, 1]},
+}
+"""Whether each of four prompts, two of either topic, was answered right, by arm and seed."""
+AREAS = {("rloo", 0): 0.5, ("rloo", 1): 0.6}
+TOPICS = {"p0": "tea", "p1": "tea", "p2": "sea", "p3": "sea"}
+
+
+@pytest.fixture
+def written_plan(written, raw, tmp_path):
+    """A plan of one block with five arms of which one has no results, and its recipe."""
+    arm = {"group": "pairs", "recipe": "dpo.yaml", "block": "B"}
+    raw["answers"] = None
+    raw["comparisons"], raw["figures"] = [], {}
+    raw["groups"] = {
+        "pairs": {"title": "Two seeds & more", "metrics": []},
+        "single": {"title": "One seed", "metrics": []},
+    }
+    raw["arms"] = {
+        "dpo": {**arm, "title": "DPO <b>", "seeds": [0, 1], "verifier_calls": 96},
+        "grpo": {**arm, "title": "GRPO", "group": "single"},
+        "rloo": {**arm, "title": "RLOO", "seeds": [0, 1]},
+        "kto": {**arm, "title": "KTO", "seeds": [0, 1, 2]},
+    }
+    raw["outcomes"] = str(tmp_path / "page" / "outcomes")
+    raw["blocks"] = {
+        "B": {
+            "title": "Methods",
+            "start": "starter",
+            "prompts": "test.jsonl",
+            "reward": [{"function": "mine:score"}, {"function": "mine:whole_answer", "weight": 0}],
+            "topic": "topic",
+        }
+    }
+    raw["protocol"] = str(tmp_path / "plan.md")
+    (tmp_path / "plan.md").write_text(f"We ask {HOSTILE} before.")
+    raw["deviations"] = [{"date": "2026-11-29", "text": f"The rate was halved {HOSTILE}."}]
+    raw["questions"] = [
+        {"title": "RLOO against DPO", "of": "dpo", "to": "rloo", "margin": 0.05, "pool": ["dpo", "rloo"]}
+    ]
+    path = written()
+    plan = load_plan(path)
+    for name, by_seed in RIGHT.items():
+        for seed, right in by_seed.items():
+            write(plan, path.parent, name, seed, right)
+    return path
+
+
+def write(plan, here, name, seed, right):
+    """Results of an arm: 2 minutes, 10 verifier calls of its own, and an answer to read."""
+    run = None if seed is None else ArmRun(name, seed)
+    rows = [
+        PromptResult(
+            f"p{i}", TOPICS[f"p{i}"], {"score": [float(v)], "whole_answer": [1.0], "reward": [float(v)]}
+        )
+        for i, v in enumerate(right)
+    ]
+    settings = plans.outcome_settings(plan, here, run) if run else plans.start_settings(plan, here, "B")
+    numbers, curve, environment = {"seconds": 0.0}, [], {}
+    if run:
+        numbers = {"seconds": 90.0 + 60 * seed, "verifier_calls": 96.0, "trained_tokens": 1000.0}
+        environment = {"processor": HOSTILE, "commit": "abc", "packages": {"torch": "2.7"}}
+    if (name, seed) in AREAS:
+        numbers |= {"area": AREAS[name, seed], "informative_prompts": 7.0}
+        curve = [(0, 0.4), (32, AREAS[name, seed]), (64, 0.8)]
+    answers = [ShownAnswer("p0", f"Say {HOSTILE}", f"{name} {HOSTILE}"), ShownAnswer("p1", "x", None)]
+    outcome = OutcomeFile(name, seed, settings, numbers, curve, environment, rows, answers)
+    write_outcome_file(outcome_path(here / "page" / "outcomes", "B", run), outcome)
+
+
+def report(path, *overrides, **more):
+    console = Console(file=io.StringIO(), width=200, soft_wrap=True)
+    options = {"only": (), "report_only": True} | more
+    failed = run_study("cpu", path, None, options.pop("only"), False, console, overrides, **options)
+    assert failed == 0
+    return console.file.getvalue()
+
+
+def cells(folder, block="B"):
+    """Printed text of the CSV by arm or question, and column."""
+    rows = csv.DictReader((folder / "results.csv").open())
+    return {(r["name"], r["column"]): r["text"].removeprefix("'") for r in rows if r["block"] == block}
+
+
+def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
+    """Means: start 2 of 4; DPO (3 + 4) of 8; RLOO (2 + 2) of 8; GRPO 3 of 4.
+
+    DPO takes (90 + 150) / 2 s = 2.0 minutes a run; the five runs take 90 + 150, 90 + 150 and 90 s.
+    """
+    monkeypatch.chdir(tmp_path)
+    said = report(written_plan)
+    folder = tmp_path / "page"
+    assert said == f"report: {folder}/index.html\n" and not (tmp_path / "runs").exists()
+    found = cells(folder)
+    assert found["start", "reward"].startswith("50.0 % [")
+    assert found["dpo", "reward"].startswith("87.5 % [") and found["dpo", "reward"].endswith("n = 4")
+    assert found["dpo", "reward against the start"].startswith("+37.5 points [")
+    assert found["rloo", "reward against the start"].startswith("0.0 points [")
+    assert found["rloo", "area"].startswith("55.0 % [") and ("dpo", "area") not in found
+    assert found["dpo", "verifier calls"] == "96" and found["rloo", "informative prompts"] == "7"
+    assert found["dpo", "minutes"] == "2.0" and found["grpo", "minutes"] == "1.5"
+    assert found["dpo", "seeds"] == "2 of 2" and found["kto", "seeds"] == "0 of 3"
+    assert found["grpo", "seeds"] == "1 of 1 intervals over prompts alone"
+    assert found["dpo", "whole answer"].startswith("100.0 % [")
+    assert ("dpo", "score") not in found  # it is the whole reward
+    page = (folder / "index.html").read_text()
+    assert "Missing in Methods: KTO, all seeds." in page
+    assert "<td>5 of 8</td><td>9.5 min</td><td>480</td><td>5,000</td>" in page
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == [
+        "B-arms.svg",
+        "B-curves.svg",
+        "questions.svg",
+    ]
+    assert {p.name for p in folder.iterdir()} == {
+        "figures",
+        "index.html",
+        "outcomes",
+        "results.csv",
+        "results.md",
+    }
+
+
+def test_intervals_pool_the_seeds_of_a_group_and_cluster_topics(written_plan):
+    plan = load_plan(written_plan)
+    found = {arm.arm: arm for arm in block_results(Outcomes(plan), "B").lines}
+    values = {
+        name: SeedValues(
+            [{f"p{i}": float(v) for i, v in enumerate(right)} for right in by_seed.values()],
+            trained=name in ("dpo", "rloo"),
+        )
+        for name, by_seed in RIGHT.items()
+    }
+    pool = [values["dpo"], values["rloo"]]
+    assert found["dpo"].means["reward"] == pooled_mean(values["dpo"], pool, TOPICS, bounds=SHARE)
+    against = pooled_difference(values[START], values["dpo"], pool, TOPICS, bounds=SHARE).mean
+    assert found["dpo"].differences["reward"] == against
+    assert found["grpo"].prompts_only and not found["dpo"].prompts_only
+    assert found["grpo"].means["reward"] == pooled_mean(values["grpo"], [], TOPICS, bounds=SHARE)
+    assert found["kto"].means == {} and found["kto"].missing == ["0", "1", "2"]
+
+
+def test_texts_of_models_and_plans_stay_text(written_plan, tmp_path):
+    report(written_plan)
+    for name in ("index.html", "figures/B-arms.svg", "figures/B-curves.svg", "figures/questions.svg"):
+        text = (tmp_path / "page" / name).read_text()
+        assert "<script>alert" not in text and "DPO <b>" not in text, name
+    page = (tmp_path / "page" / "index.html").read_text()
+    escaped = HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
+    for each in (f"rloo {escaped}", f"Say {escaped}", f"halved {escaped}.", f"We ask {escaped} before."):
+        assert each in page
+    assert "<b>2026-11-29</b>" in page and '<a href="../plan.md">' in page
+    assert page.count(">no answer<") == 4 and "reward 1.0" in page
+
+
+def test_the_same_files_make_the_same_page(written_plan, tmp_path):
+    report(written_plan)
+    files = [p for p in (tmp_path / "page").rglob("*") if p.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    report(written_plan)
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "page" / "outcomes" / "B" / "rloo-seed1.jsonl").unlink()
+    report(written_plan)
+    changed = {path.name for path, was in before.items() if path.exists() and path.read_bytes() != was}
+    assert {"index.html", "results.csv", "results.md", "B-arms.svg"} <= changed
+    assert not (tmp_path / "page" / "figures" / "questions.svg").exists()
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "RLOO, seed 1; KTO, all seeds." in page
+    assert "No question is decided yet, since 1 file of results is missing; 4 of 8 runs have results." in page
+
+
+def test_files_of_no_arm_and_changes_of_the_plan_are_named(written_plan, tmp_path):
+    extra = tmp_path / "page" / "outcomes" / "B" / "gone-seed0.jsonl"
+    extra.write_text("{}\n")
+    report(written_plan, "arms.kto.seeds=[0]")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Files that the plan does not ask for and that this page leaves out: B/gone-seed0.jsonl." in page
+    assert "The plan was changed on the command line: arms.kto.seeds=[0]." in page
+    assert "KTO, its seed." in page
+
+
+@pytest.mark.parametrize(
+    ("override", "options", "says"),
+    [
+        ("blocks.B.limit=3", {}, "start.jsonl: holds results with other settings: block.limit was"),
+        ("arms.rloo.optim.lr=0.5", {}, "rloo-seed0.jsonl: holds results with other settings"),
+        ("protocol=nowhere.md", {}, "protocol: there is no file nowhere.md"),
+        ("title=t", {"only": ["dpo"]}, "--report-only runs nothing; leave out --arm"),
+        ("title=t", {"minutes": 3.0}, "--report-only runs nothing"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_sentence(written_plan, tmp_path, override, options, says):
+    with pytest.raises(UserError, match=says):
+        report(written_plan, override, **options)
+    assert not (tmp_path / "page" / "index.html").exists()
+
+
+def test_a_plan_without_blocks_needs_its_folder(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no study to report"):
+        report(written())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_of_which_nothing_was_run_has_a_page(written_plan, tmp_path):
+    report(written_plan, f"outcomes={tmp_path}/other/outcomes")
+    page = (tmp_path / "other" / "index.html").read_text()
+    assert "0 of 8 runs have results" in page and "the start model; DPO &lt;b&gt;, all seeds" in page
+    assert not re.search(r"\bnan\b", page[: page.index("<script")])
+
+
+def test_the_headline_counts_verdicts(written_plan):
+    plan = load_plan(written_plan)
+
+    def answered(title, answer):
+        class Decided:
+            pass
+
+        decided = Decided()
+        decided.answer = answer
+        return AnsweredQuestion(plan.questions[0].model_copy(update={"title": title}), decided)
+
+    both = [
+        answered("A", "better"),
+        answered("B", "worse"),
+        answered("C", "undecided"),
+        answered("D", "undecided"),
+    ]
+    assert questions_headline(both) == (
+        "2 of 4 questions show a difference: A (better); B (worse). Of the others, 2 are undecided."
+    )
+    assert questions_headline(both[:1]) == "1 of 1 question shows a difference: A (better)."
+    assert questions_headline([answered("E", "equivalent"), *both[2:]]) == (
+        "None of 3 questions shows a difference: 1 is equivalent, 2 are undecided."
+    )
