@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -23,6 +24,7 @@ from boresight.experiments.study.outcomes.questions import AnsweredQuestion, que
 from boresight.experiments.study.outcomes.samples import ShownAnswer
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun
+from boresight.experiments.study.report.outcome_page import outcome_page_files, page_folder
 from boresight.stats.intervals import SHARE
 from boresight.stats.pooled_seeds import SeedValues, pooled_difference, pooled_mean
 
@@ -36,6 +38,14 @@ RIGHT = {
 """Whether each of four prompts, two of either topic, was answered right, by arm and seed."""
 AREAS = {("rloo", 0): 0.5, ("rloo", 1): 0.6}
 TOPICS = {"p0": "tea", "p1": "tea", "p2": "sea", "p3": "sea"}
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = [
+    path
+    for path in sorted((ROOT / "recipes" / "study").glob("plan-*.yaml"))
+    if (plan := load_plan(path)).blocks and (ROOT / str(plan.outcomes)).is_dir()
+]
+"""Plans whose outcomes are committed."""
 
 
 @pytest.fixture
@@ -264,3 +274,13 @@ def test_the_headline_counts_verdicts(written_plan):
     assert questions_headline([answered("E", "equivalent"), *both[2:]]) == (
         "None of 3 questions shows a difference: 1 is equivalent, 2 are undecided."
     )
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_committed_pages_are_those_of_their_outcomes(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan, remedy = load_plan(path), f"run `boresight study --plan {path.relative_to(ROOT)} --report-only`"
+    for name, text in outcome_page_files(plan, path.parent).items():
+        file = page_folder(plan) / name
+        assert file.exists() == (text is not None), f"{file}: {remedy}"
+        assert text is None or file.read_text(encoding="utf-8") == text, f"{file} is older: {remedy}"

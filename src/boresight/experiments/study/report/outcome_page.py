@@ -44,7 +44,7 @@ from boresight.experiments.study.report.result_tables import (
     title_of,
     used_columns,
 )
-from boresight.reports.page import page, write_page
+from boresight.reports.page import page
 from boresight.reports.tables.files import pipe_table
 from boresight.stats.units import format_duration, format_number
 
@@ -107,15 +107,23 @@ def write_outcome_page(plan: StudyPlan, here: Path, changes: Sequence[str] = ())
         UserError: a file of results is torn or lacks something, or the plan's text is not there.
     """
     plans.refuse_missing_protocol(plan)
-    report, folder = outcome_report(plan, here, changes), page_folder(plan)
+    folder = page_folder(plan)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, svg in _figures(report).items():
-        path = folder / "figures" / f"{name}.svg"
-        path.unlink(missing_ok=True) if svg is None else write_text(path, svg)
-    write_text(folder / "results.csv", results_csv_text(report.tables))
-    write_text(folder / "results.md", outcome_markdown(plan, report))
-    write_page(folder / "index.html", render_outcome_page(plan, report))
+    for name, text in outcome_page_files(plan, here, changes).items():
+        path = folder / name
+        path.unlink(missing_ok=True) if text is None else write_text(path, text)
     return folder / "index.html"
+
+
+def outcome_page_files(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> dict[str, str | None]:
+    """The content of all files of the page by their path below its folder; None for one that is not to be."""
+    report = outcome_report(plan, here, changes)
+    return {
+        **{f"figures/{name}.svg": svg for name, svg in _figures(report).items()},
+        "results.csv": results_csv_text(report.tables),
+        "results.md": outcome_markdown(plan, report),
+        "index.html": render_outcome_page(plan, report),  # last: by the page all is there
+    }
 
 
 def outcome_report(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> OutcomeReport:

@@ -95,8 +95,8 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
         _text(decision.answer),
         _interval(difference.mean, unit, signed=True),
         margin,
-        _text(f"{decision.p:.2g}", decision.p),
-        None if within is None else _text(f"{within:.2g}", within),
+        _p(decision.p),
+        None if within is None else _p(within),
         _text(seeds_in_words(asked, difference.seeds)),
         _text(f"{difference.topics:,}", difference.topics) if difference.mean.n > 1 else None,
         None
@@ -175,6 +175,11 @@ def _interval(
         value = unit.signed(interval.value) if signed else unit.value(interval.value)
         return ResultCell(Cell(value, "no interval"), interval)
     return ResultCell(interval_cell(interval, unit, signed=signed, n=n and not signed, missing=n), interval)
+
+
+def _p(p: float) -> ResultCell:
+    """A p-value, of which the digits beyond the third are those of a root finder."""
+    return _text(f"{p:.2g}", float(f"{p:.3g}"))
 
 
 def _text(shown: str, value: float | None = None) -> ResultCell:
