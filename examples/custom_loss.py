@@ -12,7 +12,7 @@ METHOD = {"name": "losses.capped", "beta": 0.1, "cap": 5.0}
 
 def main(folder: str = "runs/example-capped") -> None:
     # As a script's own folder is on Python's path, examples/losses/capped.py is `losses.capped` here.
-    run = boresight.train("recipes/demo.yaml", run=folder, method=METHOD)
+    run = boresight.train("demo", run=folder, method=METHOD)
 
     # What a loss returns as metrics is logged with the rest.
     steps, reached = run.series("reached")

@@ -7,8 +7,8 @@ import sys
 
 import boresight
 
-SFT = "recipes/countdown-tiny/sft.yaml"
-RLOO = "recipes/countdown-tiny/rloo.yaml"
+SFT = "countdown-tiny/sft"
+RLOO = "countdown-tiny/rloo"
 
 
 def brief(prompts: list, completions: list[str], rows: list[dict]) -> list[float | None]:

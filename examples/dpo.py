@@ -7,7 +7,7 @@ import sys
 
 import boresight
 
-RECIPE = "recipes/demo.yaml"
+RECIPE = "demo"
 CHANGES = {"method": {"beta": 0.1}, "optim": {"lr": 2e-4}, "train": {"steps": 30}}
 
 

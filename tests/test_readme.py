@@ -57,7 +57,7 @@ def test_there_are_commands():
 def test_recipes_and_overrides_in_the_readme_parse(command):
     words = command.split()[1:]
     overrides = [word for word in words[1:] if "=" in word]
-    assert Recipe.load(ROOT / words[0], overrides)
+    assert Recipe.load(words[0], overrides)
 
 
 def test_every_verb_exists(capsys):

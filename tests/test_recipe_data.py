@@ -14,6 +14,7 @@ from rich.console import Console
 from boresight.checks.inputs import kind_of
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
+from boresight.data.demo import data_path
 from boresight.data.reading.load import read
 from boresight.data.reading.sources.generated import GENERATORS, PREFIX
 from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, synthesized
@@ -23,7 +24,7 @@ from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ROOT / "recipes"
+RECIPES = ROOT / "src/boresight/recipes"
 
 
 ULTRA = "HuggingFaceH4/ultrafeedback_binarized"
@@ -78,7 +79,7 @@ def _data_set(source: str) -> str:
 
 def _on_the_hub(source: str) -> bool:
     other = source.startswith(PREFIX) or source in SYNTHESIZED | USERS | BUILT_IN
-    return not other and not (ROOT / source).exists()
+    return not other and not data_path(source).exists()
 
 
 @pytest.mark.parametrize(("name", "what", "source"), named())
@@ -93,7 +94,7 @@ def test_a_recipe_reads_its_data(name, what, source, tmp_path):
         made, _ = GENERATORS[source.removeprefix(PREFIX)]
         assert made == kind
         return
-    file = ROOT / source
+    file = data_path(source)
     if not file.exists():
         row = synthesized if source in SYNTHESIZED else HUB_SHAPES[_data_set(source)].row
         file = tmp_path / "rows.jsonl"

@@ -2,7 +2,7 @@
 
     import boresight
 
-    run = boresight.train("recipes/demo.yaml")
+    run = boresight.train("demo")
     run.metric("accuracy").difference        # value, low, high, n: paired, 95 %
 
 The verbs of the command line, as functions: `train`, `check`, `evaluate`, `report`, `synthesize`, `compare`

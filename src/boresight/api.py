@@ -1,6 +1,6 @@
 """The verbs of the command line as functions: the same recipes, the same folders, and values to go on with.
 
-    run = boresight.train("recipes/dpo.yaml", data={"train": "my_pairs.jsonl"}, method={"beta": 0.3})
+    run = boresight.train("dpo", data={"train": "my_pairs.jsonl"}, method={"beta": 0.3})
     run.metric("accuracy").after             # Interval(value=…, low=…, high=…, n=…)
     run.series("margin", "eval")             # steps, nats
 
@@ -147,7 +147,7 @@ def evaluate(
     """Compare systems by win rate under a judge, by a reward, or on tasks of lm-evaluation-harness.
 
     Args:
-        recipe: a YAML file of an evaluation (`recipes/eval-winrate.yaml`), or nested dictionaries. Or the
+        recipe: a YAML file of an evaluation (`eval-winrate`), or nested dictionaries. Or the
             folder of a training run, whose trained model is measured again by the run's own recipe.
         run: folder of the results; by default a new one under `runs/`. One that an interrupted evaluation of
             the same recipe left is continued.
@@ -194,7 +194,7 @@ def synthesize(
     (`budget={"max_usd": 5}`), and look at the price first with `boresight synthesize RECIPE --dry-run`.
 
     Args:
-        recipe: a YAML file of synthetic data (`recipes/synth-demo.yaml`), or nested dictionaries.
+        recipe: a YAML file of synthetic data (`synth-demo`), or nested dictionaries.
         run: folder of the data; by default `runs/RECIPE`.
         quiet: print nothing.
         sections: changes to the recipe.

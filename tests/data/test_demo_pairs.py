@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,6 @@ from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.tasks.constraints.constraint import Constraint
 from boresight.tasks.constraints.evaluation import check_answer
 
-ROOT = Path(__file__).parents[2]
 FILES = {"train": (demo.PAIRS, DEMO_TRAIN_TOPICS), "held out": (demo.HELDOUT_PAIRS, DEMO_HELDOUT_TOPICS)}
 
 
@@ -51,7 +49,7 @@ def test_length_alone_does_not_tell_chosen_from_rejected(shipped):
 def test_pairs_are_as_the_recipe_makes_them(shipped):
     """At most `per_prompt` a prompt, of like length, from its one source, no answer twice."""
     pairs, _ = shipped
-    recipe = SynthesisRecipe.load(ROOT / "recipes/synth-demo.yaml")
+    recipe = SynthesisRecipe.load("synth-demo")
     per_prompt = Counter(pair.prompt[0]["content"] for pair in pairs)
     assert max(per_prompt.values()) == recipe.pairs.per_prompt
     used = [pair.meta[f"{side}_from"]["response"] for pair in pairs for side in ("chosen", "rejected")]

@@ -37,7 +37,7 @@ PARSED = {
     "arena": "serves until it is closed; tests/arena drives it",
     "sweep": "trains many runs; tests/experiments/sweep sweeps",
     "study": "trains many runs; tests/experiments/study carries a small plan out",
-    "recipes/eval-tasks.yaml": "needs lm-eval and downloads; tests/parity/test_lm_eval.py runs local tasks",
+    "eval-tasks": "needs lm-eval and downloads; tests/parity/test_lm_eval.py runs local tasks",
     "--resume": "goes on with an interrupted run; tests/training/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
@@ -258,7 +258,7 @@ def test_every_layout_has_an_example_on_the_page_of_formats():
 def test_a_page_with_a_fault_is_caught(reader, tmp_path, monkeypatch):
     """The reader must be able to fail: a wrong key, a missing target, a snippet that raises."""
     faults = {
-        "bash": "boresight train recipes/dpo.yaml method.betta=1",
+        "bash": "boresight train dpo method.betta=1",
         "": "make nothing-of-the-kind",
         "python": "assert 1 == 2",
         "yaml": "optimm: {lr: 1}",

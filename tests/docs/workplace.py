@@ -24,6 +24,7 @@ from boresight import methods
 from boresight.config.base import BaseRecipe
 from boresight.config.dotted import apply_override
 from boresight.data import layouts
+from boresight.data.demo import data_path
 from boresight.data.reading.sources import generated
 from boresight.runs import folder as run_folder
 from boresight.scorers import judges
@@ -129,7 +130,7 @@ def small_run(raw: dict[str, Any]) -> list[str]:
     here = "my_conversations.jsonl.gz" if raw["method"]["name"] == "sft" else "my_pairs.jsonl"
     for part in ("train", "eval"):
         given = str(data.get(part) or "generate:")
-        if not given.startswith("generate:") and not Path(given).exists():
+        if not given.startswith("generate:") and not data_path(given).exists():
             data[part] = here
     return SMALL_RUN
 
@@ -137,7 +138,7 @@ def small_run(raw: dict[str, Any]) -> list[str]:
 def small_evaluation(raw: dict[str, Any]) -> list[str]:
     """Prompts that are here, a tiny model, and a judge that can tell its answers apart."""
     given = str(raw.get("prompts") or "generate:")
-    if not given.startswith("generate:") and not Path(given).exists():
+    if not given.startswith("generate:") and not data_path(given).exists():
         raw["prompts"] = "held-out.jsonl"
     for system in raw["systems"].values():
         if "model" in system:

@@ -93,7 +93,7 @@ def _environment(hostile: bool) -> dict[str, Any]:
         "versions": {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.0"},
         "machine": {"system": "Linux x86_64", "cores": 2, "memory_gb": 16, "device": "cpu"},
         "commit": ATTACK if hostile else "4f1d2a9",
-        "command": "boresight train recipes/dpo.yaml",
+        "command": "boresight train dpo",
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_state
+from boresight.data.demo import data_path
 from boresight.data.reading.files import sha256
 from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
@@ -43,7 +44,7 @@ def key(recipe: Recipe) -> str | None:
     None for what is not in local files, and for rewards that may be other ones next time: a user's function,
     a model.
     """
-    data, asked = local_files(recipe), [Path(recipe.evaluate.prompts)] if recipe.evaluate.prompts else []
+    data, asked = local_files(recipe), [data_path(recipe.evaluate.prompts)] if recipe.evaluate.prompts else []
     here = data and all(file.is_file() for file in asked)
     if not here or not all(reward.function in BUILTIN for reward in recipe.reward):
         return None
@@ -57,7 +58,7 @@ def key(recipe: Recipe) -> str | None:
 
 def local_files(recipe: Recipe) -> list[Path]:
     """The files of the data; none where any part of them is no local file."""
-    files = [Path(name) for name in recipe.data.all_sources]
+    files = [data_path(name) for name in recipe.data.all_sources]
     return files if all(file.is_file() for file in files) else []
 
 

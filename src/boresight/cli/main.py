@@ -43,17 +43,23 @@ def options(
 
 
 class RecipeCommand(TyperCommand):
-    """A verb whose help ends with every field of its recipe."""
+    """A verb whose help ends with the names of its recipes and every field of them."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print Typer's own help, then the recipe fields."""
+        """Print Typer's own help, then names and fields."""
         super().format_help(ctx, formatter)
-        from boresight.cli.recipe_help import print_fields
+        from boresight.cli.recipe_help import print_fields, print_names
 
+        print_names(str(self.name))
         print_fields(str(self.name))
 
 
-RecipePath = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", metavar="RECIPE")]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe: a YAML file, or one of the names that `train --help` lists.", metavar="RECIPE"
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
 ]
@@ -139,7 +145,7 @@ def explain(
 @app.command(cls=RecipeCommand)
 def evaluate(
     recipe: Annotated[
-        Path, typer.Argument(help="A recipe: a YAML file. Or a run folder.", metavar="RECIPE|RUN")
+        Path, typer.Argument(help="A recipe: a YAML file or a name. Or a run folder.", metavar="RECIPE|RUN")
     ],
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
@@ -176,7 +182,7 @@ def report(
         _say(write_report(run))
 
 
-@app.command()
+@app.command(cls=RecipeCommand)
 def synthesize(
     recipe: RecipePath,
     overrides: Overrides = None,

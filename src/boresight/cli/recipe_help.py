@@ -1,4 +1,4 @@
-"""Every field of a recipe, printed under `boresight train --help` and that of other verbs."""
+"""Names and fields of recipes, printed under `boresight train --help` and that of other verbs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from boresight.config.base import BaseRecipe
+from boresight.config.recipe_files import recipe_names
 from boresight.config.section import fields
 from boresight.core.console import Terminal, name_table
 
@@ -20,8 +22,42 @@ class HelpPart(NamedTuple):
     """As `fields` returns them."""
 
 
+def print_names(verb: str) -> None:
+    """Print the names of the recipes in this package for a verb: each of the top level, or each folder."""
+    names = recipe_names(_kind(verb))
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        if folder:
+            folders.setdefault(folder, []).append(last)
+    console = Terminal()
+    console.print(Text.assemble("\n", ("Recipes by name", "bold"), f" (boresight {verb} NAME)"))
+    single = [(name, Text(names[name])) for name in names if "/" not in name]
+    nested = [(f"{folder}/…", Text(", ".join(inner))) for folder, inner in folders.items()]
+    console.print(name_table([*single, *nested], style="cyan"))
+
+
+def _kind(verb: str) -> type[BaseRecipe]:
+    """What the recipes of a verb are read as."""
+    if verb == "evaluate":
+        from boresight.evaluation.recipe import EvaluationRecipe
+
+        return EvaluationRecipe
+    if verb == "sweep":
+        from boresight.experiments.sweep.recipe import SweepRecipe
+
+        return SweepRecipe
+    if verb == "synthesize":
+        from boresight.synthesis.recipe import SynthesisRecipe
+
+        return SynthesisRecipe
+    from boresight.config.recipe import Recipe
+
+    return Recipe
+
+
 def print_fields(verb: str) -> None:
-    """Print the fields of the recipe that `verb` takes: `train`, `evaluate` or `sweep`."""
+    """Print the fields of the recipe that `verb` takes: `train`, `evaluate`, `sweep` or `synthesize`."""
     console = Terminal()
     for part in PARTS[verb]():
         console.print(Text.assemble("\n", (part.heading, "bold"), part.note))
@@ -86,7 +122,14 @@ def _sweep() -> Iterator[HelpPart]:
     yield HelpPart("Sweep fields", " (set in the YAML file or as field=value; others go to the recipe)", rows)
 
 
-PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep}
+def _synthesis() -> Iterator[HelpPart]:
+    from boresight.synthesis.recipe import SynthesisRecipe
+
+    rows = fields(SynthesisRecipe)
+    yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
+
+
+PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep, "synthesize": _synthesis}
 """Parts of the help by verb."""
 
 

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +24,7 @@ from rich.console import Console
 from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, distinct_ids
+from boresight.data.demo import data_path
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rendering.references import ignored_references
@@ -195,7 +195,7 @@ def _answers(row: Row) -> tuple[bytes, ...]:
 
 def _content(recipe: Recipe, kind: str) -> str:
     """What the examples depend on: the data section, its files' sizes and times, the split."""
-    named = [Path(name) for name in recipe.data.all_sources]
+    named = [data_path(name) for name in recipe.data.all_sources]
     files = [file for path in named for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
     return repr((kind, recipe.data, recipe.split_seed, stats))

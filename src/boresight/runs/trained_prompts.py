@@ -10,6 +10,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.demo import data_path
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.sources.generated import PREFIX
 from boresight.data.reading.split import read_split
@@ -52,7 +53,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
 def _trained_on(recipe: Recipe) -> frozenset[str]:
     """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
     for source in recipe.data.all_sources:
-        if not (source.startswith(PREFIX) or Path(source).exists()):
+        if not (source.startswith(PREFIX) or data_path(source).exists()):
             raise UserError(f"{source} is not here.")
     split = read_split(recipe.data, kind_of(recipe).data, recipe.split_seed)
     return frozenset(map(prompt_key, split.train.examples))

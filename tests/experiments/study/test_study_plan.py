@@ -7,7 +7,7 @@ import yaml
 
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
-from boresight.experiments.study.command import listing, plan_path
+from boresight.experiments.study.command import listing, plan_of_scale
 from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_runs
 from boresight.experiments.study.storage import refuse_other
 
@@ -92,7 +92,6 @@ def test_the_first_difference_is_named_with_both_values():
     refuse_other(Path("runs/x"), old, yaml.safe_load(yaml.safe_dump(old)))
 
 
-def test_a_scale_without_a_plan_says_which_there_are(monkeypatch):
-    monkeypatch.chdir(RECIPES.parents[1])
-    with pytest.raises(UserError, match="known: cpu"):
-        plan_path("phone")
+def test_a_scale_without_a_plan_says_which_there_are():
+    with pytest.raises(UserError, match="known: cpu, gpu"):
+        plan_of_scale("phone")

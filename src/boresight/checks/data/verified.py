@@ -18,6 +18,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt, prompt_of
+from boresight.data.demo import data_path
 from boresight.data.reading.load import Loaded
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.write import write_examples, writer_of
@@ -195,7 +196,7 @@ def verify(
 def refuse_output(path: Path, source: str) -> None:
     """Raise a `UserError` if clean rows cannot go to `path`, by its type or as it is the checked file."""
     writer_of(path)
-    if path.exists() and Path(source).exists() and path.samefile(source):
+    if path.exists() and data_path(source).exists() and path.samefile(data_path(source)):
         raise UserError(f"{path}: is the file that is checked; write the clean rows to another one.")
 
 

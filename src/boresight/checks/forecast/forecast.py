@@ -229,7 +229,7 @@ def answers_of_another_model(f: Forecast) -> Finding | None:
         f"Under the start model the {' and '.join(answers.foreign)} answers are less likely than its own: by "
         f"{below.mean:.2g} nats per token ({below.mean - below.half_width:.2g} to "
         f"{below.mean + below.half_width:.2g}, {side}, n = {below.n}). {_moved(f.ramp)}",
-        f"Make pairs of the model's own answers: `boresight synthesize recipes/synth-onpolicy.yaml "
+        f"Make pairs of the model's own answers: `boresight synthesize synth-onpolicy "
         f"endpoints.policy.model={f.recipe.model.name}`; or watch the chosen answers' likelihood and stop "
         "early.",
         numbers=(("below", below.mean),),

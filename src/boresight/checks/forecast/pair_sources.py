@@ -6,8 +6,8 @@ Nothing else is evidence that pairs are alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from boresight.data.demo import data_path
 from boresight.data.reading.files import is_hub_id, sha256
 
 
@@ -18,7 +18,7 @@ def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
     """
     if not isinstance(data, str):
         return frozenset()
-    path = Path(data).expanduser()
+    path = data_path(data).expanduser()
     if path.is_file():
         return frozenset({digest_name(sha256(path))})
     name = data.split("@", 1)[0]

@@ -24,6 +24,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
 from boresight.data.columns import is_message
 from boresight.data.reading import names
+from boresight.data.demo import data_path
 from boresight.data.reading.compressed.expansion import Decompressed, Expansion
 from boresight.data.reading.shapes import as_table
 
@@ -46,14 +47,14 @@ def records(source: str | Path, split: str = "train") -> Raw:
     """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
 
     `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
-    folder that `datasets` saved, or a hub id, `owner/name` or `owner/name:config`. `split` is for the last
-    two.
+    folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, or data of the demo,
+    `demo:NAME`. `split` is for folders and hub ids.
 
     Raises:
         UserError: no such file or hub data set, an unknown file type, or a file that is broken; for
             broken JSON with its line.
     """
-    path = Path(source)
+    path = data_path(source)
     if path.is_dir():
         return enumerate(_saved_folder(path, split), 1)
     if path.is_file():
@@ -67,7 +68,7 @@ def records(source: str | Path, split: str = "train") -> Raw:
 
 def sha256(source: str | Path, split: str = "train") -> str:
     """Hex digest of a file's bytes, of a folder's files in order of name, or of a hub data set's records."""
-    path, digest = Path(source), hashlib.sha256()
+    path, digest = data_path(source), hashlib.sha256()
     if path.is_file():
         _add_file(digest.update, path)
     elif path.is_dir():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.config.recipe_files import recipe_names, recipe_path
+from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.arms import run_arms
@@ -16,7 +18,8 @@ from boresight.experiments.study.storage import Study, open_study, refuse_other_
 from boresight.reports.tables.files import pipe_table
 from boresight.stats.units import format_duration
 
-PLANS = Path("recipes/study")
+PLAN = "study/plan-"
+"""How the names of plans for a scale begin."""
 
 
 def run_study(
@@ -40,7 +43,7 @@ def run_study(
         UserError: a wrong plan or recipe, or a folder that holds something else.
         Interrupted: a signal; what was computed is kept.
     """
-    path = plan or plan_path(scale)
+    path = recipe_path(plan or plan_of_scale(scale))
     loaded = load_plan(path, overrides)
     plans.refuse_unknown_arms(loaded, list(only))
     if listed:
@@ -95,14 +98,12 @@ def _print_reports(console: Console, pages: Sequence[Path]) -> None:
         console.print(f"report: {page}", markup=False, highlight=False)
 
 
-def plan_path(scale: str) -> Path:
-    """Path of the plan for a scale. Raises `UserError` if there is none."""
-    path = PLANS / f"plan-{scale}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem.removeprefix("plan-") for p in PLANS.glob("plan-*.yaml")))
-        where = f"known: {known}" if known else "run it from the repository, where recipes/study is"
-        raise UserError(f"--scale: there is no plan {path} here; {where}, or name a plan with --plan.")
-    return path
+def plan_of_scale(scale: str) -> str:
+    """Name of the plan for a scale. Raises `UserError` if there is none."""
+    scales = {name.removeprefix(PLAN): name for name in recipe_names(StudyPlan) if name.startswith(PLAN)}
+    if scale not in scales:
+        raise UserError(f"--scale: there is no plan for {scale!r}{nearest(scale, scales)}.")
+    return scales[scale]
 
 
 def listing(plan: StudyPlan, here: Path, only: Sequence[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """The plan of a study: its arms, what is compared with what, and which curves are drawn.
 
-    plan = StudyPlan.load("recipes/study/plan-cpu.yaml")
+    plan = StudyPlan.load("study/plan-cpu")
 
 Plans are data. An arm is a recipe, changes to it, and its seeds; the rest of a plan is text and names of
 arms.
@@ -19,9 +19,11 @@ from pydantic import Field, field_validator, model_validator
 from boresight.config.base import BaseRecipe
 from boresight.config.dotted import put
 from boresight.config.recipe import Recipe
+from boresight.config.recipe_files import recipe_from
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.data.demo import data_path
 from boresight.experiments.study.blocks import START, Block, Deviation, PlannedQuestion
 from boresight.experiments.study.metrics import METRICS
 from boresight.scorers.rewards import check_rewards
@@ -42,7 +44,7 @@ class Arm(Section):
     role: Role = "other"
     """`published`: as the study ran it; `tuned`: with the settings that evidence supports."""
     recipe: str
-    """Path of its recipe, relative to the plan's folder."""
+    """Its recipe: a path relative to the plan's folder, or a name."""
     set: dict[str, Any] = {}
     """Changes to that recipe, by dotted key; `{seed}` in a text is the seed, as in `pairs-{seed}.jsonl`."""
     seeds: list[int] = Field(default=[0], min_length=1)
@@ -264,7 +266,7 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
         UserError: there is no such recipe, or a change is not valid in it.
     """
     arm = plan.arms[run.arm]
-    raw = Recipe.read(here / arm.recipe)
+    raw = Recipe.read(recipe_from(here, arm.recipe))
     for key, value in arm.set.items():
         # A copy, because arms may share a value and a later key may change a part of it.
         put(raw, key, _with_seed(deepcopy(value), run.seed))
@@ -296,14 +298,14 @@ def _with_seed(value: Any, seed: int) -> Any:
 
 def _refuse_test_prompts(recipe: Recipe, arm: str, block: Block) -> None:
     """Raise a `UserError` where the run of an arm would open the test prompts of its block."""
-    test = Path(block.prompts).resolve()
+    test = data_path(block.prompts).resolve()
     named: dict[str, list[str | None]] = {
         "data.train": [*recipe.data.sources],
         "data.eval": [recipe.data.eval],
         "evaluate.prompts": [recipe.evaluate.prompts],
     }
     for key, sources in named.items():
-        if any(source is not None and Path(source).resolve() == test for source in sources):
+        if any(source is not None and data_path(source).resolve() == test for source in sources):
             raise UserError(f"arm {arm}: {key} names the test prompts of its block; name others.")
 
 
@@ -344,7 +346,7 @@ def block_settings(block: Block) -> dict[str, Any]:
 
 def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
     """The arm's recipe as published, at full size. Raises `UserError`."""
-    return Recipe.load(here / plan.arms[arm].recipe)
+    return Recipe.load(recipe_from(here, plan.arms[arm].recipe))
 
 
 def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:

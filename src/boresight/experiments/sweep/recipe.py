@@ -1,6 +1,6 @@
 """The recipe of a sweep: the swept recipe, the settings, the metric, pruning and confirmation.
 
-    sweep = SweepRecipe.load("recipes/sweeps/dpo.yaml", ["trials=8", "data.train=my_pairs.jsonl"])
+    sweep = SweepRecipe.load("sweeps/dpo", ["trials=8", "data.train=my_pairs.jsonl"])
 
 Overrides that name no field of a sweep go to the recipe that is swept.
 """
@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from boresight.config.base import BaseRecipe
 from boresight.config.dotted import put, read_value
 from boresight.config.recipe import Recipe
+from boresight.config.recipe_files import recipe_from, recipe_path
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -50,7 +51,7 @@ class SweepRecipe(BaseRecipe):
     """A sweep."""
 
     recipe: str | dict[str, Any]
-    """The swept recipe, as a path relative to this file or in full. Unchanged, it is the default setting."""
+    """The swept recipe: a path relative to this file, a name, or in full. Unchanged, it is the default."""
     set: dict[str, Any] = {}
     """Changes to that recipe for all trials, including the default."""
     search: Literal["grid", "list", "optuna"] = "grid"
@@ -83,7 +84,7 @@ class SweepRecipe(BaseRecipe):
             key, _, value = override.partition("=")
             raw["set"][key] = read_value(value)
         if isinstance(raw.get("recipe"), str):
-            raw["recipe"] = str(Path(path).parent / raw["recipe"])
+            raw["recipe"] = str(recipe_from(recipe_path(path).parent, raw["recipe"]))
         return raw
 
     @classmethod

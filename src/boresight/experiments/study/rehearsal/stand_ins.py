@@ -10,6 +10,8 @@ from pathlib import Path
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
+from boresight.core.plugins import import_extra
+from boresight.data.demo import data_path
 from boresight.data.reading.files import is_hub_id, records
 from boresight.data.reading.sources.generated import PREFIX
 from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, HubRow, synthesized
@@ -54,7 +56,7 @@ class StandIns:
             UserError: no such file, or a data set on the hub whose columns are not known here.
         """
         name, at, split = source.partition("@")
-        if source.startswith(PREFIX) or Path(name).exists():
+        if source.startswith(PREFIX) or data_path(name).exists():
             return source
         if self._note_if_made_later(name):
             return self._file(name, synthesized)
