@@ -1,4 +1,4 @@
-"""Modules that the user wrote, found by the import path that a recipe gives."""
+"""Modules that may not be there: those of an extra, and those that the user wrote."""
 
 from __future__ import annotations
 
@@ -6,8 +6,29 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from boresight.core.errors import UserError
+
+
+def import_extra(module: str, extra: str, needed_by: str) -> Any:
+    """Import a module of a package that comes with an extra of ours.
+
+    Args:
+        needed_by: what needs it, for the error.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise UserError(
+            f"{needed_by}: needs the package {package}; run `pip install 'boresight[{extra}]'`."
+        ) from None
 
 
 def import_user_module(name: str, field: str) -> ModuleType:

@@ -10,6 +10,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line
+from boresight.core.plugins import import_extra
 from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import WORDS
 
@@ -34,10 +35,12 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
 
 
 def writer_of(path: Path) -> Callable[[Sequence[Example], Path], None]:
-    """What writes files of this type. Raises `UserError` for an unknown one."""
+    """What writes files of this type. Raises `UserError` for an unknown one or an absent package."""
     writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
     if writer is None:
         raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")
+    if writer is _parquet:
+        import_extra("pyarrow.parquet", "datasets", str(path))
     return writer
 
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
+from boresight.core.plugins import import_extra
 from boresight.core.version import VERSION
 from boresight.reports.facts import environment_facts, facts, splits
 from boresight.reports.figures import figures
@@ -103,9 +103,18 @@ def page(
     `connects` lets the page talk to the server that it came from, and to no other.
 
     `payload` is what report.js draws: `figures`, `samples`, the names of their `columns`, and `outcomes`:
-    what to call a check that only the last of two columns meets, only the first, or neither.
+    what to call a check that only the last of two columns meets, only the first, or neither. Without the
+    package plotly the figures are left out, and the page says how to get them.
     """
-    scripts = [get_plotlyjs(), _asset(script)] if payload.get("figures") else [_asset(script)]
+    scripts, no_charts = [_asset(script)], ""
+    if payload.get("figures"):
+        try:
+            library = import_extra("plotly.offline", "charts", "The charts of this page")
+            scripts.insert(0, library.get_plotlyjs())
+        except UserError as error:  # a run of hours ends with a page all the same
+            no_charts = f"{error} Then write the page again."
+            context |= {"figures": []}
+            payload = payload | {"figures": []}
     return (
         _templates()
         .get_template(template)
@@ -115,6 +124,7 @@ def page(
             style=Markup(_asset("report.css")),
             scripts=[Markup(script) for script in scripts],
             policy=_policy(scripts, connects),
+            no_charts=no_charts,
             payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
             **context,
         )

@@ -74,7 +74,7 @@ def print_diagnosis(console: Console) -> None:
     versions = facts["packages"]
     console.print(f"boresight {versions['boresight']}{commit}, Python {facts['python']}", highlight=False)
     console.print()
-    packages = ((name, versions[name] or "missing") for name in versions if name != "boresight")
+    packages = ((name, version) for name, version in versions.items() if version and name != "boresight")
     console.print(name_table(packages, title="Packages", style="cyan"))
     console.print()
     console.print(name_table(_extras(), title="Extras", style="cyan"))

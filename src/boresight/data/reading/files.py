@@ -22,9 +22,10 @@ from typing import IO, Any, cast
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
+from boresight.core.plugins import import_extra
 from boresight.data.columns import is_message
-from boresight.data.reading import names
 from boresight.data.demo import data_path
+from boresight.data.reading import names
 from boresight.data.reading.compressed.expansion import Decompressed, Expansion
 from boresight.data.reading.shapes import as_table
 
@@ -309,14 +310,14 @@ def _cell(column: str, value: str) -> str | float:
 
 
 def _parquet(path: Path) -> Raw:
+    parquet = import_extra("pyarrow.parquet", "datasets", str(path))
     import pyarrow
-    import pyarrow.parquet
 
     with _open(path) as stream:
         compressed = isinstance(getattr(stream, "raw", None), Decompressed)
         seekable = io.BytesIO(stream.read()) if compressed else stream  # Parquet is read from its end
         try:
-            opened = pyarrow.parquet.ParquetFile(seekable)
+            opened = parquet.ParquetFile(seekable)
             _refuse_repeated_columns(path, opened.schema_arrow.names)
             batches = opened.iter_batches(PARQUET_BATCH)
             yield from enumerate(chain.from_iterable(_rows(path, batches)), 1)
@@ -344,8 +345,7 @@ READERS: dict[str, Callable[[Path], Raw]] = {
 
 def _saved_folder(path: Path, split: str) -> Iterable[object]:
     _refuse_unsaved(path)
-    import datasets
-
+    datasets = import_extra("datasets", "datasets", str(path))
     try:
         saved = datasets.load_from_disk(str(path))
     except Exception as error:
@@ -369,8 +369,7 @@ def is_hub_id(source: str | Path) -> bool:
 
 
 def _hub(name: str, split: str) -> Iterable[object]:
-    import datasets
-
+    datasets = import_extra("datasets", "datasets", f"{name}: no such file, and a data set of the hub")
     path, _, config = name.partition(":")
     try:
         return datasets.load_dataset(path, config or None, split=split)

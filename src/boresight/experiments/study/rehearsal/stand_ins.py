@@ -96,8 +96,7 @@ class StandIns:
 
     def _saved(self, name: str) -> Path:
         """The data set as `datasets` saves one, with all its splits; a wrong split is refused as ever."""
-        import datasets
-
+        datasets = import_extra("datasets", "datasets", f"--rehearse: {name}")
         shape = HUB_SHAPES[name.partition(":")[0]]
         target = self.folder / "data" / _as_file_name(name)
         if not target.exists():
@@ -114,8 +113,7 @@ def _as_file_name(source: str) -> str:
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """Without the progress bars of `datasets`."""
-    import datasets
-
+    datasets = import_extra("datasets", "datasets", "--rehearse")
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

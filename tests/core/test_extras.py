@@ -1,0 +1,81 @@
+"""Packages of extras are imported where they are used, and one that is absent is named with its extra."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from boresight.core.errors import UserError
+from boresight.core.plugins import import_extra
+from boresight.data.reading.load import read
+from boresight.data.write import write_examples
+from boresight.reports.page import page
+
+LAZY = ("datasets", "gguf", "plotly", "pyarrow")
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Hide a package, as if it were not installed."""
+
+    def hide(package: str) -> None:
+        for name in [*sys.modules, package]:
+            if name.partition(".")[0] == package:
+                monkeypatch.setitem(sys.modules, name, None)
+
+    return hide
+
+
+def test_nothing_but_their_use_imports_them():
+    """What a training run, its checks, its page and the other verbs import."""
+    verbs = ["runs.train", "runs.check.preflight", "runs.evaluate", "reports.page", "runs.doctor", "api"]
+    modules = ", ".join(f"boresight.{verb}" for verb in (*verbs, "models.load", "models.embedded.starter"))
+    code = f"import sys, {modules}; print([name for name in {LAZY} if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("source", ["rows.parquet", "saved", "owner/name"])
+def test_data_that_need_datasets_say_so(source, tmp_path, monkeypatch, without):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/dataset_info.json").write_text("{}")
+    without("datasets")
+    without("pyarrow")
+    says = rf"^{source}: .*needs the package (datasets|pyarrow); run `pip install 'boresight\[datasets\]'`\.$"
+    with pytest.raises(UserError, match=says):
+        read(source)
+
+
+def test_other_data_need_nothing(tmp_path, without):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "Name a color.", "chosen": "Blue.", "rejected": "No."}) + "\n")
+    without("datasets")
+    without("pyarrow")
+    examples = read(rows).examples
+    with pytest.raises(UserError, match=r"out\.parquet: needs the package pyarrow; .*boresight\[datasets\]"):
+        write_examples(examples, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_page_without_plotly_is_written_and_says_what_is_missing(without):
+    figures = [{"data": [], "layout": {}}]
+    context = {"title": "t", "entries": [], "figures": figures, "payload": {"figures": figures}}
+    with_charts = page("base.html.j2", **context)
+    assert "Plotly" in with_charts and "boresight[charts]" not in with_charts
+    without("plotly")
+    html = page("base.html.j2", **context)
+    assert "Plotly.react" in html and len(html) < len(with_charts) / 10  # report.js alone
+    assert "The charts of this page: needs the package plotly; run `pip install" in html
+    assert '"figures":[]' in html
+
+
+def test_a_package_that_lacks_another_one_is_no_missing_extra(tmp_path, monkeypatch):
+    (tmp_path / "half_installed.py").write_text("import no_such_package_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
+        import_extra("half_installed", "charts", "x")
