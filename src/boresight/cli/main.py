@@ -66,6 +66,26 @@ Overrides = Annotated[
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 
 
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="DATA")],
+    model: Annotated[str, typer.Option(help="`starter`, a folder or a hub id.")] = "starter",
+    method: Annotated[
+        str | None, typer.Option(help="Such as ipo; default by the kind of data: dpo, sft, kto or grpo.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure the learning rate by a few steps at growing rates.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a first recipe, with comments, after a look at data, model and machine."""
+    from boresight.core.console import Terminal
+    from boresight.runs.init.command import write_recipe
+
+    write_recipe(data, Terminal(), model=model, method=method, to=to, probe=probe, force=force)
+
+
 @app.command(cls=RecipeCommand)
 def train(
     recipe: RecipePath,

@@ -114,14 +114,15 @@ def _machine(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     threads = plural(facts["threads"], "thread")
     yield "processor", f"{facts['processor']}, {plural(facts['cores'], 'core')}, {threads} in use"
     yield "system", str(facts["machine"])
-    yield from _devices()
+    yield from device_lines()
     yield "memory", f"{available_gb():.1f} GB free for training"
     for name, folder in (("this folder", Path.cwd()), ("cache", cache_folder())):
         there = next(place for place in (folder, *folder.parents) if place.exists())
         yield name, f"{shutil.disk_usage(there).free / 1e9:,.0f} GB free in {folder}"
 
 
-def _devices() -> Iterator[tuple[str, str]]:
+def device_lines() -> Iterator[tuple[str, str]]:
+    """The GPUs that torch sees, or that there is none."""
     import torch
 
     if not torch.cuda.is_available():

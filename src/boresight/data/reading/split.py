@@ -92,7 +92,7 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
     return replace(loaded, examples=examples, sentence=sentence)
 
 
-def read_data(name: str, kind: str, data: DataSection) -> Loaded:
+def read_data(name: str, kind: str | None, data: DataSection) -> Loaded:
     """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
     return _with_system(read_source(name, kind, data), data)
 

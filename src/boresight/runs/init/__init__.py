@@ -1,0 +1,1 @@
+"""`boresight init`: a first recipe, from a look at the user's data, model and machine."""

@@ -1,0 +1,136 @@
+"""What `boresight init` does: look, choose, perhaps measure the learning rate, and write one file."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.dotted import flat
+from boresight.config.recipe import Recipe
+from boresight.core.console import name_table
+from boresight.core.errors import UserError
+from boresight.core.files import create_text, write_text
+from boresight.runs.check.probe import probe_run
+from boresight.runs.doctor import device_lines, room_for
+from boresight.runs.init.choices import METHODS, OWN_REWARD, Setting, choose_settings, input_kind, parsed
+from boresight.runs.init.data_facts import DataFacts, read_facts
+from boresight.runs.init.model_facts import ModelFacts, look_at_model
+from boresight.runs.init.recipe_text import recipe_text
+from boresight.training.memory import available_gb
+
+UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def write_recipe(
+    source: str,
+    console: Console,
+    *,
+    model: str = "starter",
+    method: str | None = None,
+    to: Path | None = None,
+    probe: bool = False,
+    force: bool = False,
+) -> Path:
+    """Write a commented recipe for data, model and this machine; returns its path.
+
+    Args:
+        source: as for `data.train`.
+        method: a name; None for the usual one of the kind of data.
+        to: file to write; None for `DATA-METHOD.yaml` in the working directory.
+        probe: measure the learning rate by a ramp, which trains for a few steps.
+        force: replace a file that is there.
+
+    Raises:
+        UserError: data or a model that cannot be used, a file that is there, or a ramp that cannot be made.
+            Nothing is written then.
+    """
+    if to is not None:
+        _refuse_taken(to, force)
+    kind = input_kind(method).data if method else None
+    seen, tokenizer = look_at_model(model)
+    data = read_facts(source, kind, tokenizer)
+    method = method or METHODS[data.kind]
+    if probe and data.kind == "prompt":
+        raise UserError(
+            f"--probe: a ramp trains on given rows, and {method} samples its own; leave it out here, and run "
+            "`boresight check RECIPE --probe` on what is written."
+        )
+    target = to or Path(f"{_stem(source)}-{method}.yaml")
+    _refuse_taken(target, force)
+    free = available_gb()
+    settings = choose_settings(data, seen, method, free)
+    recipe = parsed(settings)
+    console.print(name_table(_seen(data, seen, free), style="cyan"))
+    if probe:
+        settings = _with_measured_rate(settings, recipe, console)
+    _write(target, recipe_text(_title(target), settings), force)
+    console.print(f"wrote {target}", markup=False, highlight=False)
+    for line in _next(target, data):
+        console.print(line, markup=False, highlight=False)
+    return target
+
+
+def _stem(source: str) -> str:
+    """A name for the file from that of the data: `chat.jsonl.gz` gives `chat`."""
+    last = source.rstrip("/").rpartition("/")[2].partition("@")[0]
+    return UNSAFE.sub("-", last.partition(".")[0]).strip("-") or "recipe"
+
+
+def _refuse_taken(target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise UserError(f"{target}: is a folder; name a file with --to.")
+    if not target.parent.is_dir():
+        raise UserError(f"{target}: there is no folder {target.parent}; make it first.")
+    if target.exists() and not force:
+        raise UserError(f"{target}: is there already; name another file with --to, or replace it by --force.")
+
+
+def _write(target: Path, text: str, force: bool) -> None:
+    if force:
+        write_text(target, text)
+    elif not create_text(target, text):
+        _refuse_taken(target, force)
+
+
+def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[str, str]]:
+    """What was looked at, by name."""
+    median, nearly_all, longest = data.quantiles
+    yield "data", data.sentence
+    yield "lengths", f"median {median:,} tokens, 99 % within {nearly_all:,}, longest {longest:,}"
+    yield "model", f"{model.size.name}: {model.size.parameters / 1e6:,.0f}M parameters"
+    yield from device_lines()
+    for lora, name in ((True, "LoRA"), (False, "all weights")):
+        needed = model.size.needed_gb(lora)
+        room = {"yes": "fits", "perhaps": "may fit", "no": "does not fit"}[room_for(needed, free_gb)]
+        yield name, f"about {needed:.1f} GB, estimated to a factor of two: {room} into {free_gb:.1f} GB"
+
+
+def _with_measured_rate(settings: list[Setting], recipe: Recipe, console: Console) -> list[Setting]:
+    """The settings with those that a ramp suggests in place of the guessed rate. Prints the ramp."""
+    probed = probe_run(recipe.changed(["optim.lr=auto"]), console)
+    probed.show(console)
+    measured = flat(recipe.changed(probed.suggestion.settings).to_dict())
+    keys = {setting.partition("=")[0] for setting in probed.suggestion.settings}
+    why = "measured by a ramp of this model on these rows"
+    return [replace(s, value=measured[s.key], why=why) if s.key in keys else s for s in settings]
+
+
+def _title(target: Path) -> str:
+    return (
+        "Written by `boresight init`. Every field: boresight train --help\n"
+        f"boresight check {shlex.quote(str(target))}\n"
+        f"boresight train {shlex.quote(str(target))}"
+    )
+
+
+def _next(target: Path, data: DataFacts) -> Iterator[str]:
+    if data.kind == "prompt" and data.verifier is None:
+        yield f"next: write the reward function {OWN_REWARD} (docs/rewards.md), then"
+    else:
+        yield "next:"
+    yield f"  boresight train {shlex.quote(str(target))}"

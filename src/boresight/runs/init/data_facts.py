@@ -1,0 +1,96 @@
+"""What a first recipe depends on in the data: their kind, their rows and their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.config.recipe import DataSection
+from boresight.core.errors import UserError
+from boresight.core.schema import Example, Prompt, distinct_ids
+from boresight.data.reading.split import read_data
+from boresight.data.rows import Row
+from boresight.data.tokenize import FullRows
+from boresight.data.tokenizer import Tokenizer
+from boresight.scorers.reward_function import BUILTIN, RewardFunction
+from boresight.stats.quantiles import nearest_rank
+
+SAMPLE = 500
+"""Examples that are tokenized, evenly spread."""
+VERIFIERS = ("countdown", "constraints", "ifeval", "math")
+"""Built-in rewards that are tried on prompts, in this order."""
+TRIED = 20
+"""Prompts that a reward is tried on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """A source of data as it was read. Malformed rows are counted by `bad`; `first_bad` is a row number."""
+
+    source: str
+    kind: str
+    sentence: str
+    rows: int
+    bad: int
+    first_bad: int | None
+    lengths: Sequence[int]
+    """Tokens of the sampled rows: prompt plus longest completion, of a prompt alone its own."""
+    verifier: str | None
+    """A built-in reward that can score every tried prompt; None for other kinds of data too."""
+
+    @property
+    def quantiles(self) -> tuple[int, int, int]:
+        """Median, 99 % and maximum of the lengths."""
+        median, nearly_all, longest = nearest_rank(self.lengths, (0.5, 0.99, 1.0))
+        return median, nearly_all, longest
+
+
+def read_facts(source: str, kind: str | None, tokenizer: Tokenizer) -> DataFacts:
+    """Read all of a source and tokenize a sample.
+
+    Args:
+        kind: what it is to be read as, one of `convert.KINDS`; None for what it holds.
+
+    Raises:
+        UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
+    """
+    loaded = read_data(source, kind, DataSection(train=source, bad_rows="drop"))
+    prompts = [example for example in loaded.examples if isinstance(example, Prompt)]
+    return DataFacts(
+        source=source,
+        kind=loaded.kind,
+        sentence=loaded.sentence,
+        rows=len(loaded.examples),
+        bad=len(loaded.bad),
+        first_bad=min((bad.row for bad in loaded.bad), default=None),
+        lengths=_lengths(loaded.examples, tokenizer),
+        verifier=_verifier(prompts[:TRIED]) if prompts else None,
+    )
+
+
+def _lengths(examples: Sequence[Example], tokenizer: Tokenizer) -> list[int]:
+    step = -(-len(examples) // SAMPLE)
+    sampled = distinct_ids(examples[::step])
+    rows: list[Row] = []
+    refused: UserError | None = None
+    for outcome in (one for made in FullRows(sampled, tokenizer).outcomes() for one in made):
+        if isinstance(outcome, Row):
+            rows.append(outcome)
+        else:
+            refused = refused or outcome[1]
+    if not rows:
+        assert refused is not None, "every example has a row or a reason"
+        raise refused
+    return [len(row.prompt) + max((len(c.ids) for c in row.completions), default=0) for row in rows]
+
+
+def _verifier(prompts: Sequence[Prompt]) -> str | None:
+    """The first built-in reward that finds what it needs in all of the prompts."""
+    for name in VERIFIERS:
+        assert name in BUILTIN
+        try:
+            RewardFunction(name).refuse_lacking(prompts)
+        except UserError:  # the rows lack a column, or the reward a package
+            continue
+        return name
+    return None

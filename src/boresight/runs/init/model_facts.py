@@ -1,0 +1,64 @@
+"""What a first recipe depends on in the model: its template, its positions and the memory that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boresight.core.errors import UserError
+from boresight.data.rendering.choose import ensure_chat_template
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.leftovers import Allowed
+from boresight.models.checkpoint.skeleton import whole_skeleton
+from boresight.models.load import load_tokenizer
+from boresight.models.policy import longest_sequence
+from boresight.models.source import locate
+from boresight.runs.doctor import Size
+
+FALLBACK = "chatml"
+"""Template for a tokenizer that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model by its headers. `chat_template` is for the recipe: None where the tokenizer has its own."""
+
+    size: Size
+    longest: int
+    """Positions of the model, tokens."""
+    chat_template: str | None
+
+
+def look_at_model(name: str) -> tuple[ModelFacts, Tokenizer]:
+    """Read config, headers and tokenizer of a model; its weights are not loaded.
+
+    Raises:
+        UserError: no such model, or one that cannot be trained here.
+    """
+    tokenizer = load_tokenizer(name)
+    template = _template(tokenizer)
+    model = whole_skeleton(locate(name), name, "lm", Allowed())
+    config = model.config.get_text_config()
+    hidden = getattr(config, "hidden_size", 1024)
+    heads, groups = (getattr(config, f"num_{kind}_heads", None) for kind in ("attention", "key_value"))
+    size = Size(
+        name=name,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=getattr(config, "num_hidden_layers", 24),
+        hidden=hidden,
+        intermediate=getattr(config, "intermediate_size", None) or 4 * hidden,
+        kv=hidden // max(1, heads // groups) if heads and groups else hidden,
+    )
+    return ModelFacts(size, longest_sequence(model), template), tokenizer
+
+
+def _template(tokenizer: Tokenizer) -> str | None:
+    """The template that the recipe must name; the tokenizer has it from now on."""
+    if tokenizer.chat_template is not None:
+        ensure_chat_template(tokenizer)
+        return None
+    try:
+        ensure_chat_template(tokenizer, FALLBACK)
+        return FALLBACK
+    except UserError:  # a tokenizer without special tokens for turns
+        ensure_chat_template(tokenizer, "plain")
+        return "plain"

@@ -1,0 +1,42 @@
+"""A recipe as YAML with a comment beside each setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from boresight.config.yaml_text import read_yaml
+from boresight.runs.init.choices import Setting, as_recipe
+
+
+def recipe_text(title: str, settings: Sequence[Setting]) -> str:
+    """YAML that is read back as the settings; `title` becomes the comment at the top.
+
+    Names of files and models may hold any character: values are quoted, comments are kept to one line.
+    """
+    lines, section = [f"# {line}" for line in map(_one_line, title.split("\n"))], ""
+    for setting in settings:
+        above, _, key = setting.key.partition(".")
+        if key and above != section:
+            lines.append(f"{above}:")
+        section = above
+        entry = f"{'  ' * bool(key)}{key or above}: {_value(setting.value)}"
+        lines.append(f"{entry}  # {_one_line(setting.why)}" if setting.why else entry)
+    text = "\n".join(lines) + "\n"
+    assert read_yaml(text, "the new recipe") == as_recipe(list(settings)), "written as it was chosen"
+    return text
+
+
+def _value(value: Any) -> str:
+    """A value in one line of YAML."""
+    written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=False, width=math.inf)
+    return written.strip()[1:-1]
+
+
+def _one_line(text: str) -> str:
+    """Without the characters that end a comment; YAML has more of them than the line feed."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
