@@ -9,6 +9,7 @@ Lines end at "\\n" and nowhere else: text may contain every other character that
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -205,6 +206,13 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object per line, atomically."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         file.writelines(json_line(row) for row in rows)
+
+
+def write_gzip(path: Path, lines: Iterable[bytes]) -> None:
+    """Write lines to a gzip file, not atomically; equal lines give equal bytes."""
+    # No name and no time in the header.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
+        stream.writelines(lines)
 
 
 def write_hashed_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

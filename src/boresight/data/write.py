@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import atomic_file, json_line
+from boresight.core.files import atomic_file, json_line, write_gzip
 from boresight.core.plugins import import_extra
 from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt, is_scored
 from boresight.data.reading.message_keys import WORDS
@@ -71,9 +70,7 @@ def _jsonl(examples: Sequence[Example], path: Path) -> None:
 
 
 def _jsonl_gz(examples: Sequence[Example], path: Path) -> None:
-    # No name and no time in the header, so that equal examples give equal bytes.
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
-        stream.writelines(_lines(examples))
+    write_gzip(path, _lines(examples))
 
 
 def _parquet(examples: Sequence[Example], path: Path) -> None:

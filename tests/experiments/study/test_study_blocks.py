@@ -1,5 +1,6 @@
 """Blocks of a plan: results by prompt in files, from which a comparison continues on any machine."""
 
+import gzip
 import io
 import json
 import shutil
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from boresight.core.errors import UserError
-from boresight.core.files import json_line, with_checksum
+from boresight.core.files import json_line, with_checksum, write_gzip
 from boresight.core.schema import Prompt
 from boresight.evaluation.response import Response
 from boresight.experiments.study import arms as study_arms
@@ -84,9 +85,9 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     path, folder, outcomes = blocked(), tmp_path / "study", tmp_path / "outcomes" / "B"
     failed, _ = carry(path, folder)
     assert failed == 0
-    names = ["fast-seed0.jsonl", "slow-seed0.jsonl", "slow-seed1.jsonl", "start.jsonl"]
+    names = ["fast-seed0.jsonl.gz", "slow-seed0.jsonl.gz", "slow-seed1.jsonl.gz", "start.jsonl.gz"]
     assert sorted(file.name for file in outcomes.iterdir()) == names
-    fast, start = (read_outcome_file(outcomes / f"{name}.jsonl") for name in ("fast-seed0", "start"))
+    fast, start = (read_outcome_file(outcomes / f"{name}.jsonl.gz") for name in ("fast-seed0", "start"))
     assert (fast.arm, fast.seed, start.seed) == ("fast", 0, None)
     assert fast.numbers["verifier_calls"] == 96 and fast.numbers["seconds"] > 0 and "area" not in fast.numbers
     assert fast.numbers["trained_tokens"] > 0 and "informative_prompts" not in fast.numbers
@@ -101,34 +102,35 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     assert len(fast.answers[2].answer) == fast.prompts[2].rewards["length"][0]
     assert fast.settings["recipe"]["model"]["name"] == "arm first-seed0"
     assert fast.settings["start"]["recipe"]["optim"]["lr"] == 1e-6
-    assert str(tmp_path / "study") not in (outcomes / "fast-seed0.jsonl").read_text()
+    assert str(tmp_path / "study") not in unpacked(outcomes / "fast-seed0.jsonl.gz")
     assert not (folder / "slow-seed0" / "run" / "model").exists()
 
     before = {file: file.read_bytes() for file in outcomes.iterdir()}
     shutil.rmtree(folder)  # another machine: the files are there, and nothing else
     failed, said = carry(path, folder, only=["slow", "fast"])
     assert failed == 0 and "Slow" not in said and not (folder / "slow-seed0").exists()
-    (outcomes / "slow-seed1.jsonl").unlink()
+    (outcomes / "slow-seed1.jsonl.gz").unlink()
     asked = "questions=[{title: Faster, of: slow, to: fast, margin: 0.5, pool: [slow, fast]}]"
     failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked, only=["first", "fast"])
     assert failed == 0 and "First" in said and "[3/3] Fast, seed 3" in said
-    assert "Faster: not decided yet; 1 of its results is missing, B/slow-seed1.jsonl first." in said
+    assert "Faster: not decided yet; 1 of its results is missing, B/slow-seed1.jsonl.gz first." in said
     assert "Missing in Methods: Slow, seed 1." in (tmp_path / "results.md").read_text()
     failed, said = carry(path, folder, "arms.fast.seeds=[0,3]", asked)
     assert failed == 0 and "p = " in said and "2 and 2 seeds, n = 4" in said
     assert "- Faster: " in (tmp_path / "results.md").read_text()
     own = (folder / "report" / "results.md").read_text()
     assert f"have a page of their own: {tmp_path}/index.html" in own and "5 of 5 runs have finished" in own
-    again = outcomes / "slow-seed1.jsonl"
+    again = outcomes / "slow-seed1.jsonl.gz"
     assert all(file.read_bytes() == was for file, was in before.items() if file != again)
-    assert again.read_bytes().splitlines()[1:] == before[again].splitlines()[1:]  # the first has its seconds
+    # The first line has its seconds.
+    assert unpacked(again).split("\n")[1:] == gzip.decompress(before[again]).decode().split("\n")[1:]
 
 
 def test_results_with_other_settings_are_refused(blocked, tmp_path):
     path = blocked()
     carry(path, tmp_path / "study", "arms.slow.seeds=[0]")
     for override, says in {
-        "arms.slow.optim.lr=0.5": r"slow-seed0.jsonl: holds results with other settings: recipe.optim.lr was",
+        "arms.slow.optim.lr=0.5": "slow-seed0.jsonl.gz: holds results with other settings: recipe.optim.l",
         "blocks.B.limit=3": "block.limit was 4 and is 3",
         "arms.first.optim.lr=0.5": "start.recipe.optim.lr was",
     }.items():
@@ -139,8 +141,12 @@ def test_results_with_other_settings_are_refused(blocked, tmp_path):
     assert failed == 0
 
 
+def unpacked(path):
+    return gzip.decompress(path.read_bytes()).decode()
+
+
 def test_a_torn_or_edited_file_is_refused(blocked, tmp_path):
-    path, rows = tmp_path / "o.jsonl", [PromptResult("a", None, {"reward": [1.0, None]})]
+    path, rows = tmp_path / "o.jsonl.gz", [PromptResult("a", None, {"reward": [1.0, None]})]
     numbers, shown = (
         {"seconds": 2.5, "area": 0.5},
         [ShownAnswer("a", "say", "six"), ShownAnswer("b", "x", None)],
@@ -150,32 +156,37 @@ def test_a_torn_or_edited_file_is_refused(blocked, tmp_path):
     assert read_outcome_file(path) == outcome
     assert outcome.values("reward") == {"a": None} and outcome.values("area") == {"area": 0.5}
     assert outcome.topics is None
-    whole = path.read_text()
+    whole = unpacked(path)
     changes = {"1.0": "0.0", "2.5": "3.5", "six": "ten"}
     edited = [whole.replace(was, now) for was, now in changes.items()]
     for broken in (*edited, whole[:-9], "", "[]\n"):
-        path.write_text(broken)
+        write_gzip(path, [broken.encode()])
+        with pytest.raises(UserError, match="torn or was edited"):
+            read_outcome_file(path)
+    write_outcome_file(path, outcome)
+    for torn in (path.read_bytes()[:-9], b"", whole.encode()):
+        path.write_bytes(torn)
         with pytest.raises(UserError, match="torn or was edited"):
             read_outcome_file(path)
 
 
 @pytest.mark.parametrize("part", ["arm", "curve", "answers", "environment"])
 def test_a_file_of_another_kind_is_refused(tmp_path, part):
-    path = tmp_path / "o.jsonl"
+    path = tmp_path / "o.jsonl.gz"
     write_outcome_file(path, OutcomeFile("fast", 0, {}, {}, [], {}, []))
-    head = {name: value for name, value in json.loads(path.read_text()).items() if name != part}
+    head = {name: value for name, value in json.loads(unpacked(path)).items() if name != part}
     head |= {part: [7]} if part in ("curve", "answers") else {}
-    path.write_bytes(json_line(with_checksum(head)))
+    write_gzip(path, [json_line(with_checksum(head))])
     with pytest.raises(UserError, match="holds no results of an arm"):
         read_outcome_file(path)
 
 
 def test_files_without_answers_are_read(tmp_path):
-    path = tmp_path / "o.jsonl"
+    path = tmp_path / "o.jsonl.gz"
     write_outcome_file(path, OutcomeFile("fast", 0, {}, {}, [], {}, []))
-    head = json.loads(path.read_text())
+    head = json.loads(unpacked(path))
     assert head.pop("answers") == []
-    path.write_bytes(json_line(with_checksum(head)))
+    write_gzip(path, [json_line(with_checksum(head))])
     assert read_outcome_file(path).answers == []
 
 

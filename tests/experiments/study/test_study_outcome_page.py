@@ -200,7 +200,7 @@ def test_the_same_files_make_the_same_page(written_plan, tmp_path):
     before = {path: path.read_bytes() for path in files}
     report(written_plan)
     assert {path: path.read_bytes() for path in before} == before
-    (tmp_path / "page" / "outcomes" / "B" / "rloo-seed1.jsonl").unlink()
+    (tmp_path / "page" / "outcomes" / "B" / "rloo-seed1.jsonl.gz").unlink()
     report(written_plan)
     changed = {path.name for path, was in before.items() if path.exists() and path.read_bytes() != was}
     assert {"index.html", "results.csv", "results.md", "B-arms.svg"} <= changed
@@ -211,11 +211,13 @@ def test_the_same_files_make_the_same_page(written_plan, tmp_path):
 
 
 def test_files_of_no_arm_and_changes_of_the_plan_are_named(written_plan, tmp_path):
-    extra = tmp_path / "page" / "outcomes" / "B" / "gone-seed0.jsonl"
+    extra = tmp_path / "page" / "outcomes" / "B" / "gone-seed0.jsonl.gz"
     extra.write_text("{}\n")
     report(written_plan, "arms.kto.seeds=[0]")
     page = (tmp_path / "page" / "index.html").read_text()
-    assert "Files that the plan does not ask for and that this page leaves out: B/gone-seed0.jsonl." in page
+    assert (
+        "Files that the plan does not ask for and that this page leaves out: B/gone-seed0.jsonl.gz." in page
+    )
     assert "The plan was changed on the command line: arms.kto.seeds=[0]." in page
     assert "KTO, its seed." in page
 
@@ -223,8 +225,8 @@ def test_files_of_no_arm_and_changes_of_the_plan_are_named(written_plan, tmp_pat
 @pytest.mark.parametrize(
     ("override", "options", "says"),
     [
-        ("blocks.B.limit=3", {}, "start.jsonl: holds results with other settings: block.limit was"),
-        ("arms.rloo.optim.lr=0.5", {}, "rloo-seed0.jsonl: holds results with other settings"),
+        ("blocks.B.limit=3", {}, "start.jsonl.gz: holds results with other settings: block.limit was"),
+        ("arms.rloo.optim.lr=0.5", {}, "rloo-seed0.jsonl.gz: holds results with other settings"),
         ("protocol=nowhere.md", {}, "protocol: there is no file nowhere.md"),
         ("title=t", {"only": ["dpo"]}, "--report-only runs nothing; leave out --arm"),
         ("title=t", {"minutes": 3.0}, "--report-only runs nothing"),

@@ -110,7 +110,7 @@ def test_nothing_is_decided_before_all_is_there(plan, tmp_path):
     answered = answer_questions(Outcomes(plan))
     assert all(a.decision is None for a in answered)
     assert question_sentence(answered[0]) == (
-        "b against a: not decided yet; 1 of its results is missing, B/c-seed3.jsonl first."
+        "b against a: not decided yet; 1 of its results is missing, B/c-seed3.jsonl.gz first."
     )
 
 

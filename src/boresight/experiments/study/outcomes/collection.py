@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from boresight.experiments.study.blocks import START
-from boresight.experiments.study.outcomes.file import OutcomeFile, outcome_path, read_outcome_file
+from boresight.experiments.study.outcomes.file import ENDING, OutcomeFile, outcome_path, read_outcome_file
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 
 
@@ -46,7 +46,7 @@ class Outcomes:
             for arm in (START, *self.arms(block))
             for path in self.paths(block, arm)
         }
-        return sorted(path for path in self.folder.glob("*/*.jsonl") if path not in wanted)
+        return sorted(path for path in self.folder.glob(f"*/*{ENDING}") if path not in wanted)
 
     def _content(self, path: Path) -> OutcomeFile:
         if path not in self._read:

@@ -1,29 +1,34 @@
-"""One file of results for each arm of a block and seed, JSON Lines: what was run, then one line per prompt.
+"""One file of results for each arm of a block and seed: what was run, then one line per prompt.
 
     {"arm": …, "seed": …, "settings": {…}, "numbers": {…}, "curve": [[0, 0.41], …], "answers": […], …}
     {"id": "p0", "topic": "tea", "rewards": {"reward": [1.0, 0.0]}}
 
-The file is written at once when the arm has been measured, and committed: a comparison continues from it on
-any machine. A score that could not be had is null.
+JSON Lines, compressed. The file is written at once when the arm has been measured, and committed: a
+comparison continues from it on any machine. A score that could not be had is null.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import math
-from collections.abc import Hashable, Sequence
+import zlib
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.core.files import checksum_holds, json_line, read_lines, with_checksum, write_jsonl
+from boresight.core.files import atomic_file, checksum_holds, json_line, with_checksum, write_gzip
+from boresight.data.reading.compressed.expansion import Decompressed
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.outcomes.samples import MOST_ANSWERS, ShownAnswer
 from boresight.experiments.study.plan import ArmRun
 from boresight.stats.intervals import Value
 
+ENDING = ".jsonl.gz"
 REMEDY = "restore it, or delete it to measure the arm again"
 
 
@@ -79,7 +84,7 @@ class OutcomeFile:
 
 def outcome_path(outcomes: Path, block: str, run: ArmRun | None) -> Path:
     """Path of the results of a run, or of the start model of a block."""
-    return outcomes / block / f"{START if run is None else run.name}.jsonl"
+    return outcomes / block / f"{START if run is None else run.name}{ENDING}"
 
 
 def write_outcome_file(path: Path, outcome: OutcomeFile) -> None:
@@ -89,17 +94,16 @@ def write_outcome_file(path: Path, outcome: OutcomeFile) -> None:
     head |= {"prompts": len(rows), "sha256": _digest([json_line(row) for row in rows])}
     head["answers"] = [asdict(answer) for answer in outcome.answers]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jsonl(path, [with_checksum(head), *rows])
+    with atomic_file(path) as temporary:
+        write_gzip(temporary, map(json_line, [with_checksum(head), *rows]))
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The first line of a file of results. Raises `UserError` if it is torn or was edited."""
     try:
-        head = json.loads(next(read_lines(path), ""))
+        head = json.loads(next(_lines(path), b""))
     except ValueError:
         head = None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}.") from error
     if not (isinstance(head, dict) and "settings" in head and checksum_holds(head)):
         raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.")
     return head
@@ -108,7 +112,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def read_outcome_file(path: Path) -> OutcomeFile:
     """The results in a file. Raises `UserError` if it is torn, was edited, or is of another kind."""
     head = read_header(path)
-    lines = [f"{line}\n".encode() for line in list(read_lines(path))[1:]]
+    lines = list(_lines(path))[1:]
     if _digest(lines) != head.get("sha256"):
         raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.")
     try:
@@ -128,6 +132,17 @@ def _outcome(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> OutcomeFil
         prompts=[PromptResult(**row) for row in rows],
         answers=[ShownAnswer(**answer).bounded() for answer in head.get("answers", [])[:MOST_ANSWERS]],
     )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file of results, each with its end. Raises `UserError` if they cannot be read."""
+    try:
+        with io.BufferedReader(Decompressed(gzip.GzipFile(path), path)) as file:
+            yield from file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}.") from error
 
 
 def _digest(lines: Sequence[bytes]) -> str:

@@ -16,7 +16,7 @@ from boresight.stats.units import rounded_up, unit_named
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """A question with its decision, or with the files that are still missing, as `BLOCK/NAME.jsonl`."""
+    """A question with its decision, or with the files that are still missing, as `BLOCK/NAME.jsonl.gz`."""
 
     planned: PlannedQuestion
     decision: Decision | None
