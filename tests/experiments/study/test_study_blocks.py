@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -170,12 +171,13 @@ def test_a_torn_or_edited_file_is_refused(blocked, tmp_path):
             read_outcome_file(path)
 
 
-@pytest.mark.parametrize("part", ["arm", "curve", "answers", "environment"])
+@pytest.mark.parametrize("part", ["arm", "curve", "answers", "environment", "numbers"])
 def test_a_file_of_another_kind_is_refused(tmp_path, part):
     path = tmp_path / "o.jsonl.gz"
     write_outcome_file(path, OutcomeFile("fast", 0, {}, {}, [], {}, []))
     head = {name: value for name, value in json.loads(unpacked(path)).items() if name != part}
     head |= {part: [7]} if part in ("curve", "answers") else {}
+    head |= {part: {"area": math.nan}} if part == "numbers" else {}
     write_gzip(path, [json_line(with_checksum(head))])
     with pytest.raises(UserError, match="holds no results of an arm"):
         read_outcome_file(path)

@@ -228,6 +228,7 @@ def test_files_of_no_arm_and_changes_of_the_plan_are_named(written_plan, tmp_pat
         ("blocks.B.limit=3", {}, "start.jsonl.gz: holds results with other settings: block.limit was"),
         ("arms.rloo.optim.lr=0.5", {}, "rloo-seed0.jsonl.gz: holds results with other settings"),
         ("protocol=nowhere.md", {}, "protocol: there is no file nowhere.md"),
+        ("protocol=id_rsa", {}, "protocol: id_rsa is no text for the page"),
         ("title=t", {"only": ["dpo"]}, "--report-only runs nothing; leave out --arm"),
         ("title=t", {"minutes": 3.0}, "--report-only runs nothing"),
     ],

@@ -8,7 +8,9 @@ import yaml
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.command import listing, plan_of_scale
+from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_runs
+from boresight.experiments.study.report.arm_settings import settings_in_words
 from boresight.experiments.study.storage import refuse_other
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "study"
@@ -41,6 +43,14 @@ def test_plans_that_ship_resolve(path):
     plan = StudyPlan.load(path)
     assert plans.resolved_settings(plan, path.parent)["recipes"]
     assert "about" in listing(plan, path.parent)
+
+
+def test_a_rate_that_a_ramp_chooses_is_listed(written):
+    path = written()
+    plan = load_plan(path, ["arms.slow.optim.lr=auto"])
+    assert "| auto |" in listing(plan, path.parent)
+    recipe = plans.arm_recipe(plan, path.parent, ArmRun("slow", 0))
+    assert settings_in_words(recipe) == "dpo, all weights, lr auto, beta 0.1, 3 steps of 4"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)

@@ -14,6 +14,7 @@ from boresight.experiments.study import plan as plans
 from boresight.experiments.study.arms import run_arms
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import StudyPlan
+from boresight.experiments.study.report.arm_settings import rate_in_words
 from boresight.experiments.study.storage import Study, open_study, refuse_other_outcomes, study_settings
 from boresight.reports.tables.files import pipe_table
 from boresight.stats.units import format_duration
@@ -120,7 +121,7 @@ def listing(plan: StudyPlan, here: Path, only: Sequence[str] = ()) -> str:
                 name,
                 recipe.method_name,
                 "LoRA" if recipe.model.lora else "all weights",
-                f"{recipe.optim.lr:g}",
+                rate_in_words(recipe),
                 str(recipe.train.steps or f"{recipe.train.epochs or 1:g} epochs"),
                 str(recipe.train.batch),
                 ", ".join(map(str, arm.seeds)),

@@ -366,6 +366,10 @@ def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:
 
 
 def refuse_missing_protocol(plan: StudyPlan) -> None:
-    """Raise a `UserError` if the plan's text is not there, to which the page would link."""
-    if plan.protocol is not None and not Path(plan.protocol).is_file():
+    """Raise a `UserError` if the plan's text, which the page shows, is not there or is no text."""
+    if plan.protocol is None:
+        return
+    if Path(plan.protocol).suffix not in (".md", ".rst", ".txt"):
+        raise UserError(f"protocol: {plan.protocol} is no text for the page; name a file .md, .rst or .txt.")
+    if not Path(plan.protocol).is_file():
         raise UserError(f"protocol: there is no file {plan.protocol}; write the plan's text there first.")

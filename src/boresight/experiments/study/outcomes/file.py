@@ -126,8 +126,8 @@ def _outcome(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> OutcomeFil
         arm=head["arm"],
         seed=head["seed"],
         settings=head["settings"],
-        numbers=head["numbers"],
-        curve=[(int(calls), float(value)) for calls, value in head["curve"]],
+        numbers={name: _finite(value) for name, value in head["numbers"].items()},
+        curve=[(int(calls), _finite(value)) for calls, value in head["curve"]],
         environment=head["environment"],
         prompts=[PromptResult(**row) for row in rows],
         answers=[ShownAnswer(**answer).bounded() for answer in head.get("answers", [])[:MOST_ANSWERS]],
@@ -143,6 +143,14 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}: this file is torn or was edited; {REMEDY}.") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}.") from error
+
+
+def _finite(value: Any) -> float:
+    """A number of a run; one that could not be had is left out of the file and is never NaN."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no number")
+    return number
 
 
 def _digest(lines: Sequence[bytes]) -> str:

@@ -11,6 +11,16 @@ def settings_in_words(recipe: Recipe) -> str:
     trains = "LoRA" if recipe.model.lora else "all weights"
     length = f"{recipe.train.steps:,} steps" if recipe.train.steps else f"{recipe.train.epochs or 1:g} epochs"
     numbers = ", ".join(f"{k} {v:g}" for k, v in own.items() if isinstance(v, (int, float)))
-    rate = recipe.optim.lr if isinstance(recipe.optim.lr, str) else f"{recipe.optim.lr:g}"
-    words = [recipe.method_name, trains, f"lr {rate}", numbers, f"{length} of {recipe.train.batch}"]
+    words = [
+        recipe.method_name,
+        trains,
+        f"lr {rate_in_words(recipe)}",
+        numbers,
+        f"{length} of {recipe.train.batch}",
+    ]
     return ", ".join(word for word in words if word)
+
+
+def rate_in_words(recipe: Recipe) -> str:
+    """The learning rate, or `auto` for one that a ramp chooses."""
+    return recipe.optim.lr if isinstance(recipe.optim.lr, str) else f"{recipe.optim.lr:g}"

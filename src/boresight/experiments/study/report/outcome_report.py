@@ -1,0 +1,224 @@
+"""What the page of a plan with blocks says, from the plan and its files of results alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boresight.experiments.study import plan as plans
+from boresight.experiments.study.blocks import REWARD, START
+from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
+from boresight.experiments.study.outcomes.collection import Outcomes
+from boresight.experiments.study.outcomes.file import OutcomeFile
+from boresight.experiments.study.outcomes.label_use import CALLS
+from boresight.experiments.study.outcomes.questions import (
+    AnsweredQuestion,
+    answer_questions,
+    questions_headline,
+)
+from boresight.experiments.study.plan import ArmRun, StudyPlan
+from boresight.experiments.study.report.arm_settings import settings_in_words
+from boresight.experiments.study.report.block_curves import block_curves
+from boresight.experiments.study.report.figures import DrawnFigure
+from boresight.experiments.study.report.forest import Forest, arms_forest, questions_forest
+from boresight.experiments.study.report.result_tables import (
+    SECONDS,
+    TOKENS,
+    ResultTable,
+    block_table,
+    questions_table,
+    title_of,
+)
+from boresight.stats.units import format_duration, format_number
+
+
+@dataclass(frozen=True)
+class ShownPrompt:
+    """A prompt with the answers of a block's arms: title, answer and reward of each."""
+
+    prompt: str
+    answers: list[tuple[str, str | None, str]]
+
+
+@dataclass(frozen=True)
+class BlockPart:
+    """What the page shows of one block."""
+
+    results: BlockResults
+    about: str
+    table: ResultTable
+    forest: Forest | None
+    curves: DrawnFigure | None
+    samples: list[ShownPrompt]
+
+
+@dataclass(frozen=True)
+class OutcomeReport:
+    """Everything on the page."""
+
+    headline: str
+    notes: list[str]
+    questions: list[AnsweredQuestion]
+    table: ResultTable
+    forest: Forest | None
+    blocks: list[BlockPart]
+    costs: list[tuple[str, ...]]
+    settings: list[tuple[str, str, str]]
+    machines: list[tuple[str, str]]
+
+    @property
+    def tables(self) -> list[ResultTable]:
+        """The questions, then the arms of each block."""
+        return [self.table, *(part.table for part in self.blocks)]
+
+
+def outcome_report(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> OutcomeReport:
+    """The contents of the page."""
+    outcomes = Outcomes(plan)
+    answered, found = answer_questions(outcomes), [block_results(outcomes, name) for name in plan.blocks]
+    return OutcomeReport(
+        headline=_headline(answered, found),
+        notes=_notes(outcomes, found, changes),
+        questions=answered,
+        table=questions_table(answered, plan),
+        forest=questions_forest(plan, answered),
+        blocks=[_part(plan, each) for each in found],
+        costs=_costs(found),
+        settings=[
+            (each.block.title, plan.arms[arm.arm].title, _settings(plan, here, arm))
+            for each in found
+            for arm in each.arms
+        ],
+        machines=_machines(found),
+    )
+
+
+def _headline(answered: Sequence[AnsweredQuestion], found: Sequence[BlockResults]) -> str:
+    runs = f"{_done(found)} of {_planned(found)} runs have results"
+    if not answered:
+        return f"{runs}."
+    headline = questions_headline(answered)
+    return f"{headline[:-1]}; {runs}." if any(each.missing for each in answered) else headline
+
+
+def _done(found: Sequence[BlockResults]) -> int:
+    return sum(len(arm.files) for each in found for arm in each.arms)
+
+
+def _planned(found: Sequence[BlockResults]) -> int:
+    return sum(arm.planned for each in found for arm in each.arms)
+
+
+def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[str]) -> list[str]:
+    """What a reader must know before the numbers: missing runs, files of no arm, and changes of the plan."""
+    notes = [
+        f"Missing in {each.block.title}: {'; '.join(gone)}."
+        for each in found
+        if (gone := [_missing(outcomes.plan, arm) for arm in each.lines if arm.missing])
+    ]
+    if unplanned := outcomes.unplanned():
+        names = [f"{path.parent.name}/{path.name}" for path in unplanned]
+        notes.append(
+            f"Files that the plan does not ask for and that this page leaves out: {', '.join(names)}."
+        )
+    if changes:
+        notes.append(f"The plan was changed on the command line: {', '.join(changes)}.")
+    return notes
+
+
+def _missing(plan: StudyPlan, arm: ArmResult) -> str:
+    """`DPO, seeds 1, 2`; every run is named, since none may be hidden."""
+    if arm.arm == START:
+        return "the start model"
+    title = plan.arms[arm.arm].title
+    if len(arm.missing) == arm.planned:
+        return f"{title}, {'all seeds' if arm.planned > 1 else 'its seed'}"
+    return f"{title}, seed{'' if len(arm.missing) == 1 else 's'} {', '.join(arm.missing)}"
+
+
+def _part(plan: StudyPlan, found: BlockResults) -> BlockPart:
+    return BlockPart(
+        results=found,
+        about=_about(plan, found),
+        table=block_table(found, plan),
+        forest=arms_forest(plan, found),
+        curves=block_curves(plan, found),
+        samples=_samples(plan, found),
+    )
+
+
+def _about(plan: StudyPlan, found: BlockResults) -> str:
+    """What a block's arms start from, and what is asked of them."""
+    block, start = found.block, plan.arms.get(found.block.start)
+    how = "greedy answers" if block.temperature == 0 else f"sampled at temperature {block.temperature:g}"
+    each = "One answer" if block.samples == 1 else f"{block.samples} answers"
+    asked = f"{found.prompts:,} test prompts" if found.prompts else "test prompts"
+    topics = f" about {found.topics:,} topics" if found.topics else ""
+    return (
+        f"Start model: {start.title if start else block.start}. {each} to each of {asked}"
+        f"{topics} ({block.prompts}), {how}, at most {block.max_new_tokens} tokens."
+    )
+
+
+def _samples(plan: StudyPlan, found: BlockResults) -> list[ShownPrompt]:
+    """The kept answers of the first measured seed of each arm, prompt by prompt."""
+    first = [(title_of(plan, found, arm), arm.files[0]) for arm in found.lines if arm.files]
+    prompts = {shown.id: shown.prompt for _, file in first for shown in file.answers}
+    return [
+        ShownPrompt(
+            prompt,
+            [
+                (title, shown.answer, _reward(file, id_))
+                for title, file in first
+                for shown in file.answers
+                if shown.id == id_
+            ],
+        )
+        for id_, prompt in prompts.items()
+    ]
+
+
+def _reward(file: OutcomeFile, prompt: str) -> str:
+    """The reward of the first sample to a prompt, as text."""
+    found = next((result for result in file.prompts if result.id == prompt), None)
+    value = found.rewards.get(REWARD, [None])[0] if found else None
+    return "no reward" if value is None or math.isnan(value) else f"reward {format_number(value)}"
+
+
+def _costs(found: Sequence[BlockResults]) -> list[tuple[str, ...]]:
+    """Runs, time, verifier calls and tokens of each block, then of all."""
+    rows = [(each.block.title, each.arms) for each in found]
+    if len(rows) > 1:
+        rows.append(("all", [arm for each in found for arm in each.arms]))
+    return [(title, *_cost(arms)) for title, arms in rows]
+
+
+def _cost(arms: Sequence[ArmResult]) -> tuple[str, str, str, str]:
+    return (
+        f"{sum(len(arm.files) for arm in arms)} of {sum(arm.planned for arm in arms)}",
+        format_duration(math.fsum(arm.total(SECONDS) for arm in arms)),
+        f"{math.fsum(arm.total(CALLS) for arm in arms):,.0f}",
+        f"{math.fsum(arm.total(TOKENS) for arm in arms):,.0f}",
+    )
+
+
+def _settings(plan: StudyPlan, here: Path, arm: ArmResult) -> str:
+    recipe = plans.arm_recipe(plan, here, ArmRun(arm.arm, plan.arms[arm.arm].seeds[0]))
+    return settings_in_words(recipe)
+
+
+def _machines(found: Sequence[BlockResults]) -> list[tuple[str, str]]:
+    """What the runs were measured on, and how many runs each."""
+    counts = Counter(_machine(file) for each in found for arm in each.arms for file in arm.files)
+    return [(machine, f"{n} run{'' if n == 1 else 's'}") for machine, n in sorted(counts.items())]
+
+
+def _machine(file: OutcomeFile) -> str:
+    facts = file.environment
+    device = facts.get("gpu") or facts.get("processor") or "unknown processor"
+    packages = facts.get("packages") or {}
+    versions = [f"{name} {packages[name]}" for name in ("torch", "transformers") if packages.get(name)]
+    return ", ".join([str(device), *versions, f"commit {facts.get('commit') or 'unknown'}"])
