@@ -51,17 +51,37 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def wide_product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T` with the sums of half-precision products kept in float32, no gradient: `(n, in)` by
+    `(out, in)`; of other operands as `product`.
+
+    On CUDA the product itself does so, from torch 2.8 on; before that its sums are rounded. Elsewhere the
+    operands are widened first: products of two half-precision numbers are exact in float32.
+    """
+    if x.dtype not in (torch.bfloat16, torch.float16):
+        return product(x, weight)
+    with torch.autocast(x.device.type if x.device.type != "meta" else "cpu", enabled=False):
+        if x.device.type not in ("cuda", "meta"):
+            return F.linear(x.float(), weight.float())
+        if "dtype" in torch.ops.aten.mm.overloads():
+            return torch.mm(x, weight.T, out_dtype=torch.float32)
+        return F.linear(x, weight).float()
+
+
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
     """What the gradient of `weight` is added to: `.grad` where there is one, or zeros."""
     return weight.grad if in_place and weight.grad is not None else torch.zeros_like(weight)
 
 
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
-    """total += grad.T @ x, in one pass where all are of one precision: `(out, in)`, `(n, out)`, `(n, in)`."""
+    """total += grad.T @ x, in one pass where all are of one precision: `(out, in)`, `(n, out)`, `(n, in)`.
+
+    Half-precision products are added to a wider total without being rounded first.
+    """
     if total.dtype == x.dtype:
         total.addmm_(grad.T, x)
     else:
-        total.add_(grad.T @ x)
+        total.add_(wide_product(grad.T, x.T))
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> Tensor | None:

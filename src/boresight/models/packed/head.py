@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from boresight.models.kernels.matmul import add_outer, goes_in_place, product, start_of_gradient
+from boresight.models.kernels.matmul import add_outer, goes_in_place, start_of_gradient, wide_product
 from boresight.models.precision import at_least_float32
 
 TILE_ELEMENTS = 1 << 20
@@ -85,7 +85,7 @@ class _Logits:
 
         The derivative is None where it is the constant `self.slope`.
         """
-        raw = product(hidden, weight.to(hidden.dtype))
+        raw = wide_product(hidden, weight.to(hidden.dtype))
         if bias is not None:
             raw += bias
         raw = raw.to(at_least_float32(raw.dtype))
@@ -157,7 +157,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Te
         if d_bias is not None:
             d_bias[tile] = pull.sum(0)
         if d_hidden is not None:
-            d_hidden += product(narrow, weight[tile].to(hidden.dtype).T)
+            d_hidden += wide_product(narrow, weight[tile].to(hidden.dtype).T)
     if ctx.in_place:
         weight.grad, d_weight = d_weight, None
     return (None if d_hidden is None else d_hidden.to(hidden.dtype)), d_weight, d_bias
@@ -205,7 +205,7 @@ class _Running:
             before = torch.zeros_like(at_target) if self.target_slope is None else self.target_slope
             self.target_slope = torch.where(inside, at_target, before)
             p.mul_(derivative)
-        pulled = product(p.to(self.hidden.dtype), weight.to(self.hidden.dtype).T)
+        pulled = wide_product(p.to(self.hidden.dtype), weight.to(self.hidden.dtype).T)
         self.expected.mul_(shrink.unsqueeze(1)).add_(pulled)
         return p
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
 from boresight.models.kernels.to_device import to_device
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.lengths import split_by_length
 from boresight.models.limits import refuse_unreadable_rows
 from boresight.models.packed.head import token_logprobs
@@ -150,7 +151,8 @@ def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tu
     """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
     mask = attended.long()  # as tokenizers give it: ProphetNet computes with it
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    with wide_logits(model):
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
     return logps.gather(-1, ids[:, 1:, None]).squeeze(-1), scored[:, 1:], logps
 

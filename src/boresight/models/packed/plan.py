@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
 from boresight.models.kernels.fused import fused_layers
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
 from boresight.models.packed.head import Head
 from boresight.models.packed.packing import PackedBatch, pack
@@ -67,7 +68,8 @@ class PackedPlan:
 
     def logits(self, model: Policy, hidden: Tensor) -> Tensor:
         """Logits by calling the output layer as a module, whatever is wrapped around it."""
-        raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
+        with wide_logits(model):
+            raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
 

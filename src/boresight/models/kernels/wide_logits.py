@@ -1,0 +1,61 @@
+"""Logits in float32 from an output layer that is called as a module under autocast.
+
+Autocast rounds the product to half precision, at logits of 16 to 32 to steps of an eighth, which is half of
+all the rounding in a log-probability. The operands stay half precision; only their sums are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boresight.models.kernels.matmul import wide_product
+from boresight.models.policy import Policy, causal_model
+
+
+@contextmanager
+def wide_logits(model: Policy) -> Iterator[None]:
+    """Inside the block the output layer of `model` does not round its logits; adapters on it stay in place.
+
+    Nothing changes where autocast is off, or the layer is more than a linear one.
+    """
+    layer: Any = causal_model(model).get_output_embeddings()
+    layer = getattr(layer, "base_layer", layer)
+    device = model.device.type
+    if type(layer) is not nn.Linear or "forward" in vars(layer) or not torch.is_autocast_enabled(device):
+        yield
+        return
+    narrow = torch.get_autocast_dtype(device)
+
+    def forward(x: Tensor) -> Tensor:
+        return _WideLinear.apply(x.to(narrow), layer.weight, layer.bias)
+
+    module: nn.Module = layer
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+class _WideLinear(torch.autograd.Function):
+    """x W^T + b in float32, of x and W in the precision of x; so are the products of its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        flat = wide_product(x.flatten(0, -2), weight.to(x.dtype))
+        return (flat if bias is None else flat + bias).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs, grad = ctx.needs_input_grad, grad.flatten(0, -2)
+        narrow = grad.to(x.dtype)
+        d_x = wide_product(narrow, weight.to(x.dtype).T).view_as(x).to(x.dtype) if needs[0] else None
+        d_weight = wide_product(narrow.T, x.flatten(0, -2).T).to(weight.dtype) if needs[1] else None
+        return d_x, d_weight, grad.sum(0) if needs[2] else None
