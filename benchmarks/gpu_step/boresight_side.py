@@ -77,8 +77,8 @@ def reference_of(recipe: Any, kind: InputKind, policy: Any, rows: list[Row]) -> 
         return None
     if kind.online:
         return LiveReference(frozen_copy(policy), recipe.train.tokens_per_forward)
-    with arithmetic(policy, recipe.model.dtype):
-        return store_reference(policy, rows, 2 * recipe.train.tokens_per_forward)
+    with arithmetic(policy, recipe.model.dtype, recipe.train.tokens_per_forward):
+        return store_reference(policy, rows, recipe.train.tokens_per_forward)
 
 
 def recipe_of(job: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def main() -> None:
         policy = attach(policy, recipe.model.lora, seed=0)
     rows = [row_of(i, row) for i, row in enumerate(job["rows"])]
     started = time.perf_counter()
-    reference = store_reference(policy, rows, 2 * recipe.train.tokens_per_forward)
+    reference = store_reference(policy, rows, recipe.train.tokens_per_forward)
     reference_seconds = time.perf_counter() - started
     batches = InOrder(rows, job["batch"], job["steps"])
     with tempfile.TemporaryDirectory() as out:

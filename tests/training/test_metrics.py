@@ -72,7 +72,8 @@ def test_scores_of_a_pair():
 
 def test_a_group():
     """Lengths 10 and 200: -1 and -2 nats per token, mean -1.5. Gaps to the sampler of 0.5 and 0.4 nats:
-    the short answer counts as 100 tokens long, so 0.005 and 0.002, of which the larger is logged."""
+    the short answer counts as 100 tokens long, so 0.005 and 0.002, of which the larger is logged. Per square
+    root of tokens, of which 16 count at least, 0.5 / 4 and 0.4 / 14.1; signed, -0.5 + 0.4 over 210 tokens."""
     policy, length = tensor(-10.0, -400.0)[None], tensor(10.0, 200.0)[None]
     x = GroupLogps(
         policy=policy,
@@ -87,6 +88,8 @@ def test_a_group():
         "length": [105.0],
         "logp_per_token": [-1.5],
         "sampler_gap": [pytest.approx(0.005)],
+        "sampler_shift": [pytest.approx(-0.1 / 210)],
+        "sampler_spread": [pytest.approx(0.125)],
     }
 
 

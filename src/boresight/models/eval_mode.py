@@ -1,13 +1,13 @@
-"""Evaluation mode, or half precision, for a while."""
+"""Evaluation mode, or the arithmetic of a run, for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
 
 import torch
 
+from boresight.models.packed.packing import filled_forwards
 from boresight.models.policy import Policy
 
 
@@ -23,12 +23,15 @@ def evaluation_mode(model: Policy) -> Iterator[None]:
             module.training = True
 
 
-def arithmetic(model: Policy, dtype: str) -> AbstractContextManager[Any]:
+@contextmanager
+def arithmetic(model: Policy, dtype: str, tokens_per_forward: int | None = None) -> Iterator[None]:
     """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay float32.
 
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens comes out a third of a
-    nat off its float32 log-probability (SmolLM2-135M), which is not a difference between two models.
+    nat off its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a GPU
+    the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a recipe,
+    a half or a quarter.
     """
-    if dtype == "float32":
-        return nullcontext()
-    return torch.autocast(model.device.type, dtype=getattr(torch, dtype))
+    half = nullcontext() if dtype == "float32" else torch.autocast(model.device.type, getattr(torch, dtype))
+    with half, filled_forwards(tokens_per_forward):
+        yield

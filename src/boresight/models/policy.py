@@ -55,6 +55,14 @@ def causal_model(policy: Policy) -> PreTrainedModel:
     return cast("PreTrainedModel", policy.get_base_model() if hasattr(policy, "get_base_model") else policy)
 
 
+def arithmetic_of(policy: Policy) -> torch.dtype:
+    """The precision that products are computed in now: autocast's where it is on, else the weights'."""
+    import torch
+
+    device = policy.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else policy.dtype
+
+
 def longest_sequence(policy: Policy) -> int:
     """Longest sequence of the model, in tokens; very large where its config does not say."""
     config = policy.config.get_text_config()

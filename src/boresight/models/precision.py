@@ -1,10 +1,78 @@
-"""Precision of sums over tokens and vocabularies, for which half precision is too coarse."""
+"""Precision of sums over tokens and vocabularies, and how far rounding alone moves a log-probability.
+
+In half precision two computations of one log-probability differ where their forwards have different shapes:
+products then sum in another order, and what lies near the middle between two numbers is rounded the other
+way. The differences of single tokens are about independent with mean 0, so that of a sum over n tokens grows
+with the square root of n, and that of a mean shrinks with it. A difference between two models grows with n.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
+
+TOKEN_NOISE = {torch.bfloat16: 0.06, torch.float16: 0.0075}
+"""Standard deviation that rounding gives a token's log-probability, nats, at most: of bfloat16 the largest of
+four models of 0.5B to 7B that were measured on one GPU (verl issue 6280), and above what the starter shows
+(benchmarks/RESULTS.md). float16 has three bits more."""
+FEWEST_TOKENS = 16
+"""Completions of fewer tokens count as this long: rounding of one token has heavier tails than a normal."""
+LARGEST_MEAN, LARGEST_COMPLETION = 5.0, 6.0
+"""Standard deviations that the mean over a batch, and one completion, may be off. Of a normal, one
+completion in 500 million is."""
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def token_noise(dtype: torch.dtype | str) -> float:
+    """Nats of rounding per token in arithmetic of `dtype`, or its name; 0 where sharp limits hold."""
+    return TOKEN_NOISE.get(getattr(torch, dtype) if isinstance(dtype, str) else dtype, 0.0)
+
+
+def per_root_token(gap: Tensor, length: Tensor) -> Tensor:
+    """|gap| of summed log-probabilities, nats, over the square root of their number of tokens; as `gap`."""
+    return gap.abs() / length.clamp(min=FEWEST_TOKENS).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """How two computations of the same log-probabilities differ.
+
+    `mean` is their difference in nats per token over all `tokens`, `largest` that of one completion in nats
+    per square root of its tokens.
+    """
+
+    mean: float
+    tokens: float
+    largest: float
+
+    @classmethod
+    def of(cls, gap: Tensor, length: Tensor) -> Disagreement:
+        """From differences of summed log-probabilities, nats, and the scored tokens of each, of one shape."""
+        gap, length = gap.detach().cpu().double(), length.cpu().double()
+        tokens = float(length.sum())
+        return cls(float(gap.sum()) / max(tokens, 1.0), tokens, float(per_root_token(gap, length).max()))
+
+    def beyond_rounding(self, noise: float) -> str | None:
+        """What rounding of `noise` nats per token does not explain, in words; None where it explains all.
+
+        NaN is never explained. The limit of the mean has `noise` squared added: rounding that is independent
+        of the text lowers the log-probability of sampled tokens by half its variance on average.
+        """
+        spread = LARGEST_MEAN * noise * math.sqrt(max(self.tokens, FEWEST_TOKENS))  # of the sum of all
+        mean = spread / max(self.tokens, 1.0) + noise**2
+        if not abs(self.mean) <= mean:
+            over = f"over {self.tokens:,.0f} tokens"
+            return f"the mean is {self.mean:+.2g} nats per token {over}, where rounding explains {mean:.2g}"
+        if not self.largest <= LARGEST_COMPLETION * noise:
+            return (
+                f"a completion is off by {self.largest:.2g} nats times the square root of its tokens, where "
+                f"rounding explains {LARGEST_COMPLETION * noise:.2g}"
+            )
+        return None

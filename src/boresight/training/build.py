@@ -151,10 +151,11 @@ def offline(
     if kind.needs_reference and recipe.method.wants_reference:
         used = [*batches.used(), *held_out]
         rows = collectives.share(together(used))
-        alike = arithmetic(policy, recipe.model.dtype)
+        limit = recipe.train.tokens_per_forward
+        alike = arithmetic(policy, recipe.model.dtype, limit)
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
-            own = cached_reference(policy, rows, 2 * recipe.train.tokens_per_forward, advance)
+            own = cached_reference(policy, rows, limit, advance)
         console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
         reference = each_alone(_of_all(own), used)
     return batches, reference

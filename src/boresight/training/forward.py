@@ -260,7 +260,9 @@ def at_reference(x: LossInput) -> LossInput:
     return replace(x, policy_chosen=x.ref_chosen, policy_rejected=x.ref_rejected)
 
 
-def largest_log_ratio(x: PairLogps | LabeledLogps) -> float:
-    """max |log pi - log ref| over the batch, nats, and over its estimate of the KL."""
-    both = (x.logratio, x.kl) if isinstance(x, LabeledLogps) else (x.chosen_logratio, x.rejected_logratio)
-    return float(torch.cat(both).detach().abs().max())
+def log_ratios(x: PairLogps | LabeledLogps) -> tuple[Tensor, Tensor]:
+    """log pi - log ref of every completion of the batch, nats, without gradient, and their tokens."""
+    if isinstance(x, LabeledLogps):
+        return x.logratio.detach(), x.length
+    ratios, lengths = (x.chosen_logratio, x.rejected_logratio), (x.chosen_len, x.rejected_len)
+    return torch.cat(ratios).detach(), torch.cat(lengths)

@@ -8,6 +8,7 @@ different texts, and nothing it learns means what its curves say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import GroupLogps, LabeledLogps, LossInput, LossOutput, PairLogps
-from boresight.training.forward import at_reference, largest_log_ratio
+from boresight.models.precision import Disagreement
+from boresight.training.forward import at_reference, log_ratios
 from boresight.training.metrics import RowMetrics, sampler_gap
 
 CAUSES = (
@@ -33,8 +35,8 @@ LARGEST_LOG_RATIO = 1e-3
 """Nats between policy and reference before training, both computed in float32."""
 LARGEST_GAP = 1e-4
 """Nats a token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
-HALF_PRECISION_GAP = 0.02
-"""The same between a float32 sampler and a bfloat16 trainer; four answers of SmolLM2-135M gave 0.008."""
+KL_TOKENS = 100
+"""Tokens that the answers behind an estimate of the KL have, unless those of the batch are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +54,44 @@ class StepZero:
         )
 
 
-def check_sampler(
-    policy: Tensor, drawn: Tensor, length: Tensor, *, half_precision: bool, step: int = 0
-) -> str:
+def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float, step: int = 0) -> str:
     """Before an update on fresh samples the policy must give them the log-probability they were drawn with.
 
-    All three have one shape: nats, nats, and tokens of each completion. `step` counts the updates made.
+    All three have one shape: nats, nats, and tokens of each completion. `noise` is what rounding does to a
+    token of the trainer's, nats, and 0 for float32; `step` counts the updates made.
 
     Raises:
         UserError: sampler and trainer disagree, with the likely causes in order.
     """
-    gap = float(sampler_gap(policy.detach(), drawn.to(policy), length).max())
-    _refuse_gap(gap, half_precision, step)
-    return f"step {step}: sampler and trainer agree to {gap:.1e} nats a token"
+    gap = policy.detach() - drawn.to(policy)
+    largest = float(sampler_gap(policy.detach(), drawn.to(policy), length).max())
+    _refuse_gap(largest, Disagreement.of(gap, length), noise, step)
+    return f"step {step}: sampler and trainer agree to {largest:.1e} nats a token"
 
 
-def check_fresh(measured: RowMetrics, *, half_precision: bool, step: int) -> None:
-    """The same of a step's logged rows; nothing where the answers were given and not sampled."""
-    if "sampler_gap" in measured:
-        _refuse_gap(float(measured["sampler_gap"].max()), half_precision, step)
+def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: int) -> None:
+    """The same of a step's logged rows of so many completions each; nothing where no answer was sampled."""
+    if "sampler_gap" not in measured:
+        return
+    tokens = measured["length"].double() * completions
+    found = Disagreement(
+        mean=float((measured["sampler_shift"] * tokens).sum() / tokens.sum()),
+        tokens=float(tokens.sum()),
+        largest=float(measured["sampler_spread"].max()),
+    )
+    _refuse_gap(float(measured["sampler_gap"].max()), found, noise, step)
 
 
-def _refuse_gap(gap: float, half_precision: bool, step: int) -> None:
-    if gap > (HALF_PRECISION_GAP if half_precision else LARGEST_GAP):
-        raise UserError(
-            f"step {step}: sampler and trainer differ by {gap:.2g} nats a token; likely: dropout is on in "
-            "training (set model.dropout=0 and model.lora.dropout=0), another temperature, or other tokens "
-            "than were sampled."
-        )
+def _refuse_gap(largest: float, found: Disagreement, noise: float, step: int) -> None:
+    """Raise a `UserError` where `largest`, nats a token, is above its limit, or in half precision `found`."""
+    beyond = found.beyond_rounding(noise) if noise else None
+    if beyond is None and (noise or largest <= LARGEST_GAP):
+        return
+    raise UserError(
+        f"step {step}: sampler and trainer differ by {largest:.2g} nats a token"
+        f"{f' ({beyond})' if beyond else ''}; likely: dropout is on in training (set model.dropout=0 and "
+        "model.lora.dropout=0), another temperature, or other tokens than were sampled."
+    )
 
 
 def check_initial_loss(
@@ -88,7 +100,7 @@ def check_initial_loss(
     loss: Callable[[LossInput, MethodConfig], LossOutput],
     cfg: MethodConfig,
     *,
-    half_precision: bool,
+    noise: float,
     drawn: Tensor | None = None,
     reference: Tensor | None = None,
 ) -> str | None:
@@ -96,31 +108,59 @@ def check_initial_loss(
 
     `reference` are the log-probabilities of sampled groups under the reference, where the method has one.
     `drawn` are the log-probabilities `(rows, 2)` that sampled pairs were drawn with, by this process: before
-    the first update by one and the same model, whichever side a sample is on.
+    the first update by one and the same model, whichever side a sample is on. `noise` is what rounding does
+    to the log-probability of a token, nats, and 0 for float32.
 
     Raises:
         UserError: the loss or a log-ratio is off, with the likely causes in order.
     """
-    slack = 100.0 if half_precision else 1.0
     if isinstance(x, GroupLogps):
         ref = x.policy if reference is None else reference.to(x.policy)
-        log_ratio = float((x.policy - ref).detach().abs().max())
-        if log_ratio > LARGEST_LOG_RATIO * slack:
-            raise _not_the_reference(f"step 0: largest |log-ratio| {log_ratio:.1e} nats")
-        return check_sampler(x.policy, x.sampled, x.length, half_precision=half_precision)
+        if beyond := _beyond_zero(x.policy.detach() - ref, x.length, noise):
+            raise _not_the_reference(f"step 0: {beyond}")
+        return check_sampler(x.policy, x.sampled, x.length, noise=noise)
     if not isinstance(x, PairLogps | LabeledLogps):
         return None
-    log_ratio = largest_log_ratio(x)
     expected = float(loss(at_reference(x), cfg).loss.detach())
-    found = StepZero(float(out.loss.detach()), expected, log_ratio)
-    loss_tolerance = 1e-4 * slack * max(1.0, abs(expected))
-    if log_ratio > LARGEST_LOG_RATIO * slack or abs(found.loss - expected) > loss_tolerance:
-        raise _not_the_reference(str(found))
+    found = StepZero(float(out.loss.detach()), expected, _largest_log_ratio(x))
+    if beyond := _beyond_start(x, found, noise):
+        raise _not_the_reference(f"{found}: {beyond}" if noise else str(found))
     if drawn is None or not isinstance(x, PairLogps):
         return str(found)
     policy = torch.stack([x.policy_chosen, x.policy_rejected], dim=1)
     length = torch.stack([x.chosen_len, x.rejected_len], dim=1)
-    return f"{found}\n{check_sampler(policy, drawn, length, half_precision=half_precision)}"
+    return f"{found}\n{check_sampler(policy, drawn, length, noise=noise)}"
+
+
+def _largest_log_ratio(x: PairLogps | LabeledLogps) -> float:
+    """max |log pi - log ref| over the batch, nats, and over its estimate of the KL."""
+    gap, _ = log_ratios(x)
+    return float((torch.cat([gap, x.kl]) if isinstance(x, LabeledLogps) else gap).abs().max())
+
+
+def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) -> str | None:
+    """What of a first loss is not the reference's, in words; None where all is.
+
+    In half precision the log-ratios are judged alone: how far rounding moves the loss depends on its method.
+    """
+    gap, length = log_ratios(x)
+    if beyond := _beyond_zero(gap, length, noise):
+        return beyond
+    if isinstance(x, LabeledLogps):
+        longest = length.max().clamp(min=KL_TOKENS)
+        if beyond := _beyond_zero(x.kl[:1], longest[None], noise):
+            return f"in the estimate of the KL {beyond}"
+    if not abs(found.loss - found.expected) <= (math.inf if noise else 1e-4 * max(1.0, abs(found.expected))):
+        return "the loss is another one"
+    return None
+
+
+def _beyond_zero(gap: Tensor, length: Tensor, noise: float) -> str | None:
+    """What keeps log-ratios `gap`, nats, of completions of `length` tokens from being 0, or None."""
+    if noise:
+        return Disagreement.of(gap, length).beyond_rounding(noise)
+    largest = float(gap.detach().abs().max())
+    return None if largest <= LARGEST_LOG_RATIO else f"largest |log-ratio| {largest:.1e} nats"
 
 
 def _not_the_reference(found: str) -> UserError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.kernels.to_device import like
 from boresight.models.policy import Policy
+from boresight.models.precision import token_noise
 from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
@@ -123,9 +125,13 @@ class Task:
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
     @property
-    def half_precision(self) -> bool:
-        """Whether the policy computes in half precision, which widens what counts as equal."""
-        return self.recipe.model.dtype != "float32"
+    def token_noise(self) -> float:
+        """Nats per token by which rounding moves a log-probability; 0 in float32, where sharp limits hold."""
+        return token_noise(self.recipe.model.dtype)
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """The arithmetic of the run: its precision, and the lengths of its forwards."""
+        return arithmetic(self.policy, self.recipe.model.dtype, self.recipe.train.tokens_per_forward)
 
     @property
     def current_reference(self) -> Reference | None:
@@ -367,7 +373,9 @@ def gradient(
     """
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
     if task.is_fresh(step) and batch.rows:
-        initial_loss.check_fresh(gathered.rows(), half_precision=task.half_precision, step=step)
+        initial_loss.check_fresh(
+            gathered.rows(), completions=task.recipe.rollout.k, noise=task.token_noise, step=step
+        )
     if gathered.weight == 0:
         return gathered, 0.0, False
     replicas.sum_gradients(trainable)
@@ -414,7 +422,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
         task.kl = _estimate_kl(task, _own_groups(task, mismatched_alone(rows)))
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
-        with arithmetic(task.policy, task.recipe.model.dtype), in_place:
+        with task.arithmetic(), in_place:
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
@@ -423,7 +431,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
                 out,
                 task.method.loss,
                 cfg,
-                half_precision=task.half_precision,
+                noise=task.token_noise,
                 drawn=_drawn_here(task, group),
                 reference=_reference_of_groups(task, group),
             )
@@ -443,7 +451,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
 
 def _estimate_kl(task: Task, forwards: Sequence[tuple[list[Row], bool]]) -> Tensor:
     assert task.reference is not None, "a method that estimates a KL has a reference"
-    with arithmetic(task.policy, task.recipe.model.dtype):
+    with task.arithmetic():
         return estimate_kl(task.policy, task.reference, forwards)
 
 
@@ -451,7 +459,7 @@ def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None
     """Log-probabilities of sampled groups under the reference; None for other rows, or without one."""
     if task.kind.samples != "group" or task.reference is None:
         return None
-    with arithmetic(task.policy, task.recipe.model.dtype):
+    with task.arithmetic():
         return task.reference(rows)
 
 
@@ -484,7 +492,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
 
     `unmoved` says that the policy has not been trained yet, and need not be run where a reference is stored.
     """
-    gathered, limit = Gathered(), 2 * task.recipe.train.tokens_per_forward
+    gathered, limit = Gathered(), task.recipe.train.tokens_per_forward
     build = task.build_at_start if unmoved else task.build
     training = task.policy.training
     task.policy.eval()
@@ -493,7 +501,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
         others = micro_batches(collectives.share(mismatched_alone(rows)), limit)
         task.kl = _estimate_kl(task, [(group, True) for group in others])
     for group in micro_batches(collectives.share(rows), limit):
-        with arithmetic(task.policy, task.recipe.model.dtype):
+        with task.arithmetic():
             x = build(group)
             gathered.add([row.id for row in group], x, task.method.loss(x, cfg))
     task.policy.train(training)

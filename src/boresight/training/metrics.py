@@ -25,6 +25,7 @@ from boresight.methods.inputs import (
     SequenceLogps,
 )
 from boresight.models.kernels.to_device import to_device
+from boresight.models.precision import per_root_token
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 
@@ -103,6 +104,8 @@ def _(x: GroupLogps) -> RowMetrics:
         "length": x.length.mean(-1),
         "logp_per_token": (x.policy / x.length).mean(-1),
         "sampler_gap": sampler_gap(x.policy, x.sampled, x.length).amax(-1),
+        "sampler_shift": (x.policy - x.sampled).sum(-1) / x.length.sum(-1),
+        "sampler_spread": per_root_token(x.policy - x.sampled, x.length).amax(-1),
     }
 
 

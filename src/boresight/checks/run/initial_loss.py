@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
 from boresight.findings.finding import Finding, error
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
+from boresight.models.precision import Disagreement
 from boresight.models.reference.frozen import Reference
 
 TOLERANCE = 1e-3
-"""Nats a row; rounding in float32 stays a hundred times below."""
+"""Nats a row in float32; rounding stays a hundred times below."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class FirstStep:
     policy: Policy
     reference: Reference
     rows: Sequence[Row]
+    noise: float = 0.0
+    """What rounding does to the log-probability of a token, nats; 0 for float32."""
 
     @cached_property
     def ref(self) -> Tensor:
@@ -41,9 +45,14 @@ class FirstStep:
         """The policy's, with dropout off."""
         return self._policy(training=False)
 
-    def _policy(self, *, training: bool) -> Tensor:
-        import torch
+    def differ(self, a: Tensor, b: Tensor) -> bool:
+        """Whether two sets of log-probabilities `(rows, k)` differ by more than rounding."""
+        if not self.noise:
+            return _gap(a, b) > TOLERANCE
+        length = torch.tensor([[float(c.scored) for c in row.completions] for row in self.rows])
+        return Disagreement.of((a - b).nan_to_num(0.0), length).beyond_rounding(self.noise) is not None
 
+    def _policy(self, *, training: bool) -> Tensor:
         before = self.policy.training
         self.policy.train(training)
         with torch.no_grad():
@@ -69,22 +78,22 @@ def logps_not_finite(first: FirstStep) -> Finding | None:
 
 def dropout_in_reference(first: FirstStep) -> Finding | None:
     """The reference gives the same rows other numbers when asked again."""
-    gap = _gap(first.reference(first.rows), first.ref)
-    if gap <= TOLERANCE:
+    again = first.reference(first.rows)
+    if not first.differ(again, first.ref):
         return None
     return error(
         "dropout-in-reference",
-        f"The reference gives the same rows log-probabilities that differ by up to {gap:.2g} nats when "
-        "asked twice: dropout is on in it.",
+        f"The reference gives the same rows log-probabilities that differ by up to "
+        f"{_gap(again, first.ref):.2g} nats when asked twice: dropout is on in it.",
         "Put the reference into evaluation mode.",
     )
 
 
 def dropout_in_training(first: FirstStep) -> Finding | None:
     """The policy equals the reference in evaluation mode and not in training mode."""
-    gap = _gap(first.trained, first.tested)
-    if gap <= TOLERANCE or _gap(first.tested, first.ref) > TOLERANCE:
+    if not first.differ(first.trained, first.tested) or first.differ(first.tested, first.ref):
         return None
+    gap = _gap(first.trained, first.tested)
     return error(
         "dropout-in-training",
         f"In training mode the policy differs from the reference by up to {gap:.2g} nats a row, in "
@@ -96,9 +105,9 @@ def dropout_in_training(first: FirstStep) -> Finding | None:
 
 def reference_not_policy(first: FirstStep) -> Finding | None:
     """Policy and reference are different models, or saw different tokens."""
-    gap = _gap(first.tested, first.ref)
-    if gap <= TOLERANCE:
+    if not first.differ(first.tested, first.ref):
         return None
+    gap = _gap(first.tested, first.ref)
     return error(
         "reference-not-policy",
         f"Before training the policy differs from its reference by up to {gap:.2g} nats a row, so the "

@@ -14,18 +14,22 @@ arXiv 1805.02867), which is the whole gradient of the hidden state up to the fac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from boresight.models.kernels.matmul import add_outer, goes_in_place, start_of_gradient, wide_product
+from boresight.models.packed.packing import fills
 from boresight.models.precision import at_least_float32
 
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
+ROWS = 512
+"""Positions of one product on a GPU, the last of them filled up, so that all have one shape."""
 CUDA_TILE_ELEMENTS = 1 << 26
 """The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
 thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
@@ -70,7 +74,7 @@ def _kept(hidden: Tensor, head: Head) -> KeptForBackward:
         return None
     if not (head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad)):
         return "gradient" if hidden.requires_grad else None
-    few = len(hidden) * len(head.weight) <= KEPT_ELEMENTS
+    few = len(hidden) * len(head.weight) <= KEPT_ELEMENTS and not fills(hidden.device)
     return "tiles" if few and head.softcap is None else None
 
 
@@ -113,20 +117,29 @@ class _TokenLogprobs(torch.autograd.Function):
         entropy: bool,
         keep: KeptForBackward,
     ) -> tuple[Tensor, Tensor]:
-        running = _Running(hidden, targets, entropy, keep == "gradient")
         kept: list[Tensor] = []
-        for tile in _tiles(hidden, weight):
-            z, derivative = logits.tile(hidden, weight[tile], _part(bias, tile))
-            p = running.add(z, derivative, tile, weight[tile])
-            if keep == "tiles":
-                kept += [p, running.top]
-        logps = running.target - running.logsumexp()
+        sums = []
+        for some, aims in _rows(hidden, targets):
+            running = _Running(some, aims, entropy, keep == "gradient")
+            for tile in _tiles(some, weight):
+                z, derivative = logits.tile(some, weight[tile], _part(bias, tile))
+                p = running.add(z, derivative, tile, weight[tile])
+                if keep == "tiles":  # of all positions: where they are kept there is one group of rows
+                    kept += [p, running.top]
+            sums.append(running)
+
+        def of_all(parts: Iterable[Tensor]) -> Tensor:
+            first, *others = parts
+            return (torch.cat([first, *others]) if others else first)[: len(hidden)]
+
+        logsumexp = of_all(running.logsumexp() for running in sums)
+        logps = of_all(running.target for running in sums) - logsumexp
         ctx.logits, ctx.keep, ctx.in_place = logits, keep, goes_in_place(weight)
         if keep == "gradient":
-            ctx.save_for_backward(running.hidden_gradient(logits.slope, weight))
+            ctx.save_for_backward(of_all(r.hidden_gradient(logits.slope, weight) for r in sums))
         else:
-            ctx.save_for_backward(hidden, weight, bias, targets, running.logsumexp(), *kept)
-        spread = running.entropy()
+            ctx.save_for_backward(hidden, weight, bias, targets, logsumexp, *kept)
+        spread = of_all(running.entropy() for running in sums)
         ctx.mark_non_differentiable(spread)
         return logps, spread
 
@@ -226,6 +239,16 @@ class _Running:
         if self.target_slope is None:
             return (toward - mean).mul_(slope).to(self.hidden.dtype)
         return (toward * self.target_slope.unsqueeze(1) - mean).to(self.hidden.dtype)
+
+
+def _rows(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Hidden states and targets in groups whose products have one shape; all at once on a CPU."""
+    if not fills(hidden.device):
+        yield hidden, targets
+        return
+    filler = -len(hidden) % ROWS
+    hidden, targets = F.pad(hidden, (0, 0, 0, filler)), F.pad(targets, (0, filler))
+    yield from zip(hidden.split(ROWS), targets.split(ROWS), strict=True)
 
 
 def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:

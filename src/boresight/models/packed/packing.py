@@ -3,11 +3,16 @@
 A row lies as `[prompt | y1 | … | yk]`. Position ids count through the prompt and restart after it for
 every completion, so each completion sits where it would sit alone. The logits that score the first
 token of every completion come from the last position of the prompt.
+
+On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
+are filled up to one of few lengths (`filled_forwards`), and forwards of one length round a row alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +25,28 @@ from boresight.models.packed.short_rows import ShortRows, short_rows
 
 BLOCK = 128
 """Tokens of a block of FlexAttention's mask, its default."""
+PARTS = (4, 2, 1)
+"""Forwards are filled up to the length of a full one over these."""
+
+_full: ContextVar[int | None] = ContextVar("tokens of a full forward", default=None)
+
+
+@contextmanager
+def filled_forwards(tokens: int | None) -> Iterator[None]:
+    """Inside the block forwards on a GPU are filled up to `tokens`, to a half or to a quarter of them.
+
+    With None, or outside of any block, to whole blocks of `BLOCK` tokens.
+    """
+    before = _full.set(tokens)
+    try:
+        yield
+    finally:
+        _full.reset(before)
+
+
+def fills(device: torch.device) -> bool:
+    """Whether forwards on `device` are filled up: on a CPU rounding does not depend on their shape."""
+    return device.type == "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +84,24 @@ class PackedBatch:
     completions: int
     short: ShortRows | None = None
     """How to attend in one block, where all rows are short."""
-    filler: Span | None = None
-    """Tokens after the last row that belong to no row and predict nothing."""
+    plain: bool = False
+    """Attend by the formula written out, not by a kernel: slow, and the same everywhere."""
+    filler: tuple[Span, ...] = ()
+    """Tokens after the last row that belong to no row and predict nothing, in spans of up to `BLOCK`."""
 
     @property
     def segments(self) -> tuple[Span, ...]:
         """The rows, and the filler as one more: what attention has to cover."""
-        return self.spans if self.filler is None else (*self.spans, self.filler)
+        return (*self.spans, *self.filler)
 
     def per_completion(self, values: Tensor) -> Tensor:
-        """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`."""
+        """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`.
+
+        In float64: a GPU adds in any order, and the rounded result must not depend on it.
+        """
         shape = len(self.spans), self.completions
-        return values.new_zeros(shape[0] * shape[1]).index_add(0, self.owner, values).view(shape)
+        zeros = values.new_zeros(shape[0] * shape[1], dtype=torch.float64)
+        return zeros.index_add(0, self.owner, values.double()).to(values.dtype).view(shape)
 
     def lengths(self) -> Tensor:
         """Scored tokens of each completion, float32 `(rows, k)`."""
@@ -80,7 +113,7 @@ def pack(
 ) -> PackedBatch:
     """Lay `rows`, each with the same number of completions, end to end.
 
-    `fill` up to whole blocks, or not; None does so on CUDA.
+    `fill` up to one of few lengths, or not; None does so on CUDA.
 
     Raises:
         ValueError: a prompt without a token, whose first answer token nothing would predict.
@@ -88,12 +121,10 @@ def pack(
     if empty := [row.id for row in rows if not len(row.prompt)]:
         raise ValueError(f"row {empty[0]!r} has an empty prompt")
     spans = _spans(rows)
-    filler = _filler(spans) if fill or (fill is None and device.type == "cuda") else None
+    filler = _filler(spans) if fill or (fill is None and fills(device)) else ()
     parts = [part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))]
-    positions = [_positions(span) for span in spans]
-    if filler is not None:
-        parts.append(np.zeros(length(filler.prompt), np.int32))
-        positions.append(_positions(filler))
+    parts += [np.zeros(length(span.prompt), np.int32) for span in filler]
+    positions = [_positions(span) for span in (*spans, *filler)]
     predictors, targets, owner = [], [], []
     for i, (row, span) in enumerate(zip(rows, spans, strict=True)):
         for j, (completion, place) in enumerate(zip(row.completions, span.completions, strict=True)):
@@ -130,9 +161,23 @@ def length(s: slice) -> int:
     return int(s.stop - s.start)
 
 
-def _filler(spans: Sequence[Span]) -> Span | None:
-    end = spans[-1].end
-    return Span(slice(end, whole_blocks(end)), ()) if end < whole_blocks(end) else None
+def filled_length(tokens: int) -> int:
+    """Tokens that a forward of so many is filled up to: one of few lengths inside `filled_forwards`.
+
+    A row longer than a full forward makes one of its own, filled up to a multiple of a full one.
+    """
+    full = _full.get()
+    if full is None:
+        return whole_blocks(tokens)
+    longest = whole_blocks(full)
+    lengths = (whole_blocks(-(-full // part)) for part in PARTS)
+    return next((length for length in lengths if tokens <= length), -(-tokens // longest) * longest)
+
+
+def _filler(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """In short spans, which cost little attention and have positions that every model has."""
+    start, end = spans[-1].end, filled_length(spans[-1].end)
+    return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(start, end, BLOCK))
 
 
 def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:

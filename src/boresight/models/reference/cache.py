@@ -24,13 +24,14 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.core.files import write_point
 from boresight.data.rows import Row
-from boresight.models.policy import Policy, causal_model
+from boresight.models.policy import Policy, arithmetic_of, causal_model
+from boresight.models.precision import Disagreement, token_noise
 from boresight.models.reference.frozen import StoredReference, distinct, reference_sums
 
 CHECKED_ROWS = 4
 """Stored rows that are computed again before the first use."""
 SAME_NATS, SAME_SHARE = 1e-2, 1e-5
-"""Two machines, or two cuts into batches, round sums of hundreds of nats differently by about this."""
+"""In float32 two machines, or two cuts into batches, round sums of hundreds of nats by about this."""
 WAIT_SECONDS = 60.0
 """How long a writer waits for another one."""
 _TABLE = "checked_logps (key BLOB PRIMARY KEY, sums BLOB, checksum BLOB)"
@@ -87,10 +88,9 @@ def reference_fingerprint(model: Policy) -> str:
 
 def _precision(model: Policy) -> str:
     """What the arithmetic adds to the name of the file: half precision gives other numbers."""
-    device = model.device.type
-    if not torch.is_autocast_enabled(device):
+    if not torch.is_autocast_enabled(model.device.type):
         return ""
-    return f"-{str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
+    return f"-{str(arithmetic_of(model)).removeprefix('torch.')}"
 
 
 @contextmanager
@@ -161,13 +161,22 @@ def _check(
 ) -> None:
     """Compute a few stored rows again, the shortest ones, since any would do."""
     few = sorted(rows, key=lambda key: rows[key].tokens)[:CHECKED_ROWS]
+    noise = token_noise(arithmetic_of(model))
     for part in reference_sums(model, {key: rows[key] for key in few}, tokens_per_forward):
         for key, now in part.items():
-            if not torch.allclose(stored[key], now, rtol=SAME_SHARE, atol=SAME_NATS):
+            length = torch.tensor([float(c.scored) for c in rows[key].completions])
+            if _differ(stored[key], now, length, noise):
                 raise UserError(
                     f"{path}: row {rows[key].id!r} is stored with log-probabilities {stored[key].tolist()}, "
                     f"but the model gives {now.tolist()}; delete the file and run again."
                 )
+
+
+def _differ(stored: Tensor, now: Tensor, length: Tensor, noise: float) -> bool:
+    """Whether rounding does not explain the difference of sums over `length` tokens, all `(k,)`."""
+    if noise:
+        return Disagreement.of(stored - now, length).beyond_rounding(noise) is not None
+    return not torch.allclose(stored, now, rtol=SAME_SHARE, atol=SAME_NATS)
 
 
 def _default_folder() -> Path:

@@ -30,6 +30,7 @@ from boresight.findings.finding import Finding, error, ranked, run_checks
 from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
 from boresight.models.policy import Policy
+from boresight.models.precision import token_noise
 from boresight.models.reference.frozen import Reference, store_reference
 from boresight.runs.check.preflight import wiring
 from boresight.training.forward import kind_of
@@ -93,8 +94,9 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     policy, _ = load_policy(recipe, kind, tokenizer)
     if kind.mismatched:
         rows, _ = with_mismatched(rows, recipe.data.max_length)
-    with arithmetic(policy, recipe.model.dtype):
-        stored = store_reference(policy, together(rows), 4096) if kind.needs_reference else None
+    limit = recipe.train.tokens_per_forward
+    with arithmetic(policy, recipe.model.dtype, limit):
+        stored = store_reference(policy, together(rows), limit) if kind.needs_reference else None
     console.print(
         f"learning {len(rows)} rows by heart, at most {MOST_STEPS} steps of {BATCH}", highlight=False
     )
@@ -123,8 +125,11 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
 def learn(start: Start, console: Console) -> OverfitResult:
     """Train on the rows until they are learnt or the steps are used up, and diagnose."""
     if start.reference is not None:
-        with arithmetic(start.policy, start.recipe.model.dtype):
-            found = run_checks(initial_loss, FirstStep(start.policy, start.reference, start.rows[:8]))
+        model, limit = start.recipe.model, start.recipe.train.tokens_per_forward
+        noise = token_noise(model.dtype)
+        with arithmetic(start.policy, model.dtype, limit):
+            first = FirstStep(start.policy, start.reference, start.rows[:8], noise)
+            found = run_checks(initial_loss, first)
         if found:
             return OverfitResult(0.0, 0, found)
     with tempfile.TemporaryDirectory() as folder:

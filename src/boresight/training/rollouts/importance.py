@@ -87,8 +87,9 @@ class ImportanceGate:
     def _policy_logps(self, rows: Sequence[Row]) -> list[np.ndarray]:
         """Log-probabilities of every completion's tokens, in the order of `rows`."""
         found: dict[str, list[np.ndarray]] = {}
-        with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype):
-            for batch in micro_batches(rows, self.tokens_per_forward):  # the longest first
+        limit = self.tokens_per_forward
+        with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype, limit):
+            for batch in micro_batches(rows, limit):  # the longest first
                 scored = completion_token_logprobs(self.policy, batch, temperature=self.settings.temperature)
                 for row, group in zip(batch, scored, strict=True):
                     found[row.id] = [logps.double().cpu().numpy() for logps in group]
