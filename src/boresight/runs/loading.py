@@ -19,6 +19,7 @@ from boresight.data.rendering.clock import pin_day, today
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Leftovers
+from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_tokenizer
 from boresight.models.sharding import shard
 from boresight.training.build import build_task
@@ -111,7 +112,8 @@ def load_run(
     if trained is not None:
         put_trained_weights(task, trained)
     if sharded:
-        shard(policy)
+        with arithmetic(policy, recipe.model.dtype):
+            shard(policy)
     choices = Choices(str(policy.device), collectives.world(), sharded, recompute, task.eval_every)
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
 

@@ -89,11 +89,11 @@ def packed_attention(
     if torch.is_autocast_enabled(query.device.type):  # rotary embedding may have left float32 behind
         narrow = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
-    if query.is_cuda and not dropout:
+    if query.is_cuda and not dropout and not packed.plain:
         from boresight.models.packed.flex import flex_packed_attention
 
         return flex_packed_attention(query, key, value, packed, scaling, softcap), None
-    if softcap or dropout or query.is_cuda or query.shape[-1] != value.shape[-1]:
+    if softcap or dropout or query.is_cuda or packed.plain or query.shape[-1] != value.shape[-1]:
         return _attend_plainly(query, key, value, packed.segments, scaling, dropout, softcap), None
     if packed.short is not None:
         return packed.short.attend(query, key, value, scaling), None

@@ -3,6 +3,9 @@
 Nothing is taken on trust from a model's name. A few tokens are run packed and, one sequence at a
 time, plain: the hidden states must agree, and the logits must be a known function of them. A model
 that fails keeps the padded path, with the reason in words.
+
+The kernels that are tried are those of the run, in its precision. In half precision agreement can only be
+rough, so there the layout is first tried in float32 with the attention written out, which needs no kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -24,14 +27,14 @@ from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
 from boresight.models.packed.head import Head
 from boresight.models.packed.packing import PackedBatch, pack
-from boresight.models.policy import Policy, causal_model, narrowest_window
+from boresight.models.policy import Policy, arithmetic_of, causal_model, narrowest_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 log = logging.getLogger("boresight")
 
-_plans: WeakKeyDictionary[nn.Module, PackedPlan | str] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[torch.dtype, PackedPlan | str]] = WeakKeyDictionary()
 _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
@@ -79,9 +82,10 @@ def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     if isinstance(adapters, dict) and any(c.is_prompt_learning for c in adapters.values()):
         return "its adapter puts virtual tokens before the prompt"
     base = causal_model(model)
-    if base not in _plans:
-        _plans[base] = _find(base)
-    plan = _plans[base]
+    plans, dtype = _plans.setdefault(base, {}), arithmetic_of(base)
+    if dtype not in plans:
+        plans[dtype] = _find(base)
+    plan = plans[dtype]
     longest = max(len(row.prompt) + max(len(c.ids) for c in row.completions) for row in rows)
     if isinstance(plan, PackedPlan) and plan.window is not None and longest > plan.window:
         return f"a row of {longest} tokens exceeds the sliding window of {plan.window}"
@@ -113,6 +117,8 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     try:
         with _undisturbed(base):
             found = _try_out(base, config)
+            if isinstance(found, PackedPlan) and base.device.type == "cuda":
+                _try_backward(base, found)
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
         found = f"{type(base).__name__} rejects packed rows: {type(error).__name__}: {error}"
     if isinstance(found, str):
@@ -121,25 +127,46 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
 
 
 def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
-    """Run a probe row plain and packed."""
+    """Run a probe row plain and packed, by the kernel of the arithmetic that is on."""
+    if arithmetic_of(base) != base.dtype:
+        with torch.autocast(base.device.type, enabled=False):
+            exact = _run_probe(base, config, plain=True)
+        if isinstance(exact, str):
+            return exact
+    return _run_probe(base, config, plain=False)
+
+
+def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) -> PackedPlan | str:
     row = _probe_row(config.vocab_size)
     sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
     states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
     if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
         plan: PackedPlan | None = PackedPlan(window=narrowest_window(config))
     else:
-        logits = base(input_ids=sequences[0], use_cache=False).logits[0]
+        with wide_logits(base):
+            logits = base(input_ids=sequences[0], use_cache=False).logits[0]
         plan = _matching_logits(base, config, states[0], logits)
     if plan is None:
         return "its logits are not a known function of its hidden states"
-    batch = pack([row, row], len(row.completions), base.device)
+    batch = replace(pack([row, row], len(row.completions), base.device), plain=plain)
     got = plan.hidden(base, batch)
     for span in batch.spans:
         for state, place in zip(states, span.completions, strict=True):
             both = torch.cat([got[span.prompt], got[place]])
-            if not _close(both, state):
+            if not _close(both, state, arithmetic_of(base)):
                 return f"{type(base).__name__} gives other hidden states packed than plain"
     return plan
+
+
+def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
+    """Raise what the backward raises: on small cards its kernel may not compile where the forward's does."""
+    trained = [p for p in base.base_model.parameters() if p.requires_grad]
+    if not trained:
+        return
+    row = _probe_row(base.config.get_text_config().vocab_size)
+    with torch.enable_grad():
+        hidden = plan.hidden(base, pack([row, row], len(row.completions), base.device))
+    torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
 
 
 def _matching_logits(
@@ -152,7 +179,7 @@ def _matching_logits(
     for softcap in (*caps, None):
         for scale in (1.0, *scales, *(1 / s for s in scales)):
             plan = PackedPlan(float(scale), softcap, window)
-            if _close(plan.logits(base, hidden), logits):
+            if _close(plan.logits(base, hidden), logits, arithmetic_of(base)):
                 return plan
     return None
 
@@ -161,12 +188,12 @@ def _values(config: PreTrainedConfig, *names: str) -> list[float]:
     return [float(v) for v in (getattr(config, name, None) for name in names) if v]
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Equal up to rounding, with the size of the largest entry as the yardstick.
+def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+    """Equal up to the rounding of arithmetic in `dtype`, with the size of the largest entry as the yardstick.
 
     Half precision rounds every layer's output to 8 or 11 bits, hence its wide band.
     """
-    band = {torch.float64: 1e-5, torch.float32: 1e-4}.get(a.dtype, 0.05)
+    band = {torch.float64: 1e-5, torch.float32: 1e-4}.get(dtype, 0.05)
     return bool((a - b).abs().max() <= band * b.abs().max())
 
 
@@ -186,11 +213,11 @@ def _ids(base: PreTrainedModel, *parts: np.ndarray) -> Tensor:
 
 @contextmanager
 def _undisturbed(base: nn.Module) -> Iterator[None]:
-    """No gradients, no dropout, no autocast; every module's training flag as it was afterwards."""
+    """No gradients and no dropout; every module's training flag as it was afterwards."""
     training: Iterable[nn.Module] = [m for m in base.modules() if m.training]
     base.eval()
     try:
-        with torch.no_grad(), torch.autocast(next(base.parameters()).device.type, enabled=False):
+        with torch.no_grad():
             yield
     finally:
         for module in training:

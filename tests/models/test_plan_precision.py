@@ -1,0 +1,84 @@
+"""The packed layout is tried out in the precision of the run, and in half precision exactly as well."""
+
+import pytest
+import torch
+
+from boresight.models.eval_mode import arithmetic
+from boresight.models.packed import attention, packing, plan
+from boresight.models.packed.plan import PackedPlan, find_plan_now, packed_plan
+from tests.models.tiny_decoders import make_row
+from tests.tiny import tiny_model
+
+ROWS = [make_row([1, 2, 3], [4, 5], [6, 7])]
+
+
+def plan_in(dtype, model=None):
+    model = model or tiny_model()
+    with arithmetic(model, dtype):
+        return packed_plan(model, ROWS)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make a kernel of the packed attention fail for one dtype, as one that needs too much shared memory does."""
+
+    def fail(name, dtype):
+        kernel = getattr(attention, name)
+
+        def checked(*tensors, **settings):
+            if tensors[0].dtype == dtype:
+                raise RuntimeError("out of resource: shared memory")
+            return kernel(*tensors, **settings)
+
+        monkeypatch.setattr(attention, name, checked)
+
+    return fail
+
+
+def test_a_kernel_that_the_run_does_not_use_may_fail(failing):
+    failing("_forward", torch.float32)
+    assert isinstance(plan_in("bfloat16"), PackedPlan)
+    assert "out of resource" in plan_in("float32")
+
+
+def test_a_kernel_that_the_run_uses_is_tried_out(failing):
+    failing("_forward", torch.bfloat16)
+    assert "out of resource" in plan_in("bfloat16")
+    assert isinstance(plan_in("float32"), PackedPlan)
+
+
+def test_one_model_has_a_plan_for_each_precision(failing):
+    """Float32 packed, bfloat16 padded, in either order."""
+    failing("_forward", torch.bfloat16)
+    model = tiny_model()
+    assert isinstance(plan_in("float32", model), PackedPlan)
+    assert "out of resource" in plan_in("bfloat16", model)
+    assert isinstance(plan_in("float32", model), PackedPlan)
+
+
+def test_a_wrong_layout_is_seen_where_bfloat16_alone_would_hide_it(monkeypatch):
+    """Completions one position late: the states of a small random model move by less than five per cent."""
+    right = packing._positions
+
+    def late(span):
+        positions = right(span)
+        positions[packing.length(span.prompt) :] += 1
+        return positions
+
+    monkeypatch.setattr(packing, "_positions", late)
+    model = tiny_model()
+    with torch.no_grad(), arithmetic(model, "bfloat16"):
+        attention.install(model)
+        rough = plan._run_probe(model, model.config, plain=False)
+    assert isinstance(rough, PackedPlan)
+    assert "gives other hidden states packed than plain" in plan_in("bfloat16")
+
+
+def test_the_backward_is_tried_out_where_something_is_trained(failing):
+    failing("_backward", torch.float32)
+    model = tiny_model()
+    find_plan_now(model)
+    with pytest.raises(RuntimeError, match="out of resource"):
+        plan._try_backward(model, PackedPlan())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    plan._try_backward(model.requires_grad_(False), PackedPlan())
