@@ -20,7 +20,7 @@ def plan_in(dtype, model=None):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Make a kernel of the packed attention fail for one dtype, as one that needs too much shared memory does."""
+    """Make a kernel of the packed attention fail for one dtype, as for want of shared memory."""
 
     def fail(name, dtype):
         kernel = getattr(attention, name)
