@@ -73,6 +73,7 @@ def init(
     method: Annotated[
         str | None, typer.Option(help="Such as ipo; default by the kind of data: dpo, sft, kto or grpo.")
     ] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
     to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Measure the learning rate by a few steps at growing rates.")
@@ -83,7 +84,7 @@ def init(
     from boresight.core.console import Terminal
     from boresight.runs.init.command import write_recipe
 
-    write_recipe(data, Terminal(), model=model, method=method, to=to, probe=probe, force=force)
+    write_recipe(data, Terminal(), model=model, method=method, layout=layout, to=to, probe=probe, force=force)
 
 
 @app.command(cls=RecipeCommand)

@@ -92,6 +92,13 @@ def test_what_is_written_trains(rows, models):
     assert Path("run/report.html").is_file()
 
 
+def test_a_layout_that_is_named_stands_in_the_recipe(rows, models):
+    boresight("init", rows("pairs", "p.jsonl"), "--model", models / "chatml", "--layout", "trl_pairs")
+    assert not Path("p-dpo.yaml").exists()  # no row has that layout
+    boresight("init", "p.jsonl", "--model", models / "chatml", "--layout", "plain_pairs")
+    assert Recipe.load("p-dpo.yaml").data.layout == "plain_pairs"
+
+
 def test_a_file_that_is_there_stays(rows, models, capsys):
     data, model = rows("pairs", "pairs.jsonl"), models / "chatml"
     taken = Path("pairs-dpo.yaml")
@@ -160,8 +167,8 @@ def test_memory_decides_where_demonstrations_are_imitated():
     """0.7 GB of libraries, 16 bytes a trained weight and activations: 1B parameters need about 17 GB."""
     billion = Size("m", 1_000_000_000, 16, 2048, 8192, 512)
     model = ModelFacts(billion, 4096, None)
-    talks = DataFacts("t.jsonl", "demonstration", "", 1000, 0, None, [100], None)
-    pairs = DataFacts("p.jsonl", "preference", "", 1000, 0, None, [100], None)
+    talks = DataFacts("t.jsonl", None, "demonstration", "", 1000, 0, None, [100], None)
+    pairs = DataFacts("p.jsonl", None, "preference", "", 1000, 0, None, [100], None)
     needed = billion.needed_gb(lora=False)
     assert 16.7 < needed < 20
     assert not uses_adapters(talks, model, 2 * needed + 0.1)
@@ -189,7 +196,7 @@ def test_memory_decides_where_demonstrations_are_imitated():
     ],
 )
 def test_nearly_all_rows_fit(lengths, positions, chosen):
-    data = DataFacts("p.jsonl", "preference", "", 1000, 0, None, lengths, None)
+    data = DataFacts("p.jsonl", None, "preference", "", 1000, 0, None, lengths, None)
     model = ModelFacts(Size("m", 10**6, 2, 64, 128, 64), positions, None)
     assert as_recipe(choose_settings(data, model, "dpo", 10.0))["data"]["max_length"] == chosen
 

@@ -97,6 +97,8 @@ def _model(model: ModelFacts, adapters: bool, free_gb: float) -> list[Setting]:
 
 def _data(data: DataFacts, model: ModelFacts) -> list[Setting]:
     found = [Setting("data.train", data.source)]
+    if data.layout is not None:
+        found.append(Setting("data.layout", data.layout))
     if data.bad:
         first = f"{plural(data.bad, 'malformed row')}, the first is row {data.first_bad}"
         found.append(Setting("data.bad_rows", "drop", first))

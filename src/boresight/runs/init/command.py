@@ -32,6 +32,7 @@ def write_recipe(
     *,
     model: str = "starter",
     method: str | None = None,
+    layout: str | None = None,
     to: Path | None = None,
     probe: bool = False,
     force: bool = False,
@@ -41,6 +42,7 @@ def write_recipe(
     Args:
         source: as for `data.train`.
         method: a name; None for the usual one of the kind of data.
+        layout: as `data.layout`, where detection finds two.
         to: file to write; None for `DATA-METHOD.yaml` in the working directory.
         probe: measure the learning rate by a ramp, which trains for a few steps.
         force: replace a file that is there.
@@ -53,7 +55,7 @@ def write_recipe(
         _refuse_taken(to, force)
     kind = input_kind(method).data if method else None
     seen, tokenizer = look_at_model(model)
-    data = read_facts(source, kind, tokenizer)
+    data = read_facts(source, kind, layout, tokenizer)
     method = method or METHODS[data.kind]
     if probe and data.kind == "prompt":
         raise UserError(

@@ -25,9 +25,13 @@ TRIED = 20
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """A source of data as it was read. Malformed rows are counted by `bad`; `first_bad` is a row number."""
+    """A source of data as it was read. Malformed rows are counted by `bad`; `first_bad` is a row number.
+
+    `layout` is the one that was asked for, None where it was detected.
+    """
 
     source: str
+    layout: str | None
     kind: str
     sentence: str
     rows: int
@@ -45,19 +49,21 @@ class DataFacts:
         return median, nearly_all, longest
 
 
-def read_facts(source: str, kind: str | None, tokenizer: Tokenizer) -> DataFacts:
+def read_facts(source: str, kind: str | None, layout: str | None, tokenizer: Tokenizer) -> DataFacts:
     """Read all of a source and tokenize a sample.
 
     Args:
         kind: what it is to be read as, one of `convert.KINDS`; None for what it holds.
+        layout: as `data.layout`; None detects it.
 
     Raises:
         UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
     """
-    loaded = read_data(source, kind, DataSection(train=source, bad_rows="drop"))
+    loaded = read_data(source, kind, DataSection(train=source, layout=layout, bad_rows="drop"))
     prompts = [example for example in loaded.examples if isinstance(example, Prompt)]
     return DataFacts(
         source=source,
+        layout=layout,
         kind=loaded.kind,
         sentence=loaded.sentence,
         rows=len(loaded.examples),
