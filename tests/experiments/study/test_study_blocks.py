@@ -284,7 +284,8 @@ def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
     asked = "questions=[{title: q, of: start, to: fast, margin: 0.5, pool: [fast]}]"
-    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, [asked], True)
+    overrides = [asked, "protocol=later.md"]
+    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, overrides, True)
     said = console.file.getvalue()
     assert failed == 0 and "[2/2] fast: passed" in said
     assert not (tmp_path / "outcomes").exists()

@@ -51,7 +51,6 @@ def run_study(
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
         return 0
     folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
-    plans.refuse_missing_protocol(loaded)
     if report_only:
         if only or rehearsing or minutes is not None:
             raise UserError("--report-only runs nothing; leave out --arm, --minutes and --rehearse.")
@@ -69,6 +68,7 @@ def run_study(
     from boresight.experiments.study.report.outcome_page import write_outcome_page
     from boresight.experiments.study.report.page import write_study_report
 
+    plans.refuse_missing_protocol(loaded)
     opened = open_study(loaded, path.parent, folder)
     try:
         run_arms(opened, console, only, minutes)

@@ -159,7 +159,7 @@ def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> Study
         answers = answers.model_copy(update=small)
     blocks = {name: _small_block(block, stand_ins) for name, block in part.blocks.items()}
     outcomes = str(stand_ins.folder / "outcomes")
-    changes = {"arms": arms, "answers": answers, "blocks": blocks, "outcomes": outcomes}
+    changes = {"arms": arms, "answers": answers, "blocks": blocks, "outcomes": outcomes, "protocol": None}
     return part.model_copy(update=changes)
 
 

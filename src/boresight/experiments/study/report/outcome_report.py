@@ -155,10 +155,10 @@ def _about(plan: StudyPlan, found: BlockResults) -> str:
     block, start = found.block, plan.arms.get(found.block.start)
     how = "greedy answers" if block.temperature == 0 else f"sampled at temperature {block.temperature:g}"
     each = "One answer" if block.samples == 1 else f"{block.samples} answers"
-    asked = f"{found.prompts:,} test prompts" if found.prompts else "test prompts"
+    asked = f"each of {found.prompts:,} test prompts" if found.prompts else "each test prompt"
     topics = f" about {found.topics:,} topics" if found.topics else ""
     return (
-        f"Start model: {start.title if start else block.start}. {each} to each of {asked}"
+        f"Start model: {start.title if start else block.start}. {each} to {asked}"
         f"{topics} ({block.prompts}), {how}, at most {block.max_new_tokens} tokens."
     )
 

@@ -87,7 +87,8 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
     asked, decision, unit = each.planned, each.decision, unit_named(each.planned.unit)
     margin = _text(unit.difference(asked.margin), asked.margin)
     if decision is None:
-        waits = f"{len(each.missing)} missing" if each.missing else "the others"
+        count = len(each.missing)
+        waits = f"{count} file{'' if count == 1 else 's'}" if count else "the others"
         return [_text("waits for " + waits), None, margin, None, None, None, None, None]
     difference, enough = decision.question.difference, decision.enough
     within = decision.p_equivalent
