@@ -26,6 +26,8 @@ class Published:
 
 CALIBRATED = "dpo"
 """The method of runs in a calibration that do not name theirs."""
+TRY_FIRST = {"preference": "dpo", "demonstration": "sft", "labeled": "kto", "prompt": "grpo"}
+"""The method to begin with, by the kind of data."""
 PUBLISHED: dict[str, tuple[Published, ...]] = {
     "dpo": (
         Published("SmolLM2-135M", 134_500_000, 1e-6, 0.5, 128, "alignment-handbook"),

@@ -17,8 +17,6 @@ from boresight.runs.init.data_facts import DataFacts
 from boresight.runs.init.model_facts import ModelFacts
 from boresight.training.forward import InputKind, kind_of
 
-METHODS = {"preference": "dpo", "demonstration": "sft", "labeled": "kto", "prompt": "grpo"}
-"""The method that learns from each kind of data where none is named."""
 OWN_REWARD = "my_rewards:reward"
 """Import path of the reward that the user is to write."""
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)

@@ -15,9 +15,10 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import name_table
 from boresight.core.errors import UserError
 from boresight.core.files import create_text, write_text
+from boresight.methods.published import TRY_FIRST
 from boresight.runs.check.probe import probe_run
 from boresight.runs.doctor import device_lines, room_for
-from boresight.runs.init.choices import METHODS, OWN_REWARD, Setting, choose_settings, input_kind, parsed
+from boresight.runs.init.choices import OWN_REWARD, Setting, choose_settings, input_kind, parsed
 from boresight.runs.init.data_facts import DataFacts, read_facts
 from boresight.runs.init.model_facts import ModelFacts, look_at_model
 from boresight.runs.init.recipe_text import recipe_text
@@ -56,7 +57,7 @@ def write_recipe(
     kind = input_kind(method).data if method else None
     seen, tokenizer = look_at_model(model)
     data = read_facts(source, kind, layout, tokenizer)
-    method = method or METHODS[data.kind]
+    method = method or TRY_FIRST[data.kind]
     if probe and data.kind == "prompt":
         raise UserError(
             f"--probe: a ramp trains on given rows, and {method} samples its own; leave it out here, and run "
