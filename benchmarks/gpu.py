@@ -81,6 +81,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens-per-forward", type=int, default=16384)
     parser.add_argument("--trl-batch", type=int, default=8, help="sequences (DPO: pairs) of TRL's forward")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--tokenizer", type=Path, help="folder of a tokenizer for TRL; the starter's if not given"
+    )
     parser.add_argument("--trl-python", type=Path, default=ROOT / ".venv-bench" / "bin" / "python")
     args = parser.parse_args()
     if not 0 < args.warm < args.steps:
@@ -120,7 +123,7 @@ def measure(
 ) -> Result:
     """Medians over repeats of both sides, taken in turns."""
     file = folder / "job.json"
-    file.write_text(json.dumps(job_of(case, config, args, folder, with_tokenizer=trl is not None)))
+    file.write_text(json.dumps(job_of(case, config, args, folder, tokenizer_of(args) if trl else None)))
     ours, theirs = [], []
     for _ in range(args.repeats):
         ours.append(run(Path(sys.executable), "boresight_side", file))
@@ -132,15 +135,20 @@ def measure(
     return compare(case, config, args, ours, theirs)
 
 
-def job_of(
-    case: Case, config: Any, args: argparse.Namespace, folder: Path, *, with_tokenizer: bool
-) -> dict[str, Any]:
+def tokenizer_of(args: argparse.Namespace) -> Path:
+    """Folder of the tokenizer that TRL is given; its rows are token ids, so any would do."""
     from boresight.models.embedded.starter import starter_path
 
+    return args.tokenizer or starter_path()
+
+
+def job_of(
+    case: Case, config: Any, args: argparse.Namespace, folder: Path, tokenizer: Path | None
+) -> dict[str, Any]:
     return {
         "method": case.method,
         "model": str(folder / "model"),
-        "tokenizer": str(starter_path()) if with_tokenizer else None,
+        "tokenizer": None if tokenizer is None else str(tokenizer.resolve()),
         "rows": rows_of(case, args.steps, config.vocab_size),
         "lora": LORA if args.lora else None,
         "batch": case.batch,
