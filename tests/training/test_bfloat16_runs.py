@@ -9,13 +9,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from boresight.checks.run import initial_loss as first_checks
+from boresight.checks.run.initial_loss import FirstStep
 from boresight.core.errors import UserError
+from boresight.findings.finding import run_checks
 from boresight.models.eval_mode import arithmetic
 from boresight.models.packed import head, packing
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.precision import token_noise
 from boresight.models.reference import cache
 from boresight.models.reference.cache import cached_reference
-from boresight.models.reference.frozen import LiveReference
+from boresight.models.reference.frozen import LiveReference, store_reference
 from boresight.models.sampler.sample import SamplingParams, sample
 from boresight.training.loop import Batch, run_steps
 from boresight.training.mismatched import each_alone, together
@@ -127,6 +131,20 @@ def test_a_stored_reference_of_another_model_is_refused(tmp_path, monkeypatch):
         task_in(tmp_path / "a", "dpo", stored=tmp_path, reference_of=policy_of(seed=1))
         with pytest.raises(UserError, match=r"but the model gives .*; delete the file"):
             task_in(tmp_path / "b", "dpo", stored=tmp_path)
+
+
+def test_a_check_before_training_allows_rounding_and_no_other_model():
+    """The reference was computed in forwards of 40 tokens. Without allowance rounding is a fault."""
+    policy, rows, noise = policy_of(), random_rows(8, 2), token_noise("bfloat16")
+
+    def found(reference, noise):
+        first = FirstStep(policy, lambda _: reference, rows, noise)
+        return [f.name for f in run_checks(first_checks, first)]
+
+    with GpuRounding(coarse=True), arithmetic(policy, "bfloat16"):
+        own, other = (store_reference(model, rows, 40)(rows) for model in (policy, policy_of(seed=1)))
+        assert found(own, noise) == []
+        assert found(own, 0.0) == found(other, noise) == ["reference-not-policy"]
 
 
 def test_the_emulated_noise_is_that_of_a_large_model():
