@@ -171,13 +171,15 @@ def measured(folder: Path) -> dict[str, Any]:
 def table() -> None:
     """Print predictions beside outcomes."""
     predictions, outcomes = known("predictions"), known("outcomes")
-    print("| model × pairs × weights | sum | foretold margin | reached | within | chosen, both |")
-    print("|---|---|---|---|---|---|")
-    held, widths, harm = [], [], []
+    print("| model × pairs × weights | sum | by the ramp | by other runs | reached | within | chosen, both |")
+    print("|---|---|---|---|---|---|---|")
+    held, widths, harm, by_others = [], [], [], []
     for name, said in predictions.items():
         got, margin = outcomes.get(name), said["margin"]
         foretold = UNRESOLVED if margin is None else "{1:.2g} ({0:.2g} to {2:.2g})".format(*margin)
+        others = said.get("borrowed")
         line = [name, f"{said['sum']:.1e}", foretold]
+        line += ["{:.2g} to {:.2g}".format(*others) if others else "unknown"]
         if got is None:
             print("| " + " | ".join([*line, "–", "–", f"{said['chosen_per_token']:+.3f}, –"]) + " |")
             continue
@@ -185,6 +187,7 @@ def table() -> None:
         least, _, most = margin or (0.0, 0.0, 0.0)
         within = low <= most and high >= least
         held.append(within)
+        by_others += [low <= others[1] and high >= others[0]] if others else []
         if margin is not None:
             widths.append(margin[2] / margin[0])
         harm.append(abs(said["chosen_per_token"] - got["chosen_per_token"]) <= CLOSE)
@@ -195,6 +198,7 @@ def table() -> None:
         print(
             f"\nwithin the range: {sum(held)} of {len(held)}; median width: a factor of {median(widths):.2g}"
         )
+        print(f"within the range of other runs' curves: {sum(by_others)} of {len(by_others)}")
         print(f"chosen answers within {CLOSE} nats per token: {sum(harm)} of {len(harm)}")
 
 
