@@ -36,8 +36,10 @@ class ModelSection(Section):
 
     name: str = "starter"
     """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward pass. Master weights are float32 either way."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the forward pass; trained weights are float32 in any case. `auto` is bfloat16 on GPUs
+    that have it (Ampere and later), float16 with loss scaling on older ones with tensor cores (T4, V100), and
+    float32 elsewhere."""
     chat_template: str | None = None
     """`chatml`, `plain` or a Jinja file, for tokenizers that have no chat template; for those that have
     several, the name of one."""

@@ -27,7 +27,7 @@ SYNONYMS = {
     "load_best_model_at_end": "train.keep_best",
     "report_to": "train.trackers",
     "bf16": "model.dtype=bfloat16",
-    "fp16": "model.dtype=bfloat16",
+    "fp16": "model.dtype=float16",
     "torch_dtype": "model.dtype",
     "base_model": "model.name",
     "model_name_or_path": "model.name",

@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from boresight.models.packed.packing import filled_forwards
-from boresight.models.policy import Policy
+from boresight.models.policy import Policy, causal_model
+from boresight.models.precision import resolve_dtype
 
 
 @contextmanager
@@ -25,13 +26,20 @@ def evaluation_mode(model: Policy) -> Iterator[None]:
 
 @contextmanager
 def arithmetic(model: Policy, dtype: str, tokens_per_forward: int | None = None) -> Iterator[None]:
-    """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay float32.
+    """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay as they are.
 
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens comes out a third of a
     nat off its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a GPU
     the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a recipe,
     a half or a quarter.
     """
-    half = nullcontext() if dtype == "float32" else torch.autocast(model.device.type, getattr(torch, dtype))
+    dtype, device = resolve_dtype(dtype, model.device), model.device.type
+    # Autocast keeps its copies of the weights until the block ends. Recomputation makes its own.
+    keep = not getattr(causal_model(model).base_model, "gradient_checkpointing", False)
+    half = (
+        nullcontext()
+        if dtype == "float32"
+        else torch.autocast(device, getattr(torch, dtype), cache_enabled=keep)
+    )
     with half, filled_forwards(tokens_per_forward):
         yield

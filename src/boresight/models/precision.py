@@ -1,4 +1,4 @@
-"""Precision of sums over tokens and vocabularies, and how far rounding alone moves a log-probability.
+"""The precision of a run and of sums over tokens, and how far rounding alone moves a log-probability.
 
 In half precision two computations of one log-probability differ where their forwards have different shapes:
 products then sum in another order, and what lies near the middle between two numbers is rounded the other
@@ -28,6 +28,19 @@ completion in 500 million is."""
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def resolve_dtype(setting: str, device: torch.device) -> str:
+    """`float32`, `bfloat16` or `float16`: `model.dtype` of a recipe on `device`, where it may be `auto`.
+
+    A GPU without bfloat16 emulates it, slower than float32; its float16 needs loss scaling.
+    """
+    if setting != "auto":
+        return setting
+    if device.type != "cuda":
+        return "float32"
+    capability = torch.cuda.get_device_capability(device)
+    return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
 
 
 def token_noise(dtype: torch.dtype | str) -> float:

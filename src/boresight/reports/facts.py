@@ -34,6 +34,7 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("batch", _count(get("train", "batch"))),
         ("learning rate", _plain(get("optim", "lr"))),
         ("beta", _plain(get("method", "beta"))),
+        ("computed in", _Path(run.choices)("dtype")),
         ("LoRA rank", _plain(get("model", "lora", "r"))),
         ("time of training steps", _beside_ramp(use.seconds, use.seconds_by_ramp, format_duration)),
         ("peak memory", _beside_ramp(use.memory_gb, use.memory_by_ramp_gb, "{:.1f} GB".format)),

@@ -68,6 +68,8 @@ class RunData(Printable):
     config_text: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, Any] = field(default_factory=dict)
+    """What the recipe left to the machine."""
     train: list[LogLine] = field(default_factory=list)
     eval: list[LogLine] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
@@ -183,6 +185,7 @@ def read_run(folder: Path) -> RunData:
         config=_yaml(config_text, notes),
         config_text=config_text,
         environment=_json(folder / "environment.json", notes),
+        choices=_json(folder / "choices.json", notes),
         data=_json(folder / "data.json", notes),
         train=[line for line in steps if line.get("split") == "train"],
         eval=[line for line in steps if line.get("split") == "eval"],

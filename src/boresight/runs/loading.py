@@ -114,7 +114,9 @@ def load_run(
     if sharded:
         with arithmetic(policy, recipe.model.dtype):
             shard(policy)
-    choices = Choices(str(policy.device), collectives.world(), sharded, recompute, task.eval_every)
+    choices = Choices(
+        str(policy.device), collectives.world(), sharded, recompute, task.eval_every, task.dtype
+    )
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
 
 

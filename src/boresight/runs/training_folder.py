@@ -30,6 +30,8 @@ from boresight.core.files import read_jsonl, read_state, write_state
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
 from boresight.models.checkpoint.leftovers import Leftovers
+from boresight.models.load import device_called
+from boresight.models.precision import resolve_dtype
 from boresight.runs.folder import LockedFolder
 from boresight.runs.loading import Earlier
 from boresight.training.checkpoints.checkpoint import (
@@ -178,10 +180,18 @@ class TrainingFolder(LockedFolder):
         return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
 
     def refuse_other_run(self, recipe: Recipe) -> None:
-        """As `refuse_other`, but `train.guard` may differ: it changes no training step."""
+        """As `refuse_other`, but `train.guard` may differ: it changes no training step.
+
+        Neither does `model.dtype` where it names what `auto` is on this device, or the other way round.
+        """
         wanted, begun = recipe.to_dict(), self.recipe() or {}
         train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}
-        self.refuse_other({**wanted, "train": train})
+        model, before = wanted["model"], begun.get("model", {}).get("dtype")
+        if before and before != model["dtype"]:
+            device = device_called(recipe.model.device)
+            if resolve_dtype(before, device) == resolve_dtype(model["dtype"], device):
+                model = {**model, "dtype": before}
+        self.refuse_other({**wanted, "train": train, "model": model})
 
     def begin_run(
         self,

@@ -25,6 +25,8 @@ class Choices:
     """Whether activations are computed again in the backward (`train.activations`)."""
     eval_every: int
     """Steps between evaluations (`train.eval_every`)."""
+    dtype: str | None = None
+    """What the model computes in (`model.dtype`); None in runs of earlier versions."""
 
     def write(self, path: Path) -> None:
         """Keep them."""
@@ -32,7 +34,8 @@ class Choices:
 
     def differences(self, earlier: Choices) -> str:
         """`device was cuda:0 and is cpu`; empty where all are the same."""
-        changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(earlier, f.name)]
+        known = [f.name for f in fields(self) if getattr(earlier, f.name) is not None]
+        changed = [name for name in known if getattr(self, name) != getattr(earlier, name)]
         return ", ".join(
             f"{name} was {getattr(earlier, name)} and is {getattr(self, name)}" for name in changed
         )

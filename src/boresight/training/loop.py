@@ -34,7 +34,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.kernels.to_device import like
 from boresight.models.policy import Policy
-from boresight.models.precision import token_noise
+from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
@@ -49,6 +49,7 @@ from boresight.training.forward import InputKind, kind_of
 from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog, peak_memory_gb
+from boresight.training.loss_scale import LOSS_SCALE, LossScale
 from boresight.training.metrics import Gathered
 from boresight.training.mismatched import estimate_kl, mismatched_alone
 from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
@@ -108,6 +109,8 @@ class Task:
     """Of the rollout that several updates use."""
     replay: Replay | None = None
     """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
+    loss_scale: LossScale = field(init=False)
+    """Factor on the loss in float16, 1 in other precisions."""
     guard: Guard | None = None
     """What may end the run early; set where the start model has been measured."""
     method: Method = field(init=False)
@@ -117,6 +120,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.method, self.kind = methods.get(self.recipe.method_name), kind_of(self.recipe)
+        self.loss_scale = LossScale.of(self.dtype)
         self.eval_every = self.recipe.train.eval_every or max(1, self.batches.steps // 8)
 
     @property
@@ -125,9 +129,14 @@ class Task:
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
     @property
+    def dtype(self) -> str:
+        """What the policy computes in: `model.dtype` on its device."""
+        return resolve_dtype(self.recipe.model.dtype, self.policy.device)
+
+    @property
     def token_noise(self) -> float:
         """Nats per token by which rounding moves a log-probability; 0 in float32, where sharp limits hold."""
-        return token_noise(self.recipe.model.dtype)
+        return token_noise(self.dtype)
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """The arithmetic of the run: its precision, and the lengths of its forwards."""
@@ -193,6 +202,7 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
         load = load_shards if in_parts else checkpoint.load_state
         progress = load(resume_from, task.policy, optimizer)
         task.moved = collectives.anyone(has_moved(optimizer))
+        task.loss_scale.restore(progress.pop(LOSS_SCALE, None))
         if task.replay is not None:
             task.replay.restore(checkpoint.load_replay(resume_from))
         _drop_older(task, progress)  # a run killed right after a checkpoint has not done so
@@ -302,7 +312,9 @@ def _save_due(recipe: Recipe, progress: dict[str, Any], wanted: bool) -> bool:
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
     replicas.check_replicas(task.policy, f"after step {done['step']}")
     folder = task.run / "checkpoints" / f"step-{done['step']}"
-    progress = done | {"logs": logs_now(task.run)} if collectives.is_first() else done
+    progress = done | {LOSS_SCALE: task.loss_scale.state()} if task.loss_scale.acts else done
+    if collectives.is_first():
+        progress = progress | {"logs": logs_now(task.run)}
     replay = task.replay.tensors() if task.replay is not None else None
     if is_sharded(task.policy):
         save_shards(folder, task.policy, optimizer, progress, replay)
@@ -338,6 +350,10 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
         return batch.numbers | {"skipped": 1.0}
+    if not math.isfinite(norm):
+        optimizer.zero_grad(set_to_none=True)
+        overflowed = {"overflowed": 1.0, "loss_scale": task.loss_scale.value}
+        return gathered.summary() | batch.numbers | overflowed
     for group in optimizer.param_groups:
         group["lr"] = rate
     if norm or task.moved:
@@ -348,6 +364,7 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
     return (
         gathered.summary()
         | batch.numbers
+        | ({"loss_scale": task.loss_scale.value} if task.loss_scale.acts else {})
         | {
             "grad_norm": norm,
             "clipped": float(clipped),
@@ -366,7 +383,8 @@ def gradient(
 
     Returns:
         What was measured on the rows, the norm of the gradient, and whether it was clipped. The norm is 0
-        where the weights of the rows sum to 0, and the gradient is not divided.
+        where the weights of the rows sum to 0, and the gradient is not divided; it is not finite where a
+        float16 gradient has overflowed, which the next step's lower loss scale may prevent.
 
     Raises:
         UserError: a check of the first step fails, or the gradient is not finite.
@@ -379,7 +397,12 @@ def gradient(
     if gathered.weight == 0:
         return gathered, 0.0, False
     replicas.sum_gradients(trainable)
-    norm, clipped = divide_and_clip(trainable, gathered.weight, task.recipe.optim.clip)
+    scaled = gathered.weight * task.loss_scale.value
+    norm, clipped = divide_and_clip(trainable, scaled, task.recipe.optim.clip)
+    overflow = not math.isfinite(norm) and math.isfinite(gathered.loss)
+    if overflow and task.loss_scale.lower():
+        return gathered, norm, False
+    task.loss_scale.took_step()
     if not math.isfinite(norm):
         task.tracker.log(step + 1, "train", gathered.summary() | batch.numbers | {"grad_norm": norm})
         raise UserError(_not_finite(task, gathered, step + 1))
@@ -439,7 +462,7 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
                 task.tracker.say(found)
         if any(row.weight != 1 for row in group):
             out = out.by_weights(torch.tensor([row.weight for row in group], dtype=torch.float64))
-        (out.loss * (out.weight if counts else 0.0)).backward()
+        (out.loss * (out.weight if counts else 0.0) * task.loss_scale.value).backward()
         if counts:
             gathered.add([row.id for row in group], x, out)
         if counts and first_of_several:

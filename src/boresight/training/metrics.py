@@ -149,6 +149,12 @@ class Gathered:
         self._look()
         return self._weight
 
+    @property
+    def loss(self) -> float:
+        """Sum of loss times weight over all micro-batches."""
+        self._look()
+        return self._loss
+
     def _look(self) -> None:
         """Take over what was added since the last time."""
         if not self._added:

@@ -21,6 +21,7 @@ from boresight.models.lengths import length_switches
 from boresight.models.load import load_model
 from boresight.models.lora import attach
 from boresight.models.policy import Policy
+from boresight.models.precision import resolve_dtype
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits
 from boresight.training import activations
@@ -104,7 +105,8 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
     how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
     console.print(
         f"{recipe.method_name} on {recipe.model.name}: {how}, "
-        f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters; "
+        f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters, "
+        f"computed in {resolve_dtype(recipe.model.dtype, policy.device)} on {policy.device}; "
         f"{len(data.train.rows):,} training rows, {len(data.eval.rows):,} held out; "
         f"{steps} steps of {recipe.train.batch}; learning rates sum to "
         f"{learning_rate_sum(steps, recipe.optim):.2e}",

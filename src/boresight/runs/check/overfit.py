@@ -30,7 +30,7 @@ from boresight.findings.finding import Finding, error, ranked, run_checks
 from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
 from boresight.models.policy import Policy
-from boresight.models.precision import token_noise
+from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference, store_reference
 from boresight.runs.check.preflight import wiring
 from boresight.training.forward import kind_of
@@ -126,7 +126,7 @@ def learn(start: Start, console: Console) -> OverfitResult:
     """Train on the rows until they are learnt or the steps are used up, and diagnose."""
     if start.reference is not None:
         model, limit = start.recipe.model, start.recipe.train.tokens_per_forward
-        noise = token_noise(model.dtype)
+        noise = token_noise(resolve_dtype(model.dtype, start.policy.device))
         with arithmetic(start.policy, model.dtype, limit):
             first = FirstStep(start.policy, start.reference, start.rows[:8], noise)
             found = run_checks(initial_loss, first)
@@ -151,8 +151,11 @@ def _train(start: Start, folder: Path, console: Console) -> OverfitResult:
     while step < MOST_STEPS and reached <= passing:
         task.policy.train()
         gathered = accumulate(task, _batch(start.rows, step), step)
-        norm, _ = divide_and_clip(trainable, gathered.weight, 1.0)
+        norm, _ = divide_and_clip(trainable, gathered.weight * task.loss_scale.value, 1.0)
         if not math.isfinite(norm):
+            optimizer.zero_grad(set_to_none=True)
+            if task.loss_scale.lower():
+                continue
             return OverfitResult(reached, step, [_not_finite(step)])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
