@@ -1,17 +1,23 @@
 """The precision of a run: chosen by the device, written down, and float16 with a scaled loss."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from boresight.core.errors import UserError
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels import compact
+from boresight.models.kernels.compact import NF4Linear, is_compact
 from boresight.models.precision import resolve_dtype
 from boresight.training import loss_scale
 from boresight.training.choices import Choices, read_choices
 from boresight.training.loop import run_steps
 from boresight.training.loss_scale import LossScale
-from tests.tiny import tiny_model
+from boresight.training.policy import base_form, load_policy
+from tests.models import nf4
+from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
 
 
@@ -121,3 +127,48 @@ def test_the_precision_is_kept_and_compared(tmp_path):
     there = Choices("cuda:0", 1, False, False, 10, "float16")
     assert there.differences(now) == "dtype was bfloat16 and is float16"
     assert there.differences(Choices("cuda:0", 1, False, False, 10)) == ""  # a run of an earlier version
+
+
+@pytest.mark.parametrize(
+    ("settings", "form"),
+    [
+        (["model.lora={}"], "bfloat16"),
+        (["model.lora={}", "model.dtype=float32"], "float32"),
+        (["model.lora={}", "model.dtype=float16"], "float32"),
+        (["model.lora.base=float32"], "float32"),
+        (["model.lora.base=nf4", "model.dtype=float32"], "nf4"),
+        ([], "float32"),
+    ],
+)
+def test_how_the_base_is_stored(settings, form, tmp_path):
+    task = make_task(tmp_path, "dpo", "model.dtype=bfloat16", *settings)
+    assert base_form(task.recipe, task.kind, task.recipe.model.dtype) == form
+
+
+def test_bases_that_cannot_have_four_bits(tmp_path, monkeypatch):
+    """Adapters of a reward model are merged into its base, and parts of a weight have no scales."""
+    task = make_task(tmp_path, "dpo", "model.lora.base=nf4")
+    reward = make_task(tmp_path, "sft", "model.lora.base=nf4").recipe
+    with pytest.raises(UserError, match=r"model\.lora\.base: nf4 cannot be used for a reward model"):
+        base_form(reward, replace(task.kind, head="score"), "float32")
+    monkeypatch.setattr("boresight.training.policy.collectives.world", lambda: 2)
+    with pytest.raises(UserError, match=r"train\.parallel=ddp"):
+        base_form(task.recipe, task.kind, "float32")
+
+
+@pytest.mark.parametrize("base", ["auto", "nf4"])
+def test_a_loaded_base_has_the_form_of_the_recipe(base, tmp_path, monkeypatch):
+    """A model published in bfloat16: adapters, norms in float32, every matrix narrower."""
+    monkeypatch.setattr(compact, "bitsandbytes", lambda: nf4)
+    tokenizer = tiny_tokenizer()
+    model = tiny_model(vocab=len(tokenizer), hidden_size=64, intermediate_size=128)
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    settings = [f"model.name={tmp_path / 'model'}", "model.dtype=bfloat16", f"model.lora.base={base}"]
+    task = make_task(tmp_path / "run", "dpo", *settings)
+    policy, _ = load_policy(task.recipe, task.kind, tokenizer)
+    assert is_compact(policy) and any(isinstance(m, NF4Linear) for m in policy.modules()) == (base == "nf4")
+    for name, parameter in policy.named_parameters():
+        if parameter.requires_grad or "norm" in name:
+            assert parameter.dtype == torch.float32, name
+        elif parameter.ndim > 1:
+            assert parameter.dtype in (torch.bfloat16, torch.uint8), name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +12,7 @@ from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.first_forward import refuse_unusable
+from boresight.models.checkpoint.headers import read_headers
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import (
     BuildOptions,
@@ -19,14 +22,14 @@ from boresight.models.checkpoint.pretrained import (
     read_weights,
 )
 from boresight.models.policy import Policy
-from boresight.models.source import ModelSource, locate, tokenizer_place
+from boresight.models.source import ModelSource, Unreachable, locate, tokenizer_place
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+DTYPES = ("float32", "bfloat16", "float16", "float64", "saved")
 
 
 def load_tokenizer(name: str, chat_template: str | None = None) -> Tokenizer:
@@ -69,7 +72,7 @@ def load_model(
     is lost in bfloat16. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
-        dtype: one of `DTYPES`.
+        dtype: one of `DTYPES`; `saved` is bfloat16 where all weights are saved in it, else float32.
         device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
         attention: name of an attention implementation known to transformers; None is `sdpa`, or `eager` for a
             model that does not offer it.
@@ -87,9 +90,20 @@ def load_model(
 
     if dtype not in DTYPES:
         raise UserError(f"model.dtype: {dtype!r} is not a dtype{nearest(dtype, DTYPES)}.")
-    options = BuildOptions(getattr(torch, dtype), attention, dropout)
-    model = load_source(locate(name), name, options, merge=merge, allowed=allowed or Allowed())
+    source = locate(name)
+    half = dtype == "saved" and not source.adapters and saved_in_bfloat16(source)
+    weights = torch.bfloat16 if half else torch.float32 if dtype == "saved" else getattr(torch, dtype)
+    options = BuildOptions(weights, attention, dropout)
+    model = load_source(source, name, options, merge=merge, allowed=allowed or Allowed())
     return cast("Policy", model.to(device_called(device)).eval())
+
+
+def saved_in_bfloat16(source: ModelSource) -> bool:
+    """Whether all weights are, by the headers of their files; False where these are not on this machine."""
+    with suppress(Unreachable):
+        headers = read_headers(replace(source, cached_only=True))
+        return bool(headers) and all(saved.dtype == "BF16" for saved in headers.values())
+    return False
 
 
 def load_source(

@@ -59,8 +59,12 @@ def arithmetic_of(policy: Policy) -> torch.dtype:
     """The precision that products are computed in now: autocast's where it is on, else the weights'."""
     import torch
 
+    from boresight.models.kernels.compact import dtype_of_products
+
     device = policy.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else policy.dtype
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return dtype_of_products(causal_model(policy)) or policy.dtype
 
 
 def longest_sequence(policy: Policy) -> int:

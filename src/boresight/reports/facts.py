@@ -35,12 +35,17 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("learning rate", _plain(get("optim", "lr"))),
         ("beta", _plain(get("method", "beta"))),
         ("computed in", _Path(run.choices)("dtype")),
+        ("frozen weights", _base(_Path(run.choices)("base"))),
         ("LoRA rank", _plain(get("model", "lora", "r"))),
         ("time of training steps", _beside_ramp(use.seconds, use.seconds_by_ramp, format_duration)),
         ("peak memory", _beside_ramp(use.memory_gb, use.memory_by_ramp_gb, "{:.1f} GB".format)),
         ("seed", _plain(get("train", "seed"))),
     ]
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
+
+
+def _base(form: str | None) -> str | None:
+    return "nf4 (4 bits), in the reference too" if form == "nf4" else form
 
 
 def _steps(run: RunData) -> str | None:

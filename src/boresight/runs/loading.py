@@ -29,6 +29,7 @@ from boresight.training.distributed import collectives
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task
 from boresight.training.policy import (
+    base_form,
     choose_activations,
     describe_policy,
     load_policy,
@@ -115,7 +116,13 @@ def load_run(
         with arithmetic(policy, recipe.model.dtype):
             shard(policy)
     choices = Choices(
-        str(policy.device), collectives.world(), sharded, recompute, task.eval_every, task.dtype
+        device=str(policy.device),
+        processes=collectives.world(),
+        sharded=sharded,
+        recompute=recompute,
+        eval_every=task.eval_every,
+        dtype=task.dtype,
+        base=base_form(recipe, kind, task.dtype) if recipe.model.lora else None,
     )
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
 

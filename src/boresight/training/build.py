@@ -22,6 +22,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import adapters_off
 from boresight.models.policy import Policy
+from boresight.models.precision import resolve_dtype
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import LiveReference, Reference, StoredReference, frozen_copy
 from boresight.models.sampler.sample import Sample
@@ -189,7 +190,8 @@ def online(
     """Batches of sampled completions, and the reference that samples or scores them."""
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
-    frozen = frozen_copy(policy) if recipe.method.wants_reference else None
+    dtype = resolve_dtype(recipe.model.dtype, policy.device)
+    frozen = frozen_copy(policy, dtype) if recipe.method.wants_reference else None
     served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
     rollouts = Rollouts(
         prompts=[

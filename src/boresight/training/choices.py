@@ -27,6 +27,8 @@ class Choices:
     """Steps between evaluations (`train.eval_every`)."""
     dtype: str | None = None
     """What the model computes in (`model.dtype`); None in runs of earlier versions."""
+    base: str | None = None
+    """Storage of the frozen weights under adapters (`model.lora.base`); None without adapters."""
 
     def write(self, path: Path) -> None:
         """Keep them."""

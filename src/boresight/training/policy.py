@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.head import mark_reading
+from boresight.models.kernels.compact import BaseForm, compact_frozen, count_parameters
 from boresight.models.lengths import length_switches
-from boresight.models.load import load_model
+from boresight.models.load import device_called, load_model
 from boresight.models.lora import attach
-from boresight.models.policy import Policy
+from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits
@@ -41,7 +43,9 @@ def seed_everything(seed: int) -> None:
 def load_policy(
     recipe: Recipe, kind: InputKind, tokenizer: Tokenizer
 ) -> tuple[Policy, Mapping[str, Leftovers]]:
-    """The model to train: fp32 master weights, adapters attached, stop tokens wired.
+    """The model to train, on its device: adapters attached, stop tokens wired, trained weights in float32.
+
+    It is put together on the CPU, so that a device never holds more of it than the run needs.
 
     Returns:
         The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
@@ -49,21 +53,49 @@ def load_policy(
     Raises:
         UserError: the model cannot be loaded, or adapters are wanted on weights drawn at random.
     """
-    name, device, dropout = recipe.model.name, recipe.model.device, recipe.model.dropout
-    allowed = Allowed(tuple(recipe.model.allow_weights))
+    name, dropout = recipe.model.name, recipe.model.dropout
+    device = device_called(recipe.model.device)
+    dtype, allowed = resolve_dtype(recipe.model.dtype, device), Allowed(tuple(recipe.model.allow_weights))
+    form = base_form(recipe, kind, dtype)
     if kind.head == "score":
         seed = recipe.train.seed
-        policy = load_reward_model(name, device=device, seed=seed, dropout=dropout, allowed=allowed)
+        policy = load_reward_model(name, device="cpu", seed=seed, dropout=dropout, allowed=allowed)
         wire_pad_token(policy, tokenizer)
         mark_reading(policy)
     else:
-        policy = load_model(name, device=device, dropout=dropout, allowed=allowed)
+        saved = "float32" if form == "float32" else "saved"
+        policy = load_model(name, saved, "cpu", dropout=dropout, allowed=allowed)
         wire_stop_tokens(policy, tokenizer)
     if recipe.model.lora is not None:
         refuse_random_base(allowed)
         task: lora.PeftTask = "SEQ_CLS" if kind.head == "score" else "CAUSAL_LM"
         policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
-    return policy, allowed.found
+        base = causal_model(policy)
+        compact_frozen(base, form, getattr(torch, dtype), base.get_output_embeddings())
+    return cast("Policy", cast(torch.nn.Module, policy).to(device)), allowed.found
+
+
+def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
+    """How the frozen weights under adapters are stored, in a run that computes in `dtype`.
+
+    float32 where they may have to be spread over processes, and in reward models, whose adapters are merged
+    into them at the end.
+
+    Raises:
+        UserError: 4 bits are wanted in such a run.
+    """
+    if recipe.model.lora is None:
+        return "float32"
+    spread = collectives.world() > 1 and recipe.train.parallel != "ddp"
+    why = "a reward model" if kind.head == "score" else "processes that share the weights" if spread else ""
+    if recipe.model.lora.base == "nf4" and why:
+        raise UserError(
+            f"model.lora.base: nf4 cannot be used for {why}; leave it out"
+            + (", or set train.parallel=ddp." if spread else ".")
+        )
+    if recipe.model.lora.base == "nf4":
+        return "nf4"
+    return "bfloat16" if recipe.model.lora.base == "auto" and dtype == "bfloat16" and not why else "float32"
 
 
 def refuse_random_base(allowed: Allowed) -> None:
@@ -100,7 +132,7 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
 def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Say what will run, in numbers that decide whether it can work."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in policy.parameters())
+    total = count_parameters(causal_model(policy))
     steps = batch_plan(recipe, len(data.train.rows)).steps
     how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
     console.print(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from boresight.models.kernels.compact import HalfLinear
 from boresight.models.kernels.matmul import wide_product
 from boresight.models.policy import Policy, causal_model
 
@@ -26,7 +27,7 @@ def wide_logits(model: Policy) -> Iterator[None]:
     layer: Any = causal_model(model).get_output_embeddings()
     layer = getattr(layer, "base_layer", layer)
     device = model.device.type
-    if type(layer) is not nn.Linear or "forward" in vars(layer) or not torch.is_autocast_enabled(device):
+    if type(layer) not in (nn.Linear, HalfLinear) or "forward" in vars(layer) or not torch.is_autocast_enabled(device):
         yield
         return
     narrow = torch.get_autocast_dtype(device)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
+from boresight.models.kernels.compact import HalfLinear
 from boresight.models.kernels.fused import fused_layers
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
@@ -65,7 +66,7 @@ class PackedPlan:
     def head(self, model: Policy) -> Head | None:
         """The output layer as plain tensors; None where it is more than a linear layer (LoRA on it)."""
         layer = causal_model(model).get_output_embeddings()
-        if type(layer) is not nn.Linear or not layer.weight.is_floating_point():
+        if type(layer) not in (nn.Linear, HalfLinear) or not layer.weight.is_floating_point():
             return None
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 

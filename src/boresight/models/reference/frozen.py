@@ -17,9 +17,10 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.data.batching import micro_batches
 from boresight.data.rows import Row
+from boresight.models.kernels.compact import compact_frozen
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
-from boresight.models.policy import Policy
+from boresight.models.policy import Policy, causal_model
 
 Reference = Callable[[Sequence[Row]], Tensor]
 """Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
@@ -122,8 +123,15 @@ class LiveReference:
         return [found[id(row)] for row in rows]
 
 
-def frozen_copy(policy: Policy) -> Policy:
-    """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy."""
+def frozen_copy(policy: Policy, dtype: str = "float32") -> Policy:
+    """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy.
+
+    A copy that will compute in bfloat16 (`dtype`) has its weights stored so, which changes no result.
+    """
     if has_adapters(policy):
         return policy
-    return copy.deepcopy(policy).requires_grad_(False).eval()
+    frozen = copy.deepcopy(policy).requires_grad_(False).eval()
+    if dtype == "bfloat16":
+        base = causal_model(frozen)
+        compact_frozen(base, "bfloat16", torch.bfloat16, base.get_output_embeddings())
+    return frozen

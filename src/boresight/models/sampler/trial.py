@@ -17,6 +17,7 @@ import torch
 
 from boresight.core.errors import named_first_line
 from boresight.models.eval_mode import evaluation_mode
+from boresight.models.kernels.compact import is_compact
 from boresight.models.lengths import length_switches
 from boresight.models.policy import last_logits, narrowest_window
 from boresight.models.sampler.attention import rollout_attention, unsupported
@@ -45,7 +46,14 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
     longest = max((len(s.prompt) + s.params.max_new_tokens for s in samples), default=0)
     window = narrowest_window(model.config.get_text_config()) or longest
     prompt = LONG if longest <= window else window + LONG
-    key = (type(model), model.config.to_json_string(), model.dtype, model.device.type, prompt)
+    key = (
+        type(model),
+        model.config.to_json_string(),
+        model.dtype,
+        is_compact(model),
+        model.device.type,
+        prompt,
+    )
     if key not in _found:
         obstacle = unsupported(model) or _obstacle(model, (SHORT, prompt))
         if obstacle is not None:
@@ -65,7 +73,7 @@ def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
             off = max(_distance(model, sample) for sample in drawn)
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
         return f"{name} rejects it: {named_first_line(error)}"
-    band = BANDS.get(model.dtype, HALF_BAND)
+    band = HALF_BAND if is_compact(model) else BANDS.get(model.dtype, HALF_BAND)
     return None if off <= band else f"{name} gives other log-probabilities with it, by {off:.2g} nats"
 
 

@@ -87,4 +87,4 @@ def check_replicas(policy: Policy, when: str) -> None:
 
 
 def _bits(values: Tensor) -> Tensor:
-    return values.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
+    return values.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
