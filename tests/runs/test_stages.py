@@ -251,7 +251,9 @@ def test_damaged_checkpoints_are_named_and_kept(base, tmp_path, monkeypatch):
 
 
 def test_what_the_recipe_leaves_open_is_kept_with_the_run(base, finished, tmp_path):
-    expected = Choices(device="cpu", processes=1, sharded=False, recompute=False, eval_every=1)
+    expected = Choices(
+        device="cpu", processes=1, sharded=False, recompute=False, eval_every=1, dtype="float32"
+    )
     assert read_choices(finished / "sft/choices.json") == expected
     left_after("start measured", finished / "sft", tmp_path / "run")
     Choices("cuda:0", 1, False, True, 3).write(tmp_path / "run/choices.json")
