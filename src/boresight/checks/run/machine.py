@@ -138,12 +138,14 @@ def duration(load: Load) -> Finding | None:
 
 
 def rate(dtype: str = "float32") -> float:
-    """Operations per second of a product in `dtype` on the device that would train: the best of three."""
+    """Operations per second of a product in `dtype` (`model.dtype` of a recipe) on the device that would train: the best of three."""
     import torch
+
+    from boresight.models.precision import resolve_dtype
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 4096 if device == "cuda" else 512
-    a = torch.rand(side, side, device=device).to(getattr(torch, dtype))
+    a = torch.rand(side, side, device=device).to(getattr(torch, resolve_dtype(dtype, torch.device(device))))
     best = 0.0
     for _ in range(3):
         started = time.perf_counter()

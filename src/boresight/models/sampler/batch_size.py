@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from boresight.models.kernels.compact import is_compact
 from boresight.models.sampler.params import RunningSample
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free
 def bytes_per_token(model: PreTrainedModel) -> int:
     """Keys and values of one token in all layers, bytes."""
     layers = model.config.get_text_config().per_layer_config  # Gemma 4's differ in the width of a head
-    return 2 * sum(map(_width, layers)) * model.dtype.itemsize
+    itemsize = 4 if is_compact(model) else model.dtype.itemsize  # which returns float32 here
+    return 2 * sum(map(_width, layers)) * itemsize
 
 
 def _width(layer: PreTrainedConfig) -> int:
