@@ -31,7 +31,7 @@ def four_bits(monkeypatch):
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        monkeypatch.setattr(compact, "bitsandbytes", lambda: nf4)
+        monkeypatch.setattr(compact, "_functions", lambda: nf4)
 
 
 def adapted(family="llama", *, saved_in_half=True, **settings):

@@ -159,7 +159,7 @@ def test_bases_that_cannot_have_four_bits(tmp_path, monkeypatch):
 @pytest.mark.parametrize("base", ["auto", "nf4"])
 def test_a_loaded_base_has_the_form_of_the_recipe(base, tmp_path, monkeypatch):
     """A model published in bfloat16: adapters, norms in float32, every matrix narrower."""
-    monkeypatch.setattr(compact, "bitsandbytes", lambda: nf4)
+    monkeypatch.setattr(compact, "_functions", lambda: nf4)
     tokenizer = tiny_tokenizer()
     model = tiny_model(vocab=len(tokenizer), hidden_size=64, intermediate_size=128)
     model.to(torch.bfloat16).save_pretrained(tmp_path / "model")

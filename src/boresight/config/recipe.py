@@ -133,6 +133,9 @@ class OptimSection(Section):
     """Decay of the first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
+    states: Literal["float32", "8bit"] = "float32"
+    """Storage of the two moments: 8 bytes per trained weight, or 2 with `8bit` (needs
+    `boresight[bitsandbytes]`), which rounds them in blocks of 256. """
     clip: float | None = Field(default=1.0, gt=0)
     """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
 

@@ -26,10 +26,10 @@ from boresight.training.build import build_task
 from boresight.training.checkpoints.checkpoint import load_weights
 from boresight.training.choices import Choices
 from boresight.training.distributed import collectives
+from boresight.training.footprint.base import base_form
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task
 from boresight.training.policy import (
-    base_form,
     choose_activations,
     describe_policy,
     load_policy,

@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from boresight.config.recipe import OptimSection
+from boresight.models.kernels.compact import load_bitsandbytes
 from boresight.models.policy import Policy
+
+SECOND_MOMENTS = ("exp_avg_sq", "state2")
+"""Their names in AdamW of torch and of bitsandbytes."""
 
 
 def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
@@ -44,20 +48,28 @@ def learning_rate_sum(steps: int, optim: OptimSection) -> float:
     return optim.peak * (rising + falling)
 
 
-def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; matrices decay, biases and norms (one-dimensional) do not."""
+def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters; matrices decay, biases and norms (one-dimensional) do not.
+
+    Raises:
+        UserError: moments in 8 bits, and bitsandbytes is not installed.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": optim.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if optim.states == "8bit":
+        adamw = load_bitsandbytes("optim.states: 8bit").optim.AdamW8bit
+        small: torch.optim.Optimizer = adamw(groups, lr=optim.peak, betas=optim.betas, eps=optim.eps)
+        return small
     return torch.optim.AdamW(groups, lr=optim.peak, betas=optim.betas, eps=optim.eps, fused=True)
 
 
 def has_moved(optimizer: torch.optim.Optimizer) -> bool:
     """Whether any of this process's gradients so far was not zero: Adam's second moments remember it."""
-    moments = [state["exp_avg_sq"] for state in optimizer.state.values() if "exp_avg_sq" in state]
+    moments = [state[name] for state in optimizer.state.values() for name in SECOND_MOMENTS if name in state]
     return any(bool((m.to_local() if isinstance(m, DTensor) else m).any()) for m in moments)
 
 

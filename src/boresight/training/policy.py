@@ -18,7 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.head import mark_reading
-from boresight.models.kernels.compact import BaseForm, compact_frozen, count_parameters
+from boresight.models.kernels.compact import compact_frozen, count_parameters
 from boresight.models.lengths import length_switches
 from boresight.models.load import device_called, load_model
 from boresight.models.lora import attach
@@ -29,7 +29,8 @@ from boresight.models.sharding import fits
 from boresight.training import activations
 from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
-from boresight.training.forward import InputKind
+from boresight.training.footprint.base import base_form
+from boresight.training.forward import InputKind, kind_of
 from boresight.training.optim import learning_rate_sum
 
 
@@ -75,29 +76,6 @@ def load_policy(
     return cast("Policy", cast(torch.nn.Module, policy).to(device)), allowed.found
 
 
-def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
-    """How the frozen weights under adapters are stored, in a run that computes in `dtype`.
-
-    float32 where they may have to be spread over processes, and in reward models, whose adapters are merged
-    into them at the end.
-
-    Raises:
-        UserError: 4 bits are wanted in such a run.
-    """
-    if recipe.model.lora is None:
-        return "float32"
-    spread = collectives.world() > 1 and recipe.train.parallel != "ddp"
-    why = "a reward model" if kind.head == "score" else "processes that share the weights" if spread else ""
-    if recipe.model.lora.base == "nf4" and why:
-        raise UserError(
-            f"model.lora.base: nf4 cannot be used for {why}; leave it out"
-            + (", or set train.parallel=ddp." if spread else ".")
-        )
-    if recipe.model.lora.base == "nf4":
-        return "nf4"
-    return "bfloat16" if recipe.model.lora.base == "auto" and dtype == "bfloat16" and not why else "float32"
-
-
 def refuse_random_base(allowed: Allowed) -> None:
     """Raise a `UserError` where the base of adapters would be drawn at random, anew at every load."""
     if allowed.missing:
@@ -115,6 +93,13 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
     """
     parallel = recipe.train.parallel
     if collectives.world() == 1 or parallel == "ddp":
+        return False
+    if recipe.optim.states == "8bit":
+        if parallel == "fsdp":
+            raise UserError(
+                "optim.states: 8bit cannot be used where processes share the weights; leave it out, or set "
+                "train.parallel=ddp."
+            )
         return False
     if kind.head == "score" and parallel == "fsdp":
         raise UserError("train.parallel: fsdp cannot train a reward model; set train.parallel=ddp.")
@@ -153,7 +138,7 @@ def choose_activations(
 
     Returns whether they are recomputed; `earlier` is what a run that goes on did so far.
     """
-    longest = max((row.tokens for row in data.train.rows), default=0)
-    choice = activations.activation_choice(recipe, policy, longest, earlier)
+    tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows)
+    choice = activations.activation_choice(recipe, policy, tokens, earlier)
     console.print(str(choice), highlight=False)
     return choice.recompute

@@ -133,7 +133,7 @@ class NF4Linear(nn.Linear):
 
     def quantize(self, compute: torch.dtype) -> None:
         """Replace the weight by its 4-bit form. Raises `UserError` where bitsandbytes is not installed."""
-        library = bitsandbytes()
+        library = _functions()
         packed, state = library.quantize_4bit(
             self.weight.data.float(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
         )
@@ -148,7 +148,7 @@ class NF4Linear(nn.Linear):
 
     def unpacked(self) -> Tensor:
         """The weights, `(out, in)`, in the dtype that the layer computes in."""
-        library = bitsandbytes()
+        library = _functions()
         scales = library.dequantize_blockwise(self.scales, absmax=self.outer, blocksize=OUTER_BLOCK)
         shape = torch.Size((self.out_features, self.in_features))
         state = library.QuantState(
@@ -185,13 +185,16 @@ def _constant(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values, requires_grad=False)
 
 
-def bitsandbytes() -> Any:
-    """The functions of bitsandbytes. Raises `UserError` where it is not installed."""
+def load_bitsandbytes(setting: str) -> Any:
+    """The library. Raises `UserError` where it is not installed; `setting` is what needs it."""
     try:
-        from bitsandbytes import functional
+        import bitsandbytes
     except ImportError as error:
         raise UserError(
-            "model.lora.base: nf4 needs bitsandbytes; pip install 'boresight[bitsandbytes]', or leave the "
-            "setting out."
+            f"{setting} needs bitsandbytes; pip install 'boresight[bitsandbytes]', or leave the setting out."
         ) from error
-    return functional
+    return bitsandbytes
+
+
+def _functions() -> Any:
+    return load_bitsandbytes("model.lora.base: nf4").functional

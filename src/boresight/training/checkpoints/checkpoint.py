@@ -71,14 +71,16 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
     """Put weights, optimiser and random states back; returns the saved progress."""
     load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
+    states: dict[str, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        states.setdefault(number, {})[name] = tensor
     for index, parameter in enumerate(_parameters(optimizer)):
-        if f"{index}.step" not in tensors:  # an expert that no token was sent to has not been updated yet
-            continue
-        # The step count too: fused AdamW on a GPU reads it there.
-        optimizer.state[parameter] = {
-            name: tensors[f"{index}.{name}"].to(parameter.device)
-            for name in ("exp_avg", "exp_avg_sq", "step")
-        }
+        # An expert that no token was sent to has not been updated yet.
+        for name, tensor in states.get(str(index), {}).items():
+            # The step count too: fused AdamW on a GPU reads it there. A count of another optimizer is an int.
+            count = tensor.ndim == 0 and tensor.dtype == torch.int64
+            optimizer.state[parameter][name] = int(tensor) if count else tensor.to(parameter.device)
     random_state.restore(tensors)
     return read_state(folder / "state.json")
 
@@ -204,7 +206,13 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
-        f"{index}.{name}": value.detach().cpu().contiguous()
+        f"{index}.{name}": _on_cpu(name, value)
         for index, parameter in enumerate(_parameters(optimizer))
         for name, value in optimizer.state[parameter].items()
     }
+
+
+def _on_cpu(name: str, value: torch.Tensor | int) -> torch.Tensor:
+    """One entry of an optimizer's state. The tables of moments in 8 bits are one tensor for all weights."""
+    tensor = torch.as_tensor(value).detach().cpu().contiguous()
+    return tensor.clone() if name.startswith("qmap") else tensor

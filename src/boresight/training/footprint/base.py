@@ -1,0 +1,32 @@
+"""How a run stores the frozen weights under its adapters."""
+
+from __future__ import annotations
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.models.kernels.compact import BaseForm
+from boresight.training.distributed import collectives
+from boresight.training.forward import InputKind
+
+
+def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
+    """How the frozen weights under adapters are stored, in a run that computes in `dtype`.
+
+    float32 where they may have to be spread over processes, and in reward models, whose adapters are merged
+    into them at the end.
+
+    Raises:
+        UserError: 4 bits are wanted in such a run.
+    """
+    if recipe.model.lora is None:
+        return "float32"
+    spread = collectives.world() > 1 and recipe.train.parallel != "ddp"
+    why = "a reward model" if kind.head == "score" else "processes that share the weights" if spread else ""
+    if recipe.model.lora.base == "nf4" and why:
+        raise UserError(
+            f"model.lora.base: nf4 cannot be used for {why}; leave it out"
+            + (", or set train.parallel=ddp." if spread else ".")
+        )
+    if recipe.model.lora.base == "nf4":
+        return "nf4"
+    return "bfloat16" if recipe.model.lora.base == "auto" and dtype == "bfloat16" and not why else "float32"

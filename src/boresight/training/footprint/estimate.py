@@ -1,0 +1,120 @@
+"""Peak memory of training, added up from what is in memory at the same time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boresight.config.lora import LoraConfig
+from boresight.models.kernels.compact import BaseForm
+from boresight.models.packed.head import CUDA_TILE_ELEMENTS, KEPT_ELEMENTS, TILE_ELEMENTS
+from boresight.training.footprint.layer import (
+    PASSING,
+    RESIDUAL,
+    Kernels,
+    Shape,
+    kept_by_layer,
+    recomputed_layer,
+)
+
+FLOAT, HALF, NF4 = 4, 2, 0.516
+"""Bytes of a weight; of one in 4 bits with its share of a scale in 8 bits."""
+MOMENTS = {"float32": 8.0, "8bit": 2 + 8 / 256}
+"""Bytes of Adam's two moments of a weight; in 8 bits with their scales."""
+SCORED = 0.6
+"""Share of the tokens that are scored, where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A run by all that its memory depends on.
+
+    `parameters` are those of the model without adapters, `trained` all that is trained. `base` is how frozen
+    weights are stored, `states` how Adam's moments are.
+    """
+
+    shape: Shape
+    parameters: int
+    trained: int
+    dtype: str = "float32"
+    lora: LoraConfig | None = None
+    base: BaseForm = "float32"
+    states: str = "float32"
+    frozen_copy: bool = False
+    """Whether a second model is kept as the reference."""
+    cuda: bool = False
+
+    @property
+    def half(self) -> bool:
+        """Whether the model computes in half precision."""
+        return self.dtype != "float32"
+
+    @property
+    def weights_gb(self) -> float:
+        """Weights before training: the model, its adapters and the frozen copy."""
+        linear = min(self.parameters, self.shape.layers * self.shape.matrices)
+        rest = self.parameters - linear
+        narrow = HALF if self.dtype == "bfloat16" else FLOAT
+        own = {
+            "float32": FLOAT * self.parameters,
+            "bfloat16": HALF * self.parameters,
+            "nf4": NF4 * linear + narrow * rest,
+        }[self.base if self.lora else "float32"]
+        adapters = FLOAT * self.trained if self.lora else 0
+        copied = narrow * self.parameters if self.frozen_copy else 0
+        return (own + adapters + copied) / 1e9
+
+    @property
+    def moments_gb(self) -> float:
+        """Adam's two moments."""
+        return self.trained * MOMENTS[self.states] / 1e9
+
+    @property
+    def state_gb(self) -> float:
+        """Gradients and Adam's moments."""
+        return self.trained * FLOAT / 1e9 + self.moments_gb
+
+    def activations_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
+        """What a forward and its backward over `tokens` hold beside weights, gradients and moments."""
+        kernels: Kernels = "half" if self.half else "float32" if self.cuda else "fused"
+        mask, shape = (1 if self.cuda else 4), self.shape
+        kept = kept_by_layer(kernels, self.lora, mask=mask).bytes(shape)
+        copies = HALF * shape.matrices if self.half and self.lora is None else 0
+        final = 2 * RESIDUAL * shape.hidden * tokens
+        head = self._head_bytes(scored * tokens) + final
+        if recompute:
+            inputs = shape.layers * RESIDUAL * shape.hidden * tokens
+            layer = recomputed_layer(kernels, self.lora, mask=mask).bytes(shape) * tokens + copies
+            peak = inputs + max(head, layer + self._matrix_bytes())
+        else:
+            layers = shape.layers * (kept * tokens + copies)
+            passing = PASSING[kernels, self.lora is not None].bytes(shape) * tokens
+            peak = layers + max(head, passing + self._matrix_bytes())
+        return max(peak, self._embedding_bytes(kernels)) / 1e9
+
+    def _head_bytes(self, scored: float) -> float:
+        """Tiles of logits, and hidden states and gradients of scored tokens."""
+        most = CUDA_TILE_ELEMENTS if self.cuda else TILE_ELEMENTS
+        logits = scored * self.shape.vocabulary if self.shape.vocabulary else most
+        rows = scored * self.shape.hidden
+        tile = min(logits, most) * (FLOAT + (2 * HALF if self.half else 0))
+        if self.lora:
+            return tile + rows * (3 * FLOAT + (HALF if self.half else 0))
+        kept = FLOAT * logits if logits <= KEPT_ELEMENTS else 0
+        return tile + kept + rows * (2 * FLOAT + (2 * HALF if self.half else 0))
+
+    def _matrix_bytes(self) -> float:
+        """The largest matrix: its gradient before it is added, or its weights multiplied out."""
+        largest = self.shape.hidden * self.shape.intermediate
+        if self.lora:
+            return HALF * largest if self.base == "nf4" else 0
+        return largest * (FLOAT + HALF if self.half else FLOAT if self.cuda else 0)
+
+    def _embedding_bytes(self, kernels: Kernels) -> float:
+        """The gradient of the embedding, which autograd makes whole, when all activations are gone."""
+        trained = self.lora is None and kernels != "fused"
+        return FLOAT * self.shape.vocabulary * self.shape.hidden if trained else 0
+
+    def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
+        """The most that is in memory at a time."""
+        held = self.weights_gb + self.state_gb
+        return held + self.activations_gb(tokens, recompute=recompute, scored=scored)

@@ -1,0 +1,134 @@
+"""Bytes per token that a decoder layer keeps for its backward, and holds while that runs.
+
+The numbers are multiples of three widths: of the hidden states, of the keys, of the MLP. They were counted
+tensor by tensor on layers with RMSNorm and a gated MLP, the shape of Llama, Qwen, Mistral and their kin
+(`tests/training/test_footprint.py` counts them again). Attention keeps no scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from boresight.config.lora import LoraConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Kernels = Literal["fused", "float32", "half"]
+"""Our own layers (float32 on a CPU), the model's own in float32, or those under autocast."""
+ATTENTION_IN, MLP_IN = {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder: layers, and the widths of its hidden states, of its MLP and of one token's keys."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    kv: int
+    vocabulary: int = 0
+    """0 where it is not known."""
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> Self:
+        """The shape of a model by its config."""
+        text = config.get_text_config()
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        return cls(
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+            kv=(getattr(text, "num_key_value_heads", None) or heads) * width,
+            vocabulary=text.vocab_size,
+        )
+
+    @property
+    def matrices(self) -> int:
+        """Weights of one layer's linear layers."""
+        return 2 * self.hidden * (self.hidden + self.kv) + 3 * self.hidden * self.intermediate
+
+
+@dataclass(frozen=True, slots=True)
+class PerToken:
+    """Bytes per token: multiples of the three widths, and a constant."""
+
+    hidden: float
+    kv: float
+    mlp: float
+    constant: float = 0.0
+
+    def __add__(self, other: PerToken) -> PerToken:
+        return PerToken(
+            self.hidden + other.hidden,
+            self.kv + other.kv,
+            self.mlp + other.mlp,
+            self.constant + other.constant,
+        )
+
+    def bytes(self, shape: Shape) -> float:
+        """Per token of a model of this shape."""
+        widths = self.hidden * shape.hidden + self.kv * shape.kv + self.mlp * shape.intermediate
+        return widths + self.constant
+
+
+KEPT: dict[tuple[Kernels, bool], PerToken] = {
+    ("fused", False): PerToken(24, 8, 8),
+    ("float32", False): PerToken(32, 8, 16),
+    ("half", False): PerToken(30, 4, 8),
+    ("fused", True): PerToken(16, 8, 8),
+    ("float32", True): PerToken(16, 8, 12),
+    ("half", True): PerToken(12, 4, 6),
+}
+"""By kernels, and whether the weights of the layer are frozen; adapters come on top."""
+PASSING: dict[tuple[Kernels, bool], PerToken] = {
+    ("fused", False): PerToken(14, 0, 12),
+    ("float32", False): PerToken(14, 0, 6),
+    ("half", False): PerToken(26, 0, 0),
+    ("fused", True): PerToken(2, 0, 12),
+    ("float32", True): PerToken(2, 0, 12),
+    ("half", True): PerToken(18, 0, 2),
+}
+"""What the backward of the last layer holds beside all that is kept."""
+RESIDUAL = 4
+"""Bytes of an entry of the hidden states between two layers, which stay float32."""
+
+
+def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
+    """What a layer keeps for its backward. `mask` are the bytes of an entry of a dropout mask."""
+    kept = KEPT[kernels, lora is not None]
+    return kept if lora is None else kept + _adapters(kernels, lora, mask)
+
+
+def recomputed_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
+    """What a layer holds at most while it is computed again and its backward runs."""
+    kernels = "float32" if kernels == "fused" else kernels  # which are off under recomputation
+    kept = kept_by_layer(kernels, lora, mask=mask)
+    if lora is None:
+        return kept + (PerToken(2, 0, 8) if kernels == "float32" else PerToken(-2, 0, 4))
+    of_mlp = bool(_targets(lora) & (MLP_IN | {"down_proj"}))
+    if kernels == "float32":
+        return kept + PerToken(2, 0, 8 if of_mlp else 12)
+    return kept + PerToken(12 if of_mlp else 2, 0, 10 if of_mlp and lora.dropout else 6)
+
+
+def _targets(lora: LoraConfig) -> set[str]:
+    every = ATTENTION_IN | MLP_IN | {"o_proj", "down_proj"}
+    return every if lora.targets == "all-linear" else set(lora.targets)
+
+
+def _adapters(kernels: Kernels, lora: LoraConfig, mask: int) -> PerToken:
+    """Inputs of adapters, each once where float32 layers share them, and their inner activations."""
+    targets = _targets(lora)
+    wide, narrow = len(targets - {"down_proj"}), int("down_proj" in targets)
+    entry = 2 if kernels == "half" else 4
+    inner = PerToken(0, 0, 0, entry * lora.r * len(targets))
+    if kernels == "half":
+        each = entry + (mask if lora.dropout else 0)
+        return inner + PerToken(each * wide, 0, each * narrow)
+    if lora.dropout:
+        return inner + PerToken((entry + mask) * wide, 0, (entry + mask) * narrow)
+    shared = bool(targets & ATTENTION_IN) + bool(targets & MLP_IN)
+    return inner + PerToken(entry * shared, 0, entry * narrow)
