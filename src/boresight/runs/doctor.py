@@ -19,8 +19,11 @@ from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
 from boresight.data.reading.load import plural
 from boresight.models.embedded.starter import cache_folder
+from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
-from boresight.training.memory import FLOAT, activation_gb, available_gb, training_state_gb
+from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.layer import Shape
+from boresight.training.memory import available_gb
 
 EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 NOT_FOR_USERS = ("bench", "docs", "dev")
@@ -50,11 +53,21 @@ class Size:
 
         Training all weights keeps no second model, because the reference is scored beforehand.
         """
-        trained = self.adapters if lora else self.parameters
-        shape = {"layers": self.layers, "hidden": self.hidden, "intermediate": self.intermediate}
+        import torch
+
+        cuda = torch.cuda.is_available()
+        dtype = resolve_dtype("auto", torch.device("cuda" if cuda else "cpu"))
+        footprint = Footprint(
+            shape=Shape(self.layers, self.hidden, self.intermediate, self.kv),
+            parameters=self.parameters,
+            trained=self.adapters if lora else self.parameters,
+            dtype=dtype,
+            lora=LoraConfig() if lora else None,
+            base="bfloat16" if lora and dtype == "bfloat16" else "float32",
+            cuda=cuda,
+        )
         tokens = TrainSection.model_fields["tokens_per_forward"].default
-        held = LIBRARIES_GB + self.parameters * FLOAT / 1e9 + training_state_gb(trained)
-        return held + activation_gb(tokens, **shape, recompute=True)
+        return (0.0 if cuda else LIBRARIES_GB) + footprint.peak_gb(tokens, recompute=True)
 
 
 SIZES = (

@@ -6,13 +6,21 @@ the memory; the numbers are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boresight.config.recipe import Recipe
+from boresight.data.rows import Row
+from boresight.models.kernels.compact import count_parameters
 from boresight.models.policy import Policy, causal_model
+from boresight.models.precision import resolve_dtype
 from boresight.training.distributed import collectives
-from boresight.training.memory import activation_gb, available_gb, training_state_gb
+from boresight.training.footprint.base import base_form
+from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.layer import Shape
+from boresight.training.forward import InputKind, kind_of
+from boresight.training.memory import available_gb
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,30 +48,48 @@ class ActivationChoice:
         )
 
 
+def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row]) -> int:
+    """Tokens of the largest forward with a backward: a full one, or a whole batch where that is less.
+
+    A row is never split, so one may hold more than `train.tokens_per_forward`. Rows of methods that sample
+    are prompts, to which the longest answers are added.
+    """
+    answers = {None: 0, "pair": 2, "group": recipe.rollout.k}[kind.samples]
+    sampled = answers * recipe.rollout.max_new_tokens
+    lengths = sorted((row.tokens + sampled for row in rows), reverse=True)
+    if not lengths:
+        return recipe.train.tokens_per_forward
+    return min(max(recipe.train.tokens_per_forward, lengths[0]), sum(lengths[: recipe.train.batch]))
+
+
+def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
+    """What the memory of training `policy` depends on."""
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    dtype = resolve_dtype(recipe.model.dtype, policy.device)
+    return Footprint(
+        shape=Shape.of(causal_model(policy).config),
+        parameters=count_parameters(causal_model(policy)),
+        trained=trained,
+        dtype=dtype,
+        lora=recipe.model.lora,
+        states=recipe.optim.states,
+        base=base_form(recipe, kind_of(recipe), dtype),
+        cuda=policy.device.type != "cpu",
+    )
+
+
 def activation_choice(
-    recipe: Recipe, policy: Policy, longest: int, earlier: bool | None = None
+    recipe: Recipe, policy: Policy, tokens: int, earlier: bool | None = None
 ) -> ActivationChoice:
     """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
 
     Args:
-        longest: of the longest row, tokens: a row is never split, so a forward may hold more than
-            `train.tokens_per_forward`.
+        tokens: of the largest forward that has a backward.
         earlier: what the run did before it was interrupted; None for a new run.
     """
-    base = causal_model(policy)
-    shape = base.config.get_text_config()
-    tokens = max(recipe.train.tokens_per_forward, longest)
-    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    state = training_state_gb(trained)
+    base, footprint = causal_model(policy), footprint_of(recipe, policy)
     sizes = {
-        recompute: state
-        + activation_gb(
-            tokens,
-            layers=shape.num_hidden_layers,
-            hidden=shape.hidden_size,
-            intermediate=getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size,
-            recompute=recompute,
-        )
+        recompute: footprint.state_gb + footprint.activations_gb(tokens, recompute=recompute)
         for recompute in (False, True)
     }
     free, mode = available_gb(), recipe.train.activations

@@ -1,4 +1,4 @@
-"""How much memory training takes, from shapes alone, and how much is free or held."""
+"""How much memory is free, and how much this process holds."""
 
 from __future__ import annotations
 
@@ -8,22 +8,6 @@ from pathlib import Path
 from boresight.core.files import read_lines
 
 FLOAT = 4
-
-
-def training_state_gb(trained: int) -> float:
-    """Gradients and Adam's two moments of `trained` parameters, GB."""
-    return 3 * trained * FLOAT / 1e9
-
-
-def activation_gb(tokens: int, *, layers: int, hidden: int, intermediate: int, recompute: bool) -> float:
-    """What a forward of `tokens` tokens leaves for its backward, GB.
-
-    Of every layer about 16 vectors of the hidden and 4 of the MLP's width, a token; when they are computed
-    again, every layer's input, and one layer's own at a time.
-    """
-    layer = 16 * hidden + 4 * intermediate
-    per_token = layers * hidden + layer if recompute else layers * layer
-    return tokens * per_token * FLOAT / 1e9
 
 
 def available_gb() -> float:

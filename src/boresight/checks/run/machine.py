@@ -9,17 +9,15 @@ from functools import cached_property
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
+from boresight.models.precision import resolve_dtype
+from boresight.training.footprint.base import base_form
+from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.layer import Shape
 from boresight.training.forward import kind_of
-from boresight.training.memory import (
-    FLOAT,
-    activation_gb,
-    available_gb,
-    held_gb,
-    training_state_gb,
-)
+from boresight.training.memory import available_gb, held_gb
 
 LIBRARIES_GB = 0.7
-"""Resident memory of Python with torch and transformers."""
+"""Resident memory of Python with torch and transformers, where training shares the memory with it."""
 EFFICIENCY = 0.4
 """Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
 
@@ -40,6 +38,9 @@ class Load:
     intermediate: int = 0
     row_tokens: float | None = None
     rows: int | None = None
+    kv: int = 0
+    """Width of a token's keys; 0 takes that of the hidden states."""
+    vocabulary: int = 0
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
@@ -59,23 +60,44 @@ class Load:
     def estimated_gb(self) -> float:
         """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
         or the only way."""
-        tokens = self.recipe.train.tokens_per_forward
-        return self._fixed_gb + self.activations_gb(tokens)
+        return self._fixed_gb + self.activations_gb(self.forward_tokens)
+
+    @property
+    def forward_tokens(self) -> float:
+        """Of the largest forward with a backward: a full one, or a whole batch where that is less."""
+        limit = self.recipe.train.tokens_per_forward
+        if self.row_tokens is None or kind_of(self.recipe).online:
+            return limit
+        return min(limit, self.row_tokens * self.recipe.train.batch)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What the memory depends on, on the device that would train."""
+        import torch
+
+        cuda = torch.cuda.is_available() and self.recipe.model.device != "cpu"
+        dtype = resolve_dtype(self.recipe.model.dtype, torch.device("cuda" if cuda else "cpu"))
+        return Footprint(
+            shape=Shape(self.layers, self.hidden, self.intermediate, self.kv or self.hidden, self.vocabulary),
+            parameters=self.parameters,
+            trained=self.trained,
+            dtype=dtype,
+            lora=self.recipe.model.lora,
+            base=base_form(self.recipe, kind_of(self.recipe), dtype),
+            states=self.recipe.optim.states,
+            frozen_copy=self.copies > 1,
+            cuda=cuda,
+        )
 
     @property
     def _fixed_gb(self) -> float:
-        weights = self.parameters * FLOAT * self.copies / 1e9
-        return LIBRARIES_GB + weights + training_state_gb(self.trained)
+        libraries = 0.0 if self.footprint.cuda else LIBRARIES_GB
+        return libraries + self.footprint.weights_gb + self.footprint.state_gb
 
     def activations_gb(self, tokens: float) -> float:
         """Of a forward of so many tokens, in the way that the run would keep or recompute them."""
-
-        def made(count: float, *, recompute: bool) -> float:
-            shape = {"layers": self.layers, "hidden": self.hidden, "intermediate": self.intermediate}
-            return activation_gb(round(count), **shape, recompute=recompute)
-
-        mode = self.recipe.train.activations
-        most = self._fixed_gb + made(self.recipe.train.tokens_per_forward, recompute=False)
+        made, mode = self.footprint.activations_gb, self.recipe.train.activations
+        most = self._fixed_gb + made(self.forward_tokens, recompute=False)
         return made(tokens, recompute=mode == "recompute" or (mode == "auto" and most > available_gb()))
 
     @property
@@ -138,10 +160,11 @@ def duration(load: Load) -> Finding | None:
 
 
 def rate(dtype: str = "float32") -> float:
-    """Operations per second of a product in `dtype` (`model.dtype` of a recipe) on the device that would train: the best of three."""
-    import torch
+    """Operations per second of a matrix product on the device that would train: the best of three.
 
-    from boresight.models.precision import resolve_dtype
+    `dtype` is that of a recipe.
+    """
+    import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 4096 if device == "cuda" else 512

@@ -47,6 +47,7 @@ from boresight.runs.check.forecast_table import forecast_table
 from boresight.runs.check.probed_use import use_by_ramp
 from boresight.scorers.rewards import RewardSum, check_rewards
 from boresight.training.build import batch_plan, rewards_of
+from boresight.training.footprint.layer import Shape
 from boresight.training.forward import kind_of
 from boresight.training.logging.integrations import refuse_missing_trackers
 from boresight.training.probes.answers import prompts_to_answer, refuse_unanswerable
@@ -285,8 +286,8 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
 
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
     """What the run asks of the machine."""
-    shape = skeleton.config if skeleton is not None else None
-    guessed = "" if shape is not None else "size by the model's name, 24 layers of width 1,024 assumed"
+    of_config = Shape.of(skeleton.config) if skeleton is not None else None
+    guessed = "" if of_config else "size by the model's name, 24 layers of width 1,024 assumed"
     trained = size
     if skeleton is not None:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
@@ -296,11 +297,13 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
         recipe=recipe,
         parameters=size,
         trained=trained,
-        layers=getattr(shape, "num_hidden_layers", 24),
-        hidden=getattr(shape, "hidden_size", 1024),
-        intermediate=getattr(shape, "intermediate_size", None) or 4096,
+        layers=of_config.layers if of_config else 24,
+        hidden=of_config.hidden if of_config else 1024,
+        intermediate=of_config.intermediate if of_config else 4096,
         row_tokens=looked.row_tokens,
         rows=visits,
+        kv=of_config.kv if of_config else 0,
+        vocabulary=of_config.vocabulary if of_config else 0,
         copies=2 if kind.online and full and recipe.method.wants_reference else 1,
         passes=3.0 + kind.needs_reference + kind.mismatched,
         assumed=guessed,

@@ -6,7 +6,6 @@ from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.run.machine import Load
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.runs.check.rollout_probe import RolloutProbe
-from boresight.training.memory import FLOAT
 
 SMALLEST_GB = 0.05
 """Memory that is worth a word."""
@@ -21,7 +20,7 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
     pace, limit = ramp.tokens_per_second, load.recipe.train.tokens_per_forward
     seconds = load.tokens / pace if load.tokens is not None and pace else None
     source = f"a ramp of this run{', scaled by tokens' if seconds is not None else ''}"
-    tokens = limit if load.row_tokens is None else min(limit, load.row_tokens * load.recipe.train.batch)
+    tokens = load.forward_tokens
     seen = min(limit, ramp.step_tokens or limit)
     more = max(0.0, load.activations_gb(tokens) - load.activations_gb(seen))
     if more >= SMALLEST_GB:
@@ -44,7 +43,7 @@ def use_by_rollouts(load: Load, probed: RolloutProbe, steps: int) -> MeasuredUse
     updates = probed.updates
     gradient = probed.gradient * (1 + load.recipe.method.replays)
     seconds = steps / updates * probed.sampling + steps * gradient
-    moments = 2 * load.trained * FLOAT / 1e9
+    moments = load.footprint.moments_gb
     source = "rollouts of the start model, as long as answers stay as long as its own"
     if moments >= SMALLEST_GB:
         source += f"; {moments:.1f} GB of the memory are Adam's moments, by their number"

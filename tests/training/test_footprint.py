@@ -1,0 +1,137 @@
+"""Estimated memory beside the bytes of tensors that a training step really holds, and what fits where."""
+
+import numpy as np
+import pytest
+import torch
+
+from boresight.config.lora import LoraConfig
+from boresight.data.rows import Completion, Row
+from boresight.models import lora
+from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.compact import compact_frozen, count_parameters
+from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.policy import causal_model
+from boresight.training.activations import recompute_activations
+from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.layer import Shape
+from tests.live_bytes import LiveBytes
+from tests.tiny import tiny_model
+
+WITHIN = 0.10
+QKVO = LoraConfig(r=8, dropout=0)
+EVERYWHERE = LoraConfig(r=8, dropout=0.1, targets="all-linear")
+
+
+def rows(count, prompt, answer, vocabulary):
+    rng = np.random.default_rng(0)
+
+    def completion():
+        return Completion(rng.integers(3, vocabulary, answer).astype(np.int32), np.ones(answer, bool))
+
+    return [
+        Row(f"r{i}", rng.integers(3, vocabulary, prompt).astype(np.int32), (completion(), completion()))
+        for i in range(count)
+    ]
+
+
+def policy_of(dtype, config, arch, **shape):
+    """A model published in bfloat16, as a run in `dtype` would hold it."""
+    policy = tiny_model(arch, **shape)
+    for parameter in policy.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    if config is not None:
+        policy = lora.attach(policy, config, seed=0)
+        base = causal_model(policy)
+        form = "bfloat16" if dtype == "bfloat16" else "float32"
+        compact_frozen(base, form, getattr(torch, dtype), base.get_output_embeddings())
+    return policy.train()
+
+
+def held(policy, dtype, batch):
+    """Bytes of tensors at the peak of the second of two micro-batches and of the update after them."""
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+
+    def micro_batch():
+        with arithmetic(policy, dtype), gradients_in_place():
+            loss = completion_logprobs(policy, batch).sums.sum()
+        loss.backward()
+
+    micro_batch()
+    optimizer.step()
+    known = [list(policy.parameters()), list(policy.buffers()), [p.grad for p in trained]]
+    with LiveBytes([known, [list(state.values()) for state in optimizer.state.values()]]) as live:
+        micro_batch()
+        optimizer.step()
+    return live.peak
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("config", [None, QKVO, EVERYWHERE], ids=["all weights", "lora", "lora everywhere"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_within_a_tenth_of_what_is_held(dtype, config, recompute):
+    check("llama", dtype, config, recompute, {"hidden_size": 192, "intermediate_size": 512})
+
+
+@pytest.mark.parametrize(
+    ("arch", "shape"),
+    [
+        ("qwen2", {"hidden_size": 128, "intermediate_size": 640, "num_hidden_layers": 6}),
+        ("llama", {"hidden_size": 256, "intermediate_size": 512, "num_key_value_heads": 4}),
+        ("llama", {"hidden_size": 96, "intermediate_size": 256, "tie_word_embeddings": True}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_other_shapes(arch, shape, dtype):
+    check(arch, dtype, None, False, shape)
+
+
+def check(arch, dtype, config, recompute, shape):
+    """512 tokens, 272 of them scored."""
+    shape = {"num_hidden_layers": 4, "tie_word_embeddings": False} | shape
+    policy, batch = policy_of(dtype, config, arch, vocab=2000, **shape), rows(4, 60, 34, 2000)
+    completion_logprobs(policy, batch[:1])  # tries the layout
+    recompute_activations(causal_model(policy), recompute)
+    footprint = Footprint(
+        shape=Shape.of(causal_model(policy).config),
+        parameters=count_parameters(causal_model(policy))
+        - sum(p.numel() for n, p in policy.named_parameters() if "lora_" in n),
+        trained=sum(p.numel() for p in policy.parameters() if p.requires_grad),
+        dtype=dtype,
+        lora=config,
+        base="bfloat16" if config and dtype == "bfloat16" else "float32",
+    )
+    estimated = footprint.peak_gb(512, recompute=recompute, scored=272 / 512)
+    assert estimated == pytest.approx(held(policy, dtype, batch) / 1e9, rel=WITHIN)
+
+
+def on_a_gpu(shape, parameters, config=None, **settings):
+    """Peak of a run in bfloat16 with 4,096 tokens per forward, activations computed again, GB."""
+    both = {"q_proj": shape.hidden, "o_proj": shape.hidden, "k_proj": shape.kv, "v_proj": shape.kv}
+    adapters = shape.layers * 16 * sum(shape.hidden + width for width in both.values())
+    footprint = Footprint(
+        shape=shape,
+        parameters=parameters,
+        trained=adapters if config else parameters,
+        dtype="bfloat16",
+        lora=config,
+        cuda=True,
+        **settings,
+    )
+    return footprint.peak_gb(4096, recompute=True)
+
+
+LLAMA_7B = Shape(layers=32, hidden=4096, intermediate=11008, kv=4096, vocabulary=32000), 6_738_415_616
+QWEN_7B = Shape(layers=28, hidden=3584, intermediate=18944, kv=512, vocabulary=152064), 7_615_616_512
+QWEN_HALF_B = Shape(layers=24, hidden=896, intermediate=4864, kv=128, vocabulary=151936), 494_032_768
+
+
+@pytest.mark.parametrize("model", [LLAMA_7B, QWEN_7B], ids=["Llama-2-7B", "Qwen2.5-7B"])
+def test_adapters_on_7b_fit_into_19_gb_and_in_4_bits_into_9(model):
+    assert on_a_gpu(*model, LoraConfig(), base="bfloat16") < 19
+    assert on_a_gpu(*model, LoraConfig(), base="nf4") < 9
+
+
+def test_all_weights_of_half_a_billion_fit_into_8_gb():
+    assert on_a_gpu(*QWEN_HALF_B, states="8bit") < 8
