@@ -151,7 +151,10 @@ def test_bases_that_cannot_have_four_bits(tmp_path, monkeypatch):
     reward = make_task(tmp_path, "sft", "model.lora.base=nf4").recipe
     with pytest.raises(UserError, match=r"model\.lora\.base: nf4 cannot be used for a reward model"):
         base_form(reward, replace(task.kind, head="score"), "float32")
-    monkeypatch.setattr("boresight.training.policy.collectives.world", lambda: 2)
+    mac = make_task(tmp_path, "dpo", "model.lora.base=nf4", "model.device=mps").recipe
+    with pytest.raises(UserError, match="not available on mps"):
+        base_form(mac, task.kind, "float32")
+    monkeypatch.setattr("boresight.training.footprint.base.collectives.world", lambda: 2)
     with pytest.raises(UserError, match=r"train\.parallel=ddp"):
         base_form(task.recipe, task.kind, "float32")
 

@@ -52,7 +52,8 @@ class ModelSection(Section):
     lora: LoraConfig | None = None
     """Train low-rank adapters (`lora: {}` takes the default settings); null trains all weights."""
     device: str | None = None
-    """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
+    """`cpu`, `cuda`, `cuda:1`, or `mps` (the GPU of a Mac: experimental, in the padded layout); null takes a
+    CUDA device when there is one."""
 
 
 def _one_or_several(value: object) -> str:

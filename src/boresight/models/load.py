@@ -155,9 +155,11 @@ def device_called(name: str | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if there else "cpu"))
     except RuntimeError as error:
-        raise UserError(f"device: {name!r} is not a device; use cpu, cuda or cuda:N.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device: {name!r} is not supported; use cpu, cuda or cuda:N.")
+        raise UserError(f"device: {name!r} is not a device; use cpu, cuda, cuda:N or mps.") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device: {name!r} is not supported; use cpu, cuda, cuda:N or mps.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device: 'mps' is the GPU of a Mac, and torch sees none; use cpu or leave it out.")
     if device.type == "cuda" and (device.index or 0) >= there:
         found = f"{there} CUDA devices" if there else "no CUDA device"
         raise UserError(f"device: {name!r} was asked for and there is {found}; use cpu or leave it out.")

@@ -24,6 +24,15 @@ LARGEST_MEAN, LARGEST_COMPLETION = 5.0, 6.0
 """Standard deviations that the mean over a batch, and one completion, may be off. Of a normal, one
 completion in 500 million is."""
 
+EXPERIMENTAL = {"mps"}
+"""Devices without float64, on which only the padded layout and sampling without a cache are used. Not
+measured."""
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64 where `device` has it."""
+    return torch.float32 if device.type in EXPERIMENTAL else torch.float64
+
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """float64 for float64, float32 for everything narrower."""

@@ -25,7 +25,7 @@ from boresight.methods.inputs import (
     SequenceLogps,
 )
 from boresight.models.kernels.to_device import to_device
-from boresight.models.precision import per_root_token
+from boresight.models.precision import per_root_token, widest_float
 from boresight.stats.paired import ByRow
 from boresight.training.distributed import collectives
 
@@ -140,7 +140,7 @@ class Gathered:
         rows = {**row_metrics(x), **out.metrics}
         loss, weight = out.loss.detach(), out.weight
         if not isinstance(weight, Tensor):
-            weight = torch.full_like(loss, weight, dtype=torch.float64)
+            weight = torch.full_like(loss, weight, dtype=widest_float(loss.device))
         self._added.append(({name: value.detach().float() for name, value in rows.items()}, loss, weight))
 
     @property
@@ -161,7 +161,9 @@ class Gathered:
             return
         tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
         device = tensors[-1].device  # what was set aside without a forward came first, and lies on the host
-        flat = torch.cat([to_device(t.detach(), device).double().reshape(-1) for t in tensors]).cpu()
+        flat = torch.cat(
+            [to_device(t.detach(), device).to(widest_float(device)).reshape(-1) for t in tensors]
+        ).cpu()
         parts = iter(flat.split([t.numel() for t in tensors]))
         for names, _, _ in self._added:
             self._rows.append({name: next(parts).float() for name in names})

@@ -20,6 +20,7 @@ from boresight.data.rows import Completion, Row
 from boresight.models.kernels.to_device import like
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
+from boresight.models.precision import widest_float
 from boresight.models.reference.frozen import Reference, StoredReference, row_key
 from boresight.training.distributed import collectives
 
@@ -145,7 +146,8 @@ def estimate_kl(
         logps = completion_logprobs(policy, group).sums
         ratios += [logps - like(reference(group), logps)] if counts else []
     policy.train(training)
-    total = torch.cat(ratios).double().sum() if ratios else torch.zeros((), dtype=torch.float64)
+    exact = widest_float(policy.device)
+    total = torch.cat(ratios).to(exact).sum() if ratios else torch.zeros((), dtype=torch.float64)
     count = sum(map(len, ratios))
     if collectives.world() == 1:
         return total / count

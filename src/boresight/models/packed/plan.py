@@ -29,6 +29,7 @@ from boresight.models.packed import attention
 from boresight.models.packed.head import Head
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.policy import Policy, arithmetic_of, causal_model, narrowest_window
+from boresight.models.precision import EXPERIMENTAL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -83,6 +84,8 @@ def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     if isinstance(adapters, dict) and any(c.is_prompt_learning for c in adapters.values()):
         return "its adapter puts virtual tokens before the prompt"
     base = causal_model(model)
+    if base.device.type in EXPERIMENTAL:
+        return f"{base.device.type} is experimental"
     plans, dtype = _plans.setdefault(base, {}), arithmetic_of(base)
     if dtype not in plans:
         plans[dtype] = _find(base)

@@ -16,6 +16,7 @@ from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.to_device import to_device
 from boresight.models.lengths import forward_keys
 from boresight.models.policy import Policy
+from boresight.models.precision import EXPERIMENTAL
 from boresight.models.sampler.params import (
     RunningSample,
     Sample,
@@ -59,10 +60,11 @@ def draw_plainly(
 
 
 def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
-    """Logits after the last token of every sequence, `(n, V)`."""
+    """Logits after the last token of every sequence, `(n, V)`, on a device that can draw from them."""
     keys = forward_keys(model, [len(sequence) for sequence in sequences])
     groups = [[i for i, key in enumerate(keys) if key == own] for own in dict.fromkeys(keys)]
     logits = torch.cat([_next_logits(model, [sequences[i] for i in group]) for group in groups])
+    logits = logits.cpu() if logits.device.type in EXPERIMENTAL else logits  # draws are in float64
     return logits[np.argsort(np.concatenate(groups))] if len(groups) > 1 else logits
 
 

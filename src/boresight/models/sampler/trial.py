@@ -20,6 +20,7 @@ from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.compact import is_compact
 from boresight.models.lengths import length_switches
 from boresight.models.policy import last_logits, narrowest_window
+from boresight.models.precision import EXPERIMENTAL
 from boresight.models.sampler.attention import rollout_attention, unsupported
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, SamplingParams, requests
@@ -64,6 +65,8 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
 
 def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
     """Why sampling with a cache does not give the model's own probabilities; None if it does."""
+    if model.device.type in EXPERIMENTAL:
+        return f"{model.device.type} is experimental"
     if length_switches(model):
         return "it computes long sequences in another way (dynamic NTK, LongRoPE, sparse attention)"
     name = type(model).__name__

@@ -21,6 +21,8 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
     if recipe.model.lora is None:
         return "float32"
     spread = collectives.world() > 1 and recipe.train.parallel != "ddp"
+    if recipe.model.lora.base == "nf4" and recipe.model.device == "mps":
+        raise UserError("model.lora.base: nf4 is not available on mps; leave it out.")
     why = "a reward model" if kind.head == "score" else "processes that share the weights" if spread else ""
     if recipe.model.lora.base == "nf4" and why:
         raise UserError(
