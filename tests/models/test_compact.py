@@ -13,6 +13,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels import compact
 from boresight.models.kernels.compact import NF4Linear, compact_frozen, count_parameters, is_compact
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.policy import causal_model
 from boresight.models.reference.cache import reference_fingerprint
 from boresight.models.reference.frozen import LiveReference, frozen_copy
@@ -166,6 +167,7 @@ def test_four_bits_are_the_reference_s_too(four_bits, tmp_path):
     first = next(line for line in lines if line["split"] == "train")
     assert first["loss"] == pytest.approx(0.693147, abs=1e-6)
     rows = random_rows(2, 1)
+    assert isinstance(packed_plan(policy, rows), PackedPlan)
     assert (completion_logprobs(plain, rows).sums - completion_logprobs(policy, rows).sums).abs().max() > 1e-3
 
 

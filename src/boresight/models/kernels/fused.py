@@ -93,7 +93,8 @@ def _tried(module: Any) -> LayerBuilder | None:
         candidates: list[LayerBuilder] = [functools.partial(_rms_norm, shift=shift) for shift in (0.0, 1.0)]
         width = module.weight.shape[0]
     elif {"gate_proj", "up_proj", "down_proj"} <= module._modules.keys():
-        candidates, width = [_gated_mlp], module.gate_proj.weight.shape[1]
+        gate = module.gate_proj  # whose weight is no matrix where it is stored in 4 bits
+        candidates, width = [_gated_mlp], getattr(gate, "in_features", None) or gate.weight.shape[1]
     else:
         return None
     x = torch.linspace(-2, 3, 3 * width).sin().view(1, 3, width)
