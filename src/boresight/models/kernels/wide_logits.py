@@ -27,7 +27,8 @@ def wide_logits(model: Policy) -> Iterator[None]:
     layer: Any = causal_model(model).get_output_embeddings()
     layer = getattr(layer, "base_layer", layer)
     device = model.device.type
-    if type(layer) not in (nn.Linear, HalfLinear) or "forward" in vars(layer) or not torch.is_autocast_enabled(device):
+    plain = type(layer) in (nn.Linear, HalfLinear) and "forward" not in vars(layer)
+    if not plain or not torch.is_autocast_enabled(device):
         yield
         return
     narrow = torch.get_autocast_dtype(device)
