@@ -22,6 +22,7 @@ from torch import Tensor
 from boresight.data.rows import Row
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.short_rows import ShortRows, short_rows
+from boresight.models.precision import widest_float
 
 BLOCK = 128
 """Tokens of a block of FlexAttention's mask, its default."""
@@ -100,8 +101,9 @@ class PackedBatch:
         In float64: a GPU adds in any order, and the rounded result must not depend on it.
         """
         shape = len(self.spans), self.completions
-        zeros = values.new_zeros(shape[0] * shape[1], dtype=torch.float64)
-        return zeros.index_add(0, self.owner, values.double()).to(values.dtype).view(shape)
+        exact = widest_float(values.device)
+        zeros = values.new_zeros(shape[0] * shape[1], dtype=exact)
+        return zeros.index_add(0, self.owner, values.to(exact)).to(values.dtype).view(shape)
 
     def lengths(self) -> Tensor:
         """Scored tokens of each completion, float32 `(rows, k)`."""
