@@ -3,7 +3,7 @@
     python scripts/study_labels.py                     # of the start model, seeds 0 to 3 and validation
     python scripts/study_labels.py --model MODELS/other --prefix off-policy-
 
-`boresight synthesize recipes/study/laptop/labels.yaml` samples the answers and asks the verifier. From its
+`boresight synthesize recipes/study/laptop/synth-labels.yaml` samples the answers and asks the verifier. From its
 folder come
 
     pairs-SEED.jsonl.gz     good answers beside others of like length, as synthesize pairs them
@@ -28,7 +28,7 @@ from boresight.data.write import write_examples
 from boresight.synthesis.recipe import SynthesisRecipe
 from boresight.synthesis.run import run_synthesis
 
-RECIPE = Path("recipes/study/laptop/labels.yaml")
+RECIPE = Path("recipes/study/laptop/synth-labels.yaml")
 OUT = Path("docs/study/laptop/labels")
 
 
