@@ -3,8 +3,8 @@
     python scripts/study_labels.py                     # of the start model, seeds 0 to 3 and validation
     python scripts/study_labels.py --model MODELS/other --prefix off-policy-
 
-`boresight synthesize recipes/study/laptop/synth-labels.yaml` samples the answers and asks the verifier. From its
-folder come
+`boresight synthesize recipes/study/laptop/synth-labels.yaml` samples the answers and asks the verifier. From
+its folder come
 
     pairs-SEED.jsonl.gz     good answers beside others of like length, as synthesize pairs them
     good-SEED.jsonl.gz      all good answers, to imitate
