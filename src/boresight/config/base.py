@@ -15,6 +15,7 @@ from boresight.config.choice import Registry, read_choice, write_choice
 from boresight.config.dotted import apply_override, as_yaml
 from boresight.config.recipe_files import read_recipe_file
 from boresight.config.section import Section, refuse_unknown_keys, validate
+from boresight.core.errors import UserError
 
 
 class BaseRecipe(Section):
@@ -65,6 +66,17 @@ class BaseRecipe(Section):
             if dump[section] is not None:
                 dump[section] = write_choice(registry, getattr(self, section))
         return dump
+
+    @classmethod
+    def completed(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A resolved recipe of an earlier version with the fields that came later, at their defaults.
+
+        What this version cannot read stays as it is.
+        """
+        try:
+            return cls.parse(raw).to_dict()
+        except UserError:
+            return raw
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML."""

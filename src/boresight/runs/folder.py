@@ -140,10 +140,7 @@ class LockedFolder(RunFolder):
     def recipe(self) -> dict[str, Any] | None:
         """The resolved recipe in the folder, with the defaults of settings that its version had not."""
         found = super().recipe()
-        try:
-            return self._recipe_class.parse(found).to_dict() if found else found
-        except UserError:  # of a version that had other settings, or torn: compared as it is
-            return found
+        return self._recipe_class.completed(found) if found else found
 
     def lock(self) -> None:
         """Lock the recipe in the folder; again does nothing. Raises `UserError` if another process has it."""

@@ -9,6 +9,7 @@ import tempfile
 import time
 
 import pytest
+import yaml
 from rich.console import Console
 
 from boresight.core.errors import UserError
@@ -140,6 +141,26 @@ def test_results_with_other_settings_are_refused(blocked, tmp_path):
         assert not (tmp_path / "other").exists()
     failed, _ = carry(path, tmp_path / "other", "blocks.B.title=other", "arms.slow.title=x", only=["fast"])
     assert failed == 0
+
+
+def test_settings_that_came_later_count_at_their_defaults(blocked, tmp_path):
+    """Results and a study of a version that had not `optim.states` go on; with another value they do not."""
+    path, folder = blocked(), tmp_path / "study"
+    carry(path, folder, "arms.slow.seeds=[0]")
+    file = tmp_path / "outcomes" / "B" / "fast-seed0.jsonl.gz"
+    first = read_outcome_file(file)
+    for recipe in (first.settings["recipe"], first.settings["start"]["recipe"]):
+        assert recipe["optim"].pop("states") == "float32"
+    write_outcome_file(file, first)
+    settings = yaml.safe_load((folder / "settings.yaml").read_text())
+    for recipe in settings["recipes"].values():
+        del recipe["optim"]["states"]
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    before = file.read_bytes()
+    failed, said = carry(path, folder, "arms.slow.seeds=[0]")
+    assert failed == 0 and "[1/" not in said and file.read_bytes() == before
+    with pytest.raises(UserError, match=r"optim\.states was float32 and is 8bit"):
+        carry(path, folder, "arms.slow.seeds=[0]", "arms.fast.optim.states=8bit")
 
 
 def unpacked(path):

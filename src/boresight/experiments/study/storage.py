@@ -144,13 +144,21 @@ def refuse_other_outcomes(study: Study) -> None:
     for path, wanted in _outcome_settings(study):
         if not path.exists():
             continue
-        differing = differences(texts(read_header(path)["settings"]), texts(wanted), absent="absent")
+        measured = _completed(read_header(path)["settings"])
+        differing = differences(texts(measured), texts(wanted), absent="absent")
         if differing:
             key, (was, now) = next(iter(differing.items()))
             raise UserError(
                 f"{path}: holds results with other settings: {key} was {was} and is {now}; put it back, "
                 "or give another folder with outcomes=…"
             )
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of results with the fields that recipes have since then, at their defaults."""
+    recipe, start = settings.get("recipe"), settings.get("start")
+    completed = {"recipe": Recipe.completed(recipe)} if isinstance(recipe, dict) else {}
+    return settings | completed | ({"start": _completed(start)} if isinstance(start, dict) else {})
 
 
 def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -176,7 +184,8 @@ def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     """Raise a `UserError` that names the first setting in which two studies differ. Runs may be added."""
     added = {part: new.get(part, {}).keys() - old.get(part, {}).keys() for part in ("recipes", "starts_from")}
     known = {**new, **{part: _without(new[part], names) for part, names in added.items() if names}}
-    differing = differences(texts(old), texts(known), absent="absent")
+    recipes = {name: Recipe.completed(recipe) for name, recipe in old.get("recipes", {}).items()}
+    differing = differences(texts({**old, "recipes": recipes}), texts(known), absent="absent")
     if not differing:
         return
     key, (was, now) = next(iter(differing.items()))
