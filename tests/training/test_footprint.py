@@ -16,6 +16,7 @@ from boresight.training.activations import recompute_activations
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.layer import Shape
 from tests.live_bytes import LiveBytes
+from tests.models.families import FAMILIES, config_of
 from tests.tiny import tiny_model
 
 WITHIN = 0.10
@@ -135,3 +136,11 @@ def test_adapters_on_7b_fit_into_19_gb_and_in_4_bits_into_9(model):
 
 def test_all_weights_of_half_a_billion_fit_into_8_gb():
     assert on_a_gpu(*QWEN_HALF_B, states="8bit") < 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_shape(family):
+    """Mamba has no attention, and vision models keep their decoder's widths in a config of its own."""
+    found = Shape.of(config_of(family))
+    assert min(found.layers, found.hidden, found.intermediate, found.kv, found.vocabulary) > 0
+    assert Footprint(found, parameters=10**6, trained=10**6).peak_gb(512, recompute=True) > 0

@@ -67,6 +67,18 @@ def arithmetic_of(policy: Policy) -> torch.dtype:
     return dtype_of_products(causal_model(policy)) or policy.dtype
 
 
+def key_widths(config: PreTrainedConfig) -> list[int]:
+    """Entries that a token's keys have in each layer; of a model without attention, its hidden states."""
+    return [_key_width(layer) for layer in config.get_text_config().per_layer_config]
+
+
+def _key_width(layer: PreTrainedConfig) -> int:
+    """Of one layer by its own config: Gemma 4's differ in the width of a head."""
+    heads = getattr(layer, "num_attention_heads", None) or 1
+    groups = getattr(layer, "num_key_value_heads", None) or heads
+    return int(groups * (getattr(layer, "head_dim", None) or layer.hidden_size // heads))
+
+
 def longest_sequence(policy: Policy) -> int:
     """Longest sequence of the model, in tokens; very large where its config does not say."""
     config = policy.config.get_text_config()

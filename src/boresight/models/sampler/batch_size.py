@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from boresight.models.kernels.compact import is_compact
+from boresight.models.policy import key_widths
 from boresight.models.sampler.params import RunningSample
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 MAX_BATCH, MOST = 256, 1024
 """Samples decoded at a time on a CPU: up to `MOST` while their cache stays under `CACHE`."""
@@ -51,15 +52,8 @@ def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free
 
 def bytes_per_token(model: PreTrainedModel) -> int:
     """Keys and values of one token in all layers, bytes."""
-    layers = model.config.get_text_config().per_layer_config  # Gemma 4's differ in the width of a head
     itemsize = 4 if is_compact(model) else model.dtype.itemsize  # which returns float32 here
-    return 2 * sum(map(_width, layers)) * itemsize
-
-
-def _width(layer: PreTrainedConfig) -> int:
-    """Entries that a token's keys have in one layer."""
-    heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
-    return int(heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
+    return 2 * sum(key_widths(model.config)) * itemsize
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
 from boresight.config.lora import LoraConfig
+from boresight.models.policy import key_widths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -33,15 +34,13 @@ class Shape:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> Self:
-        """The shape of a model by its config."""
+        """The shape of a model by its config, with the widest keys of its layers."""
         text = config.get_text_config()
-        heads = text.num_attention_heads
-        width = getattr(text, "head_dim", None) or text.hidden_size // heads
         return cls(
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
             intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
-            kv=(getattr(text, "num_key_value_heads", None) or heads) * width,
+            kv=max(key_widths(config)),
             vocabulary=text.vocab_size,
         )
 
