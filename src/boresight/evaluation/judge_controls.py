@@ -23,6 +23,7 @@ import numpy as np
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.layouts.verdicts import mean_rating, side_of
+from boresight.data.reading.load import plural
 from boresight.scorers.judges.base import Judge, Judgement, Verdict
 from boresight.scorers.judges.verdict_rows import read_verdict_rows
 from boresight.stats.agreement import (
@@ -221,7 +222,7 @@ def _with_people(found: PreferenceAgreement) -> str:
 
 def _among_raters(found: RaterAgreement) -> str:
     alpha = "" if found.alpha is None else f", Krippendorff's alpha over both orders {found.alpha:.2f}"
-    several = f"{found.comparisons:,} comparison{'' if found.comparisons == 1 else 's'} with several raters"
+    several = f"{plural(found.comparisons, 'comparison')} with several raters"
     return f"Two of its raters agree in {_share(found.accuracy)} prompts ({several}){alpha}."
 
 

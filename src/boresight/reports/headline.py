@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boresight.data.reading.load import plural
 from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
@@ -78,7 +79,7 @@ def _moved(change: Change) -> str:
 def evidence(change: Change) -> str:
     """The paired difference with its interval, and what it would take when that is not enough."""
     unit, difference = unit_named(change.metric.unit), change.difference
-    sentence = f"{unit.change(difference)} at 95 %, paired over {_counted(difference.n, 'prompt')}"
+    sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, 'prompt')}"
     if difference.missing:
         sentence += f" ({difference.missing:,} missing)"
     if not difference.excludes_zero:
@@ -107,7 +108,3 @@ def _told(line: LogLine) -> Sequence[str]:
     return [
         name for name in ("loss", "accuracy", "margin", "reward") if isinstance(line.get(name), (int, float))
     ]
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")

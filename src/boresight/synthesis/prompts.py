@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from boresight.config.recipe import DataSection
 from boresight.core.schema import Message, Prompt
-from boresight.data.reading.split import read_data
+from boresight.data.reading.split import prompts_in
 from boresight.evaluation.shingles import jaccard, shingles, word_list
 from boresight.llm.ledger import Ledger
 from boresight.llm.request import Request
@@ -50,7 +49,7 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
 
         found = prompts(DEMO_TRAIN_TOPICS)
     else:
-        found = _read_prompts(section.source)
+        found = prompts_in(section.source)
     if section.limit is None or section.limit >= len(found):
         return found
     kept = sorted(random.Random(seed).sample(range(len(found)), section.limit))
@@ -99,13 +98,7 @@ def filter_prompts(found: Sequence[Prompt], section: PromptsSection, sieve: Siev
 
 def _held_out_texts(files: Sequence[str]) -> Iterator[str]:
     for file in files:
-        yield from (text_of(prompt.prompt) for prompt in _read_prompts(file))
-
-
-def _read_prompts(source: str) -> list[Prompt]:
-    """Prompts of a file, a hub id or `generate:NAME`, as recipes of training name them."""
-    found = read_data(source, "prompt", DataSection(train=source)).examples
-    return [example for example in found if isinstance(example, Prompt)]
+        yield from (text_of(prompt.prompt) for prompt in prompts_in(file))
 
 
 def new_prompts(

@@ -11,7 +11,7 @@ import numpy as np
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.schema import Example
+from boresight.core.schema import Example, Prompt
 from boresight.data.reading.load import BadRow, Loaded, plural, read
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
@@ -106,6 +106,12 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
     if not Path(name).exists() and "@" in name:
         name, _, split = name.rpartition("@")
     return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows, limit=limit)
+
+
+def prompts_in(source: str) -> list[Prompt]:
+    """Prompts of a source that is named as in `data.train`, whatever else its rows hold."""
+    found = read_data(source, "prompt", DataSection(train=source)).examples
+    return [example for example in found if isinstance(example, Prompt)]
 
 
 def as_trained(loaded: Loaded, data: DataSection) -> Loaded:

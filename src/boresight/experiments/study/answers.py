@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from boresight.core.schema import Prompt
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.storage import Study
 
@@ -32,11 +32,9 @@ def answer_prompts(study: Study, model: str, path: Path, console: Console) -> No
     write_answers(path, prompts, generate_answers(model, model, prompts, settings, console))
 
 
-def read_prompts_to_answer(study: Study) -> list[Any]:
+def read_prompts_to_answer(study: Study) -> list[Prompt]:
     """The held-out prompts with the constraints that their answers are checked by. Raises `UserError`."""
-    from boresight.config.recipe import DataSection
-    from boresight.data.reading.split import read_data
+    from boresight.data.reading.split import prompts_in
 
     assert study.plan.answers is not None
-    source = study.plan.answers.prompts
-    return list(read_data(source, "prompt", DataSection(train=source)).examples)
+    return prompts_in(study.plan.answers.prompts)

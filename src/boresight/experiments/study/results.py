@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from boresight.core.errors import UserError
+from boresight.data.reading.load import plural
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmComparison
 from boresight.stats.intervals import DIFFERENCE, SHARE, Interval, Value, holm
@@ -187,4 +188,4 @@ def _rate(balance: float) -> float:
 
 def counts_in_words(d: OverSeeds) -> str:
     """`2 seeds, 1,200 prompts`."""
-    return f"{d.seeds} seed{'' if d.seeds == 1 else 's'}, {d.mean.n:,} prompts"
+    return f"{plural(d.seeds, 'seed')}, {d.mean.n:,} prompts"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight import methods
+from boresight.config.dotted import put
 from boresight.config.recipe import DataSection, Recipe, RolloutSection
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -56,11 +57,7 @@ def as_recipe(settings: list[Setting]) -> dict[str, Any]:
     """The settings as nested dictionaries."""
     raw: dict[str, Any] = {}
     for setting in settings:
-        section, _, key = setting.key.partition(".")
-        if key:
-            raw.setdefault(section, {})[key] = setting.value
-        else:
-            raw[section] = setting.value
+        put(raw, setting.key, setting.value)
     return raw
 
 

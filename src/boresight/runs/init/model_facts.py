@@ -13,6 +13,7 @@ from boresight.models.load import load_tokenizer
 from boresight.models.policy import longest_sequence
 from boresight.models.source import locate
 from boresight.runs.doctor import Size
+from boresight.training.footprint.layer import Shape
 
 FALLBACK = "chatml"
 """Template for a tokenizer that has none."""
@@ -37,16 +38,14 @@ def look_at_model(name: str) -> tuple[ModelFacts, Tokenizer]:
     tokenizer = load_tokenizer(name)
     template = _template(tokenizer)
     model = whole_skeleton(locate(name), name, "lm", Allowed())
-    config = model.config.get_text_config()
-    hidden = getattr(config, "hidden_size", 1024)
-    heads, groups = (getattr(config, f"num_{kind}_heads", None) for kind in ("attention", "key_value"))
+    shape = Shape.of(model.config)
     size = Size(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        layers=getattr(config, "num_hidden_layers", 24),
-        hidden=hidden,
-        intermediate=getattr(config, "intermediate_size", None) or 4 * hidden,
-        kv=hidden // max(1, heads // groups) if heads and groups else hidden,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        intermediate=shape.intermediate,
+        kv=shape.kv,
     )
     return ModelFacts(size, longest_sequence(model), template), tokenizer
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from boresight.core.schema import Prompt
 from boresight.data.layouts import verdicts
 from boresight.data.layouts.verdicts import Ratings
+from boresight.data.reading.load import plural
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgement
 from boresight.scorers.judges.verdict_rows import VerdictRow, read_verdict_rows
@@ -88,14 +89,14 @@ class RecordedJudge:
         notes = []
         if rows:
             notes.append(
-                f"On {_comparisons(len(rows))}, two verdicts of one rater contradict each other and do not "
-                f"count; the first are rows {rows[0][0]:,} and {rows[0][1]:,} of {self.source}."
+                f"On {plural(len(rows), 'comparison')}, two verdicts of one rater contradict each other and "
+                f"do not count; the first are rows {rows[0][0]:,} and {rows[0][1]:,} of {self.source}."
             )
         if self._repeats:
             said = "row repeats" if self._repeats == 1 else "rows repeat"
             notes.append(f"{self._repeats:,} {said} an earlier verdict of one rater; each counts once.")
         if unused:
-            total = _comparisons(len(self._comparisons))
+            total = plural(len(self._comparisons), "comparison")
             notes.append(f"Of {total} in {self.source}, {unused:,} are not of these answers.")
         return notes
 
@@ -159,7 +160,3 @@ def _in_words(ratings: Ratings) -> str:
     sides = _sides(ratings)
     words = {verdicts.FIRST: "for a", verdicts.SECOND: "for b", verdicts.TIE: "tied"}
     return ", ".join(f"{sides[side]:,} {said}" for side, said in words.items() if sides[side])
-
-
-def _comparisons(count: int) -> str:
-    return f"{count:,} comparison{'' if count == 1 else 's'}"

@@ -97,9 +97,8 @@ class Footprint:
         logits = scored * self.shape.vocabulary if self.shape.vocabulary else most
         rows = scored * self.shape.hidden
         tile = min(logits, most) * (FLOAT + (2 * HALF if self.half else 0))
-        if (
-            self.half and not self.cuda
-        ):  # a CPU has no product of halves with a float32 result: it gets copies
+        # A CPU has no product of halves with a float32 result: it gets copies.
+        if self.half and not self.cuda:
             tile += FLOAT * (min(self.shape.vocabulary, most / max(1, scored)) * self.shape.hidden + rows)
         if self.lora:
             return tile + rows * (3 * FLOAT + (HALF if self.half else 0))

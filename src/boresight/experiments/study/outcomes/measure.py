@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -90,12 +89,10 @@ def measure_model(model: str, block: Block, console: Console) -> tuple[list[Prom
 
 def read_test_prompts(block: Block) -> list[Prompt]:
     """The test prompts of a block, each with an id of its own. Raises `UserError`."""
-    from boresight.config.recipe import DataSection
     from boresight.core.schema import distinct_ids
-    from boresight.data.reading.split import read_data
+    from boresight.data.reading.split import prompts_in
 
-    found = read_data(block.prompts, "prompt", DataSection(train=block.prompts)).examples
-    return [p for p in distinct_ids(list(islice(found, block.limit))) if isinstance(p, Prompt)]
+    return distinct_ids(prompts_in(block.prompts)[: block.limit])
 
 
 def _rewards(samples: tuple[GradedResponse, ...], block: Block) -> dict[str, list[float | None]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boresight.data.reading.load import plural
 from boresight.experiments.study.blocks import START, PlannedQuestion
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.values import seed_values, share_bounds, topics_of
@@ -73,21 +74,17 @@ def seeds_in_words(asked: PlannedQuestion, counts: tuple[int, int]) -> str:
 def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
     """The verdicts on all questions in one sentence, or what they wait for."""
     if waiting := {name for each in answered for name in each.missing}:
-        files = f"{_count(len(waiting), 'file')} of results {'is' if len(waiting) == 1 else 'are'} missing"
+        files = f"{plural(len(waiting), 'file')} of results {'is' if len(waiting) == 1 else 'are'} missing"
         return f"No question is decided yet, since {files}."
     verdicts = {each.planned.title: each.decision.answer for each in answered if each.decision}
     shown = [f"{title} ({answer})" for title, answer in verdicts.items() if answer in ("better", "worse")]
     others = Counter(answer for answer in verdicts.values() if answer not in ("better", "worse"))
     rest = ", ".join(f"{count} {'is' if count == 1 else 'are'} {answer}" for answer, count in others.items())
-    asked = _count(len(verdicts), "question")
+    asked = plural(len(verdicts), "question")
     if not shown:
         return f"None of {asked} shows a difference: {rest}."
     lead = f"{len(shown)} of {asked} {'shows' if len(shown) == 1 else 'show'} a difference"
     return f"{lead}: {'; '.join(shown)}" + (f". Of the others, {rest}." if rest else ".")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def question_of(results: Outcomes, asked: PlannedQuestion) -> Question:

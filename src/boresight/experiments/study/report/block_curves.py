@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.plan import Guide, PlannedFigure, StudyPlan
-from boresight.experiments.study.report.figures import ArmCurve, DrawnFigure, SeedLine
+from boresight.experiments.study.report.figures import DASHES, ArmCurve, DrawnFigure, SeedLine
 
 COLOURS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
-DASHES = ("solid", "dash", "dot")
 
 
 def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
@@ -17,13 +16,13 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
         return None
     heights = [value for arm in having for file in arm.files for _, value in file.curve]
     percent = all(0 <= value <= 1 for value in heights)
-    factor = 100 if percent else 1
+    factor, dashes = 100 if percent else 1, list(DASHES)
     curves = [
         ArmCurve(
             plan.arms[arm.arm].title,
             COLOURS[place % len(COLOURS)],
             [_line(file.curve, factor) for file in arm.files if file.curve],
-            DASHES[place // len(COLOURS) % len(DASHES)],
+            dashes[place // len(COLOURS) % len(dashes)],
         )
         for place, arm in enumerate(having)
     ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boresight.data.reading.load import plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
@@ -151,7 +152,7 @@ def _part(plan: StudyPlan, found: BlockResults) -> BlockPart:
 
 
 def _about(plan: StudyPlan, found: BlockResults) -> str:
-    """What a block's arms start from, and what is asked of them."""
+    """The start model of a block, its test prompts and how they are answered, in words."""
     block, start = found.block, plan.arms.get(found.block.start)
     how = "greedy answers" if block.temperature == 0 else f"sampled at temperature {block.temperature:g}"
     each = "One answer" if block.samples == 1 else f"{block.samples} answers"
@@ -213,7 +214,7 @@ def _settings(plan: StudyPlan, here: Path, arm: ArmResult) -> str:
 def _machines(found: Sequence[BlockResults]) -> list[tuple[str, str]]:
     """What the runs were measured on, and how many runs each."""
     counts = Counter(_machine(file) for each in found for arm in each.arms for file in arm.files)
-    return [(machine, f"{n} run{'' if n == 1 else 's'}") for machine, n in sorted(counts.items())]
+    return [(machine, plural(n, "run")) for machine, n in sorted(counts.items())]
 
 
 def _machine(file: OutcomeFile) -> str:

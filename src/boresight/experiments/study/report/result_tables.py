@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boresight.data.reading.load import plural
 from boresight.experiments.study.blocks import AREA, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.label_use import CALLS
@@ -88,7 +89,7 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
     margin = _text(unit.difference(asked.margin), asked.margin)
     if decision is None:
         count = len(each.missing)
-        waits = f"{count} file{'' if count == 1 else 's'}" if count else "the others"
+        waits = plural(count, "file") if count else "the others"
         return [_text("waits for " + waits), None, margin, None, None, None, None, None]
     difference, enough = decision.question.difference, decision.enough
     within = decision.p_equivalent
