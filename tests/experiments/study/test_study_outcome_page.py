@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from boresight.core.errors import UserError
-from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.command import run_study
 from boresight.experiments.study.outcomes.block_results import block_results
@@ -22,6 +21,7 @@ from boresight.experiments.study.outcomes.file import (
 )
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion, questions_headline
 from boresight.experiments.study.outcomes.samples import ShownAnswer
+from boresight.experiments.study.outcomes.settings import outcome_settings, start_settings
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.report.outcome_page import outcome_page_files, page_folder
@@ -97,7 +97,7 @@ def write(plan, here, name, seed, right):
         )
         for i, v in enumerate(right)
     ]
-    settings = plans.outcome_settings(plan, here, run) if run else plans.start_settings(plan, here, "B")
+    settings = outcome_settings(plan, here, run) if run else start_settings(plan, here, "B")
     numbers, curve, environment = {"seconds": 0.0}, [], {}
     if run:
         numbers = {"seconds": 90.0 + 60 * seed, "verifier_calls": 96.0, "trained_tokens": 1000.0}

@@ -5,8 +5,9 @@ import yaml
 
 from boresight.cli import main
 from boresight.core.errors import UserError
+from boresight.experiments.study.outcomes.settings import resolved_settings
 from boresight.experiments.study.overrides import load_plan
-from boresight.experiments.study.plan import ArmRun, arm_recipe, resolved_settings
+from boresight.experiments.study.plan import ArmRun, arm_recipe
 
 
 def recipes_of(path, *overrides):

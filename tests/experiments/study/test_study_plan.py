@@ -8,6 +8,7 @@ import yaml
 from boresight.core.errors import UserError
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.command import listing, plan_of_scale
+from boresight.experiments.study.outcomes.settings import resolved_settings
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_runs
 from boresight.experiments.study.report.arm_settings import settings_in_words
@@ -41,7 +42,7 @@ def test_every_seed_may_have_its_own_data(written, raw):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("plan-*.yaml")), ids=lambda p: p.stem)
 def test_plans_that_ship_resolve(path):
     plan = StudyPlan.load(path)
-    assert plans.resolved_settings(plan, path.parent)["recipes"]
+    assert resolved_settings(plan, path.parent)["recipes"]
     assert "about" in listing(plan, path.parent)
 
 
@@ -89,7 +90,7 @@ def test_an_arm_starts_from_one_before_it(written, raw):
     with pytest.raises(UserError, match="must stand before it"):
         StudyPlan.load(written(arms=backwards))
     arms["onward"]["seeds"] = [7]
-    with pytest.raises(UserError, match="has a seed that 'fast'"):
+    with pytest.raises(UserError, match="starts from 'fast', which lacks one of its seeds"):
         StudyPlan.load(written(arms=arms))
 
 

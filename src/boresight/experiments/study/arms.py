@@ -66,13 +66,12 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         return self.runs
 
     def dependencies(self, run: ArmRun) -> Sequence[ArmRun]:
-        """The arm that this one starts from, with the same seed."""
-        start = self.study.start_of(run)
-        return [start] if start else []
+        """The arms whose models this one starts from, is rewarded by, or is measured by."""
+        return self.study.needs(run)
 
     def why_blocked(self, dependency: ArmRun) -> str:
-        """The sentence with which an arm fails whose start is missing."""
-        return f"{dependency.arm} with seed {dependency.seed}, from which it starts, is not finished."
+        """The sentence with which an arm fails that needs another."""
+        return f"{dependency.arm} with seed {dependency.seed}, whose model it needs, is not finished."
 
     def begin(self, run: ArmRun) -> None:
         """Print which run begins, and an estimate of the time left.

@@ -16,6 +16,10 @@ START = "start"
 """Name of the start model among the arms of its block, and of the folder of its answers."""
 REWARD = "reward"
 """Metric of a question: the reward on the block's test prompts."""
+JUDGED = "reward_model"
+"""The scores of a block's judge among the rewards of an answer."""
+WINS = "win_rate"
+"""Share of prompts where the judge scores an arm's answer higher than the start's; ties count half."""
 
 
 class Block(Section):
@@ -29,6 +33,9 @@ class Block(Section):
     """Test prompts, which no training run of the block may name."""
     reward: list[RewardConfig] = Field(min_length=1)
     """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions."""
+    judge: str | None = None
+    """An arm of no block that trains a reward model, whose first seed scores all answers besides: a part that
+    is in no total, and the share of prompts where an arm scores higher than the start."""
     samples: int = Field(default=1, gt=0)
     """Answers per prompt."""
     max_new_tokens: int = Field(default=64, gt=0)
@@ -46,6 +53,12 @@ class Block(Section):
     def _greedy_answers_are_alike(self) -> Block:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"{self.samples} greedy samples are the same answer; set a temperature")
+        return self
+
+    @model_validator(mode="after")
+    def _one_reward_model(self) -> Block:
+        if self.judge is not None and any(config.name == JUDGED for config in self.reward):
+            raise ValueError("a reward model stands in reward already; leave out judge")
         return self
 
 

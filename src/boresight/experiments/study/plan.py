@@ -51,6 +51,9 @@ class Arm(Section):
     """Seeds; one run each, on the same rows."""
     starts_from: str | None = None
     """Another arm whose trained model this one starts from, seed by seed; null: the recipe's model."""
+    rewarded_by: str | None = None
+    """Another arm, a reward model, whose scores are the reward of this one, seed by seed. The rewards of the
+    recipe are then measured and pay nothing; null: they are the reward."""
     keep_weights: bool = True
     """Keep the trained weights after the arm has answered."""
     shrunk: str = ""
@@ -167,11 +170,11 @@ class StudyPlan(BaseRecipe):
                 raise ValueError(f"{where} names {name!r}, which there is not{nearest(name, known)}")
         earlier: dict[str, Arm] = {}
         for name, arm in self.arms.items():
-            start = arm.starts_from
-            if start is not None and start not in earlier:
-                raise ValueError(f"arms.{name} starts from {start!r}, which must stand before it")
-            if start is not None and not set(arm.seeds) <= set(earlier[start].seeds):
-                raise ValueError(f"arms.{name} has a seed that {start!r}, from which it starts, has not")
+            for needed, how in ((arm.starts_from, "starts from"), (arm.rewarded_by, "is rewarded by")):
+                if needed is not None and needed not in earlier:
+                    raise ValueError(f"arms.{name} {how} {needed!r}, which must stand before it")
+                if needed is not None and not set(arm.seeds) <= set(earlier[needed].seeds):
+                    raise ValueError(f"arms.{name} {how} {needed!r}, which lacks one of its seeds")
             earlier[name] = arm
         return self
 
@@ -191,6 +194,9 @@ class StudyPlan(BaseRecipe):
             start = self.arms.get(block.start)
             if start is not None and start.block is not None:
                 raise ValueError(f"blocks.{name} starts from arm {block.start!r}, which is in a block itself")
+            judge = self.arms.get(block.judge) if block.judge is not None else None
+            if judge is not None and judge.block is not None:
+                raise ValueError(f"blocks.{name}: its judge {block.judge!r} is in a block itself")
         return self
 
     @model_validator(mode="after")
@@ -219,6 +225,8 @@ class StudyPlan(BaseRecipe):
             found += [(f"figures.{name}.arms", arm, self.arms) for arm in figure.arms]
         for name, arm in self.arms.items():
             found += [(f"arms.{name}.block", arm.block, self.blocks)] if arm.block is not None else []
+        for name, block in self.blocks.items():
+            found += [(f"blocks.{name}.judge", block.judge, self.arms)] if block.judge is not None else []
         for question in self.questions:
             found += [(f"question {question.title!r}", arm, self.arms) for arm in sorted(arms_of(question))]
         if self.answers:
@@ -259,8 +267,14 @@ def arm_runs(plan: StudyPlan) -> list[ArmRun]:
     ]
 
 
-def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = None) -> Recipe:
-    """The recipe of one run. `here` is the plan's folder, `start` a model that replaces the recipe's.
+def arm_recipe(
+    plan: StudyPlan, here: Path, run: ArmRun, start: str | None = None, judge: str | None = None
+) -> Recipe:
+    """The recipe of one run. `here` is the plan's folder.
+
+    Args:
+        start: a model that replaces the recipe's.
+        judge: folder of the reward model, where another arm is; without it, the recipe names the arm.
 
     Raises:
         UserError: there is no such recipe, or a change is not valid in it.
@@ -278,6 +292,9 @@ def arm_recipe(plan: StudyPlan, here: Path, run: ArmRun, start: str | None = Non
         put(raw, "model.name", block.start)
     if start is not None:
         put(raw, "model.name", start)
+    if (rewarding := judge_run(plan, run)) is not None:
+        paying = judged_by(judge or f"arm {rewarding.name}")
+        raw["reward"] = [paying, *({**measured, "weight": 0} for measured in raw.get("reward") or [])]
     recipe = Recipe.parse(raw, f"arm {run.arm}")
     check_rewards(recipe.reward)
     if block is not None:
@@ -318,44 +335,33 @@ def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
     return ArmRun(start, plan.arms[start].seeds[0]) if start in plan.arms and start is not None else None
 
 
-def outcome_settings(plan: StudyPlan, here: Path, run: ArmRun) -> dict[str, Any]:
-    """All settings that the results of an arm of a block depend on, its start's included."""
-    start = start_run(plan, run)
-    settings = {"recipe": arm_recipe(plan, here, run).to_dict()}
-    if start is not None:
-        settings["start"] = outcome_settings(plan, here, start)
-        settings["recipe"]["model"]["name"] = f"arm {start.name}"  # whatever the recipe itself names
+def judge_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
+    """The run whose model rewards this one; None where the recipe's rewards do."""
+    arm = plan.arms[run.arm].rewarded_by
+    return None if arm is None else ArmRun(arm, run.seed)
+
+
+def block_judge_run(plan: StudyPlan, block: Block) -> ArmRun | None:
+    """The run whose model scores all answers of a block; None without one."""
+    return None if block.judge is None else ArmRun(block.judge, plan.arms[block.judge].seeds[0])
+
+
+def needed_runs(plan: StudyPlan, run: ArmRun) -> list[ArmRun]:
+    """The runs whose models this one starts from, is rewarded by, and is measured by."""
     block = plan.blocks.get(plan.arms[run.arm].block or "")
-    return settings | ({"block": block_settings(block)} if block is not None else {})
+    of_block = block_judge_run(plan, block) if block is not None else None
+    needed = (start_run(plan, run), judge_run(plan, run), of_block)
+    return list(dict.fromkeys(each for each in needed if each is not None))
 
 
-def start_settings(plan: StudyPlan, here: Path, name: str) -> dict[str, Any]:
-    """All settings that the results of a block's start model depend on."""
-    block = plan.blocks[name]
-    settings: dict[str, Any] = {"block": block_settings(block)}
-    if block.start in plan.arms:
-        run = ArmRun(block.start, plan.arms[block.start].seeds[0])
-        settings["start"] = outcome_settings(plan, here, run)
-    return settings
-
-
-def block_settings(block: Block) -> dict[str, Any]:
-    """The settings of a block that results depend on."""
-    return block.model_dump(mode="json", exclude={"title"})
+def judged_by(model: str, weight: float = 1.0) -> dict[str, Any]:
+    """A reward of a recipe: the scores of a reward model."""
+    return {"judge": {"name": "reward_model", "model": model}, "weight": weight}
 
 
 def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
     """The arm's recipe as published, at full size. Raises `UserError`."""
     return Recipe.load(recipe_from(here, plan.arms[arm].recipe))
-
-
-def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
-    """All settings that results depend on: the recipes, and how answers are generated."""
-    made = {run.name: arm_recipe(plan, here, run).to_dict() for run in arm_runs(plan)}
-    starts = {name: arm.starts_from for name, arm in plan.arms.items()}
-    asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
-    blocks = {name: block_settings(block) for name, block in plan.blocks.items()}
-    return {"recipes": made, "starts_from": starts, "answers": asked} | ({"blocks": blocks} if blocks else {})
 
 
 def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:

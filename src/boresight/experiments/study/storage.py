@@ -27,6 +27,7 @@ from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import Block
 from boresight.experiments.study.outcomes.file import outcome_path, read_header
+from boresight.experiments.study.outcomes.settings import outcome_settings, resolved_settings, start_settings
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.reports.facts import texts
 from boresight.runs.folder import RunFolder
@@ -65,7 +66,18 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
     def recipe(self, run: ArmRun) -> Recipe:
         """The recipe of a run, with its start model."""
         start = self.start_of(run)
-        return plans.arm_recipe(self.plan, self.here, run, str(self.run_folder(start)) if start else None)
+        judge = plans.judge_run(self.plan, run)
+        return plans.arm_recipe(
+            self.plan,
+            self.here,
+            run,
+            str(self.run_folder(start)) if start else None,
+            str(self.run_folder(judge)) if judge else None,
+        )
+
+    def needs(self, run: ArmRun) -> list[ArmRun]:
+        """The runs whose models this one starts from, is rewarded by, and is measured by."""
+        return plans.needed_runs(self.plan, run)
 
     def is_here(self, run: ArmRun) -> bool:
         """Whether a run has finished and its folder is here: results by prompt may be another machine's."""
@@ -77,13 +89,14 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return section is not None and self.plan.arms[run.arm].group in section.groups
 
     def keeps_weights(self, run: ArmRun) -> bool:
-        """Whether the trained weights are kept: if the plan says so, or if another arm starts from them."""
-        return self._is_start(run) or self.plan.arms[run.arm].keep_weights
+        """Whether the trained weights are kept: if the plan says so, or if another arm needs them."""
+        return self._is_needed(run) or self.plan.arms[run.arm].keep_weights
 
-    def _is_start(self, run: ArmRun) -> bool:
-        """Whether another arm starts from this one."""
-        starts = [arm.starts_from for arm in self.plan.arms.values()]
-        return run.arm in (*starts, *(block.start for block in self.plan.blocks.values()))
+    def _is_needed(self, run: ArmRun) -> bool:
+        """Whether another arm starts from this one, or is rewarded or measured by it."""
+        arms, blocks = self.plan.arms.values(), self.plan.blocks.values()
+        by_arms = [needed for arm in arms for needed in (arm.starts_from, arm.rewarded_by)]
+        return run.arm in (*by_arms, *(needed for block in blocks for needed in (block.start, block.judge)))
 
     def block_of(self, run: ArmRun) -> Block | None:
         """The block of an arm, if it has one."""
@@ -109,7 +122,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         path, ended = self.outcome_file(run), super().outcome(run)
         if path is None or (ended is not None and not ended.finished):
             return ended
-        lacks_weights = self._is_start(run) and not (self.run_folder(run) / "model").is_dir()
+        lacks_weights = self._is_needed(run) and not (self.run_folder(run) / "model").is_dir()
         if lacks_weights or not path.exists():
             return None
         return ArmOutcome(float(read_header(path)["numbers"]["seconds"]))
@@ -128,7 +141,7 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     """
     run_folder = _run_folder(folder)
     run_folder.refuse_foreign()
-    old, new, study = run_folder.recipe(), plans.resolved_settings(plan, here), Study(plan, here, folder)
+    old, new, study = run_folder.recipe(), resolved_settings(plan, here), Study(plan, here, folder)
     if old is not None:
         refuse_other(folder, old, new)
     refuse_other_outcomes(study)
@@ -155,20 +168,24 @@ def refuse_other_outcomes(study: Study) -> None:
 
 
 def _completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of results with the fields that recipes have since then, at their defaults."""
-    recipe, start = settings.get("recipe"), settings.get("start")
-    completed = {"recipe": Recipe.completed(recipe)} if isinstance(recipe, dict) else {}
-    return settings | completed | ({"start": _completed(start)} if isinstance(start, dict) else {})
+    """Settings of results with the fields that recipes and blocks have since then, at their defaults."""
+    completed = dict(settings)
+    if isinstance(settings.get("recipe"), dict):
+        completed["recipe"] = Recipe.completed(settings["recipe"])
+    if isinstance(settings.get("block"), dict):
+        completed["block"] = {"judge": None} | settings["block"]
+    inner = [name for name in ("start", "judge", "block_judge") if isinstance(settings.get(name), dict)]
+    return completed | {name: _completed(settings[name]) for name in inner}
 
 
 def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every file of results of the plan with its settings, those of start models first."""
     plan, here = study.plan, study.here
     for name in plan.blocks:
-        yield outcome_path(Path(str(plan.outcomes)), name, None), plans.start_settings(plan, here, name)
+        yield outcome_path(Path(str(plan.outcomes)), name, None), start_settings(plan, here, name)
     for run in plans.arm_runs(plan):
         if (path := study.outcome_file(run)) is not None:
-            yield path, plans.outcome_settings(plan, here, run)
+            yield path, outcome_settings(plan, here, run)
 
 
 def study_settings(folder: Path) -> dict[str, Any] | None:

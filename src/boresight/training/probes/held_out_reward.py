@@ -33,7 +33,7 @@ class HeldOutReward:
     console: Console
 
     def __call__(self, step: int = 0) -> ByRow:
-        """Reward, whether the answer stopped by itself or ends in a loop, and its length, by prompt id."""
+        """Reward, its parts, whether the answer stopped by itself or loops, and its length, by prompt id."""
         prompts = [p.prompt for p in self.prompts]
         samples = generate(self.policy, self.tokenizer, prompts, self.params, sampler=sample_in_shares)
         scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
@@ -41,8 +41,12 @@ class HeldOutReward:
             said = f"held out after step {step}: {reward_failures.failure_summary(scored.failures)}"
             self.console.print(said, style="yellow", markup=False, highlight=False)
         ids = [p.id for p in self.prompts]
-        rewards = {id: group[0] for id, group in zip(ids, scored.values, strict=True)}
-        return {"reward": rewards} | measured(zip(ids, (group[0] for group in samples), strict=True))
+        named = {"reward": scored.values} | {f"reward_{name}": part for name, part in scored.parts.items()}
+        rewards = {
+            name: {id: group[0] for id, group in zip(ids, values, strict=True)}
+            for name, values in named.items()
+        }
+        return rewards | measured(zip(ids, (group[0] for group in samples), strict=True))
 
 
 def held_out_reward(

@@ -19,12 +19,15 @@ from boresight.training.distributed import collectives
 class SampleRewards:
     """Rewards `[prompt][k]`, NaN where a completion could not be scored, and their metrics.
 
+    `parts` are the same of each function by its short name, where there are several.
+
     A failure contains the prompt's `id`, the `function`, the `completion` and the `error`.
     """
 
     values: list[list[float]]
     numbers: dict[str, float]
     failures: list[dict[str, Any]]
+    parts: dict[str, list[list[float]]]
 
 
 def reward_samples(
@@ -37,7 +40,16 @@ def reward_samples(
 
     groups = collectives.in_shares(len(prompts), share)
     failures = [failure for group in groups for failure in group["failures"]]
-    return SampleRewards([group["total"] for group in groups], _numbers(groups), failures)
+    return SampleRewards([group["total"] for group in groups], _numbers(groups), failures, _parts(groups))
+
+
+def _parts(groups: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
+    """Rewards of each function `[prompt][k]` by its short name; none where there is one function."""
+    names = list(groups[0]["by_function"]) if groups else []
+    if len(names) < 2:
+        return {}
+    by_name = zip(names, short_names(names), strict=True)
+    return {short: [group["by_function"][name] for group in groups] for name, short in by_name}
 
 
 def _groups(

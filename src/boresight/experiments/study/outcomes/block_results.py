@@ -10,10 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from boresight.experiments.study.blocks import AREA, REWARD, START, Block
+from boresight.experiments.study.blocks import AREA, REWARD, START, WINS, Block
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.file import OutcomeFile
-from boresight.experiments.study.outcomes.values import are_shares, seed_values, share_bounds, topics_of
+from boresight.experiments.study.outcomes.values import (
+    are_shares,
+    seed_values,
+    share_bounds,
+    topics_of,
+    wins_over,
+)
 from boresight.stats.intervals import Interval
 from boresight.stats.pooled_seeds import SeedValues, Topics, pooled_difference, pooled_mean
 from boresight.training.rollouts.rewards import short_names
@@ -55,7 +61,7 @@ class BlockResults:
     name: str
     block: Block
     metrics: list[str]
-    """The reward, then its parts that say something else."""
+    """The reward, then its parts that say something else, and the win rate under a judge."""
     shares: frozenset[str]
     """Metrics whose values all lie between 0 and 1, the area included."""
     start: ArmResult
@@ -85,6 +91,9 @@ def block_results(results: Outcomes, name: str) -> BlockResults:
     files = {arm: results.results(name, arm) for arm in (START, *names)}
     metrics = _metrics(block)
     values = {metric: _values(files, metric) for metric in (*metrics, AREA)}
+    if block.judge is not None and files[START]:
+        won = {arm: wins_over(files[START][0], files[arm]) for arm in names if files[arm]}
+        metrics, values = [*metrics, WINS], values | {WINS: won}
     arms = [_arm(results, name, arm, files, values) for arm in (START, *names)]
     shares = frozenset(m for m, by_arm in values.items() if by_arm and are_shares(list(by_arm.values())))
     return BlockResults(name, block, metrics, shares, arms[0], arms[1:])

@@ -57,6 +57,8 @@ class OutcomeFile:
     prompts: list[PromptResult]
     answers: list[ShownAnswer] = field(default_factory=list)
     """A few answers to read; earlier files have none."""
+    parts: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Steps and held-out values of each reward, where a run has several; earlier files have none."""
 
     def values(self, metric: str) -> dict[str, Value]:
         """A value by prompt: the mean over its samples, missing where one of them is.
@@ -130,6 +132,10 @@ def _outcome(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> OutcomeFil
         curve=[(int(calls), _finite(value)) for calls, value in head["curve"]],
         environment=head["environment"],
         prompts=[PromptResult(**row) for row in rows],
+        parts={
+            name: [(int(step), _finite(value)) for step, value in points]
+            for name, points in head.get("parts", {}).items()
+        },
         answers=[ShownAnswer(**answer).bounded() for answer in head.get("answers", [])[:MOST_ANSWERS]],
     )
 

@@ -12,6 +12,8 @@ from boresight.reports.read_run import RunData
 
 CALLS = "verifier_calls"
 """Completions that a run's rewards have scored since it began, as the log has them."""
+PART = "reward_"
+"""How the names of a run's several rewards begin in its log."""
 
 
 def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, float]]:
@@ -33,6 +35,17 @@ def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, f
             raise UserError(f"{run.folder}: two evaluations after {calls:,} verifier calls.")
         curve.append((calls, float(line[metric])))
     return curve
+
+
+def held_out_parts(run: RunData) -> dict[str, list[tuple[int, float]]]:
+    """Steps and held-out values of each reward of a run that has several, by the reward's name."""
+    names = sorted({name for line in run.eval for name in line if name.startswith(PART)} - {f"{PART}error"})
+    return {
+        name.removeprefix(PART): [
+            (int(line["step"]), float(line[name])) for line in run.eval if _known(line, name)
+        ]
+        for name in names
+    }
 
 
 def area_under(curve: Sequence[tuple[int, float]]) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.config.reward import RewardConfig
 from boresight.core.schema import Prompt
 from boresight.evaluation.graded.grading import GradedResponse, Grader
 from boresight.experiments.study import plan as plans
@@ -20,10 +21,12 @@ from boresight.experiments.study.outcomes.label_use import (
     CALLS,
     area_under,
     held_out_by_calls,
+    held_out_parts,
     informative_prompts,
     trained_tokens,
 )
 from boresight.experiments.study.outcomes.samples import ShownAnswer, shown_answers
+from boresight.experiments.study.outcomes.settings import outcome_settings, start_settings
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
@@ -41,16 +44,21 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
         return
     log = read_run(study.run_folder(run))
     curve = held_out_by_calls(log) if any(CALLS in line for line in log.train) else []
-    numbers = {"seconds": seconds, CALLS: float(study.plan.arms[run.arm].verifier_calls + _calls(log))}
+    arm = study.plan.arms[run.arm]
+    # What a reward model pays for is only measured by the verifier.
+    calls = arm.verifier_calls + (_calls(log) if arm.rewarded_by is None else 0)
+    numbers = {"seconds": seconds, CALLS: float(calls)}
     if len(curve) > 1:
         numbers[AREA] = area_under(curve)
     informative = informative_prompts(log, study.recipe(run).rollout.k)
     measured = {"informative_prompts": informative, "trained_tokens": trained_tokens(log)}
     numbers |= {name: value for name, value in measured.items() if value is not None}
-    results, answers = measure_model(str(study.run_folder(run)), block, console)
-    settings = plans.outcome_settings(study.plan, study.here, run)
+    results, answers = measure_model(str(study.run_folder(run)), judged_block(study, block), console)
+    settings = outcome_settings(study.plan, study.here, run)
+    parts = held_out_parts(log)
     write_outcome_file(
-        path, OutcomeFile(run.arm, run.seed, settings, numbers, curve, log.environment, results, answers)
+        path,
+        OutcomeFile(run.arm, run.seed, settings, numbers, curve, log.environment, results, answers, parts),
     )
 
 
@@ -64,9 +72,18 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
         return
     start = study.start_of_block(block)
     model = str(study.run_folder(start)) if start else block.start
-    results, answers = measure_model(model, block, console)
-    settings = plans.start_settings(study.plan, study.here, name)
+    results, answers = measure_model(model, judged_block(study, block), console)
+    settings = start_settings(study.plan, study.here, name)
     write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results, answers))
+
+
+def judged_block(study: Study, block: Block) -> Block:
+    """The block with the scores of its judge among its rewards, where it has one."""
+    judge = plans.block_judge_run(study.plan, block)
+    if judge is None:
+        return block
+    scored = RewardConfig.model_validate(plans.judged_by(str(study.run_folder(judge)), weight=0.0))
+    return block.model_copy(update={"reward": [*block.reward, scored]})
 
 
 def measure_model(model: str, block: Block, console: Console) -> tuple[list[PromptResult], list[ShownAnswer]]:

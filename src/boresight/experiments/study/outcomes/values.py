@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
+from boresight.experiments.study.blocks import JUDGED
 from boresight.experiments.study.outcomes.file import OutcomeFile
-from boresight.stats.intervals import SHARE, Bounds
+from boresight.stats.intervals import SHARE, Bounds, Value
 from boresight.stats.pooled_seeds import SeedValues
 
 
@@ -13,6 +14,22 @@ def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
     """Values by prompt, once per seed; a start model was not trained. Raises `UserError` without them."""
     trained = all(result.seed is not None for result in results)
     return SeedValues([result.values(metric) for result in results], trained)
+
+
+def wins_over(start: OutcomeFile, results: Sequence[OutcomeFile]) -> SeedValues:
+    """By seed and prompt, 1 where the judge scores an arm above the start model, 0 where below, 0.5 a tie."""
+    before = start.values(JUDGED)
+    return SeedValues([_wins(before, result.values(JUDGED)) for result in results], trained=True)
+
+
+def _wins(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Value]:
+    """The comparison prompt by prompt, missing where one of both has no score."""
+    return {
+        id_: None
+        if was is None or (now := after.get(id_)) is None
+        else 0.5 + 0.5 * ((now > was) - (now < was))
+        for id_, was in before.items()
+    }
 
 
 def topics_of(results: Sequence[OutcomeFile], metric: str) -> dict[str, Hashable] | None:

@@ -45,7 +45,9 @@ class RehearsedStudy(Study):
     def recipe(self, run: ArmRun) -> Recipe:
         """The shrunk recipe of a run. Raises `UserError` where the recipe is wrong or nothing stands in."""
         start = self.start_of(run)
-        made, base = plans.arm_recipe(self.plan, self.here, run), run
+        judge = plans.judge_run(self.plan, run)
+        judge_folder = str(self.run_folder(judge)) if judge else None
+        made, base = plans.arm_recipe(self.plan, self.here, run, judge=judge_folder), run
         while (below := self.start_of(base)) is not None:
             base = below
         model = plans.arm_recipe(self.plan, self.here, base).model.name
@@ -136,14 +138,14 @@ def _say(console: Console, line: str) -> None:
 
 
 def _with_starts(plan: StudyPlan, only: Sequence[str]) -> list[str]:
-    """The arms named in `only` and all that they start from, in the plan's order."""
+    """The arms named in `only` and all whose models they need, in the plan's order."""
     wanted: set[str] = set()
     open_names = list(only)
     while open_names:
         name = open_names.pop()
-        start = plans.start_run(plan, ArmRun(name, plan.arms[name].seeds[0]))
         wanted.add(name)
-        open_names += [start.arm] if start is not None and start.arm not in wanted else []
+        needed = {run.arm for run in plans.needed_runs(plan, ArmRun(name, plan.arms[name].seeds[0]))}
+        open_names += needed - wanted
     return [name for name in plan.arms if name in wanted]
 
 

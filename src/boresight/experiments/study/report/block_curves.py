@@ -1,10 +1,14 @@
-"""Held-out reward of a block's arms over their verifier calls, from the files of results."""
+"""Held-out rewards of a block's arms over their verifier calls or steps, from the files of results."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from boresight.experiments.study.blocks import JUDGED
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.plan import Guide, PlannedFigure, StudyPlan
 from boresight.experiments.study.report.figures import DASHES, ArmCurve, DrawnFigure, SeedLine
+from boresight.experiments.study.report.result_tables import metric_label
 
 COLOURS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
 
@@ -36,6 +40,44 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
     )
     without = [plan.arms[arm.arm].title for arm in found.arms if arm not in having and arm.files]
     return DrawnFigure(f"{found.name}-curves", figure, curves, without)
+
+
+def judged_curves(plan: StudyPlan, found: BlockResults) -> list[DrawnFigure]:
+    """Scores of the reward models that reward arms, and the verifier's on the same answers, a figure each.
+
+    Where the first rises and the second does not, the model is over-optimized (Gao et al. 2022, arXiv
+    2210.10760).
+    """
+    judged = [arm for arm in found.arms if plan.arms[arm.arm].rewarded_by is not None]
+    names = sorted({name for arm in judged for file in arm.files for name in file.parts}, key=_judge_first)
+    return [_part_figure(plan, found, judged, name) for name in names]
+
+
+def _judge_first(name: str) -> tuple[bool, str]:
+    return name != JUDGED, name
+
+
+def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResult], name: str) -> DrawnFigure:
+    """One reward of the arms that a reward model rewards, over steps."""
+    heights = [value for arm in judged for file in arm.files for _, value in file.parts.get(name, [])]
+    percent = name != JUDGED and all(0 <= value <= 1 for value in heights)
+    curves = [
+        ArmCurve(
+            plan.arms[arm.arm].title,
+            COLOURS[place % len(COLOURS)],
+            [_line(file.parts[name], 100 if percent else 1) for file in arm.files if name in file.parts],
+        )
+        for place, arm in enumerate(judged)
+    ]
+    title = "Score of the reward model" if name == JUDGED else f"Verifier: {metric_label(name)}"
+    figure = PlannedFigure(
+        title=f"{title}, held out, over steps",
+        metric=f"reward_{name}",
+        split="eval",
+        unit="%" if percent else "",
+        arms=[arm.arm for arm in judged],
+    )
+    return DrawnFigure(f"{found.name}-judged-{name.replace(':', '-')}", figure, curves, [])
 
 
 def _line(curve: list[tuple[int, float]], factor: int) -> SeedLine:

@@ -67,6 +67,7 @@ def _figures(report: OutcomeReport) -> Mapping[str, str | None]:
         name = part.results.name
         figures[f"{name}-arms"] = part.forest.file if part.forest else None
         figures[f"{name}-curves"] = standalone(part.curves) if part.curves else None
+        figures |= {figure.name: standalone(figure) for figure in part.judged}
     return figures
 
 
@@ -107,6 +108,7 @@ def outcome_markdown(plan: StudyPlan, report: OutcomeReport) -> str:
         parts += [f"## {part.results.block.title}\n", f"{part.about}\n", table_markdown(part.table)]
         parts += [f"![Arms against the start](figures/{part.results.name}-arms.svg)\n"] if part.forest else []
         parts += [f"![Curves](figures/{part.results.name}-curves.svg)\n"] if part.curves else []
+        parts += [f"![{figure.figure.title}](figures/{figure.name}.svg)\n" for figure in part.judged]
     parts += ["## Costs\n", pipe_table(COST_COLUMNS, report.costs), "## Deviations from the plan\n"]
     parts += [f"- {each.date}: {' '.join(each.text.split())}" for each in plan.deviations] or ["None."]
     return "\n".join([*parts, ""])

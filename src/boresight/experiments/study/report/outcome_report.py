@@ -22,7 +22,7 @@ from boresight.experiments.study.outcomes.questions import (
 )
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.report.arm_settings import settings_in_words
-from boresight.experiments.study.report.block_curves import block_curves
+from boresight.experiments.study.report.block_curves import block_curves, judged_curves
 from boresight.experiments.study.report.figures import DrawnFigure
 from boresight.experiments.study.report.forest import Forest, arms_forest, questions_forest
 from boresight.experiments.study.report.result_tables import (
@@ -53,6 +53,8 @@ class BlockPart:
     table: ResultTable
     forest: Forest | None
     curves: DrawnFigure | None
+    judged: list[DrawnFigure]
+    """Curves of arms that a reward model rewards."""
     samples: list[ShownPrompt]
 
 
@@ -147,6 +149,7 @@ def _part(plan: StudyPlan, found: BlockResults) -> BlockPart:
         table=block_table(found, plan),
         forest=arms_forest(plan, found),
         curves=block_curves(plan, found),
+        judged=judged_curves(plan, found),
         samples=_samples(plan, found),
     )
 
