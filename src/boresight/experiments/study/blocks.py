@@ -16,6 +16,8 @@ START = "start"
 """Name of the start model among the arms of its block, and of the folder of its answers."""
 REWARD = "reward"
 """Metric of a question: the reward on the block's test prompts."""
+MARGIN = "margin"
+"""By how many nats the policy prefers the chosen answer of a held-out pair more than its start does."""
 JUDGED = "reward_model"
 """The scores of a block's judge among the rewards of an answer."""
 WINS = "win_rate"
@@ -29,10 +31,13 @@ class Block(Section):
     start: str
     """Start model of its arms: `starter`, `countdown-tiny`, a folder, a hub id, or an arm of no block, whose
     first seed is then trained first."""
-    prompts: str
+    prompts: str | None = None
     """Test prompts, which no training run of the block may name."""
-    reward: list[RewardConfig] = Field(min_length=1)
-    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions."""
+    pairs: str | None = None
+    """Held-out pairs in place of prompts: every run ranks them at its end, and trains on others."""
+    reward: list[RewardConfig] = []
+    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions. Of
+    pairs, `reward` is whether one is ranked right, and its part `margin` by how many nats."""
     judge: str | None = None
     """An arm of no block that trains a reward model, whose first seed scores all answers besides: a part that
     is in no total, and the share of prompts where an arm scores higher than the start."""
@@ -48,6 +53,16 @@ class Block(Section):
     """Use at most this many prompts, from the top."""
     topic: str | None = None
     """Key of a prompt's `meta` with its topic; prompts of a topic are one cluster. null: each is its own."""
+
+    @model_validator(mode="after")
+    def _prompts_or_pairs(self) -> Block:
+        if (self.prompts is None) == (self.pairs is None):
+            raise ValueError("a block has prompts or pairs; give one of both")
+        if (self.prompts is None) == bool(self.reward):
+            raise ValueError("prompts need a reward, and pairs have none")
+        if self.pairs is not None and (self.judge is not None or self.samples > 1):
+            raise ValueError("pairs are not answered; leave out judge and samples")
+        return self
 
     @model_validator(mode="after")
     def _greedy_answers_are_alike(self) -> Block:

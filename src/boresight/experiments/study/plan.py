@@ -290,6 +290,9 @@ def arm_recipe(
     block = plan.blocks.get(arm.block or "")
     if block is not None and arm.starts_from is None and block.start not in plan.arms:
         put(raw, "model.name", block.start)
+    if block is not None and block.pairs is not None:
+        put(raw, "data.eval", block.pairs)
+        put(raw, "data.eval_rows", block.limit)
     if start is not None:
         put(raw, "model.name", start)
     if (rewarding := judge_run(plan, run)) is not None:
@@ -298,7 +301,7 @@ def arm_recipe(
     recipe = Recipe.parse(raw, f"arm {run.arm}")
     check_rewards(recipe.reward)
     if block is not None:
-        _refuse_test_prompts(recipe, run.arm, block)
+        _refuse_test_data(recipe, run.arm, block)
     return recipe
 
 
@@ -313,17 +316,18 @@ def _with_seed(value: Any, seed: int) -> Any:
     return value
 
 
-def _refuse_test_prompts(recipe: Recipe, arm: str, block: Block) -> None:
-    """Raise a `UserError` where the run of an arm would open the test prompts of its block."""
-    test = data_path(block.prompts).resolve()
+def _refuse_test_data(recipe: Recipe, arm: str, block: Block) -> None:
+    """Raise a `UserError` where the run of an arm would learn from, or be steered by, what measures it."""
+    what = "test prompts" if block.pairs is None else "held-out pairs"
+    test = data_path(str(block.prompts or block.pairs)).resolve()
     named: dict[str, list[str | None]] = {
         "data.train": [*recipe.data.sources],
-        "data.eval": [recipe.data.eval],
+        "data.eval": [recipe.data.eval] if block.pairs is None else [],
         "evaluate.prompts": [recipe.evaluate.prompts],
     }
     for key, sources in named.items():
         if any(source is not None and data_path(source).resolve() == test for source in sources):
-            raise UserError(f"arm {arm}: {key} names the test prompts of its block; name others.")
+            raise UserError(f"arm {arm}: {key} names the {what} of its block; name others.")
 
 
 def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:

@@ -173,7 +173,7 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(settings.get("recipe"), dict):
         completed["recipe"] = Recipe.completed(settings["recipe"])
     if isinstance(settings.get("block"), dict):
-        completed["block"] = {"judge": None} | settings["block"]
+        completed["block"] = {"judge": None, "pairs": None} | settings["block"]
     inner = [name for name in ("start", "judge", "block_judge") if isinstance(settings.get(name), dict)]
     return completed | {name: _completed(settings[name]) for name in inner}
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from boresight.experiments.study.blocks import AREA, REWARD, START, WINS, Block
+from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, WINS, Block
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.file import OutcomeFile
 from boresight.experiments.study.outcomes.values import (
@@ -101,6 +101,8 @@ def block_results(results: Outcomes, name: str) -> BlockResults:
 
 def _metrics(block: Block) -> list[str]:
     """The reward, and its parts if it has several or if they pay nothing."""
+    if block.pairs is not None:
+        return [REWARD, MARGIN]
     parts = short_names([config.name for config in block.reward])
     alone = sum(config.weight != 0 for config in block.reward) == 1
     paid = dict(zip(parts, (config.weight != 0 for config in block.reward), strict=True))

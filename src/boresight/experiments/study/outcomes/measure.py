@@ -7,10 +7,12 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.config.reward import RewardConfig
+from boresight.core.errors import UserError
+from boresight.core.files import read_state
 from boresight.core.schema import Prompt
 from boresight.evaluation.graded.grading import GradedResponse, Grader
 from boresight.experiments.study import plan as plans
-from boresight.experiments.study.blocks import AREA, REWARD, START, Block
+from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, Block
 from boresight.experiments.study.outcomes.file import (
     OutcomeFile,
     PromptResult,
@@ -30,7 +32,11 @@ from boresight.experiments.study.outcomes.settings import outcome_settings, star
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
+from boresight.runs.training_folder import TrainingFolder
 from boresight.training.rollouts.rewards import short_names
+
+ACCURACY = "accuracy"
+"""Whether a held-out pair is ranked right, among the numbers of a run."""
 
 
 def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> None:
@@ -53,7 +59,8 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     informative = informative_prompts(log, study.recipe(run).rollout.k)
     measured = {"informative_prompts": informative, "trained_tokens": trained_tokens(log)}
     numbers |= {name: value for name, value in measured.items() if value is not None}
-    results, answers = measure_model(str(study.run_folder(run)), judged_block(study, block), console)
+    folder = study.run_folder(run)
+    results, answers = _results(study, block, str(folder), TrainingFolder(folder).end, console)
     settings = outcome_settings(study.plan, study.here, run)
     parts = held_out_parts(log)
     write_outcome_file(
@@ -72,9 +79,37 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
         return
     start = study.start_of_block(block)
     model = str(study.run_folder(start)) if start else block.start
-    results, answers = measure_model(model, judged_block(study, block), console)
+    before = TrainingFolder(study.run_folder(run)).start
+    results, answers = _results(study, block, model, before, console)
     settings = start_settings(study.plan, study.here, name)
     write_outcome_file(path, OutcomeFile(START, None, settings, {"seconds": 0.0}, [], {}, results, answers))
+
+
+def _results(
+    study: Study, block: Block, model: str, numbers: Path, console: Console
+) -> tuple[list[PromptResult], list[ShownAnswer]]:
+    """What a model makes of the prompts or pairs of a block; `numbers` is the file with those of a run."""
+    if block.pairs is not None:
+        return ranked_pairs(numbers), []
+    return measure_model(model, judged_block(study, block), console)
+
+
+def ranked_pairs(path: Path) -> list[PromptResult]:
+    """Whether each held-out pair of a run is ranked right, and by how much, from a file of its numbers.
+
+    Raises:
+        UserError: the file is torn, or the method of the run ranks no pairs.
+    """
+    numbers = read_state(path)["numbers"]
+    if not {ACCURACY, MARGIN} <= numbers.keys():
+        raise UserError(
+            f"{path}: no pair is ranked there; a block of pairs takes methods that learn from pairs."
+        )
+    margins = numbers[MARGIN]
+    return [
+        PromptResult(id_, None, {REWARD: [right], MARGIN: [margins[id_]]})
+        for id_, right in numbers[ACCURACY].items()
+    ]
 
 
 def judged_block(study: Study, block: Block) -> Block:
@@ -109,7 +144,7 @@ def read_test_prompts(block: Block) -> list[Prompt]:
     from boresight.core.schema import distinct_ids
     from boresight.data.reading.split import prompts_in
 
-    return distinct_ids(prompts_in(block.prompts)[: block.limit])
+    return distinct_ids(prompts_in(str(block.prompts))[: block.limit])
 
 
 def _rewards(samples: tuple[GradedResponse, ...], block: Block) -> dict[str, list[float | None]]:

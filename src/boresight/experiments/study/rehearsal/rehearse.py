@@ -166,7 +166,10 @@ def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> Study
 
 
 def _small_block(block: Block, stand_ins: StandIns) -> Block:
-    """A block with few test prompts and short answers."""
+    """A block with few test prompts and short answers, or with few pairs."""
+    if block.pairs is not None:
+        return block.model_copy(update={"pairs": stand_ins.data(block.pairs), "limit": PROMPTS})
+    assert block.prompts is not None
     prompts = stand_ins.head(block.prompts, PROMPTS)
     small = {"prompts": prompts, "limit": PROMPTS, "samples": min(2, block.samples)}
     return block.model_copy(update=small | {"max_new_tokens": NEW_TOKENS})

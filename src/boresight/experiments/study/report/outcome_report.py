@@ -157,6 +157,10 @@ def _part(plan: StudyPlan, found: BlockResults) -> BlockPart:
 def _about(plan: StudyPlan, found: BlockResults) -> str:
     """The start model of a block, its test prompts and how they are answered, in words."""
     block, start = found.block, plan.arms.get(found.block.start)
+    if block.pairs is not None:
+        asked = f"{found.prompts:,} held-out pairs" if found.prompts else "held-out pairs"
+        name = start.title if start else block.start
+        return f"Start model: {name}. Reward: the share of {asked} ranked right ({block.pairs})."
     how = "greedy answers" if block.temperature == 0 else f"sampled at temperature {block.temperature:g}"
     each = "One answer" if block.samples == 1 else f"{block.samples} answers"
     asked = f"each of {found.prompts:,} test prompts" if found.prompts else "each test prompt"
