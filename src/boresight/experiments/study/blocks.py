@@ -50,7 +50,7 @@ class Block(Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds sampling, the same for all arms."""
     limit: int | None = Field(default=None, gt=0)
-    """Use at most this many prompts, from the top."""
+    """Use at most this many prompts or pairs, from the top."""
     topic: str | None = None
     """Key of a prompt's `meta` with its topic; prompts of a topic are one cluster. null: each is its own."""
 
@@ -62,6 +62,8 @@ class Block(Section):
             raise ValueError("prompts need a reward, and pairs have none")
         if self.pairs is not None and (self.judge is not None or self.samples > 1):
             raise ValueError("pairs are not answered; leave out judge and samples")
+        if self.pairs is not None and self.limit is None:
+            raise ValueError("pairs need a limit, the most that are ranked")
         return self
 
     @model_validator(mode="after")
