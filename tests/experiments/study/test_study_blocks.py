@@ -92,7 +92,8 @@ def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):
     fast, start = (read_outcome_file(outcomes / f"{name}.jsonl.gz") for name in ("fast-seed0", "start"))
     assert (fast.arm, fast.seed, start.seed) == ("fast", 0, None)
     assert fast.numbers["verifier_calls"] == 96 and fast.numbers["seconds"] > 0 and "area" not in fast.numbers
-    assert fast.numbers["trained_tokens"] > 0 and "informative_prompts" not in fast.numbers
+    # Of 24 prompts with two pairs each, four are held out.
+    assert fast.numbers["training_rows"] == 40 and "informative_prompts" not in fast.numbers
     assert [result.id for result in fast.prompts] == ["same", "same#2", "p2", "p3"]
     assert set(fast.topics.values()) == {"t0", "t1"}
     assert all(len(result.rewards["reward"]) == 2 for result in fast.prompts)

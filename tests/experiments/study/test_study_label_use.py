@@ -13,6 +13,7 @@ from boresight.experiments.study.outcomes.label_use import (
     held_out_by_calls,
     informative_prompts,
     trained_tokens,
+    training_rows,
 )
 from boresight.reports.read_run import RunData, read_run
 from boresight.runs.train import run_training
@@ -98,6 +99,7 @@ def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
     assert [calls for calls, _ in curve] == [4 * per_prompt * step for step in range(4)]
     log = read_run(tmp_path / "run")
     assert 0 <= informative_prompts(log, k=3) <= 12 and trained_tokens(log) > 0
+    assert training_rows(log) is None  # they are sampled
     assert min(value for _, value in curve) <= area_under(curve) <= max(value for _, value in curve)
 
 

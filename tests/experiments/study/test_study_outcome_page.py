@@ -101,6 +101,7 @@ def write(plan, here, name, seed, right):
     numbers, curve, environment = {"seconds": 0.0}, [], {}
     if run:
         numbers = {"seconds": 90.0 + 60 * seed, "verifier_calls": 96.0, "trained_tokens": 1000.0}
+        numbers |= {"training_rows": 30.0 + 4 * seed} if name == "dpo" else {}
         environment = {"processor": HOSTILE, "commit": "abc", "packages": {"torch": "2.7"}}
     if (name, seed) in AREAS:
         numbers |= {"area": AREAS[name, seed], "informative_prompts": 7.0}
@@ -140,6 +141,7 @@ def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     assert found["rloo", "reward against the start"].startswith("0.0 points [")
     assert found["rloo", "area"].startswith("55.0 % [") and ("dpo", "area") not in found
     assert found["dpo", "verifier calls"] == "96" and found["rloo", "informative prompts"] == "7"
+    assert found["dpo", "training rows"] == "32" and ("rloo", "training rows") not in found
     assert found["dpo", "minutes"] == "2.0" and found["grpo", "minutes"] == "1.5"
     assert found["dpo", "seeds"] == "2 of 2" and found["kto", "seeds"] == "0 of 3"
     assert found["grpo", "seeds"] == "1 of 1 intervals over prompts alone"

@@ -50,7 +50,7 @@ class OutcomeFile:
     settings: dict[str, Any]
     numbers: dict[str, float]
     """One number per run: `seconds`, `verifier_calls`, `trained_tokens`; where it samples, `area` and
-    `informative_prompts` too."""
+    `informative_prompts` too, else `training_rows`."""
     curve: list[tuple[int, float]]
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]

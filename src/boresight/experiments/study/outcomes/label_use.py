@@ -86,6 +86,14 @@ def informative_prompts(run: RunData, k: int) -> float | None:
     return math.fsum(found) if found else None
 
 
+def training_rows(run: RunData) -> float | None:
+    """Rows that a run learns from, such as the pairs that its labels told apart; None if it samples them."""
+    if any(_known(line, CALLS) for line in run.train):
+        return None
+    kept = (run.data.get("train") or {}).get("kept")
+    return float(kept) if isinstance(kept, int) else None
+
+
 def trained_tokens(run: RunData) -> float | None:
     """Tokens of all rows that the run has trained on, as far as the log's digits go; None if it has none."""
     wanted = ("seconds", "tokens_per_second")

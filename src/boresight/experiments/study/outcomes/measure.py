@@ -26,6 +26,7 @@ from boresight.experiments.study.outcomes.label_use import (
     held_out_parts,
     informative_prompts,
     trained_tokens,
+    training_rows,
 )
 from boresight.experiments.study.outcomes.samples import ShownAnswer, shown_answers
 from boresight.experiments.study.outcomes.settings import outcome_settings, start_settings
@@ -57,7 +58,11 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     if len(curve) > 1:
         numbers[AREA] = area_under(curve)
     informative = informative_prompts(log, study.recipe(run).rollout.k)
-    measured = {"informative_prompts": informative, "trained_tokens": trained_tokens(log)}
+    measured = {
+        "informative_prompts": informative,
+        "training_rows": training_rows(log),
+        "trained_tokens": trained_tokens(log),
+    }
     numbers |= {name: value for name, value in measured.items() if value is not None}
     folder = study.run_folder(run)
     results, answers = _results(study, block, str(folder), TrainingFolder(folder).end, console)

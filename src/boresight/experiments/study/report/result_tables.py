@@ -20,7 +20,7 @@ from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
-SECONDS, INFORMATIVE, TOKENS = "seconds", "informative_prompts", "trained_tokens"
+SECONDS, INFORMATIVE, ROWS, TOKENS = "seconds", "informative_prompts", "training_rows", "trained_tokens"
 DIGITS = 9
 """Significant digits of a number in the CSV: the last ones differ by machine."""
 
@@ -112,7 +112,7 @@ def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
     columns = ["seeds"]
     for metric in found.metrics:
         columns += [metric_label(metric), f"{metric_label(metric)} against the start"]
-    columns += ["area", "verifier calls", "informative prompts", "trained tokens", "minutes"]
+    columns += ["area", "verifier calls", "informative prompts", "training rows", "trained tokens", "minutes"]
     rows = [
         ResultRow(a.arm, title_of(plan, found, a), group_of(plan, a), _arm(found, a)) for a in found.lines
     ]
@@ -152,7 +152,7 @@ def _arm(found: BlockResults, arm: ArmResult) -> list[ResultCell | None]:
         ]
     cells.append(_interval(arm.means.get(AREA), metric_unit(found, AREA), n=False))
     trained = arm.arm != START
-    for name in (CALLS, INFORMATIVE, TOKENS):
+    for name in (CALLS, INFORMATIVE, ROWS, TOKENS):
         number = arm.number(name) if trained else None
         cells.append(None if number is None else _text(f"{number:,.0f}", number))
     minutes = arm.number(SECONDS) if trained else None
