@@ -8,25 +8,23 @@ lengths, so that padding costs neither side anything. Each repeat is a fresh pro
 first steps of a process, which compile, are left out; the device is waited for before and after the others,
 never between.
 
-    MFU = operations that a step needs / (seconds of a step * what the device can do at most)
+MFU, the operations of a step and the peaks of devices are those of `throughput.py`; RLOO's forward of the
+reference counts, DPO's is done before the first step. The peak comes from the device's name, or from
+--peak-tflops; where neither is, there is no MFU, and the share of a large product's measured rate stands
+alone.
 
-Operations are counted as in `preference_step.py`: products alone, a forward and twice that backward (once
-where the weights are frozen), every prompt once, the head where it scores a token, nothing recomputed; RLOO's
-forward of the reference counts, DPO's is done before the first step. Both sides are held to that number, so
-the ratio of their MFU is that of their speed, and what a side computes twice lowers its own. The peak comes
-from `gpu_step/peaks.py` by the device's name, or from --peak-tflops; where neither is, there is no MFU, and
-the share of a large product's measured rate stands alone.
+Of SFT and DPO both sides must show the same first loss to 0.02, or the exit status is 1. RLOO's are not the
+same function: ours is the objective, TRL's a ratio that starts at 0.
 
-Of SFT and DPO both sides must show the same first loss. RLOO's are not the same function: ours is the
-objective, TRL's a ratio that starts at 0.
-
-TRL lives in an environment of its own: `make bench-setup`.
+TRL lives in an environment of its own: `make bench-setup`. Where its side fails, ours stands alone, the
+reason is printed and kept in the file, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -37,14 +35,16 @@ from pathlib import Path
 from typing import Any
 
 from gpu_step.cases import CASES, TINY, Case, rows_of
-from gpu_step.peaks import peak_flops
 from preference.cases import LORA, QWEN
 from rich.console import Console
 from rich.table import Table
+from throughput import peak_flops, share
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 Result = dict[str, Any]
+SAME_LOSS = 0.02
+"""What rounding in bfloat16 may move the loss of a step by."""
 
 
 def main() -> None:
@@ -56,10 +56,26 @@ def main() -> None:
         console.print(
             f"TRL is not there ({args.trl_python}): boresight alone. `make bench-setup` installs it."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        config = make_model(args, Path(folder))
-        measured = [measure(case, config, args, Path(folder), trl, console) for case in chosen(args)]
-    print_table(measured, console)
+    measured: list[Result] = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            config = model_of(args, Path(folder))
+            for case in chosen(args):
+                measured.append(measure(case, config, args, Path(folder), trl, console))
+                write(args, measured)
+    except SideFailed as error:
+        sys.exit(str(error))
+    finally:
+        print_table(measured, console)
+    if different := [row["case"] for row in measured if row.get("first_losses_differ")]:
+        sys.exit(
+            f"{', '.join(different)}: the first losses differ, so the two sides do not compute the same."
+        )
+    sys.exit(any("trl_failed" in row for row in measured))
+
+
+def write(args: argparse.Namespace, measured: list[Result]) -> None:
+    """The numbers so far: a later case may be stopped."""
     if args.json:
         args.json.write_text(json.dumps(facts(args, measured) | {"rows": measured}, indent=2) + "\n")
 
@@ -77,6 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a model and rows of a few tokens, for a look")
+    parser.add_argument("--model", type=Path, help="folder of a model in place of one with random weights")
     parser.add_argument("--peak-tflops", type=float, help="what the device can do at most in this dtype")
     parser.add_argument("--tokens-per-forward", type=int, default=16384)
     parser.add_argument("--trl-batch", type=int, default=8, help="sequences (DPO: pairs) of TRL's forward")
@@ -99,17 +116,20 @@ def refuse_missing_device(device: str) -> None:
         sys.exit("torch sees no CUDA device here; `--device cpu --tiny` runs the program itself.")
 
 
-def make_model(args: argparse.Namespace, folder: Path) -> Any:
-    """Save the model that both sides load, random weights of seed 0; returns its config."""
+def model_of(args: argparse.Namespace, folder: Path) -> Any:
+    """Config of the model that both sides load, saved with random weights of seed 0 where none is given."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoConfig, Qwen2Config, Qwen2ForCausalLM
 
     from boresight.models.checkpoint.silence_hf import quiet_bars
 
+    if args.model is not None:
+        return AutoConfig.from_pretrained(args.model)
+    args.model = folder / "model"
     torch.manual_seed(0)
     config = Qwen2Config(**(TINY if args.tiny else QWEN))
     with quiet_bars():
-        Qwen2ForCausalLM(config).save_pretrained(folder / "model")
+        Qwen2ForCausalLM(config).save_pretrained(args.model)
     return config
 
 
@@ -123,16 +143,20 @@ def measure(
 ) -> Result:
     """Medians over repeats of both sides, taken in turns."""
     file = folder / "job.json"
-    file.write_text(json.dumps(job_of(case, config, args, folder, tokenizer_of(args) if trl else None)))
-    ours, theirs = [], []
+    file.write_text(json.dumps(job_of(case, config, args, tokenizer_of(args) if trl else None)))
+    ours, theirs, failed = [], [], {}
     for _ in range(args.repeats):
         ours.append(run(Path(sys.executable), "boresight_side", file))
         said = f"{case.method}: boresight {ours[-1]['seconds']:.3f} s a step"
-        if trl is not None:
-            theirs.append(run(trl, "trl_side", file))
-            said += f", TRL {theirs[-1]['seconds']:.3f} s"
-        console.print(said)
-    return compare(case, config, args, ours, theirs)
+        if trl is not None and not failed:
+            try:
+                theirs.append(run(trl, "trl_side", file))
+                said += f", TRL {theirs[-1]['seconds']:.3f} s"
+            except SideFailed as error:
+                theirs, failed = [], {"trl_failed": str(error)}
+                said += f", {error}"
+        console.print(said, markup=False)
+    return compare(case, config, args, ours, theirs) | failed
 
 
 def tokenizer_of(args: argparse.Namespace) -> Path:
@@ -142,12 +166,10 @@ def tokenizer_of(args: argparse.Namespace) -> Path:
     return args.tokenizer or starter_path()
 
 
-def job_of(
-    case: Case, config: Any, args: argparse.Namespace, folder: Path, tokenizer: Path | None
-) -> dict[str, Any]:
+def job_of(case: Case, config: Any, args: argparse.Namespace, tokenizer: Path | None) -> dict[str, Any]:
     return {
         "method": case.method,
-        "model": str(folder / "model"),
+        "model": str(args.model.resolve()),
         "tokenizer": None if tokenizer is None else str(tokenizer.resolve()),
         "rows": rows_of(case, args.steps, config.vocab_size),
         "lora": LORA if args.lora else None,
@@ -163,13 +185,27 @@ def job_of(
     }
 
 
+class SideFailed(Exception):
+    """A side's process failed; the message holds the end of what it printed."""
+
+
 def run(python: Path, side: str, job: Path) -> Result:
-    """One process of one side; its last line of output is the result."""
+    """One process of one side; its last line of output is the result.
+
+    Raises:
+        SideFailed: it exited with another status than 0.
+    """
     command = [python, "-m", f"gpu_step.{side}", job]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=HERE, env=absolute_paths(), capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+        raise SideFailed(f"{side} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def absolute_paths() -> dict[str, str]:
+    """The environment with a PYTHONPATH that holds in another folder too."""
+    parts = [str(Path(part).resolve()) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(parts)}
 
 
 def compare(
@@ -189,6 +225,8 @@ def compare(
     result |= numbers_of("", result, ours, peak)
     if not theirs:
         return result
+    gap = abs(ours[0]["losses"][0] - theirs[0]["losses"][0])
+    result["first_losses_differ"] = gap > SAME_LOSS and case.method != "rloo"
     ratios = sorted(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))
     result |= numbers_of("trl_", result, theirs, peak)
     result |= {"speed_ratio": statistics.median(ratios), "speed_ratio_range": [ratios[0], ratios[-1]]}
@@ -198,12 +236,12 @@ def compare(
 def numbers_of(prefix: str, about: Result, side: list[Result], peak: float | None) -> Result:
     """One side's medians; MFU is None where the device's peak is not known."""
     seconds = statistics.median(r["seconds"] for r in side)
-    rate = about["operations_per_step"] / seconds
+    operations = about["operations_per_step"]
     numbers = {
         "seconds_per_step": seconds,
         "tokens_per_second": about["tokens_per_step"] / seconds,
-        "mfu": peak and rate / peak,
-        "share_of_gemm_rate": rate / 1e12 / about["gemm_tflops"],
+        "mfu": share(operations, seconds, peak),
+        "share_of_gemm_rate": share(operations, seconds, about["gemm_tflops"] * 1e12),
         "peak_gb": statistics.median(r["peak_gb"] for r in side),
         "losses": side[0]["losses"],
         "seconds": [r["seconds"] for r in side],

@@ -1,10 +1,11 @@
 """Useful tokens per second while sampling: boresight against transformers' `generate`.
 
-    python benchmarks/rollout.py [--quick] [--json FILE]
+    python benchmarks/rollout.py [--quick] [--device cuda] [--dtype bfloat16] [--json FILE]
 
 Both sides sample from the same model, prompts and settings in the same process, in turns, so that a
 machine that slows down slows both. A useful token is one that a completion keeps: up to and with its
-stop token, no padding. Neither side keeps anything between repeats.
+stop token, no padding. Neither side keeps anything between repeats. On a device whose bandwidth is known
+(`throughput.py`) the share of it is printed that a decoding step of ours needs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
+from throughput import decode_bytes, peak_bandwidth, share
 
 from boresight.data.rows import Completion, Row
 from boresight.models.load import load_model, load_tokenizer
@@ -48,12 +50,14 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     console = Console()
-    model, tokenizer = load_model(args.model), load_tokenizer(args.model)
+    model = load_model(args.model, args.dtype, args.device)
+    tokenizer = load_tokenizer(args.tokenizer or args.model)
     prompts = encoded(tokenizer, args.prompts)
     stop = tokenizer.eos_token_id
     console.print(
-        f"{args.model}: {args.prompts} prompts of {min(map(len, prompts))}-{max(map(len, prompts))} tokens, "
-        f"k={args.k}, up to {args.max_new_tokens} new tokens, {args.threads} threads, "
+        f"{args.model}, {args.dtype} on {name_of(model.device)}: {args.prompts} prompts of "
+        f"{min(map(len, prompts))}-{max(map(len, prompts))} tokens, k={args.k}, "
+        f"up to {args.max_new_tokens} new tokens, {args.threads} threads, "
         f"torch {torch.__version__}, transformers {transformers.__version__}"
     )
 
@@ -68,13 +72,14 @@ def main() -> None:
     runs = alternate({"boresight": ours, "generate": theirs}, args.repeats, console)
     result = {
         "setting": vars(args) | {"json": None},
-        "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
+        "machine": {"processor": name_of(model.device), "torch": torch.__version__},
         "runs": runs,
         "useful_tokens_per_second": {name: median_rate(run) for name, run in runs.items()},
         "logprob_gap_nats_per_token": gate(model, prompts, args.max_new_tokens, stop),
     }
     rates = result["useful_tokens_per_second"]
     result["ratio"] = rates["boresight"] / rates["generate"]
+    result["bandwidth_share"] = bandwidth_share(model, prompts, args, runs["boresight"])
     show(result, console)
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
@@ -83,6 +88,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--tokenizer", help="where it is not the model's own")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights")
     parser.add_argument("--prompts", type=int, default=8, choices=range(1, len(PROMPTS) + 1), metavar="N")
     parser.add_argument("--k", type=int, default=8, help="completions per prompt")
     parser.add_argument("--max-new-tokens", type=int, default=96)
@@ -94,6 +102,12 @@ def arguments() -> argparse.Namespace:
     if args.quick:
         args.prompts, args.k, args.max_new_tokens, args.repeats = 4, 4, 24, 2
     return args
+
+
+def name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def encoded(tokenizer: Any, count: int) -> list[np.ndarray]:
@@ -118,8 +132,8 @@ def generate(model: Any, prompts: list[np.ndarray], k: int, max_new_tokens: int,
         ids[i, longest - len(prompt) :], attended[i, longest - len(prompt) :] = prompt, 1
     torch.manual_seed(seed)
     out = model.generate(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy(attended),
+        input_ids=torch.from_numpy(ids).to(model.device),
+        attention_mask=torch.from_numpy(attended).to(model.device),
         do_sample=True,
         temperature=1.0,
         top_p=1.0,
@@ -151,6 +165,23 @@ def median_rate(runs: list[dict[str, float]], clock: str = "seconds") -> float:
     return statistics.median(run["tokens"] / run[clock] for run in runs)
 
 
+def bandwidth_share(
+    model: Any, prompts: list[np.ndarray], args: argparse.Namespace, runs: list[dict[str, float]]
+) -> float | None:
+    """Bytes that our decoding steps need to read, as a share of what the memory gives in the time they took.
+
+    As if every completion had the mean length: a median over runs; None where the bandwidth is not known.
+    """
+    peak = peak_bandwidth(name_of(model.device))
+    lengths, width = [len(prompt) for prompt in prompts], model.dtype.itemsize
+    shares = []
+    for run in runs:
+        steps = run["tokens"] / (args.k * len(prompts))
+        needed = steps * decode_bytes(model.config, lengths, args.k, steps / 2, width)
+        shares.append(share(needed, run["seconds"], peak))
+    return None if peak is None else statistics.median(shares)
+
+
 def gate(model: Any, prompts: list[np.ndarray], max_new_tokens: int, stop: int) -> float:
     """Largest gap, per token, between the sampler's log-probs and a training forward's."""
     params = SamplingParams(max_new_tokens=max_new_tokens, seed=0, stop_token_ids=(stop,))
@@ -174,6 +205,8 @@ def show(result: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     console.print(f"boresight / generate: {result['ratio']:.2f}x")
+    if result["bandwidth_share"] is not None:
+        console.print(f"boresight reads at {result['bandwidth_share']:.1%} of the bandwidth of the memory")
     console.print(
         f"log-probs against a training forward: {result['logprob_gap_nats_per_token']:.1e} nats per token"
     )

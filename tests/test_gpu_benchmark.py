@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py`: its arithmetic by hand, our side in this process, and the whole program on a CPU."""
+"""`benchmarks/gpu.py` and `throughput.py`: arithmetic by hand, our side here, the whole program on a CPU."""
 
 import importlib
 import json
@@ -21,14 +21,16 @@ def part(monkeypatch):
     return lambda name: importlib.import_module(f"gpu_step.{name}")
 
 
-def test_operations_of_a_row_by_hand(part):
-    """One layer of width 4, MLP 8, two heads of 2 and one pair of keys and values; vocabulary 10.
+@pytest.fixture
+def throughput(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("throughput")
 
-    Weights of the layer: 4 * (4 + 2 + 2 + 4) + 3 * 4 * 8 = 144. A prompt of 3 and an answer of 2 are 5
-    tokens: 3 passes * 2 * 144 * 5 = 4320. Pairs that attend, to first order: 9 / 2 + 2 * 3 + 4 / 2 = 12.5;
-    two products of width 4 in 3 passes: 3 * 2 * 2 * 4 * 12.5 = 600. Head: 3 * 2 * 4 * 10 * 2 = 480.
-    """
-    small = SimpleNamespace(
+
+@pytest.fixture
+def small():
+    """One layer of width 4, MLP 8, two heads of 2 and one pair of keys and values; vocabulary 10."""
+    config = SimpleNamespace(
         hidden_size=4,
         intermediate_size=8,
         num_attention_heads=2,
@@ -36,18 +38,42 @@ def test_operations_of_a_row_by_hand(part):
         num_hidden_layers=1,
         vocab_size=10,
     )
-    small.get_text_config = lambda: small
+    config.get_text_config = lambda: config
+    return config
+
+
+def test_operations_of_a_row_by_hand(part, throughput, small):
+    """Weights of the layer: 4 * (4 + 2 + 2 + 4) + 3 * 4 * 8 = 144. A prompt of 3 and an answer of 2 are 5
+    tokens: 3 passes * 2 * 144 * 5 = 4320. Pairs that attend, to first order: 9 / 2 + 2 * 3 + 4 / 2 = 12.5;
+    two products of width 4 in 3 passes: 3 * 2 * 2 * 4 * 12.5 = 600. Head: 3 * 2 * 4 * 10 * 2 = 480.
+    """
     cases = part("cases")
-    assert cases.row_operations(small, 3, [2], 3) == 4320 + 600 + 480
-    assert cases.row_operations(small, 3, [2], 1, 1) == (4320 + 600 + 480) / 3
+    assert throughput.row_operations(small, 3, [2], 3) == 4320 + 600 + 480
+    assert throughput.row_operations(small, 3, [2], 1, 1) == (4320 + 600 + 480) / 3
     rloo = cases.Case("rloo", prompt=3, answer=2, k=1, batch=2)
     assert rloo.operations(small, lora=False) == 2 * 5400 * 4 / 3  # the reference's forward as well
     assert rloo.tokens == 2 * 5
 
 
-def test_the_peak_of_a_device_by_its_name(part):
+def test_bytes_of_a_decoding_step_by_hand(throughput, small):
+    """Two prompts of 3 and 5 tokens with 4 completions of 6 tokens each, in bfloat16.
+
+    Matrices of the layer 144, the head 4 * 10 = 40. Keys and values are 2 * 2 numbers a token: the prompts'
+    8 tokens once, and 2 * 4 * 6 = 48 of the completions, (8 + 48) * 4 = 224. 2 * (144 + 40 + 224) bytes.
+    """
+    assert throughput.decode_bytes(small, [3, 5], 4, 6, 2) == 816
+
+
+def test_a_share_of_a_peak_by_hand(throughput):
+    """2 * 989e12 operations in 4 seconds are half of an H100's peak; without a peak there is no share."""
+    peak = throughput.peak_flops("NVIDIA H100 80GB HBM3", "bfloat16")
+    assert throughput.share(989e12 * 2, 4, peak) == 0.5
+    assert throughput.share(989e12 * 2, 4, None) is None
+
+
+def test_the_peak_of_a_device_by_its_name(throughput):
     """The longest name that fits; an unknown device has none, and neither has another precision."""
-    peak = part("peaks").peak_flops
+    peak = throughput.peak_flops
     assert peak("NVIDIA H100 80GB HBM3", "bfloat16") == 989e12
     assert peak("NVIDIA H100 PCIe", "bfloat16") == 756e12
     assert peak("NVIDIA A100-SXM4-80GB", "bfloat16") == 312e12
@@ -57,6 +83,9 @@ def test_the_peak_of_a_device_by_its_name(part):
     assert peak("NVIDIA GeForce RTX 4090 Laptop GPU", "bfloat16") is None
     assert peak("NVIDIA H100 PCIe", "float32") is None
     assert peak("CPU", "bfloat16") is None
+    memory = throughput.peak_bandwidth
+    assert memory("NVIDIA H200") == 4.8e12 and memory("NVIDIA H100 PCIe") == 2e12
+    assert memory("NVIDIA A100-SXM4-40GB") == 1.555e12 and memory("NVIDIA B200") is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from boresight.data.rows import Completion, Row
 from boresight.models.eval_mode import arithmetic
 from boresight.models.load import load_model
 from boresight.models.lora import attach
+from boresight.models.policy import Policy
 from boresight.models.reference.frozen import LiveReference, Reference, frozen_copy, store_reference
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.logging.logger import Tracker
@@ -36,17 +38,35 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     rate = gemm_rate(job["device"], getattr(torch, job["dtype"]))
-    recipe = Recipe.parse(recipe_of(job))
+    clock = Clock(job["device"], job["warm"], job["steps"])
+    losses = train(job, load_policy(job), clock.step_done)
+    result = {
+        "seconds": clock.seconds,
+        "losses": losses,
+        "peak_gb": peak_gb(job["device"]),
+        "gemm_rate": rate,
+        "device": device_name(job["device"]),
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result))
+
+
+def load_policy(job: dict[str, Any]) -> Policy:
+    """The model of a job on its device, with adapters where the job has them."""
     policy = load_model(job["model"], device=job["device"])
-    if recipe.model.lora is not None:
-        policy = attach(policy, recipe.model.lora, seed=0)
+    adapters = Recipe.parse(recipe_of(job)).model.lora
+    return policy if adapters is None else attach(policy, adapters, seed=0)
+
+
+def train(job: dict[str, Any], policy: Policy, step_done: Callable[[int], None]) -> list[float]:
+    """Train `policy` on the rows of a job and return the losses; `step_done(n)` is called after each step."""
+    recipe = Recipe.parse(recipe_of(job))
     rows = [row_of(i, row) for i, row in enumerate(job["rows"])]
     reference = reference_of(recipe, kind_of(recipe), policy, rows)
-    clock = Clock(job["device"], job["warm"], job["steps"])
     with tempfile.TemporaryDirectory() as out:
         folder = Path(out)
         with Tracker(folder, job["steps"], Console(quiet=True)) as tracker:
-            tracker.listeners.append(lambda step, split, numbers: clock.step_done(step))
+            tracker.listeners.append(lambda step, split, numbers: step_done(step))
             run_steps(
                 Task(
                     recipe=recipe,
@@ -59,16 +79,12 @@ def main() -> None:
                     tracker=tracker,
                 )
             )
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    result = {
-        "seconds": clock.seconds,
-        "losses": [line["loss"] for line in lines],
-        "peak_gb": peak_gb(job["device"]),
-        "gemm_rate": rate,
-        "device": torch.cuda.get_device_name() if job["device"] == "cuda" else "CPU",
-        "torch": torch.__version__,
-    }
-    print(json.dumps(result))
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
 
 
 def reference_of(recipe: Any, kind: InputKind, policy: Any, rows: list[Row]) -> Reference | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from preference.cases import QWEN, row_operations
+from preference.cases import QWEN
+from throughput import row_operations
 
 TINY = QWEN | {
     "vocab_size": 1024,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from throughput import row_operations
 
 TokenRow = dict[str, list[int]]
 LORA = {"r": 16, "alpha": 32, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
@@ -75,28 +76,6 @@ def operations(config: Any, rows: Sequence[TokenRow], lora: bool) -> float:
         )
         for row in rows
     )
-
-
-def row_operations(
-    config: Any, prompt: int, answers: Sequence[int], passes: int, attention_passes: int = 3
-) -> float:
-    """Floating-point operations of one row: a prompt, computed once, and its answers, in tokens.
-
-    A product of a (T, a) by a (a, b) matrix is 2Tab; the backward needs two of the same size, or one
-    where the weight is frozen: `passes` is 3, or 2, or 1 for a forward alone. Attention's two products
-    have no weights, so 3 or 1. Adapters (r = 16) are left out, as are everything but products. The head
-    is counted where it scores a token.
-    """
-    config = config.get_text_config()
-    width, inner = config.hidden_size, config.intermediate_size
-    head = getattr(config, "head_dim", None) or width // config.num_attention_heads
-    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
-    layer = width * (2 * queries + 2 * keys) + 3 * width * inner
-    tokens = prompt + sum(answers)
-    seen = prompt**2 / 2 + sum(n * prompt + n**2 / 2 for n in answers)
-    attention = attention_passes * 2 * 2 * queries * seen  # scores and values
-    per_layer = passes * 2 * layer * tokens + attention
-    return config.num_hidden_layers * per_layer + passes * 2 * width * config.vocab_size * sum(answers)
 
 
 def _fixed(count: int, prompt: int, answer: int, vocabulary: int) -> list[TokenRow]:
