@@ -28,7 +28,7 @@ STEPS = 8
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a model and pairs, and empty caches."""
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: tmp_path / "cache")
     tiny_model(max_position_embeddings=1024).save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     rows = [{"prompt": f"no {i}?", "chosen": f"yes, {i}", "rejected": f"no {i}"} for i in range(40)]

@@ -34,7 +34,7 @@ def fails_on_red(prompts, completions, rows):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A model, a reward model and prompts."""
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     model, tokenizer = tiny_model(max_position_embeddings=1024), tiny_tokenizer()
     model.save_pretrained(tmp_path / "model")

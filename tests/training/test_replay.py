@@ -164,7 +164,7 @@ def longer_is_better(prompts, completions, rows):
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: tmp_path / "cache")
     tiny_model(max_position_embeddings=1024).save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     asked = [{"id": f"p{n}", "prompt": f"Say {n}."} for n in range(8)]

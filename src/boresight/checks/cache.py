@@ -92,6 +92,6 @@ def _tokenizer_files(recipe: Recipe) -> list[Path]:
 
 
 def _file(key: str) -> Path:
-    from boresight.models.embedded.starter import cache_folder
+    from boresight.core.files import cache_folder
 
     return cache_folder() / "check" / f"{key}.json"

@@ -39,6 +39,11 @@ def write_point(point: WritePoint, path: Path, data: bytes = b"") -> None:
         on_write(point, path, data)
 
 
+def cache_folder() -> Path:
+    """Results that other runs can use are kept here: `$XDG_CACHE_HOME/boresight`, or `~/.cache/boresight`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boresight"
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` if the block succeeds."""

@@ -17,8 +17,8 @@ from boresight.checks.run.machine import LIBRARIES_GB
 from boresight.config.lora import LoraConfig
 from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
+from boresight.core.files import cache_folder
 from boresight.data.reading.load import plural
-from boresight.models.embedded.starter import cache_folder
 from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
 from boresight.training.footprint.estimate import Footprint

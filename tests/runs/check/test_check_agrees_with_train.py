@@ -23,7 +23,7 @@ def folder(tmp_path, sound_model, monkeypatch):
     """An empty folder with a sound model, pairs and recipe, which is the current one; no hub, no cache."""
     import shutil
 
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound_model, tmp_path / "model")

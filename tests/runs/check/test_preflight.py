@@ -60,7 +60,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -125,7 +125,7 @@ def test_the_same_content_is_looked_at_once(make_recipe, cached, monkeypatch):
     assert [f.name for f in preflight(recipe).findings] == [f.name for f in first.findings]
     assert preflight(recipe.model_copy(update={"train": recipe.train})).rows == first.rows
     monkeypatch.undo()
-    monkeypatch.setattr("boresight.models.embedded.starter.cache_folder", lambda: cached)
+    monkeypatch.setattr("boresight.core.files.cache_folder", lambda: cached)
     (kept,) = (cached / "check").iterdir()
     kept.write_text(kept.read_text().replace("labels-swapped", "labels-right"))
     assert [f.name for f in preflight(recipe).findings] == [f.name for f in first.findings]

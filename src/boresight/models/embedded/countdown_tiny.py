@@ -45,7 +45,7 @@ CHAT_TEMPLATE = (
 
 def path(seed: int = 0) -> Path:
     """Folder with the untrained model, built on first use; the seed draws its weights."""
-    from boresight.models.embedded.starter import cache_folder
+    from boresight.core.files import cache_folder
 
     folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
     if not folder.is_dir():

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.console import progress
-from boresight.core.files import atomic_folder
+from boresight.core.files import atomic_folder, cache_folder
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.embedded.starter_weights import GGUF_BYTES, VERSION, starter_gguf
 
@@ -50,11 +49,6 @@ def starter_path() -> Path:
             _convert(gguf, target, console)
         console.print(f"Starter model ready in {folder}.")
     return folder
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/boresight`, or `~/.cache/boresight`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boresight"
 
 
 def _convert(gguf: Path, target: Path, console: Console) -> None:
