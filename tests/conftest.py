@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,12 @@ def own_reference_cache(tmp_path_factory):
     patch.setattr(cache, "_default_folder", lambda: folder)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def own_token_cache(tmp_path_factory, monkeypatch):
+    """No test reads token rows of the user, or of a test that may have changed how they are made."""
+    from boresight.data.stored import cache
+
+    folder = tmp_path_factory.getbasetemp() / "tokens" / uuid.uuid4().hex
+    monkeypatch.setattr(cache, "_default_folder", lambda: folder)

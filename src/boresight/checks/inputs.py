@@ -22,9 +22,9 @@ from boresight.data.prepare import Dataset
 from boresight.data.rendering.choose import adds_bos, ensure_chat_template
 from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rendering.template import TemplateRefusal, render_messages
-from boresight.data.rows import Row
+from boresight.data.rows import Row, RowOrReason
 from boresight.data.stop_tokens import SYSTEM, end_of_turn, wire_stop_tokens
-from boresight.data.tokenize import RowOrReason, fit
+from boresight.data.tokenize import fit
 from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
 from boresight.models.checkpoint.leftovers import Allowed

@@ -15,10 +15,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from hashlib import sha256
-from itertools import chain
+from hashlib import blake2b, sha256
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from boresight.config.recipe import DataSection, Recipe
@@ -29,8 +29,10 @@ from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rendering.references import ignored_references
 from boresight.data.rendering.split_turns import split_turns
-from boresight.data.rows import Row, example_id
-from boresight.data.tokenize import FullRows, RowOrReason, fit
+from boresight.data.rows import Row
+from boresight.data.stored.cache import tokenizer_key
+from boresight.data.stored.view import View, picked
+from boresight.data.tokenize import FullRows, fit
 from boresight.data.tokenizer import Tokenizer
 
 LOOKED_AT = 256
@@ -46,7 +48,14 @@ class PreparedSide:
 
     examples: Sequence[Example]
     rows: Sequence[Row]
+    owners: np.ndarray
+    """Which of the examples each row is made from, int64 `(rows,)`."""
     facts: dict[str, Any]
+
+    def pick(self, places: Sequence[int]) -> PreparedSide:
+        """The rows at `places` and the examples that they are made from, with the facts of the whole."""
+        examples, owners = np.unique(self.owners[np.asarray(places, dtype=np.int64)], return_inverse=True)
+        return PreparedSide(picked(self.examples, examples), picked(self.rows, places), owners, self.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
             console.print(f"{name}: {ignored}", highlight=False, markup=False)
     train = _side(data.section, data.split.train, rows.train, console, "train")
     if data.section.weight is not None:
-        train = replace(train, rows=_with_weights(train, data.section.weight))
+        train = _with_weights(train, data.section.weight)
     prepared = Prepared(
         train=train,
         eval=_side(data.section, data.split.eval, rows.eval, console, "held out"),
@@ -168,7 +177,7 @@ def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count:
         if looked_at is data:
             raise
         found = prepare(data, tokenizer, console)
-    if looked_at is not data and len({_answers(row) for row in found.train.rows} - {()}) == 1:
+    if looked_at is not data and len({_answers(row) for row in found.train.rows} - {b""}) == 1:
         found = prepare(data, tokenizer, console)
     return Prepared(train=_shortest(found.train, count), eval=_shortest(found.eval, count))
 
@@ -178,19 +187,19 @@ def _shortest(side: PreparedSide, count: int) -> PreparedSide:
 
     Rows with the answers of a shorter one come after all others.
     """
-    by_length = sorted(range(len(side.rows)), key=lambda i: side.rows[i].tokens)
-    shortest: dict[tuple[bytes, ...], int] = {}
+    by_length = np.argsort(np.fromiter((row.tokens for row in side.rows), np.int64), kind="stable").tolist()
+    answers = [_answers(row) for row in side.rows]
+    shortest: dict[bytes, int] = {}
     for i in by_length:
-        shortest.setdefault(_answers(side.rows[i]), i)
-    copies = [bool(answers) and shortest[answers] != i for i, answers in enumerate(map(_answers, side.rows))]
-    chosen = sorted(sorted(by_length, key=lambda i: copies[i])[:count])
-    rows = [side.rows[i] for i in chosen]
-    ids = {name for row in rows for name in (row.id, row.id.rpartition(".turn-")[0])}
-    return PreparedSide([example for example in side.examples if example.id in ids], rows, side.facts)
+        shortest.setdefault(answers[i], i)
+    copies = [bool(said) and shortest[said] != i for i, said in enumerate(answers)]
+    return side.pick(sorted(sorted(by_length, key=lambda i: copies[i])[:count]))
 
 
-def _answers(row: Row) -> tuple[bytes, ...]:
-    return tuple(completion.ids.tobytes() for completion in row.completions)
+def _answers(row: Row) -> bytes:
+    """Digest of the answers of a row; empty where it has none."""
+    said = repr([completion.ids.tobytes() for completion in row.completions]).encode()
+    return blake2b(said, digest_size=16).digest() if row.completions else b""
 
 
 def _content(recipe: Recipe, kind: str) -> str:
@@ -203,21 +212,18 @@ def _content(recipe: Recipe, kind: str) -> str:
 
 def _alike(one: Tokenizer, other: Tokenizer) -> bool:
     """Whether two tokenizers make the same rows."""
-    return one is other or (
-        one.chat_template == other.chat_template
-        and printed_day(one) == printed_day(other)
-        and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
-    )
+    return one is other or tokenizer_key(one) == tokenizer_key(other)
 
 
-def _with_weights(side: PreparedSide, column: str) -> list[Row]:
-    """Rows with the weights of the examples that they are made from.
+def _with_weights(side: PreparedSide, column: str) -> PreparedSide:
+    """The rows with the weights of the examples that they are made from.
 
     Raises:
         UserError: an example has no weight in `column`, or none that is a finite number above 0.
     """
-    weights = {example.id: _weight(example, column) for example in side.examples}
-    return [replace(row, weight=weights[example_id(row, weights)]) for row in side.rows]
+    weights = np.fromiter((_weight(example, column) for example in side.examples), np.float64)
+    of_rows, rows = weights[side.owners], side.rows
+    return replace(side, rows=View(len(rows), lambda n: replace(rows[n], weight=float(of_rows[n]))))
 
 
 def _weight(example: Example, column: str) -> float:
@@ -229,10 +235,9 @@ def _weight(example: Example, column: str) -> float:
 
 
 def _side(data: DataSection, part: Part, full: FullRows, console: Console, name: str) -> PreparedSide:
-    examples, made = full.examples, full.outcomes(console=console)
-    tokens = fit([*chain.from_iterable(made)], data.max_length, data.truncation)
-    kept = {row.id for row in tokens.rows}
-    split = split_turns(made)
+    made = full.stored(console)
+    tokens = fit(made, data.max_length, data.truncation)
+    split = split_turns(View(len(made.ends), made.of_example))
     facts = {
         "path": part.path,
         "layout": part.layout,
@@ -257,8 +262,8 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
             style="yellow",
             highlight=False,
         )
-    left = [e for e, rows in zip(examples, made, strict=True) if any(_id_of(row) in kept for row in rows)]
-    return PreparedSide(left, tokens.rows, facts)
+    owners = np.searchsorted(made.ends, np.asarray(tokens.places, dtype=np.int64), side="right")
+    return PreparedSide(full.examples, tokens.rows, owners, facts).pick(range(len(owners)))
 
 
 def digest(rows: Sequence[Row]) -> str:
@@ -269,7 +274,3 @@ def digest(rows: Sequence[Row]) -> str:
         for completion in row.completions:
             hashed.update(b"|" + completion.ids.tobytes() + completion.mask.tobytes())
     return hashed.hexdigest()
-
-
-def _id_of(outcome: RowOrReason) -> str:
-    return outcome.id if isinstance(outcome, Row) else outcome[0]

@@ -7,10 +7,11 @@ what lets the packed forward compute the prompt once.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
+
+from boresight.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,5 @@ class Row:
         return len(self.prompt) + sum(len(c.ids) for c in self.completions)
 
 
-def example_id(row: Row, known: Container[str]) -> str:
-    """The id of the example that a row was made from: its own, or without the turn's number."""
-    return row.id if row.id in known else row.id.rpartition(".turn-")[0]
+RowOrReason = Row | tuple[str, UserError]
+"""A row, or the id of an example and why it makes none."""

@@ -1,7 +1,12 @@
-"""Tokenise examples in bulk, with an account of what was cut or left out."""
+"""Tokenise examples in bulk, with an account of what was cut or left out.
+
+Rows of a whole data set are on the disk and read one at a time (`data.stored`); those of a sample are in
+memory.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -12,8 +17,11 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.rendering.examples import Rendered, render_example
 from boresight.data.rendering.tokens import assemble
-from boresight.data.rows import Completion, Row
+from boresight.data.rows import Completion, Row, RowOrReason
 from boresight.data.stop_tokens import EndOfTurn, end_of_turn
+from boresight.data.stored.cache import cached_token_rows
+from boresight.data.stored.token_rows import StoredRows
+from boresight.data.stored.view import View
 from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +40,9 @@ class Tokenized:
     and with it the end-of-turn token. `dropped` gives id and reason of every one that is left out.
     """
 
-    rows: list[Row]
+    rows: Sequence[Row]
+    places: Sequence[int]
+    """Where each row stands among all that there might be."""
     total: int
     truncated: int
     dropped: list[tuple[str, str]]
@@ -56,16 +66,13 @@ def tokenize(
         UserError: under `error`, the first row that would be left out or cut; under every policy, no
             usable chat template, or one that suits no row at all.
     """
-    made = FullRows(examples, tokenizer).outcomes(console=console)
-    return fit([*chain.from_iterable(made)], max_length, truncation)
+    with progress(console, "tokenizing", len(examples)) as advance:
+        made = _encode_all(examples, tokenizer, end_of_turn(tokenizer), advance)
+        return fit([*chain.from_iterable(made)], max_length, truncation)
 
 
 class TooLong(UserError):
     """The one reason to leave a row out that is about its size, not its content."""
-
-
-RowOrReason = Row | tuple[str, UserError]
-"""A row, or the id of an example and why it makes none."""
 
 
 class FullRows:
@@ -80,31 +87,57 @@ class FullRows:
     def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer) -> None:
         self.examples = examples
         self.tokenizer, self._end = tokenizer, end_of_turn(tokenizer)
-        self._known: dict[int, list[RowOrReason]] = {}
+        self._sampled: dict[int, list[RowOrReason]] = {}
+        self._stored: StoredRows | None = None
 
-    def outcomes(
-        self, indices: Sequence[int] | None = None, console: Console | None = None
-    ) -> list[list[RowOrReason]]:
-        """Rows of each example at `indices` (None: of all), or why there are none, in that order."""
-        wanted = range(len(self.examples)) if indices is None else indices
-        new = [index for index in wanted if index not in self._known]
-        with progress(console, "tokenizing", len(new)) as advance:
-            made = _encode_all((self.examples[i] for i in new), self.tokenizer, self._end, advance)
-            self._known.update(zip(new, made, strict=True))
-        return [self._known[index] for index in wanted]
+    def outcomes(self, indices: Sequence[int]) -> list[Sequence[RowOrReason]]:
+        """Rows of each example at `indices`, a sample, or why there are none, in that order."""
+        if self._stored is not None:
+            return [self._stored.of_example(index) for index in indices]
+        new = [index for index in indices if index not in self._sampled]
+        made = self._encode(self.examples[i] for i in new)
+        self._sampled.update(zip(new, made, strict=True))
+        return [self._sampled[index] for index in indices]
+
+    def stored(self, console: Console | None = None) -> StoredRows:
+        """Rows of all examples, on the disk. Raises `UserError` as `cached_token_rows` does."""
+        if self._stored is None:
+            self._stored = cached_token_rows(
+                self.examples, self.tokenizer, lambda: self._all(console), console
+            )
+            self._sampled.clear()
+        return self._stored
+
+    def _all(self, console: Console | None) -> Iterator[list[RowOrReason]]:
+        """Rows of every example; those of a sample are not made again."""
+        count = len(self.examples)
+        with progress(console, "tokenizing", count - len(self._sampled)) as advance:
+            rest = self._encode((self.examples[i] for i in range(count) if i not in self._sampled), advance)
+            for index in range(count):
+                known = self._sampled.get(index)
+                yield next(rest) if known is None else known
+
+    def _encode(
+        self, examples: Iterable[Example], advance: Callable[[int], None] = lambda done: None
+    ) -> Iterator[list[RowOrReason]]:
+        return _encode_all(examples, self.tokenizer, self._end, advance)
 
 
 def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation = "drop") -> Tokenized:
-    """Rows within `max_length` by the policy, as `tokenize` describes it. Raises `UserError` as it does."""
-    rows: list[Row] = []
+    """Rows within `max_length` by the policy, as `tokenize` describes it. Raises `UserError` as it does.
+
+    Of rows on the disk none is kept in memory.
+    """
+    places, truncated = array("q"), 0
     dropped: list[tuple[str, str]] = []
     refused: UserError | None = None
     refusals = 0
-    for outcome in outcomes:
+    for place, outcome in enumerate(outcomes):
         if isinstance(outcome, Row):
             outcome = _fit(outcome, max_length, truncation)
         if isinstance(outcome, Row):
-            rows.append(outcome)
+            places.append(place)
+            truncated += outcome.truncated
             continue
         id, error = outcome
         if truncation == "error":
@@ -114,7 +147,16 @@ def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation
         dropped.append((id, str(error).removeprefix(f"row {id!r}: ")))
     if refused and refusals == len(outcomes):
         raise refused
-    return Tokenized(rows, len(outcomes), sum(row.truncated for row in rows), dropped)
+    rows = View(len(places), lambda n: _fitting(outcomes[places[n]], max_length, truncation))
+    return Tokenized(rows, places, len(outcomes), truncated, dropped)
+
+
+def _fitting(outcome: RowOrReason, max_length: int, truncation: Truncation) -> Row:
+    """The same row as before."""
+    assert isinstance(outcome, Row), "a row was there"
+    fitting = _fit(outcome, max_length, truncation)
+    assert isinstance(fitting, Row), "the row was fit before"
+    return fitting
 
 
 def _encode_all(

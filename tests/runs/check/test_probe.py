@@ -110,8 +110,9 @@ def test_a_ramp_of_answers_of_one_label(place, tmp_path):
 def test_what_is_measured_shares_no_prompt_with_what_is_trained(place):
     chosen = recipe(place)
     made = set_aside(DatasetCache().of(chosen, "preference"), tiny_tokenizer(), QUIET)
-    keys = {example.id: prompt_key(example) for example in made.train.examples}
-    trained, measured = ({keys[row.id] for row in side.rows} for side in (made.train, made.eval))
+    for side in (made.train, made.eval):
+        assert [side.examples[owner].id for owner in side.owners] == [row.id for row in side.rows]
+    trained, measured = (set(map(prompt_key, side.examples)) for side in (made.train, made.eval))
     assert trained.isdisjoint(measured)
     assert len(made.train.rows) + len(made.eval.rows) == 54  # six are the run's own held-out rows
 

@@ -29,8 +29,10 @@ class SplitTurns:
 
 def split_turns(made: Sequence[Sequence[object]]) -> SplitTurns | None:
     """Count examples of several rows; None where there are none. The last row is the whole conversation."""
-    added = [rows[:-1] for rows in made if len(rows) > 1]
-    if not added:
-        return None
-    tokens = sum(row.tokens for rows in added for row in rows if isinstance(row, Row))
-    return SplitTurns(len(added), sum(map(len, added)), tokens)
+    conversations = more = tokens = 0
+    for rows in made:
+        if len(rows) > 1:
+            conversations += 1
+            more += len(rows) - 1
+            tokens += sum(row.tokens for row in rows[:-1] if isinstance(row, Row))
+    return SplitTurns(conversations, more, tokens) if conversations else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -25,9 +26,8 @@ from boresight.checks.forecast.row_mean import RowMean
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, progress
 from boresight.core.errors import UserError
-from boresight.data.prepare import Dataset, DatasetCache, Prepared, PreparedSide, prepare
+from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.data.rows import Row, example_id
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.generate import stopping_at_turns
 from boresight.models.sampler.params import SamplingParams
@@ -203,23 +203,21 @@ def ramp_recipe(recipe: Recipe) -> Recipe:
 def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     """Training rows, of which up to `MEASURED` with prompts of their own stand in for the held-out ones."""
     made = prepare(data, tokenizer, console)
-    keys = {example.id: prompt_key(example) for example in made.train.examples}
-    wanted = min(MEASURED, len(made.train.rows) // 3)
-    measured: dict[str, list[Row]] = {}
-    rest: list[Row] = []
-    for row in made.train.rows:
-        key = keys[example_id(row, keys)]
+    side = made.train
+    keys = [prompt_key(example) for example in side.examples]
+    wanted = min(MEASURED, len(side.rows) // 3)
+    measured: dict[str, list[int]] = {}
+    rest = array("q")
+    for place, owner in enumerate(side.owners):
+        key = keys[owner]
         if key in measured or sum(map(len, measured.values())) < wanted:
-            measured.setdefault(key, []).append(row)
+            measured.setdefault(key, []).append(place)
         else:
-            rest.append(row)
-    held = [row for rows in measured.values() for row in rows]
+            rest.append(place)
+    held = [place for places in measured.values() for place in places]
     if len(held) < FEWEST or len(rest) < FEWEST:
         raise UserError(
             f"data.train: a learning-rate ramp needs {FEWEST} rows to train on and {FEWEST} to measure, and "
             f"there are {len(rest)} and {len(held)}; leave --probe out, and give optim.lr a number."
         )
-    return Prepared(
-        train=PreparedSide(made.train.examples, rest, made.train.facts),
-        eval=PreparedSide(made.train.examples, held, made.train.facts),
-    )
+    return Prepared(train=side.pick(rest), eval=side.pick(held))

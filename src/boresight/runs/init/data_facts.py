@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
@@ -79,7 +80,8 @@ def _lengths(examples: Sequence[Example], tokenizer: Tokenizer) -> list[int]:
     sampled = distinct_ids(examples[::step])
     rows: list[Row] = []
     refused: UserError | None = None
-    for outcome in (one for made in FullRows(sampled, tokenizer).outcomes() for one in made):
+    made = FullRows(sampled, tokenizer).outcomes(range(len(sampled)))
+    for outcome in chain.from_iterable(made):
         if isinstance(outcome, Row):
             rows.append(outcome)
         else:

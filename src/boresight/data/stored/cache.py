@@ -1,0 +1,147 @@
+"""Token rows in the cache folder, under a digest of everything that they depend on.
+
+A second run on the same data, and one that is resumed, map the rows that the first has written. Where the
+cache folder takes none, a temporary folder does, which lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.core.errors import UserError
+from boresight.core.files import atomic_folder, cache_folder, remove_folder
+from boresight.core.lock import FileLock
+from boresight.core.schema import Example
+from boresight.data.rendering.clock import printed_day
+from boresight.data.rows import RowOrReason
+from boresight.data.stored.token_rows import StoredRows, write_token_rows
+from boresight.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LIBRARIES = ("jinja2", "numpy", "tokenizers", "transformers")
+"""What rows depend on besides the code of `boresight.data`."""
+LOCK = "writer.lock"
+"""Held while its folder is written: a temporary folder whose lock is free was left by a killed run."""
+
+NOT_RENDERED = ("meta", "as_text")
+"""Fields of an example on which its tokens do not depend."""
+
+MakeRows = Callable[[], Iterable[Sequence[RowOrReason]]]
+"""Makes the rows of every example, or the reasons for none."""
+
+
+def cached_token_rows(
+    examples: Sequence[Example], tokenizer: Tokenizer, make: MakeRows, console: Console | None = None
+) -> StoredRows:
+    """The rows of the examples under the tokenizer: those in the cache, else those of `make`, which are kept.
+
+    A damaged folder is made again, which is printed.
+
+    Raises:
+        UserError: rows fit into neither the cache folder nor a temporary one.
+    """
+    place = _default_folder() / _key(examples, tokenizer)
+    found = _read(place, console)
+    if found is not None:
+        return found
+    try:
+        _remove_abandoned(place.parent)
+        with atomic_folder(place, replace=False) as folder:
+            _write(folder, make)
+        return StoredRows(place)
+    except OSError as error:
+        return _in_temporary_folder(make, error, place.parent, console)
+
+
+def tokenizer_key(tokenizer: Tokenizer) -> str:
+    """Digest of what rows depend on: vocabulary, chat template, the special tokens it names, and its day."""
+    template = str(tokenizer.chat_template)
+    parts = (
+        template,
+        printed_day(tokenizer),
+        sorted(
+            (name, str(token)) for name, token in tokenizer.special_tokens_map.items() if name in template
+        ),
+        tokenizer.backend_tokenizer.to_str(),
+    )
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(place: Path, console: Console | None) -> StoredRows | None:
+    """The rows in a folder; None where there are none, or damaged ones, which are then deleted."""
+    if not place.is_dir():
+        return None
+    try:
+        rows = StoredRows(place)
+        rows.refuse_damaged()
+        return rows
+    except UserError as error:
+        if console is not None:
+            said = f"token rows of an earlier run are damaged and made again: {error}"
+            console.print(said, style="yellow", highlight=False, markup=False)
+        remove_folder(place)
+    return None
+
+
+def _write(folder: Path, make: MakeRows) -> None:
+    lock = FileLock(folder / LOCK, optional=True)
+    lock.acquire()
+    try:
+        write_token_rows(folder, make())
+    finally:
+        lock.release()
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Delete the temporary folders that killed runs have left."""
+    for lock in cache.glob(f".*.part/{LOCK}"):
+        held = FileLock(lock)
+        if held.acquire():
+            shutil.rmtree(lock.parent, ignore_errors=True)
+            held.release()
+
+
+def _in_temporary_folder(make: MakeRows, why: OSError, cache: Path, console: Console | None) -> StoredRows:
+    """Rows in files without a name: the system frees them when the process ends."""
+    if console is not None:
+        said = f"token rows cannot be kept for another run: {cache}: {why.strerror or why}"
+        console.print(said, style="yellow", highlight=False, markup=False)
+    try:
+        with tempfile.TemporaryDirectory(prefix="boresight-rows-") as folder:
+            write_token_rows(Path(folder), make())
+            return StoredRows(Path(folder))
+    except OSError as error:
+        raise UserError(
+            f"token rows fit neither into {cache} ({why.strerror or why}) nor into {tempfile.gettempdir()} "
+            f"({error.strerror or error}); set XDG_CACHE_HOME to a folder on a larger disk."
+        ) from error
+
+
+def _key(examples: Sequence[Example], tokenizer: Tokenizer) -> str:
+    digest = hashlib.sha256(f"{tokenizer_key(tokenizer)} {_code()}".encode())
+    for example in examples:
+        shown = [(name, getattr(example, name)) for name in example.__slots__ if name not in NOT_RENDERED]
+        digest.update(f"{type(example).__name__} {shown!r}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that makes rows, and of the versions of the libraries that it uses."""
+    digest = hashlib.sha256(" ".join(version(name) for name in LIBRARIES).encode())
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _default_folder() -> Path:
+    return cache_folder() / "tokens"

@@ -1,0 +1,61 @@
+"""Sequences whose items are made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, overload
+
+import numpy as np
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class View(Sequence[T]):
+    """`count` items, `get(0)` to `get(count - 1)`; none of them is kept. A slice is a view too.
+
+    Equal to a sequence with equal items.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, count: int, get: Callable[[int], T]) -> None:
+        self._count, self._get = count, get
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        places = range(self._count)[index]
+        if isinstance(places, range):
+            return View(len(places), lambda place: self._get(places[place]))
+        return self._get(places)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._get, range(self._count))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+
+def picked(items: Sequence[T], places: Sequence[int] | np.ndarray) -> View[T]:
+    """The items at `places`, in this order."""
+    kept = np.asarray(places, dtype=np.int64)
+    return View(len(kept), lambda place: items[int(kept[place])])
+
+
+def concatenated(items: Sequence[T], others: Sequence[T]) -> View[T]:
+    """The items, then the others."""
+    first = len(items)
+    return View(first + len(others), lambda place: items[place] if place < first else others[place - first])
+
+
+def each_changed(items: Sequence[S], change: Callable[[S], T]) -> View[T]:
+    """Every item as `change` makes it."""
+    return View(len(items), lambda place: change(items[place]))
