@@ -35,7 +35,8 @@ from boresight.data.reading.load import read
 from boresight.data.tokenize import tokenize
 from boresight.models.embedded.starter import starter_path
 from boresight.models.load import load_model, load_tokenizer
-from boresight.models.reference.frozen import row_key, store_reference
+from boresight.models.reference.distinct import row_key
+from boresight.models.reference.frozen import store_reference
 from boresight.stats.intervals import DIFFERENCE, SHARE
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 

@@ -16,6 +16,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import attach
 from boresight.models.reference import cache, frozen
 from boresight.models.reference.cache import cached_reference, reference_fingerprint
+from boresight.models.reference.distinct import DistinctRows
 from boresight.models.reference.frozen import store_reference
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
@@ -128,14 +129,14 @@ def test_every_changed_row_is_found(tmp_path, filled, change):
             "text": "0123",
             "no checksum": sums,
         }[change]
-        wanted = {frozen.row_key(row): row for row in MANY}
+        wanted = DistinctRows(MANY)
         with contextlib.closing(sqlite3.connect(":memory:")) as database:
             with contextlib.closing(sqlite3.connect(filled)) as source:
                 source.backup(database)
             if change == "no checksum":
                 database.execute("UPDATE checked_logps SET checksum = NULL WHERE key = ?", (key,))
             database.execute("UPDATE checked_logps SET sums = ? WHERE key = ?", (new, key))
-            with pytest.raises(UserError, match=f"of row '{wanted[key].id}' were changed.*delete the file"):
+            with pytest.raises(UserError, match=f"of row '{dict(wanted)[key].id}' were changed.*delete the file"):
                 cache._read(database, wanted, filled)
 
 

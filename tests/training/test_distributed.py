@@ -21,7 +21,7 @@ from boresight.config.lora import LoraConfig
 from boresight.config.recipe import Recipe
 from boresight.models.lora import adapters_off, attach
 from boresight.models.reference.cache import cached_reference
-from boresight.models.reference.frozen import distinct
+from boresight.models.reference.distinct import row_key
 from boresight.models.sharding import shard, whole
 from boresight.runs.train import run_training
 from boresight.training.checkpoints import checkpoint
@@ -260,7 +260,7 @@ def test_each_process_fills_its_share_of_the_reference_cache(tmp_path, pair):
     told = pair.run(shared_reference, tmp_path / "shared")
     assert [(own, done) for own, done, _ in told] == [(5, 5), (4, 4)]
     alone = cached_reference(tiny_model(), rows, 40, folder=tmp_path / "alone").table
-    assert set(alone) == set(distinct(rows))
+    assert set(alone) == set(map(row_key, rows))
     for _, _, table in told:
         assert set(table) == set(alone)
         for key, sums in alone.items():

@@ -11,7 +11,8 @@ import torch
 from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
 from boresight.models.packed.logprobs import completion_logprobs
-from boresight.models.reference.frozen import row_key, store_reference
+from boresight.models.reference.distinct import row_key
+from boresight.models.reference.frozen import store_reference
 from boresight.training.loop import accumulate, evaluate_rows, run_steps
 from boresight.training.mismatched import _Circle, each_alone, mismatched_alone, together, with_mismatched
 from tests.tiny import tiny_model

@@ -5,8 +5,9 @@ Both are pure functions of their arguments, so resuming at step s needs nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,14 +39,22 @@ class BatchPlan:
             raise IndexError(step)
         return [int(self._order(visit // self.rows)[visit % self.rows]) for visit in range(start, stop)]
 
-    def used(self) -> list[int]:
-        """Every row index that any batch contains, ascending."""
+    def used(self) -> np.ndarray:
+        """Every row index that any batch contains, ascending, int64."""
         if self.total >= self.rows:
-            return list(range(self.rows))
-        return sorted({i for step in range(self.steps) for i in self.indices(step)})
+            return np.arange(self.rows)
+        return np.sort(self._order(0)[: self.total])
 
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        return _permutation(self.rows, self.seed, epoch)
+
+
+@lru_cache(maxsize=2)
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of an epoch; kept, since every visit of a row asks for it."""
+    order = np.random.default_rng((seed, epoch)).permutation(rows)
+    order.flags.writeable = False
+    return order
 
 
 def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed: int) -> BatchPlan:
@@ -55,17 +64,25 @@ def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed
 
 
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
-    """Cut rows, longest first, into groups of at most `max_tokens` packed tokens.
+    """Cut rows into groups as `within_budget` does."""
+    lengths = np.array([row.tokens for row in rows], dtype=np.int64)
+    return [[rows[place] for place in places] for places in within_budget(lengths, max_tokens)]
 
-    A row longer than the budget is a group of its own. Sorting keeps groups of like lengths, which
-    costs the padded path less and lets the largest allocation come first.
+
+def within_budget(lengths: np.ndarray, max_tokens: int) -> Iterator[list[int]]:
+    """Cut rows of `lengths` tokens, longest first, into groups of at most `max_tokens` packed tokens.
+
+    Yields the places of a group's rows. A row longer than the budget is a group of its own. Sorting keeps
+    groups of like lengths, which costs the padded path less and lets the largest allocation come first.
     """
-    groups: list[list[Row]] = []
-    room = 0
-    for row in sorted(rows, key=lambda row: -row.tokens):
-        if row.tokens > room:
-            groups.append([])
-            room = max_tokens
-        groups[-1].append(row)
-        room -= row.tokens
-    return groups
+    group: list[int] = []
+    room = max_tokens
+    for place in map(int, np.argsort(-lengths, kind="stable")):
+        length = int(lengths[place])
+        if group and length > room:
+            yield group
+            group, room = [], max_tokens
+        group.append(place)
+        room -= length
+    if group:
+        yield group

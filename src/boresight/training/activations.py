@@ -6,6 +6,7 @@ the memory; the numbers are the same.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,10 +57,10 @@ def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row]) -> int
     """
     answers = {None: 0, "pair": 2, "group": recipe.rollout.k}[kind.samples]
     sampled = answers * recipe.rollout.max_new_tokens
-    lengths = sorted((row.tokens + sampled for row in rows), reverse=True)
-    if not lengths:
+    longest = heapq.nlargest(recipe.train.batch, (row.tokens + sampled for row in rows))
+    if not longest:
         return recipe.train.tokens_per_forward
-    return min(max(recipe.train.tokens_per_forward, lengths[0]), sum(lengths[: recipe.train.batch]))
+    return min(max(recipe.train.tokens_per_forward, longest[0]), sum(longest))
 
 
 def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:

@@ -15,9 +15,10 @@ from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, to_prompt
 from boresight.data.batching import BatchPlan, plan
-from boresight.data.prepare import Prepared
+from boresight.data.prepare import Prepared, PreparedSide
 from boresight.data.rows import Row
 from boresight.data.stop_tokens import stop_token_ids
+from boresight.data.stored.view import View, concatenated, picked
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import adapters_off
@@ -57,9 +58,9 @@ class OfflineBatches:
         """Rows of step `step`."""
         return Batch([self.rows[index] for index in self.plan.indices(step)])
 
-    def used(self) -> list[Row]:
+    def used(self) -> Sequence[Row]:
         """Every row that any step will see."""
-        return [self.rows[index] for index in self.plan.used()]
+        return picked(self.rows, self.plan.used())
 
 
 def batch_plan(recipe: Recipe, rows: int) -> BatchPlan:
@@ -150,7 +151,7 @@ def offline(
     batches = OfflineBatches(train, batch_plan(recipe, len(train)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
-        used = [*batches.used(), *held_out]
+        used = concatenated(batches.used(), held_out)
         rows = collectives.share(together(used))
         limit = recipe.train.tokens_per_forward
         alike = arithmetic(policy, recipe.model.dtype, limit)
@@ -158,12 +159,14 @@ def offline(
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, limit, advance)
         console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
-        reference = each_alone(_of_all(own), used)
+        reference = each_alone(_of_all(own), used) if kind.mismatched else _of_all(own)
     return batches, reference
 
 
 def _of_all(own: StoredReference) -> StoredReference:
     """The reference of all rows: every process has looked up or computed its share."""
+    if collectives.world() == 1:
+        return own
     parts = collectives.gather_tensors({key.hex(): sums for key, sums in own.table.items()})
     return StoredReference({bytes.fromhex(key): sums for part in parts for key, sums in part.items()})
 
@@ -194,10 +197,7 @@ def online(
     frozen = frozen_copy(policy, dtype) if recipe.method.wants_reference else None
     served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
     rollouts = Rollouts(
-        prompts=[
-            OnlinePrompt(replace(to_prompt(example), id=row.id), row.prompt)
-            for row, example in zip(data.train.rows, data.train.examples, strict=True)
-        ],
+        prompts=_online_prompts(data.train),
         plan=batch_plan(recipe, len(data.train.rows)),
         sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
         rewards=rewards,
@@ -207,6 +207,14 @@ def online(
     reference = LiveReference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return batches, reference
+
+
+def _online_prompts(side: PreparedSide) -> Sequence[OnlinePrompt]:
+    def of_row(place: int) -> OnlinePrompt:
+        row, example = side.rows[place], side.examples[int(side.owners[place])]
+        return OnlinePrompt(replace(to_prompt(example), id=row.id), row.prompt)
+
+    return View(len(side.rows), of_row)
 
 
 def _importance_gate(recipe: Recipe, policy: Policy) -> ImportanceGate:

@@ -9,25 +9,30 @@ reference scores it once, behind the same computation of the prompt as the row's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
+from boresight.data.stored.view import View, concatenated, each_changed
 from boresight.models.kernels.to_device import like
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy
 from boresight.models.precision import widest_float
-from boresight.models.reference.frozen import Reference, StoredReference, row_key
+from boresight.models.reference.distinct import row_key
+from boresight.models.reference.frozen import Reference, StoredReference
 from boresight.training.distributed import collectives
 
 
 def with_mismatched(
     rows: Sequence[Row], max_length: int, others: Sequence[Row] = ()
-) -> tuple[list[Row], int]:
+) -> tuple[Sequence[Row], int]:
     """Rows that carry an answer to another prompt, cut to `max_length` tokens behind the row's own prompt.
 
     It is the answer of the next row whose prompt and answer both differ, in the order of `rows` and then
@@ -38,10 +43,20 @@ def with_mismatched(
         UserError: no two rows have different answers, as where there is one row alone, or no other answer
             has a scored token that fits.
     """
-    pool = _Pool([*rows, *others])
-    found = [pool.mismatched(place, max_length - len(row.prompt)) for place, row in enumerate(rows)]
-    given = [replace(row, mismatched=answer) for row, (answer, _) in zip(rows, found, strict=True)]
-    return given, sum(same_prompt for _, same_prompt in found)
+    pool = concatenated(rows, others)
+    circle = _Pool(pool)
+    partners, same_prompt = array("q"), 0
+    for place, row in enumerate(rows):
+        partner, same = circle.partner(place, max_length - len(row.prompt))
+        partners.append(partner)
+        same_prompt += same
+
+    def given(place: int) -> Row:
+        row, answer = rows[place], pool[partners[place]].completions[0]
+        room = max_length - len(row.prompt)
+        return replace(row, mismatched=Completion(answer.ids[:room], answer.mask[:room]))
+
+    return View(len(rows), given), same_prompt
 
 
 class _Pool:
@@ -49,11 +64,11 @@ class _Pool:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
-        self.prompts = _Circle([row.prompt.tobytes() for row in rows])
-        self.answers = _Circle([row.completions[0].ids.tobytes() for row in rows])
+        self.prompts = _Circle(_digests(row.prompt for row in rows))
+        self.answers = _Circle(_digests(row.completions[0].ids for row in rows))
 
-    def mismatched(self, place: int, room: int) -> tuple[Completion, bool]:
-        """Up to `room` tokens of the answer for the row at `place`, and whether it is to the same prompt.
+    def partner(self, place: int, room: int) -> tuple[int, bool]:
+        """Place of the row whose answer the row at `place` is given, and whether it has the same prompt.
 
         Raises:
             UserError: there is none.
@@ -72,27 +87,35 @@ class _Pool:
             "answers of other rows; add rows."
         )
 
-    def _next(self, place: int, room: int, *circles: _Circle) -> Completion | None:
-        """The next answer that differs in all `circles` and has a scored token among the first `room`."""
+    def _next(self, place: int, room: int, *circles: _Circle) -> int | None:
+        """The next row whose answer differs in all `circles` and is scored among its first `room` tokens."""
         on = 1
         while on < len(self.rows):
             alike = [
                 circle.changes_after(place + on) for circle in circles if circle.equal(place, place + on)
             ]
-            answer = self.rows[(place + on) % len(self.rows)].completions[0]
-            if not alike and answer.mask[:room].any():
-                return Completion(answer.ids[:room], answer.mask[:room])
+            other = (place + on) % len(self.rows)
+            if not alike and self.rows[other].completions[0].mask[:room].any():
+                return other
             on += max(alike, default=1)
         return None
+
+
+def _digests(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """16 bytes for each array, `(n,)`: equal for equal arrays."""
+    joined_digests = bytearray()
+    for values in arrays:
+        joined_digests += blake2b(values.tobytes(), digest_size=16).digest()
+    return np.frombuffer(joined_digests, "V16")
 
 
 class _Circle:
     """Values in a circle, and after how many places each of them changes: all are counted once."""
 
-    def __init__(self, values: Sequence[bytes]) -> None:
+    def __init__(self, values: np.ndarray) -> None:
         self.values = values
         count = len(values)
-        self._after = [count] * count
+        self._after = array("q", [count]) * count
         for place in reversed(range(2 * count)):
             here, following = place % count, (place + 1) % count
             changes = values[here] != values[following]
@@ -100,16 +123,20 @@ class _Circle:
 
     def equal(self, one: int, other: int) -> bool:
         """Whether two places hold the same value."""
-        return self.values[one % len(self.values)] == self.values[other % len(self.values)]
+        return bool(self.values[one % len(self.values)] == self.values[other % len(self.values)])
 
     def changes_after(self, place: int) -> int:
         """Places until the next value that is another one; their number where there is none."""
         return self._after[place % len(self.values)]
 
 
-def together(rows: Sequence[Row]) -> list[Row]:
+def together(rows: Sequence[Row]) -> Sequence[Row]:
     """Rows with a mismatched answer as rows of two completions, the row's own first; others as they are."""
-    return [replace(r, completions=(*r.completions, r.mismatched)) if r.mismatched else r for r in rows]
+    return each_changed(rows, lambda r: replace(r, completions=_both(r)) if r.mismatched else r)
+
+
+def _both(row: Row) -> tuple[Completion, ...]:
+    return (*row.completions, row.mismatched) if row.mismatched else row.completions
 
 
 def mismatched_alone(rows: Sequence[Row]) -> list[Row]:

@@ -26,7 +26,8 @@ from boresight.core.files import write_point
 from boresight.data.rows import Row
 from boresight.models.policy import Policy, arithmetic_of, causal_model
 from boresight.models.precision import Disagreement, token_noise
-from boresight.models.reference.frozen import StoredReference, distinct, reference_sums
+from boresight.models.reference.distinct import DistinctRows, LogpTable
+from boresight.models.reference.frozen import StoredReference, reference_sums
 
 CHECKED_ROWS = 4
 """Stored rows that are computed again before the first use."""
@@ -56,16 +57,16 @@ def cached_reference(
     Raises:
         UserError: the file is broken, or holds other numbers than the model gives now.
     """
-    wanted = distinct(rows)
+    wanted = DistinctRows(rows)
     path = (folder or _default_folder()) / f"{reference_fingerprint(model)}{_precision(model)}.sqlite"
     with _database(path) as database:
         table = _read(database, wanted, path)
-        _check(model, {key: wanted[key] for key in table}, table, tokens_per_forward, path)
+        _check(model, wanted.only(table.__contains__), table, tokens_per_forward, path)
         on_rows(len(table))
-        missing = {key: row for key, row in wanted.items() if key not in table}
+        missing = wanted.only(lambda key: key not in table)
         for part in reference_sums(model, missing, tokens_per_forward):
             _write(database, part, path)
-            table |= part
+            table.put(part)
             on_rows(len(part))
     return StoredReference(table)
 
@@ -118,10 +119,10 @@ def _log_ahead(database: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
-def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row], path: Path) -> dict[bytes, Tensor]:
+def _read(database: sqlite3.Connection, wanted: DistinctRows, path: Path) -> LogpTable:
     """The stored rows among `wanted`. Raises a `UserError` where one was changed."""
-    table = {}
-    for key, row in wanted.items():
+    table = LogpTable(wanted.key_array)
+    for key, row in wanted:
         found = database.execute("SELECT sums, checksum FROM checked_logps WHERE key = ?", (key,)).fetchone()
         if found is None:
             continue
@@ -131,7 +132,7 @@ def _read(database: sqlite3.Connection, wanted: Mapping[bytes, Row], path: Path)
                 f"{path}: the stored log-probabilities of row {row.id!r} were changed, their checksum is "
                 "wrong; delete the file and run again."
             )
-        table[key] = torch.from_numpy(np.frombuffer(sums, "<f4").copy())
+        table.put({key: torch.from_numpy(np.frombuffer(sums, "<f4").copy())})
     return table
 
 
@@ -154,20 +155,21 @@ def _checksum(key: bytes, sums: object) -> bytes:
 
 def _check(
     model: Policy,
-    rows: Mapping[bytes, Row],
+    rows: DistinctRows,
     stored: Mapping[bytes, Tensor],
     tokens_per_forward: int,
     path: Path,
 ) -> None:
     """Compute a few stored rows again, the shortest ones, since any would do."""
-    few = sorted(rows, key=lambda key: rows[key].tokens)[:CHECKED_ROWS]
+    few = rows.at(np.argsort(rows.lengths(), kind="stable")[:CHECKED_ROWS])
+    known = dict(few)
     noise = token_noise(arithmetic_of(model))
-    for part in reference_sums(model, {key: rows[key] for key in few}, tokens_per_forward):
+    for part in reference_sums(model, few, tokens_per_forward):
         for key, now in part.items():
-            length = torch.tensor([float(c.scored) for c in rows[key].completions])
+            length = torch.tensor([float(c.scored) for c in known[key].completions])
             if _differ(stored[key], now, length, noise):
                 raise UserError(
-                    f"{path}: row {rows[key].id!r} is stored with log-probabilities {stored[key].tolist()}, "
+                    f"{path}: row {known[key].id!r} is stored with log-probabilities {stored[key].tolist()}, "
                     f"but the model gives {now.tolist()}; delete the file and run again."
                 )
 
@@ -180,6 +182,6 @@ def _differ(stored: Tensor, now: Tensor, length: Tensor, noise: float) -> bool:
 
 
 def _default_folder() -> Path:
-    from boresight.models.embedded.starter import cache_folder
+    from boresight.core.files import cache_folder
 
     return cache_folder() / "reference"

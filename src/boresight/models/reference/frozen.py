@@ -8,37 +8,28 @@ ever held in memory.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
-from boresight.data.batching import micro_batches
+from boresight.data.batching import micro_batches, within_budget
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import compact_frozen
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy, causal_model
+from boresight.models.reference.distinct import DistinctRows, LogpTable, row_key
 
 Reference = Callable[[Sequence[Row]], Tensor]
 """Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
 
 
-def row_key(row: Row) -> bytes:
-    """Digest of everything the reference's log-probabilities of a row depend on, weights apart."""
-    digest = hashlib.sha256()
-    for part in (row.prompt, *(a for c in row.completions for a in (c.ids, c.mask))):
-        digest.update(len(part).to_bytes(4, "little"))
-        digest.update(part.tobytes())
-    return digest.digest()
-
-
 class StoredReference:
     """Reference log-probabilities of known rows, looked up by content."""
 
-    def __init__(self, table: dict[bytes, Tensor]) -> None:
+    def __init__(self, table: Mapping[bytes, Tensor]) -> None:
         self.table = table
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
@@ -56,33 +47,29 @@ def store_reference(
 
     `on_rows` is told how many rows each forward finished.
     """
-    table: dict[bytes, Tensor] = {}
-    for part in reference_sums(model, distinct(rows), tokens_per_forward):
-        table |= part
+    wanted = DistinctRows(rows)
+    table = LogpTable(wanted.key_array)
+    for part in reference_sums(model, wanted, tokens_per_forward):
+        table.put(part)
         on_rows(len(part))
     return StoredReference(table)
 
 
-def distinct(rows: Sequence[Row]) -> dict[bytes, Row]:
-    """Rows by content, each once."""
-    return {row_key(row): row for row in rows}
-
-
 @torch.no_grad()
 def reference_sums(
-    model: Policy, rows: Mapping[bytes, Row], tokens_per_forward: int
+    model: Policy, rows: DistinctRows, tokens_per_forward: int
 ) -> Iterator[dict[bytes, Tensor]]:
     """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first.
 
     Raises:
         UserError: some are NaN or infinite.
     """
-    keys = {id(row): key for key, row in rows.items()}
     with adapters_off(model):
-        for group in micro_batches(list(rows.values()), tokens_per_forward):
+        for places in within_budget(rows.lengths(), tokens_per_forward):
+            group = [rows[place] for place in places]
             sums = completion_logprobs(model, group).sums.float().cpu()
             _refuse_not_finite(group, sums)
-            yield {keys[id(row)]: value for row, value in zip(group, sums, strict=True)}
+            yield {rows.key(place): value for place, value in zip(places, sums, strict=True)}
 
 
 def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:

@@ -90,7 +90,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     seed_everything(recipe.train.seed)
     tokenizer = make_tokenizer(recipe)
     made = make_tokens(recipe, DatasetCache().of(recipe, kind.data), tokenizer)
-    rows = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
+    rows: Sequence[Row] = learnable(made.rows, count, min(TOKENS, recipe.data.max_length))
     policy, _ = load_policy(recipe, kind, tokenizer)
     if kind.mismatched:
         rows, _ = with_mismatched(rows, recipe.data.max_length)

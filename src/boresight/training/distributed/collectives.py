@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load as load_tensors
@@ -29,6 +30,7 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 from boresight.data.rows import Row
+from boresight.data.stored.view import picked
 from boresight.training.checkpoints import checkpoint
 
 V = TypeVar("V")
@@ -191,15 +193,17 @@ def _gather_bytes(own: bytes) -> list[bytes]:
 # --------------------------------------------------------------------------------------------- sharing
 
 
-def share(rows: Sequence[Row], number: int | None = None) -> list[Row]:
+def share(rows: Sequence[Row], number: int | None = None) -> Sequence[Row]:
     """The rows of process `number` (this one): dealt longest first, back and forth, so tokens balance."""
     count, number = world(), rank() if number is None else number
     if count == 1:
-        return list(rows)
-    longest_first = sorted(rows, key=lambda row: -row.tokens)
+        return rows
+    lengths = np.fromiter((row.tokens for row in rows), np.int64, len(rows))
+    longest_first = np.argsort(-lengths, kind="stable")
     rounds = [longest_first[start : start + count] for start in range(0, len(rows), count)]
     places = [number if turn % 2 == 0 else count - 1 - number for turn in range(len(rounds))]
-    return [dealt[place] for dealt, place in zip(rounds, places, strict=True) if place < len(dealt)]
+    own = [dealt[place] for dealt, place in zip(rounds, places, strict=True) if place < len(dealt)]
+    return picked(rows, own)
 
 
 def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[V]:
