@@ -74,6 +74,27 @@ def test_a_wrong_layout_is_seen_where_bfloat16_alone_would_hide_it(monkeypatch):
     assert "gives other hidden states packed than plain" in plan_in("bfloat16")
 
 
+def test_what_a_model_makes_of_rounding_is_no_other_layout(monkeypatch):
+    """With a band of 0 the tiny model's states differ by rounding alone, which the nudge measures."""
+    hidden = tiny_model().config.hidden_size
+    close = plan._close
+    monkeypatch.setattr(plan, "_close", lambda a, b, dtype: a.shape[-1] != hidden and close(a, b, dtype))
+    assert isinstance(plan_in("float32"), PackedPlan)
+    right = packing._positions
+    monkeypatch.setattr(packing, "_positions", lambda span: right(span) + (right(span) > 4))
+    assert "gives other hidden states packed than plain" in plan_in("float32")
+
+
+def test_a_nudge_moves_states_by_units_in_the_last_place_and_is_taken_back():
+    model = tiny_model()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        before = model.base_model(input_ids=ids).last_hidden_state
+        allowed = plan._rounding(model, [ids])
+        assert torch.equal(model.base_model(input_ids=ids).last_hidden_state, before)
+    assert 0 < allowed < 1e-3 * before.abs().max()
+
+
 def test_the_backward_is_tried_out_where_something_is_trained(failing):
     failing("_backward", torch.float32)
     model = tiny_model()
