@@ -1,4 +1,4 @@
-"""One DPO step under torch's profiler: its time, kernels launched, and the kernels that take longest.
+"""One DPO step under torch's profiler: its time, the kernels launched, and those that take longest.
 
     python -m gpu_session.step_profile MODEL [--json FILE]
 
@@ -16,13 +16,13 @@ import torch
 from gpu_step.boresight_side import load_policy, train
 from gpu_step.cases import CASES, Case, rows_of
 from gpu_step.clock import peak_gb
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig
 
 from gpu_session import options
 
 WARM, ROWS = 3, 22
-LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
 
 
 def main() -> None:
@@ -75,14 +75,21 @@ def profiled(job: dict[str, Any]) -> Any:
 
 
 def shares(events: Sequence[Any], case: Case, device: str) -> dict[str, Any]:
-    """Milliseconds on device and host, launches, and the kernels by their time."""
-    where = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
-    longest = sorted(events, key=lambda event: -getattr(event, where))[:ROWS]
+    """Milliseconds on device and host, kernels that ran, and those that took longest.
+
+    The time of a kernel is found twice among the events: as its own, and as that of the operation that
+    launched it.
+    """
+    where, ran = "self_cpu_time_total", list(events)
+    if device == "cuda":
+        where = "self_device_time_total"
+        ran = [e for e in events if e.device_type == DeviceType.CUDA and not e.is_user_annotation]
+    longest = sorted(ran, key=lambda event: -getattr(event, where))[:ROWS]
     return {
         "tokens": case.tokens,
-        "milliseconds": sum(getattr(event, where) for event in events) / 1e3,
+        "milliseconds": sum(getattr(event, where) for event in ran) / 1e3,
         "host_milliseconds": sum(event.self_cpu_time_total for event in events) / 1e3,
-        "launches": sum(event.count for event in events if event.key in LAUNCHES),
+        "launches": sum(event.count for event in ran),
         "kernels": [[event.key, event.count, getattr(event, where) / 1e3] for event in longest],
     }
 
