@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
         "--tiny", action="store_true", help="every section in small, on the CPU: a rehearsal, no measurement"
     )
     args = parser.parse_args()
-    args.device, args.patience = ("cpu", 10) if args.tiny else ("cuda", 1)
+    args.device, args.patience = ("cpu", 40) if args.tiny else ("cuda", 1)
     return args
 
 
