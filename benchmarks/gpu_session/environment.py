@@ -1,6 +1,6 @@
 """What the machine has, what the package lacks there, and the ceilings of the device.
 
-    python -m gpu_session.environment [--json FILE]
+    python -m gpu_session.environment [--kit FOLDER] [--json FILE]
 
 Copies count the bytes read and written. Products are square, on random numbers; the largest rate of a data
 sheet is not reached by any. A launch is the time of one small kernel in a row of many, which bounds decoding.
@@ -35,9 +35,11 @@ LAUNCHES = 1000
 
 
 def main() -> None:
-    args = options.parser(__doc__).parse_args()
-    numbers = {"environment": environment(), "driver": driver()}
-    for name, value in {**numbers["environment"], "nvidia-smi": numbers["driver"]}.items():
+    parser = options.parser(__doc__)
+    parser.add_argument("--kit", type=Path, default=Path("build/gpu-kit"))
+    args = parser.parse_args()
+    numbers = {**environment(), "nvidia-smi": driver(), "kit made at": commit(args.kit)}
+    for name, value in numbers.items():
         print(f"{name}: {value}")
     needed = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     numbers["unmet"] = list(unmet(needed))
@@ -45,6 +47,12 @@ def main() -> None:
     options.write(args.json, numbers)
     if numbers["unmet"]:
         sys.exit(f"boresight needs what is not here: {', '.join(numbers['unmet'])}")
+
+
+def commit(kit: Path) -> str | None:
+    """What `make gpu-kit` was run at; a tree that is copied to the machine has no history of its own."""
+    path = kit / "commit"
+    return path.read_text().strip() if path.is_file() else None
 
 
 def driver() -> str | None:

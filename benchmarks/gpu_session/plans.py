@@ -42,8 +42,9 @@ def measurements(place: Place) -> list[Section]:
     """What only the device can show, most valuable first."""
     model = str(place.work / "qwen")
     agreement = program(place, "agreement", model, "--json", "{json}")
+    environment = program(place, "environment", "--kit", str(place.kit), "--json", "{json}")
     return [
-        Section("environment", 30, program(place, "environment", "--json", "{json}"), tail=20),
+        Section("environment", 30, environment, tail=20),
         Section("model", 25, program(place, "shapes", "qwen2.5-0.5b", model)),
         Section("tests", 110, tests(place), tail=25),
         Section("agreement", 50, agreement, tail=20),
