@@ -62,22 +62,24 @@ def runs(place: Place) -> list[Section]:
     """Whole runs from the command line, and the memory of a large model."""
     model, run = str(place.work / "starter"), place.work / "runs"
     demo = ("demo", f"model.name={model}", "model.dtype=bfloat16", *(DEMO_TINY if place.tiny else ()))
-    sft = ("countdown-tiny/sft", *(COUNTDOWN_TINY if place.tiny else ()))
+    sft = ("countdown-tiny/sft", *(SFT_TINY if place.tiny else SFT_HALF))
     rloo = ("countdown-tiny/rloo", f"model.name={run / 'sft'}", *(RLOO_TINY if place.tiny else ()))
     shape = program(place, "shapes", "starter", model, "--kit", str(place.kit))
     return [
         Section("model", 15, shape),
-        Section("demo", 55, whole_run(place, run / "demo", *demo), tail=25),
-        Section("demo-again", 35, whole_run(place, run / "demo-again", *demo, "--stored"), tail=25),
-        Section("countdown-sft", 55, whole_run(place, run / "sft", *sft), tail=25),
-        Section("countdown-rloo", 40, whole_run(place, run / "rloo", *rloo), tail=25),
-        Section("lora-8b", 40, program(place, "peak_memory", "--json", "{json}")),
+        Section("demo", 45, whole_run(place, run / "demo", *demo), tail=25),
+        Section("demo-again", 25, whole_run(place, run / "demo-again", *demo, "--stored"), tail=25),
+        Section("countdown-sft", 75, whole_run(place, run / "sft", *sft), tail=25),
+        Section("countdown-rloo", 45, whole_run(place, run / "rloo", *rloo), tail=25),
+        Section("lora-8b", 35, program(place, "peak_memory", "--json", "{json}")),
     ]
 
 
 SMALL_EVALUATION = ("evaluate.samples=4", "evaluate.max_new_tokens=4")
 DEMO_TINY = ("train.steps=2", "train.eval_every=null", "data.eval_rows=4", *SMALL_EVALUATION)
-COUNTDOWN_TINY = (
+SFT_HALF = ("train.steps=700",)
+"""Half of the recipe, whose 59,135 demonstrations have to be made and read first."""
+SFT_TINY = (
     "train.steps=4",
     "train.eval_every=null",
     "data.eval_rows=4",
