@@ -14,6 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import LlamaConfig
+
+from boresight.core.files import write_json, write_jsonl
+from boresight.models.reference.cache import cached_reference
+from tests.models.tiny_decoders import GROUPED, build, random_rows
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -222,6 +227,40 @@ def test_differences_by_hand(part):
     wrong = part("agreement").differences(gap + 8, lengths, noise=0.06)
     assert "rounding explains" in wrong["unexplained"]
     assert "NOT EXPLAINED" in part("agreement").sentence("shifted", wrong)
+
+
+@pytest.mark.parametrize(("stored", "status"), [(0, 1), (6, 0)], ids=["a new cache", "all stored before"])
+def test_a_second_run_must_find_its_reference_stored(part, tmp_path, monkeypatch, capsys, stored, status):
+    """Rows in the cache of references are counted, and the run folder is read."""
+    cache = tmp_path / "boresight" / "reference"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store(stored, cache)
+
+    def train(command):
+        store(6, cache)
+        run = Path(command[command.index("--run") + 1])
+        write_jsonl(run / "metrics.jsonl", [{"split": "train", "loss": 0.7, **SPEED}])
+        metric = {"name": "accuracy", "before": {"value": 0.5}, "after": {"value": 0.75}}
+        write_json(run / "evaluation.json", {"metrics": [metric]})
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", train)
+    (tmp_path / "run").mkdir()
+    arguments = ("demo", str(tmp_path / "run"), "a.b=1", "--stored", "--json", str(tmp_path / "x"))
+    assert bool(call(part, monkeypatch, "whole_run", *arguments)) == bool(status)
+    found = json.loads((tmp_path / "x").read_text())
+    assert (found["stored_before"], found["stored_after"], found["peak_gb"]) == (stored, 6, 3.0)
+    assert found["evaluation"] == {"accuracy": "0.5 -> 0.75"} and found["first_loss"] == 0.7
+    assert part("whole_run").stored_rows() == 6
+
+
+SPEED = {"seconds": 2.0, "tokens_per_second": 100.0, "peak_memory_gb": 3.0}
+
+
+def store(count, folder):
+    if count:
+        rows = random_rows(count, 2, seed=1)
+        cached_reference(build(LlamaConfig(**GROUPED)), rows, 400, folder=folder)
 
 
 @pytest.fixture
