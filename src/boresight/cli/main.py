@@ -271,12 +271,16 @@ def export(
         bool, typer.Option("--merged/--adapter", help="Whole weights, or the LoRA adapter alone.")
     ] = True,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of merged weights.")] = "float32",
+    gguf: Annotated[
+        str | None,
+        typer.Option(help="Files for llama.cpp and Ollama instead: q8_0,q4_0, or q4_k_m by llama.cpp."),
+    ] = None,
 ) -> None:
-    """Write a run's model for transformers, vLLM and llama.cpp, with a model card."""
+    """Write a run's model for transformers, vLLM, llama.cpp or Ollama, with a model card."""
     from boresight.core.console import Terminal
     from boresight.export.command import export as export_run
 
-    export_run(run, to, "merged" if merged else "adapter", dtype, Terminal(soft_wrap=True))
+    export_run(run, to, "merged" if merged else "adapter", dtype, Terminal(soft_wrap=True), gguf)
 
 
 @app.command()

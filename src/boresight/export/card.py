@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from boresight.reports.tables.intervals import interval_text
 from boresight.reports.tables.metrics import MetricRow, metric_rows
 
 if TYPE_CHECKING:
+    from boresight.export.gguf.compare import Compared
     from boresight.export.plan import ExportPlan
     from boresight.export.weights import Drift
 
@@ -27,15 +28,23 @@ SHARE = re.compile(r" \([0-9.e+-]+\)$")
 """What stands behind a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantisation (Q4_1)."
+LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
 SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 
-def write_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> None:
-    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be."""
-    write_text(folder / "README.md", render_card(plan, drift, folder, name))
+def write_card(
+    plan: ExportPlan, readback: Drift | Sequence[Compared] | None, folder: Path, name: str
+) -> None:
+    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be.
+
+    `readback` is what reading the files back has shown: of merged weights, or of every GGUF file.
+    """
+    write_text(folder / "README.md", render_card(plan, readback, folder, name))
 
 
-def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) -> str:
+def render_card(
+    plan: ExportPlan, readback: Drift | Sequence[Compared] | None, folder: Path, name: str
+) -> str:
     """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
     run = read_run(plan.run)
     start = str((run.config.get("model") or {}).get("name", ""))
@@ -45,7 +54,7 @@ def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) 
     return template.render(
         run=run,
         name=_plain(name),
-        library="peft" if plan.form == "adapter" else "transformers",
+        library=LIBRARIES[plan.form],
         task="text-classification" if plan.head == "score" else "text-generation",
         base_model=_hub_id(start),
         relation="adapter" if plan.form == "adapter" else "finetune",
@@ -57,13 +66,18 @@ def render_card(plan: ExportPlan, drift: Drift | None, folder: Path, name: str) 
         rows=[_metric_row(row) for row in metric_rows(run.metrics)],
         notes=[STARTER_NOTE] * (start == "starter") + [_plain(str(f)) for f in run.findings],
         usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
-        drift=drift and drift.sentence,
+        drift=None if readback is None or isinstance(readback, Sequence) else readback.sentence,
+        files=[_file_row(file) for file in readback] if isinstance(readback, Sequence) else [],
         environment=[(k, _plain(v)) for k, v in environment_facts(run) if k in SHOWN],
     )
 
 
 def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
-    what = {"merged": f"Weights in {plan.dtype}", "adapter": "A LoRA adapter"}[plan.form]
+    what = {
+        "merged": f"Weights in {plan.dtype}",
+        "adapter": "A LoRA adapter",
+        "gguf": f"GGUF files ({', '.join(plan.quantizations)})",
+    }[plan.form]
     steps = f" in {run.model_step:,} steps" if run.model_step else ""
     kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
     return (
@@ -94,11 +108,21 @@ def _metric_row(row: MetricRow) -> list[str]:
     return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
 
 
+def _file_row(file: Compared) -> list[str]:
+    kl = file.kl
+    cells = [f"`{file.file}`", f"{file.megabytes:,.0f}", f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}]"]
+    return [*cells, f"{file.agree * 100:.1f} %", f"{kl.n:,}"]
+
+
 def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Heading, language and code of every way to load the folder that holds for it."""
     if plan.form == "adapter":
         base = read_json(folder / "adapter_config.json")
         yield from _adapter_usage(base["base_model_name_or_path"])
+    elif plan.form == "gguf":
+        file = min(folder.glob("*.gguf")).name
+        yield "With llama.cpp:", "sh", f"llama-server -m PATH/{file} --jinja"
+        yield "With Ollama:", "sh", "cd PATH && ollama create mine -f Modelfile && ollama run mine"
     elif plan.head == "score":
         yield "With transformers:", "python", USE_SCORE
     else:

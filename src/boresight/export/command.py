@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,32 +11,40 @@ from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.export.plan import Form, export_plan, notes
 
+if TYPE_CHECKING:
+    from boresight.export.gguf.compare import Compared
+    from boresight.export.weights import Drift
 
-def export(run: Path, to: Path, form: Form, dtype: str, console: Console) -> Path:
+
+def export(run: Path, to: Path, form: Form, dtype: str, console: Console, gguf: str | None = None) -> Path:
     """Write the model of `run` to the folder `to`, which appears complete or not at all.
 
     Merged weights are folded in float32 and rounded once, to `dtype`. Before the folder gets its name it is
-    loaded again with transformers alone and must say what the run's model says.
+    loaded again with transformers alone and must say what the run's model says. With `gguf`, quantizations
+    separated by commas, GGUF files for llama.cpp and Ollama take the place of merged weights.
 
     Raises:
         UserError: no finished run, a folder in use, an option that cannot act, or weights that read back
             otherwise than they were.
     """
     from boresight.export.card import write_card
+    from boresight.export.gguf.export import write_gguf_files
     from boresight.export.weights import size_in_mb, write_adapter, write_merged
 
-    plan = export_plan(run, form, dtype)
+    plan = export_plan(run, form, dtype, gguf)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 
     with atomic_folder(to, replace=False) as folder:
-        drift = None
-        if form == "merged":
-            drift = write_merged(plan, folder)
-            console.print(drift.sentence, markup=False, highlight=False)
+        readback: Drift | list[Compared] | None = None
+        if plan.form == "merged":
+            readback = write_merged(plan, folder)
+            console.print(readback.sentence, markup=False, highlight=False)
+        elif plan.form == "gguf":
+            readback = write_gguf_files(plan, folder, to.name, console)
         else:
             write_adapter(plan, folder)
-        write_card(plan, drift, folder, to.name)
+        write_card(plan, readback, folder, to.name)
         for file in folder.iterdir():
             file.chmod(0o644)  # weights are written for their owner alone
     for note in notes(plan):

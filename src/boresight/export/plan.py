@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from boresight.core.errors import UserError
 from boresight.models.head import OutputHead, head_of
 from boresight.models.source import embedded_in
 
-Form = Literal["merged", "adapter"]
+Form = Literal["merged", "adapter", "gguf"]
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -20,12 +21,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What is exported: `form` and `dtype` of the weights, and whether they end in a score or in tokens."""
+    """What is exported: `form` and `dtype` of the weights, and whether they end in a score or in tokens.
+
+    `quantizations` are those of the form `gguf`, one file each.
+    """
 
     run: Path
     form: Form
     dtype: str
     head: OutputHead
+    quantizations: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -33,8 +38,12 @@ class ExportPlan:
         return self.run / "model"
 
 
-def export_plan(run: Path, form: Form, dtype: str) -> ExportPlan:
-    """Check the run against what was asked. Raises `UserError` where the two do not fit."""
+def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None) -> ExportPlan:
+    """Check the run against what was asked. Raises `UserError` where the two do not fit.
+
+    Args:
+        gguf: quantizations for llama.cpp, separated by commas; these files are then the form.
+    """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not a dtype of weights{nearest(dtype, DTYPES)}.")
     if not (run / "config.yaml").is_file():
@@ -45,12 +54,30 @@ def export_plan(run: Path, form: Form, dtype: str) -> ExportPlan:
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":
         raise UserError("--dtype rounds merged weights; an adapter is exported as it was trained, float32.")
-    return ExportPlan(run, form, dtype, head_of(run / "model"))
+    if gguf is None:
+        return ExportPlan(run, form, dtype, head_of(run / "model"))
+    return _gguf_plan(run, form, dtype, gguf)
+
+
+def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str) -> ExportPlan:
+    from boresight.export.gguf.quantization import parse_quantizations
+
+    quantizations = parse_quantizations(gguf)
+    if form == "adapter":
+        raise UserError("--gguf writes whole weights; leave --adapter out.")
+    if dtype != "float32":
+        raise UserError("--dtype rounds merged weights; --gguf names the precision of its files.")
+    head = head_of(run / "model")
+    if head == "score":
+        raise UserError(f"{run}: a reward model gives scores, which GGUF files cannot; leave --gguf out.")
+    if not importlib.util.find_spec("gguf"):
+        raise UserError("--gguf: the package gguf is not installed; run `pip install 'boresight[gguf]'`.")
+    return ExportPlan(run, "gguf", dtype, head, quantizations)
 
 
 def notes(plan: ExportPlan) -> list[str]:
     """What somebody who passes the folder on should know."""
-    if plan.form == "merged":
+    if plan.form != "adapter":
         return []
     base = base_of(plan)
     if embedded_in(base):

@@ -6,21 +6,19 @@ folder; from then on it is a local model like any other.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.console import progress
 from boresight.core.files import atomic_folder, cache_folder
+from boresight.models.checkpoint.gguf import read_gguf_model
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.embedded.starter_weights import GGUF_BYTES, VERSION, starter_gguf
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from transformers import LlamaForCausalLM
 
 CONVERSION = 1
 """Raise it when `_convert` writes something else: it is part of the cache folder's name."""
@@ -57,7 +55,7 @@ def _convert(gguf: Path, target: Path, console: Console) -> None:
     with quiet_bars(), progress(console, "unpacking", total=4) as advance:
         _save_tokenizer(gguf, target)
         advance(1)
-        model = _dequantise(gguf)
+        model = read_gguf_model(gguf)
         advance(2)
         model.save_pretrained(target)
         advance(1)
@@ -67,22 +65,3 @@ def _save_tokenizer(gguf: Path, target: Path) -> None:
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
-
-
-def _dequantise(gguf: Path) -> LlamaForCausalLM:
-    """The model as float32, in a fresh config.
-
-    The loaded model says it is quantised, although every tensor is float32 by then; saved that way it
-    could not be trained or loaded plainly, so its weights move into a model that says nothing of it.
-    """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own bar has no switch
-        loaded = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    settings = loaded.config.to_dict()
-    settings.pop("quantization_config", None)
-    model = LlamaForCausalLM(LlamaConfig.from_dict(settings))
-    model.load_state_dict(loaded.state_dict(), strict=True)
-    model.generation_config = loaded.generation_config
-    return model

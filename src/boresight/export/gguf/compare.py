@@ -1,0 +1,142 @@
+"""A GGUF file read back by transformers against the model that it was written from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boresight.core.errors import UserError
+from boresight.data.rows import Row
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy, last_logits
+from boresight.stats.intervals import Interval, clustered_mean
+from boresight.stats.paired import Measured
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+PROMPTS, TOKENS = 64, 48
+"""Evaluation prompts, and tokens of the answer to each, on which next-token distributions are compared."""
+SAME_SETTINGS = (
+    "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+    "max_position_embeddings", "vocab_size", "tie_word_embeddings", "hidden_act",
+)  # fmt: skip
+CLOSE_SETTINGS = ("rms_norm_eps", "rope_theta")
+"""Floating-point settings, which the file holds in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One file beside the run's model.
+
+    `kl` is KL(run's model || file), nats per token, the interval over prompts; `agree` is the share of the
+    `tokens` places with the same most likely token. `checks` are those of answers, the run's model before.
+    """
+
+    quantization: str
+    file: str
+    megabytes: float
+    tokens: int
+    kl: Interval
+    agree: float
+    checks: tuple[Measured, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """In words, for the terminal."""
+        return (
+            f"{self.file} ({self.megabytes:,.0f} MB): KL from the run's model {self.kl.value:.2g} nats per "
+            f"token [{self.kl.low:.2g}, {self.kl.high:.2g}] on {self.tokens:,} tokens of {self.kl.n:,} "
+            f"answers, the same most likely token in {self.agree * 100:.1f} % of places."
+        )
+
+
+def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
+    """The run's evaluation prompts with the trained model's answers; a fixed question where it has none."""
+    from boresight.data.chat import encode_answer
+    from boresight.reports.read_run import read_run
+
+    answered = [(s.prompt, s.answers[-1], s.id) for s in read_run(run).samples[:PROMPTS] if s.answers[-1]]
+    fixed = ([{"role": "user", "content": "What is a tide?"}], "The sea rises and falls twice a day.", "tide")
+    return [encode_answer(tokenizer, prompt, str(answer), id) for prompt, answer, id in answered or [fixed]]
+
+
+def divergence(ours: Policy, theirs: Policy, rows: Sequence[Row]) -> tuple[list[list[float]], float]:
+    """KL(ours || theirs) at every token of the answers, nats, by row; and the share of equal argmaxes."""
+    import torch
+
+    from boresight.training.probes.kl import kl_divergence
+
+    by_row, same = [], 0
+    for row in rows:
+        a, b = (_answer_logits(model, row) for model in (ours, theirs))
+        found = kl_divergence(a.log_softmax(-1), b.log_softmax(-1))
+        by_row.append(found.clamp(min=0).tolist())
+        same += int(torch.eq(a.argmax(-1), b.argmax(-1)).sum())
+    return by_row, same / sum(map(len, by_row))
+
+
+def _answer_logits(model: Policy, row: Row) -> torch.Tensor:
+    """Logits that predict the answer, `(tokens, vocabulary)`, float64."""
+    import torch
+
+    answer = row.completions[0].ids[:TOKENS]
+    ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()])
+    with torch.inference_mode():
+        return last_logits(model, ids, len(answer) + 1)[:-1].double()
+
+
+def mean_kl(by_row: Sequence[Sequence[float]]) -> Interval:
+    """The mean per token, and its interval over answers; no limit is below 0."""
+    found = clustered_mean(by_row)
+    return Interval(found.value, max(0.0, found.low), found.high, found.n)
+
+
+def refuse_other_model(ours: PreTrainedModel, theirs: PreTrainedModel, error: float, file: str) -> None:
+    """Raise a `UserError` unless `theirs`, read back, is `ours` but for rounding.
+
+    Args:
+        error: largest relative error of a tensor.
+    """
+    for name, expected in ours.state_dict().items():
+        found = theirs.state_dict().get(name)
+        if found is None or found.shape != expected.shape:
+            raise _other(file, f"the weight {name} is missing or has another shape")
+        distance = float((found.float() - expected.float()).norm())
+        if not distance <= error * float(expected.float().norm()):
+            raise _other(file, f"the weight {name} differs by more than rounding does")
+    for name in (*SAME_SETTINGS, *CLOSE_SETTINGS):
+        a, b = _setting(ours, name), _setting(theirs, name)
+        same = a == b if name in SAME_SETTINGS else abs(a - b) <= 1e-6 * abs(a)
+        if not same:
+            raise _other(file, f"{name} is {b} and not {a}")
+
+
+def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
+    """Raise a `UserError` unless the tokenizer in `file` gives the run's token ids and template."""
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    if found.chat_template != tokenizer.get_chat_template():
+        raise _other(file.name, "the chat template is another one")
+    for row in rows:
+        ids = [*row.prompt.tolist(), *row.completions[0].ids.tolist()]
+        text = tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
+        ours, theirs = (
+            t.backend_tokenizer.encode(text, add_special_tokens=False).ids for t in (tokenizer, found)
+        )
+        if ours != theirs:
+            raise _other(file.name, f"its tokenizer reads the prompt {row.id!r} as other tokens")
+
+
+def _setting(model: PreTrainedModel, name: str) -> float:
+    config = model.config
+    value: float = config.rope_parameters[name] if name == "rope_theta" else getattr(config, name)
+    return value
+
+
+def _other(file: str, why: str) -> UserError:
+    return UserError(f"--gguf: {file} would not be the run's model, so nothing was written: {why}.")

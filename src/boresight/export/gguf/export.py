@@ -1,0 +1,88 @@
+"""Write the GGUF files of a run, read each back, and compare it with the run's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from rich.console import Console
+
+from boresight.core.files import write_text
+from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
+from boresight.data.tokenizer import Tokenizer
+from boresight.export.gguf.architecture import refuse_unsupported
+from boresight.export.gguf.compare import (
+    Compared,
+    answer_rows,
+    divergence,
+    mean_kl,
+    refuse_other_model,
+    refuse_other_tokens,
+)
+from boresight.export.gguf.llama_cpp import quantize_file, quantizer
+from boresight.export.gguf.modelfile import NO_TEMPLATE, find_turns, render_modelfile
+from boresight.export.gguf.quantization import QUANTIZATIONS
+from boresight.export.gguf.write import write_gguf
+from boresight.models.policy import Policy, causal_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from boresight.export.plan import ExportPlan
+
+
+def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console) -> list[Compared]:
+    """One file per quantization of `plan` in `folder`, and a Modelfile for the first.
+
+    `name` is that of the model and begins the names of the files. The model is in memory twice, in float32.
+
+    Raises:
+        UserError: an architecture or a tokenizer that is not supported, no llama.cpp where one is needed, or
+            a file that reads back as another model.
+    """
+    from boresight.models import lora
+    from boresight.models.load import load_model, load_tokenizer
+
+    if any(QUANTIZATIONS[q].tensors is None for q in plan.quantizations):
+        quantizer()  # before the model is loaded
+    tokenizer = load_tokenizer(str(plan.model))
+    model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
+    refuse_unsupported(model.config)
+    wire_stop_tokens(cast("Policy", model), tokenizer)
+    found = []
+    for quantization in plan.quantizations:
+        file = folder / f"{name}-{quantization}.gguf"
+        _write(file, model, tokenizer, quantization, name)
+        found.append(compare_file(file, model, tokenizer, quantization, plan.run))
+        console.print(found[-1].sentence, markup=False, highlight=False)
+    turns = find_turns(tokenizer)
+    if turns is None:
+        console.print(f"Modelfile: {NO_TEMPLATE}", markup=False, highlight=False)
+    stops = [tokenizer.convert_ids_to_tokens(id) for id in stop_token_ids(cast("Policy", model))]
+    write_text(folder / "Modelfile", render_modelfile(found[0].file, turns, stops))
+    return found
+
+
+def compare_file(
+    file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, run: Path
+) -> Compared:
+    """Read a file back, refuse it if it is another model than `model`, and measure what rounding did."""
+    from boresight.models.checkpoint.gguf import read_gguf_model
+
+    rows = answer_rows(run, tokenizer)
+    theirs = read_gguf_model(file)
+    refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)
+    refuse_other_tokens(file, tokenizer, rows)
+    by_row, agree = divergence(cast("Policy", model), cast("Policy", theirs), rows)
+    size = file.stat().st_size / 1e6
+    return Compared(quantization, file.name, size, sum(map(len, by_row)), mean_kl(by_row), agree)
+
+
+def _write(file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str) -> None:
+    if QUANTIZATIONS[quantization].tensors is not None:
+        write_gguf(file, model, tokenizer, quantization, name)
+        return
+    half = file.with_suffix(".half")
+    write_gguf(half, model, tokenizer, "f16", name)
+    quantize_file(half, file, quantization)
+    half.unlink()
