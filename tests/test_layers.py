@@ -25,6 +25,7 @@ LAYERS = (
     {"evaluation"},
     {"reports"},
     {"runs"},
+    {"serving"},
     {"experiments", "synthesis", "export", "arena"},
     {"given"},
     {"api", "cli"},

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from rich.console import Console
 
-from boresight.arena.duels import Duels, read_duels
+from boresight.arena.duels import read_duels
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
 from boresight.core.console import Terminal
-from boresight.core.errors import UserError
+from boresight.serving.loopback import check_port
 
 
 def arena(
@@ -24,10 +23,10 @@ def arena(
     """
     console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
-    _check_port(port)  # before there is a folder for votes
+    check_port(port)  # before there is a folder for votes
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{b.resolve().stem}", duels.names)
     try:
-        with _server(duels, votes, port) as server:
+        with Arena(duels, votes, port) as server:
             console.print(duels.sentence, markup=False, highlight=False)
             console.print(f"Votes go to {votes.folder}. Open {server.url}", markup=False, highlight=False)
             console.print("Press Ctrl-C to end.", highlight=False)
@@ -37,21 +36,3 @@ def arena(
                 console.print(server.standing()["says"], markup=False, highlight=False)
     finally:
         votes.close()
-
-
-def _check_port(port: int) -> None:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except (OSError, OverflowError) as error:
-        raise _unusable(port, error) from None
-
-
-def _server(duels: Duels, votes: Votes, port: int) -> Arena:
-    try:
-        return Arena(duels, votes, port)
-    except OSError as error:  # taken a moment ago
-        raise _unusable(port, error) from None
-
-
-def _unusable(port: int, error: Exception) -> UserError:
-    return UserError(f"--port: {port} cannot be used ({error}); leave it out to take a free one.")

@@ -1,0 +1,1 @@
+"""HTTP servers on loopback, and the ways to serve a run's model."""

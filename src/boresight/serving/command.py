@@ -1,0 +1,46 @@
+"""`boresight serve`: the command for vLLM, or a small endpoint on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.serving.loopback import check_port
+
+if TYPE_CHECKING:
+    from boresight.serving.endpoint import ChatServer
+
+
+def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, console: Console) -> None:
+    """Serve the model of a run or a model folder on loopback until Ctrl-C.
+
+    Raises:
+        UserError: a port that cannot be used, no such model, or a reward model.
+    """
+    from boresight.models.head import head_of
+    from boresight.models.sampler.generate import load_chat_model
+    from boresight.serving.endpoint import ChatServer
+
+    check_port(port)  # before the model is loaded
+    if any(head_of(folder) == "score" for folder in (run / "model", run)):
+        raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
+    model, tokenizer = load_chat_model(str(run), device=device)
+    with ChatServer(model, tokenizer, run.resolve().name, port, max_new_tokens) as server:
+        console.print(example(server), markup=False, highlight=False)
+        console.print("Press Ctrl-C to end.", highlight=False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.print("Ended.", highlight=False)
+
+
+def example(server: ChatServer) -> str:
+    """Address and token, and a request to copy."""
+    return (
+        f"Serving {server.name} on {server.address}/v1 for this machine alone, API key {server.token}\n"
+        f"curl {server.address}/v1/chat/completions -H 'Authorization: Bearer {server.token}' \\\n"
+        '  -d \'{"messages": [{"role": "user", "content": "What is a tide?"}]}\''
+    )

@@ -1,0 +1,147 @@
+"""A run's model behind a small part of OpenAI's API, for trying it out: `/v1/models`, `/v1/chat/completions`.
+
+One answer at a time, computed by the package's own sampler. What a request asks for and this does not do,
+such as streaming or tools, is an error.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from boresight.core.errors import UserError
+from boresight.core.schema import Message
+from boresight.core.strict_model import StrictModel
+from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
+
+if TYPE_CHECKING:
+    from boresight.data.tokenizer import Tokenizer
+    from boresight.models.policy import Policy
+
+LONGEST_CONVERSATION = 1_000_000
+"""Bytes of a request."""
+
+
+class ChatTurn(StrictModel):
+    """One message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatRequest(StrictModel):
+    """The fields of a chat completion that are served; defaults are OpenAI's, but for `max_tokens`."""
+
+    messages: list[ChatTurn] = Field(min_length=1)
+    model: str | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = Field(0, ge=0)
+    n: Literal[1] = 1
+    stream: Literal[False] = False
+    user: str | None = None
+
+
+class ChatServer(LoopbackServer):
+    """Serves one model under `name`."""
+
+    def __init__(
+        self, model: Policy, tokenizer: Tokenizer, name: str, port: int = 0, max_new_tokens: int = 256
+    ) -> None:
+        super().__init__(ChatHandler, port)
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.max_new_tokens = max_new_tokens
+        self.lock = Lock()
+
+    def models(self) -> dict[str, Any]:
+        """The answer to `/v1/models`."""
+        return {"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": "boresight"}]}
+
+    def complete(self, request: ChatRequest) -> dict[str, Any]:
+        """The completion of a request. Raises `Refused` for one that the model cannot answer."""
+        from boresight.data.chat import encode_prompt
+        from boresight.models.sampler.generate import decode, stopping_at_turns
+        from boresight.models.sampler.params import SamplingParams
+        from boresight.models.sampler.sample import sample
+
+        if request.model not in (None, self.name):
+            raise Refused(HTTPStatus.NOT_FOUND, f"The model here is called {self.name!r}.")
+        turns: list[Message] = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        params = SamplingParams(
+            max_new_tokens=request.max_completion_tokens or request.max_tokens or self.max_new_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+        )
+        try:
+            with self.lock:
+                prompt = encode_prompt(self.tokenizer, turns)
+                found = sample(self.model, [prompt], stopping_at_turns(self.model, params))
+        except UserError as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+        ((answer,),) = decode(self.tokenizer, found)
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self.name,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": answer.text},
+                    "finish_reason": answer.finish,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": len(prompt),
+                "completion_tokens": len(answer.ids),
+                "total_tokens": len(prompt) + len(answer.ids),
+            },
+        }
+
+
+class ChatHandler(LoopbackHandler):
+    """One request, in OpenAI's form."""
+
+    server: ChatServer
+    longest_body = LONGEST_CONVERSATION
+
+    def do_GET(self) -> None:
+        """The list of models."""
+        self.serve(self._list)
+
+    def do_POST(self) -> None:
+        """A chat completion."""
+        self.serve(self._complete)
+
+    def describe(self, refused: Refused) -> object:
+        """OpenAI's error object."""
+        return {"message": str(refused), "type": "invalid_request_error", "param": None, "code": None}
+
+    def _list(self) -> None:
+        self._admit("/v1/models")
+        self.send_json(self.server.models())
+
+    def _complete(self) -> None:
+        self._admit("/v1/chat/completions")
+        try:
+            request = ChatRequest.model_validate(self.read_body())
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            sentence = f"{where}: {first['msg']}; it is not served here."
+            raise Refused(HTTPStatus.BAD_REQUEST, sentence) from None
+        self.send_json(self.server.complete(request))
+
+    def _admit(self, path: str) -> None:
+        """Token first, so that a stranger learns nothing."""
+        self.check_token(self.headers.get("Authorization", "").removeprefix("Bearer "))
+        if self.path != path:
+            raise Refused(HTTPStatus.NOT_FOUND, "There are /v1/models and /v1/chat/completions here.")

@@ -1,0 +1,66 @@
+"""The `vllm serve` command for the model of a run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from boresight.core.errors import UserError
+from boresight.models.checkpoint.damaged import read_object
+from boresight.models.head import head_of
+from boresight.models.source import embedded_in
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What `--max-lora-rank` may be, but for 1."""
+
+
+def vllm_command(run: Path) -> str:
+    """The command that serves the run's model, as it was trained, under the name of its folder.
+
+    Raises:
+        UserError: no trained model, a reward model, or an adapter that vLLM cannot put on its base.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    if head_of(folder) == "score":
+        raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
+    if (folder / "adapter_config.json").is_file():
+        return shlex.join(_adapter_command(run, folder))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{run}: there is no model; give a finished run, or a folder of `boresight export`.")
+    return shlex.join(["vllm", "serve", str(folder), "--served-model-name", _name(run)])
+
+
+def _adapter_command(run: Path, folder: Path) -> Iterator[str]:
+    settings = read_object(folder / "adapter_config.json")
+    base = str(settings.get("base_model_name_or_path"))
+    reason = _unservable(settings, base)
+    if reason is not None:
+        raise UserError(
+            f"{run}: {reason}; run `boresight export {shlex.quote(str(run))} --to FOLDER` and then "
+            "`vllm serve FOLDER`."
+        )
+    rank = next(rank for rank in RANKS if rank >= int(settings["r"]))
+    yield from ("vllm", "serve", base, "--enable-lora", "--lora-modules", f"{_name(run)}={folder}")
+    yield from ("--max-lora-rank", str(rank), "--generation-config", str(folder))
+    if (folder / "chat_template.jinja").is_file():
+        yield from ("--chat-template", str(folder / "chat_template.jinja"))
+
+
+def _unservable(settings: dict[str, Any], base: str) -> str | None:
+    """Why vLLM cannot put the adapter on its base, if it cannot."""
+    if embedded_in(base):
+        return "the adapter's base comes with boresight, and vLLM cannot find it"
+    if any((Path(base) / part / "adapter_config.json").is_file() for part in ("", "model")):
+        return "the adapter's base has adapters too, and vLLM puts on one"
+    if settings.get("use_dora") or settings.get("bias", "none") != "none" or settings.get("modules_to_save"):
+        return "vLLM does not put on adapters with DoRA, biases or whole layers"
+    rank = settings.get("r")
+    if not isinstance(rank, int) or rank > RANKS[-1]:
+        return f"vLLM puts on adapters up to rank {RANKS[-1]}"
+    return None
+
+
+def _name(run: Path) -> str:
+    return run.resolve().name
