@@ -60,7 +60,7 @@ def run_of(tmp_path_factory):
                 "data": {"train": str(home / "pairs.jsonl")},
                 "optim": {"lr": 0.02},
                 "train": {"batch": 8, "steps": 2},
-                "evaluate": {"samples": 4, "max_new_tokens": 6},
+                "evaluate": {"prompts": "demo:heldout-prompts", "samples": 4, "max_new_tokens": 6},
             }
             run_training(Recipe.parse(raw), folder, QUIET)
         return folder
@@ -76,7 +76,7 @@ def exported(run_of, tmp_path_factory):
     def make(arch):
         if arch not in made:
             console = Console(record=True, width=500)
-            export(run_of(arch), home / arch, "merged", "float32", console, ",".join(FILES))
+            export(run_of(arch), home / arch, "merged", "float32", console, ",".join(FILES), answers=3)
             made[arch] = home / arch, console.export_text()
         return made[arch]
 
@@ -100,12 +100,24 @@ def test_files_read_back_as_the_run(exported, run_of, arch):
 def test_divergence_grows_with_rounding_and_is_printed_and_in_the_card(exported, arch):
     folder, printed = exported(arch)
     found = [float(kl) for kl in re.findall(r"KL from the run's model (\S+) nats per token", printed)]
-    assert len(found) == 3 and found == sorted(found) and found[0] < 1e-5 < found[2] < 0.1
+    assert len(found) == 3 and found == sorted(found) and found[0] < 1e-8 < found[2] < 0.1
     card = (folder / "README.md").read_text()
     for name, kl in zip(FILES, found, strict=True):
         (line,) = [line for line in card.split("\n") if line.startswith(f"| `{arch}-{name}.gguf` |")]
-        assert f"{kl:.2g} [" in line and line.endswith("| 4 |")
+        assert f"{kl:.2g} [" in line
     assert "library_name: gguf" in card and f"llama-server -m PATH/{arch}-" in card
+
+
+def test_each_file_answers_the_evaluation_prompts_beside_the_run(exported):
+    """float16 answers as the run does, so its checks are equal and the difference is 0."""
+    folder, printed = exported("llama")
+    lines = (folder / "README.md").read_text().split("\n")
+    rows = [line.split("|") for line in lines if "answers that meet the constraint" in line]
+    rows = [[cell.strip() for cell in row] for row in rows if row[1].strip().endswith(".gguf`")]
+    assert [row[1] for row in rows] == [f"`llama-{name}.gguf`" for name in FILES]
+    _, _, _, before, after, difference, n, _ = rows[0]
+    assert before == after and difference.startswith("0.0") and n == "3"
+    assert f"answers that meet the constraint: {after}, of the run's model {before}." in printed
 
 
 def test_the_tokenizer_survives(exported, run_of):
@@ -138,7 +150,10 @@ def test_queries_and_keys_lie_as_llama_cpp_rotates_them():
 FAULTS = {
     "q_proj.weight differs": (architecture, "_interleaved", lambda weight, heads: weight),
     "rope_theta is 9": ("add_rope_freq_base", lambda self, _: self.add_float32("llama.rope.freq_base", 9.0)),
-    "as other tokens": ("add_token_merges", lambda self, _: self.add_array("tokenizer.ggml.merges", ["a b"])),
+    "as other tokens": (
+        "add_token_merges",
+        lambda self, merges: self.add_array("tokenizer.ggml.merges", merges[:1]),
+    ),
     "template is another": (
         "add_chat_template",
         lambda self, _: self.add_string("tokenizer.chat_template", "x"),
@@ -232,6 +247,10 @@ def test_tokenizers_that_llama_cpp_has_no_name_for_are_refused():
 
 
 def test_options_that_cannot_act(run_of, trained, tmp_path):
+    with pytest.raises(UserError, match="--answers is for the files of --gguf"):
+        export(run_of("llama"), tmp_path / "out", "merged", "float32", QUIET, answers=3)
+    with pytest.raises(UserError, match="has no answers to prompts with checks"):
+        export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET, "q8_0", answers=3)
     for run, form, dtype, gguf, reason in (
         (run_of("llama"), "merged", "float32", "q8_1", "did you mean 'q8_0'"),
         (run_of("llama"), "merged", "float32", " , ", "name at least one"),

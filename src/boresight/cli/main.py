@@ -275,12 +275,50 @@ def export(
         str | None,
         typer.Option(help="Files for llama.cpp and Ollama instead: q8_0,q4_0, or q4_k_m by llama.cpp."),
     ] = None,
+    answers: Annotated[
+        int,
+        typer.Option(min=0, help="With --gguf: evaluation prompts that each file answers."),
+    ] = 0,
+    push: Annotated[
+        str | None, typer.Option(help="Repository of the hub, ORG/NAME, for the folder with its card.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run/--no-dry-run", help="With --push: print what would be uploaded.")
+    ] = True,
 ) -> None:
     """Write a run's model for transformers, vLLM, llama.cpp or Ollama, with a model card."""
     from boresight.core.console import Terminal
     from boresight.export.command import export as export_run
+    from boresight.export.plan import Form
+    from boresight.export.push import plan_push
 
-    export_run(run, to, "merged" if merged else "adapter", dtype, Terminal(soft_wrap=True), gguf)
+    if push is None and not dry_run:
+        raise UserError("--no-dry-run uploads the folder; name the repository with --push ORG/NAME.")
+    target = None if push is None else plan_push(push, dry_run)
+    form: Form = "merged" if merged else "adapter"
+    export_run(run, to, form, dtype, Terminal(soft_wrap=True), gguf, answers, target)
+
+
+@app.command("serve")
+def serve_model(
+    run: Annotated[Path, typer.Argument(help="A run folder, or an exported one.", metavar="RUN")],
+    here: Annotated[
+        bool, typer.Option("--here", help="Serve it on this machine, by the package's own sampler.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="With --here: port on 127.0.0.1; 0 takes a free one.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="With --here: longest answer by default.")] = 256,
+    device: Annotated[str | None, typer.Option(help="With --here: cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Print the `vllm serve` command of a run's model; --here serves a small OpenAI-compatible endpoint."""
+    from boresight.serving.command import serve_here
+    from boresight.serving.vllm_command import vllm_command
+
+    if here:
+        from boresight.core.console import Terminal
+
+        serve_here(run, port, max_new_tokens, device, Terminal(soft_wrap=True))
+    else:
+        _say(vllm_command(run))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from boresight.reports.tables.intervals import interval_text
 from boresight.reports.tables.metrics import MetricRow, metric_rows
 
 if TYPE_CHECKING:
-    from boresight.export.gguf.compare import Compared
+    from boresight.export.gguf.compare import GgufFile
     from boresight.export.plan import ExportPlan
     from boresight.export.weights import Drift
 
@@ -33,7 +33,7 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
 
 def write_card(
-    plan: ExportPlan, readback: Drift | Sequence[Compared] | None, folder: Path, name: str
+    plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> None:
     """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be.
 
@@ -43,7 +43,7 @@ def write_card(
 
 
 def render_card(
-    plan: ExportPlan, readback: Drift | Sequence[Compared] | None, folder: Path, name: str
+    plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> str:
     """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
     run = read_run(plan.run)
@@ -68,6 +68,7 @@ def render_card(
         usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
         drift=None if readback is None or isinstance(readback, Sequence) else readback.sentence,
         files=[_file_row(file) for file in readback] if isinstance(readback, Sequence) else [],
+        checks=[r for f in readback for r in f.check_rows] if isinstance(readback, Sequence) else [],
         environment=[(k, _plain(v)) for k, v in environment_facts(run) if k in SHOWN],
     )
 
@@ -108,7 +109,7 @@ def _metric_row(row: MetricRow) -> list[str]:
     return [_plain(row.label), *map(_plain, cells), row.n, row.verdict]
 
 
-def _file_row(file: Compared) -> list[str]:
+def _file_row(file: GgufFile) -> list[str]:
     kl = file.kl
     cells = [f"`{file.file}`", f"{file.megabytes:,.0f}", f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}]"]
     return [*cells, f"{file.agree * 100:.1f} %", f"{kl.n:,}"]

@@ -10,18 +10,29 @@ from rich.console import Console
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.export.plan import Form, export_plan, notes
+from boresight.export.push import Push, push_folder
 
 if TYPE_CHECKING:
-    from boresight.export.gguf.compare import Compared
+    from boresight.export.gguf.compare import GgufFile
     from boresight.export.weights import Drift
 
 
-def export(run: Path, to: Path, form: Form, dtype: str, console: Console, gguf: str | None = None) -> Path:
+def export(
+    run: Path,
+    to: Path,
+    form: Form,
+    dtype: str,
+    console: Console,
+    gguf: str | None = None,
+    answers: int = 0,
+    push: Push | None = None,
+) -> Path:
     """Write the model of `run` to the folder `to`, which appears complete or not at all.
 
     Merged weights are folded in float32 and rounded once, to `dtype`. Before the folder gets its name it is
     loaded again with transformers alone and must say what the run's model says. With `gguf`, quantizations
-    separated by commas, GGUF files for llama.cpp and Ollama take the place of merged weights.
+    separated by commas, GGUF files for llama.cpp and Ollama take the place of merged weights; each
+    answers `answers` evaluation prompts. `push` uploads the folder afterwards.
 
     Raises:
         UserError: no finished run, a folder in use, an option that cannot act, or weights that read back
@@ -31,12 +42,12 @@ def export(run: Path, to: Path, form: Form, dtype: str, console: Console, gguf: 
     from boresight.export.gguf.export import write_gguf_files
     from boresight.export.weights import size_in_mb, write_adapter, write_merged
 
-    plan = export_plan(run, form, dtype, gguf)
+    plan = export_plan(run, form, dtype, gguf, answers)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 
     with atomic_folder(to, replace=False) as folder:
-        readback: Drift | list[Compared] | None = None
+        readback: Drift | list[GgufFile] | None = None
         if plan.form == "merged":
             readback = write_merged(plan, folder)
             console.print(readback.sentence, markup=False, highlight=False)
@@ -50,4 +61,6 @@ def export(run: Path, to: Path, form: Form, dtype: str, console: Console, gguf: 
     for note in notes(plan):
         console.print(note, markup=False, highlight=False)
     console.print(f"exported: {to} ({size_in_mb(to):,.0f} MB)", markup=False, highlight=False)
+    if push is not None:
+        push_folder(to, push, console)
     return to

@@ -23,7 +23,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 class ExportPlan:
     """What is exported: `form` and `dtype` of the weights, and whether they end in a score or in tokens.
 
-    `quantizations` are those of the form `gguf`, one file each.
+    `quantizations` are those of the form `gguf`, one file each; `answers` is the number of evaluation prompts
+    that each file answers.
     """
 
     run: Path
@@ -31,6 +32,7 @@ class ExportPlan:
     dtype: str
     head: OutputHead
     quantizations: tuple[str, ...] = ()
+    answers: int = 0
 
     @property
     def model(self) -> Path:
@@ -38,11 +40,12 @@ class ExportPlan:
         return self.run / "model"
 
 
-def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None) -> ExportPlan:
+def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answers: int = 0) -> ExportPlan:
     """Check the run against what was asked. Raises `UserError` where the two do not fit.
 
     Args:
         gguf: quantizations for llama.cpp, separated by commas; these files are then the form.
+        answers: evaluation prompts that each of these files answers.
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not a dtype of weights{nearest(dtype, DTYPES)}.")
@@ -54,12 +57,14 @@ def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None) -> E
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":
         raise UserError("--dtype rounds merged weights; an adapter is exported as it was trained, float32.")
+    if gguf is None and answers:
+        raise UserError("--answers is for the files of --gguf; leave it out.")
     if gguf is None:
         return ExportPlan(run, form, dtype, head_of(run / "model"))
-    return _gguf_plan(run, form, dtype, gguf)
+    return _gguf_plan(run, form, dtype, gguf, answers)
 
 
-def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str) -> ExportPlan:
+def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str, answers: int) -> ExportPlan:
     from boresight.export.gguf.quantization import parse_quantizations
 
     quantizations = parse_quantizations(gguf)
@@ -72,7 +77,7 @@ def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str) -> ExportPlan:
         raise UserError(f"{run}: a reward model gives scores, which GGUF files cannot; leave --gguf out.")
     if not importlib.util.find_spec("gguf"):
         raise UserError("--gguf: the package gguf is not installed; run `pip install 'boresight[gguf]'`.")
-    return ExportPlan(run, "gguf", dtype, head, quantizations)
+    return ExportPlan(run, "gguf", dtype, head, quantizations, answers)
 
 
 def notes(plan: ExportPlan) -> list[str]:

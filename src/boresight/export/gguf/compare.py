@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, named_first_line
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy, last_logits
 from boresight.stats.intervals import Interval, clustered_mean
 from boresight.stats.paired import Measured
+from boresight.stats.units import unit_named
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +26,13 @@ SAME_SETTINGS = (
     "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
     "max_position_embeddings", "vocab_size", "tie_word_embeddings", "hidden_act",
 )  # fmt: skip
+SHOWN_CHECKS = ("constraint_met", "good_answer")
 CLOSE_SETTINGS = ("rms_norm_eps", "rope_theta")
 """Floating-point settings, which the file holds in float32."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class GgufFile:
     """One file beside the run's model.
 
     `kl` is KL(run's model || file), nats per token, the interval over prompts; `agree` is the share of the
@@ -45,12 +48,33 @@ class Compared:
     checks: tuple[Measured, ...] = ()
 
     @property
+    def check_rows(self) -> list[list[str]]:
+        """File, check, the run's model, this file's, the paired difference and n, for the card."""
+        share = unit_named("share")
+        return [
+            [
+                f"`{self.file}`",
+                check.label,
+                share.estimate(check.before),
+                share.estimate(check.after),
+                share.change(check.difference),
+                f"{check.after.n:,}",
+            ]
+            for check in self.checks
+            if check.name in SHOWN_CHECKS and check.before and check.after and check.difference
+        ]
+
+    @property
     def sentence(self) -> str:
         """In words, for the terminal."""
+        checks = "".join(
+            f" {label}: {after}, of the run's model {before}."
+            for _, label, before, after, *_ in self.check_rows
+        )
         return (
             f"{self.file} ({self.megabytes:,.0f} MB): KL from the run's model {self.kl.value:.2g} nats per "
             f"token [{self.kl.low:.2g}, {self.kl.high:.2g}] on {self.tokens:,} tokens of {self.kl.n:,} "
-            f"answers, the same most likely token in {self.agree * 100:.1f} % of places."
+            f"answers, the same most likely token in {self.agree * 100:.1f} % of places.{checks}"
         )
 
 
@@ -119,7 +143,8 @@ def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -
     """Raise a `UserError` unless the tokenizer in `file` gives the run's token ids and template."""
     from transformers import AutoTokenizer
 
-    found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    with _readable(file):
+        found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     if found.chat_template != tokenizer.get_chat_template():
         raise _other(file.name, "the chat template is another one")
     for row in rows:
@@ -130,6 +155,22 @@ def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -
         )
         if ours != theirs:
             raise _other(file.name, f"its tokenizer reads the prompt {row.id!r} as other tokens")
+
+
+def read_back(file: Path) -> PreTrainedModel:
+    """The model in `file`. Raises `UserError` where transformers cannot read it."""
+    from boresight.models.checkpoint.gguf import read_gguf_model
+
+    with _readable(file):
+        return read_gguf_model(file)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of transformers, gguf and tokenizers, which have no common class
+        raise _other(file.name, f"it cannot be read back ({named_first_line(error)})") from error
 
 
 def _setting(model: PreTrainedModel, name: str) -> float:

@@ -10,12 +10,14 @@ from rich.console import Console
 from boresight.core.files import write_text
 from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
+from boresight.export.gguf.answers import answer_checks, checked_prompts
 from boresight.export.gguf.architecture import refuse_unsupported
 from boresight.export.gguf.compare import (
-    Compared,
+    GgufFile,
     answer_rows,
     divergence,
     mean_kl,
+    read_back,
     refuse_other_model,
     refuse_other_tokens,
 )
@@ -24,6 +26,7 @@ from boresight.export.gguf.modelfile import NO_TEMPLATE, find_turns, render_mode
 from boresight.export.gguf.quantization import QUANTIZATIONS
 from boresight.export.gguf.write import write_gguf
 from boresight.models.policy import Policy, causal_model
+from boresight.stats.paired import Measured
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from boresight.export.plan import ExportPlan
 
 
-def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console) -> list[Compared]:
+def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console) -> list[GgufFile]:
     """One file per quantization of `plan` in `folder`, and a Modelfile for the first.
 
     `name` is that of the model and begins the names of the files. The model is in memory twice, in float32.
@@ -45,6 +48,8 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
 
     if any(QUANTIZATIONS[q].tensors is None for q in plan.quantizations):
         quantizer()  # before the model is loaded
+    if plan.answers:
+        checked_prompts(plan.run, plan.answers)  # likewise
     tokenizer = load_tokenizer(str(plan.model))
     model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
     refuse_unsupported(model.config)
@@ -53,7 +58,7 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
     for quantization in plan.quantizations:
         file = folder / f"{name}-{quantization}.gguf"
         _write(file, model, tokenizer, quantization, name)
-        found.append(compare_file(file, model, tokenizer, quantization, plan.run))
+        found.append(compare_file(file, model, tokenizer, quantization, plan, console))
         console.print(found[-1].sentence, markup=False, highlight=False)
     turns = find_turns(tokenizer)
     if turns is None:
@@ -64,18 +69,25 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
 
 
 def compare_file(
-    file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, run: Path
-) -> Compared:
+    file: Path,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    quantization: str,
+    plan: ExportPlan,
+    console: Console,
+) -> GgufFile:
     """Read a file back, refuse it if it is another model than `model`, and measure what rounding did."""
-    from boresight.models.checkpoint.gguf import read_gguf_model
-
-    rows = answer_rows(run, tokenizer)
-    theirs = read_gguf_model(file)
+    rows = answer_rows(plan.run, tokenizer)
+    theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)
     refuse_other_tokens(file, tokenizer, rows)
     by_row, agree = divergence(cast("Policy", model), cast("Policy", theirs), rows)
     size = file.stat().st_size / 1e6
-    return Compared(quantization, file.name, size, sum(map(len, by_row)), mean_kl(by_row), agree)
+    checks: tuple[Measured, ...] = ()
+    if plan.answers:
+        asked = checked_prompts(plan.run, plan.answers)
+        checks = answer_checks(cast("Policy", theirs), tokenizer, asked, plan.run, console)
+    return GgufFile(quantization, file.name, size, sum(map(len, by_row)), mean_kl(by_row), agree, checks)
 
 
 def _write(file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str) -> None:

@@ -1,0 +1,56 @@
+"""Let a file's model answer the run's evaluation prompts, and check its answers beside the run's model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.data.stop_tokens import wire_stop_tokens
+from boresight.data.tokenizer import Tokenizer
+from boresight.models.policy import Policy
+from boresight.reports.read_run import read_run
+from boresight.stats.paired import Measured
+from boresight.tasks.constraints import evaluation
+from boresight.training.probes.answers import answer_all, prompts_to_answer
+
+
+def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
+    """Up to `most` evaluation prompts that carry checks, each with the trained model's answer.
+
+    Raises:
+        UserError: the run has none, or its prompts cannot be read here.
+    """
+    recipe = Recipe.load(run / "config.yaml")
+    known = {sample.id: sample.answers[-1] for sample in read_run(run).samples}
+    prompts = prompts_to_answer(recipe, []) if recipe.evaluate.prompts else []
+    found = [
+        (prompt, answer)
+        for prompt in prompts
+        if (answer := known.get(prompt.id)) is not None and evaluation.checkable(prompt.meta)
+    ]
+    if not found:
+        raise UserError(f"--answers: {run} has no answers to prompts with checks; leave --answers out.")
+    return found[:most]
+
+
+def answer_checks(
+    model: Policy, tokenizer: Tokenizer, asked: Sequence[tuple[Prompt, str]], run: Path, console: Console
+) -> tuple[Measured, ...]:
+    """Every check on the run's model's answers (before) and on `model`'s (after), paired by prompt."""
+    wire_stop_tokens(model, tokenizer)
+    prompts = [prompt for prompt, _ in asked]
+    settings = Recipe.load(run / "config.yaml").evaluate
+    texts = answer_all(model, tokenizer, prompts, settings, console)
+    return tuple(
+        evaluation.compare_constraints(
+            [prompt.id for prompt in prompts],
+            [prompt.meta for prompt in prompts],
+            [answer for _, answer in asked],
+            texts,
+        )
+    )

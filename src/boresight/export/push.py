@@ -1,0 +1,73 @@
+"""Upload an exported folder to the Hugging Face hub; a dry run prints what would be sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.core.errors import UserError
+from boresight.llm.replies.failures import one_line, redacted
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+TOKEN = "HF_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Where to: a repository such as ORG/NAME, and the token, None in a dry run. It is printed nowhere."""
+
+    repository: str
+    token: str | None = field(repr=False)
+
+
+def plan_push(repository: str, dry_run: bool) -> Push:
+    """Check the name and the token before anything is written.
+
+    Raises:
+        UserError: no name of a repository, or no token in the environment.
+    """
+    if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+        raise UserError(f"--push: {repository!r} is not a repository of the hub; write it as ORG/NAME.")
+    token = None if dry_run else os.environ.get(TOKEN, "").strip()
+    if token == "":
+        raise UserError(f"--push: set {TOKEN} to a token that may write, or leave --no-dry-run out.")
+    return Push(repository, token)
+
+
+def push_folder(folder: Path, push: Push, console: Console) -> None:
+    """Upload every file of `folder` in one commit to a private repository; without a token, list them.
+
+    Raises:
+        UserError: the hub refuses or cannot be reached.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if push.token is None:
+        for file in files:
+            size = file.stat().st_size / 1e6
+            console.print(f"  {file.relative_to(folder)} ({size:,.1f} MB)", markup=False, highlight=False)
+        said = (
+            f"Dry run: these {len(files)} files would go to {push.repository}, private if it is new. Nothing "
+            "was sent; repeat with --no-dry-run and a new --to, or run "
+            f"`hf upload {push.repository} {folder}`."
+        )
+        console.print(said, markup=False, highlight=False)
+        return
+    url = _upload(folder, push.repository, push.token)
+    console.print(f"pushed: {url} ({len(files)} files)", markup=False, highlight=False)
+
+
+def _upload(folder: Path, repository: str, token: str) -> str:
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    try:
+        url = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=repository, commit_message="Upload by boresight")
+    except Exception as error:  # the hub client's HTTP library, and so its errors, differ between versions
+        reason = one_line(redacted(str(error), token)) or type(error).__name__
+        raise UserError(f"--push: the hub did not take {repository}: {reason}") from None
+    return str(url)
