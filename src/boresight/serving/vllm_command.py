@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.models.checkpoint.damaged import read_object
@@ -41,14 +41,14 @@ def _adapter_command(run: Path, folder: Path) -> Iterator[str]:
             f"{run}: {reason}; run `boresight export {shlex.quote(str(run))} --to FOLDER` and then "
             "`vllm serve FOLDER`."
         )
-    rank = next(rank for rank in RANKS if rank >= int(settings["r"]))
+    rank = next(rank for rank in RANKS if rank >= _rank(settings))
     yield from ("vllm", "serve", base, "--enable-lora", "--lora-modules", f"{_name(run)}={folder}")
     yield from ("--max-lora-rank", str(rank), "--generation-config", str(folder))
     if (folder / "chat_template.jinja").is_file():
         yield from ("--chat-template", str(folder / "chat_template.jinja"))
 
 
-def _unservable(settings: dict[str, Any], base: str) -> str | None:
+def _unservable(settings: Mapping[str, object], base: str) -> str | None:
     """Why vLLM cannot put the adapter on its base, if it cannot."""
     if embedded_in(base):
         return "the adapter's base comes with boresight, and vLLM cannot find it"
@@ -56,10 +56,15 @@ def _unservable(settings: dict[str, Any], base: str) -> str | None:
         return "the adapter's base has adapters too, and vLLM puts on one"
     if settings.get("use_dora") or settings.get("bias", "none") != "none" or settings.get("modules_to_save"):
         return "vLLM does not put on adapters with DoRA, biases or whole layers"
-    rank = settings.get("r")
-    if not isinstance(rank, int) or rank > RANKS[-1]:
+    if _rank(settings) > RANKS[-1]:
         return f"vLLM puts on adapters up to rank {RANKS[-1]}"
     return None
+
+
+def _rank(settings: Mapping[str, object]) -> int:
+    """The adapter's rank; that of adapters of another kind than LoRA is beyond every limit."""
+    rank = settings.get("r")
+    return rank if isinstance(rank, int) else sys.maxsize
 
 
 def _name(run: Path) -> str:

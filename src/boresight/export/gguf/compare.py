@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.errors import UserError, named_first_line
+from boresight.core.schema import Message
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy, last_logits
@@ -84,7 +85,8 @@ def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
     from boresight.reports.read_run import read_run
 
     answered = [(s.prompt, s.answers[-1], s.id) for s in read_run(run).samples[:PROMPTS] if s.answers[-1]]
-    fixed = ([{"role": "user", "content": "What is a tide?"}], "The sea rises and falls twice a day.", "tide")
+    question: list[Message] = [{"role": "user", "content": "What is a tide?"}]
+    fixed = (question, "The sea rises and falls twice a day.", "tide")
     return [encode_answer(tokenizer, prompt, str(answer), id) for prompt, answer, id in answered or [fixed]]
 
 

@@ -77,7 +77,8 @@ def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]
     if max(known) >= size:
         raise UserError(f"--gguf: the tokenizer has {max(known) + 1:,} tokens and the model {size:,}.")
     added = tokenizer.added_tokens_decoder
-    tokens, types = [], []
+    tokens: list[str] = []
+    types: list[int] = []
     for id in range(size):
         tokens.append(known.get(id, f"[PAD{id}]"))
         if id not in known:
