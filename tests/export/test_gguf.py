@@ -103,7 +103,7 @@ def test_divergence_grows_with_rounding_and_is_printed_and_in_the_card(exported,
     assert len(found) == 3 and found == sorted(found) and found[0] < 1e-8 < found[2] < 0.1
     card = (folder / "README.md").read_text()
     for name, kl in zip(FILES, found, strict=True):
-        (line,) = [line for line in card.split("\n") if line.startswith(f"| `{arch}-{name}.gguf` |")]
+        line = next(line for line in card.split("\n") if line.startswith(f"| `{arch}-{name}.gguf` |"))
         assert f"{kl:.2g} [" in line
     assert "library_name: gguf" in card and f"llama-server -m PATH/{arch}-" in card
 
