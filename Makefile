@@ -104,10 +104,12 @@ gpu-kit: .venv/.ready  ## wheels and a tokenizer for scripts/gpu_session.sh, on 
 	.venv-bench/bin/pip install -q --no-deps --target .venv-bench113 trl==1.13.0  # the last one with XPO
 	touch $@
 
+# Every lower limit of pyproject.toml becomes an exact version; pip refuses limits that cannot be installed together.
 .venv-oldest/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install -q uv
-	VIRTUAL_ENV=.venv-oldest .venv-oldest/bin/uv pip install -q --resolution lowest-direct -e ".[dev]"
+	sed '/^requires/d' pyproject.toml | grep -oE '"[A-Za-z0-9-]+(\[[a-z]+\])?>=[0-9.]+' | \
+		sed -E 's/^"([A-Za-z0-9-]+).*>=/\1==/' > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install -q -c .venv-oldest/constraints.txt -e ".[dev]"
 	.venv-oldest/bin/pip install -q --no-deps $(STARTER)
 	touch $@
 

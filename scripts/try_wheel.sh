@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# Install a wheel into an empty environment outside the repository, write a recipe, train two steps, read the report.
+# Whether a wheel works for a user: it holds the package as it is in this repository, and in an empty environment
+# outside of it a recipe is written, two steps are trained, and there is a report.
 #
 #   scripts/try_wheel.sh WHEEL [PYTHON]                 everything; the starter model comes from the package index
 #   scripts/try_wheel.sh WHEEL PYTHON --without-torch   what needs no torch: version, help, data check
 set -euo pipefail
 wheel=$(realpath "$1") python=${2:-python3} mode=${3:-}
+repository=$(dirname "$(realpath "$0")")/..
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+"$python" -m venv "$folder/env"  # before the folder changes: the path may be relative
+
+"$folder/env/bin/python" -m zipfile -l "$wheel" | awk '$1 ~ /^boresight\// {print $1}' | sort > "$folder/packed"
+git -C "$repository" ls-files --cached --others --exclude-standard src/boresight | cut -d/ -f2- | sort > "$folder/files"
+if ! diff "$folder/files" "$folder/packed"; then
+    echo "$wheel: does not hold the files of src/boresight (< missing, > not in the repository); build it anew." >&2
+    exit 1
+fi
 cd "$folder"
 export XDG_CACHE_HOME=$folder/cache
 unset PYTHONPATH
-"$python" -m venv env
 boresight=$folder/env/bin/boresight
 
 cat > pairs.py <<'PAIRS'
@@ -20,7 +29,7 @@ for n in range(40):
     answers = {"chosen": f"{n} and {n} are {2 * n}.", "rejected": f"Who knows what {n} and {n} are?"}
     print(json.dumps({"prompt": f"What are {n} and {n}?", **answers}))
 PAIRS
-"$python" pairs.py > pairs.jsonl
+env/bin/python pairs.py > pairs.jsonl
 
 if [ "$mode" = --without-torch ]; then
     env/bin/pip install -q --no-deps "$wheel"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,55 @@ def test_workflows_run_what_the_repository_has(workflow):
             assert (ROOT / place).is_file(), place
         for target in re.findall(r"make ([\w-]+)", commands):
             assert {target + version for version in versions} <= targets, target
+
+
+def test_actions_are_pinned_by_commit():
+    for workflow in (ROOT / ".github/workflows").glob("*.yml"):
+        for used in re.findall(r"uses: (.+)", workflow.read_text()):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v[\d.]+", used), used
+
+
+@pytest.mark.parametrize(
+    ("added", "left_out", "shown"),
+    [
+        ([], [], ""),
+        (["boresight/gone.py"], [], "> boresight/gone.py"),
+        ([], ["boresight/recipes/dpo.yaml"], "< boresight/recipes/dpo.yaml"),
+    ],
+)
+def test_a_wheel_holds_the_files_of_the_package_and_no_others(tmp_path, added, left_out, shown):
+    """The environment is a stand-in, made by a Python whose path is relative, as that of `make wheel` is."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "src/boresight"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    with zipfile.ZipFile(tmp_path / "boresight.whl", "w") as wheel:
+        for name in {*(file.removeprefix("src/") for file in listed), *added} - set(left_out):
+            wheel.writestr(name, "")
+    (tmp_path / "python").write_text(
+        f'#!/bin/sh\nmkdir -p "$3/bin" && cd "$3/bin" && ln -s {sys.executable} python && '
+        "ln -s /bin/true pip && ln -s /bin/true boresight\n"
+    )
+    (tmp_path / "python").chmod(0o755)
+    command = [str(ROOT / "scripts/try_wheel.sh"), "boresight.whl", "./python", "--without-torch"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == int(bool(shown)) and shown in run.stdout, run.stderr
+    assert ("boresight.whl: does not hold" in run.stderr) == bool(shown)
+
+
+def test_no_file_of_the_package_is_ignored_by_git():
+    """The build leaves out what git ignores: `runs/` for `/runs/` would cost a package."""
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-from=.gitignore", "src/boresight"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_the_oldest_versions_are_the_lower_limits_of_the_project():
+    command = ["make", "-Bn", ".venv-oldest/.ready"]
+    steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (derive,) = re.findall(r"^sed .*(?:\\\n.*)?(?=> \S+/constraints.txt)", steps, re.M)
+    pinned = subprocess.run(derive, cwd=ROOT, shell=True, capture_output=True, text=True, check=True).stdout
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = sum(project["optional-dependencies"].values(), project["dependencies"])
+    limits = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in lines]
+    assert sorted(pinned.split()) == sorted("==".join(limit.groups()) for limit in limits if limit)
 
 
 def test_the_oldest_transformers_is_that_of_the_project():
