@@ -194,7 +194,8 @@ def test_more_variants_than_torch_compiles_by_default_are_all_compiled():
     for variant in variants:
         run(*variant)
     assert len(traced) == len(variants)
-    with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(Exception, match="fullgraph=True"):
+    refused = pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit)
+    with torch._dynamo.config.patch(recompile_limit=1), refused:
         run(8, torch.float64)  # beyond the limit it fails rather than falls back
 
 

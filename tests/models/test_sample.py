@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from boresight.data.rows import Completion, Row
 from boresight.models.kernels.linear import can_pack, packed_linears
 from boresight.models.lora import adapters_off, attach
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs, padded_logprobs
+from boresight.models.policy import cache_argument
 from boresight.models.sampler import kv_cache, trial
 from boresight.models.sampler import sample as module
 from boresight.models.sampler.batch_size import batch_for, rows_that_fit
@@ -174,6 +176,21 @@ def test_each_prompt_may_have_its_own_settings():
     together = sample(model, prompts(), settings, 2)
     assert [len(s.ids) for s in flat(together)] == [i + 1 for i in range(len(LENGTHS)) for _ in range(2)]
     assert_same(together, sample_plain(model, prompts(), settings, 2), 1e-9)
+
+
+def test_models_get_the_cache_by_the_name_that_they_have_for_it():
+    """A renamed argument warns in the middle of a run, and later is not taken at all."""
+
+    class Older:
+        def forward(self, input_ids, past_key_values=None): ...
+
+    class Newer:
+        def forward(self, input_ids, cache=None, **kwargs): ...
+
+    assert [cache_argument(kind()) for kind in (Older, Newer)] == ["past_key_values", "cache"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        sample(decoder("llama"), prompts(), SamplingParams(max_new_tokens=3, seed=0), 1)
 
 
 def test_an_adapted_model_and_its_base():

@@ -95,6 +95,11 @@ def last_logits(policy: Policy, ids: Tensor, count: int) -> Tensor:
     return policy(input_ids=ids[None], use_cache=False, **keep).logits[0, -count:]
 
 
+def cache_argument(model: PreTrainedModel) -> str:
+    """Name of the argument of `forward` for cached keys and values, which transformers 5.24 renamed."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+
+
 def narrowest_window(config: PreTrainedConfig) -> int | None:
     """Tokens that the narrowest layer sees, or None where every layer sees all."""
     kinds = getattr(config, "layer_types", None)

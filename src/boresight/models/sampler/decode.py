@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from boresight.models.kernels.to_device import to_device
+from boresight.models.policy import cache_argument
 from boresight.models.sampler.draw import RowSettings
 from boresight.models.sampler.kv_cache import RolloutCache
 from boresight.models.sampler.params import RunningSample, extend, settings_of
@@ -37,6 +38,7 @@ class Rollout:
         self.waiting = sorted(samples, key=lambda s: (len(s.prompt), -s.prompt_index, -s.sample_index))
         self.rows: list[RunningSample] = []
         self.cache = RolloutCache(self.config.num_hidden_layers, model.device)
+        self.cache_argument = cache_argument(model)
         self.first_logits: dict[int, Tensor] = {}
         self.settings: RowSettings | None = None
 
@@ -87,9 +89,9 @@ class Rollout:
         logits = self.model(
             input_ids=self._tensor(ids),
             position_ids=self._tensor(np.arange(ids.shape[1])).unsqueeze(0),
-            past_key_values=filled,
             use_cache=True,
             logits_to_keep=self._tensor(ends),
+            **{self.cache_argument: filled},
         ).logits
         for i, prompt_index in enumerate(prompts):
             # A copy: a view would keep the logits of the whole prefill, of every prompt at every end.
@@ -103,10 +105,10 @@ class Rollout:
         return self.model(
             input_ids=self._tensor(np.array([[row.ids[-1]] for row in self.rows])),
             position_ids=step.positions,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
             rollout=self.cache,
+            **{self.cache_argument: self.cache},
         ).logits[:, 0]
 
     def _drop_finished(self) -> None:
