@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ from boresight.checks.forecast.forecast import (
     ways_to,
 )
 from boresight.checks.forecast.pair_sources import digest_name, pair_sources
+from boresight.checks.run.method import few_steps
 from boresight.core.errors import UserError
 from tests.checks import builders as b
 
@@ -351,3 +353,9 @@ def test_a_budget_for_three_nats_is_what_is_wanted():
     recipe = b.recipe("dpo")
     family = choose(b.QWEN, False, trained=(recipe.model.name, pair_sources(recipe.data.train)))
     assert family.margin(forecast(recipe, 900, b.QWEN).wanted) == pytest.approx(3.0, rel=2e-3)
+
+
+def test_one_step_is_not_one_steps():
+    optim = SimpleNamespace(warmup=0.1)
+    setting = SimpleNamespace(steps=1, recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None)))
+    assert few_steps(setting).why == "The run has 1 optimizer step; warm-up takes 0.1."

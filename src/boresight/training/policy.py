@@ -13,6 +13,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.prepare import Prepared
+from boresight.data.reading.load import plural
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
@@ -125,7 +126,7 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
         f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters, "
         f"computed in {resolve_dtype(recipe.model.dtype, policy.device)} on {policy.device}; "
         f"{len(data.train.rows):,} training rows, {len(data.eval.rows):,} held out; "
-        f"{steps} steps of {recipe.train.batch}; learning rates sum to "
+        f"{plural(steps, 'step')} of {recipe.train.batch}; learning rates sum to "
         f"{learning_rate_sum(steps, recipe.optim):.2e}",
         highlight=False,
     )

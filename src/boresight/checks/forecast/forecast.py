@@ -16,6 +16,7 @@ from boresight.checks.forecast.nearest import nearest_published
 from boresight.checks.forecast.pair_sources import pair_sources
 from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
+from boresight.data.reading.load import plural
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
 from boresight.training.forward import INPUT_KINDS
@@ -149,7 +150,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
     """The learning rates sum to too little, on these pairs or on any that were measured."""
     if f.wanted is None:
         return None
-    sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {f.steps:,} steps"
+    sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {plural(f.steps, 'step')}"
     times = f"{f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}"
     if f.ramp is not None and f.budget > NEARLY * f.ramp.limit.budget:
         return None  # the ramp found no larger sum harmless

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
+from boresight.data.reading.load import plural
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
 from boresight.methods.base import MethodConfig
@@ -259,7 +260,7 @@ def few_steps(setting: MethodSetting) -> Finding | None:
     warm = setting.recipe.optim.warmup * setting.steps
     return warning(
         "few-steps",
-        f"The run has {setting.steps} optimiser steps, {warm:.1f} of them warm-up.",
+        f"The run has {plural(setting.steps, 'optimizer step')}; warm-up takes {warm:.1f}.",
         "Take more epochs or a smaller batch.",
         count=setting.steps,
     )

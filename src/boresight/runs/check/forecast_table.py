@@ -9,6 +9,7 @@ from boresight.checks.forecast.expectation import BORROWED, Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
+from boresight.data.reading.load import plural
 from boresight.stats.units import format_duration
 
 
@@ -23,7 +24,7 @@ def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
     rows = f"{count:,} rows, " if count else ""
     return [
         ("run", f"{f.recipe.method_name} on {f.recipe.model.name}{size}"),
-        ("steps", f"{rows}{f.steps:,} steps of {f.recipe.train.batch}"),
+        ("steps", f"{rows}{plural(f.steps, 'step')} of {f.recipe.train.batch}"),
         ("sum of learning rates", f"{f.budget:.2e}: no weight can move further than this"),
     ]
 
