@@ -1,0 +1,35 @@
+"""Read a model from a GGUF file through transformers, as plain float32."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from boresight.models.checkpoint.silence_hf import quiet_bars
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def read_gguf_model(file: Path) -> PreTrainedModel:
+    """The language model in `file`, dequantized to float32, in a fresh config and in evaluation mode.
+
+    The model that transformers returns has a config that calls it quantized, although every tensor is float32
+    by then; saved that way it could not be trained or loaded plainly, so its weights move into a model whose
+    config does not.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet_bars(), contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own bar has no switch
+        loaded = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+        )
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)
+    model = type(loaded)(type(loaded.config).from_dict(settings))
+    model.load_state_dict(loaded.state_dict(), strict=True)
+    model.generation_config = loaded.generation_config
+    return cast("PreTrainedModel", model.eval())
