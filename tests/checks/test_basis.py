@@ -19,7 +19,7 @@ from tests.checks.test_planted_faults import FAULTS
 RESTS_ON_OTHERS = {
     "learning-rate-too-high": r"borrowed from published runs up to 1B and not measured on your model",
     "learning-rate-budget": r"borrowed from dpo runs of .* not measured with your model on your pairs",
-    "over-optimisation-ahead": r"borrowed from dpo runs of .* \(arXiv 2406\.02900\)",
+    "over-optimization-ahead": r"borrowed from dpo runs of .* \(arXiv 2406\.02900\)",
     "ipo-target": r"in published runs and ours",
     "loss-hides-learning": r"that of good published runs",
     "kl-too-strong": r"a verifier usually pays",
@@ -35,7 +35,7 @@ RESTS_ON_OTHERS = {
     "labels-noisy": r"has the higher score",
     "equal-scores": r"scores?",
     "likelihood-displacement": r"arXiv",
-    "over-optimisation": r"arXiv",
+    "over-optimization": r"arXiv",
 }
 """Findings that rest on what others published, measured or declared, and how their sentence says it."""
 
@@ -57,7 +57,7 @@ RESTS_ON_ITS_OWN = {
     # a probe
     "harm-ahead", "no-gain-in-ramp", "answers-of-another-model", "rewards-tie",
     # the log of the run
-    "not-finite", "labels-reversed", "memorising", "not-learning", "reward-constant-live",
+    "not-finite", "labels-reversed", "memorizing", "not-learning", "reward-constant-live",
     "zero-variance-groups", "rewards-missing", "steps-skipped", "reward-hacking", "reward-flat-held-out",
     "entropy-collapse", "overfitting", "length-drift", "stops-failing", "repetition", "gradient-spike",
     "clip-saturation",
@@ -77,7 +77,7 @@ PLANTS = {
     "loss-hides-learning": lambda: recipe("dpo", "method.beta=0.01"),
     "few-rollouts": lambda: recipe("rloo", rows=640, reward=[{"function": "countdown"}]),
     "learning-rate-budget": lambda: recipe("dpo", "optim.lr=2e-8", **ELSEWHERE),
-    "over-optimisation-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8", **ELSEWHERE),
+    "over-optimization-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8", **ELSEWHERE),
     "half-precision-parameters": bf16_without_weights,
 }
 

@@ -234,12 +234,12 @@ PLANTED = {
     "one-label": lambda: labeled(800, 0),
     "label-weights": lambda: labeled(900, 100),
     "reward-pays-for-wrong": lambda: recipe("rloo", reward=[{"function": "countdown_shaped"}]),
-    "over-optimisation-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8"),
+    "over-optimization-ahead": lambda: recipe("dpo", "optim.lr=5e-5", "train.batch=8"),
     "zero-variance-groups": lambda: logged(zero_variance=flat(0.8)),
     "rewards-missing": lambda: logged(unscorable=flat(0.2)),
     "steps-skipped": lambda: logged(skipped=flat(1.0)),
     "reward-flat-held-out": lambda: logged(reward=lambda t: 0.1 + 0.5 * t, held_reward=flat(0.2)),
-    "over-optimisation": lambda: logged(
+    "over-optimization": lambda: logged(
         held_kl_per_token=lambda t: 0.2 * t**3, held_accuracy=lambda t: 0.7 - 0.1 * t
     ),
     "overfitting": lambda: logged(accuracy=flat(0.95), held_accuracy=flat(0.7)),
@@ -445,7 +445,7 @@ def test_a_score_of_few_rows_has_not_been_seen_to_stay():
     curves = {"held_kl_per_token": lambda t: 0.01 * 2 ** (10 * t), "held_accuracy": flat(0.7)}
     for rows, found in ((50, True), (49, False)):
         names = [f.name for f in b.found_live(b.log(**curves), eval_rows=rows)]
-        assert ("over-optimisation" in names) == found
+        assert ("over-optimization" in names) == found
 
 
 def some_swapped(count, of):

@@ -26,7 +26,7 @@ from boresight.checks.forecast.forecast import (
     forecast,
     learning_rate_budget,
     learning_rate_too_high,
-    over_optimisation_ahead,
+    over_optimization_ahead,
     ways_to,
 )
 from boresight.checks.forecast.pair_sources import digest_name, pair_sources
@@ -315,8 +315,8 @@ def test_what_was_bought_elsewhere_is_borrowed_or_declared_in_words(declared, pa
 
 @pytest.mark.parametrize(("middle", "expected"), [(19.9, None), (20.0, "warning")])
 def test_a_budget_that_buys_too_much(middle, expected):
-    assert severity(over_optimisation_ahead, margin=bought(middle)) == expected
-    assert severity(over_optimisation_ahead, margin=None) is None
+    assert severity(over_optimization_ahead, margin=bought(middle)) == expected
+    assert severity(over_optimization_ahead, margin=None) is None
 
 
 @pytest.mark.parametrize(

@@ -384,7 +384,7 @@ FAULTS = {
     "constant reward": (constant_reward, "reward-constant"),
     "reward that reads the prompt": (reward_of_the_prompt, "reward-reads-prompt"),
     "held-out labels swapped": (held_out_backwards, "labels-reversed"),
-    "labels without a rule": (held_out_coin_toss, "memorising"),
+    "labels without a rule": (held_out_coin_toss, "memorizing"),
     "run without effect": (nothing_learnt, "not-learning"),
     "NaN loss": (nan_loss, "not-finite"),
     "gradient spike": (spike, "gradient-spike"),

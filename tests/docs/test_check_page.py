@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boresight.checks.run import initial_loss
-from boresight.findings import live_checks
+from boresight.findings import live_checks, log_checks
 from boresight.findings.finding import Finding, checks_of
 from boresight.runs.check import preflight
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "src" / "boresight"
 MAKERS = {"error", "warning", "note", "graded", "say"}
 PROSE = {"why-is-my-dpo-loss-flat", "a-study-diagnosed", "measured-on-your-model-and-data"}
-AREAS = (*preflight.AREAS, initial_loss, live_checks)
+AREAS = (*preflight.AREAS, initial_loss, live_checks, log_checks)
 
 
 def written_names() -> set[str]:

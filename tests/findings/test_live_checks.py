@@ -51,8 +51,8 @@ def test_labels_reversed(held, trained, found):
         (0.5, 0.8, 5, {"steps": 41}, False),
     ],
 )
-def test_memorising(held, trained, count, settings, found):
-    said = says(checks.memorising, {"accuracy": [trained] * count}, {"accuracy": [held]}, **settings)
+def test_memorizing(held, trained, count, settings, found):
+    said = says(checks.memorizing, {"accuracy": [trained] * count}, {"accuracy": [held]}, **settings)
     assert bool(said) == found
     if found:
         assert "Training accuracy is 0.80 while held-out accuracy is 0.50 [" in said
@@ -77,7 +77,7 @@ def test_not_learning(held, trained, settings, found):
 
 def test_only_the_last_twenty_steps_of_training_count():
     held = {"accuracy": [0.5]}
-    assert says(checks.memorising, {"accuracy": [0.0] + [0.8] * 20}, held)
+    assert says(checks.memorizing, {"accuracy": [0.0] + [0.8] * 20}, held)
     assert says(checks.not_learning, {"accuracy": [1.0] + [0.59] * 20}, held)
     assert says(checks.overfitting, {"accuracy": [0.0] + [0.651] * 20}, held)
 
@@ -236,8 +236,8 @@ def test_likelihood_displacement(chosen, margin, found):
 
 
 @pytest.mark.parametrize(("margin", "found"), [(20.0, False), (20.1, True)])
-def test_over_optimisation_by_margin(margin, found):
-    assert bool(says(checks.over_optimisation, {}, {"margin": [margin]})) == found
+def test_over_optimization_by_margin(margin, found):
+    assert bool(says(checks.over_optimization, {}, {"margin": [margin]})) == found
 
 
 @pytest.mark.parametrize(
@@ -253,11 +253,11 @@ def test_over_optimisation_by_margin(margin, found):
         ([0.1, 0.1, 0.1, 0.1, 0.2], [0.7] * 4, False),
     ],
 )
-def test_over_optimisation_by_kl(kl, score, found):
-    assert bool(says(checks.over_optimisation, {}, {"kl_per_token": kl, "accuracy": score})) == found
+def test_over_optimization_by_kl(kl, score, found):
+    assert bool(says(checks.over_optimization, {}, {"kl_per_token": kl, "accuracy": score})) == found
     by_reward = {"kl_per_token": kl, "reward": score, "answers": [50.0] * 5}
-    assert bool(says(checks.over_optimisation, {}, by_reward, eval_rows=0)) == found
-    assert says(checks.over_optimisation, {}, by_reward | {"answers": [49.0] * 5}, eval_rows=0) == ""
+    assert bool(says(checks.over_optimization, {}, by_reward, eval_rows=0)) == found
+    assert says(checks.over_optimization, {}, by_reward | {"answers": [49.0] * 5}, eval_rows=0) == ""
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,10 @@ def test_length_drift_of_answers(lengths, stopped, found):
         "stopped_share": [stopped] * n,
     }
     said = says(checks.length_drift, {}, held)
+    way = f"answers get {'longer' if lengths[-1] > 20 else 'shorter'}"
     assert bool(said) == found
     if found:
-        assert said.endswith(f"{lengths[-1]} tokens, 20 at the start (8 each): length is being learnt.")
+        assert said.endswith(f"{lengths[-1]} tokens, 20 at the start (8 each): {way}.")
 
 
 def answered(name, first, last, n):
@@ -402,3 +403,15 @@ def test_a_spike_is_held_against_all_steps_before_it():
     """Upper medians of the 19 norms before: 2, whatever the first was; and 1, for ten of them are 1."""
     assert says(checks.gradient_spike, {"grad_norm": [4.0] + [2.0] * 18 + [20.0]})
     assert says(checks.gradient_spike, {"grad_norm": [1.0] * 9 + [2.0] * 9 + [1.0, 10.0]})
+
+
+@pytest.mark.parametrize(("cut", "now", "found"), [(0.5, 10, False), (0.49, 10, True), (0.5, 40, True)])
+def test_samples_that_learn_to_end_have_no_length_to_drift_from(cut, now, found):
+    log = {"sampled_len": [20] * 10 + [now] * 10, "truncated": [cut] * 10 + [0.1] * 10}
+    assert bool(says(checks.length_drift, log)) == found
+
+
+@pytest.mark.parametrize(("level", "found"), [(0.0, True), (0.45, True), (0.5, False), (1.0, False)])
+def test_a_part_that_is_right_from_the_start_is_not_neglected(level, found):
+    log = {"reward_form": [level] * 40, "reward_right": risen(0, 0.5)}
+    assert bool(says(checks.reward_hacking, log)) == found

@@ -101,3 +101,35 @@ def test_what_is_no_log_is_refused(tmp_path, text):
     file.write_text(text)
     with pytest.raises(UserError, match="not a trainer_state"):
         read_trainer_state(file)
+
+
+def test_logs_of_samples_have_parts_kl_and_entropy(tmp_path):
+    """KTO's `kl` is its reference point: only beside a reward is it the KL of samples."""
+    line = {
+        "step": 1,
+        "reward": 0.5,
+        "reward_std": 0.0,
+        "rewards/format_reward/mean": 1.0,
+        "rewards/format_reward/std": 0.0,
+        "rewards/old_reward": 0.25,
+        "kl": 0.1,
+        "entropy": 0.7,
+        "completion_length": 99.0,
+        "completions/clipped_ratio": 0.5,
+    }
+    ((_, _, numbers),), _ = read_trainer_state(written(tmp_path, [line]))
+    assert numbers == {
+        "reward": 0.5, "zero_variance": 1.0, "reward_format_reward": 1.0, "reward_old_reward": 0.25,
+        "kl": 0.1, "logp_per_token": -0.7, "sampled_len": 99.0, "truncated": 0.5,
+    }  # fmt: skip
+    kto = {"step": 1, "rewards/chosen": 0.0, "kl": 0.3, "entropy": 0.7}
+    ((_, _, numbers),), _ = read_trainer_state(written(tmp_path, [kto]))
+    assert numbers == {"chosen_logratio": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "share"), [({"reward_std": 0.2}, 0.0), ({"frac_reward_zero_std": 0.75}, 0.75)]
+)
+def test_groups_without_a_spread_in_older_and_newer_logs(tmp_path, more, share):
+    ((_, _, numbers),), _ = read_trainer_state(written(tmp_path, [{"step": 1, "reward": 0.5} | more]))
+    assert numbers["zero_variance"] == share

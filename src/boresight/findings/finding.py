@@ -17,6 +17,12 @@ Severity = Literal["error", "warning", "note"]
 ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
 SHOWN_ROWS = 5
 PAGE = "docs/check.md"
+RENAMED = {
+    "memorising": "memorizing",
+    "over-optimisation": "over-optimization",
+    "over-optimisation-ahead": "over-optimization-ahead",
+}
+"""Names that findings had in earlier versions; run folders and recipes may hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Finding:
 def from_dict(raw: dict[str, Any]) -> Finding:
     """Inverse of `Finding.as_dict`. Raises KeyError, TypeError or AttributeError for anything else."""
     known = {key: raw[key] for key in ("name", "severity", "why", "fix", "count", "step")}
+    known["name"] = RENAMED.get(known["name"], known["name"])
     return Finding(**known, rows=tuple(raw["rows"]), numbers=tuple(raw["numbers"].items()))
 
 

@@ -12,16 +12,25 @@ WINDOW = 50
 """Training steps that a recent average or median runs over."""
 
 
+FEWEST = 10
+"""Logged steps below which a log shows no trend."""
+NATS = "nats"
+SCALED_BY_BETA = "(beta times nats)"
+"""Unit of log-ratios in a log of TRL whose beta is not known."""
+
+
 @dataclass
 class History:
     """Logged numbers by split and name, in order of step.
 
-    `steps` is the planned length of the run, `eval_rows` how many held-out rows a share rests on.
+    `steps` is the planned length of the run, `eval_rows` how many held-out rows a share rests on, `unit` the
+    unit of margins and log-ratios.
     """
 
     steps: int
     eval_rows: int = 0
     step: int = 0
+    unit: str = NATS
     series: dict[str, dict[str, list[tuple[int, float]]]] = field(
         default_factory=lambda: {"train": {}, "eval": {}}
     )
@@ -42,6 +51,12 @@ class History:
     def progress(self) -> float:
         """Share of the run that is done."""
         return self.step / max(1, self.steps)
+
+    @property
+    def margin_name(self) -> str:
+        """What `margin` is in this run: single answers (KTO) have no rejected one to lead."""
+        kto = any("reference_point" in known for known in self.series.values())
+        return "distance from the reference point" if kto else "margin"
 
     def values(self, name: str, split: str = "train") -> list[float]:
         """Every value of a metric."""
@@ -84,6 +99,18 @@ class History:
         errors = dict(self.series["eval"].get(f"{name}_error", ()))
         means = self.series["eval"].get(name, ())
         return [(value, errors[step]) for step, value in means if step in errors]
+
+    def trend(self, name: str) -> tuple[float, float, float] | None:
+        """Mean of the first and of the last values of training, and the standard error of their difference.
+
+        Twenty values each, or half of them where there are fewer; None below `FEWEST`.
+        """
+        found = self.values(name)
+        if len(found) < FEWEST:
+            return None
+        count = min(20, len(found) // 2)
+        early, late = found[:count], found[-count:]
+        return mean(early), mean(late), math.sqrt((variance(early) + variance(late)) / count)
 
     def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:
         """Mean of the last `count` training values minus the first, and its standard error.

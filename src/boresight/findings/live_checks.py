@@ -32,7 +32,7 @@ def not_finite(h: History) -> Finding | None:
 
 
 def labels_reversed(h: History) -> Finding | None:
-    """Training pairs are learnt and held-out pairs are answered the wrong way round."""
+    """Training pairs are learned and held-out pairs are answered the wrong way round."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or not trained or held.high >= 0.5 or mean(trained) < 0.6:
         return None
@@ -44,15 +44,15 @@ def labels_reversed(h: History) -> Finding | None:
     )
 
 
-def memorising(h: History) -> Finding | None:
-    """Training pairs are learnt by heart; held-out pairs are still a coin toss."""
+def memorizing(h: History) -> Finding | None:
+    """Training pairs are memorized; held-out pairs are still a coin toss."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or len(trained) < 5 or h.eval_rows < 50 or h.progress < QUARTER:
         return None
     if mean(trained) < 0.8 or not held.low <= 0.5 <= held.high:
         return None
     return warning(
-        "memorising",
+        "memorizing",
         f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_rows(held)}, "
         "no better than chance: the labels follow no rule that carries over.",
         "Check the labels on a few rows by hand; half of them may be swapped.",
@@ -64,12 +64,12 @@ def not_learning(h: History) -> Finding | None:
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or h.progress < QUARTER or held.value >= 0.55 or not held.low <= 0.5 <= held.high:
         return None
-    if trained and mean(trained) >= 0.6:  # it learns something: `memorising` will say what
+    if trained and mean(trained) >= 0.6:  # it learns something: `memorizing` will say what
         return None
     rates = h.recent("lr_sum", 1)
     budget = f"; the learning rates sum to {rates[0]:.1e} so far" if rates else ""
     margin = h.held_out("margin")
-    said = "" if margin is None else f" and a margin of {margin:.2g} nats"
+    said = "" if margin is None else f" and a {h.margin_name} of {margin:.2g} {h.unit}"
     return warning(
         "not-learning",
         f"After {percent(h.progress)} of the run held-out accuracy is {_of_rows(held)}{said}, "
@@ -86,7 +86,7 @@ def reward_constant_live(h: History) -> Finding | None:
     return error(
         "reward-constant-live",
         "For five steps every sample of every prompt has earned the same, so all advantages are 0 and "
-        "nothing is learnt.",
+        "nothing is learned.",
         "Check the reward function, raise rollout.temperature, or start from a model that is sometimes "
         "right.",
     )
@@ -119,7 +119,7 @@ def rewards_missing(h: History) -> Finding | None:
 
 
 def steps_skipped(h: History) -> Finding | None:
-    """Steps in which nothing could be learnt."""
+    """Steps in which nothing could be learned."""
     skipped = len(h.values("skipped"))
     if skipped < 3 or skipped < 0.2 * h.step:
         return None
@@ -139,7 +139,7 @@ def reward_hacking(h: History) -> Finding | None:
     parts = [n for n in h.series["train"] if n.startswith("reward_") and n != "reward_failures"]
     gains = {name: gain for name in parts if (gain := h.gain(name)) is not None}
     up = [name for name, (gain, noise) in gains.items() if gain > max(0.05, 3 * noise)]
-    flat = [name for name, (gain, noise) in gains.items() if gain < max(0.02, noise)]
+    flat = [n for n, (gain, noise) in gains.items() if gain < max(0.02, noise) and not _saturated(h, n)]
     if not up or not flat:
         return None
     return warning(
@@ -148,6 +148,12 @@ def reward_hacking(h: History) -> Finding | None:
         "the policy collects the part that is easy.",
         "Lower the weight of the easy part, or pay it only beside the other.",
     )
+
+
+def _saturated(h: History, name: str) -> bool:
+    """Whether a part of the reward cannot rise much: it is as high as it ever was, and above one half."""
+    late = mean(h.recent(name, 20))
+    return late >= 0.5 and late >= 0.9 * max(h.values(name))
 
 
 def reward_flat_held_out(h: History) -> Finding | None:
@@ -195,26 +201,28 @@ def likelihood_displacement(h: History) -> Finding | None:
         return None
     return warning(
         "likelihood-displacement",
-        f"Chosen answers of {h.eval_rows:,} held-out rows are {-chosen:.1f} nats less likely than at the "
-        f"start while the margin is {margin:.1f}: probability moves to answers that are in neither column "
-        "(arXiv 2410.08847).",
+        f"Chosen answers of {h.eval_rows:,} held-out rows are {-chosen:.1f} {h.unit} less likely than at the "
+        f"start while the {h.margin_name} is {margin:.1f}: probability moves to answers that are in neither "
+        "column (arXiv 2410.08847).",
         "Lower optim.lr; method dpo has sft_weight and dpop_lambda against it.",
     )
 
 
-def over_optimisation(h: History) -> Finding | None:
+def over_optimization(h: History) -> Finding | None:
     """The policy moves away and nothing held out gets better."""
     kl = h.values("kl_per_token", "eval")
     score = h.values("accuracy", "eval") or h.values("reward", "eval")
     margin = h.held_out("margin")
     if margin is not None and margin > FAR:
-        return _over_optimised(f"The margin of {h.eval_rows:,} held-out rows is {margin:.0f} nats")
+        return _over_optimized(
+            f"The {h.margin_name} of {h.eval_rows:,} held-out rows is {margin:.0f} {h.unit}"
+        )
     if len(kl) < 5 or len(score) < 5 or kl[-3] <= 0.01:
         return None
     n = h.eval_rows if h.values("accuracy", "eval") else h.answers
     if n < FEWEST_SCORED or kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
         return None
-    return _over_optimised(
+    return _over_optimized(
         f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats a token over the last "
         f"evaluations while the held-out score stayed at {score[-1]:.2f} of {n:,}"
     )
@@ -239,7 +247,7 @@ def length_drift(h: History) -> Finding | None:
     gain = h.gain("sampled_len", 10)
     if gain is not None and abs(gain[0]) > 3 * gain[1]:
         before, now = mean(h.first("sampled_len", 10)), mean(h.recent("sampled_len", 10))
-        if _drifted(before, now):
+        if _drifted(before, now) and not _learning_to_end(h, before, now):
             return _length_drift("Sampled answers", before, now, "of the first and the last ten steps")
     stopped = h.values("stopped_share", "eval")
     if stopped and stopped[0] < 0.5:  # it is still to learn where answers end, and has no length to keep
@@ -309,6 +317,12 @@ def clip_saturation(h: History) -> Finding | None:
     )
 
 
+def _learning_to_end(h: History, before: float, now: float) -> bool:
+    """Whether samples get shorter because fewer of them run into the token limit."""
+    cut = h.first("truncated", 10)
+    return bool(cut) and mean(cut) >= 0.5 and now < before
+
+
 def _drifted(before: float, now: float) -> bool:
     return before > 0 and not 0.5 < now / before < 2
 
@@ -324,17 +338,24 @@ def _of_answers(share: Interval) -> str:
 
 
 def _length_drift(whose: str, before: float, now: float, n: str) -> Finding:
+    if now < before:
+        return warning(
+            "length-drift",
+            f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): answers get shorter.",
+            "Where short answers earn as much, nothing is wrong. Otherwise chosen answers are the shorter "
+            "ones (length-leak), the reward pays for form alone, or GRPO's mean per answer favors them.",
+        )
     return warning(
         "length-drift",
-        f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): length is being learnt.",
+        f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): answers get longer.",
         "Where a verifier's score rises with it, a longer search may be what pays; otherwise look for it in "
         "the data (length-leak) or in the reward. A truncation rule bounds it.",
     )
 
 
-def _over_optimised(what: str) -> Finding:
+def _over_optimized(what: str) -> Finding:
     return warning(
-        "over-optimisation",
+        "over-optimization",
         f"{what}: past this point answers usually get worse while the loss still falls (arXiv 2406.02900).",
         "Take an earlier checkpoint, judge answers, and lower optim.lr or raise method.beta.",
     )

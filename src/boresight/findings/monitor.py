@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from boresight.config.recipe import Recipe
 
 FILE = "findings.jsonl"
+ONCE = {"not-finite", "gradient-spike"}
+"""Findings of one step; the others are states, which a run can leave again."""
+
+Check = Callable[[History], Finding | None]
 
 
 class Log(Protocol):
@@ -42,6 +46,7 @@ class Monitor:
         self.history = history
         self.findings: list[Finding] = []
         self._waiting = {check.__name__: check for check in checks_of(live_checks)}
+        self._fired: list[tuple[Check, Finding]] = []
 
     def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
         """Take one line of metrics; returns what it brought to light."""
@@ -52,8 +57,25 @@ class Monitor:
             if finding is not None:
                 del self._waiting[name]
                 fired.append(replace(finding, step=step))
+                self._fired.append((check, fired[-1]))
         self.findings += fired
         return fired
+
+    def at_end(self) -> list[Finding]:
+        """The findings as the whole log shows them: with its numbers, or as notes where they have passed.
+
+        What happened once, such as a NaN or a spike, stays as it was found.
+        """
+        return [self._at_end(check, finding) for check, finding in self._fired]
+
+    def _at_end(self, check: Check, finding: Finding) -> Finding:
+        if finding.name in ONCE:
+            return finding
+        last = check(self.history)
+        if last is not None:
+            return replace(last, step=finding.step)
+        why = f"At step {finding.step:,}, no longer at the end: {finding.why[0].lower()}{finding.why[1:]}"
+        return replace(finding, severity="note", why=why)
 
     def replay(self, folder: Path) -> None:
         """Take the lines that a run folder holds already, so that a resumed run is watched as one."""

@@ -16,16 +16,28 @@ NAMES = {
     "rewards/accuracies": "accuracy",
     "rewards/chosen": "chosen_logratio",
     "rewards/rejected": "rejected_logratio",
+    "logps/chosen": "chosen_logps",
+    "logps/rejected": "rejected_logps",
     "grad_norm": "grad_norm",
     "learning_rate": "lr",
+    "objective/scores": "reward",
     "reward": "reward",
+    "objective/kl": "kl",
     "frac_reward_zero_std": "zero_variance",
+    "completion_length": "sampled_len",
     "completions/mean_length": "sampled_len",
+    "completions/clipped_ratio": "truncated",
 }
-"""TRL's names and ours. Its rewards are log-ratios times beta."""
+"""TRL's names and ours, the newer one last. Its rewards are log-ratios times beta."""
+SAMPLED = {"kl": "kl"}
+"""Names that mean this only where the log has a reward of samples; KTO's `kl` is its reference point."""
 SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
+OF_PAIRS = {"chosen", "rejected", "margins", "accuracies"}
+"""What `rewards/` names of pairs; the others are reward functions."""
 ASSUMED_EVAL_ROWS = 200
 """The file does not say how many held-out rows there were; intervals are for this many."""
+USUAL_BETA = 0.1
+"""TRL's default for pairs."""
 
 TrlLine = tuple[int, str, dict[str, float]]
 
@@ -37,6 +49,12 @@ class TrlFacts:
     steps: int
     eval_rows: int
     beta: float | None
+
+
+def name_in_trl(ours: str) -> str:
+    """TRL's newest name of one of our metrics."""
+    theirs = {name: theirs for theirs, name in (NAMES | SAMPLED).items()}
+    return theirs.get(ours, ours)
 
 
 def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlLine], TrlFacts]:
@@ -88,9 +106,31 @@ def derived_beta(history: list[Mapping[str, Any]]) -> float | None:
 
 
 def _ours(entry: Mapping[str, Any], prefix: str, beta: float | None) -> dict[str, float]:
-    numbers = {}
-    for theirs, ours in NAMES.items():
-        value = entry.get(prefix + theirs)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            numbers[ours] = value / (beta or 1.0) if ours in SCALED else float(value)
-    return numbers
+    numbers = {
+        ours: value / (beta or 1.0) if ours in SCALED else value
+        for theirs, ours in NAMES.items()
+        if (value := _number(entry.get(prefix + theirs))) is not None
+    }
+    return numbers | (_of_samples(entry, prefix) if "reward" in numbers else {})
+
+
+def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """What a log of sampled completions has besides: its KL, entropy, reward functions and their spread."""
+    found = {ours: _number(entry.get(prefix + theirs)) for theirs, ours in SAMPLED.items()}
+    entropy = _number(entry.get(prefix + "entropy"))
+    found["logp_per_token"] = None if entropy is None else -entropy
+    if (
+        f"{prefix}frac_reward_zero_std" not in entry
+        and (spread := entry.get(prefix + "reward_std")) is not None
+    ):
+        # Older versions give the mean spread only: at 0 all groups are without one, else at least one is not.
+        found["zero_variance"] = 1.0 if spread == 0 else 0.0
+    for name in entry:
+        part = name.removeprefix(f"{prefix}rewards/").removesuffix("/mean")
+        if name.startswith(f"{prefix}rewards/") and "/" not in part and part not in OF_PAIRS:
+            found[f"reward_{part}"] = _number(entry[name])
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

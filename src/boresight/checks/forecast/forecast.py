@@ -176,12 +176,12 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
     return None
 
 
-def over_optimisation_ahead(f: Forecast) -> Finding | None:
+def over_optimization_ahead(f: Forecast) -> Finding | None:
     """A budget that goes far past what preference data can support."""
     if f.margin is None or f.margin.middle < 20:
         return None
     return warning(
-        "over-optimisation-ahead",
+        "over-optimization-ahead",
         f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats, "
         f"{f.margin.basis}; past 20 the answers usually get worse while the loss still falls (arXiv "
         "2406.02900).",
