@@ -46,6 +46,17 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
+@contextmanager
+def at_most(console: Console, columns: int) -> Iterator[None]:
+    """Print in lines of at most `columns`, also where the console is wider."""
+    width = console.width
+    console.width = min(width, columns)
+    try:
+        yield
+    finally:
+        console.width = width
+
+
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
 

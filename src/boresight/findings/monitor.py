@@ -25,7 +25,7 @@ FILE = "findings.jsonl"
 ONCE = {"not-finite", "gradient-spike"}
 """Findings of one step; the others are states, which a run can leave again."""
 
-Check = Callable[[History], Finding | None]
+LiveCheck = Callable[[History], Finding | None]
 
 
 class Log(Protocol):
@@ -46,7 +46,7 @@ class Monitor:
         self.history = history
         self.findings: list[Finding] = []
         self._waiting = {check.__name__: check for check in checks_of(live_checks)}
-        self._fired: list[tuple[Check, Finding]] = []
+        self._fired: list[tuple[LiveCheck, Finding]] = []
 
     def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
         """Take one line of metrics; returns what it brought to light."""
@@ -68,7 +68,7 @@ class Monitor:
         """
         return [self._at_end(check, finding) for check, finding in self._fired]
 
-    def _at_end(self, check: Check, finding: Finding) -> Finding:
+    def _at_end(self, check: LiveCheck, finding: Finding) -> Finding:
         if finding.name in ONCE:
             return finding
         last = check(self.history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -13,15 +13,23 @@ from boresight.findings.finding import Finding
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """One block a finding: severity and name, why, fix, rows; nothing when there are none."""
+def print_findings(
+    findings: Sequence[Finding], console: Console, commands: Mapping[str, str] | None = None
+) -> None:
+    """One block per finding: severity and name, why, fix, rows; nothing when there are none.
+
+    `commands` has one to try by the name of a finding.
+    """
     if not findings:
         return
-    rows = [(Text(finding.severity, STYLES[finding.severity]), _told(finding)) for finding in findings]
+    rows = [
+        (Text(finding.severity, STYLES[finding.severity]), _told(finding, (commands or {}).get(finding.name)))
+        for finding in findings
+    ]
     console.print(name_table(rows, gap=1))
 
 
-def _told(finding: Finding) -> Text:
+def _told(finding: Finding, command: str | None) -> Text:
     """Text from data is printed as it is, never as markup."""
     text = Text(finding.name, "bold")
     if finding.rows:
@@ -29,5 +37,7 @@ def _told(finding: Finding) -> Text:
         text.append(f"  rows {some}", "dim")
     text.append(f"\n{finding.why}")
     text.append(f"\n→ {finding.fix}", "green")
+    if command:
+        text.append(f"\n$ {command}", "bold")
     text.append(f"\n  {finding.link}", "dim")
     return text

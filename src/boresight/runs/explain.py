@@ -6,8 +6,9 @@ live checks, and puts causes before symptoms.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +21,69 @@ from boresight.checks.inputs import size_of
 from boresight.checks.run import method
 from boresight.checks.run.method import MethodSetting
 from boresight.config.recipe import Recipe
+from boresight.core.console import at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.findings import log_checks
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
-from boresight.findings.history import History
+from boresight.findings.history import NATS, SCALED_BY_BETA, History, mean
 from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
-from boresight.findings.trl_log import read_trainer_state
+from boresight.findings.questions import looked_for
+from boresight.findings.remedies import LogSource
+from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
 
 SMALLEST_PACE = 0.03
 """Nats below which a margin tells no pace."""
+COLUMNS = 80
+"""Widest line of an explanation."""
 CAUSES = (
     "not-finite",
+    "nothing-scored",
+    "rewards-stay-zero",
     "labels-reversed",
     "learning-rate-budget",
     "learning-rate-too-high",
     "alpha-dominates",
     "rows-lost",
+    "kl-negative",
+    "kl-explodes",
+    "answers-truncated",
     "reward-constant-live",
+    "reward-hacking",
 )
 """Findings that explain others, before all others of their severity."""
 
 
 @dataclass(frozen=True)
 class Explanation(Printable):
-    """`outcome` is what became of the run, a sentence each; `findings` are causes, most likely first."""
+    """What became of a run, and why.
+
+    `outcome` is a sentence each; `findings` are causes, most likely first; `looked_for` answers the usual
+    questions with yes, no or unknown; `commands` has one to try by the name of a finding.
+    """
 
     name: str
     outcome: list[str]
     findings: list[Finding]
+    looked_for: list[str] = field(default_factory=list)
+    commands: dict[str, str] = field(default_factory=dict)
 
     def show(self, console: Console) -> None:
-        """Print the outcome, then the causes in order."""
-        console.print(Text(self.name, style="bold"))
-        for sentence in self.outcome:
-            console.print(Text(sentence))
-        console.print()
-        print_findings(self.findings, console)
-        if not self.findings:
-            console.print(Text("Nothing in the log points to a fault.", style="green"))
+        """Print the outcome, the causes in order, and what was looked for, in at most 80 columns."""
+        with at_most(console, COLUMNS):
+            console.print(Text(self.name, style="bold"))
+            for sentence in self.outcome:
+                console.print(Text(sentence))
+            console.print()
+            print_findings(self.findings, console, self.commands)
+            if not self.findings:
+                console.print(Text("Nothing in the log points to a fault.", style="green"))
+            console.print(Text("\nLooked for", style="bold"))
+            for sentence in self.looked_for:
+                console.print(Text(sentence))
 
 
 def explain(path: Path, *, beta: float | None = None) -> Explanation:
@@ -79,18 +102,20 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     run = read_run(path)
     recipe = _recipe(run)
     monitor = _replayed(run)
-    found = [*monitor.findings, *read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
-    ramp = run.ramp
+    history, ramp = monitor.history, run.ramp
+    found = [*monitor.at_end(), *run_checks(log_checks, history)]
+    found += [*read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
     if recipe and run.last_step:
         found += _settings(recipe, run.last_step, ramp)
-    found = with_measured_budget(found, monitor.history)
+    found = in_order(with_measured_budget(found, history))
     foretold = beside_the_ramp(run, ramp) if ramp else []
-    return Explanation(run.name, [*_outcome(run), *foretold], in_order(found))
+    commands = _commands(found, _source_of(run, recipe))
+    return Explanation(run.name, [*_outcome(run), *foretold], found, looked_for(history, found), commands)
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
     """By severity, and within it causes before symptoms; a budget that explains a flat run comes first."""
-    names = {finding.name for finding in findings}
+    names = {finding.name for finding in findings if finding.severity != "note"}
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
     return ranked(sorted(findings, key=lambda f: CAUSES.index(f.name) if f.name in CAUSES else len(CAUSES)))
@@ -133,23 +158,30 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     if not budget or not budget[0] or margin >= 1 or (held and held.low > 0.55):
         return None
     seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
+    if history.unit != NATS:
+        trained = history.recent("accuracy", 20)
+        if trained and mean(trained) >= 0.6:
+            return None
+        seen += f", at TRL's usual beta of {USUAL_BETA:g} (--beta sets another)"
     times = forecast.GOOD_MARGIN / max(margin, SMALLEST_PACE)
     few = "" if margin > SMALLEST_PACE else "at least "
     return graded(
         "learning-rate-budget",
         1 - margin,
         0.5,
-        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which bought a margin of "
-        f"{margin:.2g} nats{seen}.",
-        f"At this pace a margin of {forecast.GOOD_MARGIN:g} nats takes {few}{times:,.0f} times as much, a "
+        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which bought a "
+        f"{history.margin_name} of {margin:.2g} nats{seen}.",
+        f"At this pace {forecast.GOOD_MARGIN:g} nats take {few}{times:,.0f} times as much, a "
         f"sum of {budget[0] * times:.0e}, by rate or by steps.",
+        numbers=(("times", times),),
     )
 
 
 def _margin_bought(history: History) -> float | None:
     """The margin at the end of a run, nats: held out, or else of its last rows; None if none was logged."""
     held, recent = history.held_out("margin"), history.recent("margin", 20)
-    return held if held is not None else sum(recent) / len(recent) if recent else None
+    bought = held if held is not None else mean(recent) if recent else None
+    return bought / USUAL_BETA if bought is not None and history.unit != NATS else bought
 
 
 def not_resolved(metric: Metric) -> Finding | None:
@@ -186,21 +218,62 @@ def _explain_trl(state: Path, beta: float | None) -> Explanation:
     lines, facts = read_trainer_state(state, beta)
     if not lines:
         raise UserError(f"{state}: its log_history holds no training step, so there is nothing to explain.")
-    history = History(steps=facts.steps, eval_rows=facts.eval_rows)
-    monitor = Monitor(history)
+    unit = NATS if facts.beta else SCALED_BY_BETA
+    monitor = Monitor(History(steps=facts.steps, eval_rows=facts.eval_rows, unit=unit))
     for step, split, numbers in lines:
         monitor.see(step, split, numbers)
-    found = with_measured_budget(monitor.findings, history)
-    last = history.recent("loss", 20)
-    outcome = [f"{facts.steps:,} steps; the loss ended at {sum(last) / len(last):.4f}."] if last else []
-    outcome += [f"Learning rates sum to about {history.recent('lr_sum', 1)[0]:.1e}."]
-    outcome += [f"Beta is {facts.beta:g}; margins are in nats."] if facts.beta else []
-    outcome += (
-        [] if facts.beta else ["Beta is not in the log, so margins cannot be told in nats: use --beta."]
+    history = monitor.history
+    found = [*monitor.at_end(), *run_checks(log_checks, history)]
+    found = in_order(with_measured_budget(found, history))
+    commands = _commands(found, _source_in_trl(history))
+    outcome = list(_outcome_in_trl(history, facts))
+    return Explanation(state.parent.name, outcome, found, looked_for(history, found, name_in_trl), commands)
+
+
+def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
+    if last := h.recent("loss", 20):
+        yield f"{facts.steps:,} steps; the loss ended at {mean(last):.4f}."
+    if rates := h.recent("lr_sum", 1):
+        yield f"Learning rates sum to about {rates[0]:.1e}."
+    if facts.beta:
+        yield f"Beta is {facts.beta:g}; margins are in nats."
+    elif h.values("margin"):
+        yield "Beta is not in the log, so margins cannot be told in nats: use --beta."
+    if h.values("accuracy", "eval"):
+        yield f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."
+
+
+def _source_in_trl(h: History) -> LogSource:
+    sampled, kto = h.values("reward"), h.values("margin") and not h.values("accuracy")
+    method = "grpo" if sampled else "kto" if kto else "dpo" if h.values("margin") else "sft"
+    length = max(h.values("sampled_len"), default=None)
+    return LogSource(
+        train=f"trl {method} --config CONFIG.yaml",
+        check=f"boresight check {method} data.train=DATA.jsonl",
+        of_trl=True,
+        method=method,
+        rate=max(h.values("lr"), default=None),
+        tokens=length,
     )
-    if history.values("accuracy", "eval"):
-        outcome += [f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."]
-    return Explanation(state.parent.name, outcome, in_order(found))
+
+
+def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
+    """Commands on the run's own recipe; the next run gets a folder of its own."""
+    config, after = shlex.quote(str(run.folder / "config.yaml")), shlex.quote(f"runs/{run.name}-next")
+    rate = recipe.optim.lr if recipe and isinstance(recipe.optim.lr, float) else None
+    return LogSource(
+        train=f"boresight train {config} --run {after}",
+        check=f"boresight check {config}",
+        method=recipe.method_name if recipe else "",
+        rate=rate,
+        tokens=recipe.rollout.max_new_tokens if recipe else None,
+    )
+
+
+def _commands(findings: Sequence[Finding], source: LogSource) -> dict[str, str]:
+    """One to try by the name of a finding, for those that are more than notes."""
+    weighty = [finding for finding in findings if finding.severity != "note"]
+    return {f.name: command for f in weighty if (command := source.command(f)) is not None}
 
 
 def _recipe(run: RunData) -> Recipe | None:

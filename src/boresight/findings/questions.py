@@ -1,0 +1,126 @@
+"""The questions that are asked most of a run, and what its log answers: yes, no with numbers, or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from boresight.findings.finding import Finding, percent
+from boresight.findings.history import History, mean
+from boresight.findings.log_checks import chosen_change
+
+Seen = Callable[[History], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """`asked` in the user's words; `findings` that say yes; `seen`, the numbers where none of them does.
+
+    `seen` returns None where the log lacks `metric`.
+    """
+
+    asked: str
+    findings: tuple[str, ...]
+    metric: str
+    seen: Seen
+
+
+def _chosen(h: History) -> str | None:
+    change = chosen_change(h)
+    return None if change is None else f"they changed by {change:+.2g} {h.unit}"
+
+
+def _loss(h: History) -> str | None:
+    loss = h.trend("loss")
+    if loss is None:
+        return None
+    if h.values("reward"):
+        return "a policy-gradient loss stays near 0 by its formula; watch the reward instead"
+    return f"it went from {loss[0]:.4g} to {loss[1]:.4g}"
+
+
+def _reward(h: History) -> str | None:
+    reward = h.trend("reward")
+    if reward is None:
+        return None
+    return f"it went from {reward[0]:.3g} to {reward[1]:.3g} (± {2 * reward[2]:.2g})"
+
+
+def _kl(h: History) -> str | None:
+    kl, held = h.recent("kl", 20), h.held_out("kl_per_token")
+    if held is not None:
+        return f"it is {held:.2g} nats per token at the end, held out"
+    return f"it is {mean(kl):.2g} nats over the last {len(kl)} logged steps" if kl else None
+
+
+def _length(h: History) -> str | None:
+    length, held = h.trend("sampled_len"), h.values("answer_len", "eval")
+    if length is not None:
+        return f"{length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
+    return (
+        f"{held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held out" if len(held) > 1 else None
+    )
+
+
+def _cut(h: History) -> str | None:
+    cut, ended = h.recent("truncated", 20), h.values("stopped_share", "eval")
+    if cut:
+        return f"{percent(mean(cut))} in the last {len(cut)} logged steps"
+    return f"{percent(1 - ended[-1])} at the last evaluation" if ended else None
+
+
+QUESTIONS = (
+    AskedQuestion(
+        "chosen rewards fall", ("likelihood-displacement", "chosen-falls"), "chosen_logratio", _chosen
+    ),
+    AskedQuestion(
+        "the loss does not move",
+        (
+            "nothing-scored",
+            "rewards-stay-zero",
+            "learning-rate-budget",
+            "not-learning",
+            "loss-hides-margin",
+            "loss-hides-learning",
+        ),
+        "loss",
+        _loss,
+    ),
+    AskedQuestion(
+        "the reward is stuck",
+        (
+            "reward-constant-live",
+            "answers-truncated",
+            "zero-variance-groups",
+            "reward-stuck",
+            "reward-fell",
+            "reward-hacking",
+            "reward-flat-held-out",
+        ),
+        "reward",
+        _reward,
+    ),
+    AskedQuestion("the KL explodes", ("kl-explodes", "kl-negative", "over-optimization"), "kl", _kl),
+    AskedQuestion("answers get shorter or longer", ("length-drift", "stops-failing"), "sampled_len", _length),
+    AskedQuestion(
+        "answers are cut at the token limit", ("answers-truncated", "stops-failing"), "truncated", _cut
+    ),
+)
+
+
+def looked_for(
+    h: History, findings: Iterable[Finding], name_of: Callable[[str], str] = lambda name: name
+) -> list[str]:
+    """A sentence per question; `name_of` is what the log calls a metric of ours."""
+    found = [finding.name for finding in findings]
+    return [_answer(question, h, found, name_of) for question in QUESTIONS]
+
+
+def _answer(question: AskedQuestion, h: History, found: Sequence[str], name_of: Callable[[str], str]) -> str:
+    asked = question.asked[0].upper() + question.asked[1:]
+    if named := [name for name in found if name in question.findings]:
+        return f"{asked}: yes, see {' and '.join(named)}."
+    seen = question.seen(h)
+    if seen is None:
+        return f"{asked}: unknown, this log has too few values of {name_of(question.metric)}, or none."
+    return f"{asked}: no, {seen}."

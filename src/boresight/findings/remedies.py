@@ -1,0 +1,84 @@
+"""One command to try for a finding, in the words of the program that wrote the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from boresight.findings.finding import Finding
+
+LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
+MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
+MOST = 10.0
+"""Factor by which a rate is raised at most in one step."""
+CHECKS: Mapping[str, str] = {
+    "nothing-scored": "",
+    "labels-reversed": "",
+    "memorizing": "",
+    "rewards-stay-zero": " --overfit 32",
+}
+"""Options of `boresight check`, by finding that it tells more of than another run would."""
+
+SETTINGS: Mapping[str, tuple[str, str]] = {
+    "not-finite": LESS_RATE,
+    "learning-rate-budget": MORE_RATE,
+    "not-learning": MORE_RATE,
+    "learning-rate-too-high": LESS_RATE,
+    "likelihood-displacement": ("method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"),
+    "chosen-falls": ("method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"),
+    "over-optimization": LESS_RATE,
+    "kl-explodes": LESS_RATE,
+    "kl-negative": ("", "--temperature 1.0 --top_p 1.0 --top_k 0"),
+    "reward-fell": LESS_RATE,
+    "reward-stuck": MORE_RATE,
+    "reward-constant-live": (
+        "rollout.temperature=1.2 rollout.k=16",
+        "--temperature 1.2 --num_generations 16",
+    ),
+    "zero-variance-groups": ("rollout.k=16", "--num_generations 16"),
+    "answers-truncated": ("rollout.max_new_tokens={more_tokens}", "--max_completion_length {more_tokens}"),
+    "entropy-collapse": LESS_RATE,
+    "stops-failing": LESS_RATE,
+    "repetition": LESS_RATE,
+    "gradient-spike": LESS_RATE,
+}
+"""Settings of boresight and options of TRL's trainers, by finding; an empty one is no command."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Where a log comes from.
+
+    `train` begins a command that trains again, `check` one of `boresight check`. `rate` is the highest
+    learning rate of the log and `tokens` the limit or the mean length of completions, None where unknown.
+    """
+
+    train: str
+    check: str
+    of_trl: bool = False
+    method: str = ""
+    rate: float | None = None
+    tokens: float | None = None
+
+    def command(self, finding: Finding) -> str | None:
+        """What to try; None where nothing general helps, or a number that it takes is unknown."""
+        if finding.name in CHECKS:
+            return self.check + CHECKS[finding.name]
+        settings = SETTINGS.get(finding.name, ("", ""))[self.of_trl]
+        if "sft" in settings and self.method != "dpo":
+            settings = LESS_RATE[self.of_trl]
+        if not settings:
+            return None
+        try:
+            return f"{self.train} {settings.format_map(self._numbers(dict(finding.numbers)))}"
+        except KeyError:
+            return None
+
+    def _numbers(self, evidence: Mapping[str, float]) -> dict[str, str]:
+        known: dict[str, str] = {}
+        if self.rate:
+            times = min(MOST, max(3.0, evidence.get("times", 3.0)))
+            known |= {"less_rate": f"{self.rate / 3:.1e}", "more_rate": f"{self.rate * times:.1e}"}
+        if self.tokens:
+            known["more_tokens"] = f"{2 * self.tokens:.0f}"
+        return known
