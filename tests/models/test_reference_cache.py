@@ -136,7 +136,9 @@ def test_every_changed_row_is_found(tmp_path, filled, change):
             if change == "no checksum":
                 database.execute("UPDATE checked_logps SET checksum = NULL WHERE key = ?", (key,))
             database.execute("UPDATE checked_logps SET sums = ? WHERE key = ?", (new, key))
-            with pytest.raises(UserError, match=f"of row '{dict(wanted)[key].id}' were changed.*delete the file"):
+            with pytest.raises(
+                UserError, match=f"of row '{dict(wanted)[key].id}' were changed.*delete the file"
+            ):
                 cache._read(database, wanted, filled)
 
 

@@ -163,7 +163,9 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
         for state, place in zip(states, span.completions, strict=True)
     ]
     unlike = [(both, state) for both, state in pairs if not _close(both, state, arithmetic_of(base))]
-    if unlike and max(float((both - state).abs().max()) for both, state in unlike) > _rounding(base, sequences):
+    if unlike and max(float((both - state).abs().max()) for both, state in unlike) > _rounding(
+        base, sequences
+    ):
         return f"{type(base).__name__} gives other hidden states packed than plain"
     return plan
 
