@@ -38,6 +38,50 @@ def test_the_first_metric_leads_and_costs_are_told():
     assert aside.startswith("But KL per token rose")
 
 
+ACCURACY = Metric(
+    "accuracy", "pairs where the chosen answer leads", Interval(0.5, 0.47, 0.53, 64),
+    Interval(0.7, 0.6, 0.8, 64), Interval(0.2, 0.1, 0.3, 64), "share", "higher",
+)  # fmt: skip
+MARGIN = Metric(
+    "margin", "margin", Interval(0.0, 0.0, 0.0, 64), Interval(2.0, 1.0, 3.0, 64),
+    Interval(2.0, 1.0, 3.0, 64), "nats", "higher",
+)  # fmt: skip
+KL = replace(MARGIN, name="kl_per_token", label="KL per token", better="neither")
+
+
+def test_a_measured_outcome_leads_before_numbers_of_the_objective():
+    found = headline(_run(ACCURACY, MARGIN, KL, UP))
+    assert found.title == "Constraints met rose from 15.0 % to 60.0 %."
+    assert found.asides[0].startswith("Pairs where the chosen answer leads: 70.0 % after training; the start")
+    alone = headline(_run(ACCURACY, MARGIN))
+    assert alone.title.endswith("70.0 % after training; the start model has 50.0 % by construction.")
+
+
+def test_a_distance_is_neither_better_nor_worse():
+    """KL after training lies above 0 with certainty: it rose, in no color and without But."""
+    (row,) = metric_rows([KL])
+    assert row.verdict == "rose" and row.before.limits == "by construction"
+    assert headline(_run(UP, KL)).asides == [
+        "KL per token: 2.0 nats after training; the start model has 0.0 nats by construction "
+        "(+2.0 nats [1.0, 3.0])."
+    ]
+
+
+def test_constants_are_shown_as_such_and_measured_halves_are_not():
+    """An accuracy of one half is a constant beside margins of 0 alone; without margins it was measured."""
+    accuracy, margin, _ = metric_rows([ACCURACY, MARGIN, UP])
+    assert (accuracy.before.value, accuracy.before.limits) == ("50.0 %", "by construction")
+    assert (margin.before.limits, margin.after.limits) == ("by construction", "[1.0, 3.0]")
+    (mark, _) = accuracy.drawing.marks
+    assert mark.low == mark.at == mark.high, "a constant has no interval"
+    assert metric_rows([ACCURACY])[0].before.limits == "[47.0, 53.0]"
+    started = replace(MARGIN, before=Interval(0.0, -0.1, 0.1, 64))
+    assert [row.before.limits for row in metric_rows([ACCURACY, started])] == [
+        "[47.0, 53.0]",
+        "[-0.10, 0.10]",
+    ]
+
+
 def test_an_unresolved_change_is_not_called_a_change():
     """Half-width .08 at n = 100: sd .408, and 7.849 (.408/.02)² = 3,269."""
     found = headline(_run(FLAT))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from boresight.data.reading.load import plural
+from boresight.reports.by_construction import constants_before
 from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
@@ -29,13 +30,23 @@ class Change:
     before: Interval
     after: Interval
     difference: Interval
+    is_constant_before: bool = False
+    """The start model has this value by construction."""
+
+
+OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
+"""What training itself optimizes or pays on held-out rows; a measured outcome comes before these."""
 
 
 def headline(run: RunData) -> Headline:
-    """The first metric that was measured before and after leads; others are told when they are resolved."""
+    """The first outcome that was measured before and after leads; others are told when they are resolved.
+
+    An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead.
+    """
+    constants = constants_before(run.metrics)
     changes = [
-        Change(m, m.before, m.after, m.difference)
-        for m in run.metrics
+        Change(m, m.before, m.after, m.difference, m.name in constants)
+        for m in sorted(run.metrics, key=lambda m: m.name in OF_THE_OBJECTIVE)
         if m.before and m.after and m.difference
     ]
     if not changes:
@@ -54,10 +65,15 @@ def _stopped(run: RunData) -> list[str]:
 
 
 def direction(metric: Metric) -> str:
-    """'better', 'worse' or 'unresolved': which side of zero the difference's interval lies on."""
+    """'better', 'worse' or 'unresolved': which side of zero the difference's interval lies on.
+
+    'rose' or 'fell' for a metric of which neither more nor less is better.
+    """
     if metric.difference is None or not metric.difference.excludes_zero:
         return "unresolved"
     rose = metric.difference.value > 0
+    if metric.better == "neither":
+        return "rose" if rose else "fell"
     return "better" if rose == (metric.better != "lower") else "worse"
 
 
@@ -71,6 +87,8 @@ def _moved(change: Change) -> str:
     """The same as it stands within a sentence: 'KL' keeps its capitals."""
     unit, label = unit_named(change.metric.unit), change.metric.label
     before, after = unit.value(change.before.value), unit.value(change.after.value)
+    if change.is_constant_before:
+        return f"{label}: {after} after training; the start model has {before} by construction."
     if direction(change.metric) == "unresolved":
         return f"{label}: no measurable change, {before} before and {after} after."
     return f"{label} {'rose' if change.difference.value > 0 else 'fell'} from {before} to {after}."

@@ -43,6 +43,7 @@ class Metric:
     difference: Interval | None
     unit: str = ""
     better: str = "higher"
+    """`higher`, `lower`, or `neither` for what is a distance or a cost and no result."""
 
 
 @dataclass(frozen=True)
@@ -257,10 +258,15 @@ def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
                 after=_interval(entry.get("after")),
                 difference=_interval(entry.get("difference")),
                 unit=str(entry.get("unit") or ""),
-                better=str(entry.get("better") or "higher"),
+                better=_better(entry),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             notes.append("evaluation.json: one metric has no name or no numbers and is left out.")
+
+
+def _better(entry: dict[str, Any]) -> str:
+    """Which way is better. Folders of earlier versions call a low divergence better."""
+    return "neither" if entry["name"] == "kl_per_token" else str(entry.get("better") or "higher")
 
 
 def _by_row(end: dict[str, Any]) -> ByRow:

@@ -32,6 +32,7 @@ from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
 from boresight.findings.remedies import LogSource
 from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state
+from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
 
@@ -201,9 +202,7 @@ def not_resolved(metric: Metric) -> Finding | None:
 def got_worse(metric: Metric) -> Finding | None:
     """A metric that is worse after training."""
     d = metric.difference
-    if d is None or not d.excludes_zero or metric.name == "kl_per_token":
-        return None
-    if (d.value > 0) == (metric.better == "higher"):
+    if d is None or direction(metric) != "worse":
         return None
     return warning(
         "got-worse",

@@ -42,7 +42,7 @@ LABELS = {
     "accuracy": ("held-out pairs where the chosen answer leads", "share", "higher"),
     "margin": ("margin of chosen over rejected", "nats", "higher"),
     "reward": ("reward of greedy answers to held-out prompts", "reward", "higher"),
-    "kl_per_token": ("KL to the start model per token", "nats", "lower"),
+    "kl_per_token": ("KL to the start model per token", "nats", "neither"),
     "nll_per_token": ("negative log-likelihood per token", "nats", "lower"),
 }
 

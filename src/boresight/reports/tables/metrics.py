@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from boresight.reports.by_construction import constants_before
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric
 from boresight.reports.tables.intervals import Cell, interval_cell, missing_counts
@@ -49,24 +50,29 @@ class MetricRow:
     drawing: Drawing | None
 
 
-VERDICTS = {"better": "better", "worse": "worse", "unresolved": "not resolved"}
+VERDICTS = {"unresolved": "not resolved"}
+CONSTANT = "by construction"
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
     """One row a metric, in the order of evaluation.json."""
-    return [_row(metric) for metric in metrics]
+    constants = constants_before(metrics)
+    return [_row(metric, metric.name in constants) for metric in metrics]
 
 
-def _row(metric: Metric) -> MetricRow:
-    unit = unit_named(metric.unit)
+def _row(metric: Metric, is_constant_before: bool) -> MetricRow:
+    unit, verdict = unit_named(metric.unit), direction(metric)
+    before, drawn = interval_cell(metric.before, unit), metric.before
+    if is_constant_before and before and drawn:
+        before, drawn = Cell(before.value, CONSTANT), replace(drawn, low=drawn.value, high=drawn.value)
     return MetricRow(
         label=metric.label,
-        before=interval_cell(metric.before, unit),
+        before=before,
         after=interval_cell(metric.after, unit),
         difference=interval_cell(metric.difference, unit, signed=True),
-        verdict=VERDICTS[direction(metric)] if metric.difference else "",
+        verdict=VERDICTS.get(verdict, verdict) if metric.difference else "",
         n=_counts(metric),
-        drawing=draw_intervals({"before": metric.before, "after": metric.after}, unit),
+        drawing=draw_intervals({"before": drawn, "after": metric.after}, unit),
     )
 
 

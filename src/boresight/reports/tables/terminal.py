@@ -92,7 +92,7 @@ def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: 
 
 
 def _style(m: MeasuredMetric) -> str:
-    if m.difference is None or m.difference.low <= 0 <= m.difference.high:
+    if m.difference is None or not m.difference.excludes_zero or m.better == "neither":
         return ""
     better = (m.difference.value > 0) == (m.better == "higher")
     return "green" if better else "red"

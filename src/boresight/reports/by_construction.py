@@ -1,0 +1,25 @@
+"""Numbers before training that no measurement was needed for: the start model is its own reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from boresight.reports.read_run import Metric
+
+AT_THE_REFERENCE = {"margin": 0.0, "accuracy": 0.5, "kl_per_token": 0.0}
+"""What a policy that is the reference has: no margin, so that all pairs are ties, and no divergence."""
+
+
+def constants_before(metrics: Sequence[Metric]) -> set[str]:
+    """Names of metrics whose value before training is a constant.
+
+    An accuracy is one only beside margins that are all 0: without a reference, half may be measured.
+    """
+    found = {
+        metric.name
+        for metric in metrics
+        if metric.before is not None and metric.before.value == AT_THE_REFERENCE.get(metric.name)
+    }
+    spread = {m.name for m in metrics if m.before is not None and m.before.low != m.before.high}
+    found -= spread - {"accuracy"}
+    return found if "margin" in found else found - {"accuracy"}
