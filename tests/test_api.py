@@ -55,7 +55,7 @@ def in_python(code: str) -> str:
 def test_importing_the_package_imports_nothing_heavy():
     assert in_python("""
         import sys, boresight
-        heavy = ("torch", "transformers", "numpy", "scipy", "plotly", "pydantic", "rich", "yaml")
+        heavy = ("torch", "transformers", "numpy", "scipy", "pydantic", "rich", "yaml")
         print([name for name in heavy if name in sys.modules])
     """) == "[]"  # fmt: skip
 

@@ -12,9 +12,8 @@ from boresight.core.errors import UserError
 from boresight.core.plugins import import_extra
 from boresight.data.reading.load import read
 from boresight.data.write import write_examples
-from boresight.reports.page import page
 
-LAZY = ("datasets", "gguf", "plotly", "pyarrow")
+LAZY = ("datasets", "gguf", "pyarrow")
 
 
 @pytest.fixture
@@ -62,20 +61,8 @@ def test_other_data_need_nothing(tmp_path, without):
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_a_page_without_plotly_is_written_and_says_what_is_missing(without):
-    figures = [{"data": [], "layout": {}}]
-    context = {"title": "t", "entries": [], "figures": figures, "payload": {"figures": figures}}
-    with_charts = page("base.html.j2", **context)
-    assert "Plotly" in with_charts and "boresight[charts]" not in with_charts
-    without("plotly")
-    html = page("base.html.j2", **context)
-    assert "Plotly.react" in html and len(html) < len(with_charts) / 10  # report.js alone
-    assert "The charts of this page: needs the package plotly; run `pip install" in html
-    assert '"figures":[]' in html
-
-
 def test_a_package_that_lacks_another_one_is_no_missing_extra(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("import no_such_package_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
-        import_extra("half_installed", "charts", "x")
+        import_extra("half_installed", "dedup", "x")

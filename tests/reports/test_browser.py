@@ -6,19 +6,14 @@ import shutil
 
 import pytest
 
+from boresight.findings.finding import Finding
+from boresight.findings.monitor import write_findings
 from boresight.reports.compare import write_comparison
 from boresight.reports.page import write_report
 from tests.reports.fake_run import write_fake_run
+from tests.reports.looks import faults, faults_everywhere
 
 pytestmark = pytest.mark.browser
-
-# Plotly resizes its drawings some frames after the window. (The page forbids the eval of wait_for_function.)
-RESIZED = """new Promise(done => {
-  const drawings = [...document.querySelectorAll(".plot .main-svg")];
-  const fits = () => drawings.every(drawing => drawing.getBoundingClientRect().right <= innerWidth);
-  const check = () => fits() ? done() : requestAnimationFrame(check);
-  check();
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +42,7 @@ def _open(chromium, url):
     page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
     page.on("request", lambda request: fetched.append(request.url))
     page.goto(url)
-    page.wait_for_selector(".plot .main-svg")
+    page.wait_for_selector(".plot[tabindex]")
     return page, complaints, fetched
 
 
@@ -75,10 +70,42 @@ def _count(page):
 
 
 def test_every_curve_is_drawn(page):
-    lines = "plots => plots.map(plot => plot.querySelectorAll('.scatterlayer path').length)"
+    lines = "plots => plots.map(plot => plot.querySelectorAll('.series').length)"
     drawn = page.eval_on_selector_all(".plot", lines)
     assert len(drawn) == 10 and min(drawn) > 0
-    assert "no preference learnt" in page.locator(".plot").first.text_content()
+
+
+def test_arrow_keys_and_pointer_read_values(page):
+    """The last held-out loss of the run, by the End key and by the pointer at the right end."""
+    plot = page.locator(".plot").first
+    plot.focus()
+    page.keyboard.press("End")
+    by_key = plot.locator(".readout").inner_text()
+    assert "optimizer step 200" in by_key and "held out" in by_key
+    page.keyboard.press("ArrowLeft")
+    assert "optimizer step 199" in plot.locator(".readout").inner_text()
+    page.keyboard.press("Escape")
+    assert not plot.locator(".readout.shown").count()
+    box = plot.locator("svg").first.bounding_box()
+    page.mouse.move(box["x"] + 0.98 * box["width"], box["y"] + box["height"] / 2)
+    assert plot.locator(".readout.shown").inner_text() == by_key
+    page.mouse.move(0, 0)
+
+
+def test_nothing_is_pale_cut_off_or_covered(chromium, tmp_path):
+    """On a laptop, phones and in print, with many findings close together."""
+    folder = write_fake_run(tmp_path / "run", hostile=True)
+    near = [
+        Finding(f"f{i}", "warning", "Why.", "Fix.", step=step) for i, step in enumerate((50, 51, 50, 53, 199))
+    ]
+    write_findings(folder, near)
+    page, complaints, _ = _open(chromium, write_report(folder).as_uri())
+    assert faults_everywhere(page) == []
+    assert complaints == []
+    page.evaluate("document.querySelector('.evidence').style.color = '#bbb'")
+    page.evaluate("document.querySelector('h1').style.width = '500vw'")
+    assert len(faults(page)) > 1, "planted faults are found"
+    page.close()
 
 
 def test_planted_scripts_are_text(page):
@@ -161,7 +188,6 @@ def test_it_fits_the_screen_and_is_not_blank(page, size, scheme):
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
     try:
-        page.evaluate(RESIZED)
         assert page.evaluate("document.documentElement.scrollWidth") == width
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, background[4:-1].split(","))) > 600) == (scheme == "light")
@@ -172,12 +198,12 @@ def test_it_fits_the_screen_and_is_not_blank(page, size, scheme):
         page.emulate_media(color_scheme="light")
 
 
-def test_curves_change_colour_with_the_system(page):
+def test_curves_change_color_with_the_system(page):
     stroke = "node => getComputedStyle(node).stroke"
-    line = page.locator(".plot .scatterlayer .js-line").last
+    line = page.locator(".plot .series path").last
     light = line.evaluate(stroke)
     page.emulate_media(color_scheme="dark")
-    dark = page.locator(".plot .scatterlayer .js-line").last.evaluate(stroke)
+    dark = line.evaluate(stroke)
     page.emulate_media(color_scheme="light")
     assert light != dark
 
@@ -215,8 +241,8 @@ def test_a_comparison_of_three_runs(chromium, tmp_path):
     page.click(".chip:has-text('Met by none')")
     assert 0 < page.locator(".sample").count() < 60
     page.set_viewport_size({"width": 375, "height": 812})
-    page.evaluate(RESIZED)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert faults_everywhere(page) == []
     assert complaints == []
     page.close()
 

@@ -1,6 +1,5 @@
-"""Which curves a run gets, and that plotly accepts them."""
+"""Which curves a run gets, and their guides, captions and findings."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -9,7 +8,8 @@ import pytest
 
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
-from boresight.reports.figures import MOST_POINTS, figures, moving_average, overlaid, points
+from boresight.reports.drawing.plot import BOX
+from boresight.reports.figures import MOST_POINTS, figures, moving_average, overlaid, points, thinned
 from boresight.reports.page import render_report
 from boresight.reports.read_run import RunData, read_run
 from boresight.stats.intervals import clopper_pearson
@@ -38,12 +38,9 @@ def test_a_dpo_run_gets_its_curves(drawn):
 
 
 def test_dpo_loss_has_the_ln_2_line_and_clipping_its_threshold(drawn):
-    (line,) = drawn["Loss"].layout["shapes"]
-    assert line["y0"] == line["y1"] == pytest.approx(math.log(2))
-    (clip,) = drawn["Gradient norm"].layout["shapes"]
-    assert clip["y0"] == 1.0
-    # On a logarithmic axis plotly places annotations by exponent.
-    assert drawn["Gradient norm"].layout["annotations"][0]["y"] == 0.0
+    assert drawn["Loss"].plot.guide == (pytest.approx(math.log(2)), "ln 2: no preference learned")
+    assert drawn["Gradient norm"].plot.guide == (1.0, "clip 1")
+    assert drawn["Gradient norm"].plot.y.kind == "log"
 
 
 @pytest.mark.parametrize(("start", "lines"), [(math.log(2), 1), (0.6925, 1), (1.0, 0), (25.0, 0), (None, 0)])
@@ -52,43 +49,31 @@ def test_the_ln_2_line_is_for_runs_that_start_there(start, lines):
     first = {"step": 0} if start is None else {"step": 0, "loss": start}
     run = RunData("run", Path("run"), True, eval=[first, {"step": 9, "loss": 0.5}])
     (loss,) = [figure for figure in figures(run) if figure.title == "Loss"]
-    assert len(loss.layout.get("shapes", [])) == lines
+    assert (loss.plot.guide is not None) == bool(lines)
 
 
 def test_captions_tell_what_has_no_curve(drawn):
     assert re.search(r"scaled down to it\. \d+% of 200 steps were clipped\.$", drawn["Gradient norm"].reading)
     assert drawn["Answer length"].reading.endswith("0.0% of the rows of 200 steps were truncated.")
-    assert drawn["Accuracy"].reading.endswith("Bars are 95 % intervals.")
+    assert drawn["Accuracy"].reading.endswith(
+        "Bars are 95 % intervals. n = 8 rows per step in training, n = 120 rows held out."
+    )
+    assert "n =" not in drawn["Learning rate"].reading
 
 
 def test_held_out_accuracy_carries_exact_intervals(drawn):
-    trace = drawn["Accuracy"].data[-1]
-    low, high = clopper_pearson(trace["y"][-1] * 120, 120)
-    assert trace["y"][-1] + trace["error_y"]["array"][-1] == pytest.approx(high)
-    assert trace["y"][-1] - trace["error_y"]["arrayminus"][-1] == pytest.approx(low)
+    line = drawn["Accuracy"].plot.lines[-1]
+    assert (line.low[-1], line.high[-1]) == pytest.approx(clopper_pearson(line.y[-1] * 120, 120))
 
 
-def test_plotly_accepts_every_figure(drawn):
-    from plotly.graph_objects import Figure
-
-    for figure in drawn.values():
-        spec = json.dumps({"data": figure.data, "layout": figure.layout})
-        for name in (
-            "after",
-            "before",
-            "held-out",
-            "chosen",
-            "rejected",
-            "band",
-            "guide",
-            "grid",
-            "muted",
-            "ink",
-            "card",
-        ):
-            spec = spec.replace(f'"var:{name}"', '"#123456"')
-        assert "var:" not in spec
-        Figure(json.loads(spec))
+def test_the_drawing_has_the_numbers(drawn):
+    """The last held-out loss, read back from the drawing by its axis."""
+    plot = drawn["Loss"].plot
+    line = plot.lines[-1]
+    path = re.search(r'data-label="held out[^"]*".*?</g>', plot.svg)[0]
+    height = float(re.findall(r",(-?[\d.]+)", path)[-1])
+    assert plot.y.high - height / BOX * (plot.y.high - plot.y.low) == pytest.approx(line.y[-1], abs=1e-3)
+    assert "optimizer step" in plot.svg and ">nats</text>" in plot.svg
 
 
 def _run(train=(), held_out=(), **fields):
@@ -102,7 +87,7 @@ def test_sft_shows_only_what_it_logged_and_no_ln_2():
     ]
     found = figures(_run(lines, config={"method": {"name": "sft"}}))
     assert [f.title for f in found] == ["Loss", "Negative log-likelihood", "Learning rate"]
-    assert found[0].layout["shapes"] == []
+    assert found[0].plot.guide is None
 
 
 def test_a_metric_that_no_chart_knows_is_shown_all_the_same():
@@ -112,7 +97,7 @@ def test_a_metric_that_no_chart_knows_is_shown_all_the_same():
     ]
     (figure,) = figures(_run(lines))
     assert figure.title == "Format share"
-    assert figure.data[0]["y"] == [0.5, 0.7]
+    assert figure.plot.lines[0].y == [0.5, 0.7]
 
 
 def test_missing_and_non_finite_values_leave_gaps_not_zeros():
@@ -124,8 +109,11 @@ def test_missing_and_non_finite_values_leave_gaps_not_zeros():
 
 
 def test_long_runs_are_thinned():
-    x, y = points([{"step": s, "loss": float(s)} for s in range(10 * MOST_POINTS)], "loss")
-    assert len(x) <= MOST_POINTS and x == y
+    """A single peak among 6,000 points is still there, at its step."""
+    steps = list(range(10 * MOST_POINTS))
+    x, y = thinned(steps, [100.0 if s == 1234 else s / 6000 for s in steps])
+    assert len(x) <= MOST_POINTS and x[0] == 0 and x[-1] == steps[-1]
+    assert (max(y), x[y.index(100.0)]) == (100.0, 1234)
 
 
 def test_moving_average_by_hand():
@@ -146,9 +134,7 @@ def test_findings_are_marked_at_their_step_and_listed(tmp_path):
     write_findings(run, [before, live])
     data = read_run(run)
     for figure in figures(data):
-        marks = [shape for shape in figure.layout["shapes"] if shape.get("yref") == "paper"]
-        assert [mark["x0"] for mark in marks] == [50]
-        assert "2" in [note["text"] for note in figure.layout["annotations"]]
+        assert figure.plot.findings == {50: [2]}
     page = render_report(data)
     assert "What the checks found" in page and "not-learning" in page
     assert "<b>wrong</b>" not in page

@@ -12,7 +12,12 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.graded.comparison import RewardComparison
 from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
 from boresight.evaluation.response import Response
-from boresight.reports.evaluations.graded import render_graded, systems_table, write_graded_page
+from boresight.reports.evaluations.graded import (
+    figure_over_k,
+    render_graded,
+    systems_table,
+    write_graded_page,
+)
 from boresight.tasks.reading import AnswerReading
 from tests.reports.fake_run import ATTACK
 
@@ -65,7 +70,13 @@ def test_prompts_are_filtered_by_who_is_better():
     payload = json.loads(re.search(r'id="payload">(.*?)</script>', html, re.DOTALL)[1])
     tags = [sample["tags"][0] for sample in payload["samples"]]
     assert (tags.count("better"), tags.count("alike"), tags.count("missing")) == (30, 9, 1)
-    curves = {trace["name"]: (trace["x"], trace["y"]) for trace in payload["figures"][0]["data"]}
+
+
+def test_curves_over_k():
+    curves = {
+        line.label: (line.x, line.y)
+        for line in figure_over_k(found(system("old", 0), system("new", 30))).plot.lines
+    }
     assert set(curves) == {
         f"{n}, {kind}" for n in ("old", "new") for kind in ("pass@k", "maj@k", "best of k")
     }

@@ -91,6 +91,11 @@ def test_any_one_file_is_enough(tmp_path, keep):
     assert sorted(p.name for p in folder.iterdir()) == sorted([keep, "report.html", *tables])
 
 
+def test_the_largest_page_is_below_a_megabyte(tmp_path):
+    """A long run with every curve, 60 prompts and hostile text."""
+    assert write_report(write_fake_run(tmp_path / "run", steps=4000, hostile=True)).stat().st_size < 1_000_000
+
+
 def test_a_report_of_no_run_writes_nothing(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         write_report(tmp_path)

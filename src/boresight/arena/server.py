@@ -50,7 +50,7 @@ class Arena(LoopbackServer):
             "standing": standing,
             "folder": str(self.votes.folder),
         }
-        return page("arena.html.j2", "Arena", payload, script="arena.js", connects=True)
+        return page("arena.html.j2", "Arena", payload, scripts=["arena.js"], connects=True)
 
     def vote(self, body: dict[str, Any]) -> dict[str, Any]:
         """Record a vote, once: a second one on the same prompt changes nothing."""

@@ -6,6 +6,7 @@ A chart appears when a run logged any of its metrics; `figures` draws it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Curve:
 
     metric: str
     label: str
-    colour: str
+    color: str
     split: str = "train"
     dash: str = "solid"
 
@@ -28,12 +29,14 @@ class Chart:
     reading: str
     curves: tuple[Curve, ...]
     band: tuple[str, str] | None = None
-    kind: str = "linear"
+    kind: Literal["linear", "log"] = "linear"
     unit_from: str = ""
     """Property of a method's settings that gives the unit; without settings it is `unit`."""
     guide: str | None = None
     """Name of a reference line that `figures` can compute from the run."""
     is_share: bool = False
+    is_of_rows: bool = True
+    """Whether values are means over rows, whose number a caption gives; a learning rate is none."""
     told: tuple[str, str] | None = None
     """A metric whose mean the caption gives, and the sentence for it and the number of steps."""
 
@@ -91,7 +94,7 @@ CHARTS = (
     Chart(
         "Score level",
         "",
-        "Mean score of both answers. Only differences are learnt: it drifts unless method.centring holds it.",
+        "Mean score of both answers. Only differences are learned, so it drifts without method.centring.",
         both("score"),
     ),
     Chart(
@@ -119,23 +122,26 @@ CHARTS = (
         kind="log",
         guide="clip",
         told=("clipped", "{:.0%} of {:,} steps were clipped."),
+        is_of_rows=False,
     ),
     Chart(
         "Learning rate",
         "",
         "Its rise over the warm-up and its decay.",
         (Curve("lr", "rate", "after"),),
+        is_of_rows=False,
     ),
     Chart(
         "Sum of learning rates",
         "",
         "Under Adam no weight can have moved further than this.",
         (Curve("lr_sum", "sum so far", "after"),),
+        is_of_rows=False,
     ),
     Chart(
         "Answer length",
         "tokens",
-        "Chosen and rejected should be alike, or length is what is learnt.",
+        "Chosen and rejected should be alike, or length is what is learned.",
         (
             Curve("chosen_len", "chosen", "chosen"),
             Curve("rejected_len", "rejected", "rejected"),
@@ -148,6 +154,7 @@ CHARTS = (
         "tokens per second",
         "Trained tokens per second of a step.",
         (Curve("tokens_per_second", "tokens per second", "after"),),
+        is_of_rows=False,
     ),
 )
 

@@ -11,7 +11,7 @@ from boresight.config import dotted
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.reports.facts import texts
-from boresight.reports.figures import overlaid, run_colour
+from boresight.reports.figures import overlaid, run_color
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import RunData, read_run
 from boresight.reports.same_rows import differences_by_row
@@ -98,7 +98,7 @@ def render_comparison(runs: Sequence[RunData]) -> str:
     return page(
         "compare.html.j2",
         title=" · ".join(run.name for run in runs),
-        runs=[(run.name, run_colour(number)) for number, run in enumerate(runs, start=1)],
+        runs=[(run.name, run_color(number)) for number, run in enumerate(runs, start=1)],
         notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
         verdicts=verdicts(runs),
         metrics=shared_metrics(runs),
@@ -106,7 +106,6 @@ def render_comparison(runs: Sequence[RunData]) -> str:
         figures=drawn,
         has_samples=bool(samples),
         payload={
-            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
             "columns": [run.name for run in runs],
             "outcomes": [f"Met only by {runs[-1].name}", f"Met only by {runs[0].name}", "Met by neither"],
             "samples": samples,
@@ -131,7 +130,7 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
         unit = unit_named(first[name].unit)
         after = [_after(run, name) for run in runs]
         cells = [interval_cell(interval, unit, n=True) for interval in after]
-        marks = {run_colour(number): interval for number, interval in enumerate(after, start=1)}
+        marks = {run_color(number): interval for number, interval in enumerate(after, start=1)}
         found.append(SharedMetric(first[name].label, cells, draw_intervals(marks, unit)))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from boresight import methods
@@ -25,17 +26,17 @@ class SplitFacts:
 
 def facts(run: RunData) -> list[tuple[str, str]]:
     """The few settings that identify a run at a glance; those the run does not state are left out."""
-    get, use = _Path(run.config), MachineUse.of(run)
+    get, use = partial(lookup, run.config), MachineUse.of(run)
     candidates = [
         ("method", run.method),
         ("model", get("model", "name")),
-        ("training rows", _count(_Path(run.data)("train", "kept"))),
+        ("training rows", _count(lookup(run.data, "train", "kept"))),
         ("steps", _steps(run)),
         ("batch", _count(get("train", "batch"))),
         ("learning rate", _plain(get("optim", "lr"))),
         ("beta", _plain(get("method", "beta"))),
-        ("computed in", _Path(run.choices)("dtype")),
-        ("frozen weights", _base(_Path(run.choices)("base"))),
+        ("computed in", lookup(run.choices, "dtype")),
+        ("frozen weights", _base(lookup(run.choices, "base"))),
         ("LoRA rank", _plain(get("model", "lora", "r"))),
         ("time of training steps", _beside_ramp(use.seconds, use.seconds_by_ramp, format_duration)),
         ("peak memory", _beside_ramp(use.memory_gb, use.memory_by_ramp_gb, "{:.1f} GB".format)),
@@ -85,17 +86,12 @@ def texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return {key: "none" if value is None else str(value) for key, value in flat(tree, prefix).items()}
 
 
-class _Path:
-    """Look up a nested key; None when any part is not there."""
-
-    def __init__(self, tree: Mapping[str, Any] | None) -> None:
-        self._tree = tree
-
-    def __call__(self, *keys: str) -> Any:
-        found = self._tree
-        for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+def lookup(tree: Mapping[str, Any] | None, *keys: str) -> Any:
+    """Value of a nested key; None when any part is not there."""
+    found: Any = tree
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _count(value: object) -> str | None:

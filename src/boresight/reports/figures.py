@@ -1,45 +1,47 @@
-"""Curves as plotly figures: plain dictionaries, coloured by name so that a page can be light or dark.
+"""Curves of a run, or of several on the same axes, ready for a page.
 
-A colour is written `var:NAME` and becomes the value of the style sheet's `--NAME` when the page draws it.
 Metrics that no chart of `charts` names get a plain one of their own, so that nothing logged is hidden.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
+from boresight.reports.drawing.plot import Plot, PlotBand, PlotLine
+from boresight.reports.drawing.scales import PlotScale, scale_of
 from boresight.reports.facts import method_settings
 from boresight.reports.read_run import LogLine, RunData
+from boresight.reports.sample_sizes import sample_sizes
 from boresight.stats.intervals import clopper_pearson
 
-Trace = dict[str, Any]
-MOST_POINTS = 1500
+MOST_POINTS = 600
+"""Points of a curve: more than a page has pixels for."""
 ROUNDING = 0.002
 """Nats by which a loss may miss its value before the first update, for half-precision runs."""
+STEPS = "optimizer step"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawn chart: plotly data and layout, a legend for the page to write, and the caption."""
+    """One plot with the heading, legend and caption that a page writes around it."""
 
     title: str
     unit: str
     reading: str
     legend: list[dict[str, str]]
-    data: list[Trace]
-    layout: dict[str, Any]
+    plot: Plot
 
 
 def figures(run: RunData) -> list[Figure]:
     """Every chart that the run has numbers for, in reading order."""
-    charts = [*CHARTS, *_unnamed(run)]
-    drawn = (_draw(run, chart) for chart in charts)
-    return [figure for figure in drawn if figure.data]
+    drawn = (_draw(run, chart) for chart in [*CHARTS, *_unnamed(run)])
+    return [figure for figure in drawn if figure is not None]
 
 
 def overlaid(runs: Sequence[RunData]) -> list[Figure]:
@@ -52,7 +54,7 @@ def overlaid(runs: Sequence[RunData]) -> list[Figure]:
         for metric in dict.fromkeys(curve.metric for curve in chart.curves)
         for unit in dict.fromkeys(unit_of(run, chart) for run in runs)
     ]
-    return [figure for figure in found if figure.data]
+    return [figure for figure in found if figure is not None]
 
 
 def unit_of(run: RunData, chart: Chart) -> str:
@@ -61,119 +63,121 @@ def unit_of(run: RunData, chart: Chart) -> str:
     return chart.unit if settings is None else getattr(settings, chart.unit_from)
 
 
-def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last_step: int) -> Figure:
-    """One metric of the runs that have it in `unit`."""
-    data: list[Trace] = []
-    legend: list[dict[str, str]] = []
+def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last_step: int) -> Figure | None:
+    """One metric of the runs that have it in `unit`; None where none has."""
+    lines: list[PlotLine] = []
     for number, run in enumerate(runs, start=1):
-        if unit_of(run, chart) != unit:
-            continue
-        colour = run_colour(number)
-        curve = Curve(metric, run.name, colour)
-        traces = _held_out(run, curve, chart) or _trained(run.train, curve)
-        if traces:
-            data += traces
-            legend.append({"label": run.name, "colour": colour, "dash": "solid"})
-    alone = len({curve.metric for curve in chart.curves}) == 1
-    title = chart.title if alone else f"{chart.title}: {metric.replace('_', ' ')}"
-    return Figure(title, unit, "", legend, data, base_layout(chart, last_step))
+        if unit_of(run, chart) == unit:
+            curve = Curve(metric, run.name, run_color(number))
+            lines += _held_out(run, curve, chart) or _trained(run.train, curve)
+    if not lines:
+        return None
+    single = len({curve.metric for curve in chart.curves}) == 1
+    title = chart.title if single else f"{chart.title}: {metric.replace('_', ' ')}"
+    return Figure(title, unit, "", legend_of(lines), _plot(chart, title, unit, lines, last_step))
 
 
-def run_colour(number: int) -> str:
-    """Name of the colour of the number-th run, from 1; six colours, then again."""
+def run_color(number: int) -> str:
+    """Name of the color of the number-th run, from 1; six colors, then again."""
     return f"run-{(number - 1) % 6 + 1}"
 
 
-def _draw(run: RunData, chart: Chart) -> Figure:
-    data: list[Trace] = []
-    legend: list[dict[str, str]] = []
-    if chart.band:
-        data += _band(run.train, *chart.band)
+def legend_of(lines: Sequence[PlotLine]) -> list[dict[str, str]]:
+    """An entry for each curve that has values to read, once per label."""
+    shown = {line.label: line for line in lines if not line.is_faint}
+    return [{"label": line.label, "color": line.color, "dash": line.dash} for line in shown.values()]
+
+
+def _draw(run: RunData, chart: Chart) -> Figure | None:
+    lines: list[PlotLine] = []
     for curve in chart.curves:
-        traces = _held_out(run, curve, chart) if curve.split == "eval" else _trained(run.train, curve)
-        if traces:
-            data += traces
-            legend.append({"label": curve.label, "colour": curve.colour, "dash": curve.dash})
-    layout = base_layout(chart, run.last_step)
-    guides, labels = _guide(run, chart, data)
-    marks, numbers = _marks(run, data)
-    layout["shapes"], layout["annotations"] = guides + marks, labels + numbers
-    return Figure(chart.title, unit_of(run, chart), _caption(run, chart), legend, data, layout)
+        lines += _held_out(run, curve, chart) if curve.split == "eval" else _trained(run.train, curve)
+    if not lines:
+        return None
+    unit = unit_of(run, chart)
+    plot = _plot(chart, chart.title, unit, lines, run.last_step, run)
+    return Figure(chart.title, unit, _caption(run, chart), legend_of(lines), plot)
 
 
-# Traces -------------------------------------------------------------------------------------------------
+def _plot(
+    chart: Chart, title: str, unit: str, lines: list[PlotLine], last_step: int, run: RunData | None = None
+) -> Plot:
+    """The curves on axes that all charts share; with a run also its band, guide and findings."""
+    band = _band(run, chart) if run else None
+    guide = _guides(run).get(chart.guide or "") if run else None
+    heights = [y for line in lines for y in (*line.y, *line.low, *line.high)]
+    heights += [*band.low, *band.high] if band else []
+    heights += [guide[0]] if guide else []
+    steps = max(last_step, *(step for line in lines for step in line.x), 1)
+    return Plot(
+        title=title,
+        x_axis=STEPS,
+        y_axis=unit,
+        x=PlotScale(-0.02 * steps, 1.02 * steps),
+        y=scale_of(heights, chart.kind, is_share=chart.is_share),
+        lines=lines,
+        band=band,
+        guide=guide,
+        findings=_findings(run) if run else {},
+    )
 
 
-def _trained(lines: Sequence[LogLine], curve: Curve) -> list[Trace]:
+# Curves -------------------------------------------------------------------------------------------------
+
+
+def _trained(lines: Sequence[LogLine], curve: Curve) -> list[PlotLine]:
     """The logged values, faint, under their moving average; the values alone when they are few or smooth."""
     x, y = points(lines, curve.metric)
     if not x:
         return []
-    line = {"color": f"var:{curve.colour}", "width": 2, "dash": curve.dash}
     smooth = moving_average(y)
+    line = PlotLine(curve.label, curve.color, *thinned(x, smooth), dash=curve.dash)
     if smooth == y:
-        return [_line(x, y, curve.label, line)]
-    raw = _line(x, y, curve.label, line | {"width": 1}) | {"opacity": 0.28, "hoverinfo": "skip"}
-    return [raw, _line(x, smooth, f"{curve.label}, smoothed", line)]
+        return [line]
+    return [PlotLine(curve.label, curve.color, *thinned(x, y), is_faint=True), line]
 
 
-def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[Trace]:
-    x, y = points(run.eval, curve.metric)
+def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[PlotLine]:
+    """The evaluations; shares with the exact interval of each."""
+    x, y = thinned(*points(run.eval, curve.metric))
     if not x:
         return []
-    trace = _line(x, y, curve.label, {"color": f"var:{curve.colour}", "width": 2, "dash": curve.dash})
-    trace |= {"mode": "lines+markers", "marker": {"size": 6, "color": f"var:{curve.colour}"}}
-    rows = _held_out_rows(run)
-    if chart.is_share and rows:
-        limits = [clopper_pearson(share * rows, rows) for share in y]
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - share for share, (_, high) in zip(y, limits, strict=True)],
-            "arrayminus": [share - low for share, (low, _) in zip(y, limits, strict=True)],
-            "color": f"var:{curve.colour}",
-            "thickness": 1.2,
-            "width": 3,
-        }
-    return [trace]
+    rows = _held_out_rows(run) if chart.is_share else 0
+    limits = [clopper_pearson(share * rows, rows) for share in y] if rows else []
+    low, high = [low for low, _ in limits], [high for _, high in limits]
+    return [PlotLine(curve.label, curve.color, x, y, curve.dash, "both", low=low, high=high)]
 
 
-def _band(lines: Sequence[LogLine], low: str, high: str) -> list[Trace]:
-    x, bottom = points(lines, low)
-    x_high, top = points(lines, high)
+def _band(run: RunData, chart: Chart) -> PlotBand | None:
+    if not chart.band:
+        return None
+    (x, low), (x_high, high) = (points(run.train, metric) for metric in chart.band)
     if not x or x != x_high:
-        return []
-    edge = {"width": 0, "color": "var:band"}
-    hidden = {"hoverinfo": "skip"}
-    return [
-        _line(x, moving_average(bottom), "10th percentile", edge) | hidden,
-        _line(x, moving_average(top), "90th percentile", edge)
-        | hidden
-        | {"fill": "tonexty", "fillcolor": "var:band"},
-    ]
-
-
-def _line(x: list[int], y: list[float], name: str, line: dict[str, Any]) -> Trace:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": x,
-        "y": y,
-        "name": name,
-        "line": line | {"simplify": False},
-    }
+        return None
+    stride = max(1, -(-len(x) // MOST_POINTS))
+    return PlotBand(x[::stride], moving_average(low)[::stride], moving_average(high)[::stride])
 
 
 def points(lines: Sequence[LogLine], metric: str) -> tuple[list[int], list[float]]:
-    """Steps and finite values of one metric; every k-th one when there are more than a screen can show."""
+    """Steps and finite values of one metric."""
     found = [(int(line["step"]), line[metric]) for line in lines if _is_number(line.get(metric))]
-    stride = -(-len(found) // MOST_POINTS)
-    kept = found[:: max(1, stride)]
-    return [step for step, _ in kept], [float(value) for _, value in kept]
+    return [step for step, _ in found], [float(value) for _, value in found]
+
+
+def thinned(x: list[int], y: list[float]) -> tuple[list[int], list[float]]:
+    """At most `MOST_POINTS` of the points: the lowest and the highest of each stretch, so that peaks stay."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    size = -(-2 * len(x) // MOST_POINTS)
+    kept: list[int] = []
+    for start in range(0, len(x), size):
+        stretch = range(start, min(start + size, len(x)))
+        kept += sorted({min(stretch, key=y.__getitem__), max(stretch, key=y.__getitem__)})
+    return [x[i] for i in kept], [y[i] for i in kept]
 
 
 def moving_average(y: list[float]) -> list[float]:
-    """A centred average over about a twentieth of the points; short or smooth series come back unchanged."""
+    """A centered average over about a twentieth of the points; short or smooth series come back unchanged."""
     reach = len(y) // 40
     if reach < 1 or _is_smooth(y):
         return y
@@ -197,7 +201,7 @@ def _guides(run: RunData) -> dict[str, tuple[float, str]]:
     """Reference lines that this run can have: name -> (height, label)."""
     guides = {"zero": (0.0, ""), "half": (0.5, "chance")}
     if _starts_at(run, math.log(2)):
-        guides["ln2"] = (math.log(2), "ln 2: no preference learnt")
+        guides["ln2"] = (math.log(2), "ln 2: no preference learned")
     clip = (run.config.get("optim") or {}).get("clip") if isinstance(run.config.get("optim"), dict) else None
     if _is_number(clip):
         guides["clip"] = (float(clip), f"clip {clip:g}")
@@ -211,47 +215,20 @@ def _starts_at(run: RunData, loss: float) -> bool:
     return first is not None and math.isclose(first["loss"], loss, abs_tol=ROUNDING)
 
 
-def _guide(run: RunData, chart: Chart, data: list[Trace]) -> tuple[list[Trace], list[Trace]]:
-    height, label = _guides(run).get(chart.guide or "", (None, ""))
-    if height is None or not data:
-        return [], []
-    line = {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height,
-        "line": {"color": "var:guide", "width": 1, "dash": "dash"},
-    }  # fmt: skip
-    note = {
-        "text": label, "showarrow": False, "font": {"size": 11, "color": "var:muted"}, "bgcolor": "var:card",
-        "xref": "paper", "x": 1, "xanchor": "right", "yanchor": "bottom",
-        "y": math.log10(height) if chart.kind == "log" else height,
-    }  # fmt: skip
-    return [line], [note] if label else []
-
-
-def _marks(run: RunData, data: list[Trace]) -> tuple[list[Trace], list[Trace]]:
-    """A line at the step of every finding, with its number in the page's list."""
-    lines, numbers = [], []
-    for number, finding in enumerate(run.findings if data else [], start=1):
-        if finding.step is None or finding.severity == "note":
-            continue
-        lines.append(
-            {
-                "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": finding.step, "x1": finding.step,
-                "line": {"color": "var:held-out", "width": 1, "dash": "dot"},
-            }
-        )  # fmt: skip
-        numbers.append(
-            {
-                "text": str(number), "showarrow": False, "font": {"size": 10, "color": "var:held-out"},
-                "x": finding.step, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "top",
-            }
-        )  # fmt: skip
-    return lines, numbers
+def _findings(run: RunData) -> dict[float, list[int]]:
+    """Numbers of findings in the page's list, by the step at which they fired."""
+    found: dict[float, list[int]] = defaultdict(list)
+    for number, finding in enumerate(run.findings, start=1):
+        if finding.step is not None and finding.severity != "note":
+            found[finding.step].append(number)
+    return found
 
 
 def _caption(run: RunData, chart: Chart) -> str:
     sentences = [chart.reading]
     if chart.is_share and _held_out_rows(run):
         sentences.append("Bars are 95 % intervals.")
+    sentences += sample_sizes(run, {curve.metric for curve in chart.curves}) if chart.is_of_rows else []
     if chart.told:
         metric, sentence = chart.told
         values = [line[metric] for line in run.train if _is_number(line.get(metric))]
@@ -274,39 +251,6 @@ def _unnamed(run: RunData) -> Iterator[Chart]:
     for name in logged:
         if name not in shown:
             yield Chart(name.replace("_", " ").capitalize(), "", "", both(name))
-
-
-def base_layout(chart: Chart, last_step: int) -> dict[str, Any]:
-    """Axes and spacing that all charts share; every x axis spans the whole run."""
-    axis = {
-        "gridcolor": "var:grid",
-        "zeroline": False,
-        "linecolor": "var:grid",
-        "tickfont": {"color": "var:muted"},
-    }
-    y: dict[str, Any] = axis | {"type": chart.kind, "nticks": 5, "automargin": True, "exponentformat": "e"}
-    if chart.is_share:
-        y |= {"tickformat": ".0%"}
-    reach = max(1, last_step)
-    return {
-        "height": 230,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "showlegend": False,
-        "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "var:card", "bordercolor": "var:grid", "font": {"color": "var:ink"}},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": "var:ink"},
-        "xaxis": axis
-        | {
-            "showgrid": False,
-            "automargin": True,
-            "nticks": 6,
-            "tickformat": ",d",
-            "range": [-0.02 * reach, 1.02 * reach],
-        },
-        "yaxis": y,
-    }
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -69,7 +69,6 @@ def render_leaderboard(
         bar=None if bar is None else SHARE.value(bar),
         bars=bars,
         pairs=[_line(pair) for pair in compared],
-        payload={"figures": [], "columns": [], "outcomes": [], "samples": []},
     )
 
 

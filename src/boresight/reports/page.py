@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
@@ -22,8 +23,8 @@ from markupsafe import Markup
 
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
-from boresight.core.plugins import import_extra
 from boresight.core.version import VERSION
+from boresight.reports.by_construction import constants_before
 from boresight.reports.facts import environment_facts, facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
@@ -33,6 +34,8 @@ from boresight.reports.tables.metrics import metric_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
 def write_report(run: Path, console: Console | None = None) -> Path:
@@ -63,7 +66,6 @@ def metrics_table(run: RunData) -> Table:
 
 def render_report(run: RunData) -> str:
     """The page of one run."""
-    drawn = figures(run)
     return page(
         "report.html.j2",
         title=run.name,
@@ -71,11 +73,11 @@ def render_report(run: RunData) -> str:
         headline=headline(run),
         facts=facts(run),
         rows=metric_rows(run.metrics),
-        figures=drawn,
+        constants=constants_before(run.metrics),
+        figures=figures(run),
         splits=splits(run),
         environment=environment_facts(run),
         payload={
-            "figures": [{"data": f.data, "layout": f.layout} for f in drawn],
             "columns": ["before training", "after training"],
             "outcomes": ["Fixed", "Broken", "Still failing"],
             "samples": [_as_card(sample) for sample in run.samples],
@@ -92,9 +94,9 @@ def _as_card(sample: RunSample) -> dict[str, Any]:
 def page(
     template: str,
     title: str,
-    payload: dict[str, Any],
+    payload: dict[str, Any] | None = None,
     *,
-    script: str = "report.js",
+    scripts: Sequence[str] = ("curves.js", "report.js"),
     connects: bool = False,
     **context: object,
 ) -> str:
@@ -102,19 +104,10 @@ def page(
 
     `connects` lets the page talk to the server that it came from, and to no other.
 
-    `payload` is what report.js draws: `figures`, `samples`, the names of their `columns`, and `outcomes`:
-    what to call a check that only the last of two columns meets, only the first, or neither. Without the
-    package plotly the figures are left out, and the page says how to get them.
+    `payload` is what report.js draws: `samples`, the names of their `columns`, and `outcomes`: what to call
+    a check that only the last of two columns meets, only the first, or neither.
     """
-    scripts, no_charts = [_asset(script)], ""
-    if payload.get("figures"):
-        try:
-            library = import_extra("plotly.offline", "charts", "The charts of this page")
-            scripts.insert(0, library.get_plotlyjs())
-        except UserError as error:  # a run of hours ends with a page all the same
-            no_charts = f"{error} Then write the page again."
-            context |= {"figures": []}
-            payload = payload | {"figures": []}
+    texts = [_asset(script) for script in scripts]
     return (
         _templates()
         .get_template(template)
@@ -122,10 +115,9 @@ def page(
             title=title,
             version=VERSION,
             style=Markup(_asset("report.css")),
-            scripts=[Markup(script) for script in scripts],
-            policy=_policy(scripts, connects),
-            no_charts=no_charts,
-            payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
+            scripts=[Markup(text) for text in texts],
+            policy=_policy(texts, connects),
+            payload=htmlsafe_json_dumps(payload or NO_SAMPLES, separators=(",", ":")),
             **context,
         )
     )

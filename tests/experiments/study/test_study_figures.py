@@ -2,27 +2,16 @@
 
 import xml.etree.ElementTree as ET
 
-import pytest
-
 from boresight.experiments.study.plan import PlannedFigure
 from boresight.experiments.study.report.figures import (
     ArmCurve,
     DrawnFigure,
     SeedLine,
     mean_line,
-    plot,
     smoothed,
     standalone,
-    ticks,
+    study_plot,
 )
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 20, [0, 5, 10, 15, 20]), (0.68, 0.70, [0.68, 0.685, 0.69, 0.695, 0.7]), (-3, 3, [-2, 0, 2])],
-)
-def test_ticks_are_round(low, high, expected):
-    assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_the_mean_takes_steps_that_all_seeds_have():
@@ -45,5 +34,5 @@ def test_a_flat_curve_is_drawn_and_titles_are_escaped():
     drawn = DrawnFigure("f", figure, curves, [])
     root = ET.fromstring(standalone(drawn))  # well-formed, so nothing got through
     assert root.findtext("{http://www.w3.org/2000/svg}title") == "a < b"
-    assert "<script>" not in plot(figure, curves)
-    ET.fromstring(drawn.svg)
+    assert "<script>" not in study_plot(figure, curves).svg
+    ET.fromstring(drawn.plot.svg)

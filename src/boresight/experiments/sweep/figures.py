@@ -9,8 +9,9 @@ from boresight.experiments.sweep.prune import read_curve
 from boresight.experiments.sweep.results import SettingResult
 from boresight.experiments.sweep.space import short_key
 from boresight.experiments.sweep.storage import Sweep
-from boresight.reports.charts import Chart
-from boresight.reports.figures import Figure, Trace, base_layout, run_colour
+from boresight.reports.drawing.plot import Plot, PlotLine
+from boresight.reports.drawing.scales import PlotScale, named_scale, scale_of
+from boresight.reports.figures import Figure, legend_of, run_color
 
 MOST_CURVES = 6
 """Settings whose learning curves are drawn."""
@@ -24,65 +25,62 @@ def sweep_figures(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure
 def metric_by_key(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
     """The metric against each key that varied, one dot per setting."""
     measured = [(result.values, result.mean.mean.value) for result in results if result.mean]
+    heights = [value for _, value in measured]
     drawn = []
     for index, key in enumerate(sweep.recipe.keys):
         values = [values[index] for values, _ in measured]
         if len(set(map(str, values))) < 2:
             continue
-        layout = base_layout(_chart(sweep, short_key(key)), 1)
-        scale = _scale(values)
-        automatic = {"range": None, "autorange": True, "tickformat": None, "exponentformat": "e"}
-        layout["xaxis"] |= {"type": scale, **automatic}
-        layout["hovermode"] = "closest"
-        trace = {
-            "type": "scatter",
-            "mode": "markers",
-            "x": list(map(str, values)) if scale == "category" else values,
-            "y": [value for _, value in measured],
-            "name": short_key(key),
-            "marker": {"size": 8, "color": "var:after", "opacity": 0.8},
-        }
+        places, scale = key_scale(values)
+        plot = Plot(
+            title=key,
+            x_axis=short_key(key),
+            y_axis=_y_axis(sweep),
+            x=scale,
+            y=scale_of(heights, is_share=sweep.recipe.unit == "share"),
+            lines=[PlotLine(sweep.recipe.metric, "after", places, heights, mode="dots")],
+        )
         reading = f"Held-out {sweep.recipe.metric} in the search; a dot is a setting."
-        drawn.append(Figure(key, "", reading, [], [trace], layout))
+        drawn.append(Figure(key, "", reading, [], plot))
     return drawn
 
 
-def _scale(values: Sequence[Any]) -> str:
-    """Plotly's name for the scale of an axis: logarithmic if the values span a factor of 10."""
+def key_scale(values: Sequence[Any]) -> tuple[list[float], PlotScale]:
+    """Places and axis of a key: logarithmic if its values span a factor of 10, names if not numbers."""
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        return "category"
-    return "log" if min(values) > 0 and max(values) >= 10 * min(values) else "linear"
+        names = tuple(dict.fromkeys(map(str, values)))
+        return [float(names.index(str(value))) for value in values], named_scale(names)
+    is_log = min(values) > 0 and max(values) >= 10 * min(values)
+    return [float(value) for value in values], scale_of(values, "log" if is_log else "linear")
 
 
 def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
     """The held-out curves of the best settings and of pruned ones, by training rows."""
     chosen = [result for result in results if result.rank or result.states.get("pruned")][:MOST_CURVES]
-    data: list[Trace] = []
-    legend: list[dict[str, str]] = []
+    lines = []
     for number, result in enumerate(chosen, start=1):
-        label, colour = sweep.in_words(result.number), run_colour(number)
-        legend.append({"label": label, "colour": colour, "dash": "solid"})
         for trial in sweep.trials_of(result.number):
             curve = read_curve(
                 sweep.run_folder(trial), sweep.recipe.metric, sweep.recipe_of(trial).train.batch
             )
-            trace = {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "x": list(curve),
-                "y": list(curve.values()),
-                "name": label,
-                "line": {"color": f"var:{colour}", "width": 2},
-                "marker": {"size": 5, "color": f"var:{colour}"},
-            }
-            data.append(trace)
-    last = max((max(trace["x"], default=0) for trace in data), default=0)
-    if not last:
+            label = sweep.in_words(result.number)
+            lines.append(PlotLine(label, run_color(number), [*curve], [*curve.values()], mode="both"))
+    lines = [line for line in lines if line.x]
+    if not lines:
         return []
+    plot = Plot(
+        title="Learning curves",
+        x_axis="training rows",
+        y_axis=_y_axis(sweep),
+        x=scale_of([0, *(x for line in lines for x in line.x)]),
+        y=scale_of((y for line in lines for y in line.y), is_share=sweep.recipe.unit == "share"),
+        lines=lines,
+    )
     reading = f"Held-out {sweep.recipe.metric} by training rows seen; the best settings and pruned ones."
-    layout = base_layout(_chart(sweep, "Held-out curve"), last)
-    return [Figure("Learning curves", "", reading, legend, data, layout)]
+    return [Figure("Learning curves", "", reading, legend_of(lines), plot)]
 
 
-def _chart(sweep: Sweep, title: str) -> Chart:
-    return Chart(title, "", "", (), is_share=sweep.recipe.unit == "share")
+def _y_axis(sweep: Sweep) -> str:
+    """The metric with its unit; ticks of a share have their own."""
+    unit = "" if sweep.recipe.unit == "share" else sweep.recipe.unit
+    return f"{sweep.recipe.metric}, {unit}" if unit else sweep.recipe.metric

@@ -72,7 +72,6 @@ def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
 
 def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[SettingResult]) -> str:
     """The page as HTML."""
-    figures = sweep_figures(sweep, results)
     return page(
         "sweep.html.j2",
         title=sweep.folder.resolve().name,
@@ -82,14 +81,8 @@ def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[Setti
         better=sweep.recipe.better,
         seeds=len(sweep.recipe.seeds),
         keys=[short_key(key) for key in sweep.recipe.keys],
-        figures=figures,
+        figures=sweep_figures(sweep, results),
         recipe=sweep.recipe.to_yaml(),
-        payload={
-            "figures": [{"data": f.data, "layout": f.layout} for f in figures],
-            "columns": [],
-            "outcomes": [],
-            "samples": [],
-        },
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from boresight.evaluation.graded.comparison import RewardComparison
 from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
-from boresight.reports.charts import Chart
-from boresight.reports.figures import Figure, Trace, base_layout, run_colour
+from boresight.reports.drawing.plot import Plot, PlotLine
+from boresight.reports.drawing.scales import scale_of
+from boresight.reports.figures import Figure, legend_of, run_color
 from boresight.reports.page import page, write_page
 from boresight.reports.read_run import Metric
 from boresight.reports.tables.files import Table, TableRow, write_tables
@@ -56,7 +57,6 @@ def systems_table(found: RewardComparison) -> Table:
 def render_graded(found: RewardComparison) -> str:
     """The page as text."""
     names = [system.name for system in found.systems]
-    drawn = [figure for figure in [_over_k(found)] if figure.data]
     return page(
         "graded.html.j2",
         title=" · ".join(names),
@@ -67,9 +67,8 @@ def render_graded(found: RewardComparison) -> str:
         notes=found.notes,
         reference=names[0],
         tables=[(name, metric_rows(list(map(as_metric, m)))) for name, m in found.measured.items()],
-        figures=drawn,
+        figures=[figure for figure in [figure_over_k(found)] if figure is not None],
         payload={
-            "figures": [{"data": figure.data, "layout": figure.layout} for figure in drawn],
             "columns": names,
             "outcomes": [],
             "kinds": KINDS if len(names) > 1 else ALONE,
@@ -100,22 +99,28 @@ def as_metric(m: Measured) -> Metric:
 # What k samples give --------------------------------------------------------------------------------------
 
 
-def _over_k(found: RewardComparison) -> Figure:
-    """pass@k, maj@k and best of k over k, a colour per system, with 95 % intervals over prompts."""
-    data: list[Trace] = []
-    legend = []
+def figure_over_k(found: RewardComparison) -> Figure | None:
+    """pass@k, maj@k and best of k over k, a color per system, with 95 % intervals over prompts."""
+    lines = []
     for number, system in enumerate(found.systems, start=1):
         for kind, dash in DASHES.items():
             points = _points(found, system, kind)
             if len(points) > 1:
-                data.append(_trace(points, f"{system.name}, {NAMES[kind]}", run_colour(number), dash))
-                entry = {"label": f"{system.name}, {NAMES[kind]}", "colour": run_colour(number), "dash": dash}
-                legend.append(entry)
-    chart = Chart("By the number of samples, k", "", "", (), is_share=found.threshold is not None)
-    layout = base_layout(chart, max(found.ks))
-    layout["xaxis"] |= {"title": {"text": "k"}}
+                lines.append(_line_over_k(points, f"{system.name}, {NAMES[kind]}", run_color(number), dash))
+    if not lines:
+        return None
+    title, is_share = "By the number of samples, k", found.threshold is not None
+    ends = [end for line in lines for end in (*line.low, *line.high)]
+    plot = Plot(
+        title=title,
+        x_axis="samples per prompt, k",
+        y_axis="share of prompts" if is_share else "reward",
+        x=scale_of([1, max(found.ks)]),
+        y=scale_of(ends, is_share=is_share),
+        lines=lines,
+    )
     reading = "Bars are 95 % intervals over prompts. All is estimated from the same samples."
-    return Figure(chart.title, "", reading, legend, data, layout)
+    return Figure(title, "", reading, legend_of(lines), plot)
 
 
 def _points(found: RewardComparison, system: GradedSystem, kind: str) -> list[tuple[int, Interval]]:
@@ -130,26 +135,17 @@ def _points(found: RewardComparison, system: GradedSystem, kind: str) -> list[tu
     return points
 
 
-def _trace(points: Sequence[tuple[int, Interval]], name: str, colour: str, dash: str) -> Trace:
-    values = [interval.value for _, interval in points]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": [k for k, _ in points],
-        "y": values,
-        "name": name,
-        "line": {"color": f"var:{colour}", "width": 2, "dash": dash},
-        "marker": {"size": 6, "color": f"var:{colour}"},
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [interval.high - interval.value for _, interval in points],
-            "arrayminus": [interval.value - interval.low for _, interval in points],
-            "color": f"var:{colour}",
-            "thickness": 1.2,
-            "width": 3,
-        },
-    }
+def _line_over_k(points: Sequence[tuple[int, Interval]], label: str, color: str, dash: str) -> PlotLine:
+    return PlotLine(
+        label,
+        color,
+        x=[k for k, _ in points],
+        y=[interval.value for _, interval in points],
+        dash=dash,
+        mode="both",
+        low=[interval.low for _, interval in points],
+        high=[interval.high for _, interval in points],
+    )
 
 
 # Prompt by prompt -----------------------------------------------------------------------------------------

@@ -66,7 +66,6 @@ def render_tasks(found: TaskComparison) -> str:
         ],
         figures=[],
         payload={
-            "figures": [],
             "columns": names,
             "outcomes": [],
             "kinds": KINDS if len(names) > 1 else ALONE,

@@ -81,7 +81,6 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
         unknown=believed.notes,
         has_notes=any(c.judgement.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
-            "figures": [],
             "columns": names,
             "outcomes": [],
             "kinds": KINDS if len(found.pairs) == 1 else _pair_kinds(found.pairs),

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the payload that the page carries: curves with plotly, samples as text nodes.
+// Draws the payload that the page carries: samples as text nodes.
 // Everything a model wrote reaches the page through textContent, never through markup.
 (() => {
   const payload = JSON.parse(document.getElementById("payload").textContent);
@@ -10,28 +10,6 @@
     if (className) node.className = className;
     node.append(...children);
     return node;
-  }
-
-  // Curves ----------------------------------------------------------------------------------------------
-
-  // Figures name their colours ("var:after"); the style sheet knows their values in light and in dark.
-  function coloured(value, style) {
-    if (typeof value === "string" && value.startsWith("var:")) return style.getPropertyValue("--" + value.slice(4)).trim();
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((v) => coloured(v, style));
-    if (value && typeof value === "object")
-      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, style)]));
-    return value;
-  }
-
-  function drawCurves() {
-    const style = getComputedStyle(document.documentElement);
-    const isTouch = matchMedia("(pointer: coarse)").matches;
-    for (const place of document.querySelectorAll(".plot")) {
-      const figure = coloured(payload.figures[Number(place.dataset.figure)], style);
-      figure.layout.font.family = getComputedStyle(document.body).fontFamily;
-      figure.layout.dragmode = isTouch ? false : "zoom"; // on a touch screen a drag scrolls the page
-      Plotly.react(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
-    }
   }
 
   // Word diff -------------------------------------------------------------------------------------------
@@ -287,8 +265,4 @@
   }
 
   if (byId("samples")) setUpSamples();
-  if (payload.figures.length) {
-    drawCurves();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCurves);
-  }
 })();

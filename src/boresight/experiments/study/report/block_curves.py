@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from boresight.experiments.study.blocks import JUDGED
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.plan import Guide, PlannedFigure, StudyPlan
-from boresight.experiments.study.report.figures import DASHES, ArmCurve, DrawnFigure, SeedLine
+from boresight.experiments.study.report.figures import ArmCurve, DrawnFigure, SeedLine
 from boresight.experiments.study.report.result_tables import metric_label
+from boresight.reports.drawing.plot import DASHES
 
-COLOURS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
+COLORS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
 
 
 def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
@@ -24,9 +25,9 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
     curves = [
         ArmCurve(
             plan.arms[arm.arm].title,
-            COLOURS[place % len(COLOURS)],
+            COLORS[place % len(COLORS)],
             [_line(file.curve, factor) for file in arm.files if file.curve],
-            dashes[place // len(COLOURS) % len(dashes)],
+            dashes[place // len(COLORS) % len(dashes)],
         )
         for place, arm in enumerate(having)
     ]
@@ -39,7 +40,7 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
         guide=_start(having, factor),
     )
     without = [plan.arms[arm.arm].title for arm in found.arms if arm not in having and arm.files]
-    return DrawnFigure(f"{found.name}-curves", figure, curves, without)
+    return DrawnFigure(f"{found.name}-curves", figure, curves, without, "verifier calls")
 
 
 def judged_curves(plan: StudyPlan, found: BlockResults) -> list[DrawnFigure]:
@@ -64,7 +65,7 @@ def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResul
     curves = [
         ArmCurve(
             plan.arms[arm.arm].title,
-            COLOURS[place % len(COLOURS)],
+            COLORS[place % len(COLORS)],
             [_line(file.parts[name], 100 if percent else 1) for file in arm.files if name in file.parts],
         )
         for place, arm in enumerate(judged)

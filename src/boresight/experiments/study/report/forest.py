@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from markupsafe import escape
 
@@ -17,8 +16,9 @@ from boresight.experiments.study.blocks import REWARD, START, PlannedQuestion
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion
 from boresight.experiments.study.plan import StudyPlan
-from boresight.experiments.study.report.figures import STYLE, decimals, svg_text, ticks
 from boresight.experiments.study.report.result_tables import metric_unit
+from boresight.reports.drawing.plot import STYLE, svg_text
+from boresight.reports.drawing.scales import tick_texts, ticks
 from boresight.stats.confirmatory import Decision
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, unit_named
@@ -98,7 +98,7 @@ def _body(groups: Sequence[ForestGroup], unit: Unit) -> tuple[str, float]:
     parts, y = [_axis(reach, height, across, unit)], HEAD + ROW / 2
     for group in shown:
         if group.title:
-            parts.append(svg_text(12, y + 4, group.title, "start", 'font-weight="600"'))
+            parts.append(svg_text(12, y + 4, group.title, "start", more="font-weight:600"))
             y += ROW
         for row in group.rows:
             parts.append(_drawn(row, y, across, reach, unit))
@@ -156,12 +156,10 @@ def _reach(rows: Sequence[ForestRow]) -> float:
 def _axis(reach: float, height: float, across: Callable[[float], float], unit: Unit) -> str:
     """Lines at round numbers, a darker one at zero, and the unit below."""
     marks = ticks(-reach * unit.factor, reach * unit.factor)
-    digits = decimals(min((b - a for a, b in pairwise(marks)), default=1.0))
     parts = []
-    for mark in marks:
+    for mark, number in zip(marks, tick_texts(marks), strict=True):
         x, color = across(mark / unit.factor), "guide" if mark == 0 else "grid"
         parts.append(f'<path d="M{x:.1f} {HEAD}V{height - FOOT + 6:.1f}" style="stroke:var(--{color})"/>')
-        number = f"{mark:.{digits}f}".replace("-", "\N{MINUS SIGN}")
         parts.append(svg_text(x, height - FOOT + 22, number, "middle"))
     name = unit.difference_suffix
     return "".join(parts) + (svg_text(across(0), height - 6, name, "middle") if name else "")

@@ -83,7 +83,6 @@ def render_outcome_page(plan: StudyPlan, report: OutcomeReport) -> str:
         used={table.block: used_columns(table) for table in report.tables},
         drawn=Markup,
         cost_columns=COST_COLUMNS,
-        payload={"figures": [], "columns": [], "outcomes": ["", "", ""], "samples": []},
     )
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from boresight.core.files import write_text
 from boresight.core.schema import Prompt
 from boresight.experiments.study.blocks import START
@@ -246,10 +244,9 @@ def render_study_page(study: Study, data: StudyData, report: StudyReport) -> str
         title=study.plan.title,
         about=study.plan.about,
         report=report,
-        figures=[(d, Markup(d.svg)) for d in report.figures],
+        figures=report.figures,
         has_samples=bool(samples),
         payload={
-            "figures": [],
             "columns": columns,
             "outcomes": [
                 f"Passes only with {columns[-1]}" if columns else "",

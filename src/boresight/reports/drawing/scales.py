@@ -1,0 +1,118 @@
+"""Axes: from a value to a place between 0 and 1, and round numbers to write along them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+AIR = 0.06
+"""Share of the range that is left free above and below the values."""
+MOST_DECIMALS = 4
+"""Numbers that need more are written with an exponent."""
+
+
+@dataclass(frozen=True)
+class PlotScale:
+    """An axis from `low` to `high`, both finite and apart; `names` are written instead of 0, 1, 2, …"""
+
+    low: float
+    high: float
+    kind: Literal["linear", "log"] = "linear"
+    names: tuple[str, ...] = ()
+    is_share: bool = False
+
+    def at(self, value: float) -> float:
+        """Place of a value: 0 is `low`, 1 is `high`."""
+        low, high, value = map(self._straight, (self.low, self.high, value))
+        return (value - low) / (high - low)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Values to write along the axis, and their text."""
+        if self.names:
+            return [(float(place), name) for place, name in enumerate(self.names)]
+        factor = 100 if self.is_share else 1
+        found = log_ticks(self.low, self.high) if self.kind == "log" else None
+        found = found or [tick / factor for tick in ticks(factor * self.low, factor * self.high)]
+        texts = tick_texts([factor * value for value in found])
+        return [
+            (value, f"{text}%" if self.is_share else text) for value, text in zip(found, texts, strict=True)
+        ]
+
+    def _straight(self, value: float) -> float:
+        return math.log10(value) if self.kind == "log" else value
+
+
+def scale_of(
+    values: Iterable[float], kind: Literal["linear", "log"] = "linear", *, is_share: bool = False
+) -> PlotScale:
+    """A scale that holds all values, with some air; shares stay within 0 and 1.
+
+    A logarithmic scale is for positive values: if any is 0 or negative, the scale is linear.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    found = list(values)
+    low, high = min(found), max(found)
+    if kind == "log" and low > 0:
+        air = AIR * math.log10(high / low) or 0.1
+        return PlotScale(low / 10**air, high * 10**air, "log")
+    air = AIR * (high - low) or max(abs(high), 1e-3) * 0.05
+    if is_share and low >= 0 and high <= 1:
+        return PlotScale(max(0.0, low - air), min(1.0, high + air), is_share=True)
+    return PlotScale(low - air, high + air, is_share=is_share)
+
+
+def named_scale(names: Sequence[str]) -> PlotScale:
+    """An axis of names, for values 0, 1, 2, …"""
+    return PlotScale(-0.5, len(names) - 0.5, names=tuple(names))
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from low to high, at most `most` of them apart from rounding."""
+    rough = (high - low) / most
+    scale = 10 ** math.floor(math.log10(rough))
+    step = next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    digits = max(12, 3 - math.floor(math.log10(step)))
+    return [round(k * step, digits) for k in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Powers of ten from low to high, with their double and their fivefold where those are few.
+
+    Nothing where fewer than two lie within: such a range is better marked as a linear one.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for parts in ((1, 2, 5), (1, 3), (1,)):
+        found = [k * 10.0**power for power in decades for k in parts if low <= k * 10.0**power <= high]
+        if len(found) <= most:
+            return found if len(found) > 1 else []
+    return found[:: -(-len(found) // most)]
+
+
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Numbers of an axis as text, alike in their decimals, with a true minus sign."""
+    gap = min((b - a for a, b in pairwise(values)), default=1.0)
+    digits = min(decimals(gap), 12)
+    if digits > MOST_DECIMALS or max(map(abs, values), default=0.0) >= 1e6:
+        texts = [_with_exponent(value) for value in values]
+    elif len({round(b - a, 12) for a, b in pairwise(values)}) > 1:  # logarithmic: each as short as it can be
+        texts = [f"{value:,.6g}" for value in values]
+    else:
+        texts = [f"{value:,.{digits}f}" for value in values]
+    return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
+
+
+def _with_exponent(value: float) -> str:
+    """1.5e-4, and 0."""
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
+
+
+def decimals(gap: float) -> int:
+    """Decimals that tell numbers apart that are a round `gap` away from each other."""
+    return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))

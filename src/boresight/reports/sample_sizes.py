@@ -1,0 +1,41 @@
+"""How many rows or answers the numbers of a chart are means over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeGuard
+
+from boresight.data.reading.load import plural
+from boresight.reports.facts import lookup
+from boresight.reports.read_run import RunData
+
+OF_ANSWERS = ("reward", "stopped_share", "repetition_share", "distinct_share", "answer_len")
+"""Metrics of an evaluation that are means over its answers, as `answers` counts them."""
+
+
+def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
+    """A sentence with n of a training step and of every held-out size; none where nothing is known."""
+    batch = lookup(run.config, "train", "batch")
+    is_trained = any(metric in line for line in run.train for metric in metrics)
+    sizes = [f"n = {plural(batch, 'row')} per step in training"] if is_trained and _is_count(batch) else []
+    held_out = (_held_out(run, metric) for metric in metrics)
+    sizes += [f"n = {size} held out" for size in dict.fromkeys(held_out) if size]
+    return [f"{', '.join(sizes)}."] if sizes else []
+
+
+def _held_out(run: RunData, metric: str) -> str:
+    """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known."""
+    lines = [line for line in run.eval if metric in line]
+    if not lines:
+        return ""
+    measured = next((m.after.n for m in run.metrics if m.name == metric and m.after), None)
+    of_answers = metric.startswith(OF_ANSWERS)
+    found = lines[-1].get("answers") if of_answers else lookup(run.data, "eval", "kept")
+    size = measured if measured is not None else found
+    if isinstance(size, float) and size.is_integer():
+        size = int(size)
+    return plural(size, "answer" if of_answers else "row") if _is_count(size) else ""
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
