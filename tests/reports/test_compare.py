@@ -8,6 +8,7 @@ import yaml
 
 from boresight.core.errors import UserError
 from boresight.reports.compare import (
+    comparison_table,
     config_differences,
     shared_metrics,
     shared_prompts,
@@ -15,7 +16,8 @@ from boresight.reports.compare import (
     write_comparison,
 )
 from boresight.reports.figures import overlaid
-from boresight.reports.read_run import RunData, RunSample, read_run
+from boresight.reports.read_run import Metric, RunData, RunSample, read_run
+from boresight.stats.intervals import share_interval
 from tests.reports.fake_run import ATTACK, write_fake_run
 
 
@@ -79,6 +81,36 @@ def test_metrics_stand_side_by_side_with_gaps(runs):
     assert len(found) == 5
     assert found[0].cells[1] is None and found[1].cells[1] is not None
     assert [mark.role for mark in found[1].drawing.marks] == ["run-1", "run-2"]
+
+
+def _checked(name, outcomes):
+    """A run whose metric `ok` is a check of its answers to the same prompts."""
+    metric = Metric("ok", "answers that are right", None, share_interval(outcomes), None, "share")
+    recipe = {"evaluate": {"prompts": "prompts.jsonl"}}
+    return replace(_answered(name, outcomes), metrics=[metric], config=recipe)
+
+
+def test_every_later_run_has_a_paired_difference_to_the_first():
+    """b wins 10 of 20 prompts from a, c wins 3: b is better by every p; c is open once p is adjusted for two.
+
+    The table beside the page has the same differences in columns of their own.
+    """
+    runs = [
+        _checked("a", [False] * 10 + [True] * 10),
+        _checked("b", [True] * 20),
+        _checked("c", [False] * 7 + [True] * 13),
+    ]
+    (metric,) = shared_metrics(runs)
+    b, c = metric.differences
+    assert (b.cell.value, b.verdict) == ("+50.0 points", "better") and float(b.p) < 0.01
+    assert (c.cell.value, c.verdict) == ("+15.0 points", "not resolved")
+    table = comparison_table(runs)
+    assert table.columns == ["a", "b", "c", "b - a", "c - a"]
+    assert [round(interval.value, 2) for interval in table.rows[0].intervals] == [0.5, 1.0, 0.65, 0.5, 0.15]
+    alone = shared_metrics(runs[:2])[0].differences
+    assert [(found.verdict, found.p) for found in alone] == [("better", "")]
+    elsewhere = replace(runs[1], config={"evaluate": {"prompts": "other.jsonl"}})
+    assert shared_metrics([runs[0], elsewhere])[0].differences == [None]
 
 
 def test_every_chart_has_a_curve_of_each_run(runs):

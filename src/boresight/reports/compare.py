@@ -12,12 +12,13 @@ from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_color
+from boresight.reports.headline import direction
 from boresight.reports.page import check_page_path, page, write_page
-from boresight.reports.read_run import RunData, read_run
-from boresight.reports.same_rows import differences_by_row
+from boresight.reports.read_run import Metric, RunData, read_run
+from boresight.reports.same_rows import PairedDifference, differences_by_row, paired_with_first
 from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
-from boresight.reports.tables.metrics import Drawing, draw_intervals
+from boresight.reports.tables.metrics import VERDICTS, Drawing, draw_intervals
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
@@ -35,11 +36,22 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class DifferenceCell:
+    """A paired difference to the first run as text, and its verdict, which is also its style."""
+
+    cell: Cell
+    verdict: str
+    p: str
+    """After Holm's adjustment; empty where there is a single comparison."""
+
+
+@dataclass(frozen=True)
 class SharedMetric:
-    """One metric after training, a cell a run."""
+    """One metric after training, a cell a run, and a paired difference to the first for each later run."""
 
     label: str
     cells: list[Cell | None]
+    differences: list[DifferenceCell | None]
     drawing: Drawing | None
 
 
@@ -79,13 +91,21 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
 
 
 def comparison_table(runs: Sequence[RunData]) -> Table:
-    """Every metric after training, a column a run, for the tables beside the page."""
+    """Every metric after training, a column per run and per paired difference to the first."""
     order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
     rows = [
-        TableRow(metric.label, metric.unit, [_after(run, name) for run in runs])
+        TableRow(
+            metric.label,
+            metric.unit,
+            [
+                *(_after(run, name) for run in runs),
+                *(found and found.interval for found in paired_with_first(runs, name)),
+            ],
+        )
         for name, metric in reversed(order.items())
     ]
-    return Table("metric", [run.name for run in runs], rows)
+    differences = tuple(f"{run.name} - {runs[0].name}" for run in runs[1:])
+    return Table("metric", [*(run.name for run in runs), *differences], rows, differences)
 
 
 def _after(run: RunData, name: str) -> Interval | None:
@@ -131,8 +151,15 @@ def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
         after = [_after(run, name) for run in runs]
         cells = [interval_cell(interval, unit, n=True) for interval in after]
         marks = {run_color(number): interval for number, interval in enumerate(after, start=1)}
-        found.append(SharedMetric(first[name].label, cells, draw_intervals(marks, unit)))
+        differences = [d and _difference_cell(first[name], d) for d in paired_with_first(runs, name)]
+        found.append(SharedMetric(first[name].label, cells, differences, draw_intervals(marks, unit)))
     return found
+
+
+def _difference_cell(metric: Metric, found: PairedDifference) -> DifferenceCell:
+    verdict = direction(replace(metric, difference=found.interval)) if found.is_resolved else "unresolved"
+    cell = interval_cell(found.interval, unit_named(metric.unit), signed=True, n=True)
+    return DifferenceCell(cell, VERDICTS.get(verdict, verdict), "" if found.alone else f"{found.p:.2g}")
 
 
 def verdicts(runs: Sequence[RunData]) -> list[str]:

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
 
 from boresight.reports.read_run import Metric, RunData
-from boresight.stats.intervals import DIFFERENCE, bounds_of, holm
+from boresight.stats.intervals import DIFFERENCE, Interval, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
 from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, what_would_resolve
+
+SIGNIFICANCE = 0.05
+
+
+@final  # without subclasses, `found and found.interval` is an interval or None to a type checker
+@dataclass(frozen=True)
+class PairedDifference:
+    """A later run minus the first one, over the rows of both; p is adjusted by Holm's method."""
+
+    interval: Interval
+    p: float
+    alone: bool
+    """Whether it is the only comparison of its metric, so that nothing was adjusted."""
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether it is not 0: by its interval, and among several comparisons by its adjusted p too."""
+        return self.interval.excludes_zero and (self.alone or self.p < SIGNIFICANCE)
 
 
 def differences_by_row(runs: Sequence[RunData]) -> list[str]:
@@ -24,19 +44,30 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
     baseline, *others = runs
     sentences = []
     for metric in baseline.metrics:
-        found = [(run, d) for run in others if (d := _difference(metric, baseline, run)) is not None]
-        adjusted = holm([d.p for _, d in found])
-        for (run, d), p in zip(found, adjusted, strict=True):
-            said = _sentence(metric, baseline.name, run.name, d)
-            resolved = d.mean.excludes_zero
-            sentences.append(said if len(others) == 1 else after_holm(said, p, resolved))
+        for run, found in zip(others, paired_with_first(runs, metric.name), strict=True):
+            if found is not None:
+                said = _sentence(metric, baseline.name, run.name, found.interval)
+                sentences.append(
+                    said if found.alone else after_holm(said, found.p, found.interval.excludes_zero)
+                )
     return [*sentences, *_not_compared(baseline, others)]
+
+
+def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifference | None]:
+    """The difference of a metric for each later run; None where it shares no metric, file or two rows."""
+    baseline, *others = runs
+    metric = next((metric for metric in baseline.metrics if metric.name == name), None)
+    if metric is None:
+        return [None for _ in others]
+    found = [_difference(metric, baseline, run) for run in others]
+    adjusted = iter(holm([d.p for d in found if d is not None]))
+    return [d and PairedDifference(d.mean, next(adjusted), alone=len(others) == 1) for d in found]
 
 
 def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     """b minus a of a metric over the rows of both; None where they share no metric, file or two rows."""
     alike = any((m.name, m.label, m.unit) == (metric.name, metric.label, metric.unit) for m in b.metrics)
-    ours, theirs = (run.by_row.get(metric.name, {}) for run in (a, b))
+    ours, theirs = (rows_of(run, metric.name) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
     known = [id for id in ours.keys() & theirs.keys() if not math.isnan(ours[id] + theirs[id])]
     if not alike or not same_rows or len(known) < 2:
@@ -46,19 +77,25 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     return difference_over_seeds(shared[:1], shared[1:], bounds=DIFFERENCE if graded else None)
 
 
-def _sentence(metric: Metric, a: str, b: str, found: OverSeeds) -> str:
+def rows_of(run: RunData, metric: str) -> Mapping[str, float]:
+    """Values of a metric after training by row: held-out numbers, or a check of the answers."""
+    by_check = {s.id: float(s.checks[-1][metric]) for s in run.samples if metric in s.checks[-1]}
+    return run.by_row.get(metric) or by_check
+
+
+def _sentence(metric: Metric, a: str, b: str, found: Interval) -> str:
     """Held-out accuracy: b against a +6.2 points [1.0, 11.4], n = 64, paired by row."""
     unit: Unit = unit_named(metric.unit)
     label = metric.label[:1].upper() + metric.label[1:]
-    if found.mean.low == found.mean.high == 0:
-        return f"{label}: {b} and {a} are equal on all {found.mean.n:,} rows."
-    said = f"{label}: {b} against {a} {unit.change(found.mean)}, n = {found.mean.n:,}, paired by row"
-    return f"{said}." if found.mean.excludes_zero else f"{said}: {what_would_resolve(found.mean, unit)}."
+    if found.low == found.high == 0:
+        return f"{label}: {b} and {a} are equal on all {found.n:,} rows."
+    said = f"{label}: {b} against {a} {unit.change(found)}, n = {found.n:,}, paired by row"
+    return f"{said}." if found.excludes_zero else f"{said}: {what_would_resolve(found, unit)}."
 
 
 def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]:
     for run in others:
-        names = [m.name for m in baseline.metrics if m.name in baseline.by_row and m.name in run.by_row]
+        names = [m.name for m in baseline.metrics if rows_of(baseline, m.name) and rows_of(run, m.name)]
         if any(_source(baseline, name) != _source(run, name) for name in names):
             yield (
                 f"Held-out numbers of {run.name} and {baseline.name} are of different files and are not "
@@ -67,10 +104,10 @@ def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]
 
 
 def _source(run: RunData, metric: str) -> str | None:
-    """The file of the rows of a metric: by hash, or by name for the prompts that a reward was measured on."""
+    """The file of the rows of a metric: by hash, or by name for prompts that were answered."""
     section = run.config.get("evaluate")
     prompts = section.get("prompts") if isinstance(section, Mapping) else None
-    if metric == "reward" and prompts:
+    if prompts and (metric == "reward" or metric not in run.by_row):
         return str(prompts)
     held = run.data.get("eval")
     return str(held["sha256"]) if isinstance(held, Mapping) and held.get("sha256") else None
