@@ -3,13 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers as hf
 from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from boresight.models.kernels import fused
-from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.kernels import fused, matmul
+from boresight.models.kernels.matmul import filled_rows, gradients_in_place, onednn_product
 from boresight.models.packed.head import Head, token_logprobs
 from boresight.models.packed.logprobs import completion_logprobs
-from tests.models.tiny_decoders import CONFIGS, build, make_row, random_rows
+from tests.models.tiny_decoders import CONFIGS, GROUPED, build, make_row, random_rows
 
 
 def double(*shape):
@@ -56,6 +58,57 @@ def test_embedding_with_repeated_ids_and_a_padding_row(padding):
     expected = twice(lambda w: F.embedding(ids, w, padding), weight, allowed=False)
     got = twice(lambda w: fused.Embedding.apply(ids, w, padding), weight, allowed=True)
     torch.testing.assert_close(got, expected, rtol=1e-15, atol=0)
+
+
+class OneDNNShapes(TorchDispatchMode):
+    """Collects rows, columns and inputs of the products that oneDNN computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._schema.name == "mkldnn::_linear_pointwise":
+            x, weight = args[:2]
+            self.shapes.add((x.shape[:-1].numel(), *weight.shape))
+        return func(*args, **(kwargs or {}))
+
+
+ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+
+
+@ONEDNN
+def test_rows_of_every_length_need_kernels_for_few_shapes(monkeypatch):
+    """oneDNN keeps kernels for each shape for good, so a run must not need some per number of tokens."""
+    monkeypatch.setattr(matmul, "onednn_is_faster", lambda: True)
+    wide = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_key_value_heads": 4}
+    model, totals = build(hf.LlamaConfig(**GROUPED | wide)), range(40, 160, 3)
+    completion_logprobs(model, [make_row([1], [2])])  # tries the layout
+    with OneDNNShapes() as seen:
+        for tokens in totals:
+            row = make_row(range(tokens // 2), range(tokens - tokens // 2))
+            completion_logprobs(model, [row], layout="packed").sums.sum().backward()
+    filled = {filled_rows(n) for total in totals for n in (total, total - total // 2)}
+    assert {rows for rows, *_ in seen.shapes} == filled and len(filled) < 20
+    assert len(seen.shapes) <= len(filled) * len({tuple(weight) for _, *weight in seen.shapes})
+
+
+@ONEDNN
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 100, 129, 1000])
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_filled_up_products_are_the_same(rows, laid_out):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(1, rows, 96), torch.randn(80, 96), torch.randn(80)
+    stored = torch.ops.mkldnn._reorder_linear_weight(weight) if laid_out else weight
+    got = onednn_product(x, stored, len(weight), bias)
+    torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+
+
+def test_filling_up_adds_a_sixteenth_at_most():
+    filled = {rows: filled_rows(rows) for rows in range(5000)}
+    assert all(rows <= more < rows + max(8, rows / 16 + 1) for rows, more in filled.items())
+    assert len({more for rows, more in filled.items() if rows <= 4096}) == 98
+    assert filled[0] == 0 and filled[1] == 1
 
 
 def step_gradients(model, batches, allowed):

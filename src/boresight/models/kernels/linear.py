@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from boresight.models.kernels.matmul import onednn_product
+
 WORTHWHILE = 1000
 """Tokens from which on packing pays: it costs about as much as it saves on that many."""
 
@@ -74,10 +76,9 @@ def _folded_lora(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None
 
 def _packed_forward(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-    linear = torch.ops.mkldnn._linear_pointwise
     bias = None if bias is None else bias.detach()
 
     def forward(x: Tensor) -> Tensor:
-        return linear(x, packed, bias, "none", [], "")
+        return onednn_product(x, packed, len(weight), bias)
 
     return forward

@@ -4,6 +4,11 @@ autograd hands a weight's gradient over as a new tensor, which is then added to 
 as much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of
 our own nodes adds the product to `.grad` itself (the product's beta = 1) and tells autograd that there is
 none. What ends up in `.grad` is the same.
+
+oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never freed,
+not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length would need
+some 9 MB for each number of tokens, scattered among the activations. So products by oneDNN are filled up to
+one of few numbers of rows.
 """
 
 from __future__ import annotations
@@ -17,6 +22,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+NARROW = 64
+"""Products with fewer columns on either side, as of low-rank adapters, are left to MKL: filling them up costs
+what oneDNN saves."""
+FEWEST_ROWS = 8
 
 _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
 
@@ -46,9 +56,38 @@ def goes_in_place(weight: Tensor) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`, no gradient: `(…, in)` by `(out, in)`."""
-    if onednn_is_faster() and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and len(x):
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    usable = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel()
+    if usable and min(weight.shape) >= NARROW and onednn_is_faster():
+        return onednn_product(x, weight, weight.shape[0], bias)
     return F.linear(x, weight, bias)
+
+
+def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
+    """The same by oneDNN, with `x` filled up by rows of zeros to one of few shapes.
+
+    `weight` may be laid out for it, which hides its shape; `out` is its number of rows.
+    """
+    rows = x.shape[:-1].numel()
+    filler = filled_rows(rows) - rows
+    if filler:
+        filled = x.new_empty(rows + filler, x.shape[-1])
+        filled[:rows].view(x.shape).copy_(x)
+        filled[rows:].zero_()
+        x, shape = filled, (*x.shape[:-1], out)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result[:rows].view(shape) if filler else result
+
+
+def filled_rows(rows: int) -> int:
+    """`rows` rounded up to one of few numbers: by a sixteenth at most, or to a multiple of `FEWEST_ROWS`.
+
+    There are 16 such numbers between a power of two and its double. A single row stays one: oneDNN multiplies
+    it by another kernel, which rounds otherwise.
+    """
+    if rows < 2:
+        return rows
+    step = max(FEWEST_ROWS, 1 << max(0, (rows // 16).bit_length() - 1))
+    return -(-rows // step) * step
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:

@@ -22,7 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boresight.models.kernels.matmul import add_outer, goes_in_place, start_of_gradient, wide_product
+from boresight.models.kernels.matmul import (
+    add_outer,
+    filled_rows,
+    goes_in_place,
+    start_of_gradient,
+    wide_product,
+)
 from boresight.models.packed.packing import fills
 from boresight.models.precision import at_least_float32
 
@@ -253,7 +259,8 @@ def _rows(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
     elements = CUDA_TILE_ELEMENTS if hidden.is_cuda else TILE_ELEMENTS
-    width = max(1, elements // 256 // max(1, len(hidden))) * 256  # rows of odd width are slow to write
+    rows = max(1, filled_rows(len(hidden)))  # so that few numbers of rows have few widths of tiles
+    width = max(1, elements // 256 // rows) * 256  # rows of odd width are slow to write
     return (slice(start, min(start + width, len(weight))) for start in range(0, len(weight), width))
 
 
