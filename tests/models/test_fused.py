@@ -1,13 +1,17 @@
 """The stand-ins of layers: the same function, found out by trial, gone after the forward."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.autograd import gradcheck
 
 from boresight.models.kernels import fused
+from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
 from boresight.training.activations import recompute_activations
 from tests.models.tiny_decoders import CONFIGS, GROUPED, build
 
@@ -44,6 +48,52 @@ def test_linear_equals_torch_linear(frozen):
     upstream = torch.randn_like(expected)
     for a, b in zip(*(torch.autograd.grad(y, wanted, upstream) for y in (got, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+def test_dropout_and_linear_against_finite_differences():
+    torch.manual_seed(0)
+    x, weight = double(2, 3, 5), double(4, 5)
+
+    def seeded(function):
+        torch.manual_seed(1)
+        return function()
+
+    got = seeded(lambda: DropoutLinear.apply(x, weight, 0.4))
+    expected = seeded(lambda: F.linear(F.dropout(x, 0.4), weight))
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    assert gradcheck(lambda x, w: seeded(lambda: DropoutLinear.apply(x, w, 0.4)), (x, weight))
+
+
+def adapted(dropout):
+    config = LoraConfig(r=2, lora_dropout=dropout, target_modules="all-linear", init_lora_weights=False)
+    return get_peft_model(build(hf.LlamaConfig(**GROUPED)), config).train()
+
+
+def test_adapters_draw_the_same_dropout_and_give_the_same_gradients():
+    model, ids = adapted(0.3), torch.arange(1, 12)[None]
+    with fused.fused_layers(model.base_model.eval()):  # layers are tried without dropout, which draws
+        model.train()
+
+    def run(replace):
+        torch.manual_seed(0)
+        with fused.fused_layers(model.base_model) if replace else nullcontext():
+            out = model(input_ids=ids).logits
+        out.square().mean().backward()
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        return out.detach(), grads
+
+    (got, got_grads), (expected, expected_grads) = run(True), run(False)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert got_grads.keys() == expected_grads.keys() and got_grads
+    for name, gradient in expected_grads.items():
+        assert (got_grads[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max(), name
+
+
+@pytest.mark.parametrize(("dropout", "training"), [(0.0, True), (0.3, False)])
+def test_adapters_without_dropout_keep_their_own_layers(dropout, training):
+    model = adapted(dropout).train(training)
+    assert not [pair for module in model.modules() for pair in dropped_inputs(module)]
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "gemma3"])

@@ -96,7 +96,10 @@ RESIDUAL = 4
 
 
 def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
-    """What a layer keeps for its backward. `mask` are the bytes of an entry of a dropout mask."""
+    """What a layer keeps for its backward.
+
+    `mask` are the bytes of an entry of a dropout mask, where it is torch's and not that of fused layers.
+    """
     kept = KEPT[kernels, lora is not None]
     return kept if lora is None else kept + _adapters(kernels, lora, mask)
 
@@ -127,7 +130,8 @@ def _adapters(kernels: Kernels, lora: LoraConfig, mask: int) -> PerToken:
     if kernels == "half":
         each = entry + (mask if lora.dropout else 0)
         return inner + PerToken(each * wide, 0, each * narrow)
-    if lora.dropout:
+    if lora.dropout and kernels != "fused":
         return inner + PerToken((entry + mask) * wide, 0, (entry + mask) * narrow)
     shared = bool(targets & ATTENTION_IN) + bool(targets & MLP_IN)
-    return inner + PerToken(entry * shared, 0, entry * narrow)
+    masks = int(lora.dropout > 0)
+    return inner + PerToken(entry * shared + masks * wide, 0, (entry + masks) * narrow)
