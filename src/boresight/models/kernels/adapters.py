@@ -16,7 +16,7 @@ from boresight.models.kernels.matmul import goes_in_place, product, weight_gradi
 
 
 def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
-    """Dropout of an adapter and the layer that reads it, nothing else; none where `layer` has no such pair."""
+    """Dropout of an adapter and the layer that alone reads it; none where `layer` has no such pair."""
     if not hasattr(layer, "lora_dropout"):
         return
     from peft.tuners.lora import Linear as LoraLinear
@@ -25,8 +25,9 @@ def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
         return
     for name, down in layer.lora_A.items():
         dropout = layer.lora_dropout[name]
-        plain = type(down) is nn.Linear and down.bias is None and down.weight.dtype == torch.float32
-        if plain and type(dropout) is nn.Dropout and dropout.training and dropout.p > 0:
+        if type(down) is not nn.Linear or down.bias is not None or down.weight.dtype != torch.float32:
+            continue
+        if type(dropout) is nn.Dropout and dropout.training and dropout.p > 0:
             yield dropout, down
 
 

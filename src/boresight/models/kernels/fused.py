@@ -54,16 +54,22 @@ def fused_layers(decoder: nn.Module) -> Iterator[None]:
         if _applies(decoder):
             for module in decoder.modules():
                 for dropout, down in dropped_inputs(module):
-                    dropout.forward, down.forward = _unchanged, _dropout_linear(down, dropout.p)
-                    changed += [dropout, down]
+                    changed += [
+                        _replace(dropout, _unchanged),
+                        _replace(down, _dropout_linear(down, dropout.p)),
+                    ]
                 recipe = None if "forward" in vars(module) else _recipe_of(module)
                 if recipe is not None:
-                    module.forward = recipe(module)
-                    changed.append(module)
+                    changed.append(_replace(module, recipe(module)))
         yield
     finally:
         for module in changed:
             del module.forward
+
+
+def _replace(module: nn.Module, forward: Forward) -> nn.Module:
+    module.forward = forward
+    return module
 
 
 def _applies(decoder: nn.Module) -> bool:

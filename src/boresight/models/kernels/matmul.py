@@ -5,10 +5,10 @@ as much memory as the model has, for every forward of a step. Inside `gradients_
 our own nodes adds the product to `.grad` itself (the product's beta = 1) and tells autograd that there is
 none. What ends up in `.grad` is the same.
 
-oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never freed,
-not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length would need
-some 9 MB for each number of tokens, scattered among the activations. So products by oneDNN are filled up to
-one of few numbers of rows.
+oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never
+freed, not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length
+would need some 9 MB for each number of tokens, scattered among the activations. So products by oneDNN are
+filled up to one of few numbers of rows.
 """
 
 from __future__ import annotations
