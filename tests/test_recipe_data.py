@@ -28,8 +28,11 @@ RECIPES = ROOT / "src/boresight/recipes"
 
 
 ULTRA = "HuggingFaceH4/ultrafeedback_binarized"
-SYNTHESIZED = {"runs/synth-study/pairs.jsonl", "runs/synth-onpolicy/pairs.jsonl"}
-"""What `boresight synthesize` writes by a recipe beside them, in canonical form."""
+SYNTHESIZED = {
+    "runs/synth-study/pairs.jsonl", "runs/synth-onpolicy/pairs.jsonl",
+    "runs/study-data/hh-train.jsonl", "runs/study-data/ultrafeedback-train.jsonl",
+}  # fmt: skip
+"""What `boresight synthesize` or scripts/hold_out.py writes, in canonical form."""
 USERS = {"prompts.jsonl", "seeds.jsonl"}
 """Files that a user is to bring."""
 BUILT_IN = {"demo"}

@@ -103,7 +103,7 @@ def test_nothing_is_pale_cut_off_or_covered(chromium, tmp_path):
     assert faults_everywhere(page) == []
     assert complaints == []
     page.evaluate("document.querySelector('.evidence').style.color = '#bbb'")
-    page.evaluate("document.querySelector('h1').style.width = '500vw'")
+    page.evaluate("document.querySelector('h1').style.minWidth = '500vw'")
     assert len(faults(page)) > 1, "planted faults are found"
     page.close()
 

@@ -58,6 +58,7 @@ NOT_SIMULATED: dict[str, str] = {
     "reports.compare.verdicts": "paired_difference of checks, met or not",
     "reports.figures._held_out": "clopper_pearson of an accuracy whose few ties count one half",
     "reports.read_run._interval": "an interval that was written to a file",
+    "export.gguf.compare.mean_kl": "clustered_mean of KL by token, an answer being a cluster; cut at 0",
     "reports.same_rows._difference": "difference_over_seeds of one run each",
     "runs.check.rollout_probe.sampled_start": "share_interval of prompts with unequal rewards",
     "stats.agreement.agreement": "share_interval of items on which two judges agree or not",

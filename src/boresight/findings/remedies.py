@@ -9,6 +9,7 @@ from boresight.findings.finding import Finding
 
 LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
 MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
+MORE_LIKELIHOOD = "method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"
 MOST = 10.0
 """Factor by which a rate is raised at most in one step."""
 CHECKS: Mapping[str, str] = {
@@ -24,8 +25,8 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
     "learning-rate-budget": MORE_RATE,
     "not-learning": MORE_RATE,
     "learning-rate-too-high": LESS_RATE,
-    "likelihood-displacement": ("method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"),
-    "chosen-falls": ("method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"),
+    "likelihood-displacement": MORE_LIKELIHOOD,
+    "chosen-falls": MORE_LIKELIHOOD,
     "over-optimization": LESS_RATE,
     "kl-explodes": LESS_RATE,
     "kl-negative": ("", "--temperature 1.0 --top_p 1.0 --top_k 0"),
@@ -56,7 +57,8 @@ class LogSource:
     train: str
     check: str
     of_trl: bool = False
-    method: str = ""
+    adds_likelihood: bool = False
+    """Whether the method can add the likelihood of the chosen answers to its loss."""
     rate: float | None = None
     tokens: float | None = None
 
@@ -64,9 +66,10 @@ class LogSource:
         """What to try; None where nothing general helps, or a number that it takes is unknown."""
         if finding.name in CHECKS:
             return self.check + CHECKS[finding.name]
-        settings = SETTINGS.get(finding.name, ("", ""))[self.of_trl]
-        if "sft" in settings and self.method != "dpo":
-            settings = LESS_RATE[self.of_trl]
+        by_program = SETTINGS.get(finding.name, ("", ""))
+        if by_program == MORE_LIKELIHOOD and not self.adds_likelihood:
+            by_program = LESS_RATE
+        settings = by_program[self.of_trl]
         if not settings:
             return None
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from boresight.methods.base import MethodConfig
     from boresight.methods.inputs import LossInput, LossOutput
 
-NOT_METHODS = {"inputs", "base", "published", "schedule"}
+NOT_METHODS = {"inputs", "base", "foreign_logs", "published", "schedule"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
 from boresight.findings.remedies import LogSource
 from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state
+from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
@@ -243,14 +244,14 @@ def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
 
 
 def _source_in_trl(h: History) -> LogSource:
-    sampled, kto = h.values("reward"), h.values("margin") and not h.values("accuracy")
-    method = "grpo" if sampled else "kto" if kto else "dpo" if h.values("margin") else "sft"
+    rewards, margins, accuracies = (bool(h.values(name)) for name in ("reward", "margin", "accuracy"))
+    method = method_of_log(rewards=rewards, margins=margins, accuracies=accuracies)
     length = max(h.values("sampled_len"), default=None)
     return LogSource(
         train=f"trl {method} --config CONFIG.yaml",
         check=f"boresight check {method} data.train=DATA.jsonl",
         of_trl=True,
-        method=method,
+        adds_likelihood=margins and accuracies,
         rate=max(h.values("lr"), default=None),
         tokens=length,
     )
@@ -263,7 +264,7 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
     return LogSource(
         train=f"boresight train {config} --run {after}",
         check=f"boresight check {config}",
-        method=recipe.method_name if recipe else "",
+        adds_likelihood=recipe is not None and "sft_weight" in type(recipe.method).model_fields,
         rate=rate,
         tokens=recipe.rollout.max_new_tokens if recipe else None,
     )

@@ -68,7 +68,8 @@ def test_published_arms_keep_what_was_published(path):
         assert here.model.lora == there.model.lora, name
         assert here.method == there.method, name
         checked += 1
-    assert checked >= 3
+    published = [arm for arm in plan.arms.values() if arm.role == "published"]
+    assert checked >= 3 or not published
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_each_failure_is_one_line_and_the_others_go_on(written, raw, temporary):
     assert failed == 3 and len(lines) == 4
     assert "slow: failed: nobody/knows-this: a rehearsal has no stand-in" in lines[0]
     assert "fast: failed: " in lines[1] and "did you mean 'train_prefs'" in lines[1]
-    assert "onward: failed: fast with seed 0, from which it starts" in lines[2]
+    assert "onward: failed: fast with seed 0, whose model it needs" in lines[2]
     assert "right: passed" in lines[3]
     (kept,) = temporary.iterdir()
     assert f"3 failed; what they wrote is kept in {kept}" in said

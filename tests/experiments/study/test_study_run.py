@@ -86,7 +86,7 @@ def test_a_failing_arm_stops_only_those_that_start_from_it(written, raw, tmp_pat
     raw["arms"]["fast"]["set"] = {"data.limit": 1, "data.train": "nowhere.jsonl"}
     failed, said = carry(written(), tmp_path / "study", ["fast", "onward"])
     assert failed == 3
-    assert "nowhere.jsonl" in said and "fast with seed 0, from which it starts, is not finished" in said
+    assert "nowhere.jsonl" in said and "fast with seed 0, whose model it needs, is not finished" in said
     text = (tmp_path / "study" / "report" / "results.md").read_text()
     assert "fast arm, seed 0, failed: " in text
 

@@ -102,7 +102,7 @@ def _write(folder: Path, make: MakeRows) -> None:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Delete the temporary folders that killed runs have left."""
+    """Remove what killed runs have left half-written."""
     for lock in cache.glob(f".*.part/{LOCK}"):
         held = FileLock(lock)
         if held.acquire():

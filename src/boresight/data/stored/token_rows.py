@@ -86,7 +86,7 @@ class StoredRows(Sequence[RowOrReason]):
 
     def refuse_damaged(self) -> None:
         """Raise a `UserError` if any of the files is not what was written."""
-        known = read_state(self._hashes, "delete the folder").get("sha256")
+        known = read_state(self._hashes, "delete it and the files beside it").get("sha256")
         found = {name: part.sha256() for name, part in self._parts.items()}
         if known != {**found, EXAMPLES: [self._ends.sha256()]}:
             raise UserError(f"{self._hashes.parent}: its files are not those that were written; delete it.")

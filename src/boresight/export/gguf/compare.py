@@ -143,10 +143,10 @@ def refuse_other_model(ours: PreTrainedModel, theirs: PreTrainedModel, error: fl
 
 def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
     """Raise a `UserError` unless the tokenizer in `file` gives the run's token ids and template."""
-    from transformers import AutoTokenizer
+    from boresight.models.checkpoint.gguf import read_gguf_tokenizer
 
     with _readable(file):
-        found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        found = read_gguf_tokenizer(file)
     if found.chat_template != tokenizer.get_chat_template():
         raise _other(file.name, "the chat template is another one")
     for row in rows:

@@ -1,4 +1,4 @@
-"""Read a model from a GGUF file through transformers, as plain float32."""
+"""Read a GGUF file through transformers: the model as plain float32, and the tokenizer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from boresight.models.checkpoint.silence_hf import quiet_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from boresight.data.tokenizer import Tokenizer
+
+
+def read_gguf_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer in `file`, with its chat template."""
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    return cast("Tokenizer", found)
 
 
 def read_gguf_model(file: Path) -> PreTrainedModel:
