@@ -39,6 +39,7 @@ PARSED = {
     "study": "trains many runs; tests/experiments/study carries a small plan out",
     "eval-tasks": "needs lm-eval and downloads; tests/parity/test_lm_eval.py runs local tasks",
     "--gguf": "has no name for the pre-tokenizer of the small model; tests/export converts others",
+    "--here": "serves until it is closed; tests/serving asks it",
     "--resume": "goes on with an interrupted run; tests/training/test_resume.py interrupts some",
 }
 """Words of commands that are only parsed, whatever the page says."""
