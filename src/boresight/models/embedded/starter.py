@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from boresight.core.console import progress
 from boresight.core.files import atomic_folder, cache_folder
-from boresight.models.checkpoint.gguf import read_gguf_model
+from boresight.models.checkpoint.gguf import read_gguf_model, read_gguf_tokenizer
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.embedded.starter_weights import GGUF_BYTES, VERSION, starter_gguf
 
@@ -53,15 +53,9 @@ def _convert(gguf: Path, target: Path, console: Console) -> None:
     """Dequantise `gguf` and write it to `target` as a plain float32 Llama model."""
     console.print("Unpacking the starter model SmolLM2-135M-Instruct (once, about half a minute).")
     with quiet_bars(), progress(console, "unpacking", total=4) as advance:
-        _save_tokenizer(gguf, target)
+        read_gguf_tokenizer(gguf).save_pretrained(target)
         advance(1)
         model = read_gguf_model(gguf)
         advance(2)
         model.save_pretrained(target)
         advance(1)
-
-
-def _save_tokenizer(gguf: Path, target: Path) -> None:
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
