@@ -65,15 +65,12 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
 
     def recipe(self, run: ArmRun) -> Recipe:
         """The recipe of a run, with its start model."""
-        start = self.start_of(run)
-        judge = plans.judge_run(self.plan, run)
-        return plans.arm_recipe(
-            self.plan,
-            self.here,
-            run,
-            str(self.run_folder(start)) if start else None,
-            str(self.run_folder(judge)) if judge else None,
-        )
+        start, judge = self.start_of(run), plans.judge_run(self.plan, run)
+        return plans.arm_recipe(self.plan, self.here, run, self.model_of(start), self.model_of(judge))
+
+    def model_of(self, run: ArmRun | None) -> str | None:
+        """The folder that holds the trained model of a run, as recipes name it; None for no run."""
+        return None if run is None else str(self.run_folder(run))
 
     def needs(self, run: ArmRun) -> list[ArmRun]:
         """The runs whose models this one starts from, is rewarded by, and is measured by."""

@@ -45,13 +45,12 @@ class RehearsedStudy(Study):
     def recipe(self, run: ArmRun) -> Recipe:
         """The shrunk recipe of a run. Raises `UserError` where the recipe is wrong or nothing stands in."""
         start = self.start_of(run)
-        judge = plans.judge_run(self.plan, run)
-        judge_folder = str(self.run_folder(judge)) if judge else None
-        made, base = plans.arm_recipe(self.plan, self.here, run, judge=judge_folder), run
+        judge = self.model_of(plans.judge_run(self.plan, run))
+        made, base = plans.arm_recipe(self.plan, self.here, run, judge=judge), run
         while (below := self.start_of(base)) is not None:
             base = below
         model = plans.arm_recipe(self.plan, self.here, base).model.name
-        return shrunk(made, self.stand_ins, model, str(self.run_folder(start)) if start else None)
+        return shrunk(made, self.stand_ins, model, self.model_of(start))
 
 
 class RehearsedArms(StudyArms):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from boresight.experiments.study.blocks import JUDGED
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
+from boresight.experiments.study.outcomes.file import OutcomeFile
 from boresight.experiments.study.plan import Guide, PlannedFigure, StudyPlan
 from boresight.experiments.study.report.figures import ArmCurve, DrawnFigure, SeedLine
 from boresight.experiments.study.report.result_tables import metric_label
@@ -21,16 +22,8 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
         return None
     heights = [value for arm in having for file in arm.files for _, value in file.curve]
     percent = all(0 <= value <= 1 for value in heights)
-    factor, dashes = 100 if percent else 1, list(DASHES)
-    curves = [
-        ArmCurve(
-            plan.arms[arm.arm].title,
-            COLORS[place % len(COLORS)],
-            [_line(file.curve, factor) for file in arm.files if file.curve],
-            dashes[place // len(COLORS) % len(dashes)],
-        )
-        for place, arm in enumerate(having)
-    ]
+    factor = 100 if percent else 1
+    curves = _curves_of(plan, having, lambda file: file.curve, factor)
     figure = PlannedFigure(
         title=f"{found.block.title}: held-out reward over verifier calls",
         metric="reward",
@@ -62,14 +55,7 @@ def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResul
     """One reward of the arms that a reward model rewards, over steps."""
     heights = [value for arm in judged for file in arm.files for _, value in file.parts.get(name, [])]
     percent = name != JUDGED and all(0 <= value <= 1 for value in heights)
-    curves = [
-        ArmCurve(
-            plan.arms[arm.arm].title,
-            COLORS[place % len(COLORS)],
-            [_line(file.parts[name], 100 if percent else 1) for file in arm.files if name in file.parts],
-        )
-        for place, arm in enumerate(judged)
-    ]
+    curves = _curves_of(plan, judged, lambda file: file.parts.get(name, []), 100 if percent else 1)
     title = "Score of the reward model" if name == JUDGED else f"Verifier: {metric_label(name)}"
     figure = PlannedFigure(
         title=f"{title}, held out, over steps",
@@ -79,6 +65,25 @@ def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResul
         arms=[arm.arm for arm in judged],
     )
     return DrawnFigure(f"{found.name}-judged-{name.replace(':', '-')}", figure, curves, [])
+
+
+def _curves_of(
+    plan: StudyPlan,
+    arms: Sequence[ArmResult],
+    points: Callable[[OutcomeFile], list[tuple[int, float]]],
+    factor: int,
+) -> list[ArmCurve]:
+    """One curve per arm, a line per seed that has `points`; colors first, then dashes tell them apart."""
+    dashes = list(DASHES)
+    return [
+        ArmCurve(
+            plan.arms[arm.arm].title,
+            COLORS[place % len(COLORS)],
+            [_line(found, factor) for file in arm.files if (found := points(file))],
+            dashes[place // len(COLORS) % len(dashes)],
+        )
+        for place, arm in enumerate(arms)
+    ]
 
 
 def _line(curve: list[tuple[int, float]], factor: int) -> SeedLine:
