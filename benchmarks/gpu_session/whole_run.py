@@ -19,8 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from boresight.core.files import read_jsonl
-from boresight.models.embedded.starter import cache_folder
+from boresight.core.files import cache_folder, read_jsonl
 from gpu_session import options
 
 

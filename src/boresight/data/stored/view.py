@@ -1,4 +1,4 @@
-"""Sequences whose items are made when they are asked for."""
+"""Lazy sequences: an item is computed at every access."""
 
 from __future__ import annotations
 

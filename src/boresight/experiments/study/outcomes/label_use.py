@@ -87,7 +87,7 @@ def informative_prompts(run: RunData, k: int) -> float | None:
 
 
 def training_rows(run: RunData) -> float | None:
-    """Rows that a run learns from, such as the pairs that its labels told apart; None if it samples them."""
+    """Number of training rows, such as labeled pairs; None for a run that samples its rows."""
     if any(_known(line, CALLS) for line in run.train):
         return None
     kept = (run.data.get("train") or {}).get("kept")
