@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import socket
+import struct
 from threading import Thread
 
 import pytest
@@ -88,6 +90,28 @@ def test_what_is_not_served_is_an_error_in_openais_form(endpoint):
         assert found[0] == status and reason in found[1]["error"]["message"], found
         assert found[1]["error"]["type"] == "invalid_request_error"
     assert complete(endpoint)[0] == 200  # and goes on
+
+
+def test_a_refusal_arrives_although_its_body_is_not_read(endpoint):
+    """More bytes than any socket buffer holds: the client is still sending when the refusal is written."""
+    body = {"messages": [{"role": "user", "content": "x" * 16_000_000}]}
+    status, found = ask(endpoint, "POST", "/v1/chat/completions", body)
+    assert status == 400 and "too long" in found["error"]["message"]
+    status, found = ask(endpoint, "POST", "/v1/chat/completions", body, key="wrong")
+    assert status == 403 and "token" in found["error"]["message"]
+    assert complete(endpoint)[0] == 200
+
+
+def test_a_client_that_goes_away_prints_nothing(endpoint, capfd):
+    with socket.create_connection(("127.0.0.1", endpoint.server_port)) as gone:
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
+        gone.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 9\r\n")
+    assert complete(endpoint)[0] == 200
+    try:
+        raise BrokenPipeError
+    except BrokenPipeError:
+        endpoint.handle_error(None, None)
+    assert capfd.readouterr().err == ""
 
 
 def test_no_server_for_a_reward_model_or_a_taken_port(endpoint, tmp_path):

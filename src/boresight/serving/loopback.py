@@ -6,12 +6,19 @@ import hmac
 import json
 import secrets
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from boresight.core.errors import UserError
+
+
+LINGER_SECONDS = 2.0
+LONGEST_DISCARDED = 64_000_000
+"""Bytes of a refused request that are read and thrown away."""
 
 
 class Refused(Exception):
@@ -44,6 +51,11 @@ class LoopbackServer(ThreadingHTTPServer):
         """Its address, without the token."""
         return f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away; anything else is a fault of ours and is printed."""
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
 
 class LoopbackHandler(BaseHTTPRequestHandler):
     """One request. A subclass has `do_GET` and `do_POST`, which call `serve`."""
@@ -67,6 +79,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         except Refused as refused:
             self.close_connection = True  # its body may not have been read
             self.send_json({"error": self.describe(refused)}, refused.status)
+            self._linger()
 
     def describe(self, refused: Refused) -> object:
         """What stands in the body of a refusal under `error`."""
@@ -89,6 +102,15 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         if not isinstance(body, dict):
             raise Refused(HTTPStatus.BAD_REQUEST, "The body is not a JSON object.")
         return body
+
+    def _linger(self) -> None:
+        """Discard what still arrives: closing on unread bytes resets the connection, answer included."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER_SECONDS)
+        discarded = 0
+        with suppress(OSError):
+            while discarded < LONGEST_DISCARDED and (block := self.connection.recv(65_536)):
+                discarded += len(block)
 
     def send_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Send a JSON value."""
