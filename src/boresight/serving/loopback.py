@@ -15,7 +15,6 @@ from typing import Any
 
 from boresight.core.errors import UserError
 
-
 LINGER_SECONDS = 2.0
 LONGEST_DISCARDED = 64_000_000
 """Bytes of a refused request that are read and thrown away."""
