@@ -1,6 +1,8 @@
 """Rollouts through a server: what is asked of it, what is believed of its answers, and what is refused."""
 
+import gc
 import json
+import tempfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -246,11 +248,18 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(base, tmp_path
         assert file.is_dir() or b"s3cret" not in file.read_bytes()
 
 
-def test_adapters_go_where_the_server_sees_them(server, base, tmp_path):
-    run_training(
-        recipe(base, server, tmp_path, shared_folder=str(tmp_path / "shared")), tmp_path / "run", QUIET
-    )
-    assert [p.name for p in (tmp_path / "shared").iterdir()] == server.loaded[-1:]  # no heap of old ones
+def test_adapters_go_where_the_server_sees_them_and_leave_with_the_run(server, base, tmp_path, monkeypatch):
+    shared, temporary = tmp_path / "shared", tmp_path / "temporary"
+    for folder in (shared, temporary):
+        folder.mkdir()
+    (shared / "boresight-of-another-run-1").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for where in ({"shared_folder": str(shared)}, {}):
+        run_training(recipe(base, server, tmp_path, **where), tmp_path / f"run{len(where)}", QUIET)
+    gc.collect()
+    assert len(server.loaded) == 8  # one for every rollout, read by the server from these folders
+    assert [path.name for path in shared.iterdir()] == ["boresight-of-another-run-1"]
+    assert list(temporary.iterdir()) == []
 
 
 def test_options_that_cannot_act(server, base, tmp_path):

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class VllmRollouts:
         self._run = secrets.token_hex(4)  # a run that goes on must not meet its own earlier names
         self._count = 0
         self._name: str | None = None
+        is_ours = recipe.rollout.shared_folder is None
+        weakref.finalize(self, _remove_adapters, self._folder, self._run, is_ours)
 
     def sample(self, prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         """Sample from the policy in its current state; a `Sampler`."""
@@ -61,7 +64,7 @@ class VllmRollouts:
     def _hand_over(self) -> str:
         """Save the adapter, let the server load it and forget the last one; returns its name there."""
         self._count += 1
-        name = f"boresight-{self._run}-{self._count}"
+        name = f"{_prefix(self._run)}{self._count}"
         folder = self._folder / name
         lora.save(self.policy, folder)
         self.server.load_adapter(name, folder)
@@ -73,6 +76,19 @@ class VllmRollouts:
 
     def _params(self, number: int) -> SamplingParams:
         return rollout_params(self.settings, self.stop_token_ids, self.seed, number)
+
+
+def _prefix(run: str) -> str:
+    """What the names of a run's adapters begin with."""
+    return f"boresight-{run}-"
+
+
+def _remove_adapters(folder: Path, run: str, is_ours: bool) -> None:
+    """Remove the adapters of a run that has ended, and the folder if it was made for them alone."""
+    for adapter in folder.glob(f"{_prefix(run)}*"):
+        shutil.rmtree(adapter, ignore_errors=True)
+    if is_ours:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def shared_folder(settings: RolloutSection) -> Path:
