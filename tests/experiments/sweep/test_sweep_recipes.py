@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from boresight.checks import inputs
+from boresight.checks.run import machine
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.models.source import Unreachable
 from boresight.runs.check.preflight import preflight
@@ -15,12 +16,13 @@ SIZES = {"dpo": 16, "dpo-tuned": 16, "xpo": 16, "ipo": 8, "rloo": 10, "countdown
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """Neither the model nor the data are looked for."""
+    """Neither the model nor the data are looked for, on a machine with 24 GB free."""
 
     def unreachable(recipe):
         raise Unreachable("model: the hub cannot be reached.")
 
     monkeypatch.setattr(inputs, "make_tokenizer", unreachable)
+    monkeypatch.setattr(machine, "available_gb", lambda: 24.0)
 
 
 def test_every_sweep_is_listed():
