@@ -15,7 +15,7 @@ import torch
 from boresight.data.rows import Completion, Row
 from boresight.llm.request import Request
 from boresight.models.reference.cache import reference_fingerprint
-from boresight.models.reference.frozen import row_key
+from boresight.models.reference.distinct import row_key
 from tests.pins import runs
 from tests.pins.folders import dotted_keys
 from tests.tiny import tiny_model

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from boresight.data.rows import Completion, Row
 from boresight.methods.inputs import GroupLogps, GroupTokenLogps, LossInput
-from boresight.models.reference.frozen import row_key
+from boresight.models.reference.distinct import row_key
 
 SumAndTokens = tuple[float, list[float] | None]
 """Log-probability of a completion, nats, and those of its scored tokens where the method compares tokens."""
