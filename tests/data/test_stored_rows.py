@@ -17,7 +17,7 @@ from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
 from boresight.data import tokenize
 from boresight.data.rows import Completion, Row
 from boresight.data.stored import cache, token_rows
-from boresight.data.stored.token_rows import StoredRows, write_token_rows
+from boresight.data.stored.token_rows import StoredRows, write_row_hashes, write_token_rows
 from boresight.data.tokenize import FullRows, fit
 from tests.data.test_chat import assistant, user
 from tests.tiny import tiny_tokenizer
@@ -54,7 +54,7 @@ def plain(outcome):
 @pytest.mark.parametrize("seed", range(8))
 def test_rows_come_back_as_they_were(seed, tmp_path):
     made = random_outcomes(seed, examples=(0, 1, 40)[min(seed, 2)])
-    write_token_rows(tmp_path, made)
+    write_row_hashes(tmp_path, write_token_rows(tmp_path, made))
     rows = StoredRows(tmp_path)
     rows.refuse_damaged()
     assert [*map(plain, rows)] == [plain(one) for outcomes in made for one in outcomes]
@@ -235,13 +235,17 @@ def test_a_cache_that_takes_nothing_is_no_obstacle(monkeypatch, rendered):
     assert said.startswith("token rows cannot be kept for another run: /proc/nothing: ")
 
 
-def test_a_full_disk_ends_with_a_sentence(monkeypatch):
+def test_a_full_disk_raises_what_the_system_says(monkeypatch):
+    """A run makes a sentence of it, as of every write."""
+
     def full(folder, outcomes):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
     monkeypatch.setattr(cache, "write_token_rows", full)
-    with pytest.raises(UserError, match="set XDG_CACHE_HOME to a folder on a larger disk"):
+    with pytest.raises(OSError, match="No space left on device") as raised:
         stored()
+    assert str(cache._default_folder()) in raised.value.filename
+    assert not [*cache._default_folder().glob(".*")]
 
 
 def live_bytes(folder, count):

@@ -100,7 +100,7 @@ class FullRows:
         return [self._sampled[index] for index in indices]
 
     def stored(self, console: Console | None = None) -> StoredRows:
-        """Rows of all examples, on the disk. Raises `UserError` as `cached_token_rows` does."""
+        """Rows of all examples, on the disk. Raises `OSError` as `cached_token_rows` does."""
         if self._stored is None:
             self._stored = cached_token_rows(
                 self.examples, self.tokenizer, lambda: self._all(console), console

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from boresight.core.lock import FileLock
 from boresight.core.schema import Example
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rows import RowOrReason
-from boresight.data.stored.token_rows import StoredRows, write_token_rows
+from boresight.data.stored.token_rows import StoredRows, write_row_hashes, write_token_rows
 from boresight.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def cached_token_rows(
     A damaged folder is made again, which is printed.
 
     Raises:
-        UserError: rows fit into neither the cache folder nor a temporary one.
+        OSError: rows fit into neither the cache folder nor a temporary one.
     """
     place = _default_folder() / _key(examples, tokenizer)
     found = _read(place, console)
@@ -59,7 +60,10 @@ def cached_token_rows(
             _write(folder, make)
         return StoredRows(place)
     except OSError as error:
-        return _in_temporary_folder(make, error, place.parent, console)
+        found = _in_temporary_folder(make, f"{place.parent}: {error.strerror or error}", console)
+        if found is None:
+            raise
+        return found
 
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
@@ -96,7 +100,7 @@ def _write(folder: Path, make: MakeRows) -> None:
     lock = FileLock(folder / LOCK, optional=True)
     lock.acquire()
     try:
-        write_token_rows(folder, make())
+        write_row_hashes(folder, write_token_rows(folder, make()))
     finally:
         lock.release()
 
@@ -110,20 +114,15 @@ def _remove_abandoned(cache: Path) -> None:
             held.release()
 
 
-def _in_temporary_folder(make: MakeRows, why: OSError, cache: Path, console: Console | None) -> StoredRows:
-    """Rows in files without a name: the system frees them when the process ends."""
+def _in_temporary_folder(make: MakeRows, why: str, console: Console | None) -> StoredRows | None:
+    """Rows in files without a name, which the system frees with the process; None where they do not fit."""
     if console is not None:
-        said = f"token rows cannot be kept for another run: {cache}: {why.strerror or why}"
+        said = f"token rows cannot be kept for another run: {why}"
         console.print(said, style="yellow", highlight=False, markup=False)
-    try:
-        with tempfile.TemporaryDirectory(prefix="boresight-rows-") as folder:
-            write_token_rows(Path(folder), make())
-            return StoredRows(Path(folder))
-    except OSError as error:
-        raise UserError(
-            f"token rows fit neither into {cache} ({why.strerror or why}) nor into {tempfile.gettempdir()} "
-            f"({error.strerror or error}); set XDG_CACHE_HOME to a folder on a larger disk."
-        ) from error
+    with suppress(OSError), tempfile.TemporaryDirectory(prefix="boresight-rows-") as folder:
+        write_token_rows(Path(folder), make())
+        return StoredRows(Path(folder))
+    return None
 
 
 def _key(examples: Sequence[Example], tokenizer: Tokenizer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import overload
@@ -32,8 +32,8 @@ RELEASED_EVERY = 4096
 """Rows that are read before their memory is given back."""
 
 
-def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) -> None:
-    """Write the rows of each example, or why it has none, into an empty folder.
+def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) -> dict[str, list[str]]:
+    """Write the rows of each example, or why it has none, into an empty folder; returns hashes of the parts.
 
     Raises:
         OSError: the disk is full, or not writable.
@@ -42,8 +42,12 @@ def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) ->
     ends = ArrayWriter(folder / EXAMPLES, np.dtype(np.int64))
     for end in accumulate(_append(parts, made) for made in outcomes):
         ends.extend(np.array([end]))
-    hashes = {name: part.close() for name, part in parts.items()}
-    write_state(folder / HASHES, {"sha256": {**hashes, EXAMPLES: [ends.close()]}})
+    return {**{name: part.close() for name, part in parts.items()}, EXAMPLES: [ends.close()]}
+
+
+def write_row_hashes(folder: Path, hashes: Mapping[str, list[str]]) -> None:
+    """Write the hashes that `write_token_rows` returned, beside the rows."""
+    write_state(folder / HASHES, {"sha256": hashes})
 
 
 def _append(parts: dict[str, RaggedWriter], made: Sequence[RowOrReason]) -> int:
