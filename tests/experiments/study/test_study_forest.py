@@ -17,6 +17,7 @@ from boresight.experiments.study.report.forest import (
     Forest,
     ForestGroup,
     ForestRow,
+    on_one_scale,
     questions_forest,
 )
 from boresight.stats.intervals import Interval
@@ -58,6 +59,22 @@ def test_limits_that_are_not_known_end_in_arrows():
     arrows = [each.get("d") for each in svg.iter(f"{SVG}path") if "L" in each.get("d")]
     assert len(arrows) == 2
     assert "nan" not in ET.tostring(svg, "unicode") and "inf" not in ET.tostring(svg, "unicode")
+
+
+def test_plots_of_one_unit_share_an_axis_and_others_keep_theirs():
+    """0.1 with limits to 0.2 beside 0.4: the reach is 0.4 · 1.08 in both, and 3 words are not shares."""
+    half = (WIDTH - LEFT - RIGHT) / 2
+    near, far, words = (
+        Forest(
+            str(x), [ForestGroup("", [ForestRow("a", Interval(x, x, most, 400), "better")])], unit_named(unit)
+        )
+        for x, most, unit in ((0.1, 0.2, "share"), (0.4, 0.4, "share"), (3.0, 3.0, "words"))
+    )
+    first, missing, second, third = on_one_scale([near, None, far, words])
+    assert missing is None
+    for forest, at in ((first, 0.1 / 0.432), (second, 0.4 / 0.432), (third, 1 / 1.08)):
+        (point,) = ET.fromstring(forest.file).iter(f"{SVG}circle")
+        assert float(point.get("cx")) == pytest.approx(LEFT + half + half * at, abs=0.1)
 
 
 def test_questions_of_several_units_have_no_one_scale():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import escape
 
@@ -51,23 +51,27 @@ class ForestGroup:
 
 @dataclass(frozen=True)
 class Forest:
-    """A plot ready for page and file. All values are in `unit` before its factor."""
+    """A plot ready for page and file. All values are in `unit` before its factor.
+
+    The axis goes from `-reach` to `reach`, or as far as the rows where none is given.
+    """
 
     title: str
     groups: Sequence[ForestGroup]
     unit: Unit
+    reach: float | None = None
 
     @property
     def svg(self) -> str:
         """The drawing for a page that defines the colors and has the title as a heading."""
-        body, height = _body(self.groups, self.unit)
+        body, height = self._body()
         head = f'<svg class="forest" viewBox="0 {HEAD - 8} {WIDTH} {height - HEAD + 8:g}" role="img">'
         return f"{head}<title>{escape(self.title)}</title>{body}</svg>"
 
     @property
     def file(self) -> str:
         """The drawing as a file, light or dark as the reader's system is."""
-        body, height = _body(self.groups, self.unit)
+        body, height = self._body()
         heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
@@ -76,27 +80,36 @@ class Forest:
             f"{body}</svg>\n"
         )
 
+    @property
+    def rows(self) -> list[ForestRow]:
+        """The rows of all groups."""
+        return [row for group in self.groups for row in group.rows]
 
-def _body(groups: Sequence[ForestGroup], unit: Unit) -> tuple[str, float]:
-    """Axis and rows, and the height; empty groups are left out.
+    def _body(self) -> tuple[str, float]:
+        if not self.rows:
+            raise ValueError("a forest plot needs at least one row")
+        reach = _reach(self.rows) if self.reach is None else self.reach
+        return _drawn_rows([group for group in self.groups if group.rows], reach * AIR, self.unit)
 
-    Limits beyond the scale are cut at its edge and end in an arrow.
 
-    Raises:
-        ValueError: there is no row.
-    """
-    shown = [group for group in groups if group.rows]
-    rows = [row for group in shown for row in group.rows]
-    if not rows:
-        raise ValueError("a forest plot needs at least one row")
-    reach = _reach(rows) * AIR
+def on_one_scale(forests: Sequence[Forest | None]) -> list[Forest | None]:
+    """The same plots, those of one unit with one axis, so that lengths compare from plot to plot."""
+    rows: dict[Unit, list[ForestRow]] = {}
+    for forest in filter(None, forests):
+        rows.setdefault(forest.unit, []).extend(forest.rows)
+    return [forest and replace(forest, reach=_reach(rows[forest.unit])) for forest in forests]
+
+
+def _drawn_rows(groups: Sequence[ForestGroup], reach: float, unit: Unit) -> tuple[str, float]:
+    """Axis and rows, and the height. Limits beyond the scale are cut at its edge and end in an arrow."""
+    rows = sum(len(group.rows) for group in groups)
 
     def across(x: float) -> float:
         return LEFT + (min(reach, max(-reach, x)) + reach) / (2 * reach) * (WIDTH - LEFT - RIGHT)
 
-    height = HEAD + ROW * (len(rows) + sum(bool(group.title) for group in shown)) + FOOT
+    height = HEAD + ROW * (rows + sum(bool(group.title) for group in groups)) + FOOT
     parts, y = [_axis(reach, height, across, unit)], HEAD + ROW / 2
-    for group in shown:
+    for group in groups:
         if group.title:
             parts.append(svg_text(12, y + 4, group.title, "start", more="font-weight:600"))
             y += ROW

@@ -24,7 +24,7 @@ from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.report.arm_settings import settings_in_words
 from boresight.experiments.study.report.block_curves import block_curves, judged_curves
 from boresight.experiments.study.report.figures import DrawnFigure
-from boresight.experiments.study.report.forest import Forest, arms_forest, questions_forest
+from boresight.experiments.study.report.forest import Forest, arms_forest, on_one_scale, questions_forest
 from boresight.experiments.study.report.result_tables import (
     SECONDS,
     TOKENS,
@@ -82,13 +82,14 @@ def outcome_report(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> 
     """The contents of the page."""
     outcomes = Outcomes(plan)
     answered, found = answer_questions(outcomes), [block_results(outcomes, name) for name in plan.blocks]
+    forests = on_one_scale([arms_forest(plan, each) for each in found])
     return OutcomeReport(
         headline=_headline(answered, found),
         notes=_notes(outcomes, found, changes),
         questions=answered,
         table=questions_table(answered, plan),
         forest=questions_forest(plan, answered),
-        blocks=[_part(plan, each) for each in found],
+        blocks=[_part(plan, each, forest) for each, forest in zip(found, forests, strict=True)],
         costs=_costs(found),
         settings=[
             (each.block.title, plan.arms[arm.arm].title, _settings(plan, here, arm))
@@ -142,12 +143,12 @@ def _missing(plan: StudyPlan, arm: ArmResult) -> str:
     return f"{title}, seed{'' if len(arm.missing) == 1 else 's'} {', '.join(arm.missing)}"
 
 
-def _part(plan: StudyPlan, found: BlockResults) -> BlockPart:
+def _part(plan: StudyPlan, found: BlockResults, forest: Forest | None) -> BlockPart:
     return BlockPart(
         results=found,
         about=_about(plan, found),
         table=block_table(found, plan),
-        forest=arms_forest(plan, found),
+        forest=forest,
         curves=block_curves(plan, found),
         judged=judged_curves(plan, found),
         samples=_samples(plan, found),
