@@ -83,18 +83,31 @@ def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
     """
     path = recipe_path(name)
     try:
-        if not path.is_file() and path.exists() and not path.is_dir():
-            raise UserError(f"{path}: a recipe is a regular file, and this is a device or a pipe.")
-        if path.is_file() and path.stat().st_size > LONGEST:
-            raise UserError(f"{path}: larger than {LONGEST:,} bytes, so it is no recipe.")
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path, "recipe")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such recipe; {_instead(path, recipe_names(kind))}.") from None
+    return _sections(read_yaml(text, str(path)), path)
+
+
+def read_text_file(path: Path, what: str) -> str:
+    """The text of a small file of settings; `what` it is stands in the errors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: no regular file, too large, not UTF-8, or not readable.
+    """
+    try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise UserError(f"{path}: a {what} is a regular file, and this is a device or a pipe.")
+        if path.is_file() and path.stat().st_size > LONGEST:
+            raise UserError(f"{path}: larger than {LONGEST:,} bytes, so it is no {what}.")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the recipe as UTF-8.") from None
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the {what} as UTF-8.") from None
     except (OSError, ValueError) as error:  # a folder, no permission, a name that no file can have
         raise UserError(f"{path}: cannot be read ({first_line(error)}).") from None
-    return _sections(read_yaml(text, str(path)), path)
 
 
 def _sections(raw: object, path: Path) -> dict[str, Any]:

@@ -152,6 +152,35 @@ def create_text(path: Path, text: str) -> bool:
     return True
 
 
+def write_new_text(path: Path, text: str, force: bool, option: str) -> None:
+    """Write a file that a user asked for, atomically.
+
+    Args:
+        force: replace a file of that name.
+        option: the one that names the file, for errors.
+
+    Raises:
+        UserError: a file of that name without `force`, a folder, or no folder to write into.
+    """
+    refuse_taken(path, force, option)
+    if force:
+        write_text(path, text)
+    elif not create_text(path, text):
+        refuse_taken(path, force, option)
+
+
+def refuse_taken(path: Path, force: bool, option: str) -> None:
+    """Raise the errors of `write_new_text` without writing."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file with {option}.")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}; make it first.")
+    if path.exists() and not force:
+        raise UserError(
+            f"{path}: is there already; name another file with {option}, or replace it by --force."
+        )
+
+
 def write_json(path: Path, value: object, *, indent: int = 1) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, _json(value, indent=indent) + "\n")

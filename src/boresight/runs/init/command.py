@@ -14,7 +14,7 @@ from boresight.config.dotted import flat
 from boresight.config.recipe import Recipe
 from boresight.core.console import name_table
 from boresight.core.errors import UserError
-from boresight.core.files import create_text, write_text
+from boresight.core.files import refuse_taken, write_new_text
 from boresight.methods.published import TRY_FIRST
 from boresight.runs.check.probe import probe_run
 from boresight.runs.doctor import device_lines, room_for
@@ -53,7 +53,7 @@ def write_recipe(
             Nothing is written then.
     """
     if to is not None:
-        _refuse_taken(to, force)
+        refuse_taken(to, force, "--to")
     kind = input_kind(method).data if method else None
     seen, tokenizer = look_at_model(model)
     data = read_facts(source, kind, layout, tokenizer)
@@ -64,14 +64,14 @@ def write_recipe(
             "`boresight check RECIPE --probe` on what is written."
         )
     target = to or Path(f"{_stem(source)}-{method}.yaml")
-    _refuse_taken(target, force)
+    refuse_taken(target, force, "--to")
     free = available_gb()
     settings = choose_settings(data, seen, method, free)
     recipe = parsed(settings)
     console.print(name_table(_seen(data, seen, free), style="cyan"))
     if probe:
         settings = _with_measured_rate(settings, recipe, console)
-    _write(target, recipe_text(_title(target), settings), force)
+    write_new_text(target, recipe_text(_title(target), settings), force, "--to")
     console.print(f"wrote {target}", markup=False, highlight=False)
     for line in _next(target, data):
         console.print(line, markup=False, highlight=False)
@@ -82,22 +82,6 @@ def _stem(source: str) -> str:
     """A name for the file from that of the data: `chat.jsonl.gz` gives `chat`."""
     last = source.rstrip("/").rpartition("/")[2].partition("@")[0]
     return UNSAFE.sub("-", last.partition(".")[0]).strip("-") or "recipe"
-
-
-def _refuse_taken(target: Path, force: bool) -> None:
-    if target.is_dir():
-        raise UserError(f"{target}: is a folder; name a file with --to.")
-    if not target.parent.is_dir():
-        raise UserError(f"{target}: there is no folder {target.parent}; make it first.")
-    if target.exists() and not force:
-        raise UserError(f"{target}: is there already; name another file with --to, or replace it by --force.")
-
-
-def _write(target: Path, text: str, force: bool) -> None:
-    if force:
-        write_text(target, text)
-    elif not create_text(target, text):
-        _refuse_taken(target, force)
 
 
 def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[str, str]]:

@@ -13,11 +13,11 @@ from boresight.runs.init.choices import Setting, as_recipe
 
 
 def recipe_text(title: str, settings: Sequence[Setting]) -> str:
-    """YAML that is read back as the settings; `title` becomes the comment at the top.
+    """YAML that is read back as the settings; `title` becomes the comment at the top, indented as it is.
 
     Names of files and models may hold any character: values are quoted, comments are kept to one line.
     """
-    lines, section = [f"# {line}" for line in map(_one_line, title.split("\n"))], ""
+    lines, section = [_comment(line) for line in title.split("\n")], ""
     for setting in settings:
         above, _, key = setting.key.partition(".")
         if key and above != section:
@@ -34,6 +34,12 @@ def _value(value: Any) -> str:
     """A value in one line of YAML."""
     written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=False, width=math.inf)
     return written.strip()[1:-1]
+
+
+def _comment(line: str) -> str:
+    """One line of the comment at the top."""
+    indent = len(line) - len(line.lstrip(" "))
+    return f"# {' ' * indent}{_one_line(line)}".rstrip()
 
 
 def _one_line(text: str) -> str:
