@@ -26,7 +26,7 @@ LAYERS = (
     {"reports"},
     {"runs"},
     {"serving"},
-    {"experiments", "synthesis", "export", "arena"},
+    {"experiments", "synthesis", "export", "arena", "conversion"},
     {"given"},
     {"api", "cli"},
     {"", "__main__"},

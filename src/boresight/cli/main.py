@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before it trains anything.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+convert_app = typer.Typer(help="Turn configs of other trainers into recipes.", no_args_is_help=True)
+app.add_typer(convert_app, name="convert")
 
 
 def _print_version(wanted: bool) -> None:
@@ -404,6 +406,50 @@ def doctor() -> None:
     from boresight.runs.doctor import print_diagnosis
 
     print_diagnosis(Terminal())
+
+
+@convert_app.command("trl-config")
+def trl_config(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The YAML file of `trl … --config`, or training arguments as JSON.", metavar="FILE"
+        ),
+    ],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Further options of TRL, such as dataset_name=pairs.jsonl.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Recipe to write.")] = Path("recipe.yaml"),
+    method: Annotated[
+        str | None, typer.Option(help="Trainer of TRL: dpo, sft, kto, …; default by the options.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes of the run with TRL; default 1, or as it says.")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Training rows, where warm-up or epochs depend on them.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a recipe that means what a TRL config means, and list what became of each option.
+
+    Exits 1 where an option is not supported, or something is left to fill in.
+    """
+    from boresight.conversion.command import convert_trl_config as convert
+    from boresight.core.console import Terminal
+
+    complete = convert(
+        file,
+        Terminal(),
+        options=options or (),
+        out=out,
+        trainer=method,
+        processes=processes,
+        rows=rows,
+        force=force,
+    )
+    if not complete:
+        raise typer.Exit(1)
 
 
 @data_app.command("check")

@@ -1,0 +1,87 @@
+"""`boresight convert trl-config`: read, translate, print what became of every option, write a recipe."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from boresight.conversion.convert import Converted, convert_options
+from boresight.conversion.translation import refuse_unknown_trainer
+from boresight.conversion.trl_file import read_trl_file, with_words
+from boresight.conversion.trl_options import HEADINGS, trl_version
+from boresight.core.console import name_table
+from boresight.core.files import write_new_text
+from boresight.runs.init.recipe_text import recipe_text
+
+WIDTH = 106
+"""Characters of a comment line."""
+LEFT_OUT = "Left out of the config: TRL's defaults and methods that differ from those here"
+
+
+def convert_trl_config(
+    file: Path,
+    console: Console,
+    *,
+    options: Sequence[str] = (),
+    out: Path = Path("recipe.yaml"),
+    trainer: str | None = None,
+    processes: int | None = None,
+    rows: int | None = None,
+    force: bool = False,
+) -> bool:
+    """Write a recipe that means what a config of TRL means; returns whether nothing is missing in it.
+
+    Args:
+        options: `name=value`, as further options of TRL's command line.
+        out: file to write.
+        trainer: `dpo`, `sft`, …; None finds it by the options.
+        processes: of the run with TRL; None takes what the config starts, else one.
+        rows: number of training rows, for steps that depend on it.
+        force: replace a file that is there.
+
+    Raises:
+        UserError: a file that is no config, a wrong value, or a file that is there. Nothing is written then.
+    """
+    if trainer is not None:
+        refuse_unknown_trainer(trainer)
+    raw = with_words(read_trl_file(file), options)
+    found = convert_options(raw, str(file), trainer=trainer, processes=processes, rows=rows)
+    write_new_text(out, recipe_text(_title(found, file, out), found.settings), force, "--out")
+    for heading, entries in _lists(found):
+        console.print(f"{heading}: {len(entries)}", style="bold")
+        console.print(name_table(entries, style="cyan"))
+    for key, what in found.to_set.items():
+        console.print(f"to fill in: {key}, {what}", style="yellow", markup=False, highlight=False)
+    console.print(f"wrote {out}", markup=False, highlight=False)
+    console.print(f"next: boresight check {shlex.quote(str(out))}", markup=False, highlight=False)
+    return found.complete
+
+
+def _lists(found: Converted) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Every list that is not empty, with its heading."""
+    for group, heading in HEADINGS.items():
+        if found.lists[group]:
+            yield heading, found.lists[group]
+    if found.left_out:
+        yield LEFT_OUT, found.left_out
+
+
+def _title(found: Converted, file: Path, out: Path) -> str:
+    """The comment at the top of the recipe."""
+    recipe, run = shlex.quote(str(out)), f" --run {shlex.quote(found.run)}" if found.run else ""
+    processes = f"{found.processes} process{'es' if found.processes != 1 else ''}"
+    lines = [
+        f"Written by `boresight convert trl-config` from {file.name}.",
+        f"TRL {trl_version()}, {found.trainer}, {processes}.",
+        f"boresight check {recipe}",
+        f"boresight train {recipe}{run}",
+    ]
+    for heading, entries in _lists(found):
+        lines += ["", f"{heading}:"]
+        for name, text in entries:
+            lines += textwrap.wrap(f"- {name}: {text}", WIDTH, subsequent_indent="  ")
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""A config of TRL as a recipe: every option translated, and every one of the file in one of four lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boresight.config.recipe import Recipe
+from boresight.config.section import fields, in_yaml
+from boresight.conversion.data import translate_data
+from boresight.conversion.methods import METHOD_NOTES, translate_method
+from boresight.conversion.model import translate_model
+from boresight.conversion.sampling import translate_sampling
+from boresight.conversion.training import translate_training
+from boresight.conversion.translation import Remark, Translation, begin, find_trainer, present_name
+from boresight.conversion.trl_options import (
+    OptionGroup,
+    other_fields,
+    renamed_options,
+    trl_fields,
+    trl_options,
+)
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.runs.init.choices import Setting, as_recipe
+
+SECTIONS = ("method", "model", "data", "optim", "reward", "rollout", "train")
+SAMPLED = ("rloo", "grpo", "online_dpo", "xpo")
+GROUPED = ("rloo", "grpo")
+"""Trainers whose batches count completions, several of each prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A recipe, and what became of every option.
+
+    Attributes:
+        lists: for each of the four lists the options of the file, each with a few words.
+        left_out: options that the file leaves out and whose default in TRL has no equal here, and what
+            differs in the method itself.
+        to_set: settings that the user must fill in, each with what belongs there.
+        run: the run folder that the config names.
+    """
+
+    settings: list[Setting]
+    lists: dict[OptionGroup, list[tuple[str, str]]]
+    left_out: list[tuple[str, str]]
+    to_set: dict[str, str]
+    trainer: str
+    processes: int
+    run: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the config is lost, and nothing is to be filled in."""
+        return not self.lists["missing"] and not self.to_set
+
+
+def convert_options(
+    raw: Mapping[str, Any],
+    source: str,
+    *,
+    trainer: str | None = None,
+    processes: int | None = None,
+    rows: int | None = None,
+) -> Converted:
+    """Translate the options of a config of TRL.
+
+    Args:
+        raw: options by name, as in the YAML of `trl dpo --config`.
+        source: what errors name.
+        trainer: `dpo`, `sft`, …; None finds it by the options.
+        processes: None takes what the config starts, else one.
+        rows: number of training rows, where it is known: steps that depend on it become shares.
+
+    Raises:
+        UserError: a value of a wrong type, a loss that is not here, or a recipe that would be refused.
+    """
+    t = begin(raw, trainer or find_trainer(raw, source), source, processes, rows)
+    sampled = t.trainer in SAMPLED
+    translate_method(t)
+    translate_model(t, sampled)
+    translate_data(t, sampled)
+    if sampled:
+        translate_sampling(t)
+    translate_training(t, t.trainer in GROUPED)
+    settings = sorted(t.settings.values(), key=_place)
+    _refuse_wrong(t, settings)
+    lists: dict[OptionGroup, list[tuple[str, str]]] = {
+        "same": [],
+        "differs": [],
+        "unneeded": [],
+        "missing": [],
+    }
+    for name in raw:
+        found = outcome(t, name, raw)
+        lists[found.group].append((name, found.text))
+    return Converted(settings, lists, _left_out(t), t.to_set, t.trainer, t.processes, t["output_dir"])
+
+
+def _place(setting: Setting) -> tuple[int, int]:
+    """Order of settings in a recipe: by section, and in it as the section has them."""
+    names = [name for name, *_ in fields(Recipe)]
+    section = SECTIONS.index(setting.key.partition(".")[0])
+    return section, names.index(setting.key) if setting.key in names else -1
+
+
+def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
+    """What became of an option of the file."""
+    option = present_name(name, raw)
+    if option in renamed_options():
+        return Remark("unneeded", f"{renamed_options()[option]} is there too, and counts")
+    if option not in trl_fields()[t.trainer] | other_fields():
+        return Remark("missing", _unknown(t.trainer, option))
+    known, remark = trl_options()[option], t.remarks.get(option)
+    if remark is None and known.group == "missing" and t[option] in known.harmless:
+        return Remark("unneeded", "at this value, nothing is to be translated")
+    group = remark.group if remark else known.group
+    note = remark.text if remark else "" if group == "same" else known.note.replace("`", "")
+    if group in ("unneeded", "missing"):
+        return Remark(group, note)
+    return Remark(group, "; ".join(part for part in (_became(t, option), note) if part))
+
+
+def _became(t: Translation, option: str) -> str:
+    """The settings that an option has become, with their values where these are short."""
+    settings = t.became.get(option, [])
+    parts = [
+        setting.key if isinstance(setting.value, dict | list) else f"{setting.key}: {in_yaml(setting.value)}"
+        for setting in settings
+    ]
+    return ", ".join(parts) or trl_options()[option].here.replace("`", "")
+
+
+def _unknown(trainer: str, option: str) -> str:
+    others = [name for name, known in trl_fields().items() if option in known]
+    if others:
+        return f"an option of TRL's {', '.join(others)} and not of {trainer}"
+    return f"no option of TRL 1.16{nearest(option, trl_fields()[trainer])}".partition("; known:")[0]
+
+
+def _left_out(t: Translation) -> list[tuple[str, str]]:
+    """What TRL does by default, or in the method itself, and is not so here."""
+    found = []
+    for option in trl_fields()[t.trainer]:
+        remark, known = t.remarks.get(option), trl_options()[option]
+        if option in t.given:
+            continue
+        if remark is not None:
+            if remark.group in ("differs", "missing"):
+                found.append((option, remark.text))
+        elif known.group == "missing" and t[option] not in known.harmless:
+            found.append((option, known.note.replace("`", "")))
+    if t.trainer in METHOD_NOTES:
+        found.append((f"trl {t.trainer}", METHOD_NOTES[t.trainer]))
+    return found
+
+
+def _refuse_wrong(t: Translation, settings: list[Setting]) -> None:
+    """Raise a `UserError` for a value that the recipe does not take, by its name in TRL."""
+    try:
+        Recipe.parse(as_recipe(settings), t.source)
+    except UserError as error:
+        sentence = str(error).removeprefix(f"{t.source}: ")
+        origin = next((s.why for s in settings if s.key in sentence and s.why), None)
+        raise UserError(
+            f"{t.source}: {sentence.rstrip('.')}{f' (from {origin})' if origin else ''}."
+        ) from None

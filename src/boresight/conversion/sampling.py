@@ -1,0 +1,89 @@
+"""Rewards and sampling of a config of TRL, for the trainers that learn from their own samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from boresight.conversion.translation import Translation
+from boresight.runs.init.choices import OWN_REWARD
+
+BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
+    "accuracy_reward": (
+        {"function": "math", "options": {"column": "solution"}},
+        "accuracy_reward is `math` here, which reads the final answer of a completion (docs/rewards.md)",
+    ),
+    "reasoning_accuracy_reward": (
+        {"function": "math", "options": {"column": "solution"}},
+        "reasoning_accuracy_reward is `math` here, which reads nothing inside of a thought",
+    ),
+    "think_format_reward": (
+        {"function": "format", "options": {"tags": ["think"], "alone": False}},
+        "think_format_reward is `format` here, which also wants the thought not to be empty",
+    ),
+}
+"""Rewards that TRL has by name: a reward here, and what differs."""
+
+
+def translate_sampling(t: Translation) -> None:
+    """Set what scores samples and how they are drawn."""
+    _rewards(t)
+    if t.trainer in ("rloo", "grpo"):
+        t.put("rollout.k", t["num_generations"], "num_generations")
+        t.put("rollout.max_new_tokens", t["max_completion_length"], "max_completion_length")
+        t.put("rollout.updates", t["num_iterations"], "num_iterations")
+    else:
+        t.put("rollout.max_new_tokens", t["max_new_tokens"], "max_new_tokens")
+    t.put("rollout.temperature", t["temperature"], "temperature")
+    if t["use_vllm"]:
+        _vllm(t)
+    else:
+        for option in ("vllm_mode", "vllm_server_base_url", "vllm_server_host", "vllm_server_port"):
+            t.remark(option, "unneeded", "use_vllm is off, so TRL ignores it")
+        t.exact("use_vllm")
+
+
+def _rewards(t: Translation) -> None:
+    """Reward models first, then functions: the order in which TRL weighs them."""
+    models = [t[option] for option in ("reward_model_name_or_path", "reward_model_path") if t[option]]
+    found: list[dict[str, Any]] = [{"judge": {"name": "reward_model", "model": model}} for model in models]
+    found += [_function(t, str(name)) for name in t["reward_funcs"] or []]
+    if not found:
+        t.leave_open("reward", [{"function": OWN_REWARD}], "a reward function (docs/rewards.md)")
+        return
+    weights = [1.0] * len(found) if t["reward_weights"] is None else t.numbers("reward_weights")
+    if len(weights) != len(found):
+        raise t.refuse("reward_weights", f"there are {len(found)} rewards")
+    rewards = [reward | {"weight": weight} for reward, weight in zip(found, weights, strict=True)]
+    options = ("reward_model_name_or_path", "reward_model_path", "reward_funcs", "reward_weights")
+    t.put("reward", rewards, *options)
+
+
+def _function(t: Translation, name: str) -> dict[str, Any]:
+    if name in BUILT_IN:
+        reward, difference = BUILT_IN[name]
+        t.remark("reward_funcs", "differs", difference)
+        return dict(reward)
+    module, dot, function = name.rpartition(".")
+    if not dot or not all(part.isidentifier() for part in name.split(".")):
+        raise t.refuse(
+            "reward_funcs",
+            f"no reward of TRL with a counterpart is called {name}; name package.module.function",
+        )
+    return {"function": f"{module}:{function}"}
+
+
+def _vllm(t: Translation) -> None:
+    if t["vllm_mode"] != "server":
+        text = "vllm inside of the training process is left out: the built-in sampler draws"
+        t.remark("use_vllm", "differs", text)
+        t.remark("vllm_mode", "differs", text)
+        return
+    host = {"0.0.0.0": "127.0.0.1"}.get(t["vllm_server_host"], t["vllm_server_host"])
+    url = t["vllm_server_base_url"] or f"http://{host}:{t['vllm_server_port']}"
+    options = ("use_vllm", "vllm_mode")
+    t.put("rollout.backend", "vllm", *options, why="boresight serve prints the command")
+    t.put("rollout.base_url", url, "vllm_server_base_url", "vllm_server_host", "vllm_server_port")
+    cap = t["vllm_importance_sampling_cap"] or t["vllm_importance_sampling_clip_max"]
+    if cap is not None:
+        names = ("vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max")
+        t.put("rollout.importance_cap", max(1.0, cap), *names)

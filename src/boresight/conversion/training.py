@@ -1,0 +1,238 @@
+"""Batch, length, optimizer, evaluations and checkpoints of a config of TRL."""
+
+from __future__ import annotations
+
+import math
+
+from boresight.conversion.translation import Translation
+
+SCHEDULES = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "constant": "constant",
+    "constant_with_warmup": "constant",
+}
+PLAIN_ADAMW = {
+    *("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused"),
+    *("adamw_hf", "paged_adamw_32bit"),
+}
+"""AdamW, whoever computes it and wherever its moments are stored."""
+SMALL_ADAMW = {"adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit"}
+BEST = {
+    "loss": "loss",
+    "rewards/accuracies": "accuracy",
+    "accuracy": "accuracy",
+    "rewards/margins": "margin",
+    "margin": "margin",
+    "reward": "reward",
+}
+"""`metric_for_best_model` without its `eval_`, and `train.keep_best`."""
+TRACKERS = ("wandb", "tensorboard", "trackio")
+
+
+def translate_training(t: Translation, grouped: bool) -> None:
+    """Set batch, steps, optimizer, evaluations and checkpoints; `grouped` batches are counted in prompts."""
+    batch = _batch(t, grouped)
+    updates = t["num_iterations"] if grouped else 1
+    steps, epoch = t.steps(batch, updates), None if t.rows is None else math.ceil(t.rows / batch) * updates
+    t.put("optim.lr", t["learning_rate"], "learning_rate")
+    _schedule(t, steps)
+    t.put("optim.weight_decay", t["weight_decay"], "weight_decay")
+    t.put("optim.betas", [t["adam_beta1"], t["adam_beta2"]], "adam_beta1", "adam_beta2")
+    t.put("optim.eps", t["adam_epsilon"], "adam_epsilon")
+    if "optim.clip" not in t.settings:  # a loss of another scale has set it
+        t.put("optim.clip", t["max_grad_norm"] or None, "max_grad_norm")
+    _optimizer(t)
+    options = (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_processes",
+        "num_generations",
+    )
+    t.put("train.batch", batch, *options, why=_product(t, grouped))
+    if t["max_steps"] > 0:
+        t.put("train.steps", t["max_steps"], "max_steps")
+        t.remark("num_train_epochs", "unneeded", "max_steps is set, so TRL ignores it")
+    else:
+        t.put("train.epochs", t["num_train_epochs"], "num_train_epochs")
+        t.remark("max_steps", "unneeded", "num_train_epochs decides")
+    t.put("train.seed", t["seed"], "seed")
+    _memory(t)
+    _evaluations(t, steps, epoch)
+    _checkpoints(t, steps, epoch)
+    t.put("train.guard", None, why="TRL stops no run that moves too far")
+    _trackers(t)
+
+
+def _batch(t: Translation, grouped: bool) -> int:
+    """Rows of a step: prompts where `grouped`, of which TRL counts every completion.
+
+    Raises:
+        UserError: a step of TRL has no whole number of prompts, so TRL would refuse it.
+    """
+    if not grouped:
+        return t.batch
+    k = t["num_generations"]
+    if not k or k < 2:
+        raise t.refuse("num_generations", "at least 2 are wanted")
+    if t.batch % k and not t.has("generation_batch_size", "steps_per_generation"):
+        problem = (
+            f"a step has {t.batch} completions ({_product(t, grouped=False)}), which is no multiple of it; "
+            "give the number of processes with --processes"
+        )
+        raise t.refuse("num_generations", problem)
+    per_generation = t["generation_batch_size"] or (t["steps_per_generation"] or 0) * t.batch
+    if per_generation <= t.batch and t.batch % k == 0:
+        for option in ("generation_batch_size", "steps_per_generation"):
+            t.exact(option)
+    return max(1, round(t.batch / k))
+
+
+def _product(t: Translation, grouped: bool) -> str:
+    """`8 × 4 × 2 processes / 8 completions`."""
+    processes = f"{t.processes} process" + ("es" if t.processes != 1 else "")
+    text = f"{t['per_device_train_batch_size']} × {t['gradient_accumulation_steps']} × {processes}"
+    return f"{text} / {t['num_generations']} completions" if grouped else text
+
+
+def _schedule(t: Translation, steps: int | None) -> None:
+    name = t["lr_scheduler_type"]
+    t.put("optim.schedule", SCHEDULES.get(name, "cosine"), "lr_scheduler_type")
+    if name not in SCHEDULES:
+        t.remark(
+            "lr_scheduler_type",
+            "missing",
+            f"{name} is not here; cosine is written, linear and constant are there",
+        )
+    warmup = t["warmup_steps"]
+    if name == "constant" and warmup:
+        t.remark("warmup_steps", "unneeded", "TRL's constant schedule ignores it")
+        warmup = 0
+    if warmup == 0:
+        t.put("optim.warmup", 0.0, "warmup_steps")
+        if not t["warmup_steps"]:
+            t.exact("warmup_steps")
+    elif warmup < 1:
+        t.put("optim.warmup", warmup, "warmup_steps", why="a share of the steps")
+    elif steps is None:
+        t.put("optim.warmup", 0.1, why=f"{warmup:g} steps are a share that depends on the rows")
+        text = f"{warmup:g} steps are a share of the steps, which needs --rows; 0.1 is written"
+        t.remark("warmup_steps", "missing", text)
+    else:
+        t.put(
+            "optim.warmup",
+            warmup_share(int(warmup), steps),
+            "warmup_steps",
+            why=f"{int(warmup)} of {steps} steps",
+        )
+
+
+def warmup_share(warmup: int, steps: int) -> float:
+    """A share whose product with `steps`, rounded up, is `warmup` steps: below 1 in any case."""
+    warmup = min(warmup, max(steps - 1, 0))
+    share = warmup / steps
+    return share if math.ceil(share * steps) == warmup else (warmup - 0.5) / steps
+
+
+def _optimizer(t: Translation) -> None:
+    name = t["optim"]
+    if name in PLAIN_ADAMW:
+        t.exact("optim")
+    elif name in SMALL_ADAMW:
+        t.put("optim.states", "8bit", "optim")
+    else:
+        t.remark(
+            "optim",
+            "missing",
+            f"{name} is not here; AdamW is what there is (optim.states: 8bit saves memory)",
+        )
+
+
+def _memory(t: Translation) -> None:
+    if t.has("gradient_checkpointing") and t["gradient_checkpointing"] is not None:
+        kept = "recompute" if t["gradient_checkpointing"] else "keep"
+        t.put("train.activations", kept, "gradient_checkpointing")
+    config = str(t["accelerate_config"] or "")
+    if t["fsdp"] or config.startswith(("fsdp", "zero")):
+        t.put("train.parallel", "fsdp", "fsdp", "accelerate_config")
+
+
+def _evaluations(t: Translation, steps: int | None, epoch: int | None) -> None:
+    strategy = t["eval_strategy"]
+    if strategy == "steps":
+        every = t["logging_steps"] if t["eval_steps"] is None else t["eval_steps"]
+        count = _every(t, "eval_steps", every, steps)
+        t.put("train.eval_every", count, "eval_steps", "eval_strategy")
+        t.exact("eval_strategy")
+    elif strategy == "epoch":
+        t.put(
+            "train.eval_every", epoch, "eval_strategy", why="an epoch" if epoch else "about eight evaluations"
+        )
+        if epoch is None:
+            t.remark("eval_strategy", "differs", "about eight evaluations; the steps of an epoch need --rows")
+    elif strategy not in ("no", None):
+        raise t.refuse("eval_strategy", "no, steps or epoch is wanted")
+
+
+def _checkpoints(t: Translation, steps: int | None, epoch: int | None) -> None:
+    strategy = t["save_strategy"]
+    if strategy == "steps":
+        t.put(
+            "train.save_every", _every(t, "save_steps", t["save_steps"], steps), "save_steps", "save_strategy"
+        )
+        t.exact("save_strategy")
+    elif strategy == "epoch":
+        t.put("train.save_every", epoch, "save_strategy", why="an epoch" if epoch else "every five minutes")
+        if epoch is None:
+            t.remark("save_strategy", "differs", "every five minutes; the steps of an epoch need --rows")
+    elif strategy not in ("no", "best", None):
+        raise t.refuse("save_strategy", "no, steps, epoch or best is wanted")
+    if strategy != "steps":
+        t.remark("save_steps", "unneeded", f"save_strategy is {strategy}, so TRL ignores it")
+    if t["save_total_limit"]:
+        t.put("train.keep", t["save_total_limit"], "save_total_limit")
+    elif strategy in ("steps", "epoch"):
+        t.remark(
+            "save_total_limit", "differs", "TRL keeps all checkpoints, a run here the newest two (train.keep)"
+        )
+    _best(t, strategy)
+
+
+def _best(t: Translation, strategy: str | None) -> None:
+    if not (t["load_best_model_at_end"] or strategy == "best"):
+        for option in ("load_best_model_at_end", "metric_for_best_model"):
+            t.remark(option, "unneeded", "the last model is the run's, as in TRL")
+        return
+    metric = (t["metric_for_best_model"] or "loss").removeprefix("eval_")
+    if metric in BEST:
+        t.put(
+            "train.keep_best",
+            BEST[metric],
+            "metric_for_best_model",
+            "load_best_model_at_end",
+            "save_strategy",
+        )
+    else:
+        known = ", ".join(dict.fromkeys(BEST.values()))
+        t.remark("metric_for_best_model", "missing", f"{metric} is not measured; train.keep_best has {known}")
+
+
+def _every(t: Translation, option: str, value: float, steps: int | None) -> int | None:
+    """A number of steps; below 1 it is a share of all."""
+    if value >= 1:
+        return int(value)
+    if steps is None:
+        t.remark(option, "missing", "a share of the steps needs max_steps or --rows; left to the default")
+        return None
+    return max(1, math.ceil(value * steps))
+
+
+def _trackers(t: Translation) -> None:
+    wanted = [str(name) for name in t["report_to"] or [] if name not in ("none", "no")]
+    known = list(TRACKERS) if "all" in wanted else [name for name in wanted if name in TRACKERS]
+    t.put("train.trackers", known, "report_to")
+    others = [name for name in wanted if name not in (*TRACKERS, "all")]
+    if others:
+        t.remark("report_to", "missing", f"{', '.join(others)}: {', '.join(TRACKERS)} are what there is")
+    else:
+        t.exact("report_to")

@@ -1,0 +1,203 @@
+"""A config of TRL on its way to a recipe: values, settings so far, and what became of every option."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from boresight.config.section import shortened
+from boresight.conversion.trl_options import OptionGroup, TrlField, other_fields, renamed_options, trl_fields
+from boresight.conversion.trl_values import read_numbers, read_typed
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.runs.init.choices import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What became of one option at its value."""
+
+    group: OptionGroup
+    text: str
+
+
+@dataclass
+class Translation:
+    """Options by their present names.
+
+    `values` has all options of the trainer, with TRL's defaults; `given` those of the file, each with the
+    name that it has there.
+    """
+
+    source: str
+    trainer: str
+    values: dict[str, Any]
+    given: dict[str, str]
+    processes: int
+    rows: int | None = None
+    settings: dict[str, Setting] = field(default_factory=dict)
+    remarks: dict[str, Remark] = field(default_factory=dict)
+    became: dict[str, list[Setting]] = field(default_factory=dict)
+    """Settings that an option has a part in."""
+    to_set: dict[str, str] = field(default_factory=dict)
+    """Settings that the config does not have and the user must fill in, each with what belongs there."""
+
+    def __getitem__(self, option: str) -> Any:
+        """The value of an option; None if the trainer does not have it."""
+        return self.values.get(option)
+
+    def has(self, *options: str) -> bool:
+        """Whether the file has one of the options."""
+        return any(option in self.given for option in options)
+
+    def put(self, key: str, value: Any, *options: str, why: str = "") -> None:
+        """Set a value of the recipe that comes from `options`; the comment beside it names them."""
+        named = [self.given[option] for option in options if option in self.given]
+        origin = ", ".join(named) or ("TRL's default" if options else "")
+        setting = Setting(key, value, f"{origin}: {why}" if origin and why else origin or why)
+        self.settings[key] = setting
+        for option in options:
+            self.became.setdefault(option, []).append(setting)
+
+    def leave_open(self, key: str, value: Any, what: str) -> None:
+        """Set a value that stands for one the user must fill in."""
+        self.settings[key] = Setting(key, value, f"not in the config: {what}")
+        self.to_set[key] = what
+
+    def remark(self, option: str, group: OptionGroup, text: str) -> None:
+        """Say what became of an option at this value, in place of what the table says of any."""
+        self.remarks[option] = Remark(group, text)
+
+    def exact(self, *options: str) -> None:
+        """Say of options that differ at other values that they are translated exactly at these."""
+        for option in options:
+            self.remark(option, "same", "")
+
+    def refuse(self, option: str, problem: str) -> UserError:
+        """The error for a value that no recipe stands for."""
+        name = self.given.get(option, option)
+        return UserError(f"{self.source}: {name} is {shortened(self[option])}: {problem}.")
+
+    def numbers(self, option: str) -> list[float]:
+        """The numbers of an option that takes one or several. Raises `UserError`."""
+        try:
+            return read_numbers(self[option])
+        except (TypeError, ValueError, OverflowError):
+            raise self.refuse(option, "numbers are wanted") from None
+
+    @property
+    def batch(self) -> int:
+        """Rows of an optimizer step, over all processes: pairs, demonstrations, or completions."""
+        return int(self["per_device_train_batch_size"] * self["gradient_accumulation_steps"] * self.processes)
+
+    def steps(self, batch: int, updates: int = 1) -> int | None:
+        """Optimizer steps of the run; None if that depends on the number of rows, which is not known."""
+        if self["max_steps"] > 0:
+            return int(self["max_steps"])
+        if self.rows is None:
+            return None
+        return math.ceil(self["num_train_epochs"] * self.rows / batch) * updates
+
+
+def begin(
+    raw: Mapping[str, Any], trainer: str, source: str, processes: int | None, rows: int | None
+) -> Translation:
+    """The options of a file as values of the types that TRL wants.
+
+    Raises:
+        UserError: a value of another type.
+    """
+    fields = other_fields() | trl_fields()[trainer]
+    values = {name: _default(known) for name, known in fields.items()}
+    given: dict[str, str] = {}
+    for name, value in raw.items():
+        option = present_name(name, raw)
+        if option in fields:
+            given[option] = name
+            values[option] = _typed(value, fields[option], name, source)
+    if processes is None:
+        processes = _processes(values)
+    return Translation(source, trainer, values, given, processes, rows)
+
+
+def present_name(name: str, raw: Mapping[str, Any]) -> str:
+    """What an option is called today, unless the file has that name too."""
+    new = renamed_options().get(name, name)
+    return name if new in raw else new
+
+
+def _default(known: TrlField) -> Any:
+    """TRL's default, as the file's values are read."""
+    return None if known.default is None else read_typed(known.default, known.types)
+
+
+def _typed(value: object, known: TrlField, name: str, source: str) -> Any:
+    try:
+        return read_typed(value, known.types)
+    except ValueError as error:
+        raise UserError(f"{source}: {name} is {shortened(value)}: {error}.") from None
+
+
+EIGHT = {"multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3"}
+"""Configs of accelerate that TRL ships and that start eight processes."""
+
+
+def _processes(values: Mapping[str, Any]) -> int:
+    """Processes that the config starts."""
+    if values["num_processes"] is not None:
+        return int(values["num_processes"])
+    config = values["accelerate_config"]
+    return 8 if config in EIGHT else 1
+
+
+def find_trainer(raw: Mapping[str, Any], source: str) -> str:
+    """The trainer whose config has all options of the file.
+
+    Raises:
+        UserError: several have, or none has.
+    """
+    trainers = trl_fields()
+    known = {name for fields in trainers.values() for name in fields}
+    options = {present_name(name, raw) for name in raw} & known
+    fitting = [name for name, fields in trainers.items() if options <= fields.keys() and _has_loss(name, raw)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise UserError(
+            f"{source}: no trainer of TRL 1.16 has all of its options; name the one that it is for with "
+            f"--method, such as --method dpo."
+        )
+    raise UserError(
+        f"{source}: its options fit {', '.join(fitting[:-1])} and {fitting[-1]}; name the trainer with "
+        f"--method, such as --method {fitting[0]}."
+    )
+
+
+def refuse_unknown_trainer(name: str) -> None:
+    """Raise a `UserError` for a name that is no trainer of TRL."""
+    if name not in trl_fields():
+        raise UserError(
+            f"--method: TRL has no trainer {name!r} that has a counterpart{nearest(name, trl_fields())}."
+        )
+
+
+LOSSES = {
+    "sft": ("nll", "dft", "chunked_nll"),
+    "dpo": ("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+            "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+    "kto": ("kto", "apo_zero_unpaired"),
+    "cpo": ("sigmoid", "hinge", "ipo", "simpo", "alphapo"),
+    "grpo": ("grpo", "dapo", "bnpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo"),
+    "online_dpo": ("sigmoid", "ipo"),
+    "xpo": ("sigmoid", "ipo"),
+}  # fmt: skip
+"""Values of `loss_type`, by trainer."""
+
+
+def _has_loss(trainer: str, raw: Mapping[str, Any]) -> bool:
+    if "loss_type" not in raw:
+        return True
+    losses = raw["loss_type"] if isinstance(raw["loss_type"], list) else [raw["loss_type"]]
+    return all(loss in LOSSES.get(trainer, ()) for loss in losses)

@@ -1,0 +1,90 @@
+"""Read a config of TRL: the YAML of `trl dpo --config`, or training arguments as JSON; never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from boresight.config.dotted import read_value
+from boresight.config.recipe_files import read_text_file
+from boresight.config.yaml_text import read_yaml
+from boresight.core.errors import UserError
+
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle"}
+PICKLED = (b"\x80", b"PK\x03\x04")
+"""First bytes of a pickle, and of the archive that `torch.save` writes."""
+
+
+def read_trl_file(path: Path) -> dict[str, Any]:
+    """The options in a config file by name; nothing in them is checked.
+
+    Raises:
+        UserError: no such file, a pickle, no YAML or JSON, or no mapping of names.
+    """
+    _refuse_pickle(path)
+    try:
+        text = read_text_file(path, "config")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; give the YAML file of `trl … --config`.") from None
+    raw = _read_json(text, path) if path.suffix == ".json" else read_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        kind = "nothing" if raw is None else f"a {type(raw).__name__}"
+        raise UserError(f"{path}: a config of TRL is a mapping such as `beta: 0.1`; the file holds {kind}.")
+    strange = next((key for key in raw if not isinstance(key, str)), None)
+    if strange is not None:
+        raise UserError(f"{path}: {strange!r} is no name of an option.")
+    if "log_history" in raw:
+        raise UserError(f"{path}: is the log of a run and no config; boresight explain reads it.")
+    return raw
+
+
+def with_words(raw: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
+    """The options with those of the command line, `name=value`, in their place. Raises `UserError`."""
+    found = dict(raw)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UserError(f"{word!r}: options of TRL are written name=value, as in beta=0.1.")
+        found[name] = read_value(value)
+    return found
+
+
+def _refuse_pickle(path: Path) -> None:
+    if path.suffix in PICKLES or _first_bytes(path).startswith(PICKLED):
+        raise UserError(
+            f"{path}: a pickle can run code when it is read, so it is not; give the YAML config, or "
+            "`print(args.to_json_string())` of the trainer's arguments as a .json file."
+        )
+
+
+def _first_bytes(path: Path) -> bytes:
+    """None of what cannot be read: whoever reads the text reports that."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(4)
+    except (OSError, ValueError):
+        pass
+    return b""
+
+
+def _read_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON at line {error.lineno}; fix the syntax there.") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for JSON; flatten it.") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice} stands there twice; keep one of them")
+    return found

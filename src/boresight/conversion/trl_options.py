@@ -1,0 +1,110 @@
+"""What becomes of each option of TRL's configs: the tables in `trl_fields.json` and `trl_options.yaml`.
+
+The first has types and defaults, as read from the TRL that it names; a test marked `parity` fails when the
+installed one has others. The second says where each option is here, and in which of four groups it belongs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from boresight.config.yaml_text import read_yaml
+
+FOLDER = Path(__file__).parent
+OptionGroup = Literal["same", "differs", "unneeded", "missing"]
+HEADINGS: dict[OptionGroup, str] = {
+    "same": "Translated exactly",
+    "differs": "Translated with a difference",
+    "unneeded": "Not needed here",
+    "missing": "Not supported",
+}
+"""The four lists that every option of a file is in one of."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrlField:
+    """Types of an option, such as `{"float", "null"}`, and its default."""
+
+    types: frozenset[str]
+    default: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrlOption:
+    """What becomes of an option, whatever its value."""
+
+    group: OptionGroup
+    here: str = ""
+    """Where it is in a recipe."""
+    note: str = ""
+    """What differs, why it is not needed, or what to do instead."""
+    harmless: tuple[Any, ...] = ()
+    """Values of an option that is not supported at which that makes no difference."""
+
+
+@cache
+def trl_version() -> str:
+    """Version of TRL that the tables were read from."""
+    return str(_fields_file()["trl"])
+
+
+@cache
+def trl_fields() -> dict[str, dict[str, TrlField]]:
+    """Options by name, for every trainer of TRL."""
+    found = _fields_file()
+    common = _read_fields(found["common"])
+    trainers = {name: common | _read_fields(own) for name, own in found["trainers"].items()}
+    # XPO left TRL after version 1.13; its config was that of online DPO, and alpha.
+    xpo = trainers["online_dpo"] | {"alpha": TrlField(frozenset({"float", "list"}), [1e-5])}
+    return trainers | {"xpo": xpo}
+
+
+@cache
+def trl_options() -> dict[str, TrlOption]:
+    """What becomes of every option by name, those of TRL's launcher and of earlier versions included."""
+    tables = _options_file()
+    found = {name: TrlOption("same", **entry) for name, entry in tables["same"].items()}
+    found |= {name: TrlOption("differs", **entry) for name, entry in tables["differs"].items()}
+    for entry in tables["unneeded"]:
+        found |= dict.fromkeys(entry["options"], TrlOption("unneeded", note=entry["why"]))
+    for name, entry in tables["missing"].items():
+        found[name] = TrlOption("missing", note=entry["do"], harmless=tuple(entry["harmless"]))
+    return found
+
+
+def renamed_options() -> dict[str, str]:
+    """Names of earlier versions, and the option that each is now."""
+    return dict(_options_file()["renamed"])
+
+
+@cache
+def other_fields() -> dict[str, TrlField]:
+    """Options that TRL 1.16 does not have: of its launcher, and of earlier versions."""
+    known = {name for fields in trl_fields().values() for name in fields}
+    types = _options_file()["other_types"]
+    anything = "bool|dict|float|int|list|null|str"
+    return {
+        name: TrlField(frozenset(types.get(name, anything).split("|")), None)
+        for name in trl_options()
+        if name not in known
+    }
+
+
+def _read_fields(table: Mapping[str, list[Any]]) -> dict[str, TrlField]:
+    return {name: TrlField(frozenset(types.split("|")), default) for name, (types, default) in table.items()}
+
+
+@cache
+def _fields_file() -> dict[str, Any]:
+    return dict(json.loads((FOLDER / "trl_fields.json").read_text(encoding="utf-8")))
+
+
+@cache
+def _options_file() -> dict[str, Any]:
+    file = FOLDER / "trl_options.yaml"
+    return dict(read_yaml(file.read_text(encoding="utf-8"), file.name))

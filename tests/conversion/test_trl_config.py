@@ -1,0 +1,442 @@
+"""Configs of TRL become recipes that mean the same, and every option of a file is in one list.
+
+Values are worked by hand: batch = per_device_train_batch_size × gradient_accumulation_steps × processes,
+steps = ⌈epochs × rows / batch⌉, warm-up as a share of the steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boresight.cli import main
+from boresight.config.recipe import Recipe
+from boresight.conversion.convert import Converted, convert_options
+from boresight.conversion.training import warmup_share
+from boresight.conversion.translation import LOSSES
+from boresight.conversion.trl_options import other_fields, renamed_options, trl_fields, trl_options
+from boresight.core.errors import UserError
+from boresight.runs.init.choices import as_recipe
+from tests.tiny import tiny_model, tiny_tokenizer
+
+HERE = Path(__file__).parent
+
+
+def converted(options: str | dict, **how: object) -> Converted:
+    raw = yaml.safe_load(options) if isinstance(options, str) else options
+    return convert_options(raw, "config.yaml", **how)
+
+
+def recipe(options: str | dict, **how: object) -> Recipe:
+    return Recipe.parse(as_recipe(converted(options, **how).settings))
+
+
+# --- the tables ---------------------------------------------------------------------------------------------
+
+
+def test_every_option_of_every_trainer_has_a_place():
+    named = {name for fields in trl_fields().values() for name in fields}
+    assert named - trl_options().keys() == set()
+    assert trl_options().keys() - named == other_fields().keys()
+    assert set(renamed_options().values()) <= named
+    assert not set(renamed_options()) & (named | trl_options().keys())
+
+
+@pytest.mark.parametrize("trainer", trl_fields())
+def test_a_config_of_defaults_says_nothing_but_the_defaults(trainer):
+    """Nothing is given, so no list has an entry; what a user must name is left open."""
+    loss = {"cpo": {"loss_type": "simpo", "cpo_alpha": 0.0}}.get(trainer, {})
+    found = converted(loss, trainer=trainer)
+    assert {name for entries in found.lists.values() for name, _ in entries} == set(loss)
+    assert found.to_set.keys() - {"reward"} == {"model.name", "data.train"}
+    parsed = Recipe.parse(as_recipe(found.settings))
+    assert parsed.optim.lr == trl_fields()[trainer]["learning_rate"].default
+    assert (parsed.optim.schedule, parsed.optim.warmup, parsed.train.seed) == ("linear", 0.0, 42)
+    assert parsed.data.eval_rows == 0 and parsed.train.guard is None and parsed.model.lora is None
+    sampled = trainer in ("rloo", "grpo", "online_dpo", "xpo")
+    assert parsed.data.truncation == ("drop" if sampled or trainer == "reward" else "cut")
+
+
+@pytest.mark.parametrize("trainer", trl_fields())
+def test_saved_arguments_with_every_option_are_read(trainer):
+    """`args.to_json_string()` holds every field; all of TRL's defaults are in a list and in no second one."""
+    raw = {name: known.default for name, known in trl_fields()[trainer].items()}
+    if trainer == "cpo":
+        raw |= {"loss_type": "simpo", "cpo_alpha": 0.0}
+    found = converted(json.loads(json.dumps(raw)), trainer=trainer)
+    names = [name for entries in found.lists.values() for name, _ in entries]
+    assert sorted(names) == sorted(raw)
+    assert all(text for entries in found.lists.values() for _, text in entries)
+    harmful = {"sft": {"assistant_only_loss"}, "kto": {"train_sampling_strategy"}}.get(trainer, set())
+    assert {name for name, _ in found.lists["missing"]} == harmful
+
+
+# --- values worked by hand ----------------------------------------------------------------------------------
+
+BASE = {"model_name_or_path": "m", "dataset_name": "d.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "batch"),
+    [
+        ({"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8}, {"processes": 2}, 64),
+        ({"per_device_train_batch_size": "4", "gradient_accumulation_steps": 8}, {}, 32),
+        ({"per_device_train_batch_size": 2, "num_processes": 8}, {}, 16),
+        ({"per_device_train_batch_size": 2, "num_processes": 8}, {"processes": 3}, 6),
+        ({"per_device_train_batch_size": 2, "accelerate_config": "zero2"}, {}, 16),
+        ({"per_device_train_batch_size": 2, "accelerate_config": "single_gpu"}, {}, 2),
+        ({}, {}, 8),
+    ],
+)
+def test_a_batch_counts_rows_over_all_processes(options, how, batch):
+    assert recipe(BASE | options, trainer="dpo", **how).train.batch == batch
+
+
+def test_a_batch_of_groups_counts_prompts():
+    """8 completions × 4 × 2 processes = 64, of 16 per prompt: 4 prompts."""
+    options = BASE | {"gradient_accumulation_steps": 4, "num_generations": 16}
+    found = recipe(options, trainer="grpo", processes=2)
+    assert (found.train.batch, found.rollout.k) == (4, 16)
+    with pytest.raises(UserError, match=r"num_generations is 16: a step has 8 completions .* --processes"):
+        converted(BASE | {"num_generations": 16}, trainer="grpo")
+    shared = {"num_generations": 16, "steps_per_generation": 4}
+    assert recipe(BASE | shared, trainer="grpo").train.batch == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "warmup"),
+    [
+        ({"warmup_ratio": 0.03}, None, 0.03),
+        ({"warmup_steps": 0.1}, None, 0.1),
+        ({"warmup_steps": 10, "max_steps": 1000}, None, 0.01),
+        ({"warmup_steps": 10, "num_train_epochs": 2}, 400, 0.1),  # ⌈2 × 400 / 8⌉ = 100 steps
+        ({"warmup_steps": 10, "lr_scheduler_type": "constant", "max_steps": 50}, None, 0.0),
+        ({"warmup_steps": 10, "lr_scheduler_type": "constant_with_warmup", "max_steps": 50}, None, 0.2),
+        ({}, None, 0.0),
+    ],
+)
+def test_warm_up_is_a_share_of_the_steps(options, rows, warmup):
+    assert recipe(BASE | options, trainer="dpo", rows=rows).optim.warmup == pytest.approx(warmup)
+
+
+@pytest.mark.parametrize("steps", [7, 100, 1000, 2999])
+def test_a_share_of_warm_up_gives_the_steps_back(steps):
+    for warmup in range(steps):
+        assert math.ceil(warmup_share(warmup, steps) * steps) == warmup
+
+
+def test_warm_up_in_steps_without_the_rows_is_no_silent_guess():
+    found = converted(BASE | {"warmup_steps": 100}, trainer="dpo")
+    assert [name for name, _ in found.lists["missing"]] == ["warmup_steps"] and not found.complete
+
+
+def test_steps_of_the_file_count_and_its_epochs_do_not():
+    found = recipe(BASE | {"max_steps": 70, "num_train_epochs": 3}, trainer="sft")
+    assert (found.train.steps, found.train.epochs) == (70, None)
+    found = recipe(BASE | {"max_steps": -1, "num_train_epochs": 1.5}, trainer="sft")
+    assert (found.train.steps, found.train.epochs) == (None, 1.5)
+
+
+def test_evaluations_and_checkpoints_by_steps_shares_and_epochs():
+    options = BASE | {"eval_strategy": "steps", "eval_steps": 0.1, "save_steps": 25, "max_steps": 200}
+    found = recipe(options, trainer="dpo")
+    assert (found.train.eval_every, found.train.save_every, found.data.eval) == (20, 25, "d.jsonl@test")
+    options = BASE | {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    found = recipe(options, trainer="dpo", rows=81)  # ⌈81 / 8⌉
+    assert (found.train.eval_every, found.train.save_every) == (11, 11)
+    assert recipe(BASE | {"eval_strategy": False}, trainer="dpo").data.eval_rows == 0  # `no` in YAML
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"fp16": True}, "float16"),
+        ({"bf16": False}, "float32"),
+        ({"bf16": False, "torch_dtype": "bfloat16"}, "bfloat16"),
+        ({"bf16": "true", "dtype": "auto"}, "bfloat16"),
+    ],
+)
+def test_precision_is_that_of_the_arithmetic(options, dtype):
+    assert recipe(BASE | options, trainer="dpo").model.dtype == dtype
+
+
+def test_adapters_keep_their_scale():
+    """Rank-stabilized adapters scale by alpha / √r: 16 / √64 = 2 = 128 / 64."""
+    options = BASE | {"use_peft": True, "lora_r": 64, "lora_alpha": 16, "use_rslora": True}
+    lora = recipe(options, trainer="dpo").model.lora
+    assert (lora.r, lora.alpha, lora.dropout, lora.targets) == (64, 128.0, 0.05, ["q_proj", "v_proj"])
+    options |= {"lora_target_modules": "all-linear", "load_in_4bit": True}
+    lora = recipe(options, trainer="grpo").model.lora
+    assert (lora.targets, lora.base, lora.dropout) == ("all-linear", "nf4", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "method"),
+    [
+        ("dpo", {"beta": 0.5}, {"name": "dpo", "beta": 0.5}),
+        ("dpo", {"loss_type": "hinge"}, {"name": "dpo", "loss_type": "hinge"}),
+        ("dpo", {"loss_type": ["sigmoid_norm"], "beta": 2}, {"name": "dpo", "length_normalised": True}),
+        ("dpo", {"loss_type": ["ipo"], "beta": 0.01}, {"name": "ipo", "tau": 0.01, "reduction": "mean"}),
+        ("dpo", {"loss_type": ["sigmoid", "sft"], "loss_weights": [1, "0.5"]}, {"sft_weight": 0.5}),
+        ("dpo", {"rpo_alpha": 1.0}, {"name": "dpo", "sft_weight": 1.0}),
+        ("kto", {"desirable_weight": 1.5}, {"name": "kto", "beta": 0.1, "desirable_weight": 1.5}),
+        ("reward", {"center_rewards_coefficient": 0.01}, {"name": "reward", "centring": 0.01}),
+        ("orpo", {"beta": 0.2}, {"name": "orpo", "odds_weight": 0.2}),
+        ("cpo", {"loss_type": "simpo", "cpo_alpha": 0, "simpo_gamma": 1}, {"name": "simpo", "gamma": 1.0}),
+        ("rloo", {"num_iterations": 2, "epsilon": 0.3}, {"name": "rloo", "beta": 0.05, "clip": 0.3}),
+        ("grpo", {}, {"name": "grpo", "beta": 0.0, "average": "token", "standardize": True}),
+        ("grpo", {"loss_type": "grpo", "scale_rewards": False}, {"average": "answer", "standardize": False}),
+        ("grpo", {"importance_sampling_level": "sequence"}, {"ratio": "sequence"}),
+        ("online_dpo", {"beta": [0.2]}, {"name": "online_dpo", "beta": 0.2}),
+        ("xpo", {"alpha": "1e-6"}, {"name": "xpo", "alpha": 1e-6, "beta": 0.1}),
+    ],
+)
+def test_losses(trainer, options, method):
+    found = recipe(BASE | options, trainer=trainer).to_dict()["method"]
+    assert {key: found.get(key) for key in method} == method
+
+
+def test_a_loss_of_another_scale_meets_a_bound_of_that_scale():
+    """Dr. GRPO's sum is divided by 512 in TRL, so the same gradient is 512 times as long here."""
+    found = recipe(BASE | {"loss_type": "dr_grpo", "max_grad_norm": 0.1}, trainer="grpo")
+    assert found.optim.clip == pytest.approx(51.2)
+    found = recipe(BASE | {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.5, 1]}, trainer="dpo")
+    assert (found.method.sft_weight, found.optim.clip) == (2.0, 2.0)
+    assert recipe(BASE | {"max_grad_norm": 0}, trainer="dpo").optim.clip is None
+
+
+def test_rewards_in_the_order_of_their_weights():
+    options = BASE | {
+        "reward_model_name_or_path": "runs/rm",
+        "reward_funcs": ["think_format_reward", "mine.rewards.exact"],
+        "reward_weights": [1.0, 0.1, 2],
+    }
+    model, form, own = recipe(options, trainer="grpo").reward
+    assert (model.judge, model.weight) == ({"name": "reward_model", "model": "runs/rm"}, 1.0)
+    assert (form.function, form.options, form.weight) == ("format", {"tags": ["think"], "alone": False}, 0.1)
+    assert (own.function, own.weight) == ("mine.rewards:exact", 2.0)
+    with pytest.raises(UserError, match="there are 3 rewards"):
+        converted(options | {"reward_weights": [1.0]}, trainer="grpo")
+
+
+def test_sources():
+    def train(options: dict) -> object:
+        return recipe({"model_name_or_path": "m"} | options, trainer="dpo").data.train
+
+    assert train({"dataset_name": "a/b", "dataset_config": "c", "dataset_train_split": "d"}) == "a/b:c@d"
+    files = {"path": "json", "data_files": "mine.jsonl"}
+    assert train({"datasets": [files]}) == "mine.jsonl"
+    assert train({"datasets": [files | {"fraction": 0.25}, {"path": "a/b", "fraction": 0.75}]}) == {
+        "mine.jsonl": 0.25,
+        "a/b": 0.75,
+    }
+    joined = converted(BASE | {"datasets": [files, {"path": "a/b"}]}, trainer="dpo")
+    assert [name for name, _ in joined.lists["missing"]] == ["datasets"]
+    assert ("dataset_name", "datasets is there, so TRL ignores it") in joined.lists["unneeded"]
+
+
+# --- which trainer, and what is wrong -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer"),
+    [
+        ({"packing": True}, "sft"),
+        ({"precompute_ref_log_probs": True, "loss_type": "sigmoid"}, "dpo"),
+        ({"loss_type": ["apo_zero"]}, "dpo"),
+        ({"desirable_weight": 1.0}, "kto"),
+        ({"normalize_advantages": False}, "rloo"),
+        ({"num_generations": 8, "loss_type": "dapo"}, "grpo"),
+        ({"center_rewards_coefficient": 0.01}, "reward"),
+        ({"cpo_alpha": 0}, "cpo"),
+        ({"alpha": 1e-5, "reward_model_path": "rm"}, "xpo"),
+    ],
+)
+def test_the_trainer_that_has_all_options(options, trainer):
+    if trainer in ("dpo", "cpo") and "apo_zero" in str(options):
+        with pytest.raises(UserError, match="apo_zero"):
+            converted(options)
+        return
+    if trainer == "cpo":
+        options = options | {"loss_type": "simpo"}
+    assert converted(options).trainer == trainer
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"beta": 0.1}, "its options fit .* --method"),
+        (
+            {"packing": True, "desirable_weight": 1},
+            "no trainer of TRL 1.16 has all of its options.* --method",
+        ),
+    ],
+)
+def test_a_trainer_that_is_not_clear_is_asked_for(options, words):
+    with pytest.raises(UserError, match=words):
+        converted(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("learning_rate: fast", "learning_rate is 'fast': a number is wanted"),
+        ("learning_rate: .inf", "learning_rate is inf: a number is wanted"),
+        ("learning_rate: -1", r"optim\.lr is -1\.0: .* \(from learning_rate\)"),
+        ("max_steps: 1.5", "max_steps is 1.5: a whole number is wanted"),
+        ("use_peft: maybe", "use_peft is 'maybe': true or false is wanted"),
+        ("lr_scheduler_type: [cosine]", "lr_scheduler_type is .*: a text is wanted"),
+        ("per_device_train_batch_size: 0", r"train\.batch is 0"),
+        ("loss_type: [sigmoid, hinge]", "loss_type is .*: dpo here has"),
+        ("loss_type: exo_pair", "dpo here has sigmoid, hinge"),
+        ("loss_weights: [1, 2]", "loss_weights is .*: loss_type has 1"),
+        ("{fp16: true, bf16: true}", "bf16 is true as well"),
+        ("datasets: [mine.jsonl]", "a list of mappings is wanted"),
+        ("datasets: [{path: json, data_file: x}]", "did you mean 'data_files'"),
+        ("eval_strategy: often", "no, steps or epoch is wanted"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_name(options, words):
+    with pytest.raises(UserError, match=rf"^config\.yaml: .*{words}") as error:
+        converted(options, trainer="dpo")
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_options_and_those_of_other_trainers_are_named():
+    found = converted({"leaning_rate": 1e-6, "desirable_weight": 2.0, "zzz": 1}, trainer="dpo")
+    assert dict(found.lists["missing"]) == {
+        "leaning_rate": "no option of TRL 1.16; did you mean 'learning_rate'?",
+        "desirable_weight": "an option of TRL's kto and not of dpo",
+        "zzz": "no option of TRL 1.16",
+    }
+
+
+@pytest.mark.parametrize("trainer", LOSSES)
+def test_every_loss_is_translated_or_refused_in_a_sentence(trainer):
+    for loss in LOSSES[trainer]:
+        try:
+            converted({"loss_type": loss} | ({"cpo_alpha": 0} if trainer == "cpo" else {}), trainer=trainer)
+        except UserError as error:
+            assert loss in str(error)
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_model(max_position_embeddings=2048).save_pretrained(folder)
+    tiny_tokenizer("chatml").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder to work in, with rows of every kind."""
+    monkeypatch.chdir(tmp_path)
+    asked = [f"Say {color} {n} times." for n in range(1, 21) for color in ("red", "green", "blue")]
+    rows = {
+        "pairs": [{"prompt": q, "chosen": f"{q[4:-1]}!", "rejected": f"No, not {q[4:-1]}."} for q in asked],
+        "talks": [
+            {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": q}]} for q in asked
+        ],
+        "labels": [{"prompt": q, "completion": q, "label": n % 2 == 0} for n, q in enumerate(asked)],
+        "prompts": [{"prompt": q, "answer": q} for q in asked],
+    }
+    for name, lines in rows.items():
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Path("mine.py").write_text("def exact(completions, answer, **_):\n    return [1.0] * len(completions)\n")
+    return tmp_path
+
+
+def boresight(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main.main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+@pytest.mark.parametrize("trainer", ["sft", "dpo", "kto", "rloo", "grpo"])
+def test_a_config_becomes_a_recipe_that_check_accepts(trainer, place, model, capsys):
+    words = ("convert", "trl-config", HERE / f"{trainer}.yaml", f"model_name_or_path={model}")
+    code = boresight(*words, "--out", "made.yaml")
+    said = capsys.readouterr().out
+    text = Path("made.yaml").read_text()
+    options = yaml.safe_load((HERE / f"{trainer}.yaml").read_text())
+    for name in options:
+        assert text.count(f"\n# - {name}: ") == said.count(f"\n{name} ") == 1, name
+    assert code == ("\n# Not supported:" in text)
+    assert Recipe.load("made.yaml").method_name == trainer
+    assert boresight("check", "made.yaml") == 0, capsys.readouterr()
+
+
+def test_nothing_is_replaced_without_being_told(place, capsys):
+    Path("recipe.yaml").write_text("mine")
+    Path("c.yaml").write_text("packing: true\nmodel_name_or_path: m\ndataset_name: talks.jsonl\n")
+    assert boresight("convert", "trl-config", "c.yaml") == 2
+    assert Path("recipe.yaml").read_text() == "mine" and "--out" in capsys.readouterr().err
+    assert boresight("convert", "trl-config", "c.yaml", "--force") == 0
+    assert Recipe.load("recipe.yaml").train.epochs == 3.0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.yaml", b"- beta", "a config of TRL is a mapping"),
+        ("a.yaml", b"", "the file holds nothing"),
+        ("a.yaml", b"beta: [", "not valid YAML"),
+        ("a.yaml", b"beta: 1\nbeta: 2", "beta stands in line 1 and again in line 2"),
+        ("a.yaml", b"!!python/object/apply:os.system [touch x]", "not valid YAML"),
+        ("a.yaml", b"1: 2", "1 is no name of an option"),
+        ("a.yaml", b"\xff", "not UTF-8"),
+        ("a.json", b"{", "not valid JSON at line 1"),
+        ("a.json", b'{"beta": 1, "beta": 2}', "beta stands there twice"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json", b'{"log_history": []}', "boresight explain"),
+        ("training_args.bin", b"anything", "a pickle can run code"),
+        ("a.yaml", pickle.dumps({"beta": 0.1}), "a pickle can run code"),
+        ("a.yaml", b"PK\x03\x04", "a pickle can run code"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(name, content, words, place, capsys):
+    Path(name).write_bytes(content)
+    before = sorted(place.iterdir())
+    assert boresight("convert", "trl-config", name, "--method", "dpo") == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "\n" not in said
+    assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.yaml"], "there is no such file"),
+        (["."], "cannot be read"),
+        (["n" * 300], "cannot be read"),
+        (["pipe"], "a config is a regular file"),
+        (["c.yaml", "--method", "dop"], "did you mean 'dpo'?"),
+        (["c.yaml", "beta"], "options of TRL are written name=value"),
+        (["c.yaml", "--out", "no/such/place.yaml"], "there is no folder"),
+        (["c.yaml", "--out", "."], "is a folder"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(words, said, place, capsys):
+    Path("c.yaml").write_text("packing: true\n")
+    os.mkfifo("pipe")
+    assert boresight("convert", "trl-config", *words) == 2
+    found = capsys.readouterr().err.strip()
+    assert said in found and "\n" not in found
+
+
+def test_secrets_of_a_config_are_written_nowhere(place, capsys):
+    Path("c.yaml").write_text("packing: true\nhub_token: hf_secret\nenv: {KEY: hf_secret}\n")
+    assert boresight("convert", "trl-config", "c.yaml") == 1
+    said = capsys.readouterr()
+    assert "hf_secret" not in said.out + said.err + Path("recipe.yaml").read_text()
