@@ -20,7 +20,7 @@ def main(folder: str = "runs/example-dpo") -> None:
     run = boresight.train(RECIPE, run=folder, **CHANGES)
 
     accuracy = run.metric("accuracy").difference
-    said = "resolved" if accuracy.excludes_zero else "not resolved"
+    said = "significant" if accuracy.excludes_zero else "not significant"
     print(f"accuracy: {accuracy.value:+.3f} [{accuracy.low:+.3f}, {accuracy.high:+.3f}], {said}")
     for step, margin in zip(*run.series("margin", "eval"), strict=True):
         print(f"step {step:3}: held-out margin {margin:.2f} nats")

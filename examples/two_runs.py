@@ -1,4 +1,5 @@
-"""Which of two runs is better, and would more prompts tell? Paired by prompt, from what the folders hold.
+"""Which of two runs is better, and how many prompts would decide it? Paired by prompt, from what the folders
+hold.
 
 python examples/two_runs.py RUN_A RUN_B
 """
@@ -28,7 +29,7 @@ def main(a: str, b: str, out: str = "two-runs.html") -> None:
         # The standard deviation of the difference by prompt: both right or both wrong counts 0.
         spread = ((test.only_a + test.only_b) / difference.n - difference.value**2) ** 0.5
         needed = n_to_resolve(difference.value, spread)
-        print(f"not resolved; a difference of this size needs {needed:,} prompts")
+        print(f"not significant; a difference of this size needs {needed:,} prompts")
     print(boresight.compare(a, b, out=out).page)
 
 

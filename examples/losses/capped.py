@@ -2,7 +2,7 @@
 
     L = -log sigmoid(beta min(h, cap))
 
-Over-optimisation begins where easy pairs are pushed on and on; a cap leaves them alone.
+Over-optimization begins where easy pairs are pushed on and on; a cap leaves them alone.
 """
 
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""The verbs of the command line as functions: the same recipes, the same folders, and values to go on with.
+"""The verbs of the command line as functions: the same recipes, the same folders, and values for further use.
 
     run = boresight.train("dpo", data={"train": "my_pairs.jsonl"}, method={"beta": 0.3})
     run.metric("accuracy").after             # Interval(value=…, low=…, high=…, n=…)
@@ -57,11 +57,11 @@ def train(
     Args:
         recipe: a YAML file, or the same as nested dictionaries. Without one `optim.lr` is `auto`.
         rows: training rows in memory, a list of dictionaries or a `datasets.Dataset`, in any layout that a
-            file may have. They are written to `<run>-rows.jsonl`, from which the run can go on.
+            file may have. They are written to `<run>-rows.jsonl`, from which the run can resume.
         eval_rows: held-out rows in memory; written to `<run>-eval-rows.jsonl`.
         tokenizer: of `model`, where that is a model in memory, which is written to `<run>-model/`.
-        run: folder of the run; by default a new one under `runs/`. A run there that was cut short goes on
-            from its last checkpoint.
+        run: folder of the run; by default a new one under `runs/`. A run there that was cut short resumes
+        from its last checkpoint.
         resume: insist on that: without a run in `run` it is an error.
         quiet: print nothing. What is found is in the run either way.
         sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`. `method` and `model`
@@ -73,10 +73,10 @@ def train(
 
     Raises:
         UserError: a mistake in the recipe or the data, an error that `check` finds and `check.allow` does
-            not name, or a folder whose run is finished, of another recipe or under way. Nothing is written
-            then.
-        Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder
-            as `run` goes on.
+            not name, or a folder whose run is finished, of another recipe or locked by another process.
+            Nothing is written then.
+        Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder as
+        `run` resumes it.
     """
     from boresight.config import recipe as training
     from boresight.core.errors import UserError
@@ -86,7 +86,7 @@ def train(
     from boresight.runs.train import run_training as run_recipe
 
     if resume and run is None:
-        raise UserError("resume: name the run to go on with, as in run='runs/mine'.")
+        raise UserError("resume: name the run to resume, as in run='runs/mine'.")
     base: Recipe = {"optim": {"lr": "auto"}} if recipe is None else recipe
     named = {name: {"name": value} if isinstance(value, str) else value for name, value in sections.items()}
     model = named.pop("model", {})
@@ -124,11 +124,11 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
 
 
 def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
-    """Say what became of a finished run, and why: causes in order, with the evidence.
+    """Diagnose a finished run: causes in order, with the evidence.
 
     Args:
         run: a run folder, or the `trainer_state.json` that transformers and TRL write.
-        beta: of a TRL run, where its log cannot tell; margins are then in nats.
+        beta: of a TRL run, where its log does not contain it; margins are then in nats.
 
     Returns:
         `outcome`, a sentence each, and `findings`, the most likely cause first.
@@ -162,7 +162,7 @@ def evaluate(
         `train` returns it.
 
     Raises:
-        UserError: a mistake in the recipe or the files, or not one judgement succeeded.
+        UserError: a mistake in the recipe or the files, or not one judgment succeeded.
     """
     if not isinstance(recipe, Mapping) and Path(recipe).is_dir():
         return _evaluate_run(Path(recipe), run, sections, quiet)
@@ -188,7 +188,7 @@ def _evaluate_run(folder: Path, run: str | Path | None, sections: Mapping[str, A
 def synthesize(
     recipe: Recipe, *, run: str | Path | None = None, quiet: bool = False, **sections: Any
 ) -> Made:
-    """Make preference pairs: prompts, answers, judge, pairs, card. Call it again to go on.
+    """Make preference pairs: prompts, answers, judge, pairs, card. Call it again to resume.
 
     Everything that was bought is in the folder's ledger and is not bought again. Set a budget
     (`budget={"max_usd": 5}`), and look at the price first with `boresight synthesize RECIPE --dry-run`.

@@ -42,7 +42,7 @@ def test_prompts_that_decide_nothing_are_left_out_and_counted():
     found = make_duels(prompts, (a, b))
     assert (len(found.duels), found.identical, found.missing) == (1, 1, 2)
     assert found.sentence == (
-        "1 prompt to vote on; 1 with equal answers is left out; 2 with an answer missing are left out."
+        "1 prompt to vote on; 1 with equal answers is skipped; 2 with an answer missing are skipped."
     )
 
 

@@ -273,7 +273,7 @@ def test_a_small_budget_in_words():
     """100 steps at batch 64. A sum of 1e-3 is 10 times as much."""
     found = learning_rate_budget(forecast_of(margin=bought(0.25, accuracy=0.55), loss=LOSS))
     assert found.why == (
-        "The learning rates sum to 1.0e-04 over 100 steps, which buys a margin of about 0.25 nats "
+        "The learning rates sum to 1.0e-04 over 100 steps, which yields a margin of about 0.25 nats "
         "(0.1 to 9) and accuracy about 0.55, by runs of m on d: you will see a flat curve, "
         "the loss going from 0.693 to 0.690 (0.692 to 0.688)."
     )

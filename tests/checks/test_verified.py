@@ -219,8 +219,8 @@ def test_labels_are_checked_and_the_right_ones_written(check, loaded, tmp_path):
     loaded(answer(0, "A", label=True), answer(1, "A", label=False), answer(2, "B", label=False))
     arguments = ("pairs.jsonl", "--reward", "exact", "--option", "column=gold")
     code, out, _ = check(*arguments, "--write", "clean.jsonl")
-    assert code == 1 and "exact contradicts 1 of 3 scored labelled answers." in out
-    assert "2 labelled answers that exact confirms in clean.jsonl" in out
+    assert code == 1 and "exact contradicts 1 of 3 scored labeled answers." in out
+    assert "2 labeled answers that exact confirms in clean.jsonl" in out
     assert [e.label for e in read(tmp_path / "clean.jsonl").examples] == [True, False]
 
 

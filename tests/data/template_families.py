@@ -196,11 +196,11 @@ FAMILIES: dict[str, Family] = {
         "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<｜User｜>{{ m.content }}"
         "{% elif m.role == 'assistant' %}<｜Assistant｜>{{ m.content.split('</think>')[-1] }}<｜end｜>"
         "{% else %}{{ m.content }}{% endif %}{% endfor %}" + ASK + "<｜Assistant｜><think>\n{% endif %}",
-        "<｜end｜>", ("", "which goes on with '<think>\\n'"), ("<｜User｜>", "<｜Assistant｜>", "<｜end｜>"),
+        "<｜end｜>", ("", "which continues with '<think>\\n'"), ("<｜User｜>", "<｜Assistant｜>", "<｜end｜>"),
         eos="<｜end｜>", split=frozenset(["thoughts in the words"]),
         refused=dict.fromkeys(
             ("single turn", "multi-turn", "system", "system, multi-turn", "blank lines first"),
-            "which goes on with '<think>\\n'",
+            "which continues with '<think>\\n'",
         ) | PLAIN,
     ),
     "gpt-oss": Family(

@@ -287,7 +287,7 @@ def test_a_generation_prompt_that_no_turn_begins_with_is_an_error():
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n",
     )
     with pytest.raises(
-        UserError, match=r"row 'row-7': .*generation prompt does, which goes on with '<think>"
+        UserError, match=r"row 'row-7': .*generation prompt does, which continues with '<think>"
     ):
         encode_preference(tokenizer, pair())
 
@@ -300,7 +300,7 @@ def test_what_a_generation_prompt_adds_is_quoted_as_a_whole_tag():
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "assistant\n{% endif %}", "assistant\n<|sure|>{% endif %}"
     )
-    with pytest.raises(UserError, match=r"goes on with '<\|sure\|>', so"):
+    with pytest.raises(UserError, match=r"continues with '<\|sure\|>', so"):
         encode_preference(tokenizer, pair())
 
 

@@ -90,7 +90,7 @@ def test_labeled_answers(jsonl):
     rows = [{"prompt": "qq", "completion": "a" * n, "label": n < 3} for n in (1, 2, 7, 8)]
     report = check_file(jsonl(*rows, {**rows[0], "label": "perhaps"}))
     assert report.lengths["good"][0::4] == [1, 2] and report.lengths["bad"][0::4] == [7, 8]
-    assert [(c.count, c.total) for c in report.counts if c.label == "labelled good"] == [(2, 4)]
+    assert [(c.count, c.total) for c in report.counts if c.label == "labeled good"] == [(2, 4)]
     assert [(bad.row, bad.field) for bad in report.bad] == [(5, "label")]
     assert "read 4 labeled answers" in printed(report)
 

@@ -242,7 +242,7 @@ def test_unpaired_feedback_is_read_with_its_labels(jsonl):
             Labeled(Q, BAD, False, "row-2"),
         ]
         assert loaded.sentence == (
-            "read 2 labeled answers, unpaired feedback, answers labelled true or false; 1 good, 1 bad"
+            "read 2 labeled answers, unpaired feedback, answers labeled true or false; 1 good, 1 bad"
         )
 
 

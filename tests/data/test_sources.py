@@ -313,7 +313,7 @@ def test_a_score_must_be_a_finite_number(score):
 
 def test_ultrafeedback_prompt_must_be_what_the_user_says():
     record = {"prompt": "something else", "chosen": Q + GOOD, "rejected": Q + BAD}
-    with pytest.raises(BadField, match="`prompt` is not what the user says"):
+    with pytest.raises(BadField, match="`prompt` differs from the user's turn"):
         get("ultrafeedback").read(record, "7")
 
 

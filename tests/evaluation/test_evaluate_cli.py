@@ -89,10 +89,10 @@ def test_recorded_verdicts_of_several_raters_make_a_win_rate(boresight, tmp_path
 def test_too_many_verdicts_missing_are_no_verdict_and_all_missing_are_an_error(boresight, tmp_path):
     record_evaluation(tmp_path, [recorded(i, winner="b") for i in range(15)])
     code, out, _ = boresight("evaluate", "eval.yaml", "--run", "out")
-    assert code == 0 and "No verdict on new against old: 5 of 20 judgements are missing" in out
+    assert code == 0 and "No verdict on new against old: 5 of 20 judgments are missing" in out
     record_evaluation(tmp_path, [recorded(99, winner="b")])
     code, _, err = boresight("evaluate", "eval.yaml", "--run", "none")
-    assert code == 2 and "all 20 judgements of new against old failed" in err
+    assert code == 2 and "all 20 judgments of new against old failed" in err
     assert "no recorded verdict: none in verdicts.jsonl" in err
 
 
@@ -136,7 +136,7 @@ def test_a_mistake_is_one_sentence(boresight, arguments, message):
 def test_compare_takes_a_published_table(boresight, tmp_path):
     code, out, _ = boresight("compare", STUDY, "--bar", "0.10")
     assert code == 0 and "DPO-20k: 39 of 400, 9.8 % [7.0, 13.1]." in out
-    assert "1 short of the 40 that the bar asks for; not resolved" in out
+    assert "1 short of the 40 that the bar asks for; not significant" in out
     assert {p.name for p in tmp_path.iterdir()} == {f"compare.{end}" for end in ("html", "md", "csv", "tex")}
 
 

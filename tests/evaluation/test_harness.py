@@ -108,7 +108,7 @@ def test_a_planted_loss_is_found_and_an_equal_task_says_what_may_be_lost():
     expected = paired_difference([1.0] * 45 + [0.0] * 15, [1.0] * 25 + [0.0] * 35, bounds=(-1, 1))
     assert lost.difference == expected and lost.unit == "share"
     assert found.verdicts[0].startswith("t acc: before beats after by 33.3 points [")
-    assert "after Holm's adjustment." in found.verdicts[0] and "not resolved" not in found.verdicts[0]
+    assert "after Holm's adjustment." in found.verdicts[0] and "not significant" not in found.verdicts[0]
     least = -equal.difference.low * 100
     assert found.verdicts[1].endswith(f"A loss of up to {least:.1f} points cannot be ruled out.")
     assert "after loses on 1 and gains on 0 of 2 tasks" in render_tasks(found)

@@ -14,7 +14,7 @@ from boresight.evaluation.judge_controls import (
 )
 from boresight.llm.replies.reply import Reply
 from boresight.scorers.judges import llm
-from boresight.scorers.judges.base import Judgement, Score, Scorer, Verdict
+from boresight.scorers.judges.base import Judgment, Score, Scorer, Verdict
 from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
 
 PROMPTS = [prompt(i) for i in range(30)]
@@ -105,10 +105,10 @@ def test_flips_and_the_favoured_slot_by_hand():
     Flips: 2 of 4. Slot one is named by: 1 of 2, 2 of 2, 0 of 2, 0 of 1 (b first, a won), 1 of 1: 4 of 8.
     """
     pairs = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, None)]
-    found = order_effects([Judgement(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs])
+    found = order_effects([Judgment(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs])
     assert (found.flips.value, found.flips.n, found.flips.missing) == (0.5, 4, 1)
     assert found.first_slot.value == 0.5
-    assert order_effects([Judgement(1.0, scores=(1.0, 0.0))]) is None
+    assert order_effects([Judgment(1.0, scores=(1.0, 0.0))]) is None
 
 
 def test_agreement_with_people(tmp_path):

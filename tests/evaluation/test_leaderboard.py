@@ -59,17 +59,17 @@ def test_the_studys_table():
     assert found["XPO", "DPO-5k"].needed == 8500 and found["DPO-20k", "SFT"].needed == 480
     assert found["XPO", "DPO-5k"].sentence == (
         "XPO over DPO-5k: 0.75 points [-1.7, 3.2], z = 0.61, p = 0.54, 1 after Holm's adjustment: "
-        "not resolved, needs about 8,500 prompts each."
+        "not significant, needs about 8,500 prompts each."
     )
 
 
 def test_one_prompt_below_the_bar_is_not_below_the_bar():
     assert against_bar(Entry("DPO-20k", 39, 400), 0.10) == (
         "DPO-20k: 39 of 400 is 1 short of the 40 that the bar asks for; "
-        "not resolved, the bar lies inside [7.0, 13.1]."
+        "not significant, the bar lies inside [7.0, 13.1]."
     )
     assert "at or above the 30" in against_bar(Entry("x", 200, 300), 0.1)
-    assert "resolved, the bar lies outside" in against_bar(Entry("x", 200, 300), 0.1)
+    assert "significant, the bar lies outside" in against_bar(Entry("x", 200, 300), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_page_and_its_tables(tmp_path):
     path, sentences = write_leaderboard(STUDY, tmp_path / "board.html", bar=0.1)
     assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.0, 13.1]." and len(sentences) == 6 + 6 + 15
     html = path.read_text()
-    assert "6 systems, 4 of 15 differences resolved" in html and html.count("not resolved</span>") == 11
+    assert "6 systems, 4 of 15 differences significant" in html and html.count("not significant</span>") == 11
     assert {p.suffix for p in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.evaluation.win_rate import System, tournament, win_rate
-from boresight.scorers.judges.base import Judgement, Verdict
+from boresight.scorers.judges.base import Judgment, Verdict
 from boresight.stats.intervals import clopper_pearson, share_interval, sign_test
 from tests.scorers.fakes import LengthScorer, prompt
 
@@ -25,8 +25,8 @@ class Decided:
     @staticmethod
     def _one(x, y):
         if None in (x, y) or "lost" in (x, y):
-            return Judgement(None, failure="timeout: 60 s")
-        return Judgement(0.5 if x == y else float(x == "good"), reasoning=f"{x} against {y}")
+            return Judgment(None, failure="timeout: 60 s")
+        return Judgment(0.5 if x == y else float(x == "good"), reasoning=f"{x} against {y}")
 
 
 def systems(outcomes, pad=""):
@@ -77,8 +77,8 @@ def test_a_nominal_interval_covers_the_win_rate_however_many_ties(shares):
 
 def test_no_verdict_when_a_tenth_is_missing():
     found = win_rate(*systems([1] * 17 + [None] * 3), Decided())
-    assert found.verdict.startswith("No verdict on new against old: 3 of 20 judgements are missing")
-    with pytest.raises(UserError, match="all 2 judgements of new against old failed"):
+    assert found.verdict.startswith("No verdict on new against old: 3 of 20 judgments are missing")
+    with pytest.raises(UserError, match="all 2 judgments of new against old failed"):
         win_rate(*systems([None, None]), Decided())
 
 
@@ -87,7 +87,7 @@ def test_the_verdict_says_lead_interval_and_what_is_not_resolved():
     assert found.verdict == "new beats old by 11.0 points [0.73, 20.6], n = 100."
     assert found.rate_in_words == "new wins 61.0 % of prompts against old (ties half, even is 50 %)."
     found = win_rate(*systems([1] * 52 + [0] * 48), Decided())
-    assert "cannot be told apart" in found.verdict and "needs about" in found.verdict
+    assert "do not differ significantly" in found.verdict and "needs about" in found.verdict
 
 
 def test_length_control_takes_out_what_length_alone_won():
@@ -123,7 +123,7 @@ def test_a_flip_is_a_winner_that_changed_with_the_order():
         name = "slot"
 
         def compare(self, prompts, a, b, repeat=0):
-            return [Judgement(0.5, verdicts=(Verdict("a", 1.0), Verdict("b", 0.0))) for _ in prompts]
+            return [Judgment(0.5, verdicts=(Verdict("a", 1.0), Verdict("b", 0.0))) for _ in prompts]
 
     assert all(c.flipped for c in win_rate(*systems([1, 1]), Slot()).comparisons)
 

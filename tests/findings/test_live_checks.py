@@ -87,7 +87,7 @@ def test_not_learning_says_what_was_bought():
     held = {"accuracy": [0.5], "margin": [0.25]}
     assert says(checks.not_learning, train, held, steps=20) == (
         "After 50 % of the run held-out accuracy is 0.50 [0.45, 0.55] of 400 rows and a margin of 0.25 "
-        "nats, not resolved from chance; the learning rates sum to 2.0e-05 so far."
+        "nats, not significantly different from chance; the learning rates sum to 2.0e-05 so far."
     )
 
 

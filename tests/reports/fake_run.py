@@ -206,7 +206,7 @@ def _checks(answer: str, topic: str, limit: int) -> dict[str, bool]:
 
 
 def _evaluation(rng, samples: list[dict[str, Any]], hostile: bool) -> list[dict[str, Any]]:
-    """Four metrics with every outcome a report can show: better twice, not resolved, worse."""
+    """Four metrics with every outcome a report can show: better twice, not significant, worse."""
     first = [[next(iter(s[f"{side}_checks"].values())) for s in samples] for side in ("before", "after")]
     named = [[s[f"{side}_checks"]["names the topic"] for s in samples] for side in ("before", "after")]
     pairs = [(rng.random(120) < share).tolist() for share in (0.52, 0.81)]

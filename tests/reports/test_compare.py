@@ -71,7 +71,7 @@ def test_verdicts_are_paired_by_prompt_and_adjusted():
     assert verdicts([a, b]) == ["b beats a by 50.0 points [21.1, 69.8], n = 20."]
     to_b, to_itself = verdicts([a, b, a])
     assert to_b.endswith("n = 20; p = 0.0039 after Holm's adjustment.")
-    assert "cannot be told apart" in to_itself and "p = 1 after" in to_itself
+    assert "do not differ significantly" in to_itself and "p = 1 after" in to_itself
     assert verdicts([a, RunData(name="c", folder=None, finished=True)]) == []
 
 
@@ -103,7 +103,7 @@ def test_every_later_run_has_a_paired_difference_to_the_first():
     (metric,) = shared_metrics(runs)
     b, c = metric.differences
     assert (b.cell.value, b.verdict) == ("+50.0 points", "better") and float(b.p) < 0.01
-    assert (c.cell.value, c.verdict) == ("+15.0 points", "not resolved")
+    assert (c.cell.value, c.verdict) == ("+15.0 points", "not significant")
     table = comparison_table(runs)
     assert table.columns == ["a", "b", "c", "b - a", "c - a"]
     assert [round(interval.value, 2) for interval in table.rows[0].intervals] == [0.5, 1.0, 0.65, 0.5, 0.15]

@@ -48,7 +48,7 @@ def headline(html):
     [
         ((0, 30), "new beats old"),
         ((30, 0), "old beats new"),
-        ((5, 5), "new and old cannot be told apart"),
+        ((5, 5), "new and old do not differ significantly"),
         ((5,), "old alone"),
         ((0, 30, 20), "3 systems compared"),
     ],

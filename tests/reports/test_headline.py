@@ -86,7 +86,7 @@ def test_an_unresolved_change_is_not_called_a_change():
     """Half-width .08 at n = 100: sd .408, and 7.849 (.408/.02)² = 3,269."""
     found = headline(_run(FLAT))
     assert found.title == "Accuracy: no measurable change, 50.0 % before and 52.0 % after."
-    assert found.detail.endswith("over 100 prompts: not resolved, needs about 3,300 prompts.")
+    assert found.detail.endswith("over 100 prompts: not significant, needs about 3,300 prompts.")
 
 
 def test_a_run_without_evaluation_says_how_far_it_came():
@@ -104,7 +104,7 @@ def test_rows_of_the_table():
         "[50.0, 70.0]",
         "+45.0 points",
     )
-    assert [row.verdict for row in (up, flat, worse, bare)] == ["better", "not resolved", "worse", ""]
+    assert [row.verdict for row in (up, flat, worse, bare)] == ["better", "not significant", "worse", ""]
     assert up.n == "120 (2 missing)"
     assert bare.before is bare.difference is bare.drawing is None
 

@@ -40,7 +40,7 @@ def test_an_unfinished_run_says_so_and_its_torn_last_line_is_left_out(folder):
     assert run.last_step == 40
     assert run.notes == [
         "The run has not finished: there is no model folder yet.",
-        "metrics.jsonl: line 50 could not be read and is left out.",
+        "metrics.jsonl: line 50 could not be read and is skipped.",
     ]
 
 

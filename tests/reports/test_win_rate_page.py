@@ -15,7 +15,7 @@ from boresight.reports.evaluations.win_rate import (
     win_rate_headline,
     write_win_rate_page,
 )
-from boresight.scorers.judges.base import Judgement, Verdict
+from boresight.scorers.judges.base import Judgment, Verdict
 from tests.reports.fake_run import ATTACK
 
 
@@ -30,12 +30,12 @@ class Fixed:
     @staticmethod
     def _one(kind):
         if kind == 7:
-            return Judgement(None, failure="timeout: 60 s")
+            return Judgment(None, failure="timeout: 60 s")
         if kind == 6:
             verdicts = (Verdict("a", 1.0, "first"), Verdict("b", 0.0, "first"))
-            return Judgement(0.5, verdicts=verdicts, reasoning=f"it depends {ATTACK}")
+            return Judgment(0.5, verdicts=verdicts, reasoning=f"it depends {ATTACK}")
         won = 1.0 if kind < 4 else 0.0
-        return Judgement(won, verdicts=(Verdict("a", won), Verdict("b", won)), reasoning="a is clearer")
+        return Judgment(won, verdicts=(Verdict("a", won), Verdict("b", won)), reasoning="a is clearer")
 
 
 def evaluation(count=80, names=("old", "new")):
@@ -47,17 +47,17 @@ def evaluation(count=80, names=("old", "new")):
         for n, name in enumerate(names)
     ]
     found = tournament(prompts, systems, Fixed())
-    judgements = [c.judgement for pair in found.pairs for c in pair.comparisons]
+    judgments = [c.judgment for pair in found.pairs for c in pair.comparisons]
     answers = [systems[0].answers[p.id] for p in prompts]
-    trust = Trust(planted_controls(Fixed(), prompts, answers, 8), order=order_effects(judgements))
+    trust = Trust(planted_controls(Fixed(), prompts, answers, 8), order=order_effects(judgments))
     return found, trust
 
 
 def test_the_page_says_verdict_trust_and_what_is_missing():
     found, trust = evaluation()
     html = render_win_rate(found, trust)
-    assert win_rate_headline(found.pairs[0]) == "No verdict: too many judgements are missing"
-    assert "10 of 80 judgements are missing" in html and "10 (timeout)" in html
+    assert win_rate_headline(found.pairs[0]) == "No verdict: too many judgments are missing"
+    assert "10 of 80 judgments are missing" in html and "10 (timeout)" in html
     assert "Calls an answer and itself a tie" in html and "40 won, 10 tied, 20 lost, 10 failed" in html
     assert "<script>alert" not in html and "<img src=x" not in html
 

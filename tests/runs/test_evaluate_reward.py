@@ -123,7 +123,7 @@ def test_completions_made_elsewhere(place, capsys):
     assert after == pytest.approx({**expected, "format_rate": 1.0, "truncated": 0.0})
     assert (metrics["accuracy"]["after"]["n"], metrics["accuracy"]["after"]["missing"]) == (5, 1)
     out = capsys.readouterr().out
-    assert "elsewhere: 1 completions are of none of the prompts and are left out." in out
+    assert "elsewhere: 1 completions are of none of the prompts and are dropped." in out
     assert all(f"\n{line}" in out for line in ("accuracy", "format rate", "pass@2", "maj@4", "truncated"))
     lines = [
         json.loads(line) for line in (place / "out" / "completions-elsewhere.jsonl").read_text().splitlines()
@@ -145,7 +145,10 @@ def test_two_models_and_a_file(place, models, capsys, monkeypatch):
     assert metrics["truncated:other"]["after"]["value"] == 1.0, "four tokens end no tiny answer"
     assert metrics["truncated:other"]["better"] == "lower"
     assert "tiny over 2 seeds: accuracy 0.0 %" in out and "one: 24 of 24 completions are truncated." in out
-    assert "elsewhere and one cannot be told apart: +50.0 points" in out and "after Holm's adjustment" in out
+    assert (
+        "elsewhere and one do not differ significantly: +50.0 points" in out
+        and "after Holm's adjustment" in out
+    )
     assert found["seeds"]["tiny"]["against"] == "tiny" and found["seeds"]["tiny"]["difference"] is None
     tables = [
         line for line in out.splitlines() if line.startswith(("metric", "accuracy", "pass@", "best of"))

@@ -51,7 +51,7 @@ def test_a_flat_run_is_explained_by_its_budget(tmp_path):
 def test_a_sound_run_is_left_alone(tmp_path):
     done = explain(write_fake_run(tmp_path / "sound"))
     assert [f.name for f in done.findings if f.severity == "error"] == []
-    assert any("resolved" in sentence for sentence in done.outcome)
+    assert any("significant" in sentence for sentence in done.outcome)
 
 
 def test_lost_rows_are_counted(tmp_path):
@@ -121,7 +121,7 @@ def test_what_is_no_run_is_said(tmp_path):
 
 
 def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
-    """-0.10 [-0.15, -0.05] is resolved and bad; +0.01 [-0.04, 0.06] is neither."""
+    """-0.10 [-0.15, -0.05] is significant and bad; +0.01 [-0.04, 0.06] is neither."""
 
     def accuracy(value, low, high):
         difference = Interval(value, low, high, 400)

@@ -26,7 +26,7 @@ def test_a_folder_is_begun_and_continued_by_one_recipe(tmp_path):
     }
     again.open(RECIPE)
     other = RECIPE | {"limit": 3, "judge": {"name": "checks", "check": "x" * 80}}
-    message = r"out: cannot go on with the evaluation there, the recipe differs in judge\.check, limit \(null"
+    message = r"out: cannot resume the evaluation there, the recipe differs in judge\.check, limit \(null"
     with pytest.raises(UserError, match=message):
         again.open(other)
 

@@ -147,7 +147,7 @@ def test_a_signal_in_the_last_step_leaves_a_trained_run(base, finished, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "take_step", signalled)
-        with pytest.raises(Interrupted, match="stopped after the last step; go on with --resume --run"):
+        with pytest.raises(Interrupted, match="stopped after the last step; resume with --resume --run"):
             run_training(recipe(base), tmp_path / "run", QUIET)
     assert (tmp_path / "run/model").is_dir() and not (tmp_path / "run/samples.jsonl").exists()
     run_training(recipe(base), tmp_path / "run", QUIET)
@@ -160,7 +160,7 @@ def test_ctrl_c_between_stages_says_how_to_go_on(base, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "likelihood_of_answers", interrupted)
-        with pytest.raises(Interrupted, match=r"^interrupted; go on with --resume --run .*run\.$"):
+        with pytest.raises(Interrupted, match=r"^interrupted; resume with --resume --run .*run\.$"):
             run_training(recipe(base), tmp_path / "run", QUIET)
         patch.setattr(train, "find_place", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -260,7 +260,7 @@ def test_what_the_recipe_leaves_open_is_kept_with_the_run(base, finished, tmp_pa
     said = io.StringIO()
     run_training(recipe(base), tmp_path / "run", Console(file=said, width=500))
     assert "unlike before: device was cuda:0 and is cpu\n" in said.getvalue()
-    assert "Activations are computed again in the backward (as before)" in said.getvalue()
+    assert "Activations are recomputed in the backward pass (as before)" in said.getvalue()
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().split("\n") if x]
     assert [x["step"] for x in lines if x["split"] == "eval"] == [0, 3, 4]
 

@@ -41,7 +41,7 @@ def test_the_higher_score_wins_and_a_missing_one_is_a_failure():
 
 
 @given(st.lists(st.tuples(st.text("xy", max_size=4), st.text("xy", max_size=4)), min_size=1, max_size=6))
-def test_swapping_the_answers_swaps_the_judgement(pairs):
+def test_swapping_the_answers_swaps_the_judgment(pairs):
     asked = [prompt(i) for i in range(len(pairs))]
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
     there, back = LengthScorer().compare(asked, a, b), LengthScorer().compare(asked, b, a)

@@ -88,7 +88,7 @@ def test_refuses_to_extrapolate():
         ([0, 0, 1, 1], [12, 11, 9, 8], "length alone decides"),
         ([1, 1, 1, 1], [12, 11, 9, 8], "all 4 prompts were won"),
         ([1, 0, 0.5, 0], [12, 12, 12, 12], "the same on every prompt"),
-        ([None, None, None, None], [12, 11, 9, 8], "all 4 judgements are missing"),
+        ([None, None, None, None], [12, 11, 9, 8], "all 4 judgments are missing"),
     ],
 )
 def test_refuses_in_words(outcomes, ours, why):

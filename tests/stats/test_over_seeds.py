@@ -108,10 +108,10 @@ def test_one_seed_of_shares_is_bonett_and_price_with_t_for_z():
     """As evaluate.stats has it for one pair of systems: three prompts up, none down, of ten."""
     a, b = {str(i): 0.0 for i in range(10)}, {str(i): float(i < 3) for i in range(10)}
     ours, theirs = difference_over_seeds([a], [b], bounds=DIFFERENCE).mean, paired_difference(a, b)
-    centre = (ours.low + ours.high) / 2
-    assert centre == pytest.approx((theirs.low + theirs.high) / 2)
+    center = (ours.low + ours.high) / 2
+    assert center == pytest.approx((theirs.low + theirs.high) / 2)
     widened = sps.t.ppf(0.975, 11) / 1.959964 * math.sqrt(12 / 11)
-    assert ours.high - centre == pytest.approx((theirs.high - centre) * widened, rel=1e-6)
+    assert ours.high - center == pytest.approx((theirs.high - center) * widened, rel=1e-6)
 
 
 def test_one_prompt_leaves_the_seeds_alone():

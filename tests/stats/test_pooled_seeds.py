@@ -26,7 +26,7 @@ def test_a_difference_by_hand():
     Prompts: A 1, 3; B 6, 8, so the difference is 5 for both and e is 0, 0: v = 0. t(5) = 2.570582.
     """
     found = pooled_difference(A, B, [A, B, C])
-    assert found.mean.value == found.centre == 5 and found.mean.n == found.topics == 2
+    assert found.mean.value == found.center == 5 and found.mean.n == found.topics == 2
     assert found.seeds == (2, 3) and found.seed_sd == pytest.approx(math.sqrt(2.4))
     reach = 2.570582 * math.sqrt(2)
     assert (found.mean.low, found.mean.high) == pytest.approx((5 - reach, 5 + reach), rel=1e-6)

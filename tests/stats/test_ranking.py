@@ -41,7 +41,7 @@ def test_which_side_a_system_stood_on_does_not_matter():
         assert (other.value, other.low) == pytest.approx((interval.value, interval.low))
 
 
-def test_failed_judgements_are_counted_and_left_out():
+def test_failed_judgments_are_counted_and_left_out():
     games = _games("A", "B", 6, 3, 2)
     ranking = bradley_terry([*games, Game("x", "A", "B", None)])
     assert ranking.missing == 1

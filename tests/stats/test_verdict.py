@@ -13,7 +13,7 @@ def test_resolved_but_not_at_equal_length():
     sentence = verdict(Interval(4.1, 1.0, 7.2, 800), length_controlled=Interval(2.0, -1.2, 5.1, 800))
     assert sentence == (
         "B beats A by 4.1 points [1.0, 7.2], n = 800; "
-        "length-controlled 2.0 [-1.2, 5.1]: not resolved, needs about 4,100 prompts."
+        "length-controlled 2.0 [-1.2, 5.1]: not significant, needs about 4,100 prompts."
     )
 
 
@@ -33,13 +33,13 @@ def test_resolved_but_not_at_equal_length():
         (
             Interval(0.01, -0.05, 0.07, 400, missing=3),
             {"unit": "share"},
-            "B and A cannot be told apart: +1.0 point [-5.0, 7.0], n = 400: not resolved, "
+            "B and A do not differ significantly: +1.0 point [-5.0, 7.0], n = 400: not significant, "
             "needs about 30,000 prompts; 3 prompts are missing.",
         ),
         (
             Interval(0.0, -0.02, 0.01, 400),
             {"unit": "share"},
-            "B and A cannot be told apart: 0.0 points [-2.0, 1.0], n = 400: not resolved, "
+            "B and A do not differ significantly: 0.0 points [-2.0, 1.0], n = 400: not significant, "
             "any difference is below 2.0 points.",
         ),
         (
@@ -57,9 +57,9 @@ def test_sentences(difference, options, sentence):
 @pytest.mark.parametrize(
     ("p", "resolved", "ending"),
     [
-        (0.053, True, "p = 0.053 after Holm's adjustment: not resolved among so many comparisons."),
+        (0.053, True, "p = 0.053 after Holm's adjustment: not significant among so many comparisons."),
         (0.004, True, "p = 0.004 after Holm's adjustment."),
-        (0.05, True, "p = 0.05 after Holm's adjustment: not resolved among so many comparisons."),
+        (0.05, True, "p = 0.05 after Holm's adjustment: not significant among so many comparisons."),
         (0.5, False, "p = 0.5 after Holm's adjustment."),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_lead_that_holms_adjustment_takes_back_is_said_to_be_none(p, resolved,
 
 
 def test_prompts_needed_is_more_than_were_asked():
-    """The difference is not resolved at n, so the advice is never to ask fewer."""
+    """The difference is not significant at n, so the advice is never to ask fewer."""
     assert prompts_needed(Interval(0.3, -0.01, 0.61, 100)) > 100
     assert prompts_needed(Interval(1.0, -math.inf, math.inf, 1)) is None
     # (2.8016 · 0.305 · 10 / 1.96 / 0.5)² = 76 would do, were it not that 100 did not.

@@ -1,6 +1,6 @@
 """Kills syntheses at chosen writes and goes on with them: kill_writes.py HOME MODE PROMPTS WHAT [PART PARTS]
 
-MODE is `plain` or `batch`. Every prompt gets three answers and one judgement. WHAT is
+MODE is `plain` or `batch`. Every prompt gets three answers and one judgment. WHAT is
 
     sites   one run, killed once before and after every kind of write, going on after each
     writes  a run for every write, in random order, killed there, going on to its end; of all of them every

@@ -104,7 +104,7 @@ def test_the_same_command_again_buys_nothing_and_writes_the_same(tmp_path: Path,
         assert {name: (folder / name).read_bytes() for name in files} == files
 
 
-def test_one_more_prompt_buys_one_and_another_judge_buys_judgements_alone(
+def test_one_more_prompt_buys_one_and_another_judge_buys_judgments_alone(
     tmp_path: Path, prompts: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -125,7 +125,7 @@ def test_a_judge_that_favours_the_first_place_is_seen_to_flip(tmp_path: Path, pr
     assert flips is not None and int(flips[1]) >= 4
 
 
-def test_answers_and_judgements_that_fail_are_counted_and_never_a_score(
+def test_answers_and_judgments_that_fail_are_counted_and_never_a_score(
     tmp_path: Path, prompts: Path
 ) -> None:
     with FakeServer(answer=answer_and_judge, faults=some({"refusal": 0.2, "length": 0.2})) as server:

@@ -108,7 +108,7 @@ def test_exploits_are_unformatted_and_say_why(expression, numbers, target, reaso
         ("3 + 4 + 3", [3, 4], 10, "once each"),
         ("34", [3, 4], 34, "it uses 34"),
         ("3 / (4 - 4)", [3, 4, 4], 3, "divides by zero"),
-        ("3 + 4 = 8", [3, 4], 7, "it says '= 8'"),
+        ("3 + 4 = 8", [3, 4], 7, "it contains '= 8'"),
     ],
 )
 def test_wrong_answers_of_the_right_form(expression, numbers, target, reason):

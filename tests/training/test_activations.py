@@ -38,7 +38,7 @@ def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
     choice = activations.activation_choice(task.recipe, model, tokens=5000)
     assert choice.recompute is recompute
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules()) is recompute
-    assert ("train.activations says so" in str(choice)) == (mode != "auto")
+    assert ("set by train.activations" in str(choice)) == (mode != "auto")
     assert activations.activation_choice(task.recipe, tiny_model(), tokens=10).kept_gb < choice.kept_gb
 
 

@@ -530,7 +530,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_a_good_checkpoint(t
     left = told[1 - number]
     assert left.error == "Interrupted"
     assert left.message.startswith("another process of this run has died; ")
-    assert left.message.endswith("checkpoints/step-4 is good: go on with --resume.")
+    assert left.message.endswith("checkpoints/step-4 is good: resume with --resume.")
     assert not list((tmp_path / "cut/checkpoints").glob(".*"))
     run_recipe(text, tmp_path / "cut")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
@@ -601,6 +601,6 @@ def test_torchrun_hands_on_a_signal_and_the_run_stops_at_a_checkpoint(tmp_path):
         os.sched_yield()
     running.terminate()
     told, _ = running.communicate(timeout=120)
-    assert told.count("go on with --resume --run-folder cut.") == 1
+    assert told.count("resume with --resume --run-folder cut.") == 1
     last = checkpoint.latest_sound(tmp_path / "cut")
     assert last is not None and f"boresight: stopped after {last.name.replace('-', ' ')} of 5000;" in told

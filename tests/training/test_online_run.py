@@ -85,7 +85,7 @@ def test_a_completion_that_a_reward_raises_on_is_told_kept_and_missing(place, ca
     assert (
         f"RuntimeError: red is not for me, on {lines[0]['completion']!r} to prompt 'red'; all are in" in out
     )
-    assert "held out after step 0: 1 completion could not be judged" in out
+    assert "evaluation after step 0: 1 completion could not be judged" in out
     after = found.metric("reward").after
     assert (after.n, after.missing) == (len(COLOURS) - 1, 1)
 

@@ -123,7 +123,7 @@ def test_a_signal_saves_and_stops_after_the_step(tmp_path, number):
             return ask(step)
 
     task.batches = Signalled()
-    with pytest.raises(Interrupted, match="stopped after step 2 of 4; go on with --resume") as stopped:
+    with pytest.raises(Interrupted, match="stopped after step 2 of 4; resume with --resume") as stopped:
         run_steps(task)
     assert stopped.value.number == number
     assert checkpoint.latest_sound(tmp_path).name == "step-2"
@@ -292,7 +292,7 @@ def test_starting_again_in_the_same_folder_goes_on_and_says_so(tmp_path, recipe,
     cut_short(parsed(recipe), tmp_path / "cut", monkeypatch, before=2)
     said = io.StringIO()
     run_training(parsed(recipe), tmp_path / "cut", Console(file=said, width=500))
-    assert f"{tmp_path / 'cut'}: going on with the run there after step 2." in said.getvalue().splitlines()
+    assert f"{tmp_path / 'cut'}: resuming the run there after step 2." in said.getvalue().splitlines()
     run_training(parsed(recipe), tmp_path / "whole", Console(quiet=True))
     assert train_lines(tmp_path / "cut") == train_lines(tmp_path / "whole")
 

@@ -1,4 +1,4 @@
-"""What is voted on: one prompt, two different answers, in an order that tells nothing."""
+"""What is voted on: one prompt, two different answers, in random order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Duels:
         said = f"{len(self.duels):,} {'prompt' if len(self.duels) == 1 else 'prompts'} to vote on"
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:
-                said += f"; {count:,} with {what} {'is' if count == 1 else 'are'} left out"
+                said += f"; {count:,} with {what} {'is' if count == 1 else 'are'} skipped"
         return said + "."
 
 

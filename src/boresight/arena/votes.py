@@ -1,4 +1,4 @@
-"""Votes on disk, each one there before the next question is asked.
+"""Votes on disk, each one stored before the next question is shown.
 
     preferences.jsonl   decided votes as canonical preference pairs: `boresight train` reads the file as it is
     ties.jsonl          votes for neither, with both answers

@@ -25,7 +25,7 @@ NOT_LOOKED_AT = ("optim", "check", "evaluate")
 class Looked:
     """Findings about data and tokens, and the counts that other checks need.
 
-    `rows` are the rows training will keep, `sampled` how many were tokenised here, `answer_tokens` and
+    `rows` are the rows training will keep, `sampled` how many were tokenized here, `answer_tokens` and
     `row_tokens` their mean lengths; None where unknown. `labels` counts the good and the bad answers of
     labeled data.
     """

@@ -1,7 +1,7 @@
 """Collect the facts that the checks look at, as far as they are at hand.
 
 Every part may be missing: a folder that is not there, data that cannot be read. Training would stop for it
-with the same sentence; the other checks go on.
+with the same sentence; the other checks continue.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Missing:
     words; of those in `why` nothing is known.
 
     Args:
-        elsewhere: the run is planned for another machine, so a hub that gives no answer here tells nothing.
+        elsewhere: the run is planned for another machine, so an unreachable hub is no fault of the run.
     """
 
     elsewhere: bool = False

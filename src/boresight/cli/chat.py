@@ -30,7 +30,7 @@ HELP = "\n".join(line.strip() for line in (__doc__ or "").split("\n")[2:6])
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How answers are drawn."""
+    """How answers are sampled."""
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -104,7 +104,7 @@ class Talker:
 
 @dataclass(slots=True)
 class Unrolled:
-    """Tokens to text as they come. A character of several tokens is said once it is whole."""
+    """Tokens to text as they come. A character of several tokens is printed once it is complete."""
 
     tokenizer: Tokenizer
     say: Callable[[str], None]
@@ -129,7 +129,7 @@ class Unrolled:
 
 
 class Conversation:
-    """What was said, and what each line typed does with it."""
+    """The conversation, and the effect of each line typed."""
 
     def __init__(self, talker: Talker, out: Callable[[str], None], system: str | None = None) -> None:
         self.talker, self.out = talker, out
@@ -152,7 +152,7 @@ class Conversation:
         except UserError as error:
             if not any(turn["role"] == "assistant" for turn in self.turns):
                 raise
-            self.turns.pop()  # a template may refuse what was said before, and /reset forgets it
+            self.turns.pop()  # a template may refuse earlier turns, and /reset removes them
             self.out(f"{error} /reset starts anew.\n")
             return True
         self.turns.append(Message(role="assistant", content=said))
@@ -191,7 +191,7 @@ def chat(name: str, settings: Settings) -> None:
     if watched:
         import readline  # noqa: F401  (gives input() its line editing)
 
-        _out(f"{name}. /before asks the start model the same, /help says more.\n")
+        _out(f"{name}. /before asks the start model the same, /help lists all commands.\n")
     try:
         while talk.line(input("> " if watched else "").strip()):
             pass

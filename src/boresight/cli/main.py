@@ -99,12 +99,12 @@ def train(
         typer.Option("--run", "--run-folder", help="Folder of the run; default runs/RECIPE-TIME."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="There must be a run in --run to go on with.")
+        bool, typer.Option("--resume", help="Resume the run in --run; fails if there is none.")
     ] = False,
 ) -> None:
     """Train by a recipe, evaluate before and after, and write the report.
 
-    A run in --run that was cut short goes on from its last checkpoint.
+    A run in --run that was cut short resumes from its last checkpoint.
     """
     from boresight.config.recipe import Recipe
     from boresight.runs.folder import default_folder
@@ -113,7 +113,7 @@ def train(
 
     with joined():
         if resume and run is None:
-            raise UserError("--resume: name the run to go on with, as in --run runs/mine.")
+            raise UserError("--resume: name the run to resume, as in --run runs/mine.")
         run_recipe(Recipe.load(recipe, overrides), run or default_folder(recipe), resume=resume)
 
 
@@ -122,7 +122,9 @@ def check(
     recipe: RecipePath,
     overrides: Overrides = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without reading data.")] = None,
-    overfit: Annotated[int | None, typer.Option(min=4, help="Also learn this many rows by heart.")] = None,
+    overfit: Annotated[
+        int | None, typer.Option(min=4, help="Also overfit this many rows as a sanity check.")
+    ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Also forecast from a few steps at growing learning rates.")
     ] = False,
@@ -156,9 +158,11 @@ def check(
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="A run folder, or a TRL trainer_state.json.", metavar="RUN")],
-    beta: Annotated[float | None, typer.Option(help="Beta of a TRL run, where its log cannot tell.")] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
+    ] = None,
 ) -> None:
-    """Say what became of a finished run, and why: causes in order, with the evidence."""
+    """Diagnose a finished run: causes in order, with the evidence."""
     from boresight.core.console import Terminal
     from boresight.runs.explain import explain as explain_run
 
@@ -175,7 +179,7 @@ def evaluate(
 ) -> None:
     """Compare systems by win rate under a judge, or by any reward: answer, score, and write it down.
 
-    A run folder's trained model is measured again as its own recipe says, and its report is written anew.
+    A run folder's trained model is measured again by its own recipe, and its report is written anew.
     """
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_evaluation
@@ -186,9 +190,7 @@ def evaluate(
         from boresight.runs.measure import evaluate_run
 
         if overrides or run is not None:
-            raise UserError(
-                f"{recipe}: a run is measured as its own recipe says; leave the other arguments out."
-            )
+            raise UserError(f"{recipe}: a run is measured by its own recipe; leave the other arguments out.")
         evaluate_run(recipe, Terminal(soft_wrap=True))
         return
     run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
@@ -211,11 +213,11 @@ def synthesize(
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the data; default runs/RECIPE.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what it would ask and cost; send nothing.")] = False,
-    max_usd: Annotated[float | None, typer.Option(help="Most dollars, over all resumptions.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens, likewise.")] = None,
-    max_requests: Annotated[int | None, typer.Option(help="Most requests, likewise.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Spending limit in USD, across resumes.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Token limit, across resumes.")] = None,
+    max_requests: Annotated[int | None, typer.Option(help="Request limit, across resumes.")] = None,
 ) -> None:
-    """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to go on."""
+    """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to resume."""
     from boresight.core.console import Terminal
     from boresight.synthesis import command
 
@@ -346,9 +348,8 @@ def sweep(
     run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
 ) -> None:
-    """Try many settings, then train the best again and say whether they beat the default beyond luck.
-
-    Run it again to go on; run it on another machine that sees the folder to help.
+    """Try many settings, then train the best again and say whether they beat the default beyond luck. Run it
+    again to resume; run it on another machine that sees the folder to help.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.sweep import command
@@ -374,7 +375,7 @@ def study(
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Begin no run that would end later; then go on again.")
+        float | None, typer.Option(min=0.1, help="Begin no run that would end later; run it again to resume.")
     ] = None,
     rehearse: Annotated[
         bool,
@@ -385,9 +386,8 @@ def study(
         typer.Option("--report-only", help="Run nothing; write the report again from the results there are."),
     ] = False,
 ) -> None:
-    """Run a whole comparison, published settings against tuned ones, and write one report.
-
-    Run it again to go on: finished arms are kept.
+    """Run a whole comparison, published settings against tuned ones, and write one report. Run it again to
+    resume: finished arms are kept.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.study import command
@@ -507,7 +507,7 @@ def data_show(
         Literal["keep", "fold", "drop"], typer.Option(help="System turns, as `data.system`.")
     ] = "keep",
 ) -> None:
-    """Print real rows, token by token, with what is scored in colour."""
+    """Print real rows, token by token, with what is scored in color."""
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
     from boresight.data.reading.split import as_trained, read_source

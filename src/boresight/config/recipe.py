@@ -45,7 +45,7 @@ class ModelSection(Section):
     several, the name of one."""
     allow_weights: list[str] = []
     """Weights that may be missing from the checkpoint (they are drawn at random) or unknown to the model
-    (they are left out), by shell patterns of their names such as `vision_tower.*`; others stop the run."""
+    (they are ignored), by shell patterns of their names such as `vision_tower.*`; others stop the run."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Rate of the model's own dropout layers; null keeps the rates of its config. The default is 0 for
     methods that compare the policy with a reference or its own samples: dropout would shift the ratio."""
@@ -77,7 +77,7 @@ class DataSection(Section):
     eval: str | None = None
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
     eval_rows: int = Field(default=200, ge=0)
-    """Rows held out for evaluation, at most a fifth of the training data when they come out of it."""
+    """Rows held out for evaluation, at most a fifth of the training data when they are split from it."""
     eval_half: Literal["selection", "confirmation"] | None = None
     """Measure on one half of the held-out prompts only. Halves never share a prompt and depend on nothing
     but its text: a sweep chooses a setting by one and confirms it on the other."""
@@ -103,7 +103,7 @@ class DataSection(Section):
     """Longest prompt plus longest completion, in tokens."""
     truncation: Literal["drop", "cut", "error"] = "drop"
     """Rows longer than that: leave them out, cut the completion's end (which loses the end-of-turn
-    token), or stop. Every case is counted and said."""
+    token), or stop. Every case is counted and printed."""
 
     @property
     def sources(self) -> dict[str, float]:
@@ -161,7 +161,7 @@ class RolloutSection(Section):
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; log-probabilities are taken at the same one."""
     updates: int = Field(default=1, gt=0)
-    """Optimiser steps per rollout (rloo, grpo). More than one is off-policy; set `method.clip` with it."""
+    """Optimizer steps per rollout (rloo, grpo). More than one is off-policy; set `method.clip` with it."""
     backend: Literal["local", "vllm"] = "local"
     """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
     base_url: Address | None = None
@@ -186,21 +186,21 @@ class TrainSection(Section):
     """How long, in what pieces, and what is written on the way."""
 
     batch: int = Field(default=32, gt=0, le=10**6)
-    """Rows (pairs, demonstrations, prompts) per optimiser step."""
+    """Rows (pairs, demonstrations, prompts) per optimizer step."""
     epochs: float | None = Field(default=None, gt=0, le=10**6)
     """Passes over the training rows; one when neither this nor `steps` is given."""
     steps: int | None = Field(default=None, gt=0, le=10**8)
-    """Optimiser steps, instead of epochs."""
+    """Optimizer steps, instead of epochs."""
     tokens_per_forward: int = Field(default=4096, gt=0)
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
     activations: Literal["auto", "keep", "recompute"] = "auto"
     """`keep` them for the backward, or `recompute` them there: a third more arithmetic, a fraction of the
-    memory, the same result (activation checkpointing). `auto` keeps what an estimate says will fit."""
+    memory, the same result (activation checkpointing). `auto` keeps what is estimated to fit."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
     over them, `auto` spreads what does not fit. One process alone needs neither."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds the held-out split, the order of rows, adapter initialisation and dropout."""
+    """Seeds the held-out split, the order of rows, adapter initialization and dropout."""
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
     """Where the metrics go besides the run folder; each is an extra of the same name to install."""
     eval_every: int | None = Field(default=None, gt=0)
@@ -235,7 +235,7 @@ class EvaluateSection(Section):
 
 
 class CheckSection(Section):
-    """What may go on in spite of a finding, and what the monitor may do."""
+    """Findings to proceed despite, and what the monitor may do."""
 
     allow: list[str] = []
     """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
@@ -289,7 +289,7 @@ class Recipe(BaseRecipe):
     @model_validator(mode="before")
     @classmethod
     def _default_dropout_of_the_method(cls, raw: Any) -> Any:
-        """Fill in the dropout rates that are left out where the method needs 0."""
+        """Fill in the dropout rates that are unset where the method needs 0."""
         method = raw.get("method") if isinstance(raw, dict) else None
         model = raw.get("model", {}) if isinstance(raw, dict) else None
         if not isinstance(method, MethodConfig) or not isinstance(model, dict):

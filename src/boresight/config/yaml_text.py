@@ -64,7 +64,7 @@ class _RepeatedKey(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, but a key that stands twice is refused: YAML keeps the last without a word."""
+    """The safe loader, but a key that occurs twice is refused: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         first: dict[str, int] = {}

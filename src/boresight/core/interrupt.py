@@ -15,10 +15,7 @@ SIGPIPE = int(getattr(signal, "SIGPIPE", 13))
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and did, at a checkpoint; the message says how to go on.
-
-    `number` is the signal that asked.
-    """
+    """The run stopped at a checkpoint after the signal `number`; its text has the command to resume."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)

@@ -41,7 +41,7 @@ def is_scored(message: Message) -> bool:
 
 
 def turn_key(message: Message) -> tuple[object, ...]:
-    """What tells two turns apart: role and words, and the other keys with content where there are any."""
+    """Key by which two turns differ: role and words, and the other keys with content where there are any."""
     rest = sorted((k, repr(v)) for k, v in message.items() if k not in ("role", "content", "weight"))
     return (message["role"], message["content"], *rest)
 
@@ -112,7 +112,7 @@ AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Labeled, E
 
 
 def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
-    """Examples whose ids are told apart: the second one with the id `x` is called `x#2`."""
+    """The examples with distinct ids: the second one with the id `x` is called `x#2`."""
     seen: Counter[str] = Counter()
     distinct = []
     for example in examples:
@@ -138,8 +138,8 @@ def answers_of(example: Preference | Labeled | Prompt) -> list[list[Message]]:
 
 
 def scores_of(example: Example) -> tuple[float, ...]:
-    """What the source says of each answer: two scores of a pair, 1 or 0 of a labeled one; () where it says
-    nothing."""
+    """The source's verdict on each answer: two scores of a pair, 1 or 0 of a labeled one; () where it has
+    none."""
     if isinstance(example, Labeled):
         return (float(example.label),)
     if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:

@@ -1,4 +1,4 @@
-"""Which rows a step sees, and how a step is cut into forwards.
+"""The rows of each step, and how a step is cut into forwards.
 
 Both are pure functions of their arguments, so resuming at step s needs nothing but s.
 """

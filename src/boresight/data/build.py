@@ -56,15 +56,15 @@ def demonstration(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Demonstration:
-    """A conversation that ends with the assistant, who speaks after a user.
+    """A conversation that ends with an assistant's turn after a user's.
 
     Raises:
-        BadField: otherwise; it names the last of `columns`. Also where a label says whether the answer is
-            good: only the layout `unpaired` reads those.
+        BadField: otherwise; it names the last of `columns`. Also where a label marks the answer as good or
+        bad: only the layout `unpaired` reads those.
     """
     label = label_column(record)
     if label is not None and read_label(record[label]) is not None:
-        raise BadField(label, "says whether the answer is good; read such rows with data.layout=unpaired")
+        raise BadField(label, "marks the answer as good or bad; read such rows with data.layout=unpaired")
     messages, also = _opened(record, messages, also)
     check_completion(messages[-1:], columns[-1])
     check_scored(messages, columns[-1])

@@ -76,7 +76,7 @@ def _counts(examples: Sequence[Example]) -> list[Count]:
     return [
         *_of_all(examples),
         *(_of_pairs(pairs) if pairs else []),
-        *([Count("labelled good", sum(labels), len(labels), why)] if labels else []),
+        *([Count("labeled good", sum(labels), len(labels), why)] if labels else []),
     ]
 
 
@@ -92,7 +92,7 @@ def _of_all(examples: Sequence[Example]) -> list[Count]:
         count("with a system prompt", _has_system, "some chat templates refuse the system role"),
         count("one role twice running", _repeats_role, "some chat templates refuse it"),
         Count("repeated prompts", _repeats(prompts), total, "keep copies out of held-out data"),
-        Count("repeated ids", _repeats(e.id for e in examples), total, "samples are told apart by id"),
+        Count("repeated ids", _repeats(e.id for e in examples), total, "each gets an id of its own"),
     ]
 
 

@@ -13,7 +13,7 @@ from boresight.data.reading.turns import BadField, check_text
 Record = dict[str, Any]
 
 ID_COLUMNS = ("id", "question_id", "key")
-"""Where a row's id is looked for, in this order; MT-Bench says `question_id`, IFEval says `key`."""
+"""Where a row's id is looked for, in this order; MT-Bench has `question_id`, IFEval `key`."""
 
 SCORES = names.SCORES[0]
 
@@ -27,7 +27,7 @@ ANSWER_COLUMNS = PAIR_COLUMNS | frozenset(
 
 
 def has_text(record: Record, *columns: str) -> bool:
-    """All of these columns are text, be it empty."""
+    """True if all of these columns are strings, which may be empty."""
     return all(isinstance(record.get(c), str) for c in columns)
 
 
@@ -56,7 +56,7 @@ def first(record: Record, columns: Iterable[str]) -> str | None:
 
 
 def label_column(record: Record) -> str | None:
-    """The column that says whether the one answer of a row is good; None in a row with two answers."""
+    """The column that labels the one answer of a row as good or bad; None in a row with two answers."""
     return next((c for c in names.LABEL if c in record and lacks(record, PAIR_COLUMNS)), None)
 
 

@@ -113,7 +113,7 @@ class Dataset:
 
 
 class DatasetCache:
-    """Keeps the data set that was asked for last, for as long as the owner of the cache keeps the cache."""
+    """Keeps the data set that was read last, for as long as the owner of the cache keeps the cache."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Dataset] | None = None
@@ -131,14 +131,14 @@ class DatasetCache:
 
 
 def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
-    """Rows within `data.max_length`; prints what was read and counts everything that was left out.
+    """Rows within `data.max_length`; prints what was read and counts everything that was dropped.
 
     Raises:
         UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
     """
     rows = data.rows(tokenizer)
     if rows.prepared is not None:
-        console.print("data: the same as in the last run of this process, tokenised already")
+        console.print("data: the same as in the last run of this process, tokenized already")
         return rows.prepared
     for line in data.split.lines:
         console.print(line, highlight=False, markup=False)
@@ -154,7 +154,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     )
     if not prepared.train.rows:
         raise UserError(
-            f"{' + '.join(data.section.sources)}: no row is left to train on after tokenising; "
+            f"{' + '.join(data.section.sources)}: no row is left to train on after tokenizing; "
             f"raise data.max_length (now {data.section.max_length})."
         )
     rows.prepared = prepared
@@ -164,7 +164,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
 def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count: int) -> Prepared:
     """The `count` shortest rows of either side with different answers, of those made from its first examples.
 
-    All examples are tokenized only where the first do not tell whether `prepare` would refuse them, or have
+    All examples are tokenized only where the first do not show whether `prepare` would refuse them, or have
     one and the same answer, which a method may refuse.
 
     Raises:
@@ -257,7 +257,7 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
         facts["split_turns"] = asdict(split)
     if tokens.truncated or tokens.dropped:
         console.print(
-            f"{name}: {len(tokens.rows):,} of {tokens.total:,} rows kept; {len(tokens.dropped):,} left out, "
+            f"{name}: {len(tokens.rows):,} of {tokens.total:,} rows kept; {len(tokens.dropped):,} dropped, "
             f"{tokens.truncated:,} cut at max_length {data.max_length} (data.truncation={data.truncation})",
             style="yellow",
             highlight=False,

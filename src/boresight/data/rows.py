@@ -1,4 +1,4 @@
-"""Tokenised rows: what the models and the training loop eat, whatever the method.
+"""Tokenized rows: the input of models and training loop, whatever the method.
 
 A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference
 (chosen first), any k for a group of rollouts. Every completion continues the same prompt, which is
@@ -46,7 +46,7 @@ class Row:
     """One prompt and its completions.
 
     `prompt` is int32 `(length,)`, never empty. `scores` are rewards of the completions (of a labeled
-    answer 1 or 0) and `from_reference` says which were sampled from the reference model; both are empty
+    answer 1 or 0) and `from_reference` marks those sampled from the reference model; both are empty
     for offline data that carries neither.
     """
 

@@ -1,4 +1,4 @@
-"""Print rows as the model sees them, with what is scored in colour."""
+"""Print rows as the model sees them, with what is scored in color."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boresight.data.tokenizer import Tokenizer
 PROMPT, SCORED, UNSCORED = "dim", "green", "yellow"
 SPECIAL = "bold"
 OPEN, CLOSE = "⟦", "⟧"
-"""Around scored tokens where there is no colour to tell them by."""
+"""Around scored tokens where the terminal has no color."""
 
 # Characters that would move the cursor, hide or reorder text: model output must not draw on the terminal.
 CONTROLS = {code: chr(0x2400 + code) for code in range(0x20)} | {
@@ -39,7 +39,7 @@ VISIBLE = str.maketrans(CONTROLS | {code: f"‹U+{code:04X}›" for code in INVI
 def show_rows(rows: Sequence[Row], tokenizer: Tokenizer, console: Console, n: int = 3) -> None:
     """Print the first `n` rows: prompt, completions, special tokens, and the loss mask.
 
-    The text is shown as text, never as markup; control characters appear as symbols. Without colour,
+    The text is shown as text, never as markup; control characters appear as symbols. Without color,
     scored tokens stand between `⟦` and `⟧`.
     """
     colour = console.is_terminal and not console.no_color

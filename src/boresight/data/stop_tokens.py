@@ -1,9 +1,9 @@
-"""Which token ends an assistant's turn, and that everything which stops generation knows it.
+"""Which token ends an assistant's turn, and that everything which stops generation has it.
 
 Base models are shipped with the end of *text* as their end-of-sequence token, while the chat
 template ends a turn with another one: Qwen2.5 has `<|endoftext|>` (151643) against ChatML's
-`<|im_end|>` (151645). Trained on the template and left like that, a model says `<|im_end|>` and is not
-stopped by it (QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
+`<|im_end|>` (151645). Trained on the template and left like that, a model generates `<|im_end|>` and does not
+stop there (QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
     if _always_asks(tokenizer, probe) and _special_within(tokenizer, probe) != end:
         raise UserError(
             f"model.chat_template: the template writes {end.text} for the next turn after every "
-            "conversation, asked or not, and nothing that ends an assistant's turn, so what to score cannot "
-            "be told; set it to a template that ends turns."
+            "conversation, asked or not, and nothing that ends an assistant's turn, so the scored "
+            "tokens cannot be found; set it to a template that ends turns."
         )
     return end
 

@@ -1,4 +1,4 @@
-"""Tokenise examples in bulk, with an account of what was cut or left out.
+"""Tokenize examples in bulk, with counts of rows that were cut or dropped.
 
 Rows of a whole data set are on the disk and read one at a time (`data.stored`); those of a sample are in
 memory.
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 Truncation = Literal["drop", "cut", "error"]
 CHUNK = 256
-"""Examples rendered and tokenised at a time: enough for the tokenizer's threads, little to hold."""
+"""Examples rendered and tokenized at a time: enough for the tokenizer's threads, little to hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """Rows in the order of their examples, and what became of the others.
+    """Rows in the order of their examples, with counts of cut and dropped ones.
 
     `total` counts all rows that there might be, `truncated` the kept rows that lost the end of a completion,
-    and with it the end-of-turn token. `dropped` gives id and reason of every one that is left out.
+    and with it the end-of-turn token. `dropped` gives id and reason of every one that is dropped.
     """
 
     rows: Sequence[Row]
@@ -58,12 +58,12 @@ def tokenize(
 ) -> Tokenized:
     """Turn examples into rows of at most `max_length` tokens: prompt plus longest completion.
 
-    A longer row is left out (`drop`), loses the end of its completions (`cut`) or is an error. Whatever
-    the policy, a row is left out whose prompt leaves no room for an answer, or whose messages the
-    template refuses.
+    A longer row is dropped (`drop`), loses the end of its completions (`cut`) or is an error. Whatever the
+    policy, a row is dropped whose prompt leaves no room for an answer, or whose messages the template
+    refuses.
 
     Raises:
-        UserError: under `error`, the first row that would be left out or cut; under every policy, no
+        UserError: under `error`, the first row that would be dropped or cut; under every policy, no
             usable chat template, or one that suits no row at all.
     """
     with progress(console, "tokenizing", len(examples)) as advance:

@@ -4,7 +4,7 @@
   (Zheng et al. 2024, arXiv 2410.07137);
 - echoes: answers that are their own prompt, or begin with all of it.
 
-A fault does not void a win rate, but says what was compared.
+A fault does not void a win rate, but limits what it means.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CENTERS = 20
 NEAR = 0.7
 """Word 3-grams that two answers share, of those that either has, from which they are nearly one text."""
 LEAST, LEAST_SHORT = 0.2, 0.8
-"""Share of the prompts, by its lower 95 % limit, from which something is said. Of short answers, such as yes
+"""Share of the prompts, by its lower 95 % limit, from which a warning is given. Of short answers, such as yes
 and no, many may be the same and right."""
 SHORT = 12
 """Words below which an answer is short, and a prompt too short to be looked for in an answer."""
@@ -96,7 +96,7 @@ def _centers(texts: Sequence[str], seed: int) -> list[int]:
 
 
 def _near(sets: Sequence[set[str]], center: int) -> list[bool]:
-    """Which answers are that at `center` or nearly; an answer without words is near others without."""
+    """Which answers are that at `center` or nearly; empty answers are close to each other."""
     return [own == sets[center] or jaccard(own, sets[center]) >= NEAR for own in sets]
 
 

@@ -68,7 +68,7 @@ def endpoint_responses(
 
 
 def _params(settings: GenerateSection) -> dict[str, Any]:
-    """Under their OpenAI names; those at their defaults are left out, since not every server knows all."""
+    """Under their OpenAI names; those at their defaults are omitted, since not every server accepts all."""
     params: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
     given = {"top_p": settings.top_p, "top_k": settings.top_k, "seed": settings.seed}
     usual = {"top_p": 1.0, "top_k": 0, "seed": 0}

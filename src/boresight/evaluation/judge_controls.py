@@ -1,14 +1,14 @@
-"""Can this judge be believed? Controls with a known answer, stood beside every win rate.
+"""Sanity checks of a judge: controls with a known answer, reported next to every win rate.
 
 - identical: an answer against itself must tie;
 - truncated: a whole answer must beat its own first third;
 - wrong prompt: an answer must beat one that was given to another prompt;
-- repeated: asked again, the judge should say the same;
-- order: for judges of pairs, how often the winner changes with the order, and which slot it favours;
+- repeated: the same request should get the same verdict;
+- order: for judges of pairs, how often the winner changes with the order, and which slot it favors;
 - people: agreement with human labels;
-- raters: of recorded verdicts, which cannot be asked again, agreement of the raters with each other.
+- raters: of recorded verdicts, which cannot be repeated, agreement of the raters with each other.
 
-A control that the judge fails does not void a win rate, but says what it measures.
+A failed control does not void a win rate, but limits what it means.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.layouts.verdicts import mean_rating, side_of
 from boresight.data.reading.load import plural
-from boresight.scorers.judges.base import Judge, Judgement, Verdict
+from boresight.scorers.judges.base import Judge, Judgment, Verdict
 from boresight.scorers.judges.verdict_rows import read_verdict_rows
 from boresight.stats.agreement import (
     Agreement,
@@ -41,7 +41,7 @@ FEWEST_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """How often the judge said what is known to be right, over `share.n` planted cases."""
+    """Share of right verdicts of the judge, over `share.n` planted cases."""
 
     name: str
     expected: str
@@ -75,7 +75,7 @@ class Trust:
     people: PreferenceAgreement | None = None
     raters: RaterAgreement | None = None
     notes: tuple[str, ...] = ()
-    """What was asked for and could not be found out, and what is odd about recorded verdicts."""
+    """Controls that were requested and could not be run, and what is odd about recorded verdicts."""
 
     def as_dict(self) -> dict[str, Any]:
         """For evaluation.json."""
@@ -83,10 +83,10 @@ class Trust:
 
     @property
     def sentences(self) -> list[str]:
-        """What a reader should know before believing the win rate."""
+        """Warnings to read with the win rate."""
         said = [control.sentence[0].upper() + control.sentence[1:] + "." for control in self.controls]
         if self.itself is not None:
-            said.append(f"Asked again, the judge says the same in {_share(self.itself.accuracy)}.")
+            said.append(f"Asked again, the judge returns the same verdict in {_share(self.itself.accuracy)}.")
         if self.order and self.order.flips:
             said.append(f"Its winner changes with the order of the answers in {_share(self.order.flips)}.")
         if self.order and self.order.first_slot:
@@ -152,12 +152,12 @@ def self_agreement(
     return _agreement(judge.compare(*asked), [j.preference for j in judge.compare(*asked, repeat=1)])
 
 
-def order_effects(judgements: Sequence[Judgement]) -> OrderEffects | None:
-    """Flips and the favoured slot, from verdicts already given; None for judges that see no order.
+def order_effects(judgments: Sequence[Judgment]) -> OrderEffects | None:
+    """Flips and the favored slot, from verdicts already given; None for judges that see no order.
 
-    The favoured slot is a mean over pairs, since the two verdicts on a pair hang together.
+    The favored slot is a mean over pairs, since the two verdicts on a pair hang together.
     """
-    shown = [j.verdicts for j in judgements if j.verdicts]
+    shown = [j.verdicts for j in judgments if j.verdicts]
     if not shown:
         return None
     both = [[v.preference for v in verdicts] for verdicts in shown if len(verdicts) == 2]
@@ -204,8 +204,8 @@ def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: 
     return share_interval(outcomes) if any(o is not None for o in outcomes) else None
 
 
-def _agreement(judgements: Sequence[Judgement], others: Sequence[float | None]) -> Agreement | None:
-    ours = [j.preference for j in judgements]
+def _agreement(judgments: Sequence[Judgment], others: Sequence[float | None]) -> Agreement | None:
+    ours = [j.preference for j in judgments]
     if not any(x is not None and y is not None for x, y in zip(ours, others, strict=True)):
         return None
     return agreement(ours, others)

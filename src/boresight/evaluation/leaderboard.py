@@ -1,4 +1,4 @@
-"""A table of scores of which only totals are known: intervals, and what may be said of any two rows.
+"""A table of scores with known totals only: intervals, and verdicts on pairs of rows.
 
 Published leaderboards give k of n and no outcome per prompt. Rows can then only be compared as if they had
 been asked different prompts, which resolves less than the paired comparison that the owner could make.
@@ -68,13 +68,13 @@ class EntryPair:
 
     @property
     def sentence(self) -> str:
-        """What may be said."""
+        """The verdict in one sentence."""
         numbers = SHARE.lead(self.found.difference)
         test = f"z = {self.found.z:.2f}, p = {self.found.p:.2g}, {self.p:.2g} after Holm's adjustment"
         names = f"{self.better.name} over {self.worse.name}"
         if self.resolved:
-            return f"{names}: {numbers}, {test}: resolved."
-        return f"{names}: {numbers}, {test}: not resolved, {self.more}."
+            return f"{names}: {numbers}, {test}: significant."
+        return f"{names}: {numbers}, {test}: not significant, {self.more}."
 
     @property
     def more(self) -> str:
@@ -123,8 +123,8 @@ def against_bar(entry: Entry, bar: float) -> str:
     lead = f"{entry.name}: {entry.k:g} of {entry.n:,} is {where} the {wanted:,} that the bar asks for"
     limits = SHARE.limits(share)
     if share.low <= bar <= share.high:
-        return f"{lead}; not resolved, the bar lies inside {limits}."
-    return f"{lead}; resolved, the bar lies outside {limits}."
+        return f"{lead}; not significant, the bar lies inside {limits}."
+    return f"{lead}; significant, the bar lies outside {limits}."
 
 
 def _entry(row: dict[str, str], where: str) -> Entry:

@@ -47,8 +47,8 @@ class SystemSection(Section):
     `truncated` or `finish_reason` where it is known."""
 
     base_url: Address | None = None
-    """Address of a `vllm serve` that answers in this process's place; `model` then says whose tokenizer and
-    chat template are used, and must be what is served there."""
+    """Address of a `vllm serve` that answers in this process's place; `model` then names the tokenizer and
+    chat template, and must be what is served there."""
     key_env: KeyVariable = "VLLM_API_KEY"
     """Environment variable with that server's key, where it asks for one."""
 
@@ -75,7 +75,7 @@ class GenerateSection(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Smallest set of tokens that holds this share of the mass; 1 keeps all."""
     top_k: int = Field(default=0, ge=0)
-    """Most tokens to choose from; 0 keeps all."""
+    """Number of tokens to choose from (top-k); 0 keeps all."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds sampling."""
     device: str | None = None
@@ -85,7 +85,7 @@ class GenerateSection(Section):
 
 
 class TrustSection(Section):
-    """What is asked to find out whether the judge can be believed; it costs that many more judgements."""
+    """Sanity checks of the judge; each costs that many more judgments."""
 
     controls: int = Field(default=50, ge=0)
     """Planted cases of each kind; 0 plants none."""
@@ -246,7 +246,7 @@ class CountdownRecipe(EvaluationRecipe):
 
 
 class HarnessSection(Section):
-    """Tasks of lm-evaluation-harness, and how they are asked."""
+    """Tasks of lm-evaluation-harness, and how they are run."""
 
     tasks: list[str] = Field(min_length=1)
     """Names of tasks or groups, the harness's own or those in `folder`."""
@@ -254,7 +254,7 @@ class HarnessSection(Section):
     """A folder with YAML files of tasks of your own. Python functions that they name are run: it is your own
     code."""
     num_fewshot: int | None = Field(default=None, ge=0)
-    """Examples in front of every document; null takes what the task says."""
+    """Examples in front of every document; null takes the task's own number."""
     chat_template: bool = False
     """Whether the model's chat template renders the prompts. Published numbers of base models are without."""
     batch_size: int = Field(default=8, gt=0)
@@ -292,7 +292,7 @@ class WinRateRecipe(EvaluationRecipe):
     trust: TrustSection = TrustSection()
     ledger: str = "runs/judgements.sqlite"
     """Where replies of endpoints and scores of reward models are kept, for all evaluations together, so that
-    nothing is asked twice."""
+    no request is sent twice."""
 
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> Self:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Response:
     """A text, or None where there is none: it was refused, or its prompt fills the model's context.
 
-    `truncated` says whether it reached the longest length; None where that is not known.
+    `truncated`: whether it reached the longest length; None where that is not known.
     """
 
     text: str | None

@@ -1,4 +1,4 @@
-"""What systems said: generated here, or read from a file or a run folder."""
+"""Answers of systems: generated here, or read from a file or a run folder."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.evaluation.answer_controls import AnswerControls, answer_controls
-from boresight.scorers.judges.base import Judge, Judgement
+from boresight.scorers.judges.base import Judge, Judgment
 from boresight.stats.intervals import Interval, Value, clustered_share, grouped, holm, sign_test
 from boresight.stats.length import (
     LengthControlled,
@@ -32,12 +32,12 @@ from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
 
 MOST_MISSING = 0.1
-"""Above this share of missing judgements no verdict is given: what is missing is rarely missing at random."""
+"""Above this share of missing judgments no verdict is given: what is missing is rarely missing at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What one system said: a text per prompt id, or None where generation failed."""
+    """Answers of one system: a text per prompt id, or None where generation failed."""
 
     name: str
     answers: Mapping[str, str | None]
@@ -50,12 +50,12 @@ class PromptComparison:
     prompt: Prompt
     reference: str | None
     candidate: str | None
-    judgement: Judgement
+    judgment: Judgment
 
     @property
     def outcome(self) -> str:
         """`won`, `tied`, `lost` (by the candidate) or `failed`; of several raters, what most say."""
-        preference = self.judgement.preference
+        preference = self.judgment.preference
         if preference is None:
             return "failed"
         return "tied" if preference == 0.5 else "won" if preference > 0.5 else "lost"
@@ -63,11 +63,11 @@ class PromptComparison:
     @property
     def flipped(self) -> bool:
         """Whether the judge's winner changed with the order of the answers."""
-        return self.judgement.flipped
+        return self.judgment.flipped
 
     def as_dict(self) -> dict[str, Any]:
         """One line of `comparisons.jsonl`."""
-        judgement = {k: v for k, v in asdict(self.judgement).items() if v not in (None, "", ())}
+        judgment = {k: v for k, v in asdict(self.judgment).items() if v not in (None, "", ())}
         return {
             "id": self.prompt.id,
             "prompt": self.prompt.prompt,
@@ -75,7 +75,7 @@ class PromptComparison:
             "candidate": self.candidate,
             "outcome": self.outcome,
             "flipped": self.flipped,
-            **judgement,
+            **judgment,
         }
 
 
@@ -98,7 +98,7 @@ class WinRate:
 
     @property
     def cautions(self) -> list[str]:
-        """What a reader should know of the answers before believing the verdict."""
+        """Warnings about the answers, to read with the verdict."""
         said = (self.controls[name].caution(name) for name in (self.candidate, self.reference))
         return [sentence for sentence in said if sentence]
 
@@ -110,13 +110,13 @@ class WinRate:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Why judgements are missing, most frequent first."""
-        kinds = (c.judgement.failure.split(":")[0] for c in self.comparisons if c.outcome == "failed")
+        """Why judgments are missing, most frequent first."""
+        kinds = (c.judgment.failure.split(":")[0] for c in self.comparisons if c.outcome == "failed")
         return dict(Counter(kinds).most_common())
 
     @property
     def has_verdict(self) -> bool:
-        """Whether enough judgements are there to speak of winners."""
+        """Whether there are enough judgments for a verdict."""
         return self.rate.missing <= MOST_MISSING * len(self.comparisons)
 
     @property
@@ -126,12 +126,12 @@ class WinRate:
 
     @property
     def compared(self) -> str:
-        """One sentence on who won; on nobody when too many judgements are missing."""
+        """The verdict in one sentence; none is given when too many judgments are missing."""
         n, missing = len(self.comparisons), self.rate.missing
         if not self.has_verdict:
             reason = next(iter(self.failures))
             return (
-                f"No verdict on {self.candidate} against {self.reference}: {missing:,} of {n:,} judgements "
+                f"No verdict on {self.candidate} against {self.reference}: {missing:,} of {n:,} judgments "
                 f"are missing, most often because: {reason}."
             )
         even = None if self.controlled is None else _over_even(self.controlled.at_equal_length)
@@ -170,17 +170,17 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
     one unit in every interval and in the sign test.
 
     Raises:
-        UserError: no prompts, or not one judgement succeeded.
+        UserError: no prompts, or not one judgment succeeded.
     """
     if not prompts:
         raise UserError("win rate: there are no prompts; give a file with some.")
     theirs, ours = ([system.answers.get(p.id) for p in prompts] for system in (reference, candidate))
-    judgements = judge.compare(prompts, ours, theirs)
-    outcomes = [j.preference for j in judgements]
+    judgments = judge.compare(prompts, ours, theirs)
+    outcomes = [j.preference for j in judgments]
     if not any(o is not None for o in outcomes):
         raise UserError(
-            f"win rate: all {len(prompts):,} judgements of {candidate.name} against {reference.name} failed, "
-            f"the first because: {judgements[0].failure}."
+            f"win rate: all {len(prompts):,} judgments of {candidate.name} against {reference.name} failed, "
+            f"the first because: {judgments[0].failure}."
         )
     lengths = [len(text or "") for text in ours], [len(text or "") for text in theirs]
     keys = list(map(prompt_key, prompts))
@@ -189,7 +189,7 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         controlled, refusal = length_controlled_win_rate(outcomes, *lengths, keys), ""
     except UserError as error:
         controlled, refusal = None, str(error)
-    rows = zip(prompts, theirs, ours, judgements, strict=True)
+    rows = zip(prompts, theirs, ours, judgments, strict=True)
     return WinRate(
         reference=reference.name,
         candidate=candidate.name,
@@ -220,7 +220,7 @@ class Tournament:
 
     @property
     def verdicts(self) -> list[str]:
-        """A sentence a pair."""
+        """One sentence per pair."""
         if len(self.pairs) == 1:
             return [self.pairs[0].verdict]
         return [
@@ -270,7 +270,7 @@ def _sign_test_of_prompts(outcomes: Sequence[Sequence[Value]]) -> float:
 
 def _games(pair: WinRate) -> list[Game]:
     sides = pair.candidate, pair.reference
-    return [Game(prompt_key(c.prompt), *sides, c.judgement.preference) for c in pair.comparisons]
+    return [Game(prompt_key(c.prompt), *sides, c.judgment.preference) for c in pair.comparisons]
 
 
 def _adjusted(pair: WinRate, p: float) -> str:

@@ -27,7 +27,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SHARE = re.compile(r" \([0-9.e+-]+\)$")
 """What stands behind a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
-STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantisation (Q4_1)."
+STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantization (Q4_1)."
 LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
 SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 
@@ -133,7 +133,7 @@ def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _adapter_usage(base: str) -> Iterator[tuple[str, str, str]]:
-    if embedded_in(base):  # nobody else has its base
+    if embedded_in(base):  # its base is part of this package only
         yield "With boresight, which brings the base model:", "sh", "boresight chat PATH"
         return
     yield "With PEFT:", "python", USE_PEFT
@@ -149,7 +149,7 @@ def _hub_id(name: str) -> str | None:
 
 
 def _short_path(text: str) -> str:
-    """A local path by its last part: where it lay on the machine concerns nobody else."""
+    """A local path by its last part: its folders are private to this machine."""
     return text if _hub_id(SHARE.sub("", text)) or "/" not in text else PurePath(text).name
 
 
@@ -162,7 +162,7 @@ def _without_folders(value: object) -> object:
 
 
 def _plain(text: str) -> str:
-    """Untrusted text on one line: no Markdown table, tag or link comes out of it."""
+    """Untrusted text on one line: without Markdown tables, tags or links."""
     flat = " ".join(text.split())
     return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", flat)
 

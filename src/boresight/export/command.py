@@ -1,4 +1,4 @@
-"""`boresight export`: a run's model as a folder that other tools load, with a card that says what it is."""
+"""`boresight export`: a run's model as a folder that other tools load, with a model card."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def export(
     """Write the model of `run` to the folder `to`, which appears complete or not at all.
 
     Merged weights are folded in float32 and rounded once, to `dtype`. Before the folder gets its name it is
-    loaded again with transformers alone and must say what the run's model says. With `gguf`, quantizations
-    separated by commas, GGUF files for llama.cpp and Ollama take the place of merged weights; each
-    answers `answers` evaluation prompts. `push` uploads the folder afterwards.
+    loaded again with transformers alone and must return the log-probabilities of the run's model. With
+    `gguf`, quantizations separated by commas, GGUF files for llama.cpp and Ollama take the place of merged
+    weights; each answers `answers` evaluation prompts. `push` uploads the folder afterwards.
 
     Raises:
         UserError: no finished run, a folder in use, an option that cannot act, or weights that read back

@@ -41,7 +41,7 @@ class ExportPlan:
 
 
 def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answers: int = 0) -> ExportPlan:
-    """Check the run against what was asked. Raises `UserError` where the two do not fit.
+    """Check the run against the options. Raises `UserError` where the two do not fit.
 
     Args:
         gguf: quantizations for llama.cpp, separated by commas; these files are then the form.
@@ -52,7 +52,7 @@ def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answ
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: this is not a run folder; give the folder that `boresight train` wrote.")
     if not (run / "model").is_dir():
-        raise UserError(f"{run}: the run has not finished; go on with `boresight train … --resume`.")
+        raise UserError(f"{run}: the run has not finished; resume it with `boresight train … --resume`.")
     if form == "adapter" and not (run / "model/adapter_config.json").is_file():
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":
@@ -81,7 +81,7 @@ def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str, answers: int) -> Ex
 
 
 def notes(plan: ExportPlan) -> list[str]:
-    """What somebody who passes the folder on should know."""
+    """Notes for users who distribute the folder."""
     if plan.form != "adapter":
         return []
     base = base_of(plan)

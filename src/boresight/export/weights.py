@@ -58,7 +58,7 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     """Fold adapters in float32, round to the plan's dtype, save, load with transformers and compare.
 
     Raises:
-        UserError: a float32 export does not say what the run's model says.
+        UserError: a float32 export does not reproduce the log-probabilities of the run's model.
     """
     import torch
 
@@ -121,7 +121,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 def state_old_names(path: Path) -> None:
     """Repeat what transformers 5 renamed under its older name.
 
-    A reader that knows `rope_theta` alone would take its own default in silence, and answer nonsense.
+    A reader that only supports `rope_theta` would take its own default in silence, and answer nonsense.
     """
     settings = read_json(path)
     if "dtype" in settings:

@@ -141,8 +141,8 @@ def mean(values: list[float]) -> float:
 
 def variance(values: list[float]) -> float:
     """Sample variance of at least two values."""
-    centre = mean(values)
-    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    center = mean(values)
+    return math.fsum((value - center) ** 2 for value in values) / (len(values) - 1)
 
 
 def median(values: list[float]) -> float:

@@ -27,7 +27,7 @@ def not_finite(h: History) -> Finding | None:
     return error(
         "not-finite",
         f"The {' and '.join(names)} became NaN or infinite at step {h.broken[names[0]]}.",
-        "Go back to the last checkpoint with a lower optim.lr, and look for a broken row in that batch.",
+        "Go back to the last checkpoint with a lower optim.lr, and look for a malformed row in that batch.",
     )
 
 
@@ -60,7 +60,7 @@ def memorizing(h: History) -> Finding | None:
 
 
 def not_learning(h: History) -> Finding | None:
-    """After a quarter of the run held-out accuracy cannot be told from chance."""
+    """After a quarter of the run held-out accuracy does not differ significantly from chance."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or h.progress < QUARTER or held.value >= 0.55 or not held.low <= 0.5 <= held.high:
         return None
@@ -73,7 +73,7 @@ def not_learning(h: History) -> Finding | None:
     return warning(
         "not-learning",
         f"After {percent(h.progress)} of the run held-out accuracy is {_of_rows(held)}{said}, "
-        f"not resolved from chance{budget}.",
+        f"not significantly different from chance{budget}.",
         "Raise the sum of learning rates as `boresight check` suggests, or check the labels.",
     )
 
@@ -113,7 +113,7 @@ def rewards_missing(h: History) -> Finding | None:
     return warning(
         "rewards-missing",
         f"{percent(mean(recent))} of the sampled answers could not be scored in the last {len(recent)} "
-        "steps; they are left out, not counted as wrong.",
+        "steps; they are skipped, not counted as wrong.",
         "Look at reward-failures.jsonl in the run folder, or at what the reward declines to judge.",
     )
 
@@ -129,7 +129,7 @@ def steps_skipped(h: History) -> Finding | None:
         0.9,
         f"{skipped} of {h.step} steps had nothing to learn from: ties, identical answers or answers without "
         "a score.",
-        "Raise rollout.temperature or train.batch, or use a reward that tells answers apart.",
+        "Raise rollout.temperature or train.batch, or use a reward that distinguishes answers.",
         count=skipped,
     )
 
@@ -209,7 +209,7 @@ def likelihood_displacement(h: History) -> Finding | None:
 
 
 def over_optimization(h: History) -> Finding | None:
-    """The policy moves away and nothing held out gets better."""
+    """The policy moves away and no held-out metric improves."""
     kl = h.values("kl_per_token", "eval")
     score = h.values("accuracy", "eval") or h.values("reward", "eval")
     margin = h.held_out("margin")
@@ -223,7 +223,7 @@ def over_optimization(h: History) -> Finding | None:
     if n < FEWEST_SCORED or kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
         return None
     return _over_optimized(
-        f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats a token over the last "
+        f"The KL to the start model rose from {kl[-3]:.3f} to {kl[-1]:.3f} nats per token over the last "
         f"evaluations while the held-out score stayed at {score[-1]:.2f} of {n:,}"
     )
 

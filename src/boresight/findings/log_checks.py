@@ -1,8 +1,7 @@
-"""Checks of a whole log, for runs of boresight and of TRL: the questions that are asked most.
-
-The live checks ask what is wrong at a step. These ask what became of a curve from start to end: whether
-chosen answers got rarer, the loss moved, the reward rose, the KL exploded. A check is silent where its
-curve is missing; `questions` says so.
+"""Checks of a whole log, for runs of boresight and of TRL: the most frequent questions. The live checks look
+for faults at a step. These examine a curve from start to end: whether chosen answers got rarer, the loss
+moved, the reward rose, the KL exploded. A check returns nothing where its curve is missing; `questions` lists
+it as not checked.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from boresight.findings.live_checks import FAR, likelihood_displacement, reward_
 STILL = 1e-6
 """A log-ratio below this in size has not moved."""
 SMALLEST_FALL = {NATS: 1.0, SCALED_BY_BETA: 0.1}
-"""Fall of chosen answers below which nothing is said; beta is 0.1 as a rule."""
+"""Fall of chosen answers below which there is no finding; beta is 0.1 as a rule."""
 FLAT = 0.03
 """Share of its first value by which a loss must change to be seen moving."""
 CUT = 0.5
@@ -27,7 +26,7 @@ JUMP, FIRST_JUMP = 8.0, 100.0
 """Ratio of the KL of neighboring parts that is an explosion. The KL of a healthy run grows with the square
 of the distance, so by 3 from the second part to the third, but by 9 or more from the first to the second."""
 HIGH_KL = 0.5
-"""Nats per token of held-out answers; `train.guard` stops at 0.15 unless told otherwise."""
+"""Nats per token of held-out answers; `train.guard` stops at 0.15 by default."""
 SMALLEST_KL = 0.1
 """Nats below which no KL is an explosion, per token or per answer."""
 
@@ -113,7 +112,8 @@ def chosen_falls(h: History) -> Finding | None:
 def chosen_change(h: History) -> float | None:
     """Change of the log-probability of chosen answers, in `h.unit`; None where the log does not give it.
 
-    Held out where it is known, since a mean of few training rows jumps about; else the last twenty steps.
+    From the held-out rows where it is known, since a mean of few training rows jumps about; else the last
+    twenty steps.
     """
     held = h.held_out("chosen_logratio")
     if held is not None:
@@ -167,7 +167,7 @@ def _why_stuck(h: History) -> str:
     rates = h.recent("lr_sum", 1)
     spent = f" (learning rates sum to {rates[0]:.1e})" if rates else ""
     return (
-        f"the updates are too small to show above the noise{spent}, or the reward does not tell answers apart"
+        f"the updates are too small to show above the noise{spent}, or the reward does not separate answers"
     )
 
 
@@ -193,7 +193,8 @@ def reward_fell(h: History) -> Finding | None:
 
 
 def kl_explodes(h: History) -> Finding | None:
-    """The KL to the start model jumps within a fifth of the run and stays high, or is far off held out."""
+    """The KL to the start model jumps within a fifth of the run and stays high, or is far off on the held-out
+    rows."""
     held = h.held_out("kl_per_token")
     if held is not None and held >= HIGH_KL:
         return _exploded(
@@ -222,7 +223,7 @@ def _exploded(seen: str, *, fell: bool) -> Finding:
         float(fell),
         1.0,
         f"{seen}{', and the reward fell' if fell else ''}: the updates are too large.",
-        "Lower the learning rate, and raise beta, the weight of the KL; go on from a checkpoint before the "
+        "Lower the learning rate, and raise beta, the weight of the KL; resume from a checkpoint before the "
         "jump.",
     )
 

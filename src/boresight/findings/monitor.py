@@ -1,4 +1,4 @@
-"""Watch a run: the numbers it logs go in, findings come out at the step they fire.
+"""Monitor a run: reads the numbers it logs and returns findings at the step at which they fire.
 
 monitor = Monitor(History(steps=200, eval_rows=400))
 monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
@@ -123,7 +123,7 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
 
 
 def read_findings(folder: Path) -> list[Finding]:
-    """Findings that a run folder holds; lines that cannot be read are left out."""
+    """Findings that a run folder holds; lines that cannot be read are skipped."""
     found = []
     for line in read_jsonl(folder / FILE):
         with contextlib.suppress(KeyError, TypeError, AttributeError):

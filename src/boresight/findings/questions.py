@@ -1,4 +1,4 @@
-"""The questions that are asked most of a run, and what its log answers: yes, no with numbers, or unknown."""
+"""The most frequent questions about a run, and the answers of its log: yes, no with numbers, or unknown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _reward(h: History) -> str | None:
 def _kl(h: History) -> str | None:
     kl, held = h.recent("kl", 20), h.held_out("kl_per_token")
     if held is not None:
-        return f"it is {held:.2g} nats per token at the end, held out"
+        return f"it is {held:.2g} nats per token at the end, on held-out rows"
     return f"it is {mean(kl):.2g} nats over the last {len(kl)} logged steps" if kl else None
 
 
@@ -58,7 +58,9 @@ def _length(h: History) -> str | None:
     if length is not None:
         return f"{length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
     return (
-        f"{held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held out" if len(held) > 1 else None
+        f"{held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held-out rows"
+        if len(held) > 1
+        else None
     )
 
 
@@ -111,7 +113,7 @@ QUESTIONS = (
 def looked_for(
     h: History, findings: Iterable[Finding], name_of: Callable[[str], str] = lambda name: name
 ) -> list[str]:
-    """A sentence per question; `name_of` is what the log calls a metric of ours."""
+    """A sentence per question; `name_of` returns the log's name of one of our metrics."""
     found = [finding.name for finding in findings]
     return [_answer(question, h, found, name_of) for question in QUESTIONS]
 

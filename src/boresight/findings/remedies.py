@@ -18,7 +18,7 @@ CHECKS: Mapping[str, str] = {
     "memorizing": "",
     "rewards-stay-zero": " --overfit 32",
 }
-"""Options of `boresight check`, by finding that it tells more of than another run would."""
+"""Options of `boresight check`, by finding that they explain better than another run would."""
 
 SETTINGS: Mapping[str, tuple[str, str]] = {
     "not-finite": LESS_RATE,

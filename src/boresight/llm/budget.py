@@ -14,7 +14,7 @@ from boresight.llm.request import Request
 
 MILLION = 1_000_000
 PROBE = 1_000
-"""Tokens whose price is asked: some models cost twice as much a token above 200,000 in one request."""
+"""Tokens to price: some models cost twice as much a token above 200,000 in one request."""
 
 
 class Price(Section):
@@ -75,7 +75,7 @@ def worst_case(request: Request, price: Price | None) -> Cost:
 class Budget:
     """The running account of a run.
 
-    `tokens` and `usd` hold what is settled plus what is reserved for requests under way, so they never
+    `tokens` and `usd` hold what is settled plus what is reserved for requests in flight, so they never
     pass the ceilings by more than prompts were underestimated.
     """
 
@@ -85,7 +85,7 @@ class Budget:
     usd: float = 0.0
     under_way: int = 0
     reserved_usd: float = 0.0
-    """The part of `usd` that is set aside for requests under way."""
+    """The part of `usd` that is reserved for requests in flight."""
     on_settled: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
@@ -114,7 +114,7 @@ class Budget:
         self._add(cost, 1)
 
     def settle(self, reserved: Cost, actual: Cost) -> None:
-        """Replace what was set aside by what it came to, and tell those who wait."""
+        """Replace a reservation by the actual cost, and wake the waiting tasks."""
         self.under_way -= 1
         self.reserved_usd -= reserved.usd
         self._add(reserved, -1)

@@ -3,7 +3,7 @@
     async with Client(ledger, [endpoint], Budget(...)) as client:
         await client.each(rows, lambda row: client.ask(request_of(row)))
 
-`ask` looks in the ledger first, then sends, and writes down what comes back before anyone sees it. What
+`ask` looks in the ledger first, then sends, and stores each reply before it returns it. What
 came back in which order changes nothing: read results from the ledger afterwards, in the order wanted.
 """
 
@@ -64,7 +64,7 @@ class Progress:
     failures: Counter[str] = field(default_factory=Counter)
     """Failed attempts by kind."""
     first_failure: dict[str, str] = field(default_factory=dict)
-    """What was said at the first failure of each kind."""
+    """Message of the first failure of each kind."""
     told: set[str] = field(default_factory=set)
     """Kinds whose first failure the terminal has shown."""
     unusable: Counter[str] = field(default_factory=Counter)
@@ -118,11 +118,11 @@ class Client:
 
     @property
     def window(self) -> int:
-        """How many requests are worth having in hand: those under way, and a queue to draw from."""
+        """How many requests are worth having in hand: those in flight, and a queue to draw from."""
         return 2 * sum(door.endpoint.limits.max_concurrency for door in self._doors.values()) + 16
 
     def concurrency(self) -> int:
-        """Requests that may be under way now, over all endpoints."""
+        """Requests that may be in flight now, over all endpoints."""
         return sum(door.gate.limits.concurrency.allowed for door in self._doors.values())
 
     async def ask(self, request: Request) -> Reply:
@@ -154,7 +154,7 @@ class Client:
         """Run `do` on every item, a bounded number at a time; memory does not grow with their number.
 
         Raises:
-            Stopped: see `ask`; what was under way is cancelled.
+            Stopped: see `ask`; requests in flight are cancelled.
         """
         places = asyncio.Semaphore(self.window)
         try:
@@ -179,7 +179,7 @@ class Client:
         return self.usable.probe(request.stage, request.model)
 
     async def ask_usable(self, request: Request, read: Reader = usual_reader) -> Reply:
-        """As `ask`, but stops when none of the first replies can be used; `read` says why one cannot.
+        """As `ask`, but stops when none of the first replies can be used; `read` returns the reason.
 
         Raises:
             Stopped: see `UsableReplies`, and `ask`.

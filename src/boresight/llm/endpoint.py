@@ -34,7 +34,7 @@ class EndpointSection(Section):
     price: Price | None = None
     """Dollars per million tokens; null looks it up in genai-prices where that is installed."""
     limits: LimitSection = LimitSection()
-    """Requests and tokens a minute, and concurrency."""
+    """Requests and tokens per minute, and concurrency."""
 
     @property
     def url(self) -> str:

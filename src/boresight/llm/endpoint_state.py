@@ -17,7 +17,8 @@ class BudgetSpent(Exception):
 
 
 class Gate:
-    """First come, first served. Whoever waits here holds nothing, so a retry queues like anyone else."""
+    """First come, first served. Whoever waits here holds nothing, so a retry queues like any other
+    request."""
 
     def __init__(self, limits: Limits, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self.budget, self.clock = limits, budget, clock
@@ -31,7 +32,7 @@ class Gate:
         """Wait for a place; on return the request is counted in limits and budget.
 
         Raises:
-            BudgetSpent: it does not fit, and nothing is under way whose settling could make room.
+            BudgetSpent: it does not fit, and no request is in flight whose settling could make room.
         """
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((cost, turn))
@@ -55,7 +56,7 @@ class Gate:
         self.limits.succeeded(started, self.clock(), tokens, self.under_way)
 
     def refused(self, started: float, retry_after: float | None) -> None:
-        """The server said 429."""
+        """The server returned 429."""
         self.limits.refused(started, self.clock(), retry_after)
 
     def pump(self) -> None:

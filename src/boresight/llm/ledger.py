@@ -93,7 +93,7 @@ class Ledger:
     def _settle_dead(self) -> None:
         """Create the tables, and settle the attempts that a dead process left open.
 
-        Those in a batch are still under way and will be reserved again by whoever asks for them; of the
+        Those in a batch are still in flight and will be reserved again by whoever asks for them; of the
         others the server may have answered any.
         """
         with self._transaction() as db:
@@ -160,7 +160,7 @@ class Ledger:
     ) -> None:
         """Keep a response, and settle its attempt at what it cost, also if it came in a batch.
 
-        `doubt` says why the cost is an estimate, where it is one.
+        `doubt` is the reason why the cost is an estimate, where it is one.
         """
         with self._transaction() as db:
             db.execute(INSERT_RESPONSE, _response(request, body, tokens, usd))

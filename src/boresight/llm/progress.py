@@ -34,7 +34,7 @@ def watching(
 
 
 def _tell(client: Client, console: Console) -> None:
-    """What an endpoint said at the first failure of each kind, once a run."""
+    """The message of an endpoint at the first failure of each kind, once per run."""
     progress = client.progress
     for kind, detail in progress.first_failure.items():
         if kind not in progress.told:

@@ -1,4 +1,4 @@
-"""How fast requests may go out: requests and tokens a minute, and a concurrency that adapts.
+"""Rate limits: requests and tokens per minute, and a concurrency that adapts.
 
 Everything here is arithmetic on a time that the caller passes in, in seconds; nothing sleeps.
 """
@@ -26,15 +26,15 @@ class LimitSection(Section):
     """Ceilings of one endpoint; they are shared by everything that asks the same model there."""
 
     rpm: float | None = Field(default=None, gt=0)
-    """Requests a minute; null leaves it to the server's refusals."""
+    """Requests per minute; null leaves it to the server's refusals."""
     tpm: float | None = Field(default=None, gt=0)
-    """Tokens a minute, prompt and answer together."""
+    """Tokens per minute, prompt and answer together."""
     tpm_counts: Literal["used", "requested"] = "used"
     """What the server counts against it: tokens used, or the prompt plus `max_tokens` asked for."""
     max_concurrency: int = Field(default=64, gt=0)
-    """Most requests under way; fewer are, for as long as the server refuses or slows down."""
+    """Upper bound on concurrent requests; lowered while the server refuses or slows down."""
     start_concurrency: int = Field(default=8, gt=0)
-    """Requests under way at first."""
+    """Concurrent requests at first."""
     adapt: bool = True
     """Cut concurrency when the server refuses or slows down, and let it grow again; false keeps it fixed."""
 
@@ -80,7 +80,7 @@ class Bucket:
 
 @dataclass
 class Concurrency:
-    """How many requests may be under way: additive increase, multiplicative decrease.
+    """Limit of concurrent requests: additive increase, multiplicative decrease.
 
     It doubles every round until the first cut, then grows by one a round. A refusal (429) cuts it by a
     quarter, once per burst: requests sent before the cut say nothing new. Servers without a limit of
@@ -113,7 +113,7 @@ class Concurrency:
             self._end_round(now)
 
     def refused(self, started: float, now: float) -> None:
-        """The server said 429 to a request sent at `started`."""
+        """The server returned 429 to a request sent at `started`."""
         if started > self.cut_at:
             self._cut(CUT, now)
 

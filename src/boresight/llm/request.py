@@ -1,4 +1,4 @@
-"""What is asked of a model, in the shape of OpenAI chat completions."""
+"""A request to a model, in the shape of OpenAI chat completions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from boresight.core.schema import Message
 
 BYTES_PER_TOKEN = 3.0
-"""English text has about four bytes a token; three errs on the side that a budget needs."""
+"""English text has about four bytes per token; three errs on the side that a budget needs."""
 TOKENS_PER_MESSAGE = 8
 """Role, separators and the priming of the answer."""
 
@@ -22,8 +22,8 @@ class Request:
     """One completion to be had.
 
     `endpoint` is the base URL, or `in-process`. `params` are sampling parameters under their OpenAI
-    names. `schema` is a JSON schema that the answer must follow. `sample` tells apart several answers to
-    one prompt. `stage` says what the answer is for and determines nothing about it.
+    names. `schema` is a JSON schema that the answer must follow. `sample` numbers several answers to one
+    prompt. `stage` is the purpose of the answer and determines nothing about it.
     """
 
     endpoint: str
@@ -78,7 +78,7 @@ class Request:
         return size + (0 if self.schema is None else len(json.dumps(self.schema)))
 
     def followed_by(self, answer: str, objection: str) -> Request:
-        """The same conversation, gone on: the model's answer, and what was wrong with it."""
+        """The same conversation with two more turns: the model's answer, and what was wrong with it."""
         turns: list[Message] = [
             {"role": "assistant", "content": answer},
             {"role": "user", "content": objection},

@@ -83,7 +83,7 @@ class Session:
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
         """One reply per request, in the order asked: from the ledger, or bought now.
 
-        `read` says why a reply cannot be used, None if it can; see `UsableReplies`.
+        `read` returns the reason why a reply cannot be used, None if it can; see `UsableReplies`.
         """
 
         async def ask(request: Request) -> None:
@@ -102,7 +102,7 @@ def refuse_missing_keys(sections: Iterable[EndpointSection]) -> None:
 
 
 def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
-    """An endpoint as its recipe section says."""
+    """The endpoint of a recipe section."""
     if section.base_url is None:
         # Nothing is refused here, and fewer at a time would only be slower.
         most = section.limits.max_concurrency

@@ -1,7 +1,7 @@
 """Answers that must be JSON of a given shape: extracted, validated, and asked again with the error.
 
-A server that takes JSON schemas rarely needs the second half; one that does not is told in words what was
-wrong. Every round is a request of its own in the ledger, so a better reader replays all of it.
+A server that takes JSON schemas rarely needs the second half; one that does not gets the error as a message.
+Every round is a request of its own in the ledger, so a better reader replays all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 ROUNDS = 3
-"""Times a shape is asked for, the first included."""
+"""Requests for a shape, the first included."""
 OBJECTION = (
     "That is not what was asked for: {error}. Answer again with nothing but one JSON object that follows "
     "this schema: {schema}"

@@ -4,7 +4,7 @@
     server.load_adapter("step-3", folder)
     samples = server.sample("step-3", prompts, params, k=8)
 
-vLLM is talked to, never imported. What is asked of it: `/v1/models`, `/v1/completions` with prompts as ids
+vLLM is a server, never imported. Endpoints in use: `/v1/models`, `/v1/completions` with prompts as ids
 and `return_token_ids`, and `/v1/load_lora_adapter` and `/v1/unload_lora_adapter`, for which the server must
 have been started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.
 """
@@ -30,7 +30,7 @@ from boresight.llm.replies.failures import one_line, redacted
 from boresight.models.sampler.params import Sample, SamplingParams, within_context
 
 CONCURRENCY = 64
-"""Prompts under way at a time; the server batches them as it sees fit."""
+"""Prompts in flight at a time; the server batches them as it sees fit."""
 ATTEMPTS = 4
 PAUSE = 0.5
 """Times a request is sent while the server fails, and seconds between the first two (then doubling)."""
@@ -76,12 +76,13 @@ class VllmServer:
 
     @cached_property
     def context(self) -> int | None:
-        """Most tokens of a prompt and its completion together; None where the server does not say."""
+        """Largest number of tokens of a prompt and its completion together; None where the server does not
+        say."""
         longest = self._served().get("max_model_len")
         return longest if isinstance(longest, int) and longest > 0 else None
 
     def _served(self) -> dict[str, Any]:
-        """What the server says of the model without adapters."""
+        """The server's entry for the model without adapters."""
         with self._as_vllm_does("/v1/models"):
             served = self._call("/v1/models")["data"]
             base: dict[str, Any] = next(m for m in served if not m.get("parent"))
@@ -144,7 +145,7 @@ class VllmServer:
                     said = one_line(redacted(named_first_line(error), self._key))
                     raise UserError(
                         f"{self._section}.base_url: {self.url} cannot be reached ({said}); "
-                        "start `vllm serve` there, then go on."
+                        "start `vllm serve` there, then run this again."
                     ) from None
             time.sleep(self._pause * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
@@ -173,7 +174,7 @@ class VllmServer:
 def completion_request(
     model: str, prompt: np.ndarray, params: SamplingParams, k: int, index: int
 ) -> dict[str, Any]:
-    """The body of one request. Every setting is spelt out: the server has defaults of its own, taken from the
+    """The body of one request. Every setting is explicit: the server has defaults of its own, taken from the
     model's generation config."""
     stream = index if params.stream is None else params.stream
     return {
@@ -203,7 +204,7 @@ def parse_choice(
     if not ids or logps is None or len(ids) != len(logps) or None in logps:
         raise UserError(
             f"{section}.base_url: the answer lacks token_ids or their log-probabilities; "
-            "take a vLLM that knows return_token_ids."
+            "use a vLLM version that supports return_token_ids."
         )
     stopped = ids[-1] in params.stop_token_ids
     if choice["finish_reason"] == "stop" and not stopped:

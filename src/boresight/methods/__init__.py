@@ -1,8 +1,8 @@
 """One file per method: a docstring with paper and equation, `Config`, and a pure `loss`.
 
-Nothing is registered. `get("dpo")` imports `boresight.methods.dpo`; the annotation of its `loss`
-tells which inputs it eats. Adding a pairwise loss is one file here and one test; a loss of your own project
-is one file there, named by its import path: `get("my_project.my_loss")`.
+Nothing is registered. `get("dpo")` imports `boresight.methods.dpo`; the annotation of its `loss` names its
+input. Adding a pairwise loss is one file here and one test; a loss of your own project is one file there,
+named by its import path: `get("my_project.my_loss")`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def get(name: str) -> Method:
 
 
 def name_of(config: MethodConfig) -> str:
-    """What `get` knows the method of these settings by."""
+    """Name under which `get` returns the method of these settings."""
     return type(config).__module__.removeprefix(f"{__name__}.")
 
 

@@ -1,4 +1,4 @@
-"""DPO: direct preference optimisation.
+"""DPO: direct preference optimization.
 
     h = log pi(y_w|x)/ref(y_w|x) - log pi(y_l|x)/ref(y_l|x)
     L = - log sigmoid(beta * h)

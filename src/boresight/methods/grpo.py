@@ -69,11 +69,11 @@ def advantages(reward: Tensor, standardize: bool) -> Tensor:
     Exactly zero where all are equal, as leave-one-out advantages are: those are k / (k - 1) times as large.
     """
     count = (~reward.isnan()).sum(-1, keepdim=True)
-    centred = rloo.leave_one_out(reward) * (count - 1) / count
+    centered = rloo.leave_one_out(reward) * (count - 1) / count
     if not standardize:
-        return centred
-    deviation = (centred.square().nansum(-1, keepdim=True) / (count - 1)).sqrt()
-    return centred / (deviation + SMALLEST)
+        return centered
+    deviation = (centered.square().nansum(-1, keepdim=True) / (count - 1)).sqrt()
+    return centered / (deviation + SMALLEST)
 
 
 def tokens_of(x: GroupTokenLogps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -86,7 +86,7 @@ def tokens_of(x: GroupTokenLogps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def loss(x: GroupTokenLogps, cfg: Config) -> LossOutput:
-    """GRPO loss, mean over what `average` says of the completions that have an advantage."""
+    """GRPO loss, averaged as `average` sets, over the completions that have an advantage."""
     reward = rloo.judged_reward(x, cfg)
     advantage = advantages(reward, cfg.standardize)
     active = ~advantage.isnan()

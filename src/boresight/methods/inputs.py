@@ -1,4 +1,4 @@
-"""What losses eat and return: frozen dataclasses of plain tensors, nothing else.
+"""Inputs and outputs of losses: frozen dataclasses of plain tensors, nothing else.
 
 The annotation of a loss's first argument is one of these types, and it alone chooses the forward
 pass (`training/forward.py`). All log-probabilities are sums over the scored tokens of a completion, in
@@ -208,7 +208,7 @@ class GroupTokenLogps(GroupLogps):
     completion stands for each of its tokens.
     """
 
-    policy_tokens: Tensor = None  # type: ignore[assignment]  # None as said above
+    policy_tokens: Tensor = None  # type: ignore[assignment]  # None as stated above
     old_tokens: Tensor = None  # type: ignore[assignment]
     ref_tokens: Tensor = None  # type: ignore[assignment]
 

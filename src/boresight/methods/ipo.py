@@ -1,4 +1,4 @@
-"""IPO: identity preference optimisation, a squared distance to a finite target margin.
+"""IPO: identity preference optimization, a squared distance to a finite target margin.
 
     h = log pi(y_w|x)/ref(y_w|x) - log pi(y_l|x)/ref(y_l|x)
     L = (h - 1 / (2 * tau))^2
@@ -8,7 +8,7 @@ larger tau asks for a smaller margin. At the first step h = 0 and the loss is (1
 
 `reduction` chooses between two different algorithms. `sum` takes h over whole answers, as in the
 paper; `mean` divides each log-ratio by its own length, as TRL does, and then the target is in nats
-*per token*: tau = 0.1 asks for 5 nats a sequence with `sum` and for 5 nats a token with `mean`.
+*per token*: tau = 0.1 asks for 5 nats per sequence with `sum` and for 5 nats per token with `mean`.
 
 Left out: sampling from the policy (online IPO) and labels with a known preference probability.
 """

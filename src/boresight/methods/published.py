@@ -49,7 +49,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
 
 @dataclass(frozen=True)
 class Ladder:
-    """Settings to try, in order. From `too_high` on, runs fall apart; `source` says who says so."""
+    """Settings to try, in order. From `too_high` on, runs degenerate, according to `source`."""
 
     lrs: tuple[float, ...]
     betas: tuple[float, ...]

@@ -4,8 +4,8 @@
 
 The likelihood is Ouyang et al. 2022 (arXiv 2203.02155), equation 1; the margin m, which asks for a
 wider gap where the labels' own scores s are further apart, is Touvron et al. 2023 (Llama 2, arXiv
-2307.09288), equation 2; the centring term is Eisenstein et al. 2023 (arXiv 2312.09244).
-Only differences of rewards are learnt without it, so the absolute level drifts.
+2307.09288), equation 2; the centering term is Eisenstein et al. 2023 (arXiv 2312.09244).
+Without it only differences of rewards are learned, so the absolute level drifts.
 
 Left out: ties, more than two answers to a prompt in one likelihood, and ensembles.
 """
@@ -38,5 +38,5 @@ def loss(x: PairScores, cfg: Config) -> LossOutput:
     """Bradley-Terry loss, mean over pairs, nats."""
     gap = x.chosen - x.rejected
     likelihood = sigmoid_loss(gap - weighted(cfg.margin_scale, x.score_gap))
-    off_centre = (x.chosen + x.rejected) ** 2
-    return LossOutput.mean_of(likelihood + weighted(cfg.centring, off_centre), preference_loss=likelihood)
+    off_center = (x.chosen + x.rejected) ** 2
+    return LossOutput.mean_of(likelihood + weighted(cfg.centring, off_center), preference_loss=likelihood)

@@ -7,13 +7,13 @@
 Ahmadian et al. 2024 (arXiv 2402.14740), section 2.2; Kool, van Hoof and Welling 2019. A whole
 completion is one action. The KL (estimator k1) is part of the reward and comes before the baseline.
 
-A completion that could not be scored (NaN) is missing: it has no loss and enters nobody's baseline;
+A completion that could not be scored (NaN) is missing: it has no loss and enters no baseline;
 k counts the scorable ones, and one alone has no baseline and no loss. With `clip` the loss is
 PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for several updates on
 one rollout; on-policy, q = 1 and both losses have the same gradient. Where another program sampled,
 each completion's term is multiplied by its truncated importance min(pi_old / sampler, cap).
 
-Left out: dividing advantages by their deviation, length normalisation, token-level ratios (`grpo`), a critic.
+Left out: dividing advantages by their deviation, length normalization, token-level ratios (`grpo`), a critic.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Config(MethodConfig):
 
     @property
     def wants_reference(self) -> bool:
-        """Without a KL term the reference is never looked at."""
+        """Without a KL term the reference is not computed."""
         return self.beta > 0
 
     @property
@@ -86,7 +86,7 @@ def all_equal(reward: Tensor) -> Tensor:
 
 
 def clipped_gain(policy: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """PPO's pessimistic objective with one ratio per completion, to be maximised."""
+    """PPO's pessimistic objective with one ratio per completion, to be maximized."""
     ratio = torch.exp(policy - old.detach())
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 

@@ -70,7 +70,7 @@ def _not_negative(setting: float | Schedule) -> float | Schedule:
 
 
 def _read_points(setting: object) -> object:
-    """Lists are schedules, so that an error speaks of the one form that was meant."""
+    """Lists are schedules, so that an error describes that form only."""
     return Schedule.model_validate(setting) if isinstance(setting, list | tuple) else setting
 
 

@@ -1,4 +1,4 @@
-"""SimPO: preference optimisation without a reference, on length-normalised log-probabilities.
+"""SimPO: preference optimization without a reference, on length-normalized log-probabilities.
 
     L = - log sigmoid( beta * log pi(y_w|x)/|y_w| - beta * log pi(y_l|x)/|y_l| - gamma )
 

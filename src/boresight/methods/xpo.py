@@ -1,17 +1,17 @@
-"""XPO: exploratory preference optimisation, online DPO with an optimism bonus.
+"""XPO: exploratory preference optimization, online DPO with an optimism bonus.
 
     y ~ pi_t,  y_ref ~ ref,  a reward labels the two as (y_w, y_l)
     h = log pi(y_w|x)/ref(y_w|x) - log pi(y_l|x)/ref(y_l|x)
     L = - log sigmoid(beta * h) + alpha * log pi(y_ref|x)
 
 Xie et al. 2024 (arXiv 2405.21046), algorithm 1. All log-probabilities are sums over tokens. The bonus
-is always on the *reference's* sample, whichever of the two won: minimising alpha * log pi(y_ref)
+is always on the *reference's* sample, whichever of the two won: minimizing alpha * log pi(y_ref)
 rewards KL(ref || pi), that is, moving probability away from where the reference already samples.
 
-The algorithm minimises both terms over the pairs of all iterations so far. `replay` adds pairs of earlier
+The algorithm minimizes both terms over the pairs of all iterations so far. `replay` adds pairs of earlier
 steps to those of a step, with the labels they were given and both terms; without it a step sees its own.
 
-Left out: minimising to the end in every iteration, and choosing the best iterate at the end. The paper
+Left out: minimizing to the end in every iteration, and choosing the best iterate at the end. The paper
 gives no numbers for alpha and beta; the defaults are those of TRL 1.13 (OAT: alpha 5e-6).
 """
 
@@ -61,8 +61,8 @@ class OptimismConfig(MethodConfig):
             raise ValueError(
                 f"alpha / (beta / 2) is {share:.3g}, above {LARGEST_SHARE}: alpha would push an answer down "
                 f"with {share:.3g} times the gradient of the preference at the first step, and without a "
-                "floor, so the text falls apart; online runs use alpha from 1e-6 to 1e-5: lower it, or set "
-                "allow_large_alpha: true"
+                "floor, and generations degenerate; online runs use alpha from 1e-6 to 1e-5: lower it, or "
+                "set allow_large_alpha: true"
             )
         return self
 
@@ -75,7 +75,7 @@ class Config(OptimismConfig):
 
     @property
     def replays(self) -> float:
-        """What `replay` says."""
+        """The setting `replay`."""
         return self.replay
 
 

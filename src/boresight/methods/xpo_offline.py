@@ -5,13 +5,13 @@
 
 This is *not* XPO (Xie et al. 2024, arXiv 2405.21046, algorithm 1; see `xpo`). It borrows that
 objective's form, but nothing is sampled: the pairs are fixed, neither answer comes from the policy,
-and y_e was written by somebody else rather than drawn from the reference. So there is no
+and y_e comes from another source than the reference. So there is no
 exploration and no guarantee; alpha acts as unlikelihood training on the text of the dataset.
 It is here because runs on UltraFeedback were published under the name XPO with alpha 0.01 to 0.1,
 a thousand times what online implementations use; such settings need `allow_large_alpha`.
 
 At the first step the loss is ln 2 + alpha * log pi(y_e|x), mean over pairs.
-Left out: sampling, relabelling, and everything else that makes XPO explore.
+Left out: sampling, relabeling, and everything else that makes XPO explore.
 """
 
 from __future__ import annotations

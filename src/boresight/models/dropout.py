@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 RANDOM_ROUTERS = {"PhimoeTopKRouter", "DbrxRouter"}
-"""Modules that choose experts at random in training, whatever the config's top level says."""
+"""Modules that choose experts at random in training, whatever the config's top level contains."""
 
 JITTER_AT_ALL_TIMES = {"phimoe"}
 """Types of models whose `router_jitter_noise` is a threshold of the routing, in evaluation too."""

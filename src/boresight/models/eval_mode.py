@@ -28,10 +28,10 @@ def evaluation_mode(model: Policy) -> Iterator[None]:
 def arithmetic(model: Policy, dtype: str, tokens_per_forward: int | None = None) -> Iterator[None]:
     """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay as they are.
 
-    Policy and reference must compute alike: in bfloat16 an answer of forty tokens comes out a third of a
-    nat off its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a GPU
-    the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a recipe,
-    a half or a quarter.
+    Policy and reference must compute alike: in bfloat16 an answer of forty tokens deviates by a third of a
+    nat from its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a
+    GPU the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a
+    recipe, a half or a quarter.
     """
     dtype, device = resolve_dtype(dtype, model.device), model.device.type
     # Autocast keeps its copies of the weights until the block ends. Recomputation makes its own.

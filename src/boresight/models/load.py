@@ -76,7 +76,7 @@ def load_model(
         device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
         attention: name of an attention implementation known to transformers; None is `sdpa`, or `eager` for a
             model that does not offer it.
-        dropout: rate of the model's own dropout layers; None is what its config says.
+        dropout: rate of the model's own dropout layers; None keeps that of its config.
         merge: fold PEFT adapters into their base, so that training starts from, and measures its KL
             against, the adapted model. False leaves the last one in a `PeftModel`, whose base is one
             switch away.
@@ -135,7 +135,7 @@ def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
 
 
 def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
-    """What stops generation is saved beside an adapter, whose base knows nothing of it."""
+    """What stops generation is saved beside an adapter, whose base does not have it."""
     own = read_generation_config(ModelSource(str(adapter), cached_only=True))
     if own is not None:
         model.generation_config = own

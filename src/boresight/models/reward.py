@@ -50,7 +50,7 @@ def load_reward_model(
     """Load `name` with a one-label head, float32; a language model gets a fresh head drawn from `seed`.
 
     Args:
-        dropout: rate of the model's own dropout layers; None is what its config says.
+        dropout: rate of the model's own dropout layers; None keeps that of its config.
         allowed: weights that may be missing or left over; those found are entered into it.
         several_outputs: a classifier with several labels keeps them; see `completion_outputs`.
 

@@ -1,6 +1,6 @@
 """A model whose weights are spread over processes (FSDP2, `fully_shard`), for models that no device holds.
 
-Each process keeps a part of every weight, of its gradient and of the optimiser's moments. The weights of a
+Each process keeps a part of every weight, of its gradient and of the optimizer's moments. The weights of a
 layer are put together for its forward and its backward and let go after each; gradients are summed over
 processes as they are cut up again. So all processes must run equally many forwards and backwards, unless
 the model is `whole`, as for sampling and evaluation, where each may run what it likes.
@@ -56,7 +56,7 @@ def shard(policy: Policy) -> None:
         fully_shard(module, reshard_after_forward=True)
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)  # sums, as everywhere: the loop divides by the weight
-        module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
+        module.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
     cast("Sharded", base).as_forward = _call
     register_fsdp_forward_method(base, "as_forward")
 

@@ -24,10 +24,10 @@ class Unreachable(UserError):
 class ModelSource:
     """Where a model's files come from.
 
-    `place` is a folder or a hub id. `cached_only` says that the hub cannot be asked, so its local
-    cache must do. `adapters` are the folders of the PEFT adapters on top of it, in order: a run that
-    started from another run's adapter has two. `allowed` are the patterns of weights that the runs of
-    those adapters accepted as missing or left over.
+    `place` is a folder or a hub id. `cached_only`: the hub cannot be reached, so its local cache must do.
+    `adapters` are the folders of the PEFT adapters on top of it, in order: a run that started from another
+    run's adapter has two. `allowed` are the patterns of weights that the runs of those adapters accepted as
+    missing or left over.
     """
 
     place: str
@@ -43,7 +43,7 @@ def locate(name: str) -> ModelSource:
     is looked up once with a short time limit; when the hub cannot be reached, its local cache serves.
 
     Raises:
-        UserError: nothing of that name; the message says where it was looked for.
+        UserError: nothing of that name; the message lists where it was looked for.
     """
     return _locate(name, above=())
 
@@ -61,7 +61,7 @@ def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
 
 
 def tokenizer_place(name: str) -> tuple[str, bool]:
-    """Folder or hub id of a tokenizer, and whether only the local cache is asked.
+    """Folder or hub id of a tokenizer, and whether only the local cache is searched.
 
     A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
     """
@@ -144,7 +144,7 @@ def _embedded(name: str) -> Path:
 
 
 def _hub_has(name: str) -> bool:
-    """True: the hub has `name`. False: the hub cannot be asked, but the local cache has it.
+    """True: the hub has `name`. False: the hub cannot be reached, but the local cache has it.
 
     transformers itself retries an unreachable hub for most of a minute per file; one request with a
     time limit answers the same question.

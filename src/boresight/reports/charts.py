@@ -22,7 +22,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one small chart shows. `reading` is one sentence for someone who sees it for the first time."""
+    """What one small chart shows. `reading` is one sentence for a reader who is new to the chart."""
 
     title: str
     unit: str
@@ -42,7 +42,7 @@ class Chart:
 
 
 def both(metric: str, train: str = "training", held_out: str = "held out") -> tuple[Curve, Curve]:
-    """A metric in training and held out."""
+    """A metric of the training batches and of the held-out rows."""
     return (
         Curve(metric, train, "after"),
         Curve(metric, held_out, "held-out", split="eval"),

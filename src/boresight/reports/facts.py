@@ -25,7 +25,7 @@ class SplitFacts:
 
 
 def facts(run: RunData) -> list[tuple[str, str]]:
-    """The few settings that identify a run at a glance; those the run does not state are left out."""
+    """The few settings that identify a run at a glance; those the run does not state are omitted."""
     get, use = partial(lookup, run.config), MachineUse.of(run)
     candidates = [
         ("method", run.method),

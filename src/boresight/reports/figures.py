@@ -189,7 +189,7 @@ def moving_average(y: list[float]) -> list[float]:
 
 
 def _is_smooth(y: list[float]) -> bool:
-    """Whether neighbours lie close compared with the whole range, as in a learning-rate schedule."""
+    """Whether neighbors lie close compared with the whole range, as in a learning-rate schedule."""
     spread = max(y) - min(y)
     return max(abs(b - a) for a, b in pairwise(y)) <= 0.15 * spread
 

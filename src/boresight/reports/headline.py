@@ -39,7 +39,8 @@ OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
 
 
 def headline(run: RunData) -> Headline:
-    """The first outcome that was measured before and after leads; others are told when they are resolved.
+    """The first outcome that was measured before and after leads; others are added where they are
+    significant.
 
     An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead.
     """

@@ -1,4 +1,4 @@
-"""The page of a leaderboard: every score with its interval, and what may be said of any two."""
+"""The page of a leaderboard: every score with its interval, and verdicts on pairs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def render_leaderboard(
     return page(
         "leaderboard.html.j2",
         title=name,
-        headline=f"{len(entries)} systems, {resolved} of {len(compared)} differences resolved",
+        headline=f"{len(entries)} systems, {resolved} of {len(compared)} differences significant",
         standings=_standings(entries),
         bar=None if bar is None else SHARE.value(bar),
         bars=bars,
@@ -89,7 +89,7 @@ def _standings(entries: Sequence[Entry]) -> list[Standing]:
 
 def _drawn_alone(scale: Drawing, entry: Entry) -> Drawing:
     mark = next(mark for mark in scale.marks if mark.role == entry.name)
-    return replace(scale, marks=[replace(mark, role="after")], says=SHARE.estimate(entry.share))
+    return replace(scale, marks=[replace(mark, role="after")], label=SHARE.estimate(entry.share))
 
 
 def _line(pair: EntryPair) -> PairLine:

@@ -1,4 +1,4 @@
-"""Time and memory of a run, and what the ramp that it was planned by says of both."""
+"""Time and memory of a run, and the forecasts of the ramp that planned it."""
 
 from __future__ import annotations
 

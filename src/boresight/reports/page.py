@@ -41,7 +41,7 @@ NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 def write_report(run: Path, console: Console | None = None) -> Path:
     """Write `run/report.html` from whatever the run folder holds, and return its path.
 
-    Works for unfinished runs; the page says what is missing. What was measured stands beside the page as
+    Works for unfinished runs; the page lists what is missing. What was measured stands beside the page as
     Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
@@ -59,7 +59,7 @@ def write_report(run: Path, console: Console | None = None) -> Path:
 
 
 def metrics_table(run: RunData) -> Table:
-    """What the page's table of metrics says, for other places."""
+    """The page's table of metrics, for other formats."""
     rows = [TableRow(m.label, m.unit, [m.before, m.after, m.difference]) for m in run.metrics]
     return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
 
@@ -86,7 +86,7 @@ def render_report(run: RunData) -> str:
 
 
 def _as_card(sample: RunSample) -> dict[str, Any]:
-    """A sample as report.js draws it; what was said on the way is folded away below the answers."""
+    """A sample as report.js draws it; earlier answers are folded away below it."""
     between = [(f"after step {step:,}", said) for step, said in sample.between]
     return asdict(sample) | {"notes": between, "between": None}
 

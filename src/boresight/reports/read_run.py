@@ -1,4 +1,4 @@
-"""A run folder as one value, with every gap in it said in words.
+"""A run folder as one value, with a note on every gap in it.
 
 Reports are also wanted of runs that stopped half-way, so nothing here insists on a file: what is missing or
 broken becomes a note, and only a folder that holds no run at all is an error.
@@ -55,12 +55,12 @@ class RunSample:
     answers: list[str | None]
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
-    """Steps on the way and what was said then, for prompts that were followed."""
+    """Earlier steps and their answers, for prompts that were followed."""
 
 
 @dataclass(frozen=True)
 class RunData(Printable):
-    """What a run folder says. `notes` are sentences about what is missing or could not be read."""
+    """The content of a run folder. `notes` are sentences about what is missing or could not be read."""
 
     name: str
     folder: Path
@@ -93,7 +93,7 @@ class RunData(Printable):
 
     @property
     def last_step(self) -> int:
-        """The last optimiser step logged, 0 when there is none."""
+        """The last optimizer step logged, 0 when there is none."""
         return max((int(line["step"]) for line in self.train), default=0)
 
     @property
@@ -114,7 +114,7 @@ class RunData(Printable):
         return found[name]
 
     def series(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
-        """A logged number over the run: optimiser steps and values, for plotting.
+        """A logged number over the run: optimizer steps and values, for plotting.
 
         Args:
             name: a key of metrics.jsonl, such as `loss`, `margin` (nats), `grad_norm` or `lr`.
@@ -230,10 +230,10 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         found = json.loads(_text(path))
     except (ValueError, RecursionError):
-        notes.append(f"{path.name} is not valid JSON; it is left out.")
+        notes.append(f"{path.name} is not valid JSON; it is skipped.")
         return {}
     if not isinstance(found, dict):
-        notes.append(f"{path.name} does not hold a JSON object; it is left out.")
+        notes.append(f"{path.name} does not hold a JSON object; it is skipped.")
         return {}
     if not checksum_holds(found):
         notes.append(f"{path.name} was changed after it was written; it may not describe this run.")
@@ -245,7 +245,7 @@ def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     yield from read_jsonl(path, bad)
     if bad:
         where = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, first line {bad[0]},"
-        notes.append(f"{path.name}: {where} could not be read and is left out.")
+        notes.append(f"{path.name}: {where} could not be read and is skipped.")
 
 
 def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
@@ -261,7 +261,7 @@ def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
                 better=_better(entry),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            notes.append("evaluation.json: one metric has no name or no numbers and is left out.")
+            notes.append("evaluation.json: one metric has no name or no numbers and is skipped.")
 
 
 def _better(entry: dict[str, Any]) -> str:
@@ -270,7 +270,7 @@ def _better(entry: dict[str, Any]) -> str:
 
 
 def _by_row(end: dict[str, Any]) -> ByRow:
-    """Numbers of end.json; null is NaN, and what is no number is left out."""
+    """Numbers of end.json; null is NaN, and other values are skipped."""
     numbers = end.get("numbers")
     return {
         str(name): {str(id): _float(value, math.nan) for id, value in values.items() if _is_number(value)}
@@ -314,7 +314,7 @@ def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
 
 
 def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
-    """What was said by prompt between the first evaluation and the last, which are shown whole."""
+    """Answers by prompt between the first evaluation and the last, which are shown whole."""
     lines = [line for line in _json_lines(path, notes) if isinstance(line.get("step"), int)]
     last = max((line["step"] for line in lines), default=0)
     found: dict[str, list[tuple[int, str]]] = {}

@@ -49,7 +49,7 @@ class Size:
         return self.layers * lora.r * sum(self.hidden + both[name] for name in lora.targets)
 
     def needed_gb(self, lora: bool) -> float:
-        """Least peak memory of DPO with the default settings, GB: activations are computed again.
+        """Least peak memory of DPO with the default settings, GB: with activation checkpointing.
 
         Training all weights keeps no second model, because the reference is scored beforehand.
         """

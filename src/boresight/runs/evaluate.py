@@ -139,7 +139,7 @@ def examine(
     systems: Sequence[System],
     found: Tournament,
 ) -> Trust:
-    """Whether the judge can be believed, on the answers of the first two systems.
+    """Sanity checks of the judge, on the answers of the first two systems.
 
     Recorded verdicts exist for these answers only, so nothing is planted and nothing asked again.
     """
@@ -152,12 +152,12 @@ def examine(
     people, unjudged = _with_people(judge, wanted)
     unknown = {
         "No planted case could be judged.": wanted.controls and not controls,
-        "No question was answered when it was asked again.": wanted.repeats and itself is None,
+        "No repeated request was answered.": wanted.repeats and itself is None,
     }
     return Trust(
         controls=controls,
         itself=itself,
-        order=judge_controls.order_effects([c.judgement for pair in found.pairs for c in pair.comparisons]),
+        order=judge_controls.order_effects([c.judgment for pair in found.pairs for c in pair.comparisons]),
         people=people,
         notes=(*(sentence for sentence, holds in unknown.items() if holds), *unjudged),
     )

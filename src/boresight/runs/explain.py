@@ -1,4 +1,4 @@
-"""After a run: what became of it, and why.
+"""Diagnose a finished run.
 
 Reads a run folder, or the `trainer_state.json` that transformers and TRL write, replays its log through the
 live checks, and puts causes before symptoms.
@@ -38,7 +38,7 @@ from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
 
 SMALLEST_PACE = 0.03
-"""Nats below which a margin tells no pace."""
+"""Nats below which a margin is too small to measure a rate."""
 COLUMNS = 80
 """Widest line of an explanation."""
 CAUSES = (
@@ -61,7 +61,7 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Explanation(Printable):
-    """What became of a run, and why.
+    """The diagnosis of a run.
 
     `outcome` is a sentence each; `findings` are causes, most likely first; `looked_for` answers the usual
     questions with yes, no or unknown; `commands` has one to try by the name of a finding.
@@ -124,7 +124,7 @@ def in_order(findings: list[Finding]) -> list[Finding]:
 
 
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:
-    """Training rows that were left out or cut because they were too long."""
+    """Training rows that were dropped or cut because they were too long."""
     train = data.get("train")
     if not isinstance(train, Mapping) or not train.get("rows"):
         return None
@@ -136,7 +136,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
         "rows-lost",
         share,
         0.5,
-        f"{lost:,} of {int(train['rows']):,} training rows were left out or cut at data.max_length.",
+        f"{lost:,} of {int(train['rows']):,} training rows were dropped or cut at data.max_length.",
         "Raise data.max_length.",
         count=lost,
     )
@@ -180,7 +180,8 @@ def spent_budget(history: History, margin: float) -> Finding | None:
 
 
 def _margin_bought(history: History) -> float | None:
-    """The margin at the end of a run, nats: held out, or else of its last rows; None if none was logged."""
+    """The margin at the end of a run, nats, of the held-out rows or else of its last rows; None if none was
+    logged."""
     held, recent = history.held_out("margin"), history.recent("margin", 20)
     bought = held if held is not None else mean(recent) if recent else None
     return bought / USUAL_BETA if bought is not None and history.unit != NATS else bought
@@ -194,8 +195,8 @@ def not_resolved(metric: Metric) -> Finding | None:
     return note(
         "not-resolved",
         f"The change of {metric.label}, {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}, is not "
-        "resolved from 0.",
-        "Evaluate on more prompts before believing either sign.",
+        "significantly different from 0.",
+        "Evaluate on more prompts before you trust either sign.",
         count=d.n,
     )
 
@@ -238,7 +239,7 @@ def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
     if facts.beta:
         yield f"Beta is {facts.beta:g}; margins are in nats."
     elif h.values("margin"):
-        yield "Beta is not in the log, so margins cannot be told in nats: use --beta."
+        yield "Beta is not in the log, so margins cannot be given in nats: use --beta."
     if h.values("accuracy", "eval"):
         yield f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."
 
@@ -322,6 +323,6 @@ def _outcome(run: RunData) -> Iterator[str]:
     for m in run.metrics:
         if m.difference and m.after:
             d = m.difference
-            resolved = "resolved" if d.excludes_zero else "not resolved"
+            resolved = "significant" if d.excludes_zero else "not significant"
             yield f"{m.label}: {m.after.value:.3g}, {d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}], {resolved}."
     yield from run.notes

@@ -63,7 +63,7 @@ class LoadedRun:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a run that has begun goes on with: the day that its chat template prints, and its choices."""
+    """What a resumed run takes from its folder: the day that its chat template prints, and its choices."""
 
     template_day: str | None = None
     choices: Choices | None = None

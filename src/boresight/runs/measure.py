@@ -35,7 +35,7 @@ from boresight.training.loop import measure_again
 def evaluate_run(path: Path, console: Console) -> Path:
     """Measure the model of the run in `path` again, by the run's own recipe; returns the path of the report.
 
-    What the start model said and scored is taken from the folder where it is there. Nothing else is touched
+    Answers and scores of the start model are taken from the folder where it is there. Nothing else is touched
     before the new results replace the old ones.
 
     Raises:
@@ -65,7 +65,7 @@ def recipe_of_trained(folder: TrainingFolder) -> Recipe:
     if not folder.trained:
         raise UserError(
             f"{folder.path}: there is no trained model yet; `boresight train {folder.recipe_file} --run "
-            f"{folder.path}` goes on with the run."
+            f"{folder.path}` resumes the run."
         )
     trained.refuse_changed_model(folder.path)
     return recipe
@@ -82,7 +82,7 @@ def measure_trained(
     """Measure the start model and the trained one as far as the folder does not say; write the metrics.
 
     Args:
-        again: measure the trained model whatever the folder says.
+        again: measure the trained model even if the folder already has its numbers.
     """
     before = read_start(folder)
     if before is None:

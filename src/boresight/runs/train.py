@@ -56,20 +56,20 @@ def run_training(
     claimed: bool = False,
     datasets: DatasetCache | None = None,
 ) -> Path:
-    """Train by `recipe` into `folder`, or go on with the run there; returns the path of the report.
+    """Train by `recipe` into `folder`, or resume the run there; returns the path of the report.
 
-    A run that was cut short goes on with what is missing (steps after its checkpoint, answers, metrics, the
-    report), with `resume` or without; with it, there must be a run. `listeners` get every line of metrics;
-    what they raise ends the run. Of `claimed` folders the caller knows that no other process is in them.
+    A run that was cut short is completed with what is missing (steps after its checkpoint, answers, metrics,
+    the report), with `resume` or without; with it, there must be a run. `listeners` get every line of
+    metrics; what they raise ends the run. The caller has locked `claimed` folders.
     `datasets` keeps the data for the caller's next run.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
     Raises:
-        UserError: `folder` holds a run that cannot go on: a finished one, one of another recipe or other
-            data, one whose checkpoints are damaged, one under way. Anything in the recipe or the data is
-            wrong; then the folder is not created. The disk takes no more; then the message says what is
-            whole.
+        UserError: `folder` holds a run that cannot be resumed: a finished one, one of another recipe or other
+            data, one whose checkpoints are damaged, one locked by another process. Anything in the recipe or
+            the data is wrong; then the folder is not created. The disk is full; the message names the last
+            complete checkpoint.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -87,7 +87,7 @@ def run_training(
                 console.print(warning, style="yellow", highlight=False)
             with telling_how_to_go_on(run_folder):
                 _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
-            collectives.wait()  # so that the folder is whole when any process goes on
+            collectives.wait()  # so that the folder is complete when any process continues
     return run_folder.report
 
 
@@ -130,7 +130,7 @@ def _run(
     place = find_place(folder, recipe, resume)
     if place.stage is not Stage.EVALUATED:
         if place.stage is Stage.TRAINED:
-            console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
+            console.print(f"{folder.path}: resuming the run there {place}.", highlight=False)
             metrics = measure_trained(recipe, folder, datasets, console)
         else:
             metrics = train_and_measure(recipe, folder, place, datasets, listeners, console, ramp)
@@ -140,7 +140,8 @@ def _run(
 
 
 def find_place(folder: TrainingFolder, recipe: Recipe, resume: bool) -> Place:
-    """What the run in `folder` has behind it, as `find_place` of the folder says in the first process."""
+    """What the run in `folder` has completed, according to `find_place` of the folder in the first
+    process."""
     found = folder.find_place(recipe, resume=resume) if collectives.is_first() else Place(Stage.NOTHING)
     stage = Stage(collectives.from_first(found.stage.value))
     return Place(stage, collectives.path_from_first(lambda: found.checkpoint))
@@ -222,7 +223,7 @@ def open_training_folder(
     if place.checkpoint is None or not folder.choices_file.is_file():
         loaded.choices.write(folder.choices_file)
     if place.stage is not Stage.NOTHING:
-        console.print(f"{folder.path}: going on with the run there {place}.", highlight=False)
+        console.print(f"{folder.path}: resuming the run there {place}.", highlight=False)
 
 
 def open_tracker(

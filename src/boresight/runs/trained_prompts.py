@@ -21,7 +21,7 @@ from boresight.training.forward import kind_of
 def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], console: Console) -> None:
     """Print how many of the prompts each system was trained on, or that its data are not at hand.
 
-    Systems that come from no run folder are left out: nothing is known of their training.
+    Systems that come from no run folder are skipped: their training is unknown.
     """
     keys = [prompt_key(p) for p in prompts]
     for name, system in recipe.systems.items():

@@ -11,7 +11,7 @@
     evaluation.json    metrics before and after with intervals
     report.html        the page
 
-A run has stages, and every stage leaves a file by which the same command knows that it is done. The loop adds
+A run has stages, and every stage leaves a file that marks it as done for the same command. The loop adds
 metrics and checkpoints; findings have their own module.
 """
 
@@ -59,7 +59,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run goes on: its stage, and under way the checkpoint."""
+    """Where a run resumes: its stage, and the checkpoint if training has begun."""
 
     stage: Stage
     checkpoint: Path | None = None
@@ -80,7 +80,7 @@ class TrainingFolder(LockedFolder):
 
     Args:
         path: the folder, which need not exist.
-        claimed: the caller knows that no other process is in the folder; nothing is locked.
+        claimed: the caller has locked the folder; nothing is locked.
     """
 
     def __init__(self, path: Path, claimed: bool = False) -> None:
@@ -134,7 +134,7 @@ class TrainingFolder(LockedFolder):
         return max((int(line.get("step", 0)) for line in logged if line.get("split") == "train"), default=0)
 
     def earlier(self) -> Earlier:
-        """What the run that has begun goes on with."""
+        """What a resumed run takes from its folder."""
         train = read_state(self.data).get("train", {}) if self.data.is_file() else {}
         return Earlier(train.get("template_day"), read_choices(self.choices_file))
 
@@ -168,7 +168,7 @@ class TrainingFolder(LockedFolder):
         if self.evaluated:
             return Place(Stage.EVALUATED)
         if self.trained or found:
-            read_state(self.data)  # by which other data are noticed: without it, the run does not go on
+            read_state(self.data)  # by which other data are noticed: without it, the run is not resumed
         if self.trained:
             refuse_changed_model(self.path)
             return Place(Stage.TRAINED)

@@ -1,4 +1,4 @@
-"""How a reward function is called: two conventions, told apart by its signature.
+"""How a reward function is called: two conventions, chosen by its signature.
 
     def own(prompts, completions, rows, scale=1.0): ...       # three lists, by position
     def trl(prompts, completions, answer, **kwargs): ...      # TRL's: everything by name, columns as lists

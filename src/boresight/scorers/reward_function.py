@@ -132,7 +132,7 @@ def load_reward(name: str) -> RewardCallable:
     """The function called `name`: a built-in, or found by its import path.
 
     Raises:
-        UserError: no such built-in, module or function; the message says which.
+        UserError: no such built-in, module or function; the message names it.
     """
     path = name if ":" in name else BUILTIN.get(name)
     if path is None:

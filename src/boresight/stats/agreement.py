@@ -97,7 +97,7 @@ class RaterAgreement:
     """How often two raters of one comparison prefer the same answer.
 
     `accuracy` is the mean over comparisons with at least two raters, clustered by prompt; `comparisons`
-    counts these. `alpha` is Krippendorff's, None where all said the same.
+    counts these. `alpha` is Krippendorff's, None where all verdicts are the same.
     """
 
     accuracy: Interval

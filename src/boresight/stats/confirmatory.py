@@ -1,4 +1,4 @@
-"""Verdicts on a family of questions that were asked before the data were seen.
+"""Verdicts on a family of questions that were fixed before the data were seen.
 
     decisions = decide([Question("online against offline", difference, margin=0.05), …])
 
@@ -99,7 +99,7 @@ def _answer(question: Question, p: float, p_equivalent: float | None, level: flo
     if p <= level and question.asks == "not worse":
         return "not worse"
     if p <= level:
-        return "better" if question.sign * question.difference.centre > 0 else "worse"
+        return "better" if question.sign * question.difference.center > 0 else "worse"
     return "equivalent" if p_equivalent is not None and p_equivalent <= level else "undecided"
 
 
@@ -114,7 +114,7 @@ def enough_data(question: Question, level: float = 0.05, power: float = 0.8) -> 
     the less. None where this is more than `MOST_TIMES` those at hand, or the variance is unknown.
     """
     difference, margin = question.difference, question.margin
-    seen, beyond = question.sign * difference.centre, float(norm.ppf(power))
+    seen, beyond = question.sign * difference.center, float(norm.ppf(power))
     one_sided, two_sided = (float(norm.ppf(1 - each)) + beyond for each in (level, level / 2))
     room = margin - abs(seen) if question.asks == "difference" else margin + seen
     ways = [one_sided / room] if room > 0 else []

@@ -2,8 +2,8 @@
 
 Everything here is a pure function of numbers. Three rules hold throughout:
 
-- A missing value (None or NaN: a failed judgement, an answer that could not be scored) is left out and
-  counted in `Interval.missing`. It is never a zero, a loss or a tie.
+- A missing value (None or NaN: a failed judgment, an answer that could not be scored) is excluded and counted
+in `Interval.missing`. It is never a zero, a loss or a tie.
 - Two systems are compared on the same prompts, by their difference per prompt.
 - Prompts are the independent unit. Several values of one prompt are kept together.
 
@@ -55,7 +55,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether a difference with this interval is resolved: zero lies outside it."""
+        """Whether a difference with this interval is significant: it excludes zero."""
         return self.low > 0 or self.high < 0
 
     def scaled(self, factor: float) -> Interval:
@@ -283,7 +283,7 @@ def n_to_resolve(difference: float, sd: float = 0.5, power: float = 0.8, level: 
 
 
 def n_to_resolve_shares(p_a: float, p_b: float, power: float = 0.8, level: float = 0.95) -> int:
-    """Prompts for *each* of two systems asked different prompts, to tell share p_a from p_b.
+    """Prompts for *each* of two systems asked different prompts, to distinguish share p_a from p_b.
 
     Fleiss, Levin & Paik 2003, equation 4.14, without continuity correction. Asking both the same prompts
     (`n_to_resolve` with the sd of the paired difference) usually needs fewer.

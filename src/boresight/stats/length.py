@@ -1,6 +1,6 @@
 """Is it better, or only longer? Win rates that take the answers' length out.
 
-Judges and reward models favour long answers. Two views are given: the win rate split by which answer was
+Judges and reward models favor long answers. Two views are given: the win rate split by which answer was
 longer, which assumes nothing, and a logistic model of the win rate at equal lengths, which uses every prompt.
 """
 
@@ -44,7 +44,7 @@ def length_controlled_win_rate(
     and the answer is sigmoid(theta). This is the length term of length-controlled AlpacaEval (Dubois et al.
     2024, arXiv 2404.04475, equation 2) without its per-instruction difficulty, which exists only for their
     805 prompts. Outcomes in [0, 1]; a tie is 0.5. Limits are Student's t on the logit
-    scale; `_fit_logistic` has the variances. `prompts` says which outcomes belong to one prompt, where some
+    scale; `_fit_logistic` has the variances. `prompts` is the prompt of each outcome, where some
     have several; n counts prompts.
 
     Raises UserError when the data cannot answer: fewer than three prompts; no spread in the length
@@ -129,7 +129,7 @@ def _present_games(
     y = np.array([np.nan if o is None else float(o) for o in outcomes])
     known = ~np.isnan(y)
     if not known.any():
-        raise UserError(f"There is no win rate: all {y.size} judgements are missing.")
+        raise UserError(f"There is no win rate: all {y.size} judgments are missing.")
     d = np.asarray(lengths, dtype=np.float64) - np.asarray(opponent_lengths, dtype=np.float64)
     return y[known], d[known], known
 

@@ -1,7 +1,7 @@
 """Differences between systems that were trained several times, so that luck has two sources.
 
 Training again with another seed gives another model, and asking other prompts gives another score. An
-interval over prompts alone says how sure one may be of *these two models*, not of the two recipes.
+interval over prompts alone is about *these two models*, not about the two recipes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def over_seeds(
     if bounds is not None:
         table = np.hstack([table, np.tile(bounds, (seeds, 1))])
     low, high = bounds or (-math.inf, math.inf)
-    centre = float(table.mean())
+    center = float(table.mean())
     parts = _parts(table)
     if not parts:
         return OverSeeds(Interval(mean, -math.inf, math.inf, n, missing), seeds, math.nan, 0.0, 1.0)
@@ -76,11 +76,11 @@ def over_seeds(
         return OverSeeds(Interval(mean, mean, mean, n, missing), seeds, 0.0, 0.0, float(mean == 0))
     reach = half_width_of(parts, 1 - level)
     return OverSeeds(
-        mean=Interval(mean, max(low, centre - reach), min(high, centre + reach), n, missing),
+        mean=Interval(mean, max(low, center - reach), min(high, center + reach), n, missing),
         seeds=seeds,
         seed_sd=spread,
         seed_share=parts[0].variance / variance if seeds > 1 else 0.0,
-        p=two_sided_p(parts, abs(centre)),
+        p=two_sided_p(parts, abs(center)),
     )
 
 

@@ -23,7 +23,7 @@ ByRow = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One metric before and after; `better` says which direction is good."""
+    """One metric before and after; `better` is the good direction."""
 
     name: str
     label: str
@@ -50,7 +50,7 @@ LABELS = {
 def paired_metrics(
     before: ByRow, after: ByRow, margin_unit: str = "nats", names: Mapping[str, str] | None = None
 ) -> list[Measured]:
-    """Every labelled metric of held-out rows, paired by row; margins are in `margin_unit`.
+    """Every labeled metric of held-out rows, paired by row; margins are in `margin_unit`.
 
     Args:
         names: labels of metrics that mean something else than for pairs.

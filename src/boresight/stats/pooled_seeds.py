@@ -46,12 +46,12 @@ class SeedValues:
 class PooledDifference:
     """b minus a over seeds and prompts. `n` of the interval counts prompts.
 
-    `centre` is what tests and limits refer to: with bounds it is drawn towards zero. `parts` are the parts of
+    `center` is what tests and limits refer to: with bounds it is drawn towards zero. `parts` are the parts of
     its variance, None where it cannot be known. `seeds` are those of a and of b.
     """
 
     mean: Interval
-    centre: float
+    center: float
     parts: tuple[VariancePart, ...] | None
     seeds: tuple[int, int]
     topics: int
@@ -66,14 +66,14 @@ class PooledDifference:
     @property
     def p(self) -> float:
         """Two-sided test against a difference of zero."""
-        return 1.0 if self.parts is None else two_sided_p(self.parts, abs(self.centre))
+        return 1.0 if self.parts is None else two_sided_p(self.parts, abs(self.center))
 
     def p_above(self, value: float) -> float:
         """One-sided test; small: the difference is larger than `value`."""
         if self.parts is None:
             return 1.0
-        half = two_sided_p(self.parts, abs(self.centre - value)) / 2
-        return half if self.centre > value else 1 - half
+        half = two_sided_p(self.parts, abs(self.center - value)) / 2
+        return half if self.center > value else 1 - half
 
     def p_below(self, value: float) -> float:
         """One-sided test; small: the difference is smaller than `value`."""
@@ -96,7 +96,7 @@ def pooled_difference(
 
     With s² the variance of a seed's mean about the mean of its arm, pooled over the arms of `pool` with
     ν = Σ (S - 1) degrees of freedom, e the G topics' parts of the paired difference, and r² the variance that
-    seeds add to a topic's part, pooled likewise,
+    seeds add to a topic's part, pooled in the same way,
 
         u = s² (1/S_a + 1/S_b)      v = max(0, Σ e² / (G (G - 1)) - r² (1/S_a + 1/S_b) / G)
 
@@ -174,11 +174,11 @@ def _pooled(
     least, greatest = ends or (-math.inf, math.inf)
     if ends is not None:
         values, group = np.append(values, ends), np.append(group, [found, found + 1])
-    parts, centre = _difference_parts(values, group, weight, seeds), float(values.mean())
+    parts, center = _difference_parts(values, group, weight, seeds), float(values.mean())
     reach = math.inf if parts is None else half_width_of(parts, 1 - level)
     return PooledDifference(
-        mean=Interval(mean, max(least, centre - reach), min(greatest, centre + reach), n),
-        centre=centre,
+        mean=Interval(mean, max(least, center - reach), min(greatest, center + reach), n),
+        center=center,
         parts=parts,
         seeds=(0, 0),
         topics=found,

@@ -60,7 +60,7 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
     """
     played = [g for g in games if g.outcome is not None]
     if not played:
-        raise UserError(f"There is nothing to rank: all {len(games)} judgements are missing.")
+        raise UserError(f"There is nothing to rank: all {len(games)} judgments are missing.")
     for game in played:
         if not 0 <= (game.outcome or 0.0) <= 1:
             raise ValueError(f"a game is won (1), tied (0.5), lost (0) or between, not {game.outcome}")

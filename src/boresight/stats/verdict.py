@@ -43,10 +43,10 @@ def verdict(
     better: str = "higher",
     length_controlled: Interval | None = None,
 ) -> str:
-    """What a paired difference b minus a says, e.g.
+    """The verdict of a paired difference b minus a, e.g.
 
-    "B beats A by 4.1 points [1.0, 7.2], n = 800; length-controlled 2.0 [-1.2, 5.1]: not resolved, needs about
-    4,100 prompts."
+    "B beats A by 4.1 points [1.0, 7.2], n = 800; length-controlled 2.0 [-1.2, 5.1]: not significant, needs
+    about 4,100 prompts."
 
     `difference` and `length_controlled` (the same difference at equal answer lengths) are in `unit`; pass
     "share" for differences of shares in 0..1. With `better="lower"`, b beats a when it is below zero.
@@ -61,12 +61,13 @@ def verdict(
 
 
 def after_holm(sentence: str, p: float, resolved: bool) -> str:
-    """A verdict among several, with its p-value adjusted by Holm; says so where that takes a lead back.
+    """A verdict among several, with its p-value adjusted by Holm; adds where the adjustment makes a lead not
+    significant.
 
     >>> after_holm("B beats A.", 0.053, resolved=True)
-    "B beats A; p = 0.053 after Holm's adjustment: not resolved among so many comparisons."
+    "B beats A; p = 0.053 after Holm's adjustment: not significant among so many comparisons."
     """
-    undone = ": not resolved among so many comparisons" if resolved and p >= 0.05 else ""
+    undone = ": not significant among so many comparisons" if resolved and p >= 0.05 else ""
     return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."
 
 
@@ -74,7 +75,7 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
     flip = -1 if better == "lower" else 1
     gain = difference.scaled(flip)
     if not gain.excludes_zero:
-        lead = f"{b} and {a} cannot be told apart: {style.change(difference)}, n = {difference.n:,}"
+        lead = f"{b} and {a} do not differ significantly: {style.change(difference)}, n = {difference.n:,}"
         return f"{lead}: {what_would_resolve(difference, style)}"
     winner, loser = (b, a) if gain.value > 0 else (a, b)
     shown = gain if gain.value > 0 else gain.scaled(-1)
@@ -86,14 +87,14 @@ def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> s
     shown = controlled.scaled(-1) if difference.high < 0 else controlled
     clause = f"length-controlled {format_number(shown.value * style.factor)} {style.limits(shown)}"
     if not shown.excludes_zero:
-        return f"{clause}: not resolved, {_needs(shown, style)}"
+        return f"{clause}: not significant, {_needs(shown, style)}"
     reversed_by_length = difference.excludes_zero and shown.value < 0
     return f"{clause}: the other way round" if reversed_by_length else clause
 
 
 def what_would_resolve(difference: Interval, style: Unit) -> str:
-    """'not resolved, …' and either how many prompts would do or how small the difference must be."""
-    return f"not resolved, {_needs(difference, style)}"
+    """'not significant, …' and either how many prompts would do or how small the difference must be."""
+    return f"not significant, {_needs(difference, style)}"
 
 
 def _needs(difference: Interval, style: Unit) -> str:
@@ -102,5 +103,5 @@ def _needs(difference: Interval, style: Unit) -> str:
         return f"needs about {rounded_up(needed):,} prompts"
     most = max(abs(difference.low), abs(difference.high))
     if not math.isfinite(most):
-        return "one prompt says nothing"
+        return "one prompt is no evidence"
     return f"any difference is below {style.difference(most)}"

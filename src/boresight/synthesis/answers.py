@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A prompt and all that was said to it, failures included."""
+    """A prompt and all answers to it, failures included."""
 
     prompt: Prompt
     answers: tuple[Answer, ...]

@@ -64,7 +64,7 @@ def card(
         ["## Who answered", *_answers(recipe, tally, identical)],
         ["## Who judged", *_judge(recipe, tally)],
         ["## Length", *_length(pairs)],
-        ["## What was left out", *_left_out(sieve)],
+        ["## Dropped", *_left_out(sieve)],
         ["## What it cost", *_cost(ledger, unpriced)],
         ["## Examples", *_examples(pairs)],
     ]
@@ -81,10 +81,10 @@ def _summary(recipe: SynthesisRecipe, pairs: Sequence[Preference], incomplete: s
         lines += [
             "",
             "> **This data leaks its label.** Chosen and rejected answers were made differently "
-            f"({_inline(recipe.leaking)}), so a model can tell them apart without regard to quality.",
+            f"({_inline(recipe.leaking)}), so a model can distinguish them without regard to quality.",
         ]
     if incomplete:
-        lines += ["", f"> **Incomplete**: {incomplete} was reached; the same command goes on from here."]
+        lines += ["", f"> **Incomplete**: {incomplete} was reached; the same command continues from here."]
     return lines
 
 
@@ -125,7 +125,7 @@ def _kinds(failed: dict[str, int]) -> str:
 
 def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
     if recipe.judge is None:
-        return ["", "Nobody: the sides were given by how the answers were made."]
+        return ["", "None: the sides follow from how the answers were made."]
     total = sum(tally.answers.values())
     name = f"`{name_of(recipe.judge)}` ({_inline(_judge_settings(recipe))})"
     lines = ["", f"{name} scored {tally.judged:,} of {total:,} answers."]
@@ -236,7 +236,7 @@ def _examples(pairs: Sequence[Preference]) -> list[str]:
 
 
 def _inline(text: str) -> str:
-    """Untrusted text on one line: no Markdown table, tag or link comes out of it."""
+    """Untrusted text on one line: without Markdown tables, tags or links."""
     flat = " ".join(text.split())
     for sign in "\\`*_[]<>|#":
         flat = flat.replace(sign, f"\\{sign}")

@@ -18,7 +18,7 @@ def synthesize(
 ) -> None:
     """Make the data set of a recipe, or say what that would take.
 
-    The folder has no time in its name: the same command goes on where it stopped.
+    The folder has no time in its name: the same command resumes where it stopped.
 
     Raises:
         UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
@@ -34,5 +34,5 @@ def synthesize(
         console.print(summary(run_synthesis(recipe, folder, console)), highlight=False, markup=False)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped; every response that had arrived is in {folder}: run the same command to go on."
+            f"stopped; every response that had arrived is in {folder}: run the same command to resume."
         ) from None

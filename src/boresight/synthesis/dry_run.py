@@ -120,7 +120,7 @@ def _written(
 
 
 def _about(recipe: SynthesisRecipe, prompt: Prompt, ledger: Ledger | None) -> Iterator[Planned]:
-    """Answers to a prompt, and what the judge will be asked about them."""
+    """Answers to a prompt, and the judge's requests about them."""
     requests = [
         (request, section.by)
         for section in recipe.answers.values()
@@ -145,7 +145,7 @@ def _later(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
 
 
 def _judging(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
-    """What the judge will be asked about the answers to one prompt, while they are not there."""
+    """The judge's requests about the answers to one prompt, while they are not there."""
     judge = _judge(recipe)
     if judge is None:
         return
@@ -203,7 +203,7 @@ def _estimate(stage: str, endpoint: EndpointSection, asked: list[Planned], ledge
 def print_estimate(
     estimates: list[Estimate], recipe: SynthesisRecipe, sieve: Sieve, console: Console
 ) -> None:
-    """The plan as a table; says what the budget would stop."""
+    """The plan as a table, with what the budget would stop."""
     table = Table("stage", "model", box=SIMPLE_HEAD)
     for heading in ("requests", "there", "1,000 tokens", "dollars", "minutes"):
         table.add_column(heading, justify="right")
@@ -225,7 +225,7 @@ def print_estimate(
     console.print(f"{rows:,} prompts", highlight=False)
     console.print(table)
     if sieve.counts:
-        console.print(f"left out before anything is bought: {sieve.say()}", highlight=False, markup=False)
+        console.print(f"dropped before any request:  {sieve.say()}", highlight=False, markup=False)
     high = sum(e.usd[1] for e in estimates if e.usd)
     if any(e.usd is None for e in estimates):
         console.print("A price is not known: give it as endpoints.NAME.price, or set budget.max_tokens.")

@@ -1,4 +1,4 @@
-"""What was left out, why, and what it looked like."""
+"""Counts and examples of what was dropped, by reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sieve:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def drop(self, reason: str, example: str) -> None:
-        """Count something that is left out."""
+        """Count a dropped item."""
         self.counts[reason] += 1
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN:

@@ -34,7 +34,7 @@ CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A judged answer; `score` is None when judging failed, and `failure` says why."""
+    """A judged answer; `score` is None when judging failed, and `failure` is the reason."""
 
     answer: Answer
     score: float | None
@@ -44,7 +44,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A prompt with its judged answers; `flipped` says that the two orders disagree on best against worst."""
+    """A prompt with its judged answers; `flipped`: the two orders disagree on best against worst."""
 
     prompt: Prompt
     scored: tuple[Scored, ...]
@@ -107,7 +107,7 @@ class _Recorder:
 
 
 def requests_about(recipe: SynthesisRecipe, a: Answered) -> list[Request]:
-    """What a judge behind an endpoint will be asked about these answers, if every reply is well-formed."""
+    """The requests to a judge behind an endpoint about these answers, if every reply is well-formed."""
     if isinstance(recipe.judge, RubricConfig):
         names = tuple(axis.name for axis in recipe.judge.axes)
         shown = _rubric_requests(recipe, recipe.judge, a)

@@ -34,14 +34,14 @@ class Axis(Section):
     name: str = Field(pattern=r"^[a-z_]+$")
     """Under which the rating is reported."""
     question: str
-    """What the judge is asked to rate."""
+    """The axes that the judge rates."""
     weight: float = 1.0
     """What it counts for in the score."""
 
 
 ULTRAFEEDBACK = [
     Axis(name="instruction_following", question="Does it do what was asked, all of it and nothing else?"),
-    Axis(name="truthfulness", question="Is everything it says true?"),
+    Axis(name="truthfulness", question="Is all of it true?"),
     Axis(name="honesty", question="Does it say how sure it is, and admit what it does not know?"),
     Axis(name="helpfulness", question="Is it of use to the person who asked?"),
 ]

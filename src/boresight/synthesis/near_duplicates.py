@@ -1,4 +1,4 @@
-"""Which prompts are too much like others: copies, near copies, and overlaps with evaluation data."""
+"""Prompts that are too similar to others: copies, near-duplicates, and overlaps with evaluation data."""
 
 from __future__ import annotations
 

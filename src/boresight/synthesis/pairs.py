@@ -1,4 +1,5 @@
-"""Stage 4, pairs: the best answer against the worst of like length; ties and doubts are left out."""
+"""Stage 4, pairs: the best answer against the worst of like length; ties and doubtful judgments are
+dropped."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ REFUSAL = re.compile(
 
 
 def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
-    """At most `per_prompt` pairs a prompt; with sides, one for each chosen answer.
+    """At most `per_prompt` pairs per prompt; with sides, one for each chosen answer.
 
     Of equally good pairs, one is taken whose chosen answer is the shorter when it was the longer more often
     so far, and the other way round: within a pair, too, length should say nothing.
@@ -85,7 +86,7 @@ def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> It
 def _by_score(
     kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
 ) -> list[ScoredPair]:
-    """The best pair, then the best of what is left. Only a prompt without any pair is counted as left out."""
+    """The best pair, then the best of what is left. Only a prompt without any pair is counted as dropped."""
     left = list(kept)
     pairs: list[ScoredPair] = []
     while len(pairs) < settings.per_prompt:
@@ -163,7 +164,7 @@ def _origin(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """What length says about the label. Words; `auc` 0.5 says nothing, 0 and 1 say all.
+    """How well length predicts the label. Words; `auc` 0.5 is chance, 0 and 1 are certainty.
 
     `auc` compares every chosen answer with every rejected one, `within_pairs` with its own alone.
     """

@@ -22,7 +22,7 @@ from boresight.synthesis.recipe import NewPrompts, PromptsSection, SynthesisReci
 STAGE = "prompts"
 DEMO = "demo"
 ROUNDS = 8
-"""Times that more prompts are asked for, until there are enough."""
+"""Requests for more prompts, until there are enough."""
 
 ASK = """\
 Below are tasks that people have given to an assistant. Write {count} new ones of the same kind and
@@ -79,7 +79,7 @@ def make_prompts(
 
 
 def filter_prompts(found: Sequence[Prompt], section: PromptsSection, sieve: Sieve) -> list[Prompt]:
-    """Leave out copies, near copies and overlaps with held-out data."""
+    """Drop copies, near-duplicates and overlaps with held-out data."""
     texts = [text_of(prompt.prompt) for prompt in found]
     held = HeldOut(_held_out_texts(section.held_out), section.overlap_words)
     near = NearDuplicates(section.near_duplicates) if section.near_duplicates else None
@@ -90,7 +90,7 @@ def filter_prompts(found: Sequence[Prompt], section: PromptsSection, sieve: Siev
         elif run := held.overlap(text):
             sieve.drop("prompts that overlap with held-out data", f"{text} [{run}]")
         elif near and (earlier := near.seen(text)):
-            sieve.drop("prompts that are near copies", f"{text} [{earlier}]")
+            sieve.drop("prompts that are near-duplicates", f"{text} [{earlier}]")
         else:
             kept.append(prompt)
     return kept
@@ -131,7 +131,7 @@ def new_prompts(
                 continue
             for text in filter(None, map(str.strip, reply.value.prompts)):
                 if earlier := variety.too_near(text):
-                    sieve.drop("new prompts too near to others", f"{text} [{earlier}]")
+                    sieve.drop("new prompts too similar to others", f"{text} [{earlier}]")
                 else:
                     accepted.append(_prompt(text, new.by))
     return accepted[: new.count]
@@ -148,7 +148,7 @@ class Variety:
             self._add(text, shingles(word_list(text), 2))
 
     def too_near(self, text: str) -> str | None:
-        """The earlier text that is too near, or None, and then `text` counts from now on."""
+        """The earlier text that is too similar, or None, and then `text` counts from now on."""
         pairs = shingles(word_list(text), 2)
         for i in sorted({i for pair in pairs for i in self._with.get(pair, ())}):
             earlier, its = self._texts[i]

@@ -47,7 +47,7 @@ class NewPrompts(Decoding):
     per_request: int = Field(default=5, gt=0)
     """Prompts asked for in one request."""
     topics: list[str] = []
-    """Named in turn, one a request, for diversity."""
+    """Used in turn, one per request, for diversity."""
     max_overlap: float = Field(default=0.5, gt=0, le=1)
     """A new prompt that shares more of its word pairs (Jaccard) with an earlier one or a seed is rejected."""
     max_tokens: int = Field(default=1024, gt=0)
@@ -55,7 +55,7 @@ class NewPrompts(Decoding):
 
 
 class PromptsSection(Section):
-    """Where prompts come from, and which are left out before anything is bought for them."""
+    """Where prompts come from, and which are dropped before any request is sent for them."""
 
     source: str = "demo"
     """Prompts as `data.train` names them (a file, a hub id, `generate:NAME`), or `demo`; the seeds, where new
@@ -65,10 +65,10 @@ class PromptsSection(Section):
     new: NewPrompts | None = None
     """Make new prompts in the style of `source`."""
     near_duplicates: float | None = Field(default=None, gt=0, lt=1)
-    """Leave out a prompt whose word 3-grams have this Jaccard similarity with an earlier one's, estimated
-    by MinHash (extra `dedup`). Exact copies are left out in any case."""
+    """Drop a prompt whose word 3-grams have this Jaccard similarity with an earlier one's, estimated
+    by MinHash (extra `dedup`). Exact copies are always dropped."""
     held_out: list[str] = []
-    """Evaluation data; a prompt that overlaps with one of theirs is left out."""
+    """Evaluation data; a prompt that overlaps with one of theirs is dropped."""
     overlap_words: int = Field(default=8, gt=1)
     """How many words in a row are an overlap; a held-out prompt that is shorter must occur whole."""
 
@@ -99,7 +99,7 @@ class PairsSection(Section):
     min_words: int = Field(default=1, gt=0)
     """A shorter answer is in no pair."""
     leaks: bool = False
-    """Says that the two sides are made differently on purpose, as the study did; needed to do so."""
+    """True if the two sides are made differently on purpose, as the study did; needed to do so."""
 
 
 class SynthesisRecipe(BaseRecipe):
@@ -146,7 +146,7 @@ class SynthesisRecipe(BaseRecipe):
 
     @property
     def leaking(self) -> str:
-        """What tells the sides apart before anyone has read them; empty when nothing does."""
+        """How the two sides differ by construction; empty when they do not."""
         sides: dict[str, set[str]] = {"chosen": set(), "rejected": set()}
         for answers in self.answers.values():
             if answers.side:

@@ -3,12 +3,11 @@
     runs/NAME/
       config.yaml      the resolved recipe
       ledger.sqlite    every response that was bought; delete it and all is bought again
-      prompts.jsonl    what was asked
-      answers.jsonl    every answer with its score, or why it has none
+      prompts.jsonl    the prompts answers.jsonl    every answer with its score, or why it has none
       pairs.jsonl      what `boresight train` reads; pairs.parquet holds the same
       card.md          what all this is
 
-Run the same command again and it goes on where it stopped. What is in the ledger is not asked again, so
+Run the same command again to resume. What is in the ledger is not asked again, so
 a change of the recipe costs only what it changes.
 """
 
@@ -92,17 +91,17 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         text = card(recipe, tally, pairs, sieve, session.ledger, identical, session.unpriced, over)
         write_text(folder / "card.md", text)
         if sieve.counts:
-            say(f"left out: {sieve.say()}")
+            say(f"dropped:  {sieve.say()}")
         if over:
             raise Stopped(
                 f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "
-                "raise it and run the same command to go on."
+                "raise it and run the same command to resume."
             )
     return Made(folder, len(pairs), folder / "card.md")
 
 
 def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
-    """Endpoints that are asked, each once: others need no key. A judge may bring its own."""
+    """Endpoints in use, each once: others need no key. A judge may bring its own."""
     names = [answers.by for answers in recipe.answers.values()]
     names += [recipe.prompts.new.by] if recipe.prompts.new else []
     names += [recipe.judge.by] if isinstance(recipe.judge, RubricConfig) else []
@@ -162,9 +161,9 @@ def _record(scored: Scored) -> dict[str, Any]:
 def _nothing(folder: Path, session: Session, sieve: Sieve) -> str:
     why = session.client.over_budget
     reason = f"{why} is reached" if why else sieve.say() or "no answers"
-    return f"{folder}: not one pair came out ({reason}); the ledger is kept, change the recipe and run again."
+    return f"{folder}: no pair was made ({reason}); the ledger is kept, change the recipe and run again."
 
 
 def summary(made: Made) -> str:
     """One line for the terminal."""
-    return f"{made.pairs:,} pairs in {made.file}; {made.card} says what they are."
+    return f"{made.pairs:,} pairs in {made.file}; {made.card} names them."

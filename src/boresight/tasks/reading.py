@@ -22,7 +22,7 @@ class AnswerReading:
     """What is read in one completion.
 
     `answer` is the text that votes are counted by, equal for equal answers, None where there is none.
-    `formatted` says whether the form asked for is there. `decided_by` names the rules of reading without
+    `formatted`: whether the form asked for is there. `decided_by` names the rules of reading without
     which the completion would be graded otherwise, such as "the last of several <answer>".
     """
 

@@ -1,4 +1,4 @@
-"""Whether the backward finds its activations in memory or computes them again: by an estimate, unless told.
+"""Activation checkpointing: keep activations for the backward or recompute them, by an estimate or as set.
 
 Recomputing costs about a third more arithmetic (a second forward of every layer) and a few per cent of
 the memory; the numbers are the same.
@@ -42,7 +42,7 @@ class ActivationChoice:
 
     def __str__(self) -> str:
         """One sentence for the terminal."""
-        what = "computed again in the backward" if self.recompute else "kept for the backward"
+        what = "recomputed in the backward pass" if self.recompute else "kept for the backward"
         return (
             f"Activations are {what} ({self.why}): training needs about {self.kept_gb:.1f} GB more if they "
             f"are kept, {self.recomputed_gb:.1f} GB if not; {self.free_gb:.1f} GB are free."
@@ -96,7 +96,7 @@ def activation_choice(
     free, mode = available_gb(), recipe.train.activations
     too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
     if mode != "auto":
-        recompute, why = mode == "recompute", "train.activations says so"
+        recompute, why = mode == "recompute", "set by train.activations"
     elif earlier is not None:
         recompute, why = earlier, "as before"
     else:

@@ -1,6 +1,6 @@
 """What a recipe leaves open, as a run settled it before its first step: `choices.json` of its folder.
 
-A run that goes on takes over what it can, and says what has become different.
+A resumed run takes over what it can, and prints what has changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Choices:
     sharded: bool
     """Whether the weights are spread over them (`train.parallel`)."""
     recompute: bool
-    """Whether activations are computed again in the backward (`train.activations`)."""
+    """Whether activations are recomputed in the backward (`train.activations`)."""
     eval_every: int
     """Steps between evaluations (`train.eval_every`)."""
     dtype: str | None = None

@@ -1,6 +1,6 @@
-"""From rows to what a loss eats: one function per kind of input.
+"""From rows to the input of a loss: one function per kind of input.
 
-`KINDS` is the only place that knows both. A new pairwise method needs nothing here; a new kind of
+`KINDS` is the only place that refers to both. A new pairwise method needs nothing here; a new kind of
 input needs its dataclass in `methods/inputs.py` and one entry below.
 """
 
@@ -44,7 +44,7 @@ class InputKind:
     `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
     log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
     where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
-    sampled during training, and `samples` says how: a group of the policy's, or a pair, maybe with one of the
+    sampled during training, and `samples` is how: a group of the policy's, or a pair, maybe with one of the
     reference's. `head` is the model's: a language model's, or one scalar per sequence. `mismatched`: rows
     carry an answer to another prompt, and an estimate of the KL made from those of the batch.
     """

@@ -34,7 +34,7 @@ CAUSES = (
 LARGEST_LOG_RATIO = 1e-3
 """Nats between policy and reference before training, both computed in float32."""
 LARGEST_GAP = 1e-4
-"""Nats a token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
+"""Nats per token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
 KL_TOKENS = 100
 """Tokens that the answers behind an estimate of the KL have, unless those of the batch are longer."""
 
@@ -66,7 +66,7 @@ def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float
     gap = policy.detach() - drawn.to(policy)
     largest = float(sampler_gap(policy.detach(), drawn.to(policy), length).max())
     _refuse_gap(largest, Disagreement.of(gap, length), noise, step)
-    return f"step {step}: sampler and trainer agree to {largest:.1e} nats a token"
+    return f"step {step}: sampler and trainer agree to {largest:.1e} nats per token"
 
 
 def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: int) -> None:
@@ -83,12 +83,13 @@ def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: i
 
 
 def _refuse_gap(largest: float, found: Disagreement, noise: float, step: int) -> None:
-    """Raise a `UserError` where `largest`, nats a token, is above its limit, or in half precision `found`."""
+    """Raise a `UserError` where `largest`, nats per token, is above its limit, or in half precision
+    `found`."""
     beyond = found.beyond_rounding(noise) if noise else None
     if beyond is None and (noise or largest <= LARGEST_GAP):
         return
     raise UserError(
-        f"step {step}: sampler and trainer differ by {largest:.2g} nats a token"
+        f"step {step}: sampler and trainer differ by {largest:.2g} nats per token"
         f"{f' ({beyond})' if beyond else ''}; likely: dropout is on in training (set model.dropout=0 and "
         "model.lora.dropout=0), another temperature, or other tokens than were sampled."
     )

@@ -104,7 +104,7 @@ class Task:
     moved: bool = False
     """Whether an update has changed the policy, which is its own reference until then."""
     kl: Tensor | None = None
-    """Estimate of the KL to the reference, nats, for the batch under way, where the method looks at one."""
+    """Estimate of the KL to the reference, nats, for the current batch, where the method looks at one."""
     old_logps: OldLogps = field(default_factory=dict)
     """Of the rollout that several updates use."""
     replay: Replay | None = None
@@ -163,7 +163,8 @@ class Task:
         return self.kind.online and step % self.recipe.rollout.updates == 0
 
     def build_at_start(self, rows: Sequence[Row]) -> LossInput:
-        """The same before the first step; the policy is not run where the reference knows the answer."""
+        """The same before the first step; the policy is not run where the reference already has the
+        log-probabilities."""
         unmoved = self.kind.unmoved(self.reference, rows)
         return self.build(rows) if unmoved is None else unmoved
 
@@ -264,7 +265,7 @@ def measure_again(task: Task, step: int) -> ByRow:
 
 
 def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
-    """Whether the guard stops the run at this evaluation, which is then said and written to the findings.
+    """Whether the guard stops the run at this evaluation, which is then printed and written to the findings.
 
     It does not look between two updates on one rollout, where no checkpoint can be written.
     """
@@ -287,7 +288,7 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 
 def how_to_go_on(run: Path) -> str:
     """In words; torchrun keeps `--run` for itself."""
-    return f"go on with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
+    return f"resume with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
 
 
 def save_policy(task: Task, folder: Path) -> None:
@@ -339,7 +340,7 @@ def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
 
 
 def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
-    """One optimiser step; returns what is logged about it."""
+    """One optimizer step; returns what is logged about it."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
     if batch.failures and step % task.recipe.rollout.updates == 0 and collectives.is_first():
@@ -426,7 +427,7 @@ def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
     rows = f" (rows {', '.join(broken[:5])})" if 0 < len(broken) < len(gathered.ids) else ""
     good = checkpoint.latest_sound(task.run)
     kept = f"{good} is good" if good else "there is no checkpoint yet (train.save_every)"
-    return f"step {step}: the gradient is not finite{rows}; lower optim.lr or look for broken rows; {kept}."
+    return f"step {step}: the gradient is not finite{rows}; lower optim.lr or check for bad rows; {kept}."
 
 
 def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
@@ -487,7 +488,7 @@ def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None
 
 
 def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
-    """Log-probabilities that pairs were drawn with; None where a server or somebody else drew them."""
+    """Log-probabilities that pairs were drawn with; None where a server or another program sampled them."""
     drawn = [[c.sampled_logp for c in row.completions] for row in rows]
     if task.kind.samples != "pair" or task.recipe.rollout.backend != "local":
         return None
@@ -513,7 +514,7 @@ def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]
 def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: bool = False) -> Gathered:
     """The method's loss and metrics on `rows`, dropout off, no gradient.
 
-    `unmoved` says that the policy has not been trained yet, and need not be run where a reference is stored.
+    `unmoved`: the policy has not been trained yet, and need not be run where a reference is stored.
     """
     gathered, limit = Gathered(), task.recipe.train.tokens_per_forward
     build = task.build_at_start if unmoved else task.build

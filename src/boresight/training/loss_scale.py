@@ -1,7 +1,7 @@
 """Dynamic loss scaling, without which small gradients are zero in float16.
 
 The smallest float16 above zero is 6e-8; gradients of single activations are often below it. The loss is
-multiplied by a power of two and the summed gradient divided by it. A gradient that overflows in spite of it
+multiplied by a power of two and the summed gradient divided by it. A gradient that overflows despite it
 is dropped with its step and halves the scale; many steps without overflow double it (Micikevicius et al.
 2018, arXiv 1710.03740). A power of two changes no digit of a number that stays within range.
 """
@@ -52,6 +52,6 @@ class LossScale:
         return {"value": self.value, "held": self.held}
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Take over what a checkpoint kept; a run that went on in another precision has its own scale."""
+        """Take over what a checkpoint kept; a run resumed in another precision has its own scale."""
         if self.acts and state is not None:
             self.value, self.held = float(state["value"]), int(state["held"])

@@ -110,7 +110,8 @@ def _(x: GroupLogps) -> RowMetrics:
 
 
 def sampler_gap(policy: Tensor, drawn: Tensor, length: Tensor) -> Tensor:
-    """|policy - drawn| of each completion, nats a token, short ones taken for as long as `SHORTEST`."""
+    """|policy - drawn| of each completion, in nats per token; completions shorter than `SHORTEST` count as
+    `SHORTEST` tokens."""
     return (policy - drawn).abs() / length.clamp(min=SHORTEST)
 
 
@@ -123,8 +124,8 @@ def _wins(margin: Tensor) -> Tensor:
 class Gathered:
     """Rows' metrics and the loss, collected over micro-batches.
 
-    What is added stays on its device until somebody looks, and then comes in one piece: every look in
-    between would make the host wait for the device, and the device afterwards for the host.
+    Values stay on their device and are fetched in one transfer: a read per micro-batch would make the host
+    wait for the device, and the device afterwards for the host.
     """
 
     def __init__(self) -> None:
@@ -160,7 +161,7 @@ class Gathered:
         if not self._added:
             return
         tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
-        device = tensors[-1].device  # what was set aside without a forward came first, and lies on the host
+        device = tensors[-1].device  # rows skipped without a forward come first and are on the host
         flat = torch.cat(
             [to_device(t.detach(), device).to(widest_float(device)).reshape(-1) for t in tensors]
         ).cpu()

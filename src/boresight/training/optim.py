@@ -1,4 +1,5 @@
-"""AdamW, learning-rate schedules as pure functions of the step, and clipping that tells the truth."""
+"""AdamW, learning-rate schedules as pure functions of the step, and gradient clipping that reports the norm
+before clipping."""
 
 from __future__ import annotations
 

@@ -135,9 +135,9 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
 def choose_activations(
     recipe: Recipe, policy: Policy, data: Prepared, console: Console, earlier: bool | None = None
 ) -> bool:
-    """Keep activations or recompute them, as the recipe or an estimate says, and print the choice.
+    """Keep activations or recompute them, by the recipe or an estimate, and print the choice.
 
-    Returns whether they are recomputed; `earlier` is what a run that goes on did so far.
+    Returns whether they are recomputed; `earlier` is what a resumed run did so far.
     """
     tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows)
     choice = activations.activation_choice(recipe, policy, tokens, earlier)

@@ -163,7 +163,7 @@ def test_a_folder_that_is_not_shared_has_no_claims(toy):
 
 
 def test_an_interrupted_job_is_released_and_open(toy):
-    with pytest.raises(Interrupted, match=r"^the toy stopped; run the same command to go on\.$"):
+    with pytest.raises(Interrupted, match=r"^the toy stopped; run the same command to resume\.$"):
         work(toy({"a": KeyboardInterrupt(), "b": 2}))
     found = toy({"a": 1, "b": 2})
     assert outcomes(found) == {"a": None, "b": None}

@@ -233,7 +233,7 @@ def test_time_that_is_up_stops_between_runs(blocked, tmp_path, monkeypatch):
     monkeypatch.setattr(TimeLeft, "_rate", property(lambda _: 1.0))
     failed, said = carry(blocked(), tmp_path / "study", minutes=1.5)
     assert failed == 0 and "[1/4] First" in said and "[2/4]" not in said
-    assert "1.5 minutes are up; the same command goes on with the 3 runs that are left" in said
+    assert "1.5 minutes are up; the same command continues with the 3 other runs" in said
     monkeypatch.setattr(study_arms.time, "monotonic", time.perf_counter)
     failed, said = carry(blocked(), tmp_path / "study", minutes=60)
     assert failed == 0 and "[4/4]" in said and "are up" not in said

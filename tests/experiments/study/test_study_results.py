@@ -65,7 +65,7 @@ def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
     assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
     assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
     assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
-    assert "Y; Z (taken together) and X cannot be told apart" in comparison_sentence(
+    assert "Y; Z (taken together) and X do not differ significantly" in comparison_sentence(
         by_good, {"x": "X", "y": "Y", "z": "Z"}
     )
 
@@ -97,9 +97,9 @@ def test_p_values_are_adjusted_over_all_comparisons():
     wanted = [ArmComparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "yz"]
     first, second = compared(measured, wanted)
     assert first.p == pytest.approx(min(1.0, 2 * first.difference.p))
-    assert (first.verdict, second.verdict) == ("better", "not resolved")
+    assert (first.verdict, second.verdict) == ("better", "not significant")
     assert study_headline([first, second]).startswith("The tuned recipes win 1 of 2 comparisons")
-    assert "X cannot be told apart" in comparison_sentence(second, {"x": "X", "z": "Z"})
+    assert "X do not differ significantly" in comparison_sentence(second, {"x": "X", "z": "Z"})
     assert comparison_sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
 
 
@@ -114,7 +114,7 @@ def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
     assert found[0].verdict == "better, alone"
     assert study_headline(found) == (
         "The tuned recipes win 0 of 20 comparisons with the published ones; "
-        "1 more by its own interval alone; 19 are not resolved."
+        "1 more by its own interval alone; 19 are not significant."
     )
 
 

@@ -69,7 +69,7 @@ def test_a_killed_study_goes_on(written, tmp_path, monkeypatch):
 
     monkeypatch.setattr(arms, "answer_with_start_model", lambda *_: None)
     monkeypatch.setattr(arms, "answer_prompts", killed)
-    with pytest.raises(Interrupted, match="run the same command to go on"):
+    with pytest.raises(Interrupted, match="run the same command to resume"):
         carry(path, folder, ["slow"])
     # The run is there, its answers are not: it was killed between the two.
     weights = folder / "slow-seed0" / "run" / "metrics.jsonl"

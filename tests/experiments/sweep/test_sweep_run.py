@@ -64,7 +64,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(raw, tmp_path):
         (sweep.job_folder(Trial(0, 0)) / f"claim-{number}").write_text(dead)
     sweep, _ = swept(raw, folder, **TWO)
     failed, finished = outcomes(sweep)
-    assert failed.state == "failed" and "ended without a word 2 times" in failed.why
+    assert failed.state == "failed" and "exited without an error 2 times" in failed.why
     assert finished.state == "finished"
 
 
@@ -110,7 +110,7 @@ def test_an_interrupted_sweep_goes_on_inside_the_trial(raw, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "take_step", interrupted)
-        with pytest.raises(Interrupted, match="run the same command to go on"):
+        with pytest.raises(Interrupted, match="run the same command to resume"):
             swept(raw, tmp_path / "s", **TWO)
     sweep = join(tmp_path / "s")
     assert [bool(o) for o in outcomes(sweep)] == [True, False]

@@ -227,4 +227,4 @@ def test_a_check_that_breaks_does_not_stop_a_run(make_recipe, monkeypatch):
     monkeypatch.setattr(module.at_hand, "make_skeleton", broken)
     (found,) = [f for f in preflight(make_recipe(b.pairs(120))).findings if f.name == "not-checked"]
     assert found.severity == "note"
-    assert "The model could not be looked at: RuntimeError: out of luck." in found.why
+    assert "The model could not be checked: RuntimeError: out of luck." in found.why

@@ -25,7 +25,7 @@ def check_by_reward(
     write: Path | None,
     console: Console,
 ) -> bool:
-    """Print what the reward says of the answers, and write the rows that it confirms to `write`.
+    """Print how the reward grades the answers, and write the rows that it confirms to `write`.
 
     Args:
         options: arguments of the reward, each as `name=value`.

@@ -7,7 +7,7 @@ from boresight.findings.finding import Finding, error, graded, percent, warning
 from boresight.stats.intervals import Interval, clopper_pearson
 
 LEAST_NOISE = 0.01
-"""Share of contradicted labels below which nothing is said: the lower 95 % limit must reach it."""
+"""Share of contradicted labels below which there is no finding: the lower 95 % limit must reach it."""
 
 
 def identical_pairs(data: Examples) -> Finding | None:

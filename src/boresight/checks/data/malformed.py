@@ -1,4 +1,4 @@
-"""Rows that are broken: turns without words, sides that do not belong together, damaged text."""
+"""Malformed rows: empty turns, chosen and rejected answers to different prompts, damaged text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scores_not_finite(data: Examples) -> Finding | None:
 
 
 def empty_turns(data: Examples) -> Finding | None:
-    """A message without words."""
+    """An empty message."""
     ids = [e.id for e in data.train if any(not said([m]).strip() for m in turns_of(e))]
     if not ids:
         return None
@@ -35,9 +35,9 @@ def empty_turns(data: Examples) -> Finding | None:
         "empty-turns",
         share,
         0.05,
-        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) hold a turn without words, which "
-        "teaches the model to say nothing.",
-        "Remove these rows (data.bad_rows=drop leaves out those a reader rejects).",
+        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) contain an empty turn, "
+        "which trains the model to give empty answers.",
+        "Remove these rows (data.bad_rows=drop drops those a reader rejects).",
         ids=ids,
     )
 
@@ -52,8 +52,8 @@ def prompts_differ(data: Examples) -> Finding | None:
         "prompts-differ",
         share,
         0.2,
-        f"In {len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) the user says something else "
-        "before the chosen answer than before the rejected one, so the two are not comparable.",
+        f"In {len(ids):,} of {len(data.pairs):,} pairs ({percent(share)}) the user's turn before the "
+        "chosen answer differs from that before the rejected one, so the two are not comparable.",
         "Keep only pairs that share everything but the last answer.",
         ids=ids,
     )
@@ -96,14 +96,14 @@ def encoding_damage(data: Examples) -> Finding | None:
 def _asked_otherwise(pair: Preference) -> bool:
     """Whether an answer of one side follows other words of the user than the same answer of the other side.
 
-    A side that goes on for more turns than the other asks nothing else.
+    A side with more turns than the other has the same prompt.
     """
     both = zip(_asked(pair.chosen), _asked(pair.rejected), strict=False)
     return any(mine != others for mine, others in both)
 
 
 def _asked(turns: Sequence[Message]) -> list[tuple[str, ...]]:
-    """What the user says before each of the assistant's turns."""
+    """The user's turn before each of the assistant's turns."""
     said = [tuple(m["content"] for m in turns[:n] if m["role"] == "user") for n in range(len(turns))]
     return [before for before, m in zip(said, turns, strict=True) if m["role"] == "assistant"]
 

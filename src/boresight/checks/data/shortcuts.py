@@ -1,4 +1,4 @@
-"""What could be learnt, or measured, instead of the preference: memory, length, phrases.
+"""What the model could learn, or a metric measure, instead of the preference: memory, length, phrases.
 
 All of it is exact and runs over every example, except `prompts_shuffled` and `foreign_answers`, which draw
 `SAMPLE` of them.
@@ -50,11 +50,12 @@ def evaluate_prompts_overlap(data: Examples) -> Finding | None:
 
 
 def prompts_shuffled(data: Examples) -> Finding | None:
-    """Answers share no more words with their own prompt than with somebody else's.
+    """Answers share no more words with their own prompt than with another row's.
 
     The statistic is the mean, over up to `SAMPLE` pairs, of (share of the own prompt's words that the answer
     repeats) minus (share of the next row's), in standard errors; rare words weigh more. Data whose answers
-    never repeat a word of their prompt cannot be told from shuffled data, which is why this is a warning.
+    never repeat a word of their prompt cannot be distinguished from shuffled data, which is why this is a
+    warning.
     """
     paired = _prompts_and_answers(data)
     if len(paired) < 2 * FEWEST:

@@ -58,7 +58,7 @@ def is_damaged(words: str) -> bool:
 def distance(a: str, b: str) -> float:
     """Share of the longer text outside the common start and end: 0 for equal texts, at most 1.
 
-    An upper bound of the normalised edit distance, exact where the texts differ in one place.
+    An upper bound of the normalized edit distance, exact where the texts differ in one place.
     """
     longest = max(len(a), len(b))
     if not longest:
@@ -91,7 +91,7 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
     """Share of its own prompt that an answer repeats, minus its share of the next row's: one value a row.
 
     `rows` are `(id, prompt, answer)`. A word weighs `log(rows / prompts that have it)`, so what all prompts
-    say counts for nothing. Rows with the same prompt as the next say nothing and are left out.
+    say counts for nothing. Rows with the same prompt as the next carry no information and are skipped.
     """
     prompts = [_words(prompt) for _, prompt, _ in rows]
     common = Counter(word for prompt in prompts for word in prompt)
@@ -109,7 +109,7 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
 
 
 def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float, float] | None:
-    """The opening, ending or refusal that tells chosen from rejected best.
+    """The opening, ending or refusal that best predicts which answer is chosen.
 
     Returns the phrase, its side, its share there and on the other side; None unless one side has it in at
     least a tenth of the answers, four times as often as the other, and not by chance (`CHANCE`).

@@ -48,7 +48,7 @@ class Tokens:
 
     @property
     def total(self) -> int:
-        """Rows that there might be of the examples looked at."""
+        """Estimated number of rows of the examples checked."""
         return len(self.rows) + len(self.refused)
 
     @property
@@ -133,7 +133,7 @@ def double_bos(tokens: Tokens) -> Finding | None:
         "double-bos",
         f"{len(twice):,} of {len(tokens.rows):,} prompts begin with two beginning-of-sequence tokens: the "
         "template writes one and the tokenizer adds another.",
-        "Tokenise rendered text without adding special tokens, and keep the token out of the data.",
+        "Tokenize rendered text without adding special tokens, and keep the token out of the data.",
         ids=twice,
     )
 
@@ -180,7 +180,7 @@ def template_refuses(tokens: Tokens) -> Finding | None:
         "template-refuses",
         len(refused) / tokens.total,
         0.2,
-        f"{len(refused):,} of {tokens.total:,} examples are left out because of the chat template, the "
+        f"{len(refused):,} of {tokens.total:,} examples are dropped because of the chat template, the "
         f"first for this reason: {refused[0][1].rstrip('.')}.",
         "Change these conversations, or set model.chat_template to a template that takes them.",
         ids=[id for id, _ in refused],
@@ -193,7 +193,7 @@ def turns_split(tokens: Tokens) -> Finding | None:
         return None
     return note(
         "turns-split",
-        f"Among {tokens.sampled or tokens.total:,} examples looked at: {tokens.split.sentence}.",
+        f"Among {tokens.sampled or tokens.total:,} examples checked:  {tokens.split.sentence}.",
         "Nothing needs to be done; data that end with the answer to learn give one row each.",
         count=tokens.split.conversations,
     )
@@ -244,7 +244,7 @@ def rows_truncated(tokens: Tokens) -> Finding | None:
 
 
 def few_truncated(tokens: Tokens) -> Finding | None:
-    """Very long answers are rare enough not to matter, but are said."""
+    """Very long answers are rare enough not to matter, but are reported."""
     ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
     share = len(ids) / max(1, len(tokens.rows))
     if not 0 < share <= 0.05:
@@ -296,7 +296,7 @@ def _cut(tokens: Tokens, row: Row) -> list[bool]:
 def _consequence(tokens: Tokens) -> str:
     if tokens.truncation == "cut":
         return "they lose their end and with it the end-of-turn token"
-    return "they are left out" if tokens.truncation == "drop" else "training will stop at the first of them"
+    return "they are dropped" if tokens.truncation == "drop" else "training will stop at the first of them"
 
 
 def _ids(tokens: Tokens, holds: Callable[[Completion], bool]) -> list[str]:

@@ -1,8 +1,8 @@
 """Answers of a file held against a verifier: `boresight data check FILE --reward math`.
 
-A verifier knows which answer is right, and a row claims which is good. They contradict each other where a
+A verifier decides which answer is right, and a row claims which is good. They contradict each other where a
 pair's chosen answer is wrong, its rejected one is right or scores at least as high, and where an answer that
-is to be imitated, or is labelled true, is wrong, or one labelled false is right. A row of which an answer has
+is to be imitated, or is labeled true, is wrong, or one labeled false is right. A row of which an answer has
 no score is neither confirmed nor contradicted: it is missing, and counted.
 """
 
@@ -34,8 +34,8 @@ WRONG, RIGHT = "the chosen answer is wrong", "the rejected answer is right"
 HIGHER, EQUAL = "the rejected answer scores higher", "both score the same"
 IMITATED_WRONG, FALSELY_GOOD, FALSELY_BAD = (
     "the answer is wrong",
-    "labelled true, is wrong",
-    "labelled false, is right",
+    "labeled true, is wrong",
+    "labeled false, is right",
 )
 KINDS = {
     "preference": (WRONG, RIGHT, HIGHER, EQUAL),
@@ -43,7 +43,7 @@ KINDS = {
     "labeled": (FALSELY_GOOD, FALSELY_BAD),
 }
 """Contradictions by kind of the file."""
-NOUNS = {"preference": "pair", "demonstration": "answer", "labeled": "labelled answer"}
+NOUNS = {"preference": "pair", "demonstration": "answer", "labeled": "labeled answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class VerifiedRow:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """What a reward says of a file; `threshold` is the smallest reward of a right answer."""
+    """How a reward grades a file; `threshold` is the smallest reward of a right answer."""
 
     reward: str
     source: str

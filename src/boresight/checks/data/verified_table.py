@@ -1,4 +1,4 @@
-"""What a verifier says of a file, in the terminal."""
+"""How a verifier grades a file, in the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who wrote the answers of pairs, as far as the start model tells: how likely they are beside its samples.
+"""Who wrote the answers of pairs, under the start model: how likely they are beside its samples.
 
 What a model samples at temperature 1 has, on average, minus its own entropy as log-probability per token.
 Answers that another model wrote have less.
@@ -34,7 +34,7 @@ class AnswerDistance:
     def of(
         cls, own: Mapping[str, float], chosen: Mapping[str, float], rejected: Mapping[str, float]
     ) -> AnswerDistance:
-        """From log-probabilities per token by row; rows without samples of their own are left out."""
+        """From log-probabilities per token by row; rows without samples of their own are skipped."""
         return cls(
             own=RowMean.of(own.values()),
             chosen=RowMean.of(chosen[id] for id in own),

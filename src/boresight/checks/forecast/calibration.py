@@ -1,12 +1,12 @@
-"""From a learning-rate budget to the margin it has bought in other runs.
+"""From a learning-rate budget to the margin that it yielded in other runs.
 
 Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
 can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How
 steep that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made
 only from curves that were measured on the same pairs: it is their middle. Earlier runs of the same model and
 method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
-missed. `calibration.jsonl` holds measured points, a run or a model card a line; `scripts/calibrate.py` adds a
-run's own.
+missed. `calibration.jsonl` holds measured points, one line per run or model card; `scripts/calibrate.py` adds
+a run's own.
 
     {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
@@ -70,8 +70,8 @@ class CalibrationCurve:
     def margin(self, budget: float) -> float:
         """Expected margin, nats: interpolated in the logarithm of both.
 
-        Below the first point it is proportional to the budget, as small changes are; above the last it goes
-        on as between the last two, but neither faster than the budget nor slower than its root.
+        Below the first point it is proportional to the budget, as small changes are; above the last it
+        continues as between the last two, but neither faster than the budget nor slower than its root.
         """
         known = [(math.log(x), math.log(h)) for x, h, _ in self.points if h > 0]
         x, (first, last) = math.log(budget), (known[0], known[-1])
@@ -124,7 +124,7 @@ class Family:
         return math.exp(_mean([math.log(curve.margin(budget)) for curve in self.curves]))
 
     def budget(self, margin: float) -> float:
-        """The sum of learning rates that buys `margin` nats, by bisection."""
+        """The sum of learning rates that yields `margin` nats, by bisection."""
         low, high = 1e-8, 10.0
         while high / low > 1.001:
             middle = math.sqrt(low * high)
@@ -224,7 +224,7 @@ def _pool(group: list[dict]) -> CalibrationCurve:
 
 
 def _merged(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Neighbours with about the same budget averaged, so that interpolation never divides by zero."""
+    """Neighbors with about the same budget averaged, so that interpolation never divides by zero."""
     groups: list[list[Point]] = []
     for point in points:
         if groups and point[0] <= groups[-1][0][0] * SAME_BUDGET:

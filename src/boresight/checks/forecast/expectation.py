@@ -1,4 +1,4 @@
-"""What a budget is expected to buy, and how far such numbers have missed."""
+"""The margin that a budget is expected to yield, and how far such forecasts have missed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RUN_TO_RUN = 2.5
 LoRA at a sum of 3.2e-3 reached 0.73 nats with one seed, where the other runs average 1.8."""
 BORROWED = 16.0
 """Largest factor by which a run has missed curves that were borrowed, of another model or other pairs:
-Qwen2.5-Coder-0.5B on the demo's pairs reached 24 nats, where the curve of the starter says 1.5. Forecasts of
+Qwen2.5-Coder-0.5B on the demo's pairs reached 24 nats, where the curve of the starter gives 1.5. Forecasts of
 the measured curves from each other miss by up to 6."""
 LARGEST_MARGIN = 30.0
 """Nats; curves go no further."""
@@ -17,7 +17,8 @@ LARGEST_MARGIN = 30.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a budget buys: the middle and the ends of the range, nats, and where this is known from.
+    """The margin that a budget yields: the middle and the ends of the range, nats, and where this is known
+    from.
 
     `borrowed`: from runs of another model or method.
     """

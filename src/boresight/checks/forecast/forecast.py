@@ -36,7 +36,7 @@ Ends = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Forecast:
-    """The budget and what it should buy.
+    """The budget and the margin that it should yield.
 
     `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: pairs on which no
     run was measured, methods whose loss the margin does not decide (`expected_loss`), sampled answers, or
@@ -52,7 +52,7 @@ class Forecast:
     elsewhere: Elsewhere | None
     loss: Ends | None
     wanted: float | None
-    """The sum of learning rates that buys `GOOD_MARGIN` on these pairs, or on the others."""
+    """The sum of learning rates that yields `GOOD_MARGIN` on these pairs, or on the others."""
     movable: float
     ladder: Ladder
     published: list[Published]
@@ -77,7 +77,7 @@ def forecast(
         steps: number of optimizer steps.
         parameters: of the model; None where unknown.
         pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
-        ramp: measured on the model and pairs of the recipe; then no curve of other runs is asked.
+        ramp: measured on the model and pairs of the recipe; then no curve of other runs is used.
 
     Raises:
         UserError: `check.like` names no data that a run was measured on.
@@ -129,7 +129,7 @@ def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends |
 
 
 def learning_rate_too_high(f: Forecast) -> Finding | None:
-    """A learning rate at which runs of this kind fall apart; a ramp that went as high decides for itself."""
+    """A learning rate at which runs of this kind degenerate; a ramp that went as high decides for itself."""
     if f.parameters is None or f.parameters < calibration.SMALLEST_MODEL:
         return None
     lr, limit = f.recipe.optim.peak, f.ladder.too_high
@@ -160,7 +160,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
         accuracy = f" and accuracy about {m.accuracy:.2f}" if m.accuracy else ""
         return say(
             "learning-rate-budget",
-            f"{sum_of_rates}, which buys a margin of about {m.middle:.2g} nats ({m.low:.2g} to "
+            f"{sum_of_rates}, which yields a margin of about {m.middle:.2g} nats ({m.low:.2g} to "
             f"{m.high:.2g}){accuracy}, {m.basis}: {curve_in_words(f)}.",
             f"Reach a sum of {f.wanted:.0e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),

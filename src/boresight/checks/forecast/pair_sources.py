@@ -14,7 +14,7 @@ from boresight.data.reading.files import is_hub_id, sha256
 def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
     """Names of the source of `data.train`: a hub id without its split, or `sha256:` and a file's digest.
 
-    Empty where nothing can be told: a file that is not there, a folder, or several sources.
+    Empty where it is unknown: a file that is not there, a folder, or several sources.
     """
     if not isinstance(data, str):
         return frozenset()

@@ -1,4 +1,5 @@
-"""What a learning-rate ramp says of a run: how far its budget goes, and the largest budget without harm.
+"""The forecast of a run from a learning-rate ramp: how far its budget goes, and the largest budget without
+harm.
 
 A ramp measures the gain on pairs that it does not train on over the sum of learning rates. Within the sums
 that it covers a run's gain is read off the curve, above them the curve is continued with its last slope.
@@ -30,7 +31,7 @@ WITHIN = 1.35
 BEYOND = 0.5
 """Power of the extrapolation by which the range opens beyond the ramp."""
 STEEPEST, FLATTEST = 1.0, 0.25
-"""Slopes between which a gain goes on beyond a ramp, in logarithms of both."""
+"""Slopes between which a gain is extrapolated beyond a ramp, in logarithms of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Ramp:
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains that never fall with the budget (isotonic regression), as far as they are resolved."""
+        """Gains that never fall with the budget (isotonic regression), as far as they are significant."""
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
@@ -121,7 +122,7 @@ class Ramp:
         )
 
     def expect(self, budget: float) -> Expectation | None:
-        """What a run with this sum of learning rates gains, nats; None where no gain is resolved.
+        """What a run with this sum of learning rates gains, nats; None where no gain is significant.
 
         The range holds the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
         grows with `BEYOND` where the budget is beyond the ramp.

@@ -17,7 +17,7 @@ from boresight.models.precision import Disagreement
 from boresight.models.reference.frozen import Reference
 
 TOLERANCE = 1e-3
-"""Nats a row in float32; rounding stays a hundred times below."""
+"""Nats per row in float32; rounding stays a hundred times below."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def logps_not_finite(first: FirstStep) -> Finding | None:
         "logps-not-finite",
         f"The start model gives {len(ids)} of {len(first.rows)} rows a log-probability that is NaN or "
         "infinite.",
-        "Look for broken weights (all rows) or a broken row (some), and compute in float32.",
+        "Look for broken weights (all rows) or a malformed row (some), and compute in float32.",
         ids=ids,
     )
 
@@ -96,7 +96,7 @@ def dropout_in_training(first: FirstStep) -> Finding | None:
     gap = _gap(first.trained, first.tested)
     return error(
         "dropout-in-training",
-        f"In training mode the policy differs from the reference by up to {gap:.2g} nats a row, in "
+        f"In training mode the policy differs from the reference by up to {gap:.2g} nats per row, in "
         "evaluation mode it "
         "does not: the model's own dropout is on.",
         "Set model.dropout to 0.",
@@ -110,7 +110,7 @@ def reference_not_policy(first: FirstStep) -> Finding | None:
     gap = _gap(first.tested, first.ref)
     return error(
         "reference-not-policy",
-        f"Before training the policy differs from its reference by up to {gap:.2g} nats a row, so the "
+        f"Before training the policy differs from its reference by up to {gap:.2g} nats per row, so the "
         "margins do not "
         "start at 0.",
         "Load both from the same weights, in one precision, with one template and one truncation.",

@@ -44,8 +44,8 @@ class Load:
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
-    """Forward-equivalents a token: one forward, twice that for backward, one more for a reference and one for
-    answers to other prompts."""
+    """Forward-equivalents per token: one forward, twice that for backward, one more for a reference and one
+    for answers to other prompts."""
     assumed: str = ""
     """What is not known of the model and was put in its place."""
     measured: MeasuredUse | None = None
@@ -58,8 +58,8 @@ class Load:
 
     @property
     def estimated_gb(self) -> float:
-        """Weights, gradients, Adam's two moments and activations, computed again where that is asked for
-        or the only way."""
+        """Weights, gradients, Adam's two moments and activations, recomputed where that is set or the only
+        way."""
         return self._fixed_gb + self.activations_gb(self.forward_tokens)
 
     @property
@@ -140,7 +140,7 @@ def memory(load: Load) -> Finding | None:
     say = error if load.memory_gb > 2 * there else warning
     return say(
         "memory",
-        f"Weights, gradients, optimiser and activations need about {load.memory_gb:.1f} GB, {load.basis}; "
+        f"Weights, gradients, optimizer and activations need about {load.memory_gb:.1f} GB, {load.basis}; "
         f"{there:.1f} GB are free.",
         "Lower train.tokens_per_forward (it never changes the result), or train adapters (model.lora).",
         numbers=(("needed_gb", load.memory_gb), ("free_gb", there)),

@@ -18,7 +18,7 @@ from boresight.training.forward import INPUT_KINDS, InputKind
 ROUNDING = 1e-9
 """Gradients below it are zero but for rounding."""
 LARGEST_TARGET = 20.0
-"""Nats: margins beyond it are over-optimised in every run we know of."""
+"""Nats: margins beyond it are over-optimized in every run we know of."""
 GOOD_MARGIN = 5.0
 """Nats that a good run reaches."""
 ASSUMED_TOKENS = 100.0
@@ -131,7 +131,7 @@ def alpha_dominates(setting: MethodSetting) -> Finding | None:
     return error(
         "alpha-dominates",
         f"With {setting.in_words} an answer is pushed down with {share:.2g} times the gradient of the "
-        "preference at the first step, and without a floor, so the text falls apart.",
+        "preference at the first step, and without a floor, and generations degenerate.",
         "Use an alpha of 1e-6 to 1e-5, as the open online implementations do.",
         numbers=(("share", share),),
     )
@@ -207,7 +207,7 @@ def one_label(setting: MethodSetting) -> Finding | None:
     return warning(
         "one-label",
         f"All {sum(setting.labels):,} answers are labeled {name}: the loss falls by making every answer "
-        f"{way}, and held-out accuracy does not show whether the model tells good from bad.",
+        f"{way}, and held-out accuracy does not show whether the model distinguishes good answers from bad.",
         f"Add {other} answers{', or learn these with method.name=sft' if good else ''}.",
         count=sum(setting.labels),
     )

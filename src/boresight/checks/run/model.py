@@ -186,14 +186,14 @@ def beyond_context(wiring: Wiring) -> Finding | None:
 
 
 def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
-    """One token both pads and ends a turn, which is safe only as long as nobody masks by id."""
+    """One token both pads and ends a turn, which is safe only while no code masks by id."""
     if wiring.tokenizer.pad_token_id != wiring.end.id:
         return None
     return note(
         "pad-is-end-of-turn",
         f"Padding and end of turn are one token, {wiring.end.text}; here nothing is masked by id, but a "
         "script that masks padding in the labels would unteach stopping.",
-        "Tell users of the model, or give padding a token of its own.",
+        "Document it for users of the model, or give padding a token of its own.",
     )
 
 

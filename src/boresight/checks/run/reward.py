@@ -95,7 +95,8 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
 
 
 def reward_constant(reward: RewardProbe) -> Finding | None:
-    """Every answer earns the same from a function of the user; built-in ones do tell answers apart."""
+    """Every answer earns the same from a function of the user; tests show that built-in ones distinguish
+    answers."""
     if not reward.of_user:
         return None
     known = [value for value in reward.tried.total if not math.isnan(value)]
@@ -105,14 +106,14 @@ def reward_constant(reward: RewardProbe) -> Finding | None:
         "reward-constant",
         f"{len(known)} made-up answers, empty ones and echoes of the prompt among them, all earn "
         f"{known[0]:g}: with "
-        "equal rewards every advantage is 0 and nothing is learnt.",
-        "Try the reward on a right and a wrong answer of yours; go on if they differ.",
+        "equal rewards every advantage is 0 and the policy learns nothing.",
+        "Try the reward on a right and a wrong answer of yours; proceed if they differ.",
         count=len(known),
     )
 
 
 def _answers(example: Example) -> list[str]:
-    """Made-up answers, among them ones that a verifier of numbers must tell apart."""
+    """Made-up answers, among them ones that a verifier of numbers must distinguish."""
     prompt, meta = said(prompt_of(example)), example.meta
     target = meta.get("target", 1)
     numbers = meta.get("numbers") or meta.get("nums") or []

@@ -6,7 +6,7 @@
     demo:test-prompts       400 prompts about 100 other topics, which no setting is chosen by
     demo:leaking-pairs      147 pairs that leak their label, made to be compared with
 
-The recipe `synth-demo` made the pairs in this folder; `docs/demo-data.md` says how and from what.
+The recipe `synth-demo` made the pairs in this folder; `docs/demo-data.md` describes how and from what.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Anthropic's HH-RLHF: whole transcripts in `chosen` and `rejected`, "\\n\\nHuman: …\\n\\nAssistant: …".
 
-A turn begins where a paragraph begins with "Human:" or "Assistant:". The same words inside a line are
-what somebody said and stay in the turn. A pair differs in its last answer only: in the original data
-both transcripts come from one dialogue, so pairs that part earlier are faulty.
+A turn begins where a paragraph begins with "Human:" or "Assistant:". The same words inside a line are part of
+the text and stay in the turn. A pair differs in its last answer only: in the original data both transcripts
+come from one dialogue, so pairs that part earlier are faulty.
 
 Some copies have the transcript up to the last "Assistant:" in `prompt` and plain answers beside it.
 """

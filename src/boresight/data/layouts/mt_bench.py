@@ -1,6 +1,6 @@
 """MT-Bench and Vicuna-Bench questions: `turns` of one user.
 
-The prompt is the first turn. What the user says after the model's answer is kept as
+The prompt is the first turn. The user's turn after the model's answer is kept as
 `meta["later_turns"]`, because it cannot be part of a prompt before that answer exists.
 """
 

@@ -33,7 +33,7 @@ def _agrees(said: str, prompt: list[Message]) -> None:
     """The string is one of the user's turns, or a rendering that contains the last of them."""
     turns = [message["content"].strip() for message in prompt if message["role"] == "user"]
     if turns and said.strip() not in turns and turns[-1] not in said:
-        raise BadField("prompt", "is not what the user says in `chosen` and `rejected`")
+        raise BadField("prompt", "differs from the user's turn in `chosen` and `rejected`")
 
 
 def _without_copy(record: Record) -> Record:

@@ -1,4 +1,4 @@
-"""KTO-like feedback: one answer in any layout of demonstrations, and a label that says whether it is good.
+"""KTO-like feedback: one answer in any layout of demonstrations, and a label, good or bad.
 
 The label judges what follows the prompt: TRL's `completion`, and in other layouts the turns after the user's
 last one.
@@ -19,7 +19,7 @@ from boresight.data.layouts import (
 )
 from boresight.data.reading.turns import BadField, check_scored, to_messages
 
-TITLE = "unpaired feedback, answers labelled true or false"
+TITLE = "unpaired feedback, answers labeled true or false"
 KIND = "labeled"
 COLUMNS = ("messages", "label")
 

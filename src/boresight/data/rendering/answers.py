@@ -22,7 +22,7 @@ LONGEST_TAIL = 40
 
 
 def answer_after(opening: str, text: str, words: str, end: str, previous: str) -> str | None:
-    """The answer with its end of turn; None where it cannot be told, or words of it are missing.
+    """The answer with its end of turn; None where it cannot be found, or words of it are missing.
 
     Args:
         opening: the messages before the answer, with the generation prompt.
@@ -95,7 +95,7 @@ def _after_same_message(opening: str, text: str, words: str, end: str, previous:
 def _as_in_the_data(opening: str, text: str, words: str, end: str) -> str | None:
     """The rendering has only the last part of the words: all of them follow the generation prompt.
 
-    Words that begin with what the generation prompt ends with go on after it.
+    Words that begin with the end of the generation prompt continue after it.
     """
     shared = _overlap(opening.rstrip(), words)
     base = opening.rstrip().removesuffix(words[:shared]) if shared else opening

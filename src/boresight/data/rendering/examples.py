@@ -43,7 +43,7 @@ class Rendered:
 
     @property
     def texts(self) -> list[str]:
-        """What has to be tokenised, prompt first."""
+        """What has to be tokenized, prompt first."""
         return [self.prompt, *(c.text for c in self.continuations)]
 
 

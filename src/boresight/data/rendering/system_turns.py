@@ -67,6 +67,6 @@ def _dropped(messages: list[Message]) -> list[Message]:
 
 
 def _with_options(first: Message, message: Message) -> Message:
-    """The message with what the first one says of the whole conversation."""
+    """The message with the keys of the first one that hold for the whole conversation."""
     options = {key: value for key, value in first.items() if key in OF_CONVERSATION}
     return cast("Message", {**message, **options})

@@ -59,7 +59,8 @@ class Renderer:
     id: str
 
     def write(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """As `write_messages`; says how the recipe keeps the row where a system turn is what is refused."""
+        """As `write_messages`; the error names the setting that keeps the row where a system turn is what is
+        refused."""
         try:
             return write_messages(self.tokenizer, messages, self.id, ask=ask)
         except UserError as error:
@@ -134,8 +135,8 @@ class Renderer:
         if not text.startswith(opening):
             added = _added(opening, text)
             return (
-                "opens an assistant's turn otherwise than its generation prompt does, which goes on with "
-                f"{added!r}, so what to score cannot be told; begin the answers with it, or {another}"
+                "opens an assistant's turn otherwise than its generation prompt does, which continues with  "
+                f"{added!r}, so the scored tokens cannot be found; begin the answers with it, or {another}"
             )
         if not cut_turn(text, len(opening), messages[-1]["content"], self.end.text):
             return f"writes no {self.end.text} after an assistant's turn (turn {turn}); {another}"
@@ -145,7 +146,7 @@ class Renderer:
 
 
 def _added(opening: str, text: str) -> str:
-    """What a generation prompt goes on with where the text differs, from the beginning of its tag."""
+    """How a generation prompt continues where the text differs, from the beginning of its tag."""
     same = next((n for n in range(len(opening)) if opening[n] != text[n : n + 1]), 0)
     tag = opening.rfind("<", 0, same)
     start = tag if tag >= 0 and ">" not in opening[tag:same] else same

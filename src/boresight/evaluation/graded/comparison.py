@@ -148,7 +148,7 @@ def _counts(name: str, counts: Counter[str]) -> list[dict[str, Any]]:
 
 
 def _power(metric: GradedMetric, difference: Interval) -> str:
-    """What as many prompts could have resolved."""
+    """The smallest difference that so many prompts could have shown to be significant."""
     least = detectable_difference(difference)
     if least is None:
         return ""

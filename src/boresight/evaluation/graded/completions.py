@@ -151,7 +151,7 @@ def _prompt(row: Mapping[str, Any], column: str, id: str | None, where: str) -> 
 
 
 def _truncated(row: Mapping[str, Any], count: int, where: str) -> list[bool | None]:
-    """Whether each of `count` completions is truncated, as far as the row says."""
+    """Whether each of `count` completions is truncated, as far as the row has it."""
     column = next((name for name in TRUNCATED if row.get(name) is not None), None)
     if column is None:
         return [None] * count

@@ -30,7 +30,7 @@ DECLINED = "declined"
 
 @dataclass(frozen=True, slots=True)
 class GradedResponse:
-    """One completion and what is known of it; None is missing, and `failure` says why the reward is.
+    """One completion and what is known of it; None is missing, and `failure` is the reason.
 
     `rewards` holds the unweighted parts of `reward` by the name of their function.
     """

@@ -99,7 +99,7 @@ class GradedMetric:
 def metrics_of(
     systems: Sequence[GradedSystem], ks: Sequence[int], threshold: float | None
 ) -> list[GradedMetric]:
-    """The metrics that these completions allow; `why_undefined` says which are lacking.
+    """The metrics that these completions allow; `why_undefined` names the others.
 
     Accuracy and what is made of it need a threshold, maj@k and the format rate readings, best of k ranks.
     """
@@ -199,7 +199,7 @@ def _chosen(
     choice: Callable[[GradedResponse], Any],
     expected: Callable[[Sequence[float], Sequence[Any]], float],
 ) -> Combine:
-    """Completions that lack what they are chosen by are left out; for bounds, they decide their prompt."""
+    """Completions that lack what they are chosen by are skipped; for bounds, they decide their prompt."""
 
     def combine(outcomes: Sequence[Value], graded: Sequence[GradedResponse], missing: Value) -> list[Value]:
         by = [choice(one) for one in graded]

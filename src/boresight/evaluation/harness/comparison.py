@@ -1,7 +1,7 @@
 """What a tuned model lost or gained on tasks: every metric against the first system, paired by document.
 
 A task's first metric decides its verdict, and p-values are adjusted by Holm over all tasks and systems. Where
-no difference is resolved, the lower limit says how much may have been lost.
+no difference is significant, the lower limit is the largest loss that remains possible.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def label(key: Key) -> str:
 
 
 def _may_be_lost(difference: Interval, unit: str, better: str) -> str:
-    """How large a loss the interval does not rule out, where none is resolved."""
+    """How large a loss the interval does not rule out, where none is significant."""
     gain = difference if better == "higher" else difference.scaled(-1)
     if gain.excludes_zero or not math.isfinite(gain.low):
         return ""

@@ -26,7 +26,7 @@ from boresight.models.policy import Policy
 REMOTE_CODE = re.compile(
     r"(^|[{,])[^\S\n]*[\"']?trust_remote_code[\"']?\s*:\s*(?!(false|no|off|null|~)\b)\S", re.I | re.M
 )
-"""In a task file: the key that asks for code of the data set to be run, with a value that says so."""
+"""In a task file: the key that asks for code of the data set to be run, with a value that enables it."""
 
 
 def run_tasks(

@@ -55,7 +55,7 @@ def stopping(noun: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        raise Interrupted(f"the {noun} stopped; run the same command to go on.") from None
+        raise Interrupted(f"the {noun} stopped; run the same command to resume.") from None
 
 
 def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
@@ -81,8 +81,8 @@ def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> 
     """Raise a `UserError` if a job has lost too many workers, or if a dependency has not finished."""
     if attempt.claim.lost >= MOST_LOST_WORKERS:
         raise UserError(
-            f"its worker ended without a word {attempt.claim.lost} times, most often because the machine was "
-            "out of memory; output.txt shows how far it came"
+            f"its worker process exited without an error {attempt.claim.lost} times, most often because "
+            "the machine was out of memory; output.txt shows how far it came"
         )
     for dependency in experiment.dependencies(job):
         if not experiment.folder.finished(dependency):

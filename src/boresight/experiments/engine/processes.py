@@ -38,7 +38,7 @@ def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, con
             time.sleep(WATCH_SECONDS)
             if stop.made:
                 stop_all([worker for worker in running if worker])
-                raise Interrupted(f"the {experiment.noun} stopped; run the same command to go on.")
+                raise Interrupted(f"the {experiment.noun} stopped; run the same command to resume.")
             for index, worker in enumerate(running):
                 if worker is None or worker.poll() is None:
                     continue

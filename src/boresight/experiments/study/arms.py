@@ -42,7 +42,7 @@ def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: 
         work(arms)
     except TimeIsUp:
         left = sum(not study.finished(run) for run in arms.runs)
-        arms.print(f"{minutes:g} minutes are up; the same command goes on with the {left} runs that are left")
+        arms.print(f"{minutes:g} minutes are up; the same command continues with the {left} other runs")
 
 
 class StudyArms(Experiment[ArmRun, ArmOutcome]):

@@ -107,7 +107,7 @@ class PlannedQuestion(Section):
 
 
 class Deviation(Section):
-    """What was done otherwise than the plan's text says; the page shows all of them."""
+    """Deviations from the plan's text; the page shows all of them."""
 
     date: datetime.date
     """When it was decided, as 2026-11-28."""

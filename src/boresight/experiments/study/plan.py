@@ -159,7 +159,7 @@ class StudyPlan(BaseRecipe):
     protocol: str | None = None
     """Path of the plan's text, written before any result; the page links to it."""
     deviations: list[Deviation] = []
-    """What was done otherwise than the text says, all of it shown on the page."""
+    """Deviations from the text, all shown on the page."""
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
     """Price of one hour of the GPU that the plan is for, in dollars; null: its cost in dollars is unknown."""
 

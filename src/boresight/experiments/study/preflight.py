@@ -31,8 +31,8 @@ def at_full_size(recipe: Recipe) -> dict[str, Any] | None:
 def forecast_numbers(f: Forecast) -> dict[str, Any]:
     """A forecast as a dictionary; margin and loss only if a calibrated curve applies.
 
-    `basis` says whose runs they are from; `elsewhere` what runs on other pairs were worth, where no run on
-    these was measured.
+    `basis` names the runs that they are from; `elsewhere` what runs on other pairs were worth, where no run
+    on these was measured.
     """
     found: dict[str, Any] = {"steps": f.steps, "budget": f.budget}
     if f.margin is not None and f.loss is not None:

@@ -27,7 +27,7 @@ BySeed = Mapping[int, ByPrompt]
 MeasuredArms = Mapping[str, Mapping[str, BySeed]]
 """Arm, metric, seed, prompt to value."""
 
-Direction = Literal["better", "worse", "not resolved", "not measured"]
+Direction = Literal["better", "worse", "not significant", "not measured"]
 
 FAMILY_ERROR = 0.05
 """Chance of one false verdict or more among all comparisons of a study."""
@@ -71,7 +71,7 @@ class Compared:
         if self.difference is None:
             return "not measured"
         if not self.difference.mean.excludes_zero:
-            return "not resolved"
+            return "not significant"
         rose = self.difference.mean.value > 0
         return "better" if rose == (METRICS[self.metric].better == "higher") else "worse"
 
@@ -145,8 +145,8 @@ def comparison_sentence(c: Compared, titles: Mapping[str, str]) -> str:
     if c.shown is None or c.difference is None:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
     rate = c.metric == "win_rate"
-    if c.direction == "not resolved":
-        lead = f"{b} and {a} cannot be told apart"
+    if c.direction == "not significant":
+        lead = f"{b} and {a} do not differ significantly"
     elif c.direction == "better":
         lead = f"{b} {'beats' if rate else 'is better than'} {a}"
     else:
@@ -171,8 +171,8 @@ def study_headline(found: Sequence[Compared]) -> str:
         parts.append(f"{alone} more by {'its' if alone == 1 else 'their'} own interval alone")
     if lost := ends["worse"] + ends["worse, alone"]:
         parts.append(f"{lost} {'is' if lost == 1 else 'are'} lost")
-    if unresolved := ends["not resolved"]:
-        parts.append(f"{unresolved} {'is' if unresolved == 1 else 'are'} not resolved")
+    if unresolved := ends["not significant"]:
+        parts.append(f"{unresolved} {'is' if unresolved == 1 else 'are'} not significant")
     return "; ".join(parts) + "."
 
 

@@ -86,7 +86,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return section is not None and self.plan.arms[run.arm].group in section.groups
 
     def keeps_weights(self, run: ArmRun) -> bool:
-        """Whether the trained weights are kept: if the plan says so, or if another arm needs them."""
+        """Whether the trained weights are kept: if the plan sets it, or if another arm needs them."""
         return self._is_needed(run) or self.plan.arms[run.arm].keep_weights
 
     def _is_needed(self, run: ArmRun) -> bool:

@@ -104,7 +104,7 @@ def _unconfirmed(sweep: Sweep, best: int) -> str:
     why = "confirm.top is 0" if not sweep.recipe.confirm.top else "no fresh seed finished for all finalists"
     if is_default(sweep, best):
         why = "there was nothing else to confirm"
-    return f"{sweep.in_words(best)} came out best, unconfirmed ({why}): the best of several is partly luck."
+    return f"{sweep.in_words(best)} was best, unconfirmed ({why}): the best of several is partly luck."
 
 
 def _sentence(one: Confirmed, sweep: Sweep) -> str:
@@ -113,14 +113,14 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     interval = gain.mean
     over = f"over {gain.seeds} fresh seeds and {interval.n:,} unseen prompts"
     if gain.seeds < 2:
-        over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot tell seed noise"
+        over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot separate seed noise"
     p = f"p = {one.p:.2g}"
     if one.p < SIGNIFICANT:
         does = "beats" if one.beats(sweep.recipe.better) else "is worse than"
         lead = interval if interval.value > 0 else interval.scaled(-1)
         return f"{one.name} {does} the default by {unit.lead(lead)} {over}, {p}: beyond seed noise."
     return (
-        f"{one.name} and the default cannot be told apart: {unit.change(interval)} {over}, {p}: "
+        f"{one.name} and the default do not differ significantly: {unit.change(interval)} {over}, {p}: "
         f"not beyond seed noise; {_remedy(gain)}."
     )
 

@@ -152,7 +152,7 @@ def _badge(c: Confirmed, better: str) -> str:
     if c.gain is None:
         return ""
     if c.p >= SIGNIFICANT:
-        return "not-resolved"
+        return "not-significant"
     return "better" if c.beats(better) else "worse"
 
 

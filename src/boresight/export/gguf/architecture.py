@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`arch` is a name of `MODEL_ARCH`; `permutes` tells whether rows of queries and keys are reordered."""
+    """`arch` is a name of `MODEL_ARCH`; `permutes`: whether rows of queries and keys are reordered."""
 
     arch: str
     permutes: bool

@@ -49,7 +49,7 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
     if any(QUANTIZATIONS[q].tensors is None for q in plan.quantizations):
         quantizer()  # before the model is loaded
     if plan.answers:
-        checked_prompts(plan.run, plan.answers)  # likewise
+        checked_prompts(plan.run, plan.answers)  # as well
     tokenizer = load_tokenizer(str(plan.model))
     model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
     refuse_unsupported(model.config)

@@ -1,7 +1,7 @@
 """A tokenizer as GGUF's metadata: tokens with their types, merges, the pre-tokenizer, special ids, template.
 
-llama.cpp knows pre-tokenizers by name and brings their code, so a tokenizer can be written only if its own
-is one of those named here. They are told by what they do, not by who published them.
+llama.cpp selects pre-tokenizers by name and contains their code, so a tokenizer can be written only if its
+own is one of those named here. They are recognized by their behavior, not by their publisher.
 """
 
 from __future__ import annotations

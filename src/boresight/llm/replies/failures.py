@@ -54,7 +54,7 @@ STATUS_OF_WORDS = (
 
 
 class Stopped(UserError):
-    """The run cannot go on; everything that had arrived is in the ledger."""
+    """The run cannot continue; everything that had arrived is in the ledger."""
 
 
 def one_line(text: str) -> str:
@@ -111,11 +111,11 @@ class RequestFailure(Exception):
 
     @property
     def detail(self) -> str:
-        """What was said, in one line that a terminal can print. It is cut here, after keys are removed."""
+        """The message, in one line that a terminal can print. It is cut here, after keys are removed."""
         return one_line(self.said).rstrip(".")
 
     def without(self, key: str) -> RequestFailure:
-        """The same failure with the key removed from what was said."""
+        """The same failure with the key removed from its message."""
         self.said = redacted(self.said, key)
         return self
 

@@ -60,7 +60,7 @@ def is_deep(value: object) -> bool:
 
 
 def after_reasoning(text: str) -> str:
-    """What a model says once it has thought: the text after its last `</think>`, '' while it still thinks.
+    """The answer after the model's thought: the text after its last `</think>`, '' while it still thinks.
 
     >>> after_reasoning("<think>maybe 1</think>2")
     '2'
@@ -93,7 +93,8 @@ def extract_json(text: str) -> list[object]:
 
 
 def _objects(text: str) -> Iterator[object]:
-    """Every object that starts at a brace and is outside the others; a string says why one is none."""
+    """Every object that starts at a brace and is outside the others; a string gives the reason why there is
+    none."""
     decoder = json.JSONDecoder()
     place = text.find("{")
     for _ in range(MOST_STARTS):

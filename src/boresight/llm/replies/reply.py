@@ -30,7 +30,7 @@ class Usage:
 class Reply:
     """A response as it is read now. The stored body is the server's own, so a better reader replays it.
 
-    `text` is what the model said, also where `failure` says that it cannot be used: `refusal`,
+    `text` is the model's answer, also where `failure` gives the reason why it cannot be used: `refusal`,
     `content_filter`, `truncated`, `empty` (there is no content) or `invalid_text` (it is no Unicode text).
     `usage` is None where the server reports no two counts of tokens; `reported` quotes it.
     """

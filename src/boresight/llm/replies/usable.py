@@ -16,7 +16,7 @@ Reader = Callable[[Reply], str | None]
 ENOUGH = 12
 """Unusable replies without a usable one after which a stage stops."""
 PROBES = 4
-"""Requests under way until the first usable reply; with three rounds each, they make `ENOUGH` replies."""
+"""Requests in flight until the first usable reply; with three rounds each, they make `ENOUGH` replies."""
 OF_THE_SETTINGS = frozenset({"truncated", "empty", "invalid_json", "invalid_text"})
 """Failures that come from a model or its settings; refusals belong to a prompt, the others to a server."""
 

@@ -84,7 +84,7 @@ class BatchTransport(OpenAITransport):
         return await promise
 
     async def close(self) -> None:
-        """See `Transport.close`. Batches go on at the server and are found again."""
+        """See `Transport.close`. Batches continue at the server and are found again."""
         for task in self._tasks:
             task.cancel()
         await super().close()

@@ -12,7 +12,7 @@ from boresight.llm.replies.failures import RequestFailure, unreadable
 MOST_BYTES = 16 * 2**20
 """Largest body of one chat completion: a hundred times the longest answer that models give."""
 ACCEPTED = "gzip, deflate"
-"""Compressions that are asked for; a body in another one is refused."""
+"""Compressions that are accepted; a body in another one is refused."""
 AUTOMATIC = zlib.MAX_WBITS | 32
 """zlib finds out whether a body is gzip or deflate."""
 AT_ONCE = 2**20

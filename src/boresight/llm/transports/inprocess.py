@@ -36,7 +36,7 @@ class InProcessTransport:
 
     Args:
         name: `starter`, a folder (a run folder too) or a hub id.
-        batch: most requests sampled at a time.
+        batch: largest number of requests sampled at a time.
 
     Raises:
         UserError: no such model; raised by the first request.

@@ -29,7 +29,7 @@ from boresight.llm.transports.reward_outputs import (
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 """What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
-"""Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made: nobody can bill that."""
+"""Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made, which costs nothing."""
 OPENAI_PARAMS = frozenset(
     {
         "temperature",
@@ -42,7 +42,8 @@ OPENAI_PARAMS = frozenset(
         "frequency_penalty",
     }
 )
-"""Sampling parameters that the SDK knows by name; others (`top_k`, `min_p`) travel in the extra body."""
+"""Sampling parameters that are named arguments of the SDK; others (`top_k`, `min_p`) travel in the extra
+body."""
 
 
 class Transport(Protocol):
@@ -67,7 +68,7 @@ class OpenAITransport:
         key_env: name of the environment variable that holds the key; the key itself stays in here.
         timeout: seconds for one attempt.
         structured: how the server takes a JSON schema: `schema` (response_format json_schema),
-            `object` (JSON mode), or `prompt` (it is only told in words).
+            `object` (JSON mode), or `prompt` (only the prompt describes it).
         token_limit: under which name it takes the longest answer; one that asks for the other gets it from
             then on.
         most_bytes: largest body that is read.

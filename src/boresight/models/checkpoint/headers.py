@@ -79,7 +79,7 @@ def file_header(file: Path) -> dict[str, Saved]:
     """The tensors of one safetensors file.
 
     Raises:
-        UserError: the file is damaged, or shorter than its header says.
+        UserError: the file is damaged, or shorter than its header declares.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:

@@ -1,4 +1,5 @@
-"""Weights that a model and its checkpoint do not share, and the refusal of any that nobody has accepted.
+"""Weights that a model and its checkpoint do not share, and the refusal of any that the recipe does not
+accept.
 
 A weight that the checkpoint lacks is drawn at random by transformers, and one that the model lacks is thrown
 away, both with a warning; training then starts from another model than the one that was saved.

@@ -106,7 +106,7 @@ def read_generation_config(source: ModelSource) -> GenerationConfig | None:
 class BuildOptions:
     """How a model is built: dtype of its weights, name of its attention, rate of its own dropout layers.
 
-    Attention None is `sdpa` where the model offers it, else `eager`; dropout None is what the config says.
+    Attention None is `sdpa` where the model offers it, else `eager`; dropout None keeps that of the config.
     `several_outputs` takes a classifier with more than one label as it is.
     """
 

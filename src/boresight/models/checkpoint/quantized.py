@@ -39,7 +39,7 @@ def dequantize(config: PreTrainedConfig) -> Any:
 
 
 def refuse_integers(saved: Mapping[str, Saved], model: PreTrainedModel, name: str) -> None:
-    """Raise a `UserError` where a parameter was saved as integers though the config says nothing of it.
+    """Raise a `UserError` where a parameter was saved as integers though the config does not declare it.
 
     transformers casts them, and without the scales that they were quantized with they are no weights.
     """

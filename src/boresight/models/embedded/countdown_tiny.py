@@ -1,12 +1,12 @@
 """The other embedded model: a 0.87M-parameter decoder for Countdown, trained from scratch in minutes.
 
-It knows nothing when it is built. Its vocabulary is the task: every number from 0 to 99, the operators,
+It is untrained when it is built. Its vocabulary is the task: every number from 0 to 99, the operators,
 parentheses, the tags. A problem takes five tokens and a solution with its search about two dozen, so
 supervised training and reinforcement learning both show real learning curves on a laptop.
 
     <user> 3 7 8 = 29 <assistant> <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer> <eos>
 
-It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config says `qwen2` the
+It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config contains `qwen2` the
 tokenizer class of Qwen2, whatever its own files say, and that class reads 12 as 1 and 2 in silence.
 """
 

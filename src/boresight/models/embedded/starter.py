@@ -1,6 +1,6 @@
 """The embedded model: SmolLM2-135M-Instruct, a real chat model that needs no network.
 
-Its weights are a GGUF file, which is dequantised once into ordinary float32 safetensors under the cache
+Its weights are a GGUF file, which is dequantized once into ordinary float32 safetensors under the cache
 folder; from then on it is a local model like any other.
 """
 
@@ -50,7 +50,7 @@ def starter_path() -> Path:
 
 
 def _convert(gguf: Path, target: Path, console: Console) -> None:
-    """Dequantise `gguf` and write it to `target` as a plain float32 Llama model."""
+    """Dequantize `gguf` and write it to `target` as a plain float32 Llama model."""
     console.print("Unpacking the starter model SmolLM2-135M-Instruct (once, about half a minute).")
     with quiet_bars(), progress(console, "unpacking", total=4) as advance:
         read_gguf_tokenizer(gguf).save_pretrained(target)

@@ -31,7 +31,7 @@ _LARGE_BLOCK = 32 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to return the top of the heap to the kernel.
+    """Set glibc not to return the top of the heap to the kernel.
 
     Call it before the first large tensor. False, and nothing changed, on another C library.
     """

@@ -12,7 +12,7 @@ and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean o
 5.27 s, fused 4.67 s. Peak memory of two pairs: 3.35 GB eager, 3.05 GB fused.
 
 A class of layers is compared with its stand-in once, on numbers, before it is ever replaced. What is
-not recognised stays as it is, and after the forward everything is as it was.
+not recognized stays as it is, and after the forward everything is as it was.
 """
 
 from __future__ import annotations

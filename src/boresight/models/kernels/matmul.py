@@ -2,8 +2,8 @@
 
 autograd hands a weight's gradient over as a new tensor, which is then added to `.grad`: two more passes over
 as much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of
-our own nodes adds the product to `.grad` itself (the product's beta = 1) and tells autograd that there is
-none. What ends up in `.grad` is the same.
+our own nodes adds the product to `.grad` itself (the product's beta = 1) and returns no gradient to autograd.
+What ends up in `.grad` is the same.
 
 oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never
 freed, not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length
@@ -48,7 +48,7 @@ def gradients_in_place(allowed: bool = True) -> Iterator[None]:
 def goes_in_place(weight: Tensor) -> bool:
     """Whether a node that is being built may add the gradient of `weight` to `.grad` in its backward.
 
-    Not where somebody listens: a hook would not be called.
+    Skipped where the module has hooks, which this path would bypass.
     """
     hooks = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
     return _in_place.get() and weight.is_leaf and weight.requires_grad and not hooks

@@ -79,7 +79,7 @@ def packed_attention(
     """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`.
 
     Raises:
-        UnsupportedAttention: something is asked for that would otherwise be left out in silence.
+        UnsupportedAttention: an option would otherwise be ignored silently.
     """
     unhandled = [name for name in _UNHANDLED if kwargs.get(name) is not None]
     if unhandled or not getattr(module, "is_causal", True):

@@ -3,9 +3,9 @@
 Compiled with dynamic shapes, since every batch has its own length and a static compilation would start
 again for each of them. One graph serves a dtype, a number and width of heads, and a set of inputs with
 gradients; one run makes about five, and several models in one process more than torch's limit of eight.
-Beyond its limit torch would go on uncompiled, with the scores of all pairs of tokens in memory, so the limit
-is raised and reaching it is an error. The block mask is counted on the host from where the rows lie; torch's
-own `create_block_mask` would write out the rule for every pair of tokens first.
+Beyond its limit torch would continue uncompiled, with the scores of all pairs of tokens in memory, so the
+limit is raised and reaching it is an error. The block mask is counted on the host from the offsets of the
+rows; torch's own `create_block_mask` would write out the rule for every pair of tokens first.
 """
 
 from __future__ import annotations

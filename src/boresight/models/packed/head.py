@@ -40,7 +40,7 @@ CUDA_TILE_ELEMENTS = 1 << 26
 """The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
 thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
 KEPT_ELEMENTS = 1 << 25
-"""Most logits that are kept for the backward rather than computed again: 128 MB in float32."""
+"""Most logits that are kept for the backward rather than recomputed: 128 MB in float32."""
 
 KeptForBackward = Literal["gradient", "tiles"] | None
 
@@ -208,7 +208,7 @@ class _Running:
         self.target_slope: Tensor | None = None
 
     def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
-        """Take in one tile of logits; `z` is used up. Returns exp(z - self.top), unless it is used up too."""
+        """Add one tile of logits and return exp(z - self.top); both tensors may be modified in place."""
         inside, column = _within(self.targets, tile)
         self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
         top = torch.maximum(self.top, z.amax(1))

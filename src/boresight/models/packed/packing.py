@@ -73,7 +73,7 @@ class PackedBatch:
     """Rows packed into one sequence of T tokens, S of their positions predicting a scored token.
 
     `ids` and `positions` are int64 `(1, T)`. `predictors` are positions in the sequence whose hidden
-    state predicts `targets`; `owner` says whose token it is, as row * k + completion; all `(S,)`.
+    state predicts `targets`; `owner` is the completion of the token, as row * k + completion; all `(S,)`.
     """
 
     ids: Tensor

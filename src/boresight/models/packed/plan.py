@@ -47,7 +47,7 @@ _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 class PackedPlan:
     """How a model runs packed: rows no longer than `window`, and logits = cap(scale * lm_head(hidden)).
 
-    A reward model has no logits; its plan says the window alone.
+    A reward model has no logits; its plan holds the window alone.
     """
 
     scale: float = 1.0

@@ -1,10 +1,10 @@
-"""Attention for many short rows at once: padded inside the attention only, one kernel call a layer.
+"""Attention for many short rows at once: padded inside the attention only, one kernel call per layer.
 
-Segment by segment a packed batch costs about ten kernel calls a row and layer, which is nothing for
+Segment by segment a packed batch costs about ten kernel calls per row and layer, which is nothing for
 rows of hundreds of tokens and everything for Countdown's fifteen. Here rows are gathered into a block
 `(rows, longest, …)` with a mask; every other layer still runs unpadded. Forward and backward of 128
 rows of 15 tokens in the 0.87M-parameter model took 0.27 s of CPU time against 0.35 s by segments (one
-thread, median of four, 2026-11-23); with eight completions a row there is more to save.
+thread, median of four, 2026-11-23); with eight completions per row there is more to save.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
 file per reference model, and another one for what it gives under autocast; SQLite's write-ahead log lets
 several runs fill it at once, and every forward is committed when it is done, so that a crash loses one
-forward at most. Every row has a checksum over its key and its numbers. A few stored rows are computed again
+forward at most. Every row has a checksum over its key and its numbers. A few stored rows are recomputed
 before the first use: the arithmetic may have changed since.
 """
 
@@ -30,7 +30,7 @@ from boresight.models.reference.distinct import DistinctRows, LogpTable
 from boresight.models.reference.frozen import StoredReference, reference_sums
 
 CHECKED_ROWS = 4
-"""Stored rows that are computed again before the first use."""
+"""Stored rows that are recomputed before the first use."""
 SAME_NATS, SAME_SHARE = 1e-2, 1e-5
 """In float32 two machines, or two cuts into batches, round sums of hundreds of nats by about this."""
 WAIT_SECONDS = 60.0
@@ -51,8 +51,8 @@ def cached_reference(
 ) -> StoredReference:
     """Reference log-probabilities of `rows`, read where they are stored, else computed and stored.
 
-    `model` is the policy while it still is the reference; adapters are off for it. `on_rows` is told
-    how many rows each read or forward finished. `folder` defaults to the user's cache folder.
+    `model` is the policy while it still is the reference; adapters are off for it. `on_rows` receives how
+    many rows each read or forward finished. `folder` defaults to the user's cache folder.
 
     Raises:
         UserError: the file is broken, or holds other numbers than the model gives now.

@@ -1,4 +1,4 @@
-"""Rows by content, and a table of their log-probabilities: some 60 bytes a row, and no row is kept."""
+"""Rows by content, and a table of their log-probabilities: some 60 bytes per row, and no row is kept."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def store_reference(
 ) -> StoredReference:
     """Compute the reference's log-probabilities of `rows` with `model` as it is now, adapters off.
 
-    `on_rows` is told how many rows each forward finished.
+    `on_rows` receives how many rows each forward finished.
     """
     wanted = DistinctRows(rows)
     table = LogpTable(wanted.key_array)

@@ -26,7 +26,7 @@ _UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q
 
 
 def unsupported(model: PreTrainedModel) -> str | None:
-    """Why this attention cannot compute what `model` declares; None where nothing speaks against it.
+    """Why this attention cannot compute what `model` declares; None if it can.
 
     It computes decoders of plain and sliding-window attention layers that each have keys of their own.
     """

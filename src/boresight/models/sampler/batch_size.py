@@ -1,4 +1,4 @@
-"""How many samples are decoded at a time, unless the caller says so: as many as memory has room for.
+"""How many samples are decoded at a time, unless the caller sets it: as many as memory has room for.
 
 A decode step costs the same launches whether it serves 16 rows or 4,096, so a GPU takes large batches.
 """

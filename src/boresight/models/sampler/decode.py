@@ -19,13 +19,13 @@ from boresight.models.sampler.params import RunningSample, extend, settings_of
 
 PREFILL_PROMPTS = 16
 PREFILL_TOKENS = 2048
-"""Most prompts, and most tokens unless one prompt alone is longer, of a prefill forward."""
+"""Largest number of prompts, and of tokens unless one prompt alone is longer, of a prefill forward."""
 ENTER_SHARE = 8
 """Waiting samples enter once this part of the batch is free, or all of them fit."""
 
 
 class Rollout:
-    """Many samples under way; `step` until `unfinished` is 0.
+    """Many samples in progress; `step` until `unfinished` is 0.
 
     Samples start in order of prompt length, the longest first: prompts of similar length are prefilled
     together, and none that comes later needs more room.

@@ -1,6 +1,6 @@
 """From logits to a token and its log-probability: temperature, top-k, top-p, and one uniform number.
 
-A token is drawn by inverting the distribution function at a uniform number that the caller brings, so
+A token is sampled by inverting the distribution function at a uniform number that the caller brings, so
 a draw depends on that number and the distribution alone. The distribution function of a vocabulary is
 searched in two steps, blocks of tokens first: nothing is sorted unless top-k or top-p asks for it, and
 then only as many candidates as the nucleus needs.

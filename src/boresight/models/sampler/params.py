@@ -1,4 +1,4 @@
-"""How to sample, what comes out, and the state of one completion in between."""
+"""Sampling parameters, samples, and the state of one completion while it is sampled."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Sample:
 
     `ids` is int32 `(length,)`, the stop token included where one ended it. `logps` is `(length,)`,
     float32 (float64 from a float64 model): nats per token under softmax(logits / temperature) before
-    top-k and top-p, at temperature 1 for greedy; what `completion_logprobs` says of the same tokens.
+    top-k and top-p, at temperature 1 for greedy; as `completion_logprobs` returns for the same tokens.
     `text` is set by `generate` and `decode`.
     """
 
@@ -126,7 +126,7 @@ def requests(
         raise UserError(f"sampling.k: {k} completions per prompt is out of range; it must be at least 1.")
     for i, prompt in enumerate(prompts):
         if len(prompt) == 0:
-            raise UserError(f"sampling: prompt {i} is empty; a model needs at least one token to go on from.")
+            raise UserError(f"sampling: prompt {i} is empty; a model needs at least one token.")
     refuse_unreadable(model, prompts)
     each = within_context(position_table(model), prompts, each)
     return [

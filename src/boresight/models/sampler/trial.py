@@ -1,7 +1,7 @@
 """Whether the sampler with a cache draws by the model's own probabilities; found by trying it.
 
 Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
-and its samples were 5 nats a token off. So a few tokens are sampled first and scored by plain forwards of
+and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of
 transformers. A model that fails is sampled without a cache. One trial serves all models of a class with the
 same config.
 """

@@ -114,5 +114,5 @@ def _with_exponent(value: float) -> str:
 
 
 def decimals(gap: float) -> int:
-    """Decimals that tell numbers apart that are a round `gap` away from each other."""
+    """Decimals that distinguish numbers that are a round `gap` away from each other."""
     return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))

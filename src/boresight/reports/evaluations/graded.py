@@ -86,7 +86,7 @@ def _headline(found: RewardComparison) -> str:
     if found.lacking(others[0]) or metric.difference is None:
         return f"No verdict on {name} against {first.name}"
     if not metric.difference.excludes_zero:
-        return f"{name} and {first.name} cannot be told apart"
+        return f"{name} and {first.name} do not differ significantly"
     higher, lower = (name, first.name) if metric.difference.value > 0 else (first.name, name)
     return f"{higher} beats {lower}"
 

@@ -89,7 +89,10 @@ def _headline(found: TaskComparison) -> str:
     lost, won = sum(gain.high < 0 for gain in gains), sum(gain.low > 0 for gain in gains)
     total = len(found.deciding)
     if not lost and not won:
-        return f"{names[1]} and {names[0]} cannot be told apart on {total} task{'' if total == 1 else 's'}"
+        return (
+            f"{names[1]} and {names[0]} show no significant difference on "
+            f"{total} task{'' if total == 1 else 's'}"
+        )
     return f"{names[1]} loses on {lost} and gains on {won} of {total} task{'' if total == 1 else 's'}"
 
 

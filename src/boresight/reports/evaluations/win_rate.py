@@ -1,4 +1,4 @@
-"""The page of an evaluation: who won, at which length, by a judge how believable, on which prompts."""
+"""The page of an evaluation: who won, at which length, with the judge's sanity checks, on which prompts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
 
 
 def rates_table(found: Tournament) -> Table:
-    """A line a pair: the win rate, and the one at equal length where there is one."""
+    """One line per pair: the win rate, and the one at equal length where there is one."""
     rows = [
         TableRow(
             f"{pair.candidate} over {pair.reference}",
@@ -79,7 +79,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
         unranked=found.unranked,
         trust=trust_rows(believed),
         unknown=believed.notes,
-        has_notes=any(c.judgement.reasoning for pair in found.pairs for c in pair.comparisons),
+        has_notes=any(c.judgment.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
             "columns": names,
             "outcomes": [],
@@ -92,9 +92,9 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
 def win_rate_headline(pair: WinRate) -> str:
     """Who won, in a few words."""
     if not pair.has_verdict:
-        return "No verdict: too many judgements are missing"
+        return "No verdict: too many judgments are missing"
     if pair.rate.low <= 0.5 <= pair.rate.high:
-        return f"{pair.candidate} and {pair.reference} cannot be told apart"
+        return f"{pair.candidate} and {pair.reference} do not differ significantly"
     winner, loser = (pair.candidate, pair.reference)[:: 1 if pair.rate.value > 0.5 else -1]
     fault = pair.controls[winner].fault
     return f"{winner} is preferred to {loser} with {fault}" if fault else f"{winner} beats {loser}"
@@ -132,7 +132,7 @@ def trust_rows(believed: Trust) -> list[FactRow]:
     found: list[tuple[str, Interval | None, float | None]]
     found = [(c.expected, c.share, None) for c in believed.controls]
     if believed.itself:
-        found.append(("says the same when asked again", believed.itself.accuracy, None))
+        found.append(("returns the same verdict when asked again", believed.itself.accuracy, None))
     if believed.order:
         found.append(("changes its winner with the order of the answers", believed.order.flips, None))
         found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot, EVEN))
@@ -188,14 +188,14 @@ def _empty_row(comparison: PromptComparison, names: Sequence[str]) -> dict[str, 
 
 
 def _notes(pair: WinRate, comparison: PromptComparison) -> list[tuple[str, str]]:
-    judgement = comparison.judgement
+    judgment = comparison.judgment
     title = f"{pair.candidate} against {pair.reference}: {comparison.outcome}"
-    if judgement.failure:
-        return [(f"{title}, {judgement.failure}", judgement.reasoning or judgement.failure)]
-    if judgement.scores:
-        title += f", {format_number(judgement.scores[0])} to {format_number(judgement.scores[1])}"
+    if judgment.failure:
+        return [(f"{title}, {judgment.failure}", judgment.reasoning or judgment.failure)]
+    if judgment.scores:
+        title += f", {format_number(judgment.scores[0])} to {format_number(judgment.scores[1])}"
     # The judge's words call the candidate a and the reference b.
-    return [(f"{title} (a is {pair.candidate})", judgement.reasoning)] if judgement.reasoning else []
+    return [(f"{title} (a is {pair.candidate})", judgment.reasoning)] if judgment.reasoning else []
 
 
 def _tags(comparison: PromptComparison) -> list[str]:
@@ -238,7 +238,7 @@ def _ranking_rows(strength: dict[str, Interval]) -> list[FactRow]:
         FactRow(
             name,
             Cell(format_number(interval.value), unit.limits(interval)),
-            scale and replace(scale, marks=[marks[name]], says=f"{name} {unit.limits(interval)}"),
+            scale and replace(scale, marks=[marks[name]], label=f"{name} {unit.limits(interval)}"),
         )
         for name, interval in strength.items()
     ]

@@ -31,7 +31,7 @@ class Drawing:
     marks: list[Mark]
     left: str
     right: str
-    says: str
+    label: str
     """The same in words, for screen readers."""
     null: float | None = None
     """Where no difference lies, in percent of the width."""
@@ -50,12 +50,12 @@ class MetricRow:
     drawing: Drawing | None
 
 
-VERDICTS = {"unresolved": "not resolved"}
+VERDICTS = {"unresolved": "not significant"}
 CONSTANT = "by construction"
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
-    """One row a metric, in the order of evaluation.json."""
+    """One row per metric, in the order of evaluation.json."""
     constants = constants_before(metrics)
     return [_row(metric, metric.name in constants) for metric in metrics]
 
@@ -102,7 +102,7 @@ def draw_intervals(
         marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
         left=format_number(low * unit.factor),
         right=format_number(high * unit.factor),
-        says="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
+        label="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
         null=None if null is None else 50.0,
     )
 

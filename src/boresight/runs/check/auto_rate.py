@@ -19,7 +19,7 @@ def choose_rate(
     """The recipe with a number for `optim.lr: auto`, and the ramp that it was chosen by.
 
     Args:
-        begun: resolved recipe of the run that goes on, whose rate and length are taken; None for a new run.
+        begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.
 
     Raises:
         UserError: as for `probe_run`.

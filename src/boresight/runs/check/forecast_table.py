@@ -60,7 +60,7 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
             f"{e.bought} with this sum, borrowed from {e.source}",
         ),
         (
-            "which says",
+            "which gives",
             f"{low:.2g} to {high:.2g} nats here: borrowed numbers have missed by a factor of {BORROWED:g}"
             + (", and that these pairs are alike is declared by check.like" if e.declared else ""),
         ),

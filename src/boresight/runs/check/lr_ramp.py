@@ -56,7 +56,7 @@ SAMPLED = 32
 LONGEST_SAMPLE = 128
 """Longest of those answers, tokens; else the median of the chosen ones."""
 BROKEN_KL = 1.0
-"""Nats per token at which the ramp ends early: the model has fallen apart."""
+"""Nats per token at which the ramp ends early: the model has degenerated."""
 
 
 def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: float) -> Ramp:
@@ -89,7 +89,7 @@ def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float
 
 
 def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
-    """Take the steps and measure after each, until the model falls apart."""
+    """Take the steps and measure after each, until the model degenerates."""
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     numbers, first = measure_held_out(task, 0)
     start, budget = point_of(numbers, first, first), 0.0
@@ -111,7 +111,7 @@ def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
 
 
 def is_broken(point: RampPoint) -> bool:
-    """Whether a model has fallen apart."""
+    """Whether a model has degenerated."""
     kl = point.kl_per_token
     return not math.isfinite(point.loss) or (kl is not None and not kl.mean < BROKEN_KL)
 

@@ -1,4 +1,5 @@
-"""Learn a few rows by heart: what cannot do that cannot do anything, and says here what is broken.
+"""Overfit a few rows as a sanity check: a setup that cannot do that cannot learn, and the findings name the
+cause.
 
 The recipe's method, model, template and mask are used as they are; batch and learning rate are not, since
 the question is whether the machinery works and not whether the settings are good.
@@ -48,12 +49,12 @@ BATCH = 8
 LOOK_EVERY = 4
 """Steps between measurements: one pass over 32 rows."""
 TOKENS = 400
-"""Longest row that is learnt; short rows make the test quick."""
+"""Longest row used; short rows make the test quick."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is learnt by heart, and with what. `reference` is None for methods without one."""
+    """The rows to overfit, with model and method. `reference` is None for methods without one."""
 
     recipe: Recipe
     policy: Policy
@@ -74,12 +75,12 @@ class OverfitResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the rows were learnt."""
+        """Whether the model overfit the rows."""
         return self.reached > self.passing
 
 
 def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
-    """Learn `count` rows of the recipe's data by heart and say how it went.
+    """Overfit `count` rows of the recipe's data and print the outcome.
 
     Raises:
         UserError: the method learns from answers it samples, or data or model cannot be read.
@@ -97,9 +98,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     limit = recipe.train.tokens_per_forward
     with arithmetic(policy, recipe.model.dtype, limit):
         stored = store_reference(policy, together(rows), limit) if kind.needs_reference else None
-    console.print(
-        f"learning {len(rows)} rows by heart, at most {MOST_STEPS} steps of {BATCH}", highlight=False
-    )
+    console.print(f"overfitting {len(rows)} rows, at most {MOST_STEPS} steps of {BATCH}", highlight=False)
     reference = None if stored is None else each_alone(stored, rows)
     outcome = learn(Start(recipe, policy, tokenizer, rows, reference), console)
     found = [*run_checks(tokens, made), *outcome.findings] if not outcome.passed else []
@@ -123,7 +122,7 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
 
 
 def learn(start: Start, console: Console) -> OverfitResult:
-    """Train on the rows until they are learnt or the steps are used up, and diagnose."""
+    """Train on the rows until the model overfits them or the steps run out, and diagnose."""
     if start.reference is not None:
         model, limit = start.recipe.model, start.recipe.train.tokens_per_forward
         noise = token_noise(resolve_dtype(model.dtype, start.policy.device))
@@ -190,7 +189,7 @@ def nothing_moves() -> Finding:
         "nothing-moves",
         "After training on them the rows have exactly the loss they had before: no weight they depend on "
         "changes.",
-        "Check that parameters are trainable, that tokens are scored, and that the optimiser holds the "
+        "Check that parameters are trainable, that tokens are scored, and that the optimizer holds the "
         "parameters.",
     )
 
@@ -206,10 +205,10 @@ def learns_backwards(accuracy: float, pairs: int) -> Finding:
 
 
 def not_learnt(now: dict[str, float]) -> Finding:
-    """The rows were not learnt, for a reason that no other check names."""
+    """The model did not overfit the rows, for a reason that no other check names."""
     return error(
         "not-learnt",
-        f"The rows could not be learnt by heart; {_measure(now)} reached {_value(now):.2f} with loss "
+        f"The model did not overfit the rows; {_measure(now)} reached {_value(now):.2f} with loss "
         f"{now['loss']:.3g}.",
         "Look at the rows with `boresight data show`; something between data and loss is broken.",
     )
@@ -218,7 +217,7 @@ def not_learnt(now: dict[str, float]) -> Finding:
 def say(outcome: OverfitResult, console: Console) -> None:
     """The verdict, and what is broken."""
 
-    verdict = "learnt by heart" if outcome.passed else "NOT learnt by heart"
+    verdict = "overfit the rows" if outcome.passed else "did NOT overfit the rows"
     style = "green" if outcome.passed else "bold red"
     console.print(
         f"{verdict}: {outcome.reached:.2f} after {outcome.steps} steps", style=style, highlight=False
@@ -280,7 +279,7 @@ def _not_finite(step: int) -> Finding:
     return error(
         "not-finite",
         f"The gradient became NaN or infinite at step {step + 1}.",
-        "Look for broken rows or weights, and compute in float32.",
+        "Look for malformed rows or broken weights, and compute in float32.",
     )
 
 

@@ -3,7 +3,7 @@
     report = preflight(recipe, rehearsing=True)
     report.stop          the sentence with which `boresight train` would stop before its first step
 
-The slow half, reading and tokenising, is cached under the content of the data; findings on the recipe
+The slow half, reading and tokenizing, is cached under the content of the data; findings on the recipe
 itself are always fresh.
 """
 
@@ -73,7 +73,7 @@ STOPS = {
 
 @dataclass(frozen=True)
 class Report(Printable):
-    """What preflight found. `rows` is how many training rows there are, None where nobody knows."""
+    """What preflight found. `rows` is how many training rows there are, None where the number is unknown."""
 
     findings: list[Finding]
     forecast: Forecast | None
@@ -95,7 +95,7 @@ class Report(Printable):
         if self.errors[0].name in STOPS.values():
             return self.errors[0].why
         names = ",".join(finding.name for finding in self.errors)
-        return f"check: {self.errors[0].why.rstrip('.')}; fix it, or go on with check.allow=[{names}]."
+        return f"check: {self.errors[0].why.rstrip('.')}; fix it, or proceed with check.allow=[{names}]."
 
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
@@ -103,7 +103,7 @@ class Report(Printable):
             console.print(forecast_table(self.forecast, self.rows, self.load))
         print_findings(self.findings, console)
         counts = {s: sum(f.severity == s for f in self.findings) for s in STYLES}
-        sampled = f", {self.sampled:,} rows tokenised" if self.sampled else ""
+        sampled = f", {self.sampled:,} rows tokenized" if self.sampled else ""
         verdict = (
             f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes "
             f"in {self.seconds:.1f} s{sampled}"
@@ -122,8 +122,8 @@ def preflight(
     """Check a recipe before it is run.
 
     Args:
-        rows: number of training rows, where the run is planned for another machine: data are not looked at
-            then, and a hub that cannot be reached is no error.
+        rows: number of training rows, where the run is planned for another machine: data are not checked
+        then, and a hub that cannot be reached is no error.
         datasets: keeps what is read and tokenized here, for a run that follows.
         rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
             run. A run that follows does so anyway.
@@ -217,7 +217,7 @@ def look_at_data(
     datasets: DatasetCache,
     asked: Sequence[Prompt],
 ) -> Looked:
-    """Findings about data and tokens, from the cache where the same content was looked at before."""
+    """Findings about data and tokens, from the cache where the same content was checked before."""
     rewards = missing.attempt("reward", rewards_of, recipe)
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
@@ -244,7 +244,7 @@ def look_at_data(
 
 
 def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
-    """Training rows, rows tokenised, mean tokens of an answer, mean tokens of a packed row."""
+    """Training rows, rows tokenized, mean tokens of an answer, mean tokens of a packed row."""
     if made is None or not made.rows:
         return len(examples.train), 0, None, None
     room = [min(row.tokens, made.max_length * max(1, len(row.completions))) for row in made.rows]
@@ -277,7 +277,7 @@ def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
 
 
 def steps_of(recipe: Recipe, rows: int | None) -> int | None:
-    """Optimiser steps; None where neither the recipe nor the data say."""
+    """Optimizer steps; None where neither the recipe nor the data say."""
     if rows is None and recipe.train.steps is None:
         return None
     updates = recipe.rollout.updates if kind_of(recipe).online else 1
@@ -333,7 +333,7 @@ def refuse_unknown(allow: Sequence[str]) -> None:
 
 
 def refusals(missing: Missing) -> list[Finding]:
-    """The sentences with which training would stop, the first one first; no setting lets it go on."""
+    """The sentences with which training would stop, the first one first; no setting allows it."""
     return [
         error(name, missing.refused[part], "Nothing can be trained until this is right.")
         for part, name in STOPS.items()
@@ -349,7 +349,7 @@ def not_checked(missing: Missing) -> list[Finding]:
     return [
         note(
             "not-checked",
-            f"The {parts} could not be looked at: {why.rstrip('.')}.",
+            f"The {parts} could not be checked:  {why.rstrip('.')}.",
             "Run `boresight check` again where the run will be.",
             count=len(missing.why),
         )

@@ -68,7 +68,7 @@ class ProbedRun(Printable):
         return shlex.join(["boresight", "train", *kept, *new])
 
     def lines(self) -> list[tuple[str, str]]:
-        """What the ramp says of the planned run, by name."""
+        """The ramp's forecasts of the planned run, by name."""
         limit = self.ramp.limit
         harmless = f"up to a sum of {limit.budget:.2g}"
         harmless += f", where {limit.why}" if limit.why else ", the end of the ramp"

@@ -19,7 +19,7 @@ from boresight.training.loop import evaluate_now, first_gradient
 from boresight.training.memory import FLOAT, available_gb
 
 ROWS = 4
-"""Rows of either side, training and held out."""
+"""Rows of either split, training and held-out."""
 ANSWER_TOKENS = 8
 """Longest answer that is sampled; whether sampling works does not depend on it."""
 COPIES = 4

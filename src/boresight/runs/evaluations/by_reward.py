@@ -114,7 +114,7 @@ def run_by_reward(
 
 
 def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Prompt]:
-    """The prompts of the recipe, or of the first system's file; each is asked once."""
+    """The prompts of the recipe, or of the first system's file; each is sent once."""
     if recipe.prompts is None:
         asked = prompts_of_completions(given[next(iter(recipe.systems))])
     else:
@@ -122,7 +122,7 @@ def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Promp
     prompts = list({prompt_key(prompt): prompt for prompt in reversed(asked)}.values())[::-1]
     repeated = 0 if recipe.prompts is None else len(asked) - len(prompts)
     if repeated:
-        said = f"{repeated:,} of {len(asked):,} prompts repeat an earlier one and are left out."
+        said = f"{repeated:,} of {len(asked):,} prompts repeat an earlier one and are dropped."
         console.print(said, markup=False, highlight=False)
     if not prompts:
         raise UserError("prompts: there is no prompt to evaluate.")
@@ -170,7 +170,7 @@ def _matched(
     """The completions in a system's file. Prints how many of them answer none of the prompts."""
     responses, others = matched_completions(prompts, rows, section.answers or "")
     if others:
-        said = f"{name}: {others:,} completions are of none of the prompts and are left out."
+        said = f"{name}: {others:,} completions are of none of the prompts and are dropped."
         console.print(said, markup=False, highlight=False)
     return responses
 

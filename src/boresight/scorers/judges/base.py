@@ -1,7 +1,7 @@
 """Scorers and judges: the value of one answer, and the better of two.
 
     scores = scorer.score(prompts, answers)          # one Score per answer
-    judgements = judge.compare(prompts, a, b)        # one Judgement per prompt; 1: a is better
+    judgments = judge.compare(prompts, a, b)       # one Judgment per prompt; 1: a is better
 
 Reward functions, verifiers and reward models are scorers. Every scorer is a judge too: the higher score wins.
 Scores compare within a prompt only. Other judges compare two answers directly. A prompt carries its
@@ -66,7 +66,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """Which of two answers, a and b, is better."""
 
     preference: float | None
@@ -87,10 +87,10 @@ class Judge(Protocol):
 
     name: str
 
-    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
+    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """Compare `a[i]` with `b[i]` as answers to `prompts[i]`.
 
-        Equal questions get the remembered judgement; another number in `repeat` asks anew, which is how a
+        Equal questions get the remembered judgment; another number in `repeat` asks anew, which is how a
         judge's agreement with itself is measured.
         """
         ...
@@ -111,7 +111,7 @@ class Scorer(ABC):
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
         """One score per answer: `answers[i]` answers `prompts[i]`. `repeat` as in `Judge.compare`."""
 
-    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
+    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """The answer with the higher score wins; equal scores are a tie; a missing score is a failure."""
         scores = self._recall([*prompts, *prompts], [*a, *b], repeat)
         half = len(scores) // 2
@@ -156,9 +156,9 @@ class Verifier(Scorer):
         return found if isinstance(found, Score) else Score(float(found))
 
 
-def _by_score(a: Score, b: Score) -> Judgement:
+def _by_score(a: Score, b: Score) -> Judgment:
     reasoning = "\n\n".join(f"{side}: {s.reasoning}" for side, s in (("a", a), ("b", b)) if s.reasoning)
     if a.value is None or b.value is None:
-        return Judgement(None, reasoning=reasoning, failure=a.failure or b.failure)
+        return Judgment(None, reasoning=reasoning, failure=a.failure or b.failure)
     preference = 0.5 if a.value == b.value else float(a.value > b.value)
-    return Judgement(preference, scores=(a.value, b.value), reasoning=reasoning)
+    return Judgment(preference, scores=(a.value, b.value), reasoning=reasoning)

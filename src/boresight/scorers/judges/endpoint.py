@@ -47,7 +47,7 @@ class EndpointConfig(JudgeConfig):
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one attempt."""
     limits: LimitSection = LimitSection()
-    """How fast requests may go out."""
+    """Rate limits of requests."""
     price: Price | None = None
     """Dollars per million tokens; null looks it up where that is possible."""
     budget: BudgetSection = BudgetSection()
@@ -58,20 +58,20 @@ class Completer(Protocol):
     """Answers requests, each in its place."""
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """One reply per request, in the order asked. `read` says why a reply cannot be used, None if it can:
-        when none of the first can, the rest is not asked."""
+        """One reply per request, in the order asked. `read` returns the reason why a reply cannot be used,
+        None if it can: when none of the first can, the rest is not asked."""
         ...
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A ledger for a judge that computes its scores here and asks nobody."""
+    """A ledger for a judge that computes its scores in this process."""
 
     ledger: Ledger
 
 
 class LedgerCompleter:
-    """Asks an endpoint, through a ledger that remembers every reply."""
+    """Sends requests to an endpoint, through a ledger that remembers every reply."""
 
     def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None) -> None:
         self.config, self.ledger, self.console = config, ledger, console
@@ -79,7 +79,8 @@ class LedgerCompleter:
         self._usable = UsableReplies()
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """See `Completer.complete`. What the ledger has is not asked; what fails is asked by the next run.
+        """See `Completer.complete`. Replies in the ledger are reused; failed requests are sent again by the
+        next run.
 
         Raises:
             UserError: the endpoint refuses access, or answers nothing at all, or nothing that can be used.

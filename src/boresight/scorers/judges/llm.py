@@ -1,6 +1,6 @@
 """A language model as judge of pairs, each shown in both orders.
 
-Judges favour a slot: which one differs by judge and task, and most where the answers are close (Shi et al.
+Judges favor a slot: which one differs by judge and task, and most where the answers are close (Shi et al.
 2024, arXiv 2406.07791). An answer therefore wins only if it is preferred in both orders, and everything else
 is a tie (Zheng et al. 2023, arXiv 2306.05685, §3.4). A reply that cannot be had or read leaves the pair
 unjudged.
@@ -19,7 +19,7 @@ from boresight.core.schema import Message, Prompt
 from boresight.llm.replies.json_text import after_reasoning
 from boresight.llm.replies.reply import Reply
 from boresight.llm.request import Request
-from boresight.scorers.judges.base import NO_ANSWER, Answers, Judgement, Verdict
+from boresight.scorers.judges.base import NO_ANSWER, Answers, Judgment, Verdict
 from boresight.scorers.judges.endpoint import STAGE, Completer, EndpointConfig, why
 
 PROMPT = """\
@@ -47,7 +47,7 @@ VERDICT: 1
 VERDICT: 2
 VERDICT: TIE
 """
-"""What the judge is asked; `{conversation}`, `{first}` and `{second}` are filled in."""
+"""The judge's prompt; `{conversation}`, `{first}` and `{second}` are filled in."""
 
 FIELDS = ("conversation", "first", "second")
 PLACE = re.compile(r"\{(conversation|first|second)\}")
@@ -58,11 +58,11 @@ FIRST_WINS = {"1": 1.0, "2": 0.0, "tie": 0.5}
 
 
 class Config(EndpointConfig):
-    """Which model is asked, and how."""
+    """The judge's model and how it samples."""
 
     orders: Literal[1, 2] = 2
     """2 shows every pair in both orders. 1 costs half, shows each pair in one order drawn by its prompt, and
-    cannot tell the judge's opinion from its favourite slot."""
+    cannot separate the judge's opinion from its favorite slot."""
     prompt: str | None = None
     """A file with the judge's prompt, with the fields {conversation}, {first} and {second}."""
     max_tokens: int = 512
@@ -90,14 +90,14 @@ def read_prompt(path: Path) -> str:
 
 
 class LLMJudge:
-    """Compares pairs; `verdicts` of a judgement hold what was said in each order."""
+    """Compares pairs; `verdicts` of a judgment hold the verdict in each order."""
 
     def __init__(self, config: Config, completer: Completer, prompt: str = PROMPT) -> None:
         digest = hashlib.sha256(prompt.encode()).hexdigest()[:12]
         self.name = f"judge {config.model}, prompt {digest}"
         self.config, self.completer, self.prompt = config, completer, prompt
 
-    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
+    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """Both orders of every pair in one batch of requests."""
         shown = list(self._showings(prompts, a, b))
         requests = [self._request(self._messages(prompts[i], *texts), repeat) for i, _, texts in shown]
@@ -151,13 +151,13 @@ def _problem(reply: Reply) -> str | None:
     return read_verdict(reply, "a")[1] or None
 
 
-def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgement:
+def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgment:
     """A win needs every order; a failure in one order leaves the pair unjudged."""
     reasoning = "\n\n".join(f"{v.first} shown first: {v.reasoning}" for v in verdicts if v.reasoning)
     if failure:
-        return Judgement(None, verdicts=verdicts, reasoning=reasoning, failure=failure)
+        return Judgment(None, verdicts=verdicts, reasoning=reasoning, failure=failure)
     said = {v.preference for v in verdicts}
-    return Judgement(said.pop() if len(said) == 1 else 0.5, verdicts=verdicts, reasoning=reasoning)
+    return Judgment(said.pop() if len(said) == 1 else 0.5, verdicts=verdicts, reasoning=reasoning)
 
 
 def _b_first(prompt: Prompt) -> bool:

@@ -21,7 +21,7 @@ from boresight.data.layouts import verdicts
 from boresight.data.layouts.verdicts import Ratings
 from boresight.data.reading.load import plural
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgement
+from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgment
 from boresight.scorers.judges.verdict_rows import VerdictRow, read_verdict_rows
 from boresight.stats.agreement import RaterAgreement, rater_agreement
 
@@ -56,7 +56,7 @@ class _Comparison:
 
 
 class RecordedJudge:
-    """Compares answers by what a file says of them."""
+    """Compares answers by the verdicts in a file."""
 
     def __init__(self, source: str | Path) -> None:
         """Read the verdicts. Raises `UserError` as `build` does."""
@@ -71,7 +71,7 @@ class RecordedJudge:
         for (compared, _), (_, ratings) in given.items():
             self._comparisons[compared].ratings += ratings
 
-    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgement]:
+    def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """The recorded preference for each `a[i]` over `b[i]`, in 0..1; missing where the file has none."""
         return [self._judge(prompt, x, y) for prompt, x, y in zip(prompts, a, b, strict=True)]
 
@@ -118,19 +118,19 @@ class RecordedJudge:
             comparison.contradicting = comparison.contradicting or (before, row)
             given[key] = (before, Counter())
 
-    def _judge(self, prompt: Prompt, a: str | None, b: str | None) -> Judgement:
+    def _judge(self, prompt: Prompt, a: str | None, b: str | None) -> Judgment:
         if a is None or b is None:
-            return Judgement(None, failure=NO_ANSWER)
+            return Judgment(None, failure=NO_ANSWER)
         compared, swapped = _compared(prompt_key(prompt), a, b)
         found = self._comparisons.get(compared)
         if found is None:
-            return Judgement(None, failure=f"{NOT_RECORDED}: none in {self.source}")
+            return Judgment(None, failure=f"{NOT_RECORDED}: none in {self.source}")
         self._used.add(compared)
         if not found.ratings:
             rows = "rows {:,} and {:,} of one rater".format(*(found.contradicting or (0, 0)))
-            return Judgement(None, failure=f"{CONTRADICTION}: {rows}")
+            return Judgment(None, failure=f"{CONTRADICTION}: {rows}")
         ratings = _mirrored(found.ratings) if swapped else found.ratings
-        return Judgement(verdicts.mean_rating(ratings), reasoning=_in_words(ratings))
+        return Judgment(verdicts.mean_rating(ratings), reasoning=_in_words(ratings))
 
 
 def _compared(asked: str, a: str, b: str) -> tuple[Compared, bool]:

@@ -6,7 +6,7 @@ A model with one label needs no weights. Of several, such as the attributes of H
 score by the names that the model's config gives its labels.
 
 Scores are kept in the ledger, under the conversation and the weights of the model, as they are computed: an
-evaluation that is started again goes on where it stopped.
+evaluation that is started again resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class RewardModel(Scorer):
 
         rows = [self._encode(Prompt(PROBE, "probe"), answer) for answer in PROBE_ANSWERS]
         for row in rows:
-            if isinstance(row, str):  # said of every conversation that is judged
+            if isinstance(row, str):  # holds for every conversation that is judged
                 continue
             tokens = [*row.prompt.tolist(), *row.completions[0].ids.tolist()]
             ids = torch.tensor(tokens, device=self.model.device)

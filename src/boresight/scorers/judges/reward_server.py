@@ -36,7 +36,7 @@ class Config(EndpointConfig):
     server: Literal["vllm", "sglang"] = "vllm"
     """What serves the model."""
     route: Literal["classify", "pooling"] = "classify"
-    """Which of vLLM's interfaces is asked."""
+    """vLLM's interface to use."""
     tokenizer: str | None = None
     """A model folder or hub id whose chat template renders conversations here; null leaves that to vLLM."""
     labels: list[str] = []

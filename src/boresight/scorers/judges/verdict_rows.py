@@ -26,7 +26,7 @@ ARENA = ("preferences.jsonl", "ties.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """One row (from 1): what was asked, both answers, the verdicts on them and who gave them, if known."""
+    """One row (from 1): prompt, both answers, the verdicts on them and who gave them, if known."""
 
     row: int
     id: str

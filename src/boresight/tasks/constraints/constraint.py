@@ -160,7 +160,7 @@ def _json_keys(text: str, keys: list[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintKind:
-    """What one kind of constraint says and how it is checked."""
+    """The text of one kind of constraint and its check."""
 
     instruction: str
     met: Callable[..., bool]
@@ -226,7 +226,7 @@ def says_enough(text: str, at_least: int = FEWEST_WORDS) -> bool:
 
 
 def talks_of_task(text: str) -> bool:
-    """Whether `text` speaks of how to answer ("in one sentence", "15 words", "as an assistant")."""
+    """Whether `text` mentions how to answer ("in one sentence", "15 words", "as an assistant")."""
     return re.search(r"\b(sentences?|(one|two|\d+) words|AI|assistant)\b", text, re.IGNORECASE) is not None
 
 

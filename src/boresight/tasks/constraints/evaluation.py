@@ -17,7 +17,7 @@ LABELS = {
     "complete": "answers that end as a sentence does",
     "enough_words": "answers that are no fragment",
     "no_loop": "answers without a loop",
-    "no_task_talk": "answers that speak of the topic, not of the task",
+    "no_task_talk": "answers that mention the topic, not of the task",
     "good_answer": "answers that do all of it",
 }
 

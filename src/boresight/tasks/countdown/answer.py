@@ -2,9 +2,9 @@
 
 A completion is untrusted text that a model has every incentive to game, so the answer passes five
 gates in this order, each cheap and none ever evaluating it: the last `<answer>` of the completion,
-a length cap, a character class, a nesting cap, and a walk over the syntax tree that knows four
-operations and whole numbers. Values are exact rationals. The caps bound the work to well under a
-millisecond, whatever the text.
+a length cap, a character class, a nesting cap, and a walk over the syntax tree that accepts four operations
+and whole numbers. Values are exact rationals. The caps bound the work to well under a millisecond, whatever
+the text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ REFUSED: dict[type[ast.AST], str] = {
 
 
 class Unreadable(Exception):
-    """The completion holds no answer of the form asked for; the message says why."""
+    """The completion holds no answer of the form asked for; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
 
     `chat` is TinyZero's wording for instruction-tuned models: a system and a user message. `base` is its
     wording for base models, one message that ends inside the assistant's turn, to be used without a chat
-    template. Both leave `<think>` to the completion, as the cognitive-behaviours data does. `tiny` is the
+    template. Both leave `<think>` to the completion, as the cognitive-behaviors data does. `tiny` is the
     short form for `countdown-tiny`: the numbers, an equals sign, the target.
 
     Raises:

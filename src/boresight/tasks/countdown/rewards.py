@@ -1,6 +1,6 @@
 """Countdown rewards for training: batched functions of prompts, completions and the rows' own data.
 
-Every row must carry `numbers` (or `nums`) and `target`. The prompts are not looked at, so an answer that
+Every row must carry `numbers` (or `nums`) and `target`. The prompts are not read, so an answer that
 stands in a prompt earns nothing.
 """
 
@@ -56,11 +56,11 @@ def compat(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns)
 
 @reads(strict_reading)
 def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns) -> list[float]:
-    """1 for a correct answer; for others partial credit, less a penalty for artefacts; from -0.3 to 1.
+    """1 for a correct answer; for others partial credit, less a penalty for artifacts; from -0.3 to 1.
 
     The partial credit of an answer of the right form is the sum of 0.1 for the form, 0.1 for using an
     operator, 0.2 times the share of the numbers it uses rightly, and up to 0.2 for a value near the target.
-    Each artefact costs 0.1, the first three count, also beside a correct answer.
+    Each artifact costs 0.1, the first three count, also beside a correct answer.
 
     It follows the reward of a study whose RLOO run ended at a score of 0.12, below the 0.18 of its start,
     where the plain reward (with some thirty times the rollouts) took the same base model from 0.30 to 0.64

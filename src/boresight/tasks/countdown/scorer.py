@@ -16,7 +16,7 @@ Mode = Literal["strict", "compat"]
 
 @dataclass(frozen=True, slots=True)
 class CountdownScore:
-    """The verdict on one completion. `formatted` and `correct` are apart; `reason` says why, in words."""
+    """The verdict on one completion. `formatted` and `correct` are apart; `reason` explains the result."""
 
     correct: bool
     formatted: bool
@@ -30,8 +30,8 @@ def score(completion: str, numbers: Sequence[int], target: int, mode: Mode = "st
     `strict` is the verifier. The last `<answer>` must hold whole numbers, `+ - * /` and parentheses, use
     every given number exactly once and equal the target exactly. `×`, `÷`, `−` and a trailing `= target`
     are accepted and mentioned in the reason. Powers, `//`, decimals, a sign in front of a number, leading
-    zeros, other digits than 0-9 and an answer that stands in a prompt are not. `formatted` says that an
-    answer of that form is there, whatever its numbers and value; the reward is 1 if correct, else 0.
+    zeros, other digits than 0-9 and an answer that stands in a prompt are not. `formatted`: an answer of that
+    form is there, whatever its numbers and value; the reward is 1 if correct, else 0.
 
     `compat` is the public 0 / 0.1 / 1 grader, faults included, for comparison with published numbers
     (`boresight.tasks.countdown.compat`). There `formatted` means that the tags are there.
@@ -67,5 +67,5 @@ def _fault(answer: CountdownAnswer, numbers: Sequence[int], target: int) -> str 
     if answer.value != target:
         return f"its value is {answer.value}, not {target}"
     if answer.claim not in (None, target):
-        return f"it says '= {answer.claim}', but the target is {target}"
+        return f"it contains '= {answer.claim}', but the target is {target}"
     return None

@@ -1,6 +1,6 @@
 """Teacher traces: solutions that think aloud, written from the solver.
 
-Gandhi et al. 2025 (arXiv 2503.01307) name four behaviours that let a small model improve under
+Gandhi et al. 2025 (arXiv 2503.01307) name four behaviors that let a small model improve under
 reinforcement learning: verification, backtracking, setting sub-goals and backward chaining. A trace shows
 those asked for, around one solution. Every equation and every claim in it is true; the solver vouches for
 both, the dead ends included.
@@ -43,13 +43,13 @@ def trace(
     behaviours: Sequence[Behaviour] = BEHAVIOURS,
     style: Style = "chat",
 ) -> Demonstration:
-    """A worked solution, `<think>…</think>` then `<answer>…</answer>`, that shows the behaviours asked for.
+    """A worked solution, `<think>…</think>` then `<answer>…</answer>`, that shows the behaviors asked for.
 
     The seed chooses the solution, the dead ends and the wording. `meta` keeps the problem and the
-    behaviours.
+    behaviors.
 
     Raises:
-        UserError: an unknown behaviour, or a problem that has no solution.
+        UserError: an unknown behavior, or a problem that has no solution.
     """
     for behaviour in behaviours:
         if behaviour not in BEHAVIOURS:
@@ -159,7 +159,7 @@ def _impossible_last_step(problem: Problem, rng: random.Random) -> list[str]:
 
 
 def _carry_out(solution: Expression, rng: random.Random, as_goals: bool) -> list[str]:
-    """The solution step by step; as sub-goals, each step says first what it is for."""
+    """The solution step by step; as sub-goals, each step first states its goal."""
     if not as_goals:
         return [f"{_steps(solution)}."]
     lines = []

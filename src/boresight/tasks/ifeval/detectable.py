@@ -54,7 +54,8 @@ def has_postscript(text: str, *, postscript_marker: str) -> bool:
 
 
 def is_json(text: str) -> bool | None:
-    """The whole text is JSON, be it in a block of code; None where it is nested too deeply to be read."""
+    """True if the whole text is JSON, also inside a block of code; None where it is nested too deeply to be
+    read."""
     bare = text.strip()
     for fence in FENCES:
         bare = bare.removeprefix(fence)

@@ -12,12 +12,12 @@ from boresight.tasks.ifeval.parameters import Relation, compare_count
 
 
 def contains_keywords(text: str, *, keywords: tuple[str, ...]) -> bool:
-    """Every keyword occurs, in upper or lower case, be it within a longer word."""
+    """Every keyword occurs, in upper or lower case, also within a longer word."""
     return all(_occurs(keyword, text) for keyword in keywords)
 
 
 def keyword_frequency_holds(text: str, *, keyword: str, frequency: int, relation: Relation) -> bool:
-    """The keyword occurs so often, without overlaps, in upper or lower case, be it within longer words."""
+    """The keyword occurs so often, without overlaps, in upper or lower case, also within longer words."""
     return compare_count(_occurs(keyword, text), relation, frequency)
 
 

@@ -1,4 +1,5 @@
-"""Parameters of instructions, read from a row: each function returns the value or says what is wrong with it.
+"""Parameters of instructions, read from a row: each function returns the value or raises with what is wrong
+with it.
 
     read_count(3) == 3          read_relation("at least")          read_words(["mom", "mother"])
 

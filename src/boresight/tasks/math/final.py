@@ -2,7 +2,7 @@
 
 In this order: the last `\\boxed{…}`, the rest of the line after the last `####`, the last closed
 `<answer>…</answer>`, what follows the last "answer is" or "answer:", and a completion that is short and one
-line. Exactly one place is read, so that several guesses are no better than one. A thought is left out.
+line. Exactly one place is read, so that several guesses are no better than one. Thoughts are ignored.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def length_score(
     repetition: Penalty = 1.0,
     very_short: ShortPenalty = 1.0,
 ) -> list[float]:
-    """1 from `fewest` to `most` units, falling to 0 outside, less the penalties. A thought is left out.
+    """1 from `fewest` to `most` units, falling to 0 outside, less the penalties. Thoughts are ignored.
 
     Raises:
         UserError: `most` is less than `fewest`.

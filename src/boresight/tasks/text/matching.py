@@ -1,4 +1,4 @@
-"""Rewards for completions that are, or contain, the gold answer of their row. Prompts are not looked at."""
+"""Rewards for completions that are, or contain, the gold answer of their row. Prompts are not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boresight.tasks.text.gold import GoldColumn, gold_texts
 from boresight.tasks.text.parts import AnswerTag, tagged, without_thought
 
 IgnoreCase = Annotated[bool, Field(description="Whether capitals equal small letters.")]
-IgnorePunctuation = Annotated[bool, Field(description="Whether punctuation is left out of both sides.")]
+IgnorePunctuation = Annotated[bool, Field(description="Whether punctuation is removed from both sides.")]
 MostWords = Annotated[
     int | None, Field(ge=1, description="Most words of a completion that earns; a list of guesses is long.")
 ]
@@ -56,7 +56,7 @@ def exact_match(
     ignore_case: IgnoreCase = False,
     ignore_punctuation: IgnorePunctuation = False,
 ) -> list[float | None]:
-    """1 for an answer equal to the gold answer, white space aside; else 0. A thought is left out."""
+    """1 for an answer equal to the gold answer, white space aside; else 0. Thoughts are ignored."""
 
     def plain(text: str) -> str:
         return _spaced(_folded(text, ignore_case, ignore_punctuation))
@@ -81,7 +81,7 @@ def contains_answer(
     ignore_case: IgnoreCase = True,
     max_words: MostWords = None,
 ) -> list[float]:
-    """1 for an answer in which the gold answer stands as whole words; else 0. A thought is left out."""
+    """1 for an answer in which the gold answer stands as whole words; else 0. Thoughts are ignored."""
 
     def plain(text: str) -> str:
         return _spaced(_folded(text, ignore_case, False))

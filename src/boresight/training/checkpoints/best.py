@@ -1,6 +1,6 @@
 """The best checkpoint by a held-out number, `train.keep_best`, which stays when older ones go.
 
-`best_step` and `best` travel with the progress of a checkpoint, so that a resumed run knows them.
+`best_step` and `best` travel with the progress of a checkpoint, so that a resumed run has them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def found(recipe: Recipe, numbers: Mapping[str, float], done: Mapping[str, Any])
 
 
 def best_checkpoint_line(recipe: Recipe, done: Mapping[str, Any]) -> str:
-    """Where the best weights lie."""
+    """Path of the best checkpoint, as a log line."""
     step = done["best_step"]
     return f"best held-out {recipe.train.keep_best} {done['best']:.4g}: checkpoints/step-{step}/model"
 

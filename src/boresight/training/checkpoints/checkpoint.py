@@ -1,7 +1,7 @@
 """Weights and training state on disk: standard formats, written atomically.
 
     step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
-    step-40/state.safetensors     optimiser moments and random states
+    step-40/state.safetensors     optimizer moments and random states
     step-40/replay.safetensors    pairs of earlier steps, where the method trains on them again
     step-40/state.json            progress, sizes and hashes of the logs, hashes of all other files
 
@@ -68,7 +68,7 @@ def save_state(
 
 
 def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights, optimiser and random states back; returns the saved progress."""
+    """Put weights, optimizer and random states back; returns the saved progress."""
     load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     states: dict[str, dict[str, Any]] = {}
@@ -129,7 +129,7 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
 def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
     """Delete the checkpoints of a finished run, but for the best by `train.keep_best`.
 
-    With `keep_stop`, that at which the guard stopped the run stays too, so that the run can go on.
+    With `keep_stop`, that at which the guard stopped the run stays too, so that the run can resume.
     """
     for newest in newest_first(run)[:1]:
         state = read_state(newest / "state.json")

@@ -1,4 +1,5 @@
-"""A disk that takes no more, in one sentence that says what is whole and how to go on."""
+"""Turn "disk full" and similar errors into one sentence that names the last good checkpoint and how to
+resume."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from boresight.training.checkpoints.checkpoint import latest_sound
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
+    errno.EDQUOT: "the disk quota is exceeded",
     errno.EFBIG: "a file would become larger than this system allows",
     errno.ENOTDIR: "a part of its path is a file",
     errno.EROFS: "the disk is read-only",
@@ -52,7 +53,7 @@ def _was_deleted(folder: Path, error: Exception) -> bool:
 
 
 def _number(error: Exception) -> int:
-    """The system's number of an error; safetensors tells it in words alone. 0 where there is none."""
+    """The system's number of an error; safetensors has it in its message only. 0 where there is none."""
     if isinstance(error, OSError):
         return error.errno or 0
     found = re.search(r"\(os error (\d+)\)", str(error))
@@ -63,4 +64,4 @@ def _what_next(folder: Path) -> str:
     sound = trained.model_folder(folder) if trained.is_trained(folder) else latest_sound(folder)
     if sound is None:
         return "or give another folder with --run, and start again: there is no checkpoint yet."
-    return f"and go on with --resume: {sound} is whole."
+    return f"and resume with --resume: {sound} is whole."

@@ -1,7 +1,7 @@
 """Bring a run folder back to a checkpoint, so that a resumed run continues as if it had not stopped.
 
 Batches are pure functions of the step, so a checkpoint needs weights, optimizer, random state and the step.
-The reference is computed again from the start model, before the checkpoint is loaded. A checkpoint also has
+The reference is recomputed from the start model, before the checkpoint is loaded. A checkpoint also has
 the size and the hash of every log at that time: what was written later is cut off.
 """
 
@@ -65,13 +65,13 @@ def rewind_to_start(folder: Path, start: Path | None) -> None:
 
 
 def _go_back(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
-    """Go back to step `step`, when the logs were as `logs` says; None is not known."""
+    """Go back to step `step`, when the logs were as in `logs`; None is not known."""
     if logs is not None:
         _refuse_changed_logs(folder, logs, otherwise)
     for place in (folder, folder / "checkpoints"):
         remove_leftovers(place)
     for newer in checkpoint.newest_first(folder):
-        if checkpoint.step_of(newer) > step:  # damaged, or the run would go on from it
+        if checkpoint.step_of(newer) > step:  # damaged, or the run would resume from it
             remove_folder(newer)
     for name in LOGS:
         if logs is None:

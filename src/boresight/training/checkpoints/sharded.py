@@ -5,7 +5,7 @@
     step-40/state.json                  progress, Adam's step counts, hashes
 
 Written and read by `torch.distributed.checkpoint` in its safetensors format. The reader takes whole files
-as well, so a run may go on with its weights spread after it began with whole ones, and the other way
+as well, so a run may resume with sharded weights after it began with whole ones, and the other way
 round. The folder must be on storage that all processes share.
 """
 
@@ -73,7 +73,7 @@ def save_shards(
 
 
 def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights and optimiser back, whatever is spread and over how many; returns the saved progress.
+    """Put weights and optimizer back, whatever is spread and over how many; returns the saved progress.
 
     The random state is not kept: with several processes dropout is seeded by the step.
     """

@@ -13,7 +13,7 @@ TIMES_ITS_COST = 50.0
 
 
 class CheckpointTimer:
-    """Tells when to save: after five minutes, or 50 times what the last save took, whichever is longer.
+    """Decides when to save: after five minutes, or 50 times what the last save took, whichever is longer.
 
     Args:
         clock: seconds that only grow.

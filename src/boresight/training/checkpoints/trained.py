@@ -44,7 +44,7 @@ def step_of_model(run: Path) -> int | None:
 
 
 def take_back(run: Path) -> None:
-    """Delete the trained model with its numbers, so that training goes on from a checkpoint."""
+    """Delete the trained model with its numbers, so that training resumes from a checkpoint."""
     if model_folder(run).exists():
         remove_folder(model_folder(run))
     end_file(run).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 -m boresight train RECIPE
 
-Every process knows the whole batch of a step, takes its share of it (`share`, `in_shares`), and adds its
+Every process has the whole batch of a step, takes its share of it (`share`, `in_shares`), and adds its
 gradients to everybody's (`replicas.py`). Numbers, samples and rewards travel as JSON or safetensors over the
 processor's network, gradients over the accelerator's. The first process alone writes the run folder.
 
@@ -65,7 +65,7 @@ def joined() -> Iterator[None]:
     """Inside the block the processes that torchrun has started belong together; alone it does nothing.
 
     An error that every process meets is raised by the first to meet it. The others exit in silence,
-    so one sentence is printed and not one a process.
+    so one sentence is printed and not one per process.
     """
     if dist.is_initialized() or not _started_together():
         yield
@@ -98,11 +98,12 @@ def _join() -> None:
 
 
 def _speaks_first() -> bool:
-    """Whether no other process has spoken; torchrun keeps the score, so it survives any of them."""
+    """True in the first process to report an error, decided through torchrun's store, which survives the
+    processes."""
     assert _store is not None
     try:
         return bool(_store.add("boresight/spoken", 1) == 1)
-    except RuntimeError:  # the machine that keeps it is gone: better said twice than never
+    except RuntimeError:  # the machine that keeps it is gone: better printed twice than never
         return True
 
 
@@ -115,7 +116,7 @@ def noticing_losses(run: Path) -> Iterator[None]:
         if world() == 1 or not _is_loss(error):
             raise
         last = checkpoint.latest_sound(run)
-        good = f"{last} is good: go on with --resume" if last else "there is no checkpoint to go on from"
+        good = f"{last} is good: resume with --resume" if last else "there is no checkpoint to resume from"
         raise Interrupted(f"another process of this run has died; {good}.") from error
 
 
@@ -130,7 +131,7 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def from_first(value: V) -> V:
-    """What the first process holds, JSON; the others' own value is not looked at."""
+    """What the first process holds, JSON; the others' own value is ignored."""
     return cast("V", gather(value if is_first() else None)[0])
 
 
@@ -141,7 +142,7 @@ def path_from_first(make: Callable[[], Path | None]) -> Path | None:
 
 
 def anyone(flag: bool) -> bool:
-    """Whether any process says so."""
+    """Whether any process passes True."""
     if world() == 1:
         return flag
     said = torch.tensor(int(flag))
@@ -150,7 +151,7 @@ def anyone(flag: bool) -> bool:
 
 
 def wait() -> None:
-    """Go on when every process has come here."""
+    """Wait until every process has reached this point."""
     anyone(False)
 
 
@@ -236,4 +237,4 @@ class Silent:
         """Numbers are everybody's, so the first process logs the same."""
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """The first process says it."""
+        """The first process prints it."""

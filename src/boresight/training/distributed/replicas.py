@@ -24,7 +24,7 @@ BUCKET = 16 << 20
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace every gradient by its sum over processes, one bucket a message.
 
-    A parameter that has no gradient anywhere keeps none: to the optimiser that is not a zero.
+    A parameter that has no gradient anywhere keeps none: to the optimizer that is not a zero.
     Sharded parameters are left alone, since their backward has summed them.
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in parameters):

@@ -105,7 +105,7 @@ def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -
 
 
 def recomputed_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
-    """What a layer holds at most while it is computed again and its backward runs."""
+    """Peak memory of a layer while it is recomputed and its backward runs."""
     kernels = "float32" if kernels == "fused" else kernels  # which are off under recomputation
     kept = kept_by_layer(kernels, lora, mask=mask)
     if lora is None:

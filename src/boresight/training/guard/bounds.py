@@ -1,6 +1,6 @@
 """How far a model is from its start by held-out numbers, beside the bounds that `train.guard` sets.
 
-readings(bounds, before, now)      # one per bound that can be looked at
+readings(bounds, before, now)      # one per bound that can be tested
 """
 
 from __future__ import annotations

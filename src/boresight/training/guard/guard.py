@@ -65,7 +65,7 @@ def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
     return error(
         "guard-stopped",
         f"At step {step:,}: {'; '.join(map(str, exceeded))}. The run ends with {which}.",
-        "Lower optim.lr (`boresight check --probe` measures how far), or go on: boresight train "
+        "Lower optim.lr (`boresight check --probe` measures how far), or continue: boresight train "
         f"{run / 'config.yaml'} --run {run} --resume train.guard=null",
         step=step,
         numbers=tuple((reading.field, reading.change.value) for reading in exceeded),

@@ -3,7 +3,7 @@
     checkpoints/within-bounds-12/model/          as the trained model is written
     checkpoints/within-bounds-12/numbers.json    its held-out numbers, by row
 
-There is no optimizer state in it: a run goes on from checkpoints, not from here.
+There is no optimizer state in it: a run resumes from checkpoints, not from here.
 """
 
 from __future__ import annotations

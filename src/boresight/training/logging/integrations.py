@@ -2,8 +2,8 @@
 
     train: {trackers: [tensorboard]}
 
-None is on by default, and the run folder holds everything either way. A tracker that fails while the run
-goes on is left out from then on, with a sentence: a run is not lost to a dashboard.
+None is on by default, and the run folder holds everything either way. A tracker that fails during the run
+receives nothing from then on, and a warning is printed: a run is not lost to a dashboard.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Service(Protocol):
 
 
 def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dict[str, float]:
-    """Numbers under their usual names, `train/` or `eval/` first; values that are not finite are left out.
+    """Numbers under their usual names, `train/` or `eval/` first; values that are not finite are skipped.
 
     `method` is the method's settings at this step; their `reward_scale` turns nats into rewards. Without
     one, as for a reward model, margins and accuracies keep their own names.

@@ -79,7 +79,7 @@ class Tracker:
             self._show(step, numbers)
         else:
             self._console.print(
-                f"  held out after step {step}: {shown(numbers)}", style="cyan", highlight=False
+                f"  evaluation after step {step}: {shown(numbers)}", style="cyan", highlight=False
             )
         for listen in self.listeners:
             listen(step, split, numbers)

@@ -1,4 +1,4 @@
-"""Reward of greedy answers to held-out prompts: the curve that says whether sampling and learning pay."""
+"""Reward of greedy answers to held-out prompts: the curve that shows whether the policy learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HeldOutReward:
         samples = generate(self.policy, self.tokenizer, prompts, self.params, sampler=sample_in_shares)
         scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
         if scored.failures:
-            said = f"held out after step {step}: {reward_failures.failure_summary(scored.failures)}"
+            said = f"evaluation after step {step}: {reward_failures.failure_summary(scored.failures)}"
             self.console.print(said, style="yellow", markup=False, highlight=False)
         ids = [p.id for p in self.prompts]
         named = {"reward": scored.values} | {f"reward_{name}": part for name, part in scored.parts.items()}

@@ -1,7 +1,7 @@
 """Log-probabilities of a rollout before its first update, for the ratios of its later updates.
 
 They are the trainer's own, since a ratio compares two policies and not two ways to compute: the sampler works
-in float32, and in bfloat16 an answer of forty tokens comes out a third of a nat off.
+in float32, and in bfloat16 an answer of forty tokens deviates by a third of a nat.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     replay.draw(step, 64)     # earlier pairs for a step of 64 prompts
     replay.add(step, rows)    # the pairs that the step has sampled
 
-What is drawn depends on the seed, the step and what was added before, so a run that goes on from a checkpoint
-draws what an uninterrupted one does.
+What is drawn depends on the seed, the step and what was added before, so a resumed run draws what an
+uninterrupted one does.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class VllmRollouts:
         self.server = VllmServer(recipe.rollout.base_url or "", os.environ.get(recipe.rollout.key_env))
         self.base = self.server.base_model()
         self._folder = shared_folder(recipe.rollout)
-        self._run = secrets.token_hex(4)  # a run that goes on must not meet its own earlier names
+        self._run = secrets.token_hex(4)  # a resumed run must not meet its own earlier names
         self._count = 0
         self._name: str | None = None
         is_ours = recipe.rollout.shared_folder is None

@@ -40,7 +40,7 @@ def skip_zero_advantage(
     policy = x.policy.clone().requires_grad_()
     (pull,) = torch.autograd.grad(method.loss(replace(x, policy=policy), cfg).loss, policy)
     pulled = (pull != 0).any(-1).tolist()
-    pulled[0] |= not any(pulled)  # an optimiser treats no gradient and a gradient of zero differently
+    pulled[0] |= not any(pulled)  # an optimizer treats no gradient and a gradient of zero differently
     still = collectives.share([row for row, has in zip(rows, pulled, strict=True) if not has])
     if still:
         x = kind.unmoved(None, still)

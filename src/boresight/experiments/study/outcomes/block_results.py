@@ -1,7 +1,7 @@
 """What the files of a block show of each arm: means, differences from the start model, and costs.
 
 Intervals cluster prompts by topic and pool the variance of seeds over the arms of a group of the plan. Where
-no arm of a group has two seeds yet, they are over prompts alone, and `prompts_only` says so.
+no arm of a group has two seeds yet, they are over prompts alone, and `prompts_only` is true.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _finite(value: Any) -> float:
-    """A number of a run; one that could not be had is left out of the file and is never NaN."""
+    """A number of a run; a missing one is absent from the file and is never NaN."""
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value} is no number")

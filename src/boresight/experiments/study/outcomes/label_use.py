@@ -1,4 +1,4 @@
-"""What a run made of its verifier calls: how fast it learned, and how many of them told answers apart."""
+"""How a run used its verifier calls: how fast it learned, and how many calls distinguished answers."""
 
 from __future__ import annotations
 
@@ -67,9 +67,11 @@ LOST = ("identical_share", "ties_share", "unscorable_share")
 
 
 def informative_prompts(run: RunData, k: int) -> float | None:
-    """Prompts whose samples were told apart: pairs, or groups of k with unequal rewards, of the whole run.
+    """Prompts whose samples got different rewards: pairs, or groups of k with unequal rewards, of the whole
+    run.
 
-    None if the run samples nothing, or logs no share of samples that were told apart for one of its rollouts.
+    None if the run samples nothing, or logs no share of samples with different rewards for one of its
+    rollouts.
     """
     found, before = [], 0
     for line in run.train:

@@ -1,4 +1,4 @@
-"""Every setting that results depend on, by which results of another plan are told from those of this one."""
+"""Every setting that results depend on, by which results of another plan are recognized."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
 
 
 def wins_over(start: OutcomeFile, results: Sequence[OutcomeFile]) -> SeedValues:
-    """By seed and prompt, 1 where the judge scores an arm above the start model, 0 where below, 0.5 a tie."""
+    """By seed and prompt, 1 where the judge scores an arm above the start model, 0 where below, 0.5 for a
+    tie."""
     before = start.values(JUDGED)
     return SeedValues([_wins(before, result.values(JUDGED)) for result in results], trained=True)
 

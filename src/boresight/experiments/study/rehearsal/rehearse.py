@@ -175,7 +175,7 @@ def _small_block(block: Block, stand_ins: StandIns) -> Block:
 
 
 def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:
-    """The plan with some of its arms, and what it says of them."""
+    """The plan reduced to some of its arms."""
     arms = {name: plan.arms[name] for name in wanted}
     answers = plan.answers
     if answers is not None:

@@ -73,7 +73,7 @@ def _curves_of(
     points: Callable[[OutcomeFile], list[tuple[int, float]]],
     factor: int,
 ) -> list[ArmCurve]:
-    """One curve per arm, a line per seed that has `points`; colors first, then dashes tell them apart."""
+    """One curve per arm, a line per seed that has `points`; colors first, then dashes distinguish them."""
     dashes = list(DASHES)
     return [
         ArmCurve(

@@ -1,4 +1,4 @@
-"""What the page of a plan with blocks says, from the plan and its files of results alone."""
+"""The content of the page of a plan with blocks, from the plan and its files of results alone."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[
     ]
     if unplanned := outcomes.unplanned():
         names = [f"{path.parent.name}/{path.name}" for path in unplanned]
-        notes.append(
-            f"Files that the plan does not ask for and that this page leaves out: {', '.join(names)}."
-        )
+        notes.append(f"Files that are not in the plan and not on this page: {', '.join(names)}.")
     if changes:
         notes.append(f"The plan was changed on the command line: {', '.join(changes)}.")
     return notes

@@ -152,7 +152,7 @@ def _notes(study: Study) -> list[str]:
     ]
     if left := sum(outcome is None for outcome in outcomes.values()):
         total = len(outcomes)
-        notes.append(f"{left} of {total} runs have not ended yet; the same command goes on with them.")
+        notes.append(f"{left} of {total} runs have not ended yet; the same command resumes them.")
     if study.plan.blocks:
         notes.append(
             f"Blocks and questions have a page of their own: {page_folder(study.plan) / 'index.html'}."
@@ -303,7 +303,7 @@ def study_markdown(study: Study, report: StudyReport) -> str:
     parts.append("## Curves\n")
     for d in report.figures:
         parts.append(f"![{d.figure.title}](figures/{d.name}.svg)\n\n{d.figure.reading}\n")
-    parts.append("## What `boresight check` says beforehand\n")
+    parts.append("## Findings of `boresight check` before the runs\n")
     rows = [[c.title, c.here, c.there, c.finding] for c in report.checks]
     parts.append(pipe_table(["arm", "as run here", "recipe at full size", "first finding"], rows))
     parts.append("## How it was run\n")

@@ -202,7 +202,7 @@ def results_csv_text(tables: Sequence[ResultTable]) -> str:
 
 
 def table_markdown(table: ResultTable) -> str:
-    """The table with pipes; columns in which nothing stands are left out."""
+    """The table with pipes; empty columns are skipped."""
     used = used_columns(table)
     cells = [
         [row.title, *(NOTHING if row.cells[i] is None else str(row.cells[i]) for i in used)]
