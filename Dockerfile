@@ -10,7 +10,7 @@ FROM python:3.12-slim
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY dist/boresight-*.whl /tmp/
-RUN pip install --no-cache-dir "$(echo /tmp/boresight-*.whl)[charts,datasets]" && rm /tmp/boresight-*.whl
+RUN pip install --no-cache-dir "$(echo /tmp/boresight-*.whl)[datasets]" && rm /tmp/boresight-*.whl
 RUN useradd --create-home --uid 1000 user && install -d -o user /work /home/user/.cache
 USER 1000
 WORKDIR /work

@@ -101,7 +101,7 @@ def train(
 
 
 def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report:
-    """Say why a recipe cannot work, before it is run: data, tokens, model, method, machine, forecast.
+    """Check a recipe before it is run: data, tokens, model, method, machine, forecast.
 
     Args:
         recipe: a YAML file, or the same as nested dictionaries.

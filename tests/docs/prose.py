@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = {".py", ".yaml", ".md", ".j2"}
-CODE_IN_PAGES = re.compile(r"^(```+).*?^\1\s*$|`[^`]+`|^ {4,}.*$|\]\([^)\n]*\)", re.M | re.S)
-"""Fenced and indented blocks, code in a sentence, and the targets of links."""
+CODE_IN_PAGES = re.compile(
+    r"^(?P<fence>```+)[^\n]*\n(?s:.*?)^(?P=fence)\s*$|`[^`]+`|^ {4,}.*$"
+    r"|\]\([^)\n]*\)|<!--(?s:.*?)-->|<[a-z/][^>\n]*>",
+    re.M,
+)
+"""Fenced and indented blocks, code in a sentence, targets of links, HTML tags, and notes for tests."""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def test_every_entry_finds_its_example_and_gives_a_better_wording(term):
     ("name", "source", "line"),
     [
         ("page.md", "# Title\n\nThe report\nsays so.\n", 4),
+        ("page.md", "    code\n\n```\ncode\n```\n\n`code` <!-- note -->\n\nIt says so.\n", 9),
         ("module.py", '"""Does a thing.\n\nIt says\nwhy.\n"""\n', 3),
         ("module.py", 'x = 1\nprint(f"{x} says why")\n', 2),
         ("module.py", "x = 1\n# It says\n# why.\n", 2),

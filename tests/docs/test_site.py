@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,58 @@ def test_every_page_is_in_the_navigation_once():
     pages = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
     listed = sorted(re.findall(r"^ +- (?:[^:\n]+: )?([\w/.-]+\.md)$", SETTINGS, re.M))
     assert pages == listed, "add the page to nav in mkdocs.yml, or take it out"
+
+
+def anchors(page: Path) -> set[str]:
+    """Ids of the headings of a page, as Python-Markdown makes them, and its ids of earlier headings."""
+    text = re.sub(r"(?ms)^```.*?^```\s*$", "", page.read_text(encoding="utf-8"))
+    headings = [
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", found) for found in re.findall(r"^#+ (.+)$", text, re.M)
+    ]
+    plain = [
+        re.sub(r"[^\w\s-]", "", unicodedata.normalize("NFKD", h).encode("ascii", "ignore").decode())
+        for h in headings
+    ]
+    return {re.sub(r"[-\s]+", "-", h.strip().lower()) for h in plain} | set(
+        re.findall(r'<a id="([^"]+)"', text)
+    )
+
+
+def links(page: Path) -> Iterator[tuple[str, Path, str]]:
+    """Every link of a page to a page or anchor: as it is written, the file, and the anchor, maybe empty."""
+    text = re.sub(r"(?ms)^```.*?^```\s*$|`[^`\n]+`", "", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:", target):
+            file, _, anchor = target.partition("#")
+            yield target, (page.parent / file).resolve() if file else page, anchor
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_to_a_page_and_a_heading_of_it(page):
+    """`make docs` checks the same, and takes minutes. Ids on reference.md are made from the sources."""
+    for target, file, anchor in links(page):
+        assert file.exists(), f"{page.name}: {target}: there is no such file"
+        if anchor and file.suffix == ".md" and file.name != "reference.md":
+            assert anchor in anchors(file), f"{page.name}: {target}: no heading makes this anchor"
+
+
+def test_the_tasks_come_first_and_in_order():
+    """The navigation, the first page's table and the order of a newcomer's work are one."""
+    tasks = [
+        *("install.md", "quickstart.md", "data-formats.md", "methods.md", "will-it-work.md", "report.md"),
+        *("scaling.md", "export.md", "troubleshooting.md"),
+    ]
+    start = SETTINGS.split("- Start:")[1].split("- Understand:")[0]
+    assert [page for page in re.findall(r"[\w/-]+\.md$", start, re.M) if page in tasks] == tasks
+    table = (DOCS / "index.md").read_text(encoding="utf-8")
+    firsts = [
+        re.findall(r"\((\S+?\.md)\)", row)[0]
+        for row in table.splitlines()
+        if row.startswith("| ") and ".md" in row
+    ]
+    assert firsts == tasks
 
 
 def test_nothing_is_loaded_from_another_server():

@@ -17,7 +17,7 @@ def test_the_figure_of_the_ramp_is_current(monkeypatch):
 
 def test_the_table_of_bounds_has_every_field_and_its_default():
     page = (DOCS / "will-it-work.md").read_text(encoding="utf-8")
-    table = page[page.index("| `train.guard` |") : page.index("A start model whose answers")]
+    table = page[page.index("| `train.guard` |") : page.index("Bounds on endings")]
     for name, field in GuardSection.model_fields.items():
         row = next(line for line in table.splitlines() if f"`{name}`" in line)
         shown = float(re.search(r"\d+(\.\d+)?", row.split("|")[2])[0])

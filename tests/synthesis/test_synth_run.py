@@ -125,9 +125,7 @@ def test_a_judge_that_favours_the_first_place_is_seen_to_flip(tmp_path: Path, pr
     assert flips is not None and int(flips[1]) >= 4
 
 
-def test_answers_and_judgments_that_fail_are_counted_and_never_a_score(
-    tmp_path: Path, prompts: Path
-) -> None:
+def test_answers_and_judgments_that_fail_are_counted_and_never_a_score(tmp_path: Path, prompts: Path) -> None:
     with FakeServer(answer=answer_and_judge, faults=some({"refusal": 0.2, "length": 0.2})) as server:
         pairs = make(server, tmp_path / "run", write_prompts(prompts, 30))
     card = (tmp_path / "run" / "card.md").read_text()

@@ -92,7 +92,7 @@ def test_on_policy_the_old_log_probabilities_cost_no_forward(monkeypatch):
 
 
 def test_every_fresh_rollout_is_held_against_the_sampler():
-    """Within 1e-4 nats per token, which is a hundredth of a nat for an answer of a hundred tokens or fewer."""
+    """Within 1e-4 nats per token: a hundredth of a nat for an answer of a hundred tokens or fewer."""
     at, length = torch.zeros(1, 2), torch.tensor([[20.0, 1000.0]])
     for gaps, fine in [((0.009, 0.09), True), ((0.011, 0.0), False), ((0.0, 0.11), False)]:
         policy = torch.tensor([gaps])

@@ -119,7 +119,7 @@ class Unrolled:
             self._up_to(text)
 
     def finish(self) -> None:
-        """Say what was held back."""
+        """Print what was held back."""
         self._up_to(self.tokenizer.decode(self._ids, skip_special_tokens=True))
 
     def _up_to(self, text: str) -> None:
@@ -162,7 +162,7 @@ class Conversation:
     def _before(self) -> None:
         last = max((i for i, turn in enumerate(self.turns) if turn["role"] == "user"), default=None)
         if last is None:
-            return self.out("Ask something first; /before then asks the start model the same.\n")
+            return self.out("Send a message first; /before then sends it to the start model.\n")
         try:
             self.out("[before] ")
             self.talker.answer_before(self.turns[: last + 1], self.out)
@@ -191,7 +191,7 @@ def chat(name: str, settings: Settings) -> None:
     if watched:
         import readline  # noqa: F401  (gives input() its line editing)
 
-        _out(f"{name}. /before asks the start model the same, /help lists all commands.\n")
+        _out(f"{name}. /before sends it to the start model, /help lists all commands.\n")
     try:
         while talk.line(input("> " if watched else "").strip()):
             pass

@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at data before it trains anything.", no_args_is_help=True)
+data_app = typer.Typer(help="Inspect data before training.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 convert_app = typer.Typer(help="Turn configs of other trainers into recipes.", no_args_is_help=True)
 app.add_typer(convert_app, name="convert")
@@ -82,7 +82,7 @@ def init(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a first recipe, with comments, after a look at data, model and machine."""
+    """Inspect data, model and machine, and write a first recipe with comments."""
     from boresight.core.console import Terminal
     from boresight.runs.init.command import write_recipe
 
@@ -129,7 +129,7 @@ def check(
         bool, typer.Option("--probe", help="Also forecast from a few steps at growing learning rates.")
     ] = False,
 ) -> None:
-    """Say why a recipe cannot work, before it is run. Exits 1 when it cannot."""
+    """Check a recipe before it is run. Exits 1 if it cannot work."""
     from boresight.config.recipe import Recipe
     from boresight.core.console import Terminal
     from boresight.runs.check.preflight import preflight
@@ -177,7 +177,7 @@ def evaluate(
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> None:
-    """Compare systems by win rate under a judge, or by any reward: answer, score, and write it down.
+    """Compare systems by win rate under a judge, or by any reward.
 
     A run folder's trained model is measured again by its own recipe, and its report is written anew.
     """
@@ -200,7 +200,7 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN…")],
 ) -> None:
-    """Write report.html of each run folder again, and its tables."""
+    """Rewrite report.html of each run folder, and its tables."""
     from boresight.reports.page import write_report
 
     for run in runs:
@@ -212,7 +212,9 @@ def synthesize(
     recipe: RecipePath,
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the data; default runs/RECIPE.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Say what it would ask and cost; send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the planned requests and their cost; send none.")
+    ] = False,
     max_usd: Annotated[float | None, typer.Option(help="Spending limit in USD, across resumes.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token limit, across resumes.")] = None,
     max_requests: Annotated[int | None, typer.Option(help="Request limit, across resumes.")] = None,
@@ -234,7 +236,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Page to write; tables are written beside it.")] = Path(
         "compare.html"
     ),
-    bar: Annotated[float | None, typer.Option(help="With a CSV: a share to hold every row against.")] = None,
+    bar: Annotated[float | None, typer.Option(help="With a CSV: a share to compare every row with.")] = None,
 ) -> None:
     """Compare runs, or a published table of scores, on one page."""
     if [run.suffix for run in runs] == [".csv"]:
@@ -259,7 +261,7 @@ def arena(
     b: Annotated[Path, typer.Argument(help="Another one.", metavar="RUN_B")],
     out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="Draws the order of prompts and sides.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of prompts and sides.")] = 0,
 ) -> None:
     """Vote blind between the answers of two systems in the browser; votes become preference pairs."""
     from boresight.arena.command import arena as serve
@@ -330,11 +332,11 @@ def chat(
     run: Annotated[str, typer.Argument(help="A run folder, a model folder or a model.", metavar="RUN")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
 ) -> None:
-    """Talk to a run's model; /before asks its start model the same thing."""
+    """Chat with a run's model; /before sends the same message to its start model."""
     from boresight.cli.chat import Settings
     from boresight.cli.chat import chat as talk
 
@@ -348,8 +350,8 @@ def sweep(
     run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
 ) -> None:
-    """Try many settings, then train the best again and say whether they beat the default beyond luck. Run it
-    again to resume; run it on another machine that sees the folder to help.
+    """Try many settings, then train the best again on fresh seeds and test them against the default. Run it
+    again to resume; run it on another machine that shares the folder to add workers.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.sweep import command
@@ -370,7 +372,7 @@ def study(
     ] = "cpu",
     plan: Annotated[Path | None, typer.Option(help="A plan of your own instead.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/study-SCALE.")] = None,
-    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Run only this arm (repeatable).")] = None,
     listed: Annotated[
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
@@ -401,7 +403,7 @@ def study(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what the machine has, and which models fit."""
+    """Print what is installed, what the machine has, and which models fit."""
     from boresight.core.console import Terminal
     from boresight.runs.doctor import print_diagnosis
 
@@ -458,10 +460,10 @@ def data_check(
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
     reward: Annotated[
         str | None,
-        typer.Option(help="Also hold answers against a reward: a built-in name, or package.module:function."),
+        typer.Option(help="Also score the answers by a reward: a built-in name, or package.module:function."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="An argument of the reward, as column=gold; may be given again.")
+        list[str] | None, typer.Option(help="An argument of the reward, as column=gold (repeatable).")
     ] = None,
     correct_at: Annotated[
         float | None, typer.Option(help="Smallest reward of a right answer; default 1 for rewards in 0 to 1.")
@@ -470,7 +472,7 @@ def data_check(
         Path | None, typer.Option(help="File for the rows that the reward confirms (.jsonl or .parquet).")
     ] = None,
 ) -> None:
-    """Say the layout, counts and every bad row of a data file. Exits 1 when a row is bad.
+    """Print the layout, the counts and every malformed row of a data file. Exits 1 if there is one.
 
     With --reward, also list the rows that it contradicts: a chosen answer that is wrong, a rejected one that
     is no worse, a wrong answer to imitate, a wrong label.

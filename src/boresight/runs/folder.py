@@ -111,7 +111,7 @@ class RunFolder:
         differing = sorted(_difference(key, *values) for key, values in differences(old, new).items())
         if differing:
             raise UserError(
-                f"{self.path}: cannot resume the  {self.noun} there, the {what} differs in "
+                f"{self.path}: cannot resume the {self.noun} there, the {what} differs in "
                 f"{', '.join(differing[:4])}; put it back, or give another folder with --run."
             )
 

@@ -225,7 +225,7 @@ def print_estimate(
     console.print(f"{rows:,} prompts", highlight=False)
     console.print(table)
     if sieve.counts:
-        console.print(f"dropped before any request:  {sieve.say()}", highlight=False, markup=False)
+        console.print(f"dropped before any request: {sieve.say()}", highlight=False, markup=False)
     high = sum(e.usd[1] for e in estimates if e.usd)
     if any(e.usd is None for e in estimates):
         console.print("A price is not known: give it as endpoints.NAME.price, or set budget.max_tokens.")

@@ -91,7 +91,7 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         text = card(recipe, tally, pairs, sieve, session.ledger, identical, session.unpriced, over)
         write_text(folder / "card.md", text)
         if sieve.counts:
-            say(f"dropped:  {sieve.say()}")
+            say(f"dropped: {sieve.say()}")
         if over:
             raise Stopped(
                 f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "

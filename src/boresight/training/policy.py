@@ -116,7 +116,7 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
 
 
 def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
-    """Say what will run, in numbers that decide whether it can work."""
+    """Print what will run, in the numbers that decide whether it can work."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = count_parameters(causal_model(policy))
     steps = batch_plan(recipe, len(data.train.rows)).steps

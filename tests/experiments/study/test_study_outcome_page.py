@@ -217,9 +217,7 @@ def test_files_of_no_arm_and_changes_of_the_plan_are_named(written_plan, tmp_pat
     extra.write_text("{}\n")
     report(written_plan, "arms.kto.seeds=[0]")
     page = (tmp_path / "page" / "index.html").read_text()
-    assert (
-        "Files that are not in the plan and not on this page: B/gone-seed0.jsonl.gz." in page
-    )
+    assert "Files that are not in the plan and not on this page: B/gone-seed0.jsonl.gz." in page
     assert "The plan was changed on the command line: arms.kto.seeds=[0]." in page
     assert "KTO, its seed." in page
 

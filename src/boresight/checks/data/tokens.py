@@ -193,7 +193,7 @@ def turns_split(tokens: Tokens) -> Finding | None:
         return None
     return note(
         "turns-split",
-        f"Among {tokens.sampled or tokens.total:,} examples checked:  {tokens.split.sentence}.",
+        f"Among {tokens.sampled or tokens.total:,} examples checked: {tokens.split.sentence}.",
         "Nothing needs to be done; data that end with the answer to learn give one row each.",
         count=tokens.split.conversations,
     )

@@ -135,7 +135,7 @@ class Renderer:
         if not text.startswith(opening):
             added = _added(opening, text)
             return (
-                "opens an assistant's turn otherwise than its generation prompt does, which continues with  "
+                "opens an assistant's turn otherwise than its generation prompt does, which continues with "
                 f"{added!r}, so the scored tokens cannot be found; begin the answers with it, or {another}"
             )
         if not cut_turn(text, len(opening), messages[-1]["content"], self.end.text):

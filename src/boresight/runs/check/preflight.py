@@ -349,7 +349,7 @@ def not_checked(missing: Missing) -> list[Finding]:
     return [
         note(
             "not-checked",
-            f"The {parts} could not be checked:  {why.rstrip('.')}.",
+            f"The {parts} could not be checked: {why.rstrip('.')}.",
             "Run `boresight check` again where the run will be.",
             count=len(missing.why),
         )
