@@ -84,15 +84,15 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("data.truncation=left", "data.truncation is 'left'"),
         ("method={beta: 0.1}", "method.name is missing"),
         ("method=5", "method.name is missing"),
-        ("method.name=[dpo]", "method.name is ['dpo']: a name is wanted"),
+        ("method.name=[dpo]", "method.name is ['dpo']: must be a name"),
         ("method.beta=true", "method.beta is True: a number is wanted"),
         ("optim.lr=.inf", "optim.lr is inf: input should be a finite number"),
         ("optim.lr=[", "optim.lr is '[': input should be a valid number"),
         ("optim.lr=" + 2000 * "[", 79 * "[" + "…: input should be a valid number"),
         ("train.seed=-1", "train.seed is -1: input should be greater than or equal to 0"),
         ("train.steps=1e21", "train.steps is '1e21': "),
-        ("train.eval_every=10000000000000", "larger than 1,000,000,000,000, which is no sensible number"),
-        ("model.lora=true", "model.lora is True: a section of settings is wanted; {} takes the default of"),
+        ("train.eval_every=10000000000000", "larger than 1,000,000,000,000, which is not a sensible number"),
+        ("model.lora=true", "model.lora is True: must be a section of settings; {} takes all defaults"),
         ("optim.learning_rate=1e-5", "unknown key optim.learning_rate; here it is called optim.lr"),
         ("num_train_epochs=3", "unknown key num_train_epochs; here it is called train.epochs"),
         ("lr", "overrides are written section.key=value"),
@@ -222,7 +222,7 @@ def with_method(**method):
 @pytest.mark.parametrize(("name", "setting"), [("rloo", "clip"), ("grpo", "clip"), ("grpo", "clip_high")])
 def test_a_clip_needs_several_updates_of_one_rollout(name, setting):
     raw = with_method(name=name, **{setting: 0.28})
-    with pytest.raises(UserError, match=rf"method\.{setting} cannot act with one update per rollout"):
+    with pytest.raises(UserError, match=rf"method\.{setting} has no effect with one update per rollout"):
         Recipe.parse(raw)
     assert Recipe.parse(raw | {"rollout": {"updates": 2}})
 

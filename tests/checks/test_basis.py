@@ -102,7 +102,7 @@ def test_what_rests_on_others_says_so(name, monkeypatch):
 def test_what_rests_on_check_like_is_called_declared():
     chosen = b.recipe("dpo", "check.like=demo", "optim.lr=2e-7", data={"train": "nowhere/pairs"})
     (found,) = (f for f in b.found_in_recipe(chosen, 6_000) if f.name == "learning-rate-budget")
-    assert "on demo, which check.like declares your pairs to be like, that has bought" in found.why
+    assert "on demo, which check.like declares your pairs to be like, this sum yielded" in found.why
     assert "on yours nothing was measured" in found.why
 
 

@@ -274,7 +274,7 @@ def test_a_small_budget_in_words():
     found = learning_rate_budget(forecast_of(margin=bought(0.25, accuracy=0.55), loss=LOSS))
     assert found.why == (
         "The learning rates sum to 1.0e-04 over 100 steps, which yields a margin of about 0.25 nats "
-        "(0.1 to 9) and accuracy about 0.55, by runs of m on d: you will see a flat curve, "
+        "(0.1 to 9) and accuracy about 0.55, by runs of m on d: expect a flat curve, "
         "the loss going from 0.693 to 0.690 (0.692 to 0.688)."
     )
     assert found.fix.startswith("Reach a sum of 1e-03, 10 times as much: ")
@@ -306,7 +306,7 @@ def test_what_was_bought_elsewhere_is_borrowed_or_declared_in_words(declared, pa
     elsewhere = Elsewhere(0.2, 0.5, "runs of m on d", declared)
     found = learning_rate_budget(forecast_of(elsewhere=elsewhere))
     assert found.why.endswith(
-        f"; on {pairs} that has bought 0.2 to 0.5 nats of margin (borrowed from runs of m on d), and on "
+        f"; on {pairs} this sum yielded 0.2 to 0.5 nats of margin (borrowed from runs of m on d), and on "
         "yours nothing was measured."
     )
     assert elsewhere.ends == pytest.approx((0.0125, 8.0))
@@ -324,12 +324,12 @@ def test_a_budget_that_buys_too_much(middle, expected):
     [
         (
             (0.8, 0.79, 0.7601, 0.7),
-            "you will see a flat curve, the loss going from 0.800 to 0.760 (0.790 to 0.700)",
+            "expect a flat curve, the loss going from 0.800 to 0.760 (0.790 to 0.700)",
         ),
         ((0.8, 0.79, 0.76, 0.7), "the loss goes from 0.800 to 0.760 (0.790 to 0.700)"),
         (
             (2500.0, 2492.0, 2400.0, 2300.0),
-            "you will see a flat curve, the loss going from 2500 to 2400 (2492 to 2300)",
+            "expect a flat curve, the loss going from 2500 to 2400 (2492 to 2300)",
         ),
         ((10.0, 9.0, 8.0, 7.0), "the loss goes from 10 to 8 (9 to 7)"),
         ((9.0, 8.0, 7.0, 6.0), "the loss goes from 9.000 to 7.000 (8.000 to 6.000)"),

@@ -87,7 +87,7 @@ def test_the_5k_run_will_look_flat():
     assert 0.690 <= cosine.loss[2] <= 0.691 and 0.686 <= constant.loss[2] <= 0.688
     assert cosine.flat and constant.flat
     why = checked("dpo-5k").findings[0].why
-    assert "you will see a flat curve, the loss going from 0.693 to 0.691" in why
+    assert "expect a flat curve, the loss going from 0.693 to 0.691" in why
     assert "49 times as much" in checked("dpo-5k").findings[0].fix
 
 

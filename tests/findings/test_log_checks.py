@@ -157,7 +157,7 @@ def test_reward_stuck(rise, count, settings, hit):
     ("more", "cause"),
     [
         ({"truncated": [0.5] * 40}, "cut before their answer"),
-        ({"zero_variance": [0.6] * 40}, "in 60 % of the groups all samples earn the same"),
+        ({"zero_variance": [0.6] * 40}, "in 60 % of the groups all samples have the same reward"),
         ({"lr_sum": [2e-6] * 40}, "(learning rates sum to 2.0e-06)"),
     ],
 )

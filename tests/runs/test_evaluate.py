@@ -112,7 +112,7 @@ def test_the_same_recipe_goes_on_and_another_is_refused(files, tmp_path):
     said(recipe(files), tmp_path / "out")
     with pytest.raises(UserError, match=r"the recipe differs in limit \(null there, 3 here\)"):
         said(recipe(files, limit=3), tmp_path / "out")
-    with pytest.raises(UserError, match="holds something that is no evaluation"):
+    with pytest.raises(UserError, match="exists but holds no evaluation"):
         said(recipe(files), tmp_path)
 
 

@@ -43,7 +43,7 @@ def test_a_torn_recipe_is_one_of_this_kind_and_is_named(tmp_path, text):
 def test_a_recipe_of_another_kind_is_foreign(tmp_path, raw):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(raw))
     assert folder(tmp_path).recipe() is None
-    with pytest.raises(UserError, match="holds something that is no evaluation; give another folder"):
+    with pytest.raises(UserError, match="exists but holds no evaluation; give another folder"):
         folder(tmp_path).open(RECIPE)
 
 
@@ -51,13 +51,13 @@ def test_hidden_files_are_nobody_s(tmp_path):
     (tmp_path / ".config.yaml.123.part").touch()
     folder(tmp_path).open(RECIPE)
     (tmp_path / "a").touch()
-    with pytest.raises(UserError, match="holds something that is no evaluation"):
+    with pytest.raises(UserError, match="exists but holds no evaluation"):
         folder(tmp_path / "a").refuse_foreign()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda place, mode: False)
-    with pytest.raises(UserError, match=f"{tmp_path} may not be written; make it writable"):
+    with pytest.raises(UserError, match=f"no permission to write to {tmp_path}; change it"):
         folder(tmp_path / "new/out").refuse_foreign()
 
 

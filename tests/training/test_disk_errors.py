@@ -103,9 +103,11 @@ def test_the_system_s_errors_become_sentences_and_others_pass(tmp_path, number):
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path, recipe, monkeypatch):
     """A file in the path, whoever asks; and a folder that the system says may not be written."""
     monkeypatch.setattr(loading, "load_policy", lambda *_: pytest.fail("a model was loaded"))
-    with pytest.raises(UserError, match=r"rows.jsonl/run: .*rows.jsonl may not be written"):
+    with pytest.raises(UserError, match=r"rows.jsonl/run: no permission to write to .*rows.jsonl"):
         run_training(recipe, tmp_path / "rows.jsonl/run", QUIET)
     monkeypatch.setattr(os, "access", lambda place, mode: False)
-    with pytest.raises(UserError, match=f"{tmp_path}/new/run: {tmp_path} may not be written; make it"):
+    with pytest.raises(
+        UserError, match=f"{tmp_path}/new/run: no permission to write to {tmp_path}; change it"
+    ):
         run_training(recipe, tmp_path / "new/run", QUIET)
     assert not (tmp_path / "new").exists()

@@ -202,8 +202,11 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
 @pytest.mark.parametrize(
     ("reward", "complaint"),
     [
-        ({}, "give either function or judge"),
-        ({"function": "countdown", "judge": {"name": "countdown"}}, "give either function or judge"),
+        ({}, "set exactly one of `function` and `judge`"),
+        (
+            {"function": "countdown", "judge": {"name": "countdown"}},
+            "set exactly one of `function` and `judge`",
+        ),
         ({"judge": {"model": "reward"}}, "reward.judge.name is missing; set it to one of checks"),
         ({"judge": {"name": "reward_modl"}}, "did you mean 'reward_model'"),
         ({"judge": {"name": "checks", "chek": "x"}}, "unknown key reward.judge.chek; did you mean 'check'"),

@@ -312,7 +312,7 @@ def test_what_is_no_run_is_left_as_it_is(tmp_path, recipe):
         other = tmp_path / name.partition(".")[0]
         other.mkdir()
         (other / name).write_text(text)
-        with pytest.raises(UserError, match="holds something that is no run"):
+        with pytest.raises(UserError, match="exists but holds no run"):
             run_training(parsed(recipe), other, Console(quiet=True))
         assert [path.name for path in other.iterdir()] == [name]
 

@@ -82,5 +82,5 @@ def test_a_row_without_a_usable_weight_is_named(trained, weight, says):
 
 def test_methods_that_sample_refuse_weights():
     raw = {"method": {"name": "rloo"}, "data": {"train": "x.jsonl", "weight": "w"}, "optim": {"lr": 1e-5}}
-    with pytest.raises(UserError, match=r"data\.weight cannot act where answers are sampled"):
+    with pytest.raises(UserError, match=r"data\.weight has no effect where answers are sampled"):
         Recipe.parse(raw)

@@ -51,7 +51,7 @@ def read_choice(registry: Registry[C], section: object, source: str, field: str)
         known = ", ".join(registry.names())
         raise UserError(f"{source}: {field}.name is missing; set it to one of {known}.")
     if not isinstance(section["name"], str):
-        raise UserError(f"{source}: {field}.name is {shortened(section['name'])}: a name is wanted.")
+        raise UserError(f"{source}: {field}.name is {shortened(section['name'])}: must be a name.")
     try:
         chosen = registry.get(section["name"])
     except UserError as error:

@@ -145,7 +145,7 @@ class OptimSection(Section):
         """The peak learning rate. Raises `UserError` where it is still to be chosen."""
         if self.lr == "auto":
             raise UserError(
-                "optim.lr: auto is chosen by a ramp, in `boresight train` or `boresight check --probe`; give "
+                "optim.lr: auto is set by a ramp, in `boresight train` or `boresight check --probe`; give "
                 "a number here."
             )
         return self.lr
@@ -245,8 +245,8 @@ class CheckSection(Section):
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
     """Pairs that you take yours to be like, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your own
-    by `scripts/calibrate.py`: where no run on your pairs was measured, what the budget has bought on those
-    stands beside the unknown forecast. Without it, what it has bought on any pairs does."""
+    by `scripts/calibrate.py`: where no run on your pairs was measured, the margin that the budget yielded on
+    those is printed with the unknown forecast. Without it, the margins on all pairs are."""
 
 
 def _is_chosen(method: MethodConfig, name: str) -> bool:
@@ -278,11 +278,12 @@ class Recipe(BaseRecipe):
         if self.train.steps and self.train.epochs:
             raise ValueError("train.steps and train.epochs are both set; keep one")
         if self.data.weight and issubclass(methods.get(self.method_name).Input, SAMPLED):
-            raise ValueError("data.weight cannot act where answers are sampled; leave it out")
+            raise ValueError("data.weight has no effect where answers are sampled; remove it")
         chosen = [name for name in ("clip", "clip_high") if _is_chosen(self.method, name)]
         if chosen and self.rollout.updates == 1:
             raise ValueError(
-                f"method.{chosen[0]} cannot act with one update per rollout; set rollout.updates or drop it"
+                f"method.{chosen[0]} has no effect with one update per rollout; set rollout.updates or "
+                "remove it"
             )
         return self
 

@@ -24,7 +24,7 @@ class RewardConfig(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.function is None) == (self.judge is None):
-            raise ValueError("give either function or judge, not both and not neither")
+            raise ValueError("set exactly one of `function` and `judge`")
         if self.options and self.function is None:
             raise ValueError("options are for a function; write a judge's settings beside its name")
         return self

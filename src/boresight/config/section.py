@@ -103,7 +103,7 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str
     if problem["type"] == SECRET:
         return f"{field} {text}."
     if problem["type"] == "model_type":
-        text = "a section of settings is wanted; {} takes the default of each"
+        text = "must be a section of settings; {} takes all defaults"
     return f"{field} is {shortened(problem['input'])}: {text}." if field else f"{text}."
 
 

@@ -29,7 +29,7 @@ class StrictModel(BaseModel):
     @classmethod
     def _no_absurd_number(cls, value: Any) -> Any:
         if isinstance(value, int) and abs(value) > LARGEST:
-            raise ValueError(f"larger than {LARGEST:,}, which is no sensible number")
+            raise ValueError(f"larger than {LARGEST:,}, which is not a sensible number")
         return value
 
 

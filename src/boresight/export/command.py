@@ -35,7 +35,7 @@ def export(
     weights; each answers `answers` evaluation prompts. `push` uploads the folder afterwards.
 
     Raises:
-        UserError: no finished run, a folder in use, an option that cannot act, or weights that read back
+        UserError: no finished run, a folder in use, an option without effect, or weights that read back
             otherwise than they were.
     """
     from boresight.export.card import write_card

@@ -54,7 +54,7 @@ def memorizing(h: History) -> Finding | None:
     return warning(
         "memorizing",
         f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_rows(held)}, "
-        "no better than chance: the labels follow no rule that carries over.",
+        "no better than chance: the labels follow no rule that generalizes.",
         "Check the labels on a few rows by hand; half of them may be swapped.",
     )
 
@@ -85,7 +85,7 @@ def reward_constant_live(h: History) -> Finding | None:
         return None
     return error(
         "reward-constant-live",
-        "For five steps every sample of every prompt has earned the same, so all advantages are 0 and "
+        "For five steps all samples of every prompt have had the same reward, so all advantages are 0 and "
         "nothing is learned.",
         "Check the reward function, raise rollout.temperature, or start from a model that is sometimes "
         "right.",
@@ -99,8 +99,8 @@ def zero_variance_groups(h: History) -> Finding | None:
         return None
     return warning(
         "zero-variance-groups",
-        f"In {percent(mean(recent))} of the groups of the last {len(recent)} steps all samples earn the "
-        "same, so only the others teach anything.",
+        f"In {percent(mean(recent))} of the groups of the last {len(recent)} steps all samples have the same "
+        "reward, so they have no gradient.",
         "Use prompts that are sometimes solved, or raise rollout.k.",
     )
 
@@ -114,7 +114,8 @@ def rewards_missing(h: History) -> Finding | None:
         "rewards-missing",
         f"{percent(mean(recent))} of the sampled answers could not be scored in the last {len(recent)} "
         "steps; they are skipped, not counted as wrong.",
-        "Look at reward-failures.jsonl in the run folder, or at what the reward declines to judge.",
+        "Look at reward-failures.jsonl in the run folder, or at the answers that the reward declines to "
+        "judge.",
     )
 
 
@@ -127,8 +128,7 @@ def steps_skipped(h: History) -> Finding | None:
         "steps-skipped",
         skipped / h.step,
         0.9,
-        f"{skipped} of {h.step} steps had nothing to learn from: ties, identical answers or answers without "
-        "a score.",
+        f"{skipped} of {h.step} steps had no gradient: ties, identical answers or answers without a score.",
         "Raise rollout.temperature or train.batch, or use a reward that distinguishes answers.",
         count=skipped,
     )
@@ -145,8 +145,8 @@ def reward_hacking(h: History) -> Finding | None:
     return warning(
         "reward-hacking",
         f"{up[0]} has risen by {gains[up[0]][0]:.2f} while {flat[0]} has moved by {gains[flat[0]][0]:+.2f}: "
-        "the policy collects the part that is easy.",
-        "Lower the weight of the easy part, or pay it only beside the other.",
+        "the policy optimizes the easy part only.",
+        "Lower the weight of the easy part, or give it only together with the other.",
     )
 
 
@@ -184,8 +184,8 @@ def entropy_collapse(h: History) -> Finding | None:
         return None
     return warning(
         "entropy-collapse",
-        f"Sampled tokens carry {now:.3f} nats each, {before:.3f} at the start: samples hardly differ any "
-        "more, and so do their rewards.",
+        f"Sampled tokens carry {now:.3f} nats each, {before:.3f} at the start: samples hardly differ, and "
+        "neither do their rewards.",
         "Lower optim.lr, raise method.beta, or raise rollout.temperature.",
     )
 
@@ -204,7 +204,7 @@ def likelihood_displacement(h: History) -> Finding | None:
         f"Chosen answers of {h.eval_rows:,} held-out rows are {-chosen:.1f} {h.unit} less likely than at the "
         f"start while the {h.margin_name} is {margin:.1f}: probability moves to answers that are in neither "
         "column (arXiv 2410.08847).",
-        "Lower optim.lr; method dpo has sft_weight and dpop_lambda against it.",
+        "Lower optim.lr; method dpo has sft_weight and dpop_lambda to prevent it.",
     )
 
 
@@ -238,7 +238,7 @@ def overfitting(h: History) -> Finding | None:
     return note(
         "overfitting",
         f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_rows(held)}.",
-        "Take fewer epochs or more data; a gap of 0.1 is common and mild.",
+        "Use fewer epochs or more data; a gap of 0.1 is common and mild.",
     )
 
 
@@ -342,14 +342,15 @@ def _length_drift(whose: str, before: float, now: float, n: str) -> Finding:
         return warning(
             "length-drift",
             f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): answers get shorter.",
-            "Where short answers earn as much, nothing is wrong. Otherwise chosen answers are the shorter "
-            "ones (length-leak), the reward pays for form alone, or GRPO's mean per answer favors them.",
+            "If short answers have the same reward, nothing is wrong. Otherwise chosen answers are the "
+            "shorter "
+            "ones (length-leak), the reward is for the format alone, or GRPO's mean per answer favors them.",
         )
     return warning(
         "length-drift",
         f"{whose} have {now:.0f} tokens, {before:.0f} at the start ({n}): answers get longer.",
-        "Where a verifier's score rises with it, a longer search may be what pays; otherwise look for it in "
-        "the data (length-leak) or in the reward. A truncation rule bounds it.",
+        "Where a verifier's score rises with it, a longer search may raise the reward; otherwise look for "
+        "the cause in the data (length-leak) or in the reward. A truncation rule bounds the length.",
     )
 
 

@@ -76,8 +76,8 @@ def loss_hides_margin(h: History) -> Finding | None:
     return note(
         "loss-hides-margin",
         f"The loss went from {loss[0]:.4f} to {loss[1]:.4f} while the {h.margin_name} went from "
-        f"{margin[0]:.2g} to {margin[1]:.2g} {h.unit} and training accuracy to {accuracy[1]:.2f}: it learns, "
-        "and beta is so small that the loss does not show it.",
+        f"{margin[0]:.2g} to {margin[1]:.2g} {h.unit} and training accuracy to {accuracy[1]:.2f}: the model "
+        "learns, but beta is too small for the loss to show it.",
         f"Judge the run by the {h.margin_name} and held-out accuracy, which mean the same at every beta.",
     )
 
@@ -105,7 +105,8 @@ def chosen_falls(h: History) -> Finding | None:
     return note(
         "chosen-falls",
         f"{why}: usual, since a preference loss depends on the difference of the two answers only.",
-        "Nothing, while held-out accuracy rises and samples stay good; else add a likelihood term.",
+        "Nothing to fix while held-out accuracy rises and samples stay good; otherwise add a likelihood "
+        "term.",
     )
 
 
@@ -163,7 +164,7 @@ def _why_stuck(h: History) -> str:
     if cut and mean(cut) >= CUT:
         return "most completions are cut before their answer"
     if silent and mean(silent) >= 0.5:
-        return f"in {percent(mean(silent))} of the groups all samples earn the same and teach nothing"
+        return f"in {percent(mean(silent))} of the groups all samples have the same reward and no gradient"
     rates = h.recent("lr_sum", 1)
     spent = f" (learning rates sum to {rates[0]:.1e})" if rates else ""
     return (
@@ -187,7 +188,7 @@ def reward_fell(h: History) -> Finding | None:
     return warning(
         "reward-fell",
         f"The mean reward was {means[best]:.3g} around step {blocks[best][-1][0]:,} and is {means[-1]:.3g} "
-        "at the end: the policy has left the region in which its answers earn.",
+        "at the end: the policy has left the region of high reward.",
         f"Take a checkpoint of about step {blocks[best][-1][0]:,}, and lower the learning rate.",
     )
 
@@ -248,6 +249,6 @@ def kl_negative(h: History) -> Finding | None:
     return warning(
         "kl-negative",
         f"The KL to the start model is {mean(recent):.2g} nats over the last {len(recent)} logged steps; a "
-        "KL is never negative, so the samples are not drawn from the policy that is scored.",
+        "KL is never negative, so the samples do not come from the policy that is scored.",
         "Sample without top_k, top_p, a minimum length or penalties, at temperature 1, with dropout off.",
     )

@@ -57,7 +57,7 @@ class Config(MethodConfig):
     def _one_truncation_rule(self) -> Self:
         if self.mask_truncated and self.truncation_penalty > 0:
             raise ValueError(
-                "truncation_penalty cannot act on masked completions: set it or mask_truncated, not both"
+                "truncation_penalty has no effect on masked completions: set it or mask_truncated, not both"
             )
         return self
 

@@ -143,7 +143,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
-    """Findings in which what a budget has bought stands in place of what was foretold of it."""
+    """Findings in which the margin that was reached replaces the forecast."""
     bought = _margin_bought(history)
     if bought is None:
         return list(findings)
@@ -152,7 +152,7 @@ def with_measured_budget(findings: Sequence[Finding], history: History) -> list[
 
 
 def spent_budget(history: History, margin: float) -> Finding | None:
-    """Learning rates that summed to too little, by the margin that they have bought, nats.
+    """Learning rates that summed to too little, by the margin that they yielded, nats.
 
     A small margin grows in proportion to the sum of rates, so the sum that a good one takes follows from it.
     """
@@ -171,7 +171,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
         "learning-rate-budget",
         1 - margin,
         0.5,
-        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which bought a "
+        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which yielded a "
         f"{history.margin_name} of {margin:.2g} nats{seen}.",
         f"At this pace {forecast.GOOD_MARGIN:g} nats take {few}{times:,.0f} times as much, a "
         f"sum of {budget[0] * times:.0e}, by rate or by steps.",

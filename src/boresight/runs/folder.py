@@ -74,13 +74,11 @@ class RunFolder:
             self.path.is_dir() and any(not file.name.startswith(".") for file in self.path.iterdir())
         )
         if occupied and self.recipe() is None:
-            raise UserError(
-                f"{self.path}: holds something that is no {self.noun}; give another folder with --run."
-            )
+            raise UserError(f"{self.path}: exists but holds no {self.noun}; give another folder with --run.")
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # before anything is computed
             raise UserError(
-                f"{self.path}: {there} may not be written; make it writable, or give another folder with "
+                f"{self.path}: no permission to write to {there}; change it, or give another folder with "
                 "--run."
             )
 

@@ -127,7 +127,7 @@ def test_a_folder_takes_one_sweep(raw, tmp_path):
         swept(raw, tmp_path / "s", **TWO | {"metric": "accuracy"})
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").touch()
-    with pytest.raises(UserError, match="holds something that is no sweep"):
+    with pytest.raises(UserError, match="exists but holds no sweep"):
         swept(raw, tmp_path / "other", **TWO)
 
 

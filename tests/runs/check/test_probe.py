@@ -183,7 +183,7 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     raw = recipe(place, steps=20).to_dict()
     raw["optim"]["lr"] = "auto"
     chosen = Recipe.parse(raw)
-    with pytest.raises(UserError, match=r"optim\.lr: auto is chosen by a ramp"):
+    with pytest.raises(UserError, match=r"optim\.lr: auto is set by a ramp"):
         preflight(chosen)
     said = io.StringIO()
     run_training(chosen, tmp_path / "run", Console(file=said, width=200))
@@ -194,7 +194,7 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     assert f"optim.lr=auto: {' '.join(wanted.settings)}" in said.getvalue()
     expected = ramp.expect(learning_rate_sum(kept.train.steps, kept.optim))
     outcome = explain(tmp_path / "run").outcome
-    foretold = f"The ramp foretold a margin of {expected.middle:.2g} nats"
+    foretold = f"The ramp forecast a margin of {expected.middle:.2g} nats"
     assert any(line.startswith(foretold) for line in outcome), outcome
     assert any(line.startswith("At the ramp's pace its tokens take ") for line in outcome), outcome
     assert any(

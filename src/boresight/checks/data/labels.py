@@ -36,7 +36,7 @@ def labels_swapped(data: Examples) -> Finding | None:
         "labels-swapped",
         f"In {_of_scored(share)} the rejected answer has the higher score, so training would prefer the "
         "worse answer.",
-        "Swap chosen and rejected, or turn the sign of a score where lower is better.",
+        "Swap chosen and rejected, or negate a score where lower is better.",
         ids=ids,
     )
 
@@ -48,8 +48,8 @@ def labels_random(data: Examples) -> Finding | None:
         return None
     return error(
         "labels-random",
-        f"In {_of_scored(share)} the rejected answer has the higher score: the labels are a coin toss, and "
-        "accuracy cannot leave one half.",
+        f"In {_of_scored(share)} the rejected answer has the higher score: the labels are random, and "
+        "accuracy stays at one half.",
         "Build chosen and rejected from the scores.",
         ids=ids,
     )
@@ -126,7 +126,7 @@ def equal_scores(data: Examples) -> Finding | None:
         share,
         0.5,
         f"{len(ids):,} of {len(data.scored):,} scored pairs ({percent(share)}) have equal scores, so their "
-        "label is a coin toss.",
+        "label is arbitrary.",
         "Remove them.",
         ids=ids,
     )

@@ -18,8 +18,8 @@ def scores_not_finite(data: Examples) -> Finding | None:
         return None
     return error(
         "scores-not-finite",
-        f"{len(ids):,} of {len(data.pairs):,} pairs have a score that is NaN or infinite, so their label "
-        "rests on nothing.",
+        f"{len(ids):,} of {len(data.pairs):,} pairs have a score that is NaN or infinite, so their label has "
+        "no basis.",
         "Remove these rows, or leave their scores out.",
         ids=ids,
     )
@@ -69,9 +69,9 @@ def template_in_text(data: Examples) -> Finding | None:
         "template-in-text",
         share,
         0.2,
-        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) carry markers of a chat template "
-        "inside their words, so the template would be applied twice.",
-        "Store conversations as messages with plain words, and let model.chat_template write the markers.",
+        f"{len(ids):,} of {len(data.train):,} examples ({percent(share)}) contain markers of a chat "
+        "template, so the template would be applied twice.",
+        "Store conversations as messages of plain text, and let model.chat_template write the markers.",
         ids=ids,
     )
 

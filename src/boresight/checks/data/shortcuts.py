@@ -29,7 +29,7 @@ def train_eval_overlap(data: Examples) -> Finding | None:
         0.05,
         f"{len(ids):,} of {len(data.eval):,} held-out examples ({percent(share)}) have a prompt that is "
         "also trained on, so held-out numbers measure memory.",
-        "Remove these prompts from one side, or leave data.eval out: the split keeps equal prompts together.",
+        "Remove these prompts from one split, or omit data.eval: the split keeps equal prompts together.",
         ids=ids,
     )
 
@@ -85,8 +85,8 @@ def length_leak(data: Examples) -> Finding | None:
     side, word = (better, "longer") if auc > 0.5 else (worse, "shorter")
     return warning(
         "length-leak",
-        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {among}: a rule "
-        "that looks at nothing but length would do as well, and length is what the model will learn.",
+        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {among}: a rule that reads only "
+        "the length would be as accurate, so the model will learn length.",
         f"Balance lengths, or read results beside answer length: expect {word} answers.",
         count=count,
         numbers=(("auc", auc),),
@@ -132,7 +132,7 @@ def boilerplate(data: Examples) -> Finding | None:
     return warning(
         "boilerplate",
         f"{percent(share)} of {len(data.pairs):,} {side} answers carry {phrase!r} against {percent(other)} "
-        "of the others, so the phrase gives the label away.",
+        "of the others, so the phrase reveals the label.",
         "Remove the phrase from both sides, or the pairs that have it.",
         count=round(share * len(data.pairs)),
     )
@@ -182,7 +182,7 @@ def duplicated_prompts(data: Examples) -> Finding | None:
     if share < 0.01 or total < FEWEST:
         return None
     say = warning if share > 0.2 else note
-    what, fix = "prompt", "Keep one example a prompt, unless several answers to it are meant."
+    what, fix = "prompt", "Keep one example per prompt, unless several answers per prompt are intended."
     if data.labeled:
         what, fix = "prompt with its answer", "Keep one of each."
     return say(

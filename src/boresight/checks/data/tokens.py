@@ -118,7 +118,7 @@ def eos_missing(tokens: Tokens) -> Finding | None:
     return error(
         "eos-missing",
         f"{len(ids):,} of {len(tokens.rows):,} rows have an answer that does not end with {tokens.end.text} "
-        "although nothing cut it: the trained model will not stop.",
+        "although it is not truncated: the trained model will not stop.",
         "Use a chat template that ends an assistant's turn with a special token.",
         ids=ids,
     )
@@ -147,7 +147,8 @@ def bos_missing(tokens: Tokens) -> Finding | None:
     return build(
         "bos-missing",
         f"{len(without):,} of {len(tokens.rows):,} prompts do not begin with the beginning-of-sequence "
-        "token that the tokenizer puts before every text, so the model sees what it was not trained on.",
+        "token that the tokenizer puts before every text, so the input differs from that of the model's "
+        "training.",
         "Begin the chat template with {{ bos_token }}; chatml and plain write it where the tokenizer does.",
         ids=without,
     )
@@ -319,5 +320,5 @@ def _differing(name: str, mine: str, theirs: str) -> Finding:
         "template-mismatch",
         f"Training writes a conversation as {a!r} where the {name} template writes {b!r}: the model would be "
         "used on text it was not trained on.",
-        "Use one chat template everywhere; leave model.chat_template out to keep the model's own.",
+        "Use one chat template everywhere; omit model.chat_template to keep the model's own.",
     )

@@ -165,7 +165,7 @@ def verify(
             single answers have rewards outside of 0 to 1 and no `correct_at`.
     """
     if correct_at is not None and not math.isfinite(correct_at):
-        raise UserError(f"--correct-at: is {correct_at}; give the smallest reward of a right answer.")
+        raise UserError(f"--correct-at: is {correct_at}; set it to the smallest reward of a right answer.")
     if loaded.kind not in KINDS:
         raise UserError(f"{loaded.source}: holds no answers, which {reward} could score.")
     scorer = RewardFunction(reward, options=options)
@@ -188,7 +188,8 @@ def verify(
     threshold = threshold_of((score.value for score in scores), correct_at)
     if threshold is None and loaded.kind != "preference":
         raise UserError(
-            f"reward {reward}: lies outside of 0 to 1; say with --correct-at from where on it is right."
+            f"reward {reward}: is not within 0 to 1; set --correct-at to the smallest reward of a right "
+            "answer."
         )
     return VerifiedFile(reward, loaded.source, loaded.kind, rows, threshold)
 

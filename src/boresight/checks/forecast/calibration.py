@@ -145,7 +145,7 @@ class Family:
         )
 
     def elsewhere(self, budget: float, declared: str | None) -> Elsewhere:
-        """What the budget has bought in these runs, for a run on other pairs."""
+        """The margin that the budget yielded in these runs, for a run on other pairs."""
         each = [curve.margin(budget) for curve in self.curves]
         return Elsewhere(min(each), max(each), self.source, declared)
 

@@ -40,8 +40,9 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What a budget has bought on other pairs, nats: no forecast. `slowest` and `fastest` are the ends of the
-    curves; `declared` is the name of the pairs that `check.like` takes those of the run to be like."""
+    """The margin that a budget yielded on other pairs, nats: not a forecast. `slowest` and `fastest` are the
+    ends of the curves; `declared` is the name of the pairs that `check.like` takes those of the run to be
+    like."""
 
     slowest: float
     fastest: float

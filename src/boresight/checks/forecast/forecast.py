@@ -40,8 +40,8 @@ class Forecast:
 
     `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: pairs on which no
     run was measured, methods whose loss the margin does not decide (`expected_loss`), sampled answers, or
-    very small models. `elsewhere` is then what the budget has bought on other pairs, which is no forecast:
-    on all that were measured, or on those that `check.like` names.
+    very small models. `elsewhere` is then the margin that the budget yielded on other pairs, which is not a
+    forecast: on all that were measured, or on those that `check.like` names.
     """
 
     recipe: Recipe
@@ -168,7 +168,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
     if (e := f.elsewhere) is not None and e.fastest < 1.0:
         return warning(
             "learning-rate-budget",
-            f"{sum_of_rates}; on {e.pairs} that has bought {e.bought} of margin "
+            f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin "
             f"(borrowed from {e.source}), and on yours nothing was measured.",
             f"There a good margin took a sum of {f.wanted:.0e}, {times}; {PROBE}.",
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
@@ -211,10 +211,10 @@ def no_gain_in_ramp(f: Forecast) -> Finding | None:
     last = f.ramp.points[-1]
     return warning(
         "no-gain-in-ramp",
-        f"At no rate of the ramp did {last.gain.n} pairs that it does not train on gain more than their "
-        f"noise; at its end, a sum of {last.budget:.1e}, it is {last.gain.mean:.2g} "
+        f"At no rate of the ramp did {last.gain.n} pairs that it does not train on gain more than the noise; "
+        f"at its end, a sum of {last.budget:.1e}, it is {last.gain.mean:.2g} "
         f"±{last.gain.half_width:.2g} nats.",
-        "Look at a few pairs: the labels may follow no rule that carries over. With few rows, measure more.",
+        "Look at a few pairs: the labels may follow no rule that generalizes. With few rows, measure more.",
         numbers=(("gain", last.gain.mean),),
     )
 
@@ -250,12 +250,12 @@ def _moved(ramp: Ramp) -> str:
 
 
 def curve_in_words(f: Forecast) -> str:
-    """`you will see a flat curve: the loss goes from 0.693 to 0.691 (0.692 to 0.688)`."""
+    """`expect a flat curve, the loss going from 0.693 to 0.691 (0.692 to 0.688)`."""
     assert f.loss is not None
     start, low, middle, high = f.loss
     digits = 3 if start < 10 else 0
     ends = f"from {start:.{digits}f} to {middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-    return f"you will see a flat curve, the loss going {ends}" if f.flat else f"the loss goes {ends}"
+    return f"expect a flat curve, the loss going {ends}" if f.flat else f"the loss goes {ends}"
 
 
 def ways_to(f: Forecast, wanted: float) -> str:

@@ -84,7 +84,7 @@ def dropout_in_reference(first: FirstStep) -> Finding | None:
     return error(
         "dropout-in-reference",
         f"The reference gives the same rows log-probabilities that differ by up to "
-        f"{_gap(again, first.ref):.2g} nats when asked twice: dropout is on in it.",
+        f"{_gap(again, first.ref):.2g} nats in two forward passes: dropout is on in it.",
         "Put the reference into evaluation mode.",
     )
 

@@ -115,7 +115,7 @@ def kl_without_effect(setting: MethodSetting) -> Finding | None:
         "kl-without-effect",
         f"The KL weight of {setting.name} pushes a sample that has moved away from the reference no more "
         "than one that has not, as a log-ratio that is a plain term of the loss does: on the policy's own "
-        "samples that comes to nothing.",
+        "samples its expected gradient is zero.",
         "Put the KL into the reward, before the baseline.",
     )
 
@@ -159,14 +159,15 @@ def ipo_target(setting: MethodSetting) -> Finding | None:
     if nats <= LARGEST_TARGET * (1 if not per_token else 5):
         return None
     assumed = "" if tokens else f" of an assumed {ASSUMED_TOKENS:g} tokens"
-    unit = f"nats per token, about {nats:,.0f} an answer{assumed}" if per_token else "nats an answer"
+    unit = f"nats per token, about {nats:,.0f} per answer{assumed}" if per_token else "nats per answer"
     start = setting.loss_at(0.0)
     return warning(
         "ipo-target",
         f"With {setting.in_words} the loss asks for a margin of {target:g} {unit}: it "
         f"{'' if start is None else f'starts at {start:,.0f}, '}hardly moves, and acts as a push without a "
         f"limit; in published runs and ours answers get worse past {LARGEST_TARGET:g} nats.",
-        "Ask for about 5 nats an answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with mean.",
+        "Set a target of about 5 nats per answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with "
+        "mean.",
         numbers=(("target_nats", nats),),
     )
 
@@ -180,7 +181,7 @@ def loss_hides_learning(setting: MethodSetting) -> Finding | None:
     return warning(
         "loss-hides-learning",
         f"At beta {beta:g} a margin of {GOOD_MARGIN:g} nats, that of good published runs, still reads as a "
-        f"loss of {good:.3f}: the curve looks flat whatever happens.",
+        f"loss of {good:.3f}: the curve looks flat even if the policy learns.",
         "Watch margin and held-out accuracy, or use beta 0.1.",
     )
 

@@ -117,8 +117,8 @@ def untied_weights(wiring: Wiring) -> Finding | None:
         return None
     return error(
         "untied-weights",
-        "The config ties input and output embeddings but the model holds two of them; saved and loaded "
-        "again it is another model.",
+        "The config ties input and output embeddings but the model holds two of them; after saving and "
+        "loading it is another model.",
         "Call tie_weights() after loading, or set tie_word_embeddings to false in the config.",
     )
 
@@ -192,7 +192,7 @@ def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
     return note(
         "pad-is-end-of-turn",
         f"Padding and end of turn are one token, {wiring.end.text}; here nothing is masked by id, but a "
-        "script that masks padding in the labels would unteach stopping.",
+        "script that masks padding in the labels would train the model not to stop.",
         "Document it for users of the model, or give padding a token of its own.",
     )
 

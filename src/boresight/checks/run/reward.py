@@ -75,7 +75,7 @@ def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
     return error(
         "reward-reads-prompt",
         f"An empty answer earns {max(with_prompt):g} with its prompt and {max(without):g} without: the "
-        "reward reads the prompt, for instance an example answer that stands in it.",
+        "reward reads the prompt, for instance an example answer in it.",
         "Score the completion alone.",
         ids=ids,
     )
@@ -88,7 +88,7 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
     return warning(
         "reward-missing",
         f"The reward declines all of {len(reward.tried.total)} made-up answers to {len(reward.some)} "
-        "prompts; what has no reward teaches nothing.",
+        "prompts; an answer without a reward has no gradient.",
         "Look at the gold answers: one that cannot be read makes the reward missing; for words, use `exact`.",
         count=reward.tried.missing,
     )
@@ -104,7 +104,7 @@ def reward_constant(reward: RewardProbe) -> Finding | None:
         return None
     return warning(
         "reward-constant",
-        f"{len(known)} made-up answers, empty ones and echoes of the prompt among them, all earn "
+        f"{len(known)} made-up answers, empty ones and echoes of the prompt among them, all get "
         f"{known[0]:g}: with "
         "equal rewards every advantage is 0 and the policy learns nothing.",
         "Try the reward on a right and a wrong answer of yours; proceed if they differ.",

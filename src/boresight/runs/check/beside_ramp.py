@@ -1,4 +1,4 @@
-"""What a finished run reached beside what the ramp that it was planned by foretold."""
+"""A finished run compared with the forecast of the ramp that planned it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def _margin(run: RunData, ramp: Ramp) -> list[str]:
     if reached.high < expected.low or reached.low > expected.high:
         how = "below the range" if reached.high < expected.low else "above the range"
     else:
-        how = "as foretold"
+        how = "as forecast"
     limit = ramp.limit
     harmless = f", {budget / limit.budget:.2g} times what the ramp found harmless" if limit.why else ""
     return [
-        f"The ramp foretold a margin of {expected.middle:.2g} nats ({expected.low:.2g} to "
+        f"The ramp forecast a margin of {expected.middle:.2g} nats ({expected.low:.2g} to "
         f"{expected.high:.2g}); "
         f"the run reached {reached.value:.2g} [{reached.low:.2g}, {reached.high:.2g}], {how}.",
         f"Its learning rates sum to {budget:.1e}{harmless}.",

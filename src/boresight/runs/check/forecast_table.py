@@ -25,7 +25,7 @@ def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
     return [
         ("run", f"{f.recipe.method_name} on {f.recipe.model.name}{size}"),
         ("steps", f"{rows}{plural(f.steps, 'step')} of {f.recipe.train.batch}"),
-        ("sum of learning rates", f"{f.budget:.2e}: no weight can move further than this"),
+        ("sum of learning rates", f"{f.budget:.2e}: bounds how far any weight can move"),
     ]
 
 
@@ -49,7 +49,7 @@ def _source(m: Expectation) -> tuple[str, str]:
 
 def _unknown(f: Forecast) -> list[tuple[str, str]]:
     if f.ramp is not None:
-        return [("expected margin", "unknown: the ramp saw no gain beyond its noise")]
+        return [("expected margin", "unknown: no gain beyond the noise of the ramp")]
     if f.elsewhere is None:
         return [("expected margin", "no calibrated curve for this method or a model of this size")]
     e, (low, high) = f.elsewhere, f.elsewhere.ends

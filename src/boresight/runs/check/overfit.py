@@ -87,7 +87,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     """
     kind = kind_of(recipe)
     if kind.online:
-        raise UserError(f"--overfit: {recipe.method_name} samples its answers, there are no rows to learn.")
+        raise UserError(f"--overfit: {recipe.method_name} samples its answers, there are no rows to overfit.")
     seed_everything(recipe.train.seed)
     tokenizer = make_tokenizer(recipe)
     made = make_tokens(recipe, DatasetCache().of(recipe, kind.data), tokenizer)
@@ -187,7 +187,7 @@ def nothing_moves() -> Finding:
     """Training changes no number at all."""
     return error(
         "nothing-moves",
-        "After training on them the rows have exactly the loss they had before: no weight they depend on "
+        "After training on them the loss of the rows is exactly the same: no weight that they depend on "
         "changes.",
         "Check that parameters are trainable, that tokens are scored, and that the optimizer holds the "
         "parameters.",

@@ -327,7 +327,7 @@ def refuse_unknown(allow: Sequence[str]) -> None:
     """Raise a `UserError` for a name in `check.allow` that no check has, or that nothing can allow."""
     for name in allow:
         if name in STOPS.values():
-            raise UserError(f"check.allow: training stops at {name} whatever is allowed; leave it out.")
+            raise UserError(f"check.allow: {name} stops training and cannot be allowed; remove it.")
         if name not in finding_names():
             raise UserError(f"check.allow: no finding is called {name!r}{nearest(name, finding_names())}.")
 

@@ -19,8 +19,8 @@ REASONS = {
     errno.EFBIG: "a file would become larger than this system allows",
     errno.ENOTDIR: "a part of its path is a file",
     errno.EROFS: "the disk is read-only",
-    errno.EACCES: "it may not be written",
-    errno.EPERM: "it may not be written",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
 }
 
 
