@@ -121,7 +121,7 @@ def test_reset_keeps_the_system_message():
 
 def test_commands():
     said, _, going_on = talk("/before", "/bfore", "/help", "", "/quit")
-    assert "Ask something first" in said and "did you mean '/before'" in said
+    assert "Send a message first" in said and "did you mean '/before'" in said
     assert "/reset    forget the conversation" in said
     assert going_on == [True, True, True, True, False]
 

@@ -61,7 +61,7 @@ def test_the_tasks_come_first_and_in_order():
     """The navigation, the first page's table and the order of a newcomer's work are one."""
     tasks = [
         *("install.md", "quickstart.md", "data-formats.md", "methods.md", "will-it-work.md", "report.md"),
-        *("scaling.md", "export.md", "troubleshooting.md"),
+        *("scaling.md", "export.md", "troubleshooting.md", "trl.md"),
     ]
     start = SETTINGS.split("- Start:")[1].split("- Understand:")[0]
     assert [page for page in re.findall(r"[\w/-]+\.md$", start, re.M) if page in tasks] == tasks

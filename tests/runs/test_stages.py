@@ -210,7 +210,7 @@ def changed_prompts(run: Path) -> None:
     [
         (
             lambda run: shutil.rmtree(run / "model"),
-            "no trained model yet; `boresight train .* goes on",
+            "no trained model yet; `boresight train .* resumes the run",
         ),
         (lambda run: (run / "config.yaml").unlink(), "not the folder of a training run"),
         (

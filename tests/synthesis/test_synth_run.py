@@ -184,7 +184,7 @@ def test_new_prompts_in_the_style_of_seeds(tmp_path: Path, prompts: Path) -> Non
     assert len(lines) == 6
     assert copy not in "".join(lines)
     card = (tmp_path / "run" / "card.md").read_text()
-    assert "new prompts too near to others" in card
+    assert "new prompts too similar to others" in card
     assert "6 new prompts of 6 wanted, by m (" in card and "on the topics tea, rain." in card
 
 

@@ -426,14 +426,15 @@ def trl_config(
         str | None, typer.Option(help="Trainer of TRL: dpo, sft, kto, …; default by the options.")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes of the run with TRL; default 1, or as it says.")
+        int | None,
+        typer.Option(min=1, help="Processes of the run with TRL; default 1, or that of the config."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Training rows, where warm-up or epochs depend on them.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a recipe that means what a TRL config means, and list what became of each option.
+    """Write a recipe that means what a TRL config means, and list the outcome for each option.
 
     Exits 1 where an option is not supported, or something is left to fill in.
     """

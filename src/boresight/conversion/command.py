@@ -1,4 +1,4 @@
-"""`boresight convert trl-config`: read, translate, print what became of every option, write a recipe."""
+"""`boresight convert trl-config`: read, translate, print the outcome for every option, write a recipe."""
 
 from __future__ import annotations
 

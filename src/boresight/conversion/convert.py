@@ -33,7 +33,7 @@ GROUPED = ("rloo", "grpo")
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A recipe, and what became of every option.
+    """A recipe, and the outcome for every option.
 
     Attributes:
         lists: for each of the four lists the options of the file, each with a few words.
@@ -107,7 +107,7 @@ def _place(setting: Setting) -> tuple[int, int]:
 
 
 def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
-    """What became of an option of the file."""
+    """The outcome for an option of the file."""
     option = present_name(name, raw)
     if option in renamed_options():
         return Remark("unneeded", f"{renamed_options()[option]} is there too, and counts")

@@ -1,4 +1,4 @@
-"""A config of TRL on its way to a recipe: values, settings so far, and what became of every option."""
+"""A config of TRL on its way to a recipe: values, settings so far, and the outcome for every option."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boresight.runs.init.choices import Setting
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What became of one option at its value."""
+    """The outcome for one option at its value."""
 
     group: OptionGroup
     text: str
@@ -67,7 +67,7 @@ class Translation:
         self.to_set[key] = what
 
     def remark(self, option: str, group: OptionGroup, text: str) -> None:
-        """Say what became of an option at this value, in place of what the table says of any."""
+        """Set the outcome for an option at this value, in place of the table's outcome for any."""
         self.remarks[option] = Remark(group, text)
 
     def exact(self, *options: str) -> None:

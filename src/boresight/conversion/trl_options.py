@@ -1,7 +1,7 @@
 """What becomes of each option of TRL's configs: the tables in `trl_fields.json` and `trl_options.yaml`.
 
 The first has types and defaults, as read from the TRL that it names; a test marked `parity` fails when the
-installed one has others. The second says where each option is here, and in which of four groups it belongs.
+installed one has others. The second maps each option to its place here and to one of four groups.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def read_typed(value: object, types: frozenset[str]) -> Any:
     YAML takes `no` for false and `5e-7` for a text; both are what was meant here.
 
     Raises:
-        ValueError: it is of none of them; the message says what is wanted.
+        ValueError: it is of none of them; the message names the expected form.
     """
     if value is None and "null" in types:
         return None

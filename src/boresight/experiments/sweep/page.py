@@ -167,7 +167,7 @@ def _drawings(sweep: Sweep, means: dict[str, OverSeeds | None]) -> dict[str, Dra
         mark.role: replace(
             scale,
             marks=[replace(mark, role="after")],
-            says=f"{mark.role} {unit.estimate(intervals[mark.role])}",
+            label=f"{mark.role} {unit.estimate(intervals[mark.role])}",
         )
         for mark in scale.marks
     }
