@@ -287,7 +287,7 @@ def test_a_borrowed_margin_stops_a_run_only_where_its_whole_range_is_too_small(h
     borrowed = bought(0.25, high=high, borrowed=True)
     assert severity(learning_rate_budget, margin=borrowed, loss=LOSS) == expected
     found = learning_rate_budget(forecast_of(margin=borrowed, loss=LOSS))
-    assert "borrowed from runs of m on d, not measured with your model on your pairs: you will" in found.why
+    assert "borrowed from runs of m on d, not measured with your model on your pairs: expect" in found.why
     assert found.fix.endswith("; `boresight check RECIPE --probe` measures your own.")
 
 

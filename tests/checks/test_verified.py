@@ -182,7 +182,7 @@ def test_a_label_that_contradicts_the_verifier_is_named(loaded):
 
 def test_single_answers_need_to_be_right_or_wrong(loaded, own):
     rows = [answer(0, "aaaa"), answer(1, "a")]
-    with pytest.raises(UserError, match="say with --correct-at"):
+    with pytest.raises(UserError, match="set --correct-at"):
         verify(loaded(*rows), own)
     assert found_in(verify(loaded(*rows), own, correct_at=2)) == {2: [IMITATED_WRONG]}
 
