@@ -11,9 +11,14 @@ and `explain`. Nothing heavy is imported here: torch and transformers load when 
 
 from __future__ import annotations
 
+import warnings
+
 from boresight.api import check, compare, evaluate, explain, report, synthesize, train
 from boresight.core.errors import UserError
 from boresight.core.version import VERSION
+
+# tqdm warns in notebooks without ipywidgets, of bars that are switched off here.
+warnings.filterwarnings("ignore", "IProgress not found")
 
 __version__ = VERSION
 __all__ = ["UserError", "check", "compare", "evaluate", "explain", "report", "synthesize", "train"]

@@ -23,15 +23,30 @@ DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Changes of writing direction, which make a text look like another one."""
 HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
 
+NOTEBOOK_WIDTH = 110
+"""Columns of a cell's output."""
+IN_A_NOTEBOOK: dict[str, Any] = {
+    "force_jupyter": False,
+    "force_terminal": False,
+    "color_system": "standard",
+    "width": NOTEBOOK_WIDTH,
+}
+"""Options of a console there."""
+
 
 class Terminal(Console):
     """A console on which texts of data, models, servers and file names are shown and never obeyed.
 
     Strings are printed as they are: what looks like rich's markup or an emoji code may be part of a path.
+
+    In a notebook it writes to the cell's output as text with colors. rich would make a block of HTML of each
+    line, which a notebook sets apart from the next; and kernels claim to be a terminal, but move no cursor.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False} | options)
+        if self.is_jupyter:
+            super().__init__(**{"markup": False, "emoji": False} | IN_A_NOTEBOOK | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as usual, with every control character of a text as a symbol."""

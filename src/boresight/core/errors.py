@@ -1,7 +1,17 @@
 """The one exception a user is meant to see, and the messages of others in one line."""
 
 
-class UserError(Exception):
+class OneSentence(Exception):
+    """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints in place of a traceback; raises for IPython to print its own."""
+        if self.__cause__ is not None:
+            raise NotImplementedError
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UserError(OneSentence):
     """Something the user gave is wrong.
 
     The message is one sentence: what is wrong, where (file, row, field), and how to fix it.

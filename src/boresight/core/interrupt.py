@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from boresight.core.errors import OneSentence
+
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
 SIGPIPE = int(getattr(signal, "SIGPIPE", 13))
 
 
-class Interrupted(Exception):
+class Interrupted(OneSentence):
     """The run stopped at a checkpoint after the signal `number`; its text has the command to resume."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:

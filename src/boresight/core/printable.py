@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 110
 PRE = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.35">{code}</pre>'
 
 
@@ -25,14 +24,19 @@ class Printable(ABC):
         self._print_to(text)
         return text.getvalue().rstrip()
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What IPython shows and a notebook's file keeps, also as text: a `repr` would hold every sample."""
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
+
     def _repr_html_(self) -> str:
         # rich escapes what it exports, so text from data stays text.
         return self._print_to(io.StringIO()).export_html(inline_styles=True, code_format=PRE)
 
     def _print_to(self, file: io.StringIO) -> Console:
         """A console that has printed the result to `file` and recorded it."""
-        from boresight.core.console import Terminal
+        from boresight.core.console import NOTEBOOK_WIDTH, Terminal
 
-        console = Terminal(file=file, record=True, width=WIDTH, force_terminal=False, force_jupyter=False)
+        options: dict[str, Any] = {"width": NOTEBOOK_WIDTH, "force_terminal": False, "force_jupyter": False}
+        console = Terminal(file=file, record=True, **options)
         self.show(console)
         return console

@@ -66,12 +66,14 @@ class Comparison(Printable):
 
     def show(self, console: Console) -> None:
         """Print the verdicts, the metrics and what differs."""
-        for sentence in self.verdicts:
-            console.print(sentence, markup=False, highlight=False)
-        console.print(markdown(comparison_table(self.runs)), markup=False, highlight=False)
-        for d in self.differences:
-            console.print(f"{d.key}: {' | '.join(d.values)}", markup=False, highlight=False)
-        console.print(f"page: {self.page}", markup=False, highlight=False)
+        lines = [
+            *self.verdicts,
+            markdown(comparison_table(self.runs)),
+            *(f"{d.key}: {' | '.join(d.values)}" for d in self.differences),
+            f"page: {self.page}",
+        ]
+        for line in lines:  # a table in Markdown with lines cut in two is none
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:

@@ -10,7 +10,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.synthesis.dry_run import estimate, print_estimate
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.recipe import SynthesisRecipe
-from boresight.synthesis.run import run_synthesis, summary
+from boresight.synthesis.run import run_synthesis
 
 
 def synthesize(
@@ -31,7 +31,7 @@ def synthesize(
         print_estimate(estimate(recipe, folder, sieve), recipe, sieve, console)
         return
     try:
-        console.print(summary(run_synthesis(recipe, folder, console)), highlight=False, markup=False)
+        run_synthesis(recipe, folder, console).show(console)
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped; every response that had arrived is in {folder}: run the same command to resume."

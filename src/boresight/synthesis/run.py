@@ -23,7 +23,9 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
+from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
+from boresight.data.reading.load import plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.replies.failures import Stopped
@@ -43,7 +45,7 @@ LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Made(Printable):
     """What a run made: `pairs` preference pairs in `folder`, described by `card`."""
 
     folder: Path
@@ -54,6 +56,11 @@ class Made:
     def file(self) -> Path:
         """The pairs, as `boresight train` reads them."""
         return self.folder / "pairs.jsonl"
+
+    def show(self, console: Console) -> None:
+        """Print where the pairs are."""
+        line = f"{plural(self.pairs, 'pair')} in {self.file}; {self.card} describes them."
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
@@ -162,8 +169,3 @@ def _nothing(folder: Path, session: Session, sieve: Sieve) -> str:
     why = session.client.over_budget
     reason = f"{why} is reached" if why else sieve.say() or "no answers"
     return f"{folder}: no pair was made ({reason}); the ledger is kept, change the recipe and run again."
-
-
-def summary(made: Made) -> str:
-    """One line for the terminal."""
-    return f"{made.pairs:,} pairs in {made.file}; {made.card} names them."
