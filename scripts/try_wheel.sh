@@ -32,8 +32,8 @@ PAIRS
 env/bin/python pairs.py > pairs.jsonl
 
 if [ "$mode" = --without-torch ]; then
-    env/bin/pip install -q --no-deps "$wheel"
     env/bin/pip install -q pydantic PyYAML rich typer numpy
+    env/bin/pip install -q --no-deps "$wheel"
     "$boresight" --version
     "$boresight" --help > /dev/null
     "$boresight" data check pairs.jsonl
