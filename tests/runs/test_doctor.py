@@ -35,15 +35,15 @@ def test_adapters_of_the_starter_by_hand():
 
 
 def test_memory_of_the_starter_by_hand():
-    """0.7 for the libraries, 4 bytes per weight, 12 more for a trained one, and 4,096 tokens of activations.
+    """0.7 for the libraries, 4 bytes per weight, 12 more for a trained one, and 1,024 tokens of activations.
 
     These are the inputs of 30 layers and one layer that is computed again; adapters of rank 16 on four linear
     layers keep their inputs, a dropout mask and their inner activations, in place of inputs of the weights.
     """
     inputs, keys_and_mlp = 30 * 4 * 576, 8 * 192 + 24 * 1536
-    full = 0.7 + 134_515_008 * 16 / 1e9 + 4096 * (inputs + 34 * 576 + keys_and_mlp) / 1e9
+    full = 0.7 + 134_515_008 * 16 / 1e9 + 1024 * (inputs + 34 * 576 + keys_and_mlp) / 1e9
     adapters = 50 * 576 + 4 * 4 * 16
-    lora = 0.7 + (134_515_008 * 4 + 1_843_200 * 16) / 1e9 + 4096 * (inputs + adapters + keys_and_mlp) / 1e9
+    lora = 0.7 + (134_515_008 * 4 + 1_843_200 * 16) / 1e9 + 1024 * (inputs + adapters + keys_and_mlp) / 1e9
     assert SIZES[0].needed_gb(lora=False) == pytest.approx(full)
     assert SIZES[0].needed_gb(lora=True) == pytest.approx(lora)
 

@@ -18,13 +18,12 @@ def test_the_largest_forward_is_a_full_one_or_a_whole_batch(tmp_path):
     most = max(row.tokens for row in rows)
     task = make_task(tmp_path, "dpo", "train.batch=2")
     two = sum(sorted(row.tokens for row in rows)[-2:])
-    assert activations.largest_forward(task.recipe, task.kind, rows) == two < 4096
-    small = make_task(tmp_path, "dpo", "train.batch=2", f"train.tokens_per_forward={most - 1}")
-    assert activations.largest_forward(small.recipe, small.kind, rows) == most
+    assert activations.largest_forward(task.recipe, task.kind, rows, 1024) == two < 1024
+    assert activations.largest_forward(task.recipe, task.kind, rows, most - 1) == most
     online = make_task(tmp_path, "rloo", "rollout.k=4", "rollout.max_new_tokens=16", "train.batch=1")
     prompts = [replace(row, completions=()) for row in rows]
-    assert activations.largest_forward(online.recipe, online.kind, prompts) == 8 + 4 * 16
-    assert activations.largest_forward(task.recipe, task.kind, []) == 4096
+    assert activations.largest_forward(online.recipe, online.kind, prompts, 1024) == 8 + 4 * 16
+    assert activations.largest_forward(task.recipe, task.kind, [], 1024) == 1024
 
 
 @pytest.mark.parametrize(

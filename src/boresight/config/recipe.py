@@ -191,8 +191,9 @@ class TrainSection(Section):
     """Passes over the training rows; one when neither this nor `steps` is given."""
     steps: int | None = Field(default=None, gt=0, le=10**8)
     """Optimizer steps, instead of epochs."""
-    tokens_per_forward: int = Field(default=4096, gt=0)
-    """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result."""
+    tokens_per_forward: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+    """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result.
+    `auto` is 1024 on a CPU and 4096 elsewhere."""
     activations: Literal["auto", "keep", "recompute"] = "auto"
     """`keep` them for the backward, or `recompute` them there: a third more arithmetic, a fraction of the
     memory, the same result (activation checkpointing). `auto` keeps what is estimated to fit."""

@@ -22,6 +22,7 @@ from boresight.data.reading.load import plural
 from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
 from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.footprint.layer import Shape
 from boresight.training.memory import available_gb
 
@@ -56,7 +57,8 @@ class Size:
         import torch
 
         cuda = torch.cuda.is_available()
-        dtype = resolve_dtype("auto", torch.device("cuda" if cuda else "cpu"))
+        device = torch.device("cuda" if cuda else "cpu")
+        dtype = resolve_dtype("auto", device)
         footprint = Footprint(
             shape=Shape(self.layers, self.hidden, self.intermediate, self.kv),
             parameters=self.parameters,
@@ -66,7 +68,7 @@ class Size:
             base="bfloat16" if lora and dtype == "bfloat16" else "float32",
             cuda=cuda,
         )
-        tokens = TrainSection.model_fields["tokens_per_forward"].default
+        tokens = forward_tokens(TrainSection(), device)
         return (0.0 if cuda else LIBRARIES_GB) + footprint.peak_gb(tokens, recompute=True)
 
 

@@ -49,18 +49,18 @@ class ActivationChoice:
         )
 
 
-def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row]) -> int:
+def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit: int) -> int:
     """Tokens of the largest forward with a backward: a full one, or a whole batch where that is less.
 
-    A row is never split, so one may hold more than `train.tokens_per_forward`. Rows of methods that sample
-    are prompts, to which the longest answers are added.
+    A row is never split, so one may hold more than `limit`, the tokens of a full one. Rows of methods that
+    sample are prompts, to which the longest answers are added.
     """
     answers = {None: 0, "pair": 2, "group": recipe.rollout.k}[kind.samples]
     sampled = answers * recipe.rollout.max_new_tokens
     longest = heapq.nlargest(recipe.train.batch, (row.tokens + sampled for row in rows))
     if not longest:
-        return recipe.train.tokens_per_forward
-    return min(max(recipe.train.tokens_per_forward, longest[0]), sum(longest))
+        return limit
+    return min(max(limit, longest[0]), sum(longest))
 
 
 def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:

@@ -29,6 +29,7 @@ from boresight.models.reference.frozen import LiveReference, Reference, StoredRe
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.loop import Batch, Batches, Probe, Task
 from boresight.training.mismatched import each_alone, together, with_mismatched
@@ -153,7 +154,7 @@ def offline(
     if kind.needs_reference and recipe.method.wants_reference:
         used = concatenated(batches.used(), held_out)
         rows = collectives.share(together(used))
-        limit = recipe.train.tokens_per_forward
+        limit = forward_tokens(recipe.train, policy.device)
         alike = arithmetic(policy, recipe.model.dtype, limit)
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
@@ -204,7 +205,8 @@ def online(
         tokenizer=tokenizer,
         gate=_importance_gate(recipe, policy) if served else None,
     )
-    reference = LiveReference(frozen, recipe.train.tokens_per_forward, temperature) if frozen else None
+    limit = forward_tokens(recipe.train, policy.device)
+    reference = LiveReference(frozen, limit, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return batches, reference
 
@@ -218,7 +220,8 @@ def _online_prompts(side: PreparedSide) -> Sequence[OnlinePrompt]:
 
 
 def _importance_gate(recipe: Recipe, policy: Policy) -> ImportanceGate:
-    return ImportanceGate(policy, recipe.rollout, recipe.train.tokens_per_forward, recipe.model.dtype)
+    limit = forward_tokens(recipe.train, policy.device)
+    return ImportanceGate(policy, recipe.rollout, limit, recipe.model.dtype)
 
 
 def _batches(

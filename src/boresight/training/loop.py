@@ -45,6 +45,7 @@ from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.distributed import collectives, replicas
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
@@ -140,7 +141,12 @@ class Task:
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """The arithmetic of the run: its precision, and the lengths of its forwards."""
-        return arithmetic(self.policy, self.recipe.model.dtype, self.recipe.train.tokens_per_forward)
+        return arithmetic(self.policy, self.recipe.model.dtype, self.tokens_per_forward)
+
+    @property
+    def tokens_per_forward(self) -> int:
+        """Tokens that a micro-batch is filled up to."""
+        return forward_tokens(self.recipe.train, self.policy.device)
 
     @property
     def current_reference(self) -> Reference | None:
@@ -501,7 +507,7 @@ def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]
     Sharded weights are put together by all processes at once, so those with fewer micro-batches than
     others run a short row that counts for nothing.
     """
-    limit = task.recipe.train.tokens_per_forward
+    limit = task.tokens_per_forward
     own = [(group, True) for group in micro_batches(collectives.share(rows), limit)]
     if not is_sharded(task.policy):
         return own
@@ -516,7 +522,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
 
     `unmoved`: the policy has not been trained yet, and need not be run where a reference is stored.
     """
-    gathered, limit = Gathered(), task.recipe.train.tokens_per_forward
+    gathered, limit = Gathered(), task.tokens_per_forward
     build = task.build_at_start if unmoved else task.build
     training = task.policy.training
     task.policy.eval()

@@ -31,6 +31,7 @@ from boresight.training import activations
 from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
 from boresight.training.footprint.base import base_form
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.optim import learning_rate_sum
 
@@ -139,7 +140,8 @@ def choose_activations(
 
     Returns whether they are recomputed; `earlier` is what a resumed run did so far.
     """
-    tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows)
+    limit = forward_tokens(recipe.train, policy.device)
+    tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows, limit)
     choice = activations.activation_choice(recipe, policy, tokens, earlier)
     console.print(str(choice), highlight=False)
     return choice.recompute

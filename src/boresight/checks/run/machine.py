@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
@@ -12,9 +13,13 @@ from boresight.findings.finding import Finding, error, warning
 from boresight.models.precision import resolve_dtype
 from boresight.training.footprint.base import base_form
 from boresight.training.footprint.estimate import Footprint
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.footprint.layer import Shape
 from boresight.training.forward import kind_of
 from boresight.training.memory import available_gb, held_gb
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARIES_GB = 0.7
 """Resident memory of Python with torch and transformers, where training shares the memory with it."""
@@ -65,18 +70,28 @@ class Load:
     @property
     def forward_tokens(self) -> float:
         """Of the largest forward with a backward: a full one, or a whole batch where that is less."""
-        limit = self.recipe.train.tokens_per_forward
+        limit = self.tokens_per_forward
         if self.row_tokens is None or kind_of(self.recipe).online:
             return limit
         return min(limit, self.row_tokens * self.recipe.train.batch)
 
+    @property
+    def tokens_per_forward(self) -> int:
+        """Tokens that a micro-batch is filled up to on the device that would train."""
+        return forward_tokens(self.recipe.train, self.device)
+
     @cached_property
-    def footprint(self) -> Footprint:
-        """What the memory depends on, on the device that would train."""
+    def device(self) -> torch.device:
+        """The device that would train, as far as estimates go: a GPU or the processor."""
         import torch
 
         cuda = torch.cuda.is_available() and self.recipe.model.device != "cpu"
-        dtype = resolve_dtype(self.recipe.model.dtype, torch.device("cuda" if cuda else "cpu"))
+        return torch.device("cuda" if cuda else "cpu")
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What the memory depends on, on the device that would train."""
+        dtype = resolve_dtype(self.recipe.model.dtype, self.device)
         return Footprint(
             shape=Shape(self.layers, self.hidden, self.intermediate, self.kv or self.hidden, self.vocabulary),
             parameters=self.parameters,
@@ -86,7 +101,7 @@ class Load:
             base=base_form(self.recipe, kind_of(self.recipe), dtype),
             states=self.recipe.optim.states,
             frozen_copy=self.copies > 1,
-            cuda=cuda,
+            cuda=self.device.type == "cuda",
         )
 
     @property

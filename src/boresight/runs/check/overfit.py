@@ -34,6 +34,7 @@ from boresight.models.policy import Policy
 from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference, store_reference
 from boresight.runs.check.preflight import wiring
+from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Batch, Task, accumulate, evaluate_rows
@@ -95,7 +96,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     policy, _ = load_policy(recipe, kind, tokenizer)
     if kind.mismatched:
         rows, _ = with_mismatched(rows, recipe.data.max_length)
-    limit = recipe.train.tokens_per_forward
+    limit = forward_tokens(recipe.train, policy.device)
     with arithmetic(policy, recipe.model.dtype, limit):
         stored = store_reference(policy, together(rows), limit) if kind.needs_reference else None
     console.print(f"overfitting {len(rows)} rows, at most {MOST_STEPS} steps of {BATCH}", highlight=False)
@@ -124,8 +125,9 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
 def learn(start: Start, console: Console) -> OverfitResult:
     """Train on the rows until the model overfits them or the steps run out, and diagnose."""
     if start.reference is not None:
-        model, limit = start.recipe.model, start.recipe.train.tokens_per_forward
-        noise = token_noise(resolve_dtype(model.dtype, start.policy.device))
+        model, device = start.recipe.model, start.policy.device
+        noise = token_noise(resolve_dtype(model.dtype, device))
+        limit = forward_tokens(start.recipe.train, device)
         with arithmetic(start.policy, model.dtype, limit):
             first = FirstStep(start.policy, start.reference, start.rows[:8], noise)
             found = run_checks(initial_loss, first)

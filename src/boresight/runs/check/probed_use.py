@@ -17,7 +17,7 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
     Time is scaled by tokens. Memory is the ramp's; where the run's forwards are larger than its, what they
     hold in addition is estimated.
     """
-    pace, limit = ramp.tokens_per_second, load.recipe.train.tokens_per_forward
+    pace, limit = ramp.tokens_per_second, load.tokens_per_forward
     seconds = load.tokens / pace if load.tokens is not None and pace else None
     source = f"a ramp of this run{', scaled by tokens' if seconds is not None else ''}"
     tokens = load.forward_tokens
