@@ -75,6 +75,10 @@ def asked_and_trained():
     return run_checks(shortcuts, Examples(pairs, (), asked))
 
 
+def some_looked_at():
+    return run_checks(shortcuts, Examples(b.pairs()[::2], b.pairs(9, seed=9), all_train=b.pairs()))
+
+
 def few_held_out():
     return b.found_in_data(b.pairs(), held=b.pairs(30, seed=9))
 
@@ -212,6 +216,7 @@ PLANTED = {
     "foreign-answers": lambda: changed(b.pairs(), in_russian),
     "duplicated-prompts": lambda: changed(b.pairs(), one_prompt),
     "eval-too-small": few_held_out,
+    "examples-sampled": some_looked_at,
     "evaluate-prompts-overlap": asked_and_trained,
     "rejected-truncated": lambda: grown((1,)),
     "rows-truncated": lambda: grown((0, 1)),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import ParamSpec, TypeVar
 
-from boresight.checks.data.examples import SAMPLE, Examples
+from boresight.checks.data.examples import SAMPLE, Examples, some_in_memory
 from boresight.checks.data.tokens import Tokens
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError, named_first_line
@@ -78,8 +78,9 @@ class Missing:
 
 
 def read_examples(data: Dataset) -> Examples:
-    """Training and held-out examples. Raises `UserError`."""
-    return Examples(data.split.train.examples, data.split.eval.examples)
+    """Training examples, as many as are held in memory, and held-out ones. Raises `UserError`."""
+    train = data.split.train.examples
+    return Examples(some_in_memory(train), data.split.eval.examples, all_train=train)
 
 
 def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:

@@ -7,10 +7,8 @@ demonstrations), so a file in canonical form is one that other tools read too.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NotRequired, TypedDict, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict
 
 
 class Message(TypedDict):
@@ -106,20 +104,6 @@ class Labeled:
 
 
 Example = Prompt | Demonstration | Preference | Labeled
-
-
-AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Labeled, Example)
-
-
-def distinct_ids(examples: Sequence[AnyExample]) -> list[AnyExample]:
-    """The examples with distinct ids: the second one with the id `x` is called `x#2`."""
-    seen: Counter[str] = Counter()
-    distinct = []
-    for example in examples:
-        seen[example.id] += 1
-        again = seen[example.id]
-        distinct.append(example if again == 1 else replace(example, id=f"{example.id}#{again}"))
-    return distinct
 
 
 def prompt_of(example: Example) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,7 @@ from boresight.core.schema import (
     turn_key,
 )
 from boresight.data.reading.load import BadRow, Loaded, collect, plural
+from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -70,7 +72,7 @@ def check_file(
 
 
 def _counts(examples: Sequence[Example]) -> list[Count]:
-    pairs = [example for example in examples if isinstance(example, Preference)]
+    pairs = of_type(examples, Preference)
     labels = [example.label for example in examples if isinstance(example, Labeled)]
     why = "far from half, kto needs weights"
     return [
@@ -86,7 +88,7 @@ def _of_all(examples: Sequence[Example]) -> list[Count]:
     def count(label: str, holds: Callable[[Example], bool], why: str) -> Count:
         return Count(label, sum(map(holds, examples)), total, why)
 
-    prompts = (tuple(turn_key(m) for m in prompt_of(example)) for example in examples)
+    prompts = (repr([turn_key(m) for m in prompt_of(example)]) for example in examples)
     return [
         count("multi-turn", _is_multi_turn, "an answer stands before the last user turn"),
         count("with a system prompt", _has_system, "some chat templates refuse the system role"),
@@ -114,15 +116,16 @@ def _runs(turns: Sequence[Message]) -> bool:
     return any(one["role"] == other["role"] for one, other in pairwise(turns))
 
 
-def _repeats(values: Iterable[object]) -> int:
-    """How many have come before."""
-    listed = list(values)
-    return len(listed) - len(set(listed))
+def _repeats(texts: Iterable[str]) -> int:
+    """How many have come before. They are compared by their hashes, so that none of them is kept."""
+    hashes = array("q", map(hash, texts))
+    return len(hashes) - len(set(hashes))
 
 
 def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
     total = len(pairs)
-    scored = [p for p in pairs if p.chosen_score is not None and p.rejected_score is not None]
+    scores = [(p.chosen_score, p.rejected_score) for p in pairs]
+    scored = [(good, bad) for good, bad in scores if good is not None and bad is not None]
     identical = sum(p.chosen == p.rejected for p in pairs)
     repeating = sum(_repeats_prompt(p) for p in pairs)
     unequal = sum(len(p.chosen) != len(p.rejected) for p in pairs)
@@ -134,8 +137,8 @@ def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
         Count("chosen is longer", longer, total, "far from half, length predicts the label"),
     ]
     if scored:
-        equal = sum(p.chosen_score == p.rejected_score for p in scored)
-        inverted = sum((p.chosen_score or 0.0) < (p.rejected_score or 0.0) for p in scored)
+        equal = sum(good == bad for good, bad in scored)
+        inverted = sum(good < bad for good, bad in scored)
         counts += [
             Count("equal scores", equal, len(scored), "the label is a coin toss"),
             Count("rejected scores higher", inverted, len(scored), "the label contradicts the scores"),

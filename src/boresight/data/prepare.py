@@ -23,7 +23,7 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection, Recipe
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, distinct_ids
+from boresight.core.schema import Example
 from boresight.data.demo import data_path
 from boresight.data.reading.split import Part, Split, read_split
 from boresight.data.rendering.clock import printed_day
@@ -31,6 +31,7 @@ from boresight.data.rendering.references import ignored_references
 from boresight.data.rendering.split_turns import split_turns
 from boresight.data.rows import Row
 from boresight.data.stored.cache import tokenizer_key
+from boresight.data.stored.digests import distinct_ids
 from boresight.data.stored.view import View, picked
 from boresight.data.tokenize import FullRows, fit
 from boresight.data.tokenizer import Tokenizer

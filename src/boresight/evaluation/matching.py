@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.errors import UserError
-from boresight.core.schema import Message, Prompt, distinct_ids
+from boresight.core.schema import Message, Prompt
+from boresight.data.stored.digests import distinct_ids
 from boresight.evaluation.win_rate import System
 
 
@@ -76,7 +77,7 @@ def repeated(prompts: Sequence[Prompt], files: Sequence[Sequence[SystemAnswer]])
         text = prompt_text(p)
         answered = (len(by_text.get(text) or by_id.get(p.id, [])) for by_text, by_id in groups)
         copies += [p] * (max(answered, default=0) - counts[text])
-    return distinct_ids([*prompts, *copies])
+    return list(distinct_ids([*prompts, *copies]))
 
 
 def distinct_comparisons(prompts: Sequence[Prompt], systems: Sequence[System]) -> list[Prompt]:

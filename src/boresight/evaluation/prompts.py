@@ -8,8 +8,9 @@ from rich.console import Console
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.schema import Prompt, distinct_ids
+from boresight.core.schema import Prompt
 from boresight.data.reading.split import read_data
+from boresight.data.stored.digests import distinct_ids
 from boresight.evaluation.matching import each_once, prompt_text
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.evaluation.systems import prompts_of, read_answers
@@ -34,7 +35,7 @@ def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
     kept = {prompt_text(p) for p in each_once(found)[: recipe.limit]}
     prompts = [p for p in found if prompt_text(p) in kept]
     _refuse_shared_ids(prompts)
-    return distinct_ids(prompts)
+    return list(distinct_ids(prompts))
 
 
 def _refuse_shared_ids(prompts: Sequence[Prompt]) -> None:

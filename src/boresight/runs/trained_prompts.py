@@ -14,6 +14,7 @@ from boresight.data.demo import data_path
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.sources.generated import PREFIX
 from boresight.data.reading.split import read_split
+from boresight.data.stored.digests import DigestSet
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.training.forward import kind_of
 
@@ -50,10 +51,10 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
         folder = Path(recipe.model.name)
 
 
-def _trained_on(recipe: Recipe) -> frozenset[str]:
+def _trained_on(recipe: Recipe) -> DigestSet:
     """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
     for source in recipe.data.all_sources:
         if not (source.startswith(PREFIX) or data_path(source).exists()):
             raise UserError(f"{source} is not here.")
     split = read_split(recipe.data, kind_of(recipe).data, recipe.split_seed)
-    return frozenset(map(prompt_key, split.train.examples))
+    return DigestSet(map(prompt_key, split.train.examples))

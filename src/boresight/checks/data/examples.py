@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
+import numpy as np
+
 from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, answers_of, prompt_of
 from boresight.data.reading.message_keys import CALLS, THOUGHTS
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.stored import examples as stored_examples
+from boresight.data.stored.digests import DigestSet, digests
+from boresight.data.stored.examples import MEASURED_EVERY, example_bytes
+from boresight.data.stored.view import picked
 
 SAMPLE = 1000
 FEWEST = 30
@@ -23,6 +29,13 @@ class Examples:
     train: Sequence[Example]
     eval: Sequence[Example] = ()
     asked: Sequence[Example] = ()
+    all_train: Sequence[Example] | None = None
+    """All training examples, where `train` are some of them."""
+
+    @property
+    def trained_on(self) -> Sequence[Example]:
+        """All training examples, whether the checks of text read them or not."""
+        return self.train if self.all_train is None else self.all_train
 
     @cached_property
     def pairs(self) -> list[Preference]:
@@ -50,9 +63,23 @@ class Examples:
         return [said(prompt_of(example)) for example in self.train]
 
     @cached_property
-    def trained_keys(self) -> frozenset[str]:
-        """What the training examples ask, as `prompt_key` compares it."""
-        return frozenset(map(prompt_key, self.train))
+    def trained_keys(self) -> DigestSet:
+        """What all training examples ask, as `prompt_key` compares it."""
+        return DigestSet(map(prompt_key, self.trained_on))
+
+
+def some_in_memory(examples: Sequence[Example]) -> list[Example]:
+    """The examples; where they take more than `IN_MEMORY`, those of as many prompts as fit into it.
+
+    The prompts are chosen by their digests, and all examples of one are taken, so that repeated prompts and
+    contradicting labels are as frequent as among all.
+    """
+    if MEASURED_EVERY * sum(map(example_bytes, examples[::MEASURED_EVERY])) <= stored_examples.IN_MEMORY:
+        return [*examples]
+    sizes = np.fromiter(map(example_bytes, examples), np.int64)
+    order = np.argsort(digests(map(prompt_key, examples)), kind="stable")
+    places = order[np.cumsum(sizes[order]) <= stored_examples.IN_MEMORY]
+    return [*picked(examples, np.sort(places))]
 
 
 def said(turns: Iterable[Message]) -> str:

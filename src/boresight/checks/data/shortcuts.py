@@ -207,6 +207,20 @@ def eval_too_small(data: Examples) -> Finding | None:
     )
 
 
+def examples_sampled(data: Examples) -> Finding | None:
+    """More training examples than are held in memory, of which some were checked."""
+    total = len(data.trained_on)
+    if len(data.train) == total:
+        return None
+    return note(
+        "examples-sampled",
+        f"The checks of text read {len(data.train):,} of {total:,} training examples, all those of some "
+        "prompts; held-out prompts were compared with all training prompts.",
+        "Nothing needs to be done; `boresight data check` reads every row.",
+        count=len(data.train),
+    )
+
+
 def _prompts_and_answers(data: Examples) -> list[tuple[str, str, str]]:
     """Id, last user turn and answer of up to `SAMPLE` examples, evenly spread."""
     step = max(1, len(data.train) // SAMPLE)

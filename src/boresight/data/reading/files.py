@@ -38,6 +38,8 @@ LONGEST_CELL = 2**31 - 1
 NUMBERS = frozenset(column for pair in names.SCORES for column in pair) | {"overall_preference"}
 """Columns of CSV files that hold numbers."""
 
+BLOCK = 1 << 20
+"""Bytes of a file that are hashed at a time."""
 PARQUET_BATCH = 256
 """Parquet rows that are turned into Python objects at a time."""
 
@@ -85,7 +87,7 @@ def sha256(source: str | Path, split: str = "train") -> str:
 
 def _add_file(update: Callable[[bytes], None], path: Path) -> None:
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
+        while block := stream.read(BLOCK):
             update(block)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from boresight.core.console import progress
 from boresight.core.did_you_mean import nearest
@@ -21,6 +23,7 @@ from boresight.data.reading.detect import detect, fitting, mixed
 from boresight.data.reading.files import Raw
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
+from boresight.data.stored.examples import SpooledExamples
 
 SAMPLE = 1000
 """Rows that the layout is detected from; every later row is held against it."""
@@ -57,7 +60,7 @@ class Loaded:
     from 1. `sha256` is of the source as it lies there, compressed or not.
     """
 
-    examples: list[Example]
+    examples: Sequence[Example]
     layout: str
     kind: str
     source: str
@@ -66,7 +69,7 @@ class Loaded:
     left_out: int
     identical: int
     sentence: str
-    rows: list[int]
+    rows: Sequence[int]
 
 
 def read(
@@ -116,10 +119,10 @@ def collect(
         raise UserError(f"{name}: is empty, there is not one row in it.")
     source = layouts.get(layout) if layout else detect(name, head)
     kind, convert, how = _conversion(name, source, kind)
-    examples: list[Example] = []
-    numbers: list[int] = []
+    examples = SpooledExamples()
+    numbers = array("q")
     bad: list[BadRow] = []
-    left_out = 0
+    left_out = identical = good = 0
     watched = _watched(name, chain(head, rows))
     unused: Counter[str] = Counter()
     for row, outcome in _outcomes(name, source, _counted(watched, unused), forced=layout is not None):
@@ -128,12 +131,15 @@ def collect(
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
             bad.append(outcome)
         elif converted := convert(outcome):
-            examples += converted
-            numbers += [row] * len(converted)
+            for example in converted:
+                examples.append(example)
+                numbers.append(row)
+                identical += isinstance(example, Preference) and example.chosen == example.rejected
+                good += isinstance(example, Labeled) and example.label
         else:
             left_out += 1
-    identical = sum(isinstance(e, Preference) and e.chosen == e.rejected for e in examples)
-    sentence = _sentence(examples, kind, source, how, (len(bad), left_out, identical)) + _unused(unused)
+    counts = _Counts(len(examples), len(bad), left_out, identical, good)
+    sentence = _sentence(counts, kind, source, how) + _unused(unused)
     digest = files.sha256(path, split)
     return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers)
 
@@ -206,20 +212,26 @@ def _identity(record: Record, row: int) -> str:
     return f"row-{row}" if column is None else str(record[column])
 
 
-def _sentence(
-    examples: Sequence[Example], kind: str, source: Layout, how: str, counts: tuple[int, int, int]
-) -> str:
-    bad, left_out, identical = counts
-    parts = [f"read {plural(len(examples), NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
+class _Counts(NamedTuple):
+    """What the sentence counts: examples, bad rows, unused ones, identical pairs, answers labelled true."""
+
+    examples: int
+    bad: int
+    left_out: int
+    identical: int
+    good: int
+
+
+def _sentence(counts: _Counts, kind: str, source: Layout, how: str) -> str:
+    parts = [f"read {plural(counts.examples, NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
     if kind == "labeled":
-        good = sum(isinstance(example, Labeled) and example.label for example in examples)
-        parts.append(f"{good:,} good, {len(examples) - good:,} bad")
-    if bad:
-        parts.append(f"{plural(bad, 'bad row')} left out")
-    if left_out:
-        parts.append(f"{plural(left_out, 'row')} labelled false left out")
-    if identical:
-        parts.append(f"{plural(identical, 'pair')} with identical answers kept")
+        parts.append(f"{counts.good:,} good, {counts.examples - counts.good:,} bad")
+    if counts.bad:
+        parts.append(f"{plural(counts.bad, 'bad row')} left out")
+    if counts.left_out:
+        parts.append(f"{plural(counts.left_out, 'row')} labelled false left out")
+    if counts.identical:
+        parts.append(f"{plural(counts.identical, 'pair')} with identical answers kept")
     return "; ".join(parts)
 
 

@@ -18,13 +18,15 @@ from boresight.data.reading.scored_turns import count_scored, only_last
 from boresight.data.reading.sources.generated import PREFIX, read_generated
 from boresight.data.reading.sources.mixture import mix
 from boresight.data.rendering.system_turns import count_system_turns, drop_system, fold_system
+from boresight.data.stored.digests import group_numbers
+from boresight.data.stored.view import each_changed, picked
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Training or held-out examples, and the source that they were read from."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
     path: str
     layout: str
     sha256: str
@@ -33,7 +35,7 @@ class Part:
     @classmethod
     def of(cls, examples: Sequence[Example], loaded: Loaded) -> Part:
         """Some examples of a source."""
-        return cls(list(examples), loaded.source, loaded.layout, loaded.sha256, loaded.bad)
+        return cls(examples, loaded.source, loaded.layout, loaded.sha256, loaded.bad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
     """The examples with the turns that `data.score` leaves to learn, and their number in the sentence."""
     if data.score == "all":
         return loaded
-    examples = list(map(only_last, loaded.examples))
+    examples = each_changed(loaded.examples, only_last)
     kept, turns = count_scored(examples), count_scored(loaded.examples)
     sentence = f"{loaded.sentence}; {kept:,} of {plural(turns, 'assistant turn')} learned (data.score=last)"
     return replace(loaded, examples=examples, sentence=sentence)
@@ -128,35 +130,37 @@ def _with_system(loaded: Loaded, data: DataSection) -> Loaded:
     ]
     turns = plural(count_system_turns(loaded.examples), "system turn")
     sentence = f"{loaded.sentence}; {turns} {done} (data.system={data.system})"
-    return replace(loaded, examples=[change(example) for example in loaded.examples], sentence=sentence)
+    return replace(loaded, examples=each_changed(loaded.examples, change), sentence=sentence)
 
 
-def hold_out(examples: Sequence[Example], rows: int, seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out(
+    examples: Sequence[Example], rows: int, seed: int
+) -> tuple[Sequence[Example], Sequence[Example]]:
     """Hold out about `rows` examples, at most a fifth; those of one `prompt_key` stay together."""
     rows = min(rows, len(examples) // 5)
-    by_prompt: dict[str, list[int]] = {}
-    for index, example in enumerate(examples):
-        by_prompt.setdefault(prompt_key(example), []).append(index)
-    groups = list(by_prompt.values())
-    held: set[int] = set()
-    for group in np.random.default_rng((seed, 0)).permutation(len(groups)):
-        if len(held) + len(groups[group]) <= rows:
-            held.update(groups[group])
-        if len(held) == rows:
+    of_group = group_numbers(map(prompt_key, examples))
+    sizes = np.bincount(of_group)
+    held, groups = 0, []
+    for group in np.random.default_rng((seed, 0)).permutation(len(sizes)):
+        if held + sizes[group] <= rows:
+            groups.append(group)
+            held += sizes[group]
+        if held == rows:
             break
-    train = [example for index, example in enumerate(examples) if index not in held]
-    return train, [examples[index] for index in sorted(held)]
+    is_held = np.isin(of_group, groups)
+    train, held_out = (picked(examples, np.flatnonzero(side)) for side in (~is_held, is_held))
+    return train, held_out
 
 
-def draw_examples(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+def draw_examples(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
     """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
-    chosen = np.random.default_rng((seed, 1)).permutation(len(examples))[:count]
-    return [examples[i] for i in sorted(chosen)]
+    return picked(examples, np.sort(np.random.default_rng((seed, 1)).permutation(len(examples))[:count]))
 
 
-def half(examples: Sequence[Example], which: str | None) -> list[Example]:
+def half(examples: Sequence[Example], which: str | None) -> Sequence[Example]:
     """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its key; None: all."""
     if which is None:
-        return list(examples)
+        return examples
     odd = which == "confirmation"
-    return [e for e in examples if hashlib.sha256(prompt_key(e).encode()).digest()[0] % 2 == odd]
+    first = (hashlib.sha256(prompt_key(example).encode()).digest()[0] % 2 for example in examples)
+    return picked(examples, np.flatnonzero(np.fromiter(first, np.int64) == odd))

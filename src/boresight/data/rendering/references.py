@@ -19,18 +19,21 @@ def ignored_references(tokenizer: Tokenizer, examples: Sequence[Example]) -> str
 
     The template is tried on the first conversation that has the key.
     """
-    conversations = [_conversation(example) for example in examples]
-    counts = {key: sum(key in m for turns in conversations for m in turns) for key in REFERENCES}
-    ignored = [
-        f"`{key}` ({count:,})"
-        for key, count in counts.items()
-        if count and _ignores(tokenizer, conversations, key)
-    ]
+    counts = dict.fromkeys(REFERENCES, 0)
+    first: dict[str, list[Message]] = {}
+    for turns in map(_conversation, examples):
+        for key in REFERENCES:
+            if found := sum(key in message for message in turns):
+                counts[key] += found
+                first.setdefault(key, turns)
+    ignored = [f"`{key}` ({counts[key]:,})" for key in REFERENCES if _ignores(tokenizer, first.get(key), key)]
     return f"the chat template writes nothing of {' and '.join(ignored)} of tool results" if ignored else ""
 
 
-def _ignores(tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]], key: str) -> bool:
-    turns = next(turns for turns in conversations if any(key in message for message in turns))
+def _ignores(tokenizer: Tokenizer, turns: Sequence[Message] | None, key: str) -> bool:
+    """Whether the template writes nothing of the key in a conversation that has it; None: none has it."""
+    if turns is None:
+        return False
     without = [cast("Message", {k: v for k, v in message.items() if k != key}) for message in turns]
     try:
         return render_messages(tokenizer, turns) == render_messages(tokenizer, without)

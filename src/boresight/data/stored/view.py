@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, overload
-
-import numpy as np
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar, cast, overload
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -44,10 +43,16 @@ class View(Sequence[T]):
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
 
-def picked(items: Sequence[T], places: Sequence[int] | np.ndarray) -> View[T]:
+def picked(items: Sequence[T], places: Iterable[int]) -> View[T]:
     """The items at `places`, in this order."""
-    kept = np.asarray(places, dtype=np.int64)
-    return View(len(kept), lambda place: items[int(kept[place])])
+    kept = array("q", places)
+    return View(len(kept), lambda place: items[kept[place]])
+
+
+def of_type(items: Sequence[object], kind: type[T]) -> View[T]:
+    """The items that are of a type."""
+    places = (place for place, item in enumerate(items) if isinstance(item, kind))
+    return cast("View[T]", picked(items, places))
 
 
 def concatenated(items: Sequence[T], others: Sequence[T]) -> View[T]:

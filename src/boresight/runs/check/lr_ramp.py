@@ -28,6 +28,7 @@ from boresight.core.console import Terminal, progress
 from boresight.core.errors import UserError
 from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.stored.digests import group_numbers
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.sampler.generate import stopping_at_turns
 from boresight.models.sampler.params import SamplingParams
@@ -204,12 +205,12 @@ def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared
     """Training rows, of which up to `MEASURED` with prompts of their own stand in for the held-out ones."""
     made = prepare(data, tokenizer, console)
     side = made.train
-    keys = [prompt_key(example) for example in side.examples]
+    keys = group_numbers(map(prompt_key, side.examples))
     wanted = min(MEASURED, len(side.rows) // 3)
-    measured: dict[str, list[int]] = {}
+    measured: dict[int, list[int]] = {}
     rest = array("q")
     for place, owner in enumerate(side.owners):
-        key = keys[owner]
+        key = int(keys[owner])
         if key in measured or sum(map(len, measured.values())) < wanted:
             measured.setdefault(key, []).append(place)
         else:

@@ -36,8 +36,9 @@ from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
-from boresight.core.schema import Prompt, to_prompt
+from boresight.core.schema import Labeled, Prompt, to_prompt
 from boresight.data.prepare import DatasetCache
+from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
 from boresight.findings.printing import STYLES, print_findings
@@ -233,8 +234,8 @@ def look_at_data(
     made = missing.attempt("tokens", at_hand.make_tokens, recipe, data, tokenizer) if tokenizer else None
     found += run_checks(tokens, made) if made else []
     if rewards is not None:
-        scored = [*(examples.train if kind_of(recipe).online else ()), *(asked or examples.eval)]
-        missing.attempt("rows", rewards.refuse_lacking, [to_prompt(example) for example in scored])
+        scored = concatenated(examples.trained_on if kind_of(recipe).online else (), asked or examples.eval)
+        missing.attempt("rows", rewards.refuse_lacking, each_changed(scored, to_prompt))
     if kind_of(recipe).online and rewards is not None:
         found += missing.attempt("reward", probe_rewards, rewards, examples) or []
     looked = Looked(found, *row_counts(examples, made), label_counts(examples))
@@ -246,7 +247,7 @@ def look_at_data(
 def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
     """Training rows, rows tokenized, mean tokens of an answer, mean tokens of a packed row."""
     if made is None or not made.rows:
-        return len(examples.train), 0, None, None
+        return len(examples.trained_on), 0, None, None
     room = [min(row.tokens, made.max_length * max(1, len(row.completions))) for row in made.rows]
     answers = [len(c.ids) for _, c in made.completions]
     mean = float(np.mean(answers)) if answers else None
@@ -254,14 +255,14 @@ def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float
         all(len(row.prompt) + len(c.ids) <= made.max_length for c in row.completions) for row in made.rows
     ]
     kept = np.mean(fits) if made.truncation == "drop" else 1.0
-    rows = len(examples.train) * made.per_example * float(kept)
+    rows = len(examples.trained_on) * made.per_example * float(kept)
     return round(rows), len(made.rows), mean, float(np.mean(room))
 
 
 def label_counts(examples: Examples) -> tuple[int, int] | None:
     """Good and bad answers among labeled training data; None for other data."""
-    good = sum(example.label for example in examples.labeled)
-    return (good, len(examples.labeled) - good) if examples.labeled else None
+    labels = [example.label for example in examples.trained_on if isinstance(example, Labeled)]
+    return (sum(labels), len(labels) - sum(labels)) if labels else None
 
 
 def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:

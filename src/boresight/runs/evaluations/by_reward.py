@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_changed_rows
 from boresight.core.printable import Printable
-from boresight.core.schema import Prompt, distinct_ids
+from boresight.core.schema import Prompt
 from boresight.data.reading.same_prompt import prompt_key
+from boresight.data.stored.digests import distinct_ids
 from boresight.evaluation.graded.comparison import RewardComparison
 from boresight.evaluation.graded.completions import (
     CompletionRow,
@@ -126,7 +127,7 @@ def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Promp
         console.print(said, markup=False, highlight=False)
     if not prompts:
         raise UserError("prompts: there is no prompt to evaluate.")
-    return distinct_ids(prompts[: recipe.limit])
+    return list(distinct_ids(prompts[: recipe.limit]))
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from itertools import chain
 
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
-from boresight.core.schema import Example, Prompt, distinct_ids
+from boresight.core.schema import Example, Prompt
 from boresight.data.reading.split import read_data
 from boresight.data.rows import Row
+from boresight.data.stored.digests import distinct_ids
 from boresight.data.tokenize import FullRows
 from boresight.data.tokenizer import Tokenizer
 from boresight.scorers.reward_function import BUILTIN, RewardFunction
@@ -61,7 +62,7 @@ def read_facts(source: str, kind: str | None, layout: str | None, tokenizer: Tok
         UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
     """
     loaded = read_data(source, kind, DataSection(train=source, layout=layout, bad_rows="drop"))
-    prompts = [example for example in loaded.examples if isinstance(example, Prompt)]
+    prompts = [example for example in loaded.examples[:TRIED] if isinstance(example, Prompt)]
     return DataFacts(
         source=source,
         layout=layout,
@@ -71,7 +72,7 @@ def read_facts(source: str, kind: str | None, layout: str | None, tokenizer: Tok
         bad=len(loaded.bad),
         first_bad=min((bad.row for bad in loaded.bad), default=None),
         lengths=_lengths(loaded.examples, tokenizer),
-        verifier=_verifier(prompts[:TRIED]) if prompts else None,
+        verifier=_verifier(prompts) if prompts else None,
     )
 
 

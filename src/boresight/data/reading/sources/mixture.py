@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial, reduce
 
 import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.reading.load import Loaded
+from boresight.data.stored.digests import DigestSet, digests
+from boresight.data.stored.view import concatenated, each_changed, picked
 
 JOINED = " + "
 """Between the sources in the name of a mixture."""
@@ -55,23 +57,26 @@ def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) ->
         left_out=sum(part.left_out for part in parts),
         identical=sum(part.identical for part in parts),
         sentence=f"mixed {JOINED.join(used)}",
-        rows=[row for part in parts for row in part.rows],
+        rows=reduce(concatenated, (part.rows for part in parts)),
     )
 
 
 def _drawn(source: Loaded, name: str, count: int, seed: tuple[int, int, int]) -> Loaded:
     if count == 0:
         raise UserError(f"data.train: not one row of {name} is in the mixture; give it a larger share.")
-    chosen = sorted(np.random.default_rng(seed).permutation(len(source.examples))[:count])
-    rows = [source.rows[i] for i in chosen] if source.rows else []
-    return replace(source, examples=[source.examples[i] for i in chosen], rows=rows)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(source.examples))[:count])
+    rows = picked(source.rows, chosen) if source.rows else ()
+    return replace(source, examples=picked(source.examples, chosen), rows=rows)
 
 
-def _told_apart(sources: list[list[Example]]) -> list[Example]:
+def _told_apart(sources: Sequence[Sequence[Example]]) -> Sequence[Example]:
     """All examples, ids that occur in two sources with the number of theirs."""
-    found = Counter(id for examples in sources for id in {example.id for example in examples})
-    return [
-        replace(example, id=f"{number}:{example.id}") if found[example.id] > 1 else example
-        for number, examples in enumerate(sources, 1)
-        for example in examples
-    ]
+    ids = [np.unique(digests(example.id for example in examples)) for examples in sources]
+    found, times = np.unique(np.concatenate(ids), return_counts=True)
+    shared = DigestSet(found[times > 1])
+
+    def numbered(number: int, example: Example) -> Example:
+        return replace(example, id=f"{number}:{example.id}") if example.id in shared else example
+
+    told_apart = (each_changed(part, partial(numbered, n)) for n, part in enumerate(sources, 1))
+    return reduce(concatenated, told_apart)

@@ -146,10 +146,10 @@ def measure_model(model: str, block: Block, console: Console) -> tuple[list[Prom
 
 def read_test_prompts(block: Block) -> list[Prompt]:
     """The test prompts of a block, each with an id of its own. Raises `UserError`."""
-    from boresight.core.schema import distinct_ids
     from boresight.data.reading.split import prompts_in
+    from boresight.data.stored.digests import distinct_ids
 
-    return distinct_ids(prompts_in(str(block.prompts))[: block.limit])
+    return list(distinct_ids(prompts_in(str(block.prompts))[: block.limit]))
 
 
 def _rewards(samples: tuple[GradedResponse, ...], block: Block) -> dict[str, list[float | None]]:
