@@ -173,6 +173,14 @@ def test_a_key_of_another_trainer_is_named_before_a_section_that_is_missing():
         Recipe.parse({"learning_rate": 1e-5})
 
 
+def test_a_config_of_trl_is_told_from_a_misspelled_key():
+    config = {"beta": 0.1, "learning_rate": 1e-5, "bf16": True}
+    with pytest.raises(UserError, match=r"\(a config of TRL: boresight convert trl-config FILE\)\.$"):
+        Recipe.parse(config)
+    with pytest.raises(UserError, match=r"optim\.lr\.$"):
+        Recipe.parse({"learning_rate": 1e-5, "bf16": True})
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     """YAML would keep the last section, and the settings of the first would be gone without a word."""
     twice = tmp_path / "twice.yaml"

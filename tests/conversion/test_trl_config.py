@@ -79,7 +79,7 @@ def test_saved_arguments_with_every_option_are_read(trainer):
 
 # --- values worked by hand ----------------------------------------------------------------------------------
 
-BASE = {"model_name_or_path": "m", "dataset_name": "d.jsonl"}
+BASE = {"model_name_or_path": "m", "dataset_name": "a/d"}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_steps_of_the_file_count_and_its_epochs_do_not():
 def test_evaluations_and_checkpoints_by_steps_shares_and_epochs():
     options = BASE | {"eval_strategy": "steps", "eval_steps": 0.1, "save_steps": 25, "max_steps": 200}
     found = recipe(options, trainer="dpo")
-    assert (found.train.eval_every, found.train.save_every, found.data.eval) == (20, 25, "d.jsonl@test")
+    assert (found.train.eval_every, found.train.save_every, found.data.eval) == (20, 25, "a/d@test")
     options = BASE | {"eval_strategy": "epoch", "save_strategy": "epoch"}
     found = recipe(options, trainer="dpo", rows=81)  # ⌈81 / 8⌉
     assert (found.train.eval_every, found.train.save_every) == (11, 11)
@@ -242,6 +242,39 @@ def test_sources():
     assert ("dataset_name", "datasets is there, so TRL ignores it") in joined.lists["unneeded"]
 
 
+def test_a_file_has_no_test_split():
+    """`load_dataset` takes none by its name, but options of the command line may name one."""
+    options = {
+        "model_name_or_path": "m",
+        "dataset_name": "d.jsonl.gz",
+        "eval_strategy": "steps",
+        "eval_steps": 5,
+    }
+    found = recipe(options | {"dataset_train_split": "train_prefs"}, trainer="dpo")
+    assert (found.data.train, found.data.eval, found.data.eval_rows) == ("d.jsonl.gz", None, 200)
+
+
+def test_names_of_earlier_versions_count_where_the_present_ones_do_not():
+    """Arguments that they saved have both names; the present one counts once it is set."""
+    both = BASE | {"warmup_ratio": 0.05, "warmup_steps": 0}
+    found = converted(both, trainer="dpo")
+    assert as_recipe(found.settings)["optim"]["warmup"] == 0.05
+    assert ("warmup_steps", "warmup_ratio is there too, and counts") in found.lists["unneeded"]
+    both |= {"warmup_steps": 5, "max_steps": 50, "evaluation_strategy": None, "eval_strategy": "no"}
+    found = converted(both, trainer="dpo")
+    assert as_recipe(found.settings)["optim"]["warmup"] == 0.1
+    assert ("warmup_ratio", "warmup_steps is there too, and counts") in found.lists["unneeded"]
+    assert ("evaluation_strategy", "eval_strategy is there too, and counts") in found.lists["unneeded"]
+    found = recipe(BASE | {"kl_coef": 0.1, "rloo_k": 4, "response_length": 9}, trainer="rloo")
+    assert (found.method.beta, found.rollout.k, found.rollout.max_new_tokens) == (0.1, 4, 9)
+
+
+def test_a_limit_on_sampled_prompts_leaves_the_longer_ones_out():
+    found = converted(BASE | {"max_prompt_length": 512}, trainer="grpo")
+    assert as_recipe(found.settings)["data"]["max_length"] == 513, "512 tokens and one of an answer"
+    assert [name for name, _ in found.lists["differs"]] == ["max_prompt_length"]
+
+
 # --- which trainer, and what is wrong -----------------------------------------------------------------------
 
 
@@ -316,6 +349,18 @@ def test_unknown_options_and_those_of_other_trainers_are_named():
         "desirable_weight": "an option of TRL's kto and not of dpo",
         "zzz": "no option of TRL 1.16",
     }
+
+
+@pytest.mark.parametrize("value", [-1, [[1]], {"a": 1}, "\x1b[31m\n", "n" * 300], ids=str)
+def test_no_value_of_any_option_is_more_than_a_sentence(value):
+    """It is translated, with the option in one list, or refused."""
+    for option in trl_fields()["grpo"] | other_fields():
+        try:
+            found = converted({option: value}, trainer="grpo")
+        except UserError as error:
+            assert str(error).isprintable(), option
+        else:
+            assert [name for entries in found.lists.values() for name, _ in entries] == [option]
 
 
 @pytest.mark.parametrize("trainer", LOSSES)

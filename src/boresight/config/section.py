@@ -23,6 +23,8 @@ M = TypeVar("M", bound=BaseModel)
 
 UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[|one_source$|mixture$")
 """What pydantic adds to the path of a field that takes several types."""
+MANY = 3
+"""Keys of another trainer that make a file one of its configs."""
 SHOWN = 80
 """Characters of a wrong value that are repeated."""
 
@@ -77,9 +79,12 @@ def in_yaml(value: object) -> str:
 
 def refuse_unknown_keys(model: type[BaseModel], raw: Mapping[str, object], source: str) -> None:
     """Raise a `UserError` for the first key that is no field of `model`."""
-    for key in raw:
-        if key not in model.model_fields:
-            raise UserError(f"{source}: {_unknown(model, [key], key)}")
+    unknown = [key for key in raw if key not in model.model_fields]
+    if unknown:
+        sentence = _unknown(model, unknown[:1], unknown[0])
+        if sum(key in SYNONYMS for key in unknown) >= MANY:
+            sentence = f"{sentence.rstrip('.')} (a config of TRL: boresight convert trl-config FILE)."
+        raise UserError(f"{source}: {sentence}")
 
 
 def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from boresight.config.recipe import Recipe
@@ -13,7 +14,7 @@ from boresight.conversion.methods import METHOD_NOTES, translate_method
 from boresight.conversion.model import translate_model
 from boresight.conversion.sampling import translate_sampling
 from boresight.conversion.training import translate_training
-from boresight.conversion.translation import Remark, Translation, begin, find_trainer, present_name
+from boresight.conversion.translation import Remark, Translation, begin, counting_names, find_trainer
 from boresight.conversion.trl_options import (
     OptionGroup,
     other_fields,
@@ -99,20 +100,25 @@ def convert_options(
     return Converted(settings, lists, _left_out(t), t.to_set, t.trainer, t.processes, t["output_dir"])
 
 
+@cache
+def _names() -> list[str]:
+    """Every setting of a recipe outside of methods, in order."""
+    return [name for name, *_ in fields(Recipe)]
+
+
 def _place(setting: Setting) -> tuple[int, int]:
     """Order of settings in a recipe: by section, and in it as the section has them."""
-    names = [name for name, *_ in fields(Recipe)]
     section = SECTIONS.index(setting.key.partition(".")[0])
-    return section, names.index(setting.key) if setting.key in names else -1
+    return section, _names().index(setting.key) if setting.key in _names() else -1
 
 
 def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
     """The outcome for an option of the file."""
-    option = present_name(name, raw)
-    if option in renamed_options():
-        return Remark("unneeded", f"{renamed_options()[option]} is there too, and counts")
+    option, names = renamed_options().get(name, name), counting_names(raw)
+    if names.get(option, name) != name:
+        return Remark("unneeded", f"{names[option]} is there too, and counts")
     if option not in trl_fields()[t.trainer] | other_fields():
-        return Remark("missing", _unknown(t.trainer, option))
+        return _unknown(t.trainer, option, raw[name])
     known, remark = trl_options()[option], t.remarks.get(option)
     if remark is None and known.group == "missing" and t[option] in known.harmless:
         return Remark("unneeded", "at this value, nothing is to be translated")
@@ -133,11 +139,14 @@ def _became(t: Translation, option: str) -> str:
     return ", ".join(parts) or trl_options()[option].here.replace("`", "")
 
 
-def _unknown(trainer: str, option: str) -> str:
+def _unknown(trainer: str, option: str, value: object) -> Remark:
+    """The outcome for a name that TRL's trainer does not have."""
     others = [name for name, known in trl_fields().items() if option in known]
-    if others:
-        return f"an option of TRL's {', '.join(others)} and not of {trainer}"
-    return f"no option of TRL 1.16{nearest(option, trl_fields()[trainer])}".partition("; known:")[0]
+    if not others:
+        text = f"no option of TRL 1.16{nearest(option, trl_fields()[trainer])}"
+        return Remark("missing", text.partition("; known:")[0])
+    text = f"an option of TRL's {', '.join(others)} and not of {trainer}"
+    return Remark("unneeded" if value is None else "missing", text)
 
 
 def _left_out(t: Translation) -> list[tuple[str, str]]:

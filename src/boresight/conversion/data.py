@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from boresight.conversion.translation import Translation
 from boresight.core.did_you_mean import nearest
+from boresight.data.reading.files import READERS
 
 FILE_BUILDERS = {"json", "csv", "parquet"}
 """Names under which `datasets` reads files."""
@@ -21,11 +23,23 @@ def translate_data(t: Translation, sampled: bool) -> None:
         _mixture(t)
     elif t["dataset_name"] is None:
         t.leave_open("data.train", "your-data.jsonl", "a file, a saved data set or a hub id")
+    elif _is_file(t["dataset_name"]):
+        t.put("data.train", t["dataset_name"], "dataset_name")
+        for option in ("dataset_config", "dataset_train_split", "dataset_test_split"):
+            t.remark(option, "unneeded", "a file has no configurations and splits")
     else:
         options = ("dataset_name", "dataset_config", "dataset_train_split")
         t.put("data.train", _named(t, t["dataset_train_split"]), *options)
     _held_out(t)
     _longest(t, sampled)
+
+
+def _is_file(name: str) -> bool:
+    """Whether a name is that of a data file, which TRL does not take and a recipe does."""
+    try:
+        return Path(name.removesuffix(".gz")).suffix in READERS or Path(name).is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _named(t: Translation, split: str) -> str:
@@ -83,7 +97,7 @@ def _held_out(t: Translation) -> None:
         t.put("data.eval_rows", 0, "eval_strategy", why=why)
         for option in ("eval_steps", "dataset_test_split", "test_split_size"):
             t.remark(option, "unneeded", "eval_strategy is no, so TRL does not evaluate")
-    elif not t["datasets"] and t["dataset_name"] is not None:
+    elif not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"]):
         t.put("data.eval", _named(t, t["dataset_test_split"]), "dataset_test_split")
     else:
         t.put("data.eval_rows", _held_out_rows(t), "test_split_size", why="held out of the training rows")
@@ -104,10 +118,20 @@ def _held_out_rows(t: Translation) -> int:
 
 def _longest(t: Translation, sampled: bool) -> None:
     if "max_length" not in t.values or t["max_length"] is None:
-        t.put("data.max_length", NO_LIMIT, "max_length", why="TRL has no limit")
+        _longest_prompt(t, sampled)
     else:
         t.put("data.max_length", t["max_length"], "max_length", why="tokens of prompt and answer")
     if not sampled:
         t.put("data.truncation", "drop" if t.trainer == "reward" else "cut", why="as in TRL")
     if not sampled and t["max_completion_length"] is not None:
         t.remark("max_completion_length", "missing", "data.max_length counts prompt and completion together")
+
+
+def _longest_prompt(t: Translation, sampled: bool) -> None:
+    """Where nothing limits a row; earlier versions cut the prompts that are sampled from."""
+    limit = t["max_prompt_length"]
+    if not sampled or limit is None:
+        t.put("data.max_length", NO_LIMIT, "max_length", why="TRL has no limit")
+        return
+    t.put("data.max_length", limit + 1, "max_prompt_length", why="a longer prompt is dropped")
+    t.remark("max_prompt_length", "differs", "a longer prompt is dropped, where TRL cut its beginning")

@@ -60,7 +60,8 @@ def _dpo(t: Translation) -> None:
     t.exact("loss_type")
     _sft_term(t, losses, preference[0])
     if t["label_smoothing"]:
-        t.remark("label_smoothing", "unneeded", f"TRL's {preference[0]} ignores it")
+        text = f"{preference[0]} ignores it in TRL 1.16; in earlier versions it was method.label_smoothing"
+        t.remark("label_smoothing", "unneeded", text)
 
 
 def _sft_term(t: Translation, losses: list[str], preference: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from boresight.config.section import shortened
 from boresight.conversion.translation import Translation
 from boresight.runs.init.choices import OWN_REWARD
 
@@ -67,7 +68,7 @@ def _function(t: Translation, name: str) -> dict[str, Any]:
     if not dot or not all(part.isidentifier() for part in name.split(".")):
         raise t.refuse(
             "reward_funcs",
-            f"no reward of TRL with a counterpart is called {name}; name package.module.function",
+            f"no reward of TRL with a counterpart is called {shortened(name)}; name package.module.function",
         )
     return {"function": f"{module}:{function}"}
 

@@ -111,21 +111,31 @@ def begin(
     """
     fields = other_fields() | trl_fields()[trainer]
     values = {name: _default(known) for name, known in fields.items()}
-    given: dict[str, str] = {}
-    for name, value in raw.items():
-        option = present_name(name, raw)
-        if option in fields:
-            given[option] = name
-            values[option] = _typed(value, fields[option], name, source)
+    given = {option: name for option, name in counting_names(raw).items() if option in fields}
+    for option, name in given.items():
+        values[option] = _typed(raw[name], fields[option], name, source)
     if processes is None:
         processes = _processes(values)
     return Translation(source, trainer, values, given, processes, rows)
 
 
-def present_name(name: str, raw: Mapping[str, Any]) -> str:
-    """What an option is called today, unless the file has that name too."""
-    new = renamed_options().get(name, name)
-    return name if new in raw else new
+def counting_names(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Present names of the options in a file, each with the name there that counts.
+
+    Arguments that earlier versions saved have `warmup_ratio` and `warmup_steps`: the former counts unless the
+    latter is set.
+    """
+    old = {new: name for name, new in renamed_options().items() if raw.get(name) is not None}
+    names = {name: name for name in raw if name not in renamed_options()}
+    for option, name in old.items():
+        if option not in names or raw[option] in (None, *_defaults(option)):
+            names[option] = name
+    return names
+
+
+def _defaults(option: str) -> list[Any]:
+    """TRL's defaults of an option, in all trainers."""
+    return [fields[option].default for fields in trl_fields().values() if option in fields]
 
 
 def _default(known: TrlField) -> Any:
@@ -160,7 +170,7 @@ def find_trainer(raw: Mapping[str, Any], source: str) -> str:
     """
     trainers = trl_fields()
     known = {name for fields in trainers.values() for name in fields}
-    options = {present_name(name, raw) for name in raw} & known
+    options = counting_names(raw).keys() & known
     fitting = [name for name, fields in trainers.items() if options <= fields.keys() and _has_loss(name, raw)]
     if len(fitting) == 1:
         return fitting[0]
