@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from boresight.synthesis.run import Made
 
 Recipe = str | Path | Mapping[str, Any]
-"""A YAML file, or what stands in one."""
+"""Path or name of a recipe, or its contents as a mapping."""
 R = TypeVar("R", bound="BaseRecipe")
 
 

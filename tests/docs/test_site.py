@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,3 +96,38 @@ def equations():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_search_has_what_it_needs_on_pages_from_the_disk():
+    """An index that is a script, and a file in place of the plugin's own, which would come from a server."""
+    assert re.search(r"^  - offline$", SETTINGS, re.M)
+    (file,) = re.findall(r"^    - (\S*iframe-worker\S*)", SETTINGS, re.M)
+    assert (DOCS / file).is_file()
+
+
+@pytest.mark.browser
+def test_a_worker_of_a_page_from_the_disk_gets_and_sends_messages(tmp_path):
+    """Messages before the script is loaded, relative addresses, and scripts that the worker imports."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not executable:
+        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "double.js").write_text("self.double = (x) => 2 * x;")
+    (tmp_path / "sub" / "worker.js").write_text(
+        "addEventListener('message', async ({ data }) => {"
+        " await importScripts('double.js'); postMessage(self.double(data)); });"
+    )
+    shutil.copy(DOCS / "iframe-worker.js", tmp_path)
+    (tmp_path / "page.html").write_text(
+        "<!doctype html><script src='iframe-worker.js'></script><body><script>"
+        "const worker = new Worker('sub/worker.js');"
+        "worker.addEventListener('message', ({ data }) => { document.title = data; });"
+        "worker.postMessage(21);</script>"
+    )
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        page.wait_for_function("document.title === '42'")
+        browser.close()

@@ -33,7 +33,7 @@ class FakeEndpoint:
     def _reply(self, request):
         text = " ".join(m["content"] for m in request.messages)
         return (
-            failed("timeout", "no answer in 60 s")
+            failed("timeout", "request timed out after 60 s")
             if any(word in text for word in self.fails)
             else self.answer(request)
         )

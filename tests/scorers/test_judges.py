@@ -100,7 +100,7 @@ def test_the_answer_goes_out_as_the_assistants_turn_and_a_failed_call_is_missing
     judge = reward_endpoint.build(reward_endpoint.Config(model="m"), endpoint)
     found = judge.compare([prompt(0), prompt(1)], ["ab", "lost"], ["abcd", "a"])
     assert [j.preference for j in found] == [1.0, None]
-    assert found[0].scores == (-2.0, -4.0) and found[1].failure == "timeout: no answer in 60 s"
+    assert found[0].scores == (-2.0, -4.0) and found[1].failure == "timeout: request timed out after 60 s"
     assert [m["role"] for m in endpoint.requests[0].messages] == ["user", "assistant"]
     assert endpoint.requests[0].model == "m"
 
@@ -147,7 +147,7 @@ def test_one_unreadable_order_leaves_the_pair_unjudged():
     judge, _ = llm_judge(longer, fails={"lost"})
     found = judge.compare([prompt(0), prompt(1)], ["lost", None], ["y", "y"])
     assert [(j.preference, j.failure) for j in found] == [
-        (None, "timeout: no answer in 60 s"),
+        (None, "timeout: request timed out after 60 s"),
         (None, NO_ANSWER),
     ]
 

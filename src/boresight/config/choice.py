@@ -31,7 +31,7 @@ class Registry(Protocol[Settings]):
         ...
 
     def get(self, name: str, /) -> NamedChoice[Settings]:
-        """What is called `name`. Raises `UserError`."""
+        """The member with this name. Raises `UserError`."""
         ...
 
     def name_of(self, config: Any, /) -> str:

@@ -234,7 +234,7 @@ class Client:
             self.ledger.complete(ticket, request, body, actual.tokens, actual.usd, doubt)
         except TimeoutError:
             failure = RequestFailure(
-                "timeout", f"no answer in {door.endpoint.timeout:g} s", perhaps_billed=True
+                "timeout", f"request timed out after {door.endpoint.timeout:g} s", perhaps_billed=True
             )
             raise self._settle_failed(gate, ticket, request, failure, started) from None
         except RequestFailure as failure:

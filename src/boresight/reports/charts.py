@@ -38,7 +38,8 @@ class Chart:
     is_of_rows: bool = True
     """Whether values are means over rows, whose number a caption gives; a learning rate is none."""
     told: tuple[str, str] | None = None
-    """A metric whose mean the caption gives, and the sentence for it and the number of steps."""
+    """A metric whose mean the caption contains, and the format of its sentence, which also takes the number
+    of steps."""
 
 
 def both(metric: str, train: str = "training", held_out: str = "held out") -> tuple[Curve, Curve]:

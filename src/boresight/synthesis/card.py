@@ -60,12 +60,12 @@ def card(
     """The card as Markdown."""
     sections = [
         ["# Data card", *_summary(recipe, pairs, incomplete)],
-        ["## Who asked", *_prompts(recipe, tally)],
-        ["## Who answered", *_answers(recipe, tally, identical)],
-        ["## Who judged", *_judge(recipe, tally)],
+        ["## Prompt sources", *_prompts(recipe, tally)],
+        ["## Generators", *_answers(recipe, tally, identical)],
+        ["## Judge", *_judge(recipe, tally)],
         ["## Length", *_length(pairs)],
         ["## Dropped", *_left_out(sieve)],
-        ["## What it cost", *_cost(ledger, unpriced)],
+        ["## Cost", *_cost(ledger, unpriced)],
         ["## Examples", *_examples(pairs)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"

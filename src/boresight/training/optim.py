@@ -83,7 +83,8 @@ def total_norm(grads: Sequence[Tensor]) -> float:
 def divide_and_clip(
     parameters: Iterable[nn.Parameter], weight: float, clip: float | None
 ) -> tuple[float, bool]:
-    """Divide summed gradients by `weight` and clip; returns the norm before clipping, and whether it bit.
+    """Divide summed gradients by `weight` and clip; returns the norm before clipping, and whether clipping
+    was applied.
 
     Micro-batches back-propagate `loss * weight`; dividing the sum once gives the exact gradient of
     the whole batch. Division and clipping are one pass over the gradients.

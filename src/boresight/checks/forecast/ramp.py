@@ -55,7 +55,7 @@ class RampPoint:
     seconds: float
     peak_memory_gb: float
     tokens: float | None = None
-    """Of the step's rows; None where a ramp does not say."""
+    """Tokens of the step's rows; None where a ramp does not record them."""
 
 
 @dataclass(frozen=True)

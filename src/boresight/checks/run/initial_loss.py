@@ -1,4 +1,4 @@
-"""Checks of a policy and its reference before the first update, on a few rows: are they one model?"""
+"""Checks that policy and reference agree before the first update, on a few rows."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def _with_bounds(metric: GradedMetric, system: GradedSystem) -> dict[str, Any] |
 
 
 def _oddities(system: GradedSystem) -> Iterator[str]:
-    """What is missing or truncated, and what the reading of answers decides."""
+    """Counts of missing and truncated completions, and of grades that depend on the reading of answers."""
     total = len(system.all)
     if failures := Counter(one.failure for one in system.all if one.failure):
         (commonest, _), *_ = failures.most_common(1)

@@ -72,6 +72,6 @@ def first_finding(check: dict[str, Any] | None) -> str:
     """The first finding in words."""
     found = (check or {}).get("findings") or []
     if not found:
-        return "nothing to say against it"
+        return "no problems found"
     first = found[0]
     return f"{first['severity']}, {first['name']}: {first['why']}"

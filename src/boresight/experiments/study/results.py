@@ -77,7 +77,7 @@ class Compared:
 
 
 def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, float]:
-    """Means over the rows of each prompt; a row that `prompt_of` does not know stands for itself."""
+    """Means over the rows of each prompt; a row without an entry in `prompt_of` is a prompt of its own."""
     groups: dict[str, list[float]] = defaultdict(list)
     for row, value in values.items():
         if value is not None and value == value:

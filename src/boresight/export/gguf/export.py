@@ -76,7 +76,8 @@ def compare_file(
     plan: ExportPlan,
     console: Console,
 ) -> GgufFile:
-    """Read a file back, refuse it if it is another model than `model`, and measure what rounding did."""
+    """Read a file back, refuse it if it differs from `model` by more than rounding, and measure the effect of
+    rounding."""
     rows = answer_rows(plan.run, tokenizer)
     theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)

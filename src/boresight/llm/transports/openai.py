@@ -195,7 +195,7 @@ def classify(openai: ModuleType, error: Exception) -> RequestFailure:
         return error.__cause__
     unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):
-        return RequestFailure("timeout", "no answer in time", perhaps_billed=not unheard)
+        return RequestFailure("timeout", "request timed out", perhaps_billed=not unheard)
     if isinstance(error, openai.APIStatusError):
         return classify_status(error.status_code, error.response.headers, error.body, error.message)
     if isinstance(error, openai.APIConnectionError):

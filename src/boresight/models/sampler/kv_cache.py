@@ -135,8 +135,8 @@ class DecodeStep:
 class RolloutCache(Cache):
     """Keys and values of the live rows and of the prompts that they continue.
 
-    Prompts go by the caller's own numbers. A prompt stays while rows continue it or the caller retains
-    it.
+    Prompts are identified by caller-chosen ids and evicted when no row continues them and the caller does not
+    retain them.
     """
 
     def __init__(self, layers: int, device: torch.device) -> None:

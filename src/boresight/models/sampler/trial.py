@@ -58,7 +58,7 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
     if key not in _found:
         obstacle = unsupported(model) or _obstacle(model, (SHORT, prompt))
         if obstacle is not None:
-            log.warning("Sampling goes without a cache, which is slower and draws the same: %s.", obstacle)
+            log.warning("Sampling without a cache, which is slower and gives the same samples: %s.", obstacle)
         _found[key] = obstacle
     return _found[key] is None
 

@@ -116,7 +116,7 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
 
 
 def with_rollouts(report: Report, probed: RolloutProbe) -> Report:
-    """The preflight's report with what rollouts brought to light, and the time and memory that they took."""
+    """The preflight's report with the findings on rollouts, and their time and memory."""
     found = [*report.findings, *run_checks(rollouts, probed.start)]
     if report.load is None or report.forecast is None:
         return replace(report, findings=ranked(found))

@@ -23,7 +23,7 @@ LABELS = {
 
 
 def checkable(meta: Mapping[str, Any]) -> bool:
-    """Whether a prompt's `meta` carries what the checks need."""
+    """Whether a prompt's `meta` contains what the checks need."""
     return "constraint" in meta and "topic" in meta
 
 

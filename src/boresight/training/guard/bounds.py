@@ -157,7 +157,7 @@ def _pair(less: ByRow, more: ByRow, name: str) -> Pair | None:
 
 
 def _differences(before: Mapping[str, float], now: Mapping[str, float]) -> Values:
-    """Now minus before of the rows that both know; nothing for a single one, which has no interval."""
+    """Now minus before, for rows that both have; empty for a single row, which has no interval."""
     found = {id: now[id] - value for id, value in before.items() if id in now}
     return _known(found) or {}
 

@@ -1,6 +1,6 @@
 """A few held-out prompts, answered at every evaluation: do answers still end, go in circles, get longer?
 
-The answers are kept in `probes.jsonl` of the run folder, a line an answer, so that a report can show how
+The answers are kept in `probes.jsonl` of the run folder, one line per answer, so that a report can show how
 answers changed on the way.
 """
 

@@ -95,7 +95,7 @@ class Replay:
 
 
 def _tokens_of(row: Row) -> Row:
-    """The row without what only its own step looks at."""
+    """The row without what only its own step reads."""
     answers = tuple(Completion(answer.ids, answer.mask) for answer in row.completions)
     return Row(row.id, row.prompt, answers, scores=row.scores, from_reference=row.from_reference)
 

@@ -1,8 +1,8 @@
-"""Fresh samples that no gradient comes from, found before the model is run on them.
+"""Skip the forward pass for samples with zero advantage.
 
-Where all samples of a prompt earned the same, none has an advantage: the loss does not pull at their
-log-probabilities. These are known from sampling, so the pull is known without a forward, and so are the
-metrics. With a verifier and a good policy most groups are like that.
+If all samples of a prompt have the same reward, none has an advantage, and the loss has no gradient. Their
+log-probabilities are known from sampling, so the gradient and the metrics are known without a forward pass.
+With a verifier and a good policy most groups are like that.
 """
 
 from __future__ import annotations
