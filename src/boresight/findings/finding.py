@@ -21,6 +21,7 @@ RENAMED = {
     "memorising": "memorizing",
     "over-optimisation": "over-optimization",
     "over-optimisation-ahead": "over-optimization-ahead",
+    "not-learnt": "not-learned",
 }
 """Names that findings had in earlier versions; run folders and recipes may hold them."""
 

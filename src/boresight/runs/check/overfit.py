@@ -181,7 +181,7 @@ def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> li
         found.append(nothing_moves())
     if now.get("accuracy", 1.0) < 0.2:
         found.append(learns_backwards(now["accuracy"], len(start.rows)))
-    found.append(not_learnt(now))
+    found.append(not_learned(now))
     return ranked(found)
 
 
@@ -206,10 +206,10 @@ def learns_backwards(accuracy: float, pairs: int) -> Finding:
     )
 
 
-def not_learnt(now: dict[str, float]) -> Finding:
+def not_learned(now: dict[str, float]) -> Finding:
     """The model did not overfit the rows, for a reason that no other check names."""
     return error(
-        "not-learnt",
+        "not-learned",
         f"The model did not overfit the rows; {_measure(now)} reached {_value(now):.2f} with loss "
         f"{now['loss']:.3g}.",
         "Look at the rows with `boresight data show`; something between data and loss is broken.",
