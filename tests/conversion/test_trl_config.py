@@ -171,10 +171,27 @@ def test_adapters_keep_their_scale():
     """Rank-stabilized adapters scale by alpha / √r: 16 / √64 = 2 = 128 / 64."""
     options = BASE | {"use_peft": True, "lora_r": 64, "lora_alpha": 16, "use_rslora": True}
     lora = recipe(options, trainer="dpo").model.lora
-    assert (lora.r, lora.alpha, lora.dropout, lora.targets) == (64, 128.0, 0.05, ["q_proj", "v_proj"])
+    assert (lora.r, lora.alpha, lora.targets) == (64, 128.0, ["q_proj", "v_proj"])
     options |= {"lora_target_modules": "all-linear", "load_in_4bit": True}
     lora = recipe(options, trainer="grpo").model.lora
-    assert (lora.targets, lora.base, lora.dropout) == ("all-linear", "nf4", 0.0)
+    assert (lora.targets, lora.base) == ("all-linear", "nf4")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "dropout", "group"),
+    [
+        ("sft", {}, 0.2, "same"),
+        ("dpo", {}, 0.0, "unneeded"),
+        ("dpo", {"disable_dropout": False}, 0.2, "same"),
+        ("grpo", {}, 0.0, "differs"),
+        ("grpo", {"disable_dropout": True}, 0.0, "unneeded"),
+    ],
+)
+def test_dropout_of_adapters_acts_where_it_does_in_trl(trainer, options, dropout, group):
+    """`disable_dropout` finds the dropout of adapters too, which TRL adds before."""
+    found = converted(BASE | {"use_peft": True, "lora_dropout": 0.2} | options, trainer=trainer)
+    assert Recipe.parse(as_recipe(found.settings)).model.lora.dropout == dropout
+    assert "lora_dropout" in dict(found.lists[group])
 
 
 @pytest.mark.parametrize(

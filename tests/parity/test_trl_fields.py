@@ -58,6 +58,17 @@ def test_losses_are_those_that_the_trainer_compares_with(trainer):
     assert missing == []
 
 
+@pytest.mark.parametrize("trainer", ["DPO", "KTO", "Reward", "GRPO", "RLOO"])
+def test_dropout_is_disabled_after_the_adapters_are_there(trainer):
+    """So that `lora_dropout` does nothing where `disable_dropout` is on."""
+    import inspect
+
+    import trl
+
+    source = inspect.getsource(getattr(trl, f"{trainer}Trainer").__init__)
+    assert -1 < source.find("get_peft_model(") < source.find("disable_dropout_in_model(model)")
+
+
 def test_processes_of_the_configs_that_trl_ships():
     from importlib import resources
 

@@ -72,19 +72,23 @@ def _adapters(t: Translation, sampled: bool) -> None:
     lora: dict[str, Any] = {
         "r": rank,
         "alpha": float(t["lora_alpha"]) * (rank**0.5 if t["use_rslora"] else 1),
-        "dropout": 0.0 if sampled else t["lora_dropout"],
+        "dropout": 0.0 if sampled or t["disable_dropout"] else t["lora_dropout"],
         "targets": _targets(t),
     }
     if t["load_in_4bit"]:
         lora["base"] = "nf4"
     t.put("model.lora", lora, *LORA_OPTIONS)
-    if not sampled:
-        t.exact("lora_dropout")
-    elif t["lora_dropout"]:
+    _adapter_dropout(t, sampled)
+    t.exact("use_rslora")
+
+
+def _adapter_dropout(t: Translation, sampled: bool) -> None:
+    if t["lora_dropout"] and t["disable_dropout"]:
+        t.remark("lora_dropout", "unneeded", "disable_dropout sets that of adapters to 0, in TRL as here")
+    elif t["lora_dropout"] and sampled:
         t.remark("lora_dropout", "differs", "samples are drawn without dropout, so the ratio would not be 1")
     else:
         t.exact("lora_dropout")
-    t.exact("use_rslora")
 
 
 def _targets(t: Translation) -> str | list[str]:
