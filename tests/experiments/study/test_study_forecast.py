@@ -15,7 +15,7 @@ def said(*args, **sections):
 
 def test_a_forecast_names_the_runs_that_it_is_from():
     own, other = said("dpo"), said("dpo", **ELSEWHERE)
-    assert "), by earlier dpo runs of starter on UltraFeedback: you will see" in own
+    assert "), by earlier dpo runs of starter on UltraFeedback: expect a flat curve" in own
     assert "), borrowed from dpo runs of BEE-spoke-data/zephyr-220m-dpo-full and starter on" in other
     assert "not measured with your model on your pairs: the loss goes from" in other
 
