@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -42,6 +43,10 @@ def test_a_trial_that_fails_is_explained_and_the_rest_goes_on(raw, tmp_path):
     assert "Setting 0 failed: " in said
     assert "unconfirmed (confirm.top is 0)" in said
     assert "failed" in (tmp_path / "s/table.md").read_text()
+    page = (tmp_path / "s/report.html").read_text()
+    assert (
+        re.search(r"<h1>max_length 512 is the best of \d, not confirmed</h1>", page) and ">Why</th>" in page
+    )
 
 
 def test_an_unexpected_error_is_one_line_and_a_file(raw, tmp_path, monkeypatch):
@@ -78,6 +83,7 @@ def test_the_same_seeds_and_rows_for_all_and_unseen_prompts_for_the_finalists(ra
     unseen = {frozenset(sweep.by_prompt(trial)) for trial in confirm_trials(sweep)}
     assert len(seen) == len(unseen) == 1 and not next(iter(seen)) & next(iter(unseen))
     assert {sweep.recipe_of(t).train.seed for t in confirm_trials(sweep)} == {1000, 1001}
+    assert "<h1>lr 0.001 beats the default by " in (sweep.folder / "report.html").read_text()
 
 
 def test_a_default_that_wins_is_said_to(raw, tmp_path):
@@ -85,6 +91,8 @@ def test_a_default_that_wins_is_said_to(raw, tmp_path):
     _, said = swept(raw, tmp_path / "s", recipe=base, space={"optim.lr": [1e-3, 1e-5]})
     assert "The search found nothing better than the default itself (lr 0.001)." in said
     assert "lr 1e-05 is worse than the default by " in said
+    page = (tmp_path / "s/report.html").read_text()
+    assert "<h1>No setting is significantly better than the default</h1>" in page and ">Why</th>" not in page
 
 
 def test_a_trial_that_falls_behind_is_pruned(raw, tmp_path):

@@ -100,6 +100,23 @@ def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
     return lead + [_sentence(one, sweep) for one in found[1:]]
 
 
+def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
+    """The result of the sweep in a few words."""
+    order = ranking(sweep)
+    if not order:
+        return "No setting finished with all its seeds"
+    better = [c for c in found[1:] if c.p < SIGNIFICANT and c.beats(sweep.recipe.better)]
+    if better and better[0].gain is not None:
+        gain = better[0].gain.mean
+        lead = gain if gain.value > 0 else gain.scaled(-1)
+        return f"{better[0].name} beats the default by {unit_named(sweep.recipe.unit).lead(lead)}"
+    if found:
+        return "No setting is significantly better than the default"
+    best = order[0][0]
+    name = "The default" if is_default(sweep, best) else sweep.in_words(best)
+    return f"{name} is the best of {len(order)}, not confirmed"
+
+
 def _unconfirmed(sweep: Sweep, best: int) -> str:
     why = "confirm.top is 0" if not sweep.recipe.confirm.top else "no fresh seed finished for all finalists"
     if is_default(sweep, best):

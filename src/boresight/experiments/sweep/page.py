@@ -1,4 +1,4 @@
-"""The report of a sweep: the verdict, the confirmation, all settings, and how each key moved the metric."""
+"""The report of a sweep: the verdict, the confirmation, all settings, and the metric by each key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.core.files import write_text
-from boresight.experiments.sweep.confirm import SIGNIFICANT, Confirmed, confirmed, sweep_verdict
+from boresight.experiments.sweep.confirm import (
+    SIGNIFICANT,
+    Confirmed,
+    confirmed,
+    sweep_headline,
+    sweep_verdict,
+)
 from boresight.experiments.sweep.figures import sweep_figures
 from boresight.experiments.sweep.results import SettingResult, setting_results, trials_csv
 from boresight.experiments.sweep.space import short_key, value_in_words
@@ -50,6 +56,7 @@ class ConfirmedLine:
 class SweepReport:
     """Everything in the report, as text."""
 
+    headline: str
     sentences: list[str]
     confirmed: list[ConfirmedLine]
     settings: list[SettingLine]
@@ -59,6 +66,7 @@ def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
     """Write report.html, table.md and trials.csv; returns the page's path and the sentences to print."""
     results, tested = setting_results(sweep), confirmed(sweep)
     report = SweepReport(
+        headline=sweep_headline(sweep, tested),
         sentences=[*sweep_verdict(sweep, tested), *_failure_sentences(results)],
         confirmed=_confirmed_lines(sweep, tested),
         settings=_setting_lines(sweep, results),
@@ -75,7 +83,7 @@ def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[Setti
     return page(
         "sweep.html.j2",
         title=sweep.folder.resolve().name,
-        headline=f"{len(report.settings)} settings by {sweep.recipe.metric}",
+        headline=report.headline,
         report=report,
         metric=sweep.recipe.metric,
         better=sweep.recipe.better,
