@@ -15,14 +15,20 @@ ATTACK = f"</script><script>window.hit = 1</script><img src=x onerror='window.hi
 
 
 @pytest.fixture
-def arena(tmp_path):
+def goal():
+    """Votes after which the result is shown; None for one per prompt."""
+    return
+
+
+@pytest.fixture
+def arena(tmp_path, goal):
     prompts = [Prompt([{"role": "user", "content": f"What is {i} and {ATTACK}?"}], f"p{i}") for i in range(6)]
     systems = [
         System(name, {p.id: f"{word} {p.id} {ATTACK}" for p in prompts}) for name, word in WORDS.items()
     ]
     duels = make_duels(prompts, tuple(systems))
     votes = Votes(tmp_path / "votes", duels.names)
-    with Arena(duels, votes) as server:
+    with Arena(duels, votes, goal=goal) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield server

@@ -49,7 +49,6 @@ def votes_of(arena, name):
 
 
 def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, arena):
-    assert page.locator("#standing").inner_text() == "No votes yet."
     left = page.locator("#left").text_content()
     page.keyboard.press("ArrowLeft")
     judged(page, 1)
@@ -61,7 +60,7 @@ def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, aren
     page.keyboard.press("t")
     judged(page, 3)
     assert len(votes_of(arena, "ties.jsonl")) == 1
-    assert "in 3 votes." in page.locator("#standing").inner_text()
+    assert "wins" not in page.locator("main").inner_text()
 
 
 def test_skip_undo_and_the_end(page, arena):
@@ -78,8 +77,27 @@ def test_skip_undo_and_the_end(page, arena):
     for count in range(1, 7):
         page.locator("#buttons .vote").first.click()
         judged(page, count)
-    assert page.locator("#question").inner_text() == "Every prompt is judged"
+    assert page.locator("#question").inner_text() == "All votes are in"
     assert not page.locator("#duel").is_visible() and len(arena.votes) == 6
+
+
+@pytest.mark.parametrize("goal", [2])
+def test_the_result_is_shown_when_the_votes_are_in_and_asked_for(page, arena):
+    assert not page.locator("#reveal").is_visible()
+    for count, key in enumerate(["ArrowLeft", "t"], start=1):
+        page.keyboard.press(key)
+        page.locator("#progress", has_text=f"{count} of 2 judged").wait_for()
+    page.keyboard.press("ArrowLeft")  # no vote beyond the last one
+    page.locator("#undo").click()
+    page.locator("#progress", has_text="1 of 2 judged").wait_for()
+    page.keyboard.press("t")
+    page.locator("#reveal").click()
+    page.locator("h1", has_text="trained-run wins").wait_for()
+    assert page.locator("#votes .sample").count() == 2 and len(arena.votes) == 2
+    assert page.locator("#votes .badge.better").count() == 1
+    assert page.locator("pre", has_text="boresight train dpo data.train=").count() == 1
+    page.set_viewport_size({"width": 375, "height": 812})
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
 
 
 def test_a_reload_goes_on_where_it_was(page, arena):

@@ -1,11 +1,15 @@
-"""The arena's server: loopback, token, one vote a prompt, and no word of who stands where."""
+"""The arena's server: loopback, token, one vote per prompt, and no result before the last one."""
 
 import http.client
 import json
+import re
 
 import pytest
 
-from boresight.arena.server import LONGEST_BODY
+from boresight.arena.command import closing_sentence
+from boresight.arena.result import judged_prompts
+from boresight.arena.server import LONGEST_BODY, Arena
+from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl
 from tests.arena.conftest import WORDS
 
@@ -51,14 +55,63 @@ def test_the_page_does_not_know_who_stands_where(arena):
     assert "<script>window" not in html and "<img src=x" not in html
 
 
-def test_a_vote_counts_once_and_says_how_it_stands(arena):
-    duel = arena.by_id["p3"]
-    side = "left" if duel.left[0] == "trained-run" else "right"
-    status, found = vote(arena, "p3", side)
-    assert (status, found["votes"], found["total"]) == (200, 1, 6)
-    assert found["says"].startswith("trained-run wins 100.0 % [") and found["says"].endswith(
-        "base-run in 1 vote."
+def post(arena, path):
+    response, text = ask(arena, "POST", path, "{}", **{"X-Token": arena.token})
+    return response.status, json.loads(text)
+
+
+def side_of(arena, id, system):
+    return "left" if arena.by_id[id].left[0] == system else "right"
+
+
+@pytest.mark.parametrize("goal", [3])
+def test_nobody_sees_who_leads_before_the_last_vote(arena):
+    """Two votes for trained-run and one for base-run: 2 of 3, and nothing changes once it was shown."""
+    for id, system in (("p0", "trained-run"), ("p1", "base-run")):
+        side = side_of(arena, id, system)
+        assert vote(arena, id, side) == (200, {"votes": int(id[1]) + 1, "total": 3})
+    status, found = post(arena, "/reveal")
+    assert status == 409 and found["error"] == "The result is shown after 3 votes."
+    _, html = ask(arena, "GET", f"/?token={arena.token}")
+    assert "wins" not in html and not any(name in html for name in WORDS)
+    vote(arena, "p2", side_of(arena, "p2", "trained-run"))
+    assert vote(arena, "p3", "left")[0] == 409 and len(arena.votes) == 3
+    assert post(arena, "/reveal")[0] == 200
+    _, html = ask(arena, "GET", f"/?token={arena.token}")
+    (headline,) = re.findall("<h1>(.*?)</h1>", html)
+    assert headline.replace("\N{NO-BREAK SPACE}", " ").startswith("trained-run wins 66.7 % [")
+    assert html.count(">chosen</span>") == 3 and "<script>window" not in html and "<img src=x" not in html
+    assert f"data.train={arena.votes.folder}/preferences.jsonl" in html
+    assert post(arena, "/undo")[0] == 409 and len(arena.votes) == 3
+
+
+def test_a_tie_is_shown_as_one(arena):
+    vote(arena, "p1", "tie")
+    (judged,) = judged_prompts(arena.duels, arena.votes)
+    assert judged.verdict == "tie" and [a.won for a in judged.answers] == [False, False]
+    assert [a.system for a in judged.answers] == list(WORDS)
+    assert [a.text.split()[0] for a in judged.answers] == list(WORDS.values())
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 7])
+def test_a_number_of_votes_that_cannot_be_reached(arena, wrong):
+    with pytest.raises(UserError, match=f"--votes: {wrong} is not between 1 and 6, the prompts to vote on"):
+        Arena(arena.duels, arena.votes, goal=wrong)
+
+
+def test_what_the_terminal_prints_at_the_end(arena):
+    assert closing_sentence(arena).startswith("0 of 6 votes. Run the same command to continue")
+    for id in arena.by_id:
+        vote(arena, id, side_of(arena, id, "trained-run"))
+    assert re.fullmatch(
+        r"trained-run wins 100\.0 % \[.*\] against base-run in 6 votes\.", closing_sentence(arena)
     )
+
+
+def test_a_vote_counts_once(arena):
+    side = side_of(arena, "p3", "trained-run")
+    status, found = vote(arena, "p3", side)
+    assert (status, found) == (200, {"votes": 1, "total": 6})
     assert vote(arena, "p3", "left" if side == "right" else "right")[1] == found
     (line,) = read_jsonl(arena.votes.folder / "preferences.jsonl")
     assert line["chosen"][0]["content"].startswith("shiny p3")

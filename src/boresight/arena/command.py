@@ -7,32 +7,55 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.arena.duels import read_duels
-from boresight.arena.server import Arena
+from boresight.arena.result import win_rate_sentence
+from boresight.arena.server import Arena, votes_wanted
 from boresight.arena.votes import Votes
 from boresight.core.console import Terminal
+from boresight.data.reading.load import plural
 from boresight.serving.loopback import check_port
 
 
 def arena(
-    a: Path, b: Path, out: Path | None, port: int = 0, seed: int = 0, console: Console | None = None
+    a: Path,
+    b: Path,
+    out: Path | None,
+    port: int = 0,
+    seed: int = 0,
+    goal: int | None = None,
+    console: Console | None = None,
 ) -> None:
     """Serve the arena of two run folders or answers files; votes go to `out` and are kept there.
 
+    Args:
+        goal: votes after which the result is shown; None asks for one on every prompt.
+
     Raises:
-        UserError: nothing to vote on, votes on other systems in `out`, or a port that is taken.
+        UserError: nothing to vote on, a goal that cannot be reached, votes on other systems in `out`, or a
+            port that is taken.
     """
     console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
+    goal = votes_wanted(duels, goal)
     check_port(port)  # before there is a folder for votes
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{b.resolve().stem}", duels.names)
     try:
-        with Arena(duels, votes, port) as server:
+        with Arena(duels, votes, port, goal) as server:
             console.print(duels.sentence, markup=False, highlight=False)
+            console.print(f"The result is shown after {plural(goal, 'vote')}.", highlight=False)
             console.print(f"Votes go to {votes.folder}. Open {server.url}", markup=False, highlight=False)
             console.print("Press Ctrl-C to end.", highlight=False)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
-                console.print(server.standing()["says"], markup=False, highlight=False)
+                console.print(closing_sentence(server), markup=False, highlight=False)
     finally:
         votes.close()
+
+
+def closing_sentence(server: Arena) -> str:
+    """The result of a finished arena; of another one, how to continue."""
+    votes = server.votes
+    if server.finished:
+        return win_rate_sentence(votes)
+    so_far = f"{len(votes):,} of {plural(server.goal, 'vote')}"
+    return f"{so_far}. Run the same command to continue; the result is shown after the last one."

@@ -1,7 +1,9 @@
 """The arena's server: loopback only, a token for every request, nothing but the page and its votes.
 
 Model answers are untrusted: they reach the page as JSON and its text nodes, and the page's policy runs no
-script but its own. Which system stands where is known to the server alone.
+script but its own. Until all votes are in, the page contains neither the systems' names nor the standing,
+which would bias the votes that are left, and when to stop. The result is shown on request, and no vote changes
+after that.
 """
 
 from __future__ import annotations
@@ -12,19 +14,28 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from boresight.arena.duels import Duels
+from boresight.arena.result import judged_prompts, next_commands, win_rate_sentence
 from boresight.arena.votes import CHOICES, Votes
+from boresight.core.errors import UserError
 from boresight.reports.page import page
 from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
-from boresight.stats.units import unit_named
 
 LONGEST_BODY = 10_000
 """Bytes of a vote; an id and a choice."""
 
 
 class Arena(LoopbackServer):
-    """Serves one arena; `url` holds the token."""
+    """Serves one arena; `url` holds the token.
 
-    def __init__(self, duels: Duels, votes: Votes, port: int = 0) -> None:
+    Args:
+        goal: votes after which the result is shown; None asks for one on every prompt.
+
+    Raises:
+        UserError: a goal below 1 or beyond the prompts, or a port that is taken.
+    """
+
+    def __init__(self, duels: Duels, votes: Votes, port: int = 0, goal: int | None = None) -> None:
+        self.goal, self.revealed = votes_wanted(duels, goal), False
         super().__init__(Handler, port)
         self.duels, self.votes = duels, votes
         self.by_id = {duel.prompt.id: duel for duel in duels.duels}
@@ -35,9 +46,16 @@ class Arena(LoopbackServer):
         """Where the page is."""
         return f"{self.address}/?token={self.token}"
 
+    @property
+    def finished(self) -> bool:
+        """Whether all votes are in."""
+        return len(self.votes) >= self.goal
+
     def page(self) -> str:
-        """The page with every duel that has no vote yet."""
+        """The page with the duels that have no vote yet, or with the result once it was asked for."""
         with self.lock:
+            if self.revealed:
+                return self._result()
             left = [duel for duel in self.duels.duels if duel.prompt.id not in self.votes]
             standing = self.standing()
         duels = [
@@ -52,6 +70,20 @@ class Arena(LoopbackServer):
         }
         return page("arena.html.j2", "Arena", payload, scripts=["arena.js"], connects=True)
 
+    def _result(self) -> str:
+        return page(
+            "arena_result.html.j2",
+            "Arena",
+            scripts=[],
+            names=self.duels.names,
+            sentence=win_rate_sentence(self.votes),
+            folder=str(self.votes.folder),
+            ties=self.votes.ties,
+            decided=len(self.votes) - self.votes.ties,
+            commands=next_commands(self.votes),
+            judged=judged_prompts(self.duels, self.votes),
+        )
+
     def vote(self, body: dict[str, Any]) -> dict[str, Any]:
         """Record a vote, once: a second one on the same prompt changes nothing."""
         duel, choice = self.by_id.get(str(body.get("id"))), body.get("choice")
@@ -59,23 +91,37 @@ class Arena(LoopbackServer):
             raise Refused(HTTPStatus.BAD_REQUEST, "A vote needs a known id and left, right or tie.")
         with self.lock:
             if duel.prompt.id not in self.votes:
+                if self.finished:
+                    raise Refused(HTTPStatus.CONFLICT, "All votes are in; reload the page.")
                 self.votes.add(duel, choice)
             return self.standing()
 
     def undo(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Take the last vote back."""
+        """Take the last vote back, unless the result was shown."""
         with self.lock:
+            if self.revealed:
+                raise Refused(HTTPStatus.CONFLICT, "The result was shown; no vote changes after it.")
             return {"undone": self.votes.undo(), **self.standing()}
 
+    def reveal(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Show the result from now on."""
+        with self.lock:
+            if not self.finished:
+                raise Refused(HTTPStatus.CONFLICT, f"The result is shown after {self.goal:,} votes.")
+            self.revealed = True
+            return self.standing()
+
     def standing(self) -> dict[str, Any]:
-        """Votes so far, and the win rate in words."""
-        rate, unit = self.votes.rate, unit_named("share")
-        first, second = self.duels.names
-        said = "No votes yet."
-        if rate is not None:
-            votes = "1 vote" if rate.n == 1 else f"{rate.n:,} votes"
-            said = f"{second} wins {unit.estimate(rate)} against {first} in {votes}."
-        return {"votes": len(self.votes), "total": len(self.duels.duels), "says": said}
+        """How many votes there are, and how many are wanted."""
+        return {"votes": len(self.votes), "total": self.goal}
+
+
+def votes_wanted(duels: Duels, goal: int | None) -> int:
+    """`goal`, or one vote per prompt; raises `UserError` for a number that cannot be reached."""
+    prompts = len(duels.duels)
+    if goal is not None and not 1 <= goal <= prompts:
+        raise UserError(f"--votes: {goal} is not between 1 and {prompts:,}, the prompts to vote on.")
+    return prompts if goal is None else goal
 
 
 class Handler(LoopbackHandler):
@@ -89,7 +135,7 @@ class Handler(LoopbackHandler):
         self.serve(self._page)
 
     def do_POST(self) -> None:
-        """A vote, or its withdrawal."""
+        """A vote, its withdrawal, or the wish to see the result."""
         self.serve(self._act)
 
     def _page(self) -> None:
@@ -100,7 +146,7 @@ class Handler(LoopbackHandler):
         self.send_text(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page())
 
     def _act(self) -> None:
-        actions = {"/vote": self.server.vote, "/undo": self.server.undo}
+        actions = {"/vote": self.server.vote, "/undo": self.server.undo, "/reveal": self.server.reveal}
         action = actions.get(self.path)
         if action is None:
             raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")

@@ -70,6 +70,15 @@ class Votes:
         asked = [self._asked[id] for id in self._winners]
         return clustered_share(grouped(outcomes, asked)) if outcomes else None
 
+    def winner(self, id: str) -> str | None:
+        """The system that the vote on a prompt went to; None for a tie. Raises KeyError without a vote."""
+        return self._winners[id]
+
+    @property
+    def ties(self) -> int:
+        """Votes for neither."""
+        return sum(winner is None for winner in self._winners.values())
+
     def add(self, duel: Duel, choice: Choice) -> None:
         """Record a vote; it is on the disk when this returns."""
         winner, loser = (duel.left, duel.right) if choice != "right" else (duel.right, duel.left)

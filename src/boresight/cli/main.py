@@ -262,11 +262,14 @@ def arena(
     out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the order of prompts and sides.")] = 0,
+    votes: Annotated[
+        int | None, typer.Option(help="Votes after which the result is shown; default: one per prompt.")
+    ] = None,
 ) -> None:
     """Vote blind between the answers of two systems in the browser; votes become preference pairs."""
     from boresight.arena.command import arena as serve
 
-    serve(a, b, out, port, seed)
+    serve(a, b, out, port, seed, votes)
 
 
 @app.command()

@@ -27,13 +27,14 @@
   }
 
   function draw() {
-    const duel = queue[0];
+    const finished = standing.votes >= standing.total;
+    const duel = finished ? undefined : queue[0];
+    byId("reveal").hidden = !finished;
     byId("duel").hidden = byId("buttons").hidden = byId("skip").hidden = !duel;
     byId("undo").disabled = !last;
-    byId("standing").textContent = standing.says;
     byId("progress").textContent = `${standing.votes.toLocaleString("en")} of ${standing.total.toLocaleString("en")} judged`;
     byId("folder").textContent = "Votes are kept in " + payload.folder;
-    byId("question").textContent = duel ? "Which answer is better?" : "Every prompt is judged";
+    byId("question").textContent = duel ? "Which answer is better?" : "All votes are in";
     if (!duel) return;
     byId("prompt").replaceChildren(...duel.prompt.map(turnOf));
     for (const side of ["left", "right"]) {
@@ -68,7 +69,7 @@
   }
 
   async function vote(choice) {
-    if (busy || !queue.length) return;
+    if (busy || !queue.length || standing.votes >= standing.total) return;
     const duel = queue[0];
     if (!(await send("/vote", { id: duel.id, choice }))) return;
     last = queue.shift();
@@ -81,6 +82,11 @@
     queue.unshift(last);
     last = null;
     draw();
+  }
+
+  async function reveal() {
+    if (busy || !(await send("/reveal", {}))) return;
+    location.reload(); // the same address shows the result now
   }
 
   function skip() {
@@ -107,5 +113,6 @@
   for (const button of document.querySelectorAll(".vote")) button.addEventListener("click", () => vote(button.dataset.choice));
   byId("skip").addEventListener("click", skip);
   byId("undo").addEventListener("click", undo);
+  byId("reveal").addEventListener("click", reveal);
   draw();
 })();

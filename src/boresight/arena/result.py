@@ -1,0 +1,64 @@
+"""The result of an arena after its last vote: the win rate, and whose answer each vote went to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boresight.arena.duels import Duel, Duels
+from boresight.arena.votes import Votes
+from boresight.core.schema import Message
+from boresight.stats.units import unit_named
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAnswer:
+    """An answer with the name of its system; `won` is True where the vote went to it."""
+
+    system: str
+    text: str
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPrompt:
+    """One vote: the prompt, and the answers of both systems, the first system's first."""
+
+    id: str
+    prompt: Sequence[Message]
+    answers: tuple[JudgedAnswer, JudgedAnswer]
+
+    @property
+    def verdict(self) -> str:
+        """The winner's name, or `tie`."""
+        return next((answer.system for answer in self.answers if answer.won), "tie")
+
+
+def win_rate_sentence(votes: Votes) -> str:
+    """The win rate of the second system over the first, in words."""
+    first, second = votes.names
+    if votes.rate is None:
+        return "No votes yet."
+    count = "1 vote" if len(votes) == 1 else f"{len(votes):,} votes"
+    return f"{second} wins {unit_named('share').estimate(votes.rate)} against {first} in {count}."
+
+
+def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:
+    """All votes on prompts that are still there, in the order in which they were asked."""
+    return [_judged(duel, votes) for duel in duels.duels if duel.prompt.id in votes]
+
+
+def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
+    winner, texts = votes.winner(duel.prompt.id), dict((duel.left, duel.right))
+    first, second = (JudgedAnswer(name, texts[name], winner == name) for name in votes.names)
+    return JudgedPrompt(duel.prompt.id, duel.prompt.prompt, (first, second))
+
+
+def next_commands(votes: Votes) -> list[tuple[str, str]]:
+    """What to do with the votes: a command, and what it is for."""
+    pairs = shlex.quote(str(votes.folder / "preferences.jsonl"))
+    return [
+        (f"boresight data check {pairs}", "look at the preference pairs that the votes made"),
+        (f"boresight train dpo data.train={pairs}", "train on them"),
+    ]
