@@ -2,8 +2,8 @@
 
 Model answers are untrusted: they reach the page as JSON and its text nodes, and the page's policy runs no
 script but its own. Until all votes are in, the page contains neither the systems' names nor the standing,
-which would bias the votes that are left, and when to stop. The result is shown on request, and no vote changes
-after that.
+which would bias the votes that are left, and when to stop. The result is shown on request, and no vote
+changes after that.
 """
 
 from __future__ import annotations
