@@ -215,7 +215,7 @@ def _evaluation(rng, samples: list[dict[str, Any]], hostile: bool) -> list[dict[
     label = f"constraints met {ATTACK}" if hostile else "constraints met"
     return [
         _metric("constraints", label, "share", "higher", *first),
-        _metric("accuracy", "held-out pairs where the chosen answer leads", "share", "higher", *pairs),
+        _metric("accuracy", "held-out pairs ranked right", "share", "higher", *pairs),
         _metric("margin", "margin of chosen over rejected", "nats", "higher", *margins),
         _metric("topic", "answers that name their topic", "share", "higher", *named),
         _metric("words", "answer length", "words", "lower", *words),

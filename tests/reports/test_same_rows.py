@@ -13,7 +13,7 @@ from boresight.reports.same_rows import differences_by_row
 
 FILE = {"eval": {"sha256": "5e1f"}}
 MARGIN = Metric("margin", "margin of chosen over rejected", None, None, None, unit="nats")
-ACCURACY = Metric("accuracy", "held-out pairs where the chosen answer leads", None, None, None, unit="share")
+ACCURACY = Metric("accuracy", "held-out pairs ranked right", None, None, None, unit="share")
 
 
 def run(name, margins, metric=MARGIN, data=FILE, **more):

@@ -39,7 +39,7 @@ class Measured:
 
 
 LABELS = {
-    "accuracy": ("held-out pairs where the chosen answer leads", "share", "higher"),
+    "accuracy": ("held-out pairs ranked right", "share", "higher"),
     "margin": ("margin of chosen over rejected", "nats", "higher"),
     "reward": ("reward of greedy answers to held-out prompts", "reward", "higher"),
     "kl_per_token": ("KL to the start model per token", "nats", "neither"),

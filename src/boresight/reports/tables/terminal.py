@@ -1,4 +1,4 @@
-"""The evaluation as a table in the terminal."""
+"""Evaluations as tables in the terminal: one line per metric."""
 
 from __future__ import annotations
 
@@ -29,66 +29,66 @@ class MeasuredMetric(Protocol):
     def difference(self) -> Interval | None: ...
 
 
+TITLE = "held-out evaluation, differences with 95 % intervals"
+
+
 def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
-    """Before, after and paired difference of every metric, each with its 95 % interval and n."""
-    table = Table(title="held-out evaluation, 95 % intervals", title_justify="left", box=None, pad_edge=False)
-    table.add_column("metric")
-    for name in ("before", "after", "difference", "n"):
-        table.add_column(name, justify="right")
+    """One line per metric: before and after training, and the paired difference. Shares differ by points."""
+    return _compared(measured, TITLE, "before", "after")
+
+
+def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str | None) -> Table:
+    """One line per metric: the reference's value, the system's, and their paired difference.
+
+    Fits 80 columns with short names. Without a reference, the system's metrics by themselves.
+    """
+    if reference is not None:
+        return _compared(measured, f"{name}: differences with 95 % intervals by prompt", reference, name)
+    table = _table(f"{name}, 95 % intervals by prompt")
+    for head in ("value", "n"):
+        table.add_column(head, justify="right", no_wrap=True)
     for m in measured:
-        size = m.after or m.before
+        table.add_row(Text(m.label), _interval(m.after, m.unit), missing_counts(m.after) if m.after else "")
+    return table
+
+
+def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after: str) -> Table:
+    table = _table(title)
+    for head in (before, after, "difference", "n"):
+        table.add_column(Text(head), justify="right", no_wrap=head in ("difference", "n"))
+    for m in measured:
+        size = m.difference or m.after or m.before
         table.add_row(
             Text(m.label),
-            _cell(m.before, m.unit),
-            _cell(m.after, m.unit),
-            _cell(m.difference, m.unit, signed=True, style=_style(m)),
+            _value(m.before, m.unit),
+            _value(m.after, m.unit),
+            Text(_interval(m.difference, m.unit, signed=True), style=_style(m)),
             missing_counts(size) if size else "",
         )
     return table
 
 
-def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str | None) -> Table:
-    """One line per metric: the reference's value, the system's with its interval, their paired difference.
-
-    Fits 80 columns with short names. Without a reference, the system's metrics by themselves.
-    """
-    table = Table(title=f"{name}, 95 % intervals by prompt", title_justify="left", box=None, pad_edge=False)
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric")
-    for head in ["value", "n"] if reference is None else [reference, name, "difference", "n"]:
-        table.add_column(Text(head), justify="right")
-    for m in measured:
-        size = m.difference or m.after
-        after, counts = _short(m.after, m.unit), missing_counts(size) if size else ""
-        if reference is None:
-            table.add_row(Text(m.label), after, counts)
-        else:
-            before = _short(m.before, m.unit).partition(" [")[0]
-            difference = Text(_short(m.difference, m.unit, "+").replace(" %", ""), style=_style(m))
-            table.add_row(Text(m.label), before, after, difference, counts)
     return table
 
 
-def _short(interval: Interval | None, unit: str, sign: str = "") -> str:
-    """An interval for narrow columns: shares in percent, other values with two decimals."""
+def _value(interval: Interval | None, unit: str) -> str:
+    """A value alone; shares in percent."""
     if interval is None:
         return "-"
-    scale, digits, percent = (100, 1, " %") if unit == "share" else (1, 2, "")
-    value, low, high = (
-        f"{x * scale:{sign}.{digits}f}" for x in (interval.value, interval.low, interval.high)
-    )
-    return f"{value}{percent} [{low}, {high}]"
+    return f"{100 * interval.value:.1f} %" if unit == "share" else f"{interval.value:.3f}"
 
 
-def _cell(interval: Interval | None, unit: str, *, signed: bool = False, style: str = "") -> Text:
-    """An interval with fixed digits, so that columns align; shares in percent."""
+def _interval(interval: Interval | None, unit: str, *, signed: bool = False) -> str:
+    """A value with its limits and fixed digits, so that columns align; a signed one is a difference."""
     if interval is None:
-        return Text("-")
+        return "-"
     scale, digits = (100, 1) if unit == "share" else (1, 3)
-    sign = "+" if signed else ""
-    value, low, high = (
-        f"{x * scale:{sign}.{digits}f}" for x in (interval.value, interval.low, interval.high)
-    )
-    return Text(f"{value}{' %' if unit == 'share' else ''} [{low}, {high}]", style=style)
+    low, high = (f"{scale * x:.{digits}f}" for x in (interval.low, interval.high))
+    percent = " %" if unit == "share" and not signed else ""
+    return f"{scale * interval.value:{'+' if signed else ''}.{digits}f}{percent} [{low}, {high}]"
 
 
 def _style(m: MeasuredMetric) -> str:

@@ -14,11 +14,11 @@ from boresight.tasks.constraints.constraint import Constraint, quality, words
 LABELS = {
     "constraint_met": "answers that meet the constraint",
     "on_topic": "answers that name the topic",
-    "complete": "answers that end as a sentence does",
+    "complete": "answers that end as a sentence",
     "enough_words": "answers that are no fragment",
     "no_loop": "answers without a loop",
-    "no_task_talk": "answers that mention the topic, not of the task",
-    "good_answer": "answers that do all of it",
+    "no_task_talk": "answers not about the task",
+    "good_answer": "answers that pass every check",
 }
 
 
