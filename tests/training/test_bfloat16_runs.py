@@ -31,7 +31,13 @@ from tests.training.fixtures import make_task, random_rows
 from tests.training.test_loop import LM_METHODS
 from tests.training.test_resume import Halt, halt_at, train_lines, weights
 
-SETTINGS = ("model.dtype=bfloat16", "train.batch=8", "train.steps=5", "train.save_every=2")
+SETTINGS = (
+    "model.dtype=bfloat16",
+    "train.tokens_per_forward=4096",  # as on a GPU, so that every forward is filled up to one length
+    "train.batch=8",
+    "train.steps=5",
+    "train.save_every=2",
+)
 
 
 def policy_of(seed=0):
@@ -48,11 +54,11 @@ def task_in(folder, method, *settings, stored, policy=None, reference_of=None, t
             steps=steps, batch=lambda step: Batch(fresh_rows(policy, given[:4], temperature))
         )
         if task.reference is not None:
-            limit = task.recipe.train.tokens_per_forward
+            limit = task.tokens_per_forward
             task.reference = LiveReference(reference_of or policy_of(), limit)
     elif task.reference is not None:
         rows = together([*task.batches.rows, *task.eval_rows])
-        model, limit = reference_of or policy, task.recipe.train.tokens_per_forward
+        model, limit = reference_of or policy, task.tokens_per_forward
         with arithmetic(model, "bfloat16", limit):
             own = cached_reference(model, rows, limit, folder=stored)
         task.reference = each_alone(own, [*task.batches.rows, *task.eval_rows])
