@@ -228,8 +228,8 @@ def test_unpaired_feedback_is_no_pair(jsonl):
     loaded = read(path, kind="demonstration")
     assert [example.messages for example in loaded.examples] == [Q + GOOD]
     assert (loaded.kind, loaded.left_out) == ("demonstration", 1)
-    assert loaded.sentence.endswith("; 1 row labelled false left out")
-    with pytest.raises(UserError, match="none of its 1 row can be used; all are labelled false"):
+    assert loaded.sentence.endswith("; 1 row labeled false left out")
+    with pytest.raises(UserError, match="none of its 1 row can be used; all are labeled false"):
         read(jsonl(rows[1]), kind="demonstration")
 
 

@@ -279,7 +279,7 @@ def test_a_label_that_is_neither_good_nor_bad_is_no_demonstration(label):
 
 
 @pytest.mark.parametrize("layout", ["messages", "alpaca", "plain_answers"])
-def test_no_layout_imitates_a_labelled_answer(layout):
+def test_no_layout_imitates_a_labeled_answer(layout):
     record = {"messages": Q + GOOD, "instruction": "q", "output": "x", "prompt": "q", "completion": "x"}
     with pytest.raises(BadField, match=r"`kto_tag` marks the answer .* data\.layout=unpaired"):
         get(layout).read({**record, "kto_tag": 0}, "7")

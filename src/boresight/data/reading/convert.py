@@ -63,7 +63,7 @@ CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "labeled"): (_both_answers, "every pair split into its chosen and its rejected answer"),
     ("preference", "prompt"): (_prompt_of_pair, "answers left out"),
     ("demonstration", "prompt"): (_prompt_of_demonstration, "last answers left out"),
-    ("labeled", "demonstration"): (_if_good, "the answers labelled true"),
+    ("labeled", "demonstration"): (_if_good, "the answers labeled true"),
     ("labeled", "prompt"): (_prompt_of_labeled, "answers left out"),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }

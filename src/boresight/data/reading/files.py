@@ -1,7 +1,7 @@
 """Raw records from a file, a saved `datasets` folder or a hub id, one after the other.
 
 A record comes with its row: the line of a JSON Lines file, else its place in the list, both from 1. Text is
-UTF-8, or UTF-16 where it says so itself.
+UTF-8, or UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """The file's bytes, decompressed where it is gzip, whatever its name says, and UTF-16 as UTF-8."""
+    """The file's bytes, decompressed if they are gzip (by content, not by name), and UTF-16 as UTF-8."""
     stream = path.open("rb")
     compressed = _is_compressed(stream)
     opened: IO[bytes] = stream
@@ -163,7 +163,7 @@ def _parse(path: Path, line: bytes, row: int) -> object:
 class _Objects:
     """Builds the objects of a JSON text, and remembers those that have a key twice.
 
-    JSON keeps the last value of such a key: an answer would be lost without a word.
+    JSON keeps the last value of such a key: an answer would be lost silently.
     """
 
     def __init__(self) -> None:

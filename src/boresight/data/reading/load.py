@@ -1,4 +1,4 @@
-"""`read`: from any known file to canonical examples, and a sentence that says what was read."""
+"""`read`: from any known file to canonical examples, and a summary sentence."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Loaded:
     """What `read` found.
 
     `kind` is what the examples are, which may be less than the file holds. `bad` are the rows that
-    could not be read, `left_out` counts sound rows that the kind has no use for (feedback labelled
+    could not be read, `left_out` counts sound rows that the kind has no use for (feedback labeled
     false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
     from 1. `sha256` is of the source as it lies there, compressed or not.
     """
@@ -184,8 +184,8 @@ def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Con
         return kind, *CONVERSIONS[source.kind, kind]
     if source.kind == "labeled":
         raise UserError(
-            f"{name}: holds unpaired feedback (single answers labelled true or false), which is not a "
-            "preference pair; method.name=kto learns from it, method.name=sft from the answers labelled true."
+            f"{name}: holds unpaired feedback (single answers labeled true or false), which is not a "
+            "preference pair; method.name=kto learns from it, method.name=sft from the answers labeled true."
         )
     raise UserError(
         f"{name}: holds {NOUNS[source.kind]}s ({source.title}), which cannot be read as "
@@ -213,7 +213,7 @@ def _identity(record: Record, row: int) -> str:
 
 
 class _Counts(NamedTuple):
-    """What the sentence counts: examples, bad rows, unused ones, identical pairs, answers labelled true."""
+    """What the sentence counts: examples, bad rows, unused ones, identical pairs, answers labeled true."""
 
     examples: int
     bad: int
@@ -229,7 +229,7 @@ def _sentence(counts: _Counts, kind: str, source: Layout, how: str) -> str:
     if counts.bad:
         parts.append(f"{plural(counts.bad, 'bad row')} left out")
     if counts.left_out:
-        parts.append(f"{plural(counts.left_out, 'row')} labelled false left out")
+        parts.append(f"{plural(counts.left_out, 'row')} labeled false left out")
     if counts.identical:
         parts.append(f"{plural(counts.identical, 'pair')} with identical answers kept")
     return "; ".join(parts)
@@ -241,6 +241,6 @@ def plural(count: int, noun: str) -> str:
 
 
 def _nothing_left(loaded: Loaded) -> str:
-    first = f"the first, {loaded.bad[0]}" if loaded.bad else "all are labelled false"
+    first = f"the first, {loaded.bad[0]}" if loaded.bad else "all are labeled false"
     rows = len(loaded.bad) + loaded.left_out
     return f"{loaded.source}: none of its {plural(rows, 'row')} can be used; {first}."

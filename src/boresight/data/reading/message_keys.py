@@ -22,7 +22,7 @@ MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 """Not text, so that no row with it can be used."""
 
 REFERENCES = ("tool_call_id", "name")
-"""Which call a result belongs to. Templates may leave them out: the call itself says as much."""
+"""Which call a result belongs to. Templates may omit them, because the call itself contains them."""
 
 OF_CONVERSATION = ("tools", "chat_template_kwargs")
 """Columns, or keys of the first message, that go to the template beside the messages."""
@@ -48,7 +48,7 @@ CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
 
 
 def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """The keys of a message that go on to the template, without those that hold nothing.
+    """The keys of a message that are passed to the template, without empty ones.
 
     Raises:
         ValueError: a key with something that cannot be its content; the message completes "`field` …".
@@ -122,7 +122,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(value: object) -> Any:
-    """What JSON text says; anything else, cleaned of nulls."""
+    """The value of JSON text; anything else, without its nulls."""
     if isinstance(value, str):
         try:
             return json.loads(value)

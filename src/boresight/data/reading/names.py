@@ -6,7 +6,7 @@ Sources are the data cards of the sets that readers ask for most; a name goes in
 from __future__ import annotations
 
 PROMPT = ("prompt", "query", "question", "problem")
-"""What the user says, as text."""
+"""Columns with the user's turn, as text."""
 
 SOLUTION = "solution"
 COMPLETION = ("completion", "response", SOLUTION)

@@ -17,7 +17,7 @@ NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")
 def prompt_key(example: Example) -> str:
     """Equal for examples that ask the same.
 
-    A Countdown problem is its numbers in any order and its target, in whatever words it is asked. Any other
+    A Countdown problem is its numbers in any order and its target, whatever the wording. Any other
     prompt is the text of its turns. Splits depend on the key: another one would change those of every run.
     """
     problem = _countdown(example)

@@ -54,7 +54,7 @@ def read_text(record: Record) -> Record:
 
 
 def _read(record: Record, column: str) -> Any:
-    """The list, or the message, that the text of a column says; None for other text."""
+    """The list or the message that the text of a column encodes; None for other text."""
     text = record.get(column)
     if column in LISTS:
         made = _parsed(text)
@@ -68,7 +68,7 @@ def _read(record: Record, column: str) -> Any:
 
 
 def _parsed(value: object) -> object:
-    """What text in brackets says in JSON or Python; None for other text."""
+    """The value of text in brackets, as JSON or as a Python literal; None for other text."""
     if not isinstance(value, str) or len(value) > LONGEST:
         return None
     text = value.strip()

@@ -30,7 +30,7 @@ class BadField(Exception):
 
 
 def check_text(value: object, field: str, where: str = "") -> str:
-    """`value` if it is text that a tokenizer can take; `where` says which part of the field is meant.
+    """`value` if it is text that a tokenizer can take; `where` names the part of the field.
 
     Raises:
         BadField: missing, not text, empty or only white space, or half of a surrogate pair.

@@ -16,7 +16,7 @@ RATIO = 200
 
 
 class Expansion:
-    """Counts what comes out of a compressed file."""
+    """Counts the bytes that a compressed file expands to."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -47,7 +47,8 @@ PREFIX = "generate:"
 AT_ONCE = 0.55
 """Share of the tiny model's demonstrations that answer without a search.
 
-More than half, so that a model trained on them does the same, and is left to find out that a search pays.
+More than half, so that a model trained on them does the same, and reinforcement learning has to raise the
+share of searches.
 """
 RARELY_AT_ONCE = 0.97
 """The same share where a search is rare: a method has to come across it before it can learn that it pays."""
