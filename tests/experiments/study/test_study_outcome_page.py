@@ -239,6 +239,12 @@ def test_what_cannot_be_reported_is_one_sentence(written_plan, tmp_path, overrid
     assert not (tmp_path / "page" / "index.html").exists()
 
 
+def test_results_stay_valid_with_forwards_of_another_size(written_plan, tmp_path):
+    """`train.tokens_per_forward` changes no result, and its default has been another one."""
+    report(written_plan, "arms.rloo.train.tokens_per_forward=77")
+    assert (tmp_path / "page" / "index.html").exists()
+
+
 def test_a_plan_without_blocks_needs_its_folder(written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no study to report"):
