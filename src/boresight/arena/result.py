@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from boresight.arena.duels import Duel, Duels
 from boresight.arena.votes import Votes
 from boresight.core.schema import Message
+from boresight.data.reading.load import plural
 from boresight.stats.units import unit_named
 
 
@@ -40,8 +41,8 @@ def win_rate_sentence(votes: Votes) -> str:
     first, second = votes.names
     if votes.rate is None:
         return "No votes yet."
-    count = "1 vote" if len(votes) == 1 else f"{len(votes):,} votes"
-    return f"{second} wins {unit_named('share').estimate(votes.rate)} against {first} in {count}."
+    rate, count = unit_named("share").estimate(votes.rate), plural(len(votes), "vote")
+    return f"{second} wins {rate} against {first} in {count}."
 
 
 def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:

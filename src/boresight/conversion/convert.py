@@ -16,6 +16,7 @@ from boresight.conversion.sampling import translate_sampling
 from boresight.conversion.training import translate_training
 from boresight.conversion.translation import Remark, Translation, begin, counting_names, find_trainer
 from boresight.conversion.trl_options import (
+    HEADINGS,
     OptionGroup,
     other_fields,
     renamed_options,
@@ -79,21 +80,16 @@ def convert_options(
         UserError: a value of a wrong type, a loss that is not here, or a recipe that would be refused.
     """
     t = begin(raw, trainer or find_trainer(raw, source), source, processes, rows)
-    sampled = t.trainer in SAMPLED
+    sampled, grouped = t.trainer in SAMPLED, t.trainer in GROUPED
     translate_method(t)
     translate_model(t, sampled)
     translate_data(t, sampled)
     if sampled:
-        translate_sampling(t)
-    translate_training(t, t.trainer in GROUPED)
+        translate_sampling(t, grouped)
+    translate_training(t, grouped)
     settings = sorted(t.settings.values(), key=_place)
     _refuse_wrong(t, settings)
-    lists: dict[OptionGroup, list[tuple[str, str]]] = {
-        "same": [],
-        "differs": [],
-        "unneeded": [],
-        "missing": [],
-    }
+    lists: dict[OptionGroup, list[tuple[str, str]]] = {group: [] for group in HEADINGS}
     for name in raw:
         found = outcome(t, name, raw)
         lists[found.group].append((name, found.text))

@@ -25,10 +25,10 @@ BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
 """Rewards that TRL has by name: a reward here, and what differs."""
 
 
-def translate_sampling(t: Translation) -> None:
-    """Set what scores samples and how they are drawn."""
+def translate_sampling(t: Translation, grouped: bool) -> None:
+    """Set what scores samples and how they are drawn; `grouped` trainers draw several for each prompt."""
     _rewards(t)
-    if t.trainer in ("rloo", "grpo"):
+    if grouped:
         t.put("rollout.k", t["num_generations"], "num_generations")
         t.put("rollout.max_new_tokens", t["max_completion_length"], "max_completion_length")
         t.put("rollout.updates", t["num_iterations"], "num_iterations")

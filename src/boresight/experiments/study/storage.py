@@ -154,9 +154,7 @@ def refuse_other_outcomes(study: Study) -> None:
     for path, wanted in _outcome_settings(study):
         if not path.exists():
             continue
-        measured = _comparable(_completed(read_header(path)["settings"]))
-        differing = differences(texts(measured), texts(_comparable(wanted)), absent="absent")
-        if differing:
+        if differing := _differing(_completed(read_header(path)["settings"]), wanted):
             key, (was, now) = next(iter(differing.items()))
             raise UserError(
                 f"{path}: holds results with other settings: {key} was {was} and is {now}; put it back, "
@@ -175,18 +173,10 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
     return completed | {name: _completed(settings[name]) for name in inner}
 
 
-def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of results without `train.tokens_per_forward`, on which no result depends."""
-    compared = dict(settings)
-    if isinstance(settings.get("recipe"), dict):
-        compared["recipe"] = _without_micro_batch(settings["recipe"])
-    inner = [name for name in ("start", "judge", "block_judge") if isinstance(settings.get(name), dict)]
-    return compared | {name: _comparable(settings[name]) for name in inner}
-
-
-def _without_micro_batch(recipe: dict[str, Any]) -> dict[str, Any]:
-    train = {key: value for key, value in recipe.get("train", {}).items() if key != "tokens_per_forward"}
-    return recipe | {"train": train}
+def _differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Settings that differ, by dotted name; no result depends on the size of forwards, so it is ignored."""
+    found = differences(texts(old), texts(new), absent="absent")
+    return {key: values for key, values in found.items() if not key.endswith("train.tokens_per_forward")}
 
 
 def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -212,14 +202,8 @@ def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     """Raise a `UserError` that names the first setting in which two studies differ. Runs may be added."""
     added = {part: new.get(part, {}).keys() - old.get(part, {}).keys() for part in ("recipes", "starts_from")}
     known = {**new, **{part: _without(new[part], names) for part, names in added.items() if names}}
-    recipes = {
-        name: _without_micro_batch(Recipe.completed(recipe))
-        for name, recipe in old.get("recipes", {}).items()
-    }
-    wanted = {name: _without_micro_batch(recipe) for name, recipe in known.get("recipes", {}).items()}
-    differing = differences(
-        texts({**old, "recipes": recipes}), texts({**known, "recipes": wanted}), absent="absent"
-    )
+    recipes = {name: Recipe.completed(recipe) for name, recipe in old.get("recipes", {}).items()}
+    differing = _differing({**old, "recipes": recipes}, known)
     if not differing:
         return
     key, (was, now) = next(iter(differing.items()))

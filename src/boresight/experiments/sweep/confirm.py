@@ -106,10 +106,8 @@ def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
     if not order:
         return "No setting finished with all its seeds"
     better = [c for c in found[1:] if c.p < SIGNIFICANT and c.beats(sweep.recipe.better)]
-    if better and better[0].gain is not None:
-        gain = better[0].gain.mean
-        lead = gain if gain.value > 0 else gain.scaled(-1)
-        return f"{better[0].name} beats the default by {unit_named(sweep.recipe.unit).lead(lead)}"
+    if better:
+        return _against_default(better[0], sweep)
     if found:
         return "No setting is significantly better than the default"
     best = order[0][0]
@@ -133,13 +131,19 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
         over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot separate seed noise"
     p = f"p = {one.p:.2g}"
     if one.p < SIGNIFICANT:
-        does = "beats" if one.beats(sweep.recipe.better) else "is worse than"
-        lead = interval if interval.value > 0 else interval.scaled(-1)
-        return f"{one.name} {does} the default by {unit.lead(lead)} {over}, {p}: beyond seed noise."
+        return f"{_against_default(one, sweep)} {over}, {p}: beyond seed noise."
     return (
         f"{one.name} and the default do not differ significantly: {unit.change(interval)} {over}, {p}: "
         f"not beyond seed noise; {_remedy(gain)}."
     )
+
+
+def _against_default(one: Confirmed, sweep: Sweep) -> str:
+    """A significant difference in words: which is better, and by how much."""
+    assert one.gain is not None
+    gain, does = one.gain.mean, "beats" if one.beats(sweep.recipe.better) else "is worse than"
+    lead = gain if gain.value > 0 else gain.scaled(-1)
+    return f"{one.name} {does} the default by {unit_named(sweep.recipe.unit).lead(lead)}"
 
 
 def _remedy(gain: OverSeeds) -> str:
