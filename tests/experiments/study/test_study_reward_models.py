@@ -141,15 +141,16 @@ def test_wrong_judges_are_one_sentence(judged, overrides, says):
 
 
 def test_the_win_rate_counts_ties_half_and_no_missing_score():
-    """Scores 0, 0, 1, missing and 2 of the start; 1, 0, 0, 1 and missing of the arm."""
+    """Scores 0, 0, 1, missing, 2 and twice 1 of the start; 1, 0, 0, 1, missing, 1 as another processor rounds
+    it, and 1.001 of the arm."""
 
     def file(arm, seed, scores):
         rows = [PromptResult(f"p{i}", None, {JUDGED: [score]}) for i, score in enumerate(scores)]
         return OutcomeFile(arm, seed, {}, {}, [], {}, rows)
 
-    start = file(START, None, [0.0, 0.0, 1.0, None, 2.0])
-    (wins,) = wins_over(start, [file("a", 0, [1.0, 0.0, 0.0, 1.0, None])]).by_seed
-    assert wins == {"p0": 1.0, "p1": 0.5, "p2": 0.0, "p3": None, "p4": None}
+    start = file(START, None, [0.0, 0.0, 1.0, None, 2.0, 1.0, 1.0])
+    (wins,) = wins_over(start, [file("a", 0, [1.0, 0.0, 0.0, 1.0, None, 1.000006, 1.001])]).by_seed
+    assert wins == {"p0": 1.0, "p1": 0.5, "p2": 0.0, "p3": None, "p4": None, "p5": 0.5, "p6": 1.0}
 
 
 def test_parts_of_a_run_are_those_of_several_rewards(tmp_path):

@@ -9,6 +9,10 @@ from boresight.experiments.study.outcomes.file import OutcomeFile
 from boresight.stats.intervals import SHARE, Bounds, Value
 from boresight.stats.pooled_seeds import SeedValues
 
+SAME_SCORE = 1e-4
+"""Scores of a judge that are as close are a tie. A reward model that was trained by the same recipe on Zen 5
+and on Zen 3 scores one answer within 6e-6; its scores of different answers spread over about 1."""
+
 
 def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
     """Values by prompt, once per seed; a start model was not trained. Raises `UserError` without them."""
@@ -18,7 +22,7 @@ def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
 
 def wins_over(start: OutcomeFile, results: Sequence[OutcomeFile]) -> SeedValues:
     """By seed and prompt, 1 where the judge scores an arm above the start model, 0 where below, 0.5 for a
-    tie."""
+    tie. Scores closer than `SAME_SCORE` are a tie: they may be those of one answer on two processors."""
     before = start.values(JUDGED)
     return SeedValues([_wins(before, result.values(JUDGED)) for result in results], trained=True)
 
@@ -28,7 +32,7 @@ def _wins(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, 
     return {
         id_: None
         if was is None or (now := after.get(id_)) is None
-        else 0.5 + 0.5 * ((now > was) - (now < was))
+        else 0.5 + 0.5 * ((now > was + SAME_SCORE) - (now < was - SAME_SCORE))
         for id_, was in before.items()
     }
 
