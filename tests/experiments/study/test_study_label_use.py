@@ -12,6 +12,7 @@ from boresight.experiments.study.outcomes.label_use import (
     area_under,
     held_out_by_calls,
     informative_prompts,
+    seconds_of_steps,
     trained_tokens,
     training_rows,
 )
@@ -72,6 +73,13 @@ def test_tokens_are_summed_over_steps():
     timed = {"seconds": 2.0, "tokens_per_second": 50.0}
     assert trained_tokens(run_of({1: timed, 2: {"skipped": 1.0}, 3: timed}, {})) == pytest.approx(200)
     assert trained_tokens(run_of({1: {"loss": 1.0}}, {})) is None
+
+
+def test_seconds_are_at_least_those_of_the_logged_steps():
+    """Two steps of 2.0 s in the log, of which a process that was killed kept nothing."""
+    timed = {"seconds": 2.0}
+    assert seconds_of_steps(run_of({1: timed, 2: {"skipped": 1.0}, 3: timed}, {})) == pytest.approx(4)
+    assert seconds_of_steps(run_of({1: {"loss": 1.0}}, {})) == 0
 
 
 @pytest.mark.parametrize(("method", "per_prompt"), [("rloo", 3), ("online_dpo", 2)])

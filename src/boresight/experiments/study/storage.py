@@ -122,7 +122,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         lacks_weights = self._is_needed(run) and not (self.run_folder(run) / "model").is_dir()
         if lacks_weights or not path.exists():
             return None
-        return ArmOutcome(float(read_header(path)["numbers"]["seconds"]))
+        return ArmOutcome(float(read_header(path)["numbers"].get("seconds", 0.0)))
 
 
 def read_state_if_there(path: Path) -> dict[str, Any] | None:

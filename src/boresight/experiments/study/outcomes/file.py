@@ -49,8 +49,8 @@ class OutcomeFile:
     seed: int | None
     settings: dict[str, Any]
     numbers: dict[str, float]
-    """One number per run: `seconds`, `verifier_calls`, `trained_tokens`; where it samples, `area` and
-    `informative_prompts` too, else `training_rows`."""
+    """One number per run: `seconds` where its time was kept, `verifier_calls`, `trained_tokens`; where it
+    samples, `area` and `informative_prompts` too, else `training_rows`."""
     curve: list[tuple[int, float]]
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]

@@ -106,3 +106,9 @@ def trained_tokens(run: RunData) -> float | None:
 def _known(line: Mapping[str, Any], name: str) -> bool:
     value = line.get(name)
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def seconds_of_steps(run: RunData) -> float:
+    """Seconds of the logged training steps. A process that was killed leaves its steps in the log, but not
+    its own time."""
+    return math.fsum(line["seconds"] for line in run.train if _known(line, "seconds"))

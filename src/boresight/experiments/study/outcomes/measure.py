@@ -25,6 +25,7 @@ from boresight.experiments.study.outcomes.label_use import (
     held_out_by_calls,
     held_out_parts,
     informative_prompts,
+    seconds_of_steps,
     trained_tokens,
     training_rows,
 )
@@ -54,7 +55,7 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     arm = study.plan.arms[run.arm]
     # What a reward model pays for is only measured by the verifier.
     calls = arm.verifier_calls + (_calls(log) if arm.rewarded_by is None else 0)
-    numbers = {"seconds": seconds, CALLS: float(calls)}
+    numbers = {"seconds": max(seconds, seconds_of_steps(log)), CALLS: float(calls)}
     if len(curve) > 1:
         numbers[AREA] = area_under(curve)
     informative = informative_prompts(log, study.recipe(run).rollout.k)
