@@ -44,6 +44,14 @@ def own_reference_cache(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def libraries_are_measured():
+    """Before any test, so that none measures or stores inside what it counts; each starts with these."""
+    from boresight.models.kernels import libraries
+
+    libraries.measured_libraries()
+
+
 @pytest.fixture(autouse=True)
 def own_token_cache(tmp_path_factory, monkeypatch):
     """No test reads token rows of the user, or of a test that may have changed how they are made."""

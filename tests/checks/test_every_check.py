@@ -25,6 +25,7 @@ from boresight.data.rendering.split_turns import SplitTurns
 from boresight.findings import live_checks
 from boresight.findings.finding import checks_of, run_checks
 from boresight.methods.inputs import GroupLogps
+from boresight.models.kernels.libraries import Measurement, Rates
 from boresight.runs.check import preflight
 from boresight.scorers.rewards import RewardSum
 from boresight.tasks.countdown import countdown_prompt, generate_problems, problem, trace
@@ -398,6 +399,16 @@ def test_days_are_said(monkeypatch):
     """60,000 rows of 500 tokens: 2 * 4.9e8 * 3e7 * 3 = 8.9e16 operations, at 4e10 a second 26 days."""
     (found,) = loaded(monkeypatch, 900.0, row_tokens=500.0, rows=60_000)
     assert found.name == "duration" and "about 26 days" in found.why
+
+
+def test_a_long_run_names_bfloat16_where_its_products_were_measured_faster(monkeypatch):
+    """460 GFLOP/s beside 230 in float32 is twice; 115 is half, and None is a processor without it."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for rate, named in ((460.0, True), (115.0, False), (None, False)):
+        measured = Measurement(Rates(110.0, 230.0), Rates(1.0, 1.0), Rates(1.0, 1.0), rate)
+        monkeypatch.setattr("boresight.models.kernels.libraries.measurement", lambda m=measured: m)
+        (found,) = loaded(monkeypatch, 900.0, row_tokens=500.0, rows=60_000)
+        assert ("model.dtype=bfloat16, whose products are 2.0 times as fast" in found.fix) == named
 
 
 def test_answers_twice_as_long_at_two_evaluations_are_length_drift():

@@ -7,8 +7,16 @@ import transformers as hf
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from boresight.models.kernels import fused, matmul
-from boresight.models.kernels.matmul import filled_rows, gradients_in_place, onednn_product
+from boresight.models.kernels import fused, libraries
+from boresight.models.kernels.libraries import Libraries
+from boresight.models.kernels.matmul import (
+    add_outer,
+    filled_rows,
+    gradients_in_place,
+    onednn_outer,
+    onednn_product,
+    weight_gradient,
+)
 from boresight.models.packed.head import Head, token_logprobs
 from boresight.models.packed.logprobs import completion_logprobs
 from tests.models.tiny_decoders import CONFIGS, GROUPED, build, make_row, random_rows
@@ -80,7 +88,7 @@ ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="to
 @ONEDNN
 def test_rows_of_every_length_need_kernels_for_few_shapes(monkeypatch):
     """oneDNN keeps kernels for each shape for good, so a run must not need some per number of tokens."""
-    monkeypatch.setattr(matmul, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(libraries, "_in_force", Libraries(products="onednn"))
     wide = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_key_value_heads": 4}
     model, totals = build(hf.LlamaConfig(**GROUPED | wide)), range(40, 160, 3)
     completion_logprobs(model, [make_row([1], [2])])  # tries the layout
@@ -102,6 +110,37 @@ def test_filled_up_products_are_the_same(rows, laid_out):
     stored = torch.ops.mkldnn._reorder_linear_weight(weight) if laid_out else weight
     got = onednn_product(x, stored, len(weight), bias)
     torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+
+
+@ONEDNN
+@pytest.mark.parametrize("rows", [1, 2, 7, 100, 129, 1000])
+def test_gradients_of_weights_by_onednn_are_the_same(rows, monkeypatch):
+    """Kept apart, as the first of a weight, and added to what is there."""
+    torch.manual_seed(0)
+    grad, x, weight = torch.randn(1, rows, 80), torch.randn(1, rows, 96), torch.randn(80, 96)
+    expected = grad[0].T @ x[0]
+    torch.testing.assert_close(onednn_outer(grad[0], x[0]), expected, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(libraries, "_in_force", Libraries("blas", "onednn", "blas"))
+    with OneDNNShapes() as seen:
+        apart = weight_gradient(grad, x, weight, in_place=False)
+        for _ in range(2):
+            assert weight_gradient(grad, x, weight, in_place=True) is None
+        total = torch.ones_like(weight)
+        add_outer(total, grad[0], x[0])
+    torch.testing.assert_close(apart, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(weight.grad, 2 * expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(total, 1 + expected, rtol=1e-4, atol=1e-4)
+    assert seen.shapes == {(80, 96, filled_rows(rows))}
+
+
+@ONEDNN
+def test_products_of_adapters_and_of_no_rows_are_left_to_blas(monkeypatch):
+    """Rank 16 is narrower than `NARROW`; no rows give zeros, as oneDNN need not."""
+    monkeypatch.setattr(libraries, "_in_force", Libraries("onednn", "onednn", "onednn"))
+    with OneDNNShapes() as seen:
+        weight_gradient(torch.randn(9, 16), torch.randn(9, 96), torch.randn(16, 96), in_place=False)
+        none = weight_gradient(torch.randn(0, 80), torch.randn(0, 96), torch.randn(80, 96), in_place=False)
+    assert not seen.shapes and torch.equal(none, torch.zeros(80, 96))
 
 
 def test_filling_up_adds_a_sixteenth_at_most():

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from boresight.cli import main
 from boresight.core.version import VERSION
+from boresight.models.kernels import libraries
+from boresight.models.kernels.libraries import Measurement, Rates
 from boresight.runs import doctor
-from boresight.runs.doctor import SIZES, extras_of, print_diagnosis, room_for
+from boresight.runs.doctor import SIZES, extras_of, print_diagnosis, room_for, torch_blas
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,3 +75,15 @@ def test_the_whole_page_fits_80_columns_and_names_every_size():
     assert text.startswith(f"boresight {VERSION}") and "GB free for training" in text
     for size in SIZES:
         assert size.name in text
+
+
+@pytest.mark.parametrize(("bfloat16", "printed_gain"), [(None, False), (460.0, True)])
+def test_measured_products_name_the_library_in_use(monkeypatch, bfloat16, printed_gain):
+    """oneDNN at 230 GFLOP/s and the other at 110; gradients of weights by the other, 92 to 75."""
+    found = Measurement(Rates(110.0, 230.0), Rates(92.0, 75.0), Rates(1.0, 1.0), bfloat16)
+    monkeypatch.setattr(libraries, "measurement", lambda: found)
+    lines = [" ".join(line.split()) for line in printed().splitlines()]
+    other = torch_blas()
+    assert f"products oneDNN, 230 GFLOP/s ({other} 110)" in lines
+    assert f"weight gradients {other}, 92 GFLOP/s (oneDNN 75)" in lines
+    assert any("2.0 times as fast" in line for line in lines) == printed_gain

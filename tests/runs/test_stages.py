@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_state
 from boresight.core.interrupt import Interrupted
+from boresight.models.kernels.libraries import libraries
 from boresight.runs import measure, outcome, train
 from boresight.runs.measure import evaluate_run
 from boresight.runs.train import run_training
@@ -252,7 +254,13 @@ def test_damaged_checkpoints_are_named_and_kept(base, tmp_path, monkeypatch):
 
 def test_what_the_recipe_leaves_open_is_kept_with_the_run(base, finished, tmp_path):
     expected = Choices(
-        device="cpu", processes=1, sharded=False, recompute=False, eval_every=1, dtype="float32"
+        device="cpu",
+        processes=1,
+        sharded=False,
+        recompute=False,
+        eval_every=1,
+        dtype="float32",
+        libraries=asdict(libraries()),
     )
     assert read_choices(finished / "sft/choices.json") == expected
     left_after("start measured", finished / "sft", tmp_path / "run")

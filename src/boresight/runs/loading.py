@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.libraries import Libraries, libraries, use_libraries
 from boresight.models.load import load_tokenizer
 from boresight.models.sharding import shard
 from boresight.training.build import build_task
@@ -68,6 +69,12 @@ class Earlier:
     template_day: str | None = None
     choices: Choices | None = None
 
+    @property
+    def libraries(self) -> Libraries | None:
+        """Libraries of its matrix products; None where none are kept."""
+        kept = None if self.choices is None else self.choices.libraries
+        return None if kept is None else Libraries(**kept)
+
 
 def load_run(
     recipe: Recipe,
@@ -95,6 +102,7 @@ def load_run(
     seed_everything(recipe.train.seed)
     kind = kind_of(recipe)
     earlier = earlier or Earlier()
+    use_libraries(earlier.libraries)
     day = collectives.from_first(earlier.template_day or today())
     with collectives.taking_turns():
         tokenizer = load_tokenizer(recipe.model.name)
@@ -123,6 +131,7 @@ def load_run(
         eval_every=task.eval_every,
         dtype=task.dtype,
         base=base_form(recipe, kind, task.dtype) if recipe.model.lora else None,
+        libraries=asdict(libraries()) if policy.device.type == "cpu" else None,
     )
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
 

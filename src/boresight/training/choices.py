@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from boresight.core.files import read_state, write_state
+from boresight.models.kernels.libraries import Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Choices:
     """What the model computes in (`model.dtype`); None in runs of earlier versions."""
     base: str | None = None
     """Storage of the frozen weights under adapters (`model.lora.base`); None without adapters."""
+    libraries: dict[str, Library] | None = None
+    """Library of each kind of product on a CPU (`models.kernels.libraries`); None on other devices."""
 
     def write(self, path: Path) -> None:
         """Keep them."""

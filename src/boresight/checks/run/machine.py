@@ -25,6 +25,8 @@ LIBRARIES_GB = 0.7
 """Resident memory of Python with torch and transformers, where training shares the memory with it."""
 EFFICIENCY = 0.4
 """Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
+WORTH_ROUNDING = 1.3
+"""How much faster products in bfloat16 must be on a processor for `duration` to name them."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,25 @@ def duration(load: Load) -> Finding | None:
     return warning(
         "duration",
         f"Training will take about {load.hours / 24:.0f} days on this machine, {load.basis}.",
-        "Use a GPU, a smaller model or fewer rows (data.limit).",
+        f"Use a GPU, a smaller model or fewer rows (data.limit){_bfloat16(load.recipe.model.dtype)}.",
         numbers=(("hours", load.hours),),
     )
+
+
+def _bfloat16(dtype: str) -> str:
+    """Advice to compute in bfloat16 on a processor where its products were measured to be faster."""
+    import torch
+
+    from boresight.models.kernels.libraries import measurement
+
+    cpu = torch.device("cpu")
+    unusable = torch.cuda.is_available() or not torch.backends.mkldnn.is_available()
+    if unusable or resolve_dtype(dtype, cpu) != "float32":
+        return ""
+    gain = measurement().bfloat16_gain
+    if gain is None or gain < WORTH_ROUNDING:
+        return ""
+    return f", or model.dtype=bfloat16, whose products are {gain:.1f} times as fast here and rounded"
 
 
 def rate(dtype: str = "float32") -> float:

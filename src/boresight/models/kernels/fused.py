@@ -5,7 +5,7 @@ Four things, each the same function of the same numbers as what it stands in for
 - RMSNorm and the gated MLP as one autograd node each, which keep what only a product could bring back
   and recompute the rest, cheap and elementwise, in the backward;
 - dropout and the first layer of an adapter as one node, which keeps one byte per entry (`adapters`);
-- matrix products by oneDNN instead of MKL on AMD processors, where it is the faster of the two.
+- matrix products by the library that is faster on this machine (`libraries`).
 
 Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
 and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
+from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.matmul import (
     goes_in_place,
-    onednn_is_faster,
     product,
     start_of_gradient,
     weight_gradient,
@@ -85,14 +85,18 @@ def _applies(decoder: nn.Module) -> bool:
 def _recipe_of(module: nn.Module) -> LayerBuilder | None:
     if type(module) is nn.Linear:
         small = module.weight.dtype != torch.float32
-        gains = onednn_is_faster() or goes_in_place(module.weight)
-        return _linear if gains and not small else None
+        return _linear if not small and (_not_by_blas() or goes_in_place(module.weight)) else None
     if type(module) is nn.Embedding:
         return _embedding if _plain_embedding(module) and goes_in_place(module.weight) else None
     kind = (type(module), type(getattr(module, "act_fn", None)))
     if kind not in _recipes:
         _recipes[kind] = _tried(module)
     return _recipes[kind]
+
+
+def _not_by_blas() -> bool:
+    """Whether a product of training is computed by another library than a plain layer's."""
+    return "onednn" in (libraries().products, libraries().weight_gradients)
 
 
 @torch.no_grad()
@@ -216,7 +220,7 @@ class SwiGLU(torch.autograd.Function):
 
 
 class Linear(torch.autograd.Function):
-    """x W^T + b; the gradient of W by MKL, which is as fast or faster there on every processor."""
+    """x W^T + b."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

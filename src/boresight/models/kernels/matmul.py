@@ -13,19 +13,19 @@ filled up to one of few numbers of rows.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boresight.models.kernels.libraries import libraries
+
 NARROW = 64
-"""Products with fewer columns on either side, as of low-rank adapters, are left to MKL: filling them up costs
-what oneDNN saves."""
+"""Products with fewer columns on either side, as of low-rank adapters, are left to BLAS: filling them up
+costs what oneDNN saves."""
 FEWEST_ROWS = 8
 
 _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
@@ -56,10 +56,14 @@ def goes_in_place(weight: Tensor) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`, no gradient: `(…, in)` by `(out, in)`."""
-    usable = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel()
-    if usable and min(weight.shape) >= NARROW and onednn_is_faster():
+    if _for_onednn(x, weight) and x.numel() and libraries().products == "onednn":
         return onednn_product(x, weight, weight.shape[0], bias)
     return F.linear(x, weight, bias)
+
+
+def _for_onednn(x: Tensor, weight: Tensor) -> bool:
+    both_float32 = x.dtype == weight.dtype == torch.float32
+    return both_float32 and x.device.type == "cpu" and min(weight.shape) >= NARROW
 
 
 def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
@@ -117,32 +121,35 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
 
     Half-precision products are added to a wider total without being rounded first.
     """
-    if total.dtype == x.dtype:
-        total.addmm_(grad.T, x)
-    else:
+    if total.dtype != x.dtype:
         total.add_(wide_product(grad.T, x.T))
+    elif _outer_by_onednn(total, x):
+        total.add_(onednn_outer(grad, x))
+    else:
+        total.addmm_(grad.T, x)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> Tensor | None:
     """`grad.T @ x` over all tokens, `(…, out)` and `(…, in)`; None where it has been added to `.grad`."""
     grad, x = grad.flatten(0, -2), x.flatten(0, -2)
-    if not in_place:
-        return grad.T @ x
-    if weight.grad is None:
-        weight.grad = grad.T @ x
-    else:
+    if in_place and weight.grad is not None:
         add_outer(weight.grad, grad, x)
+        return None
+    outer = onednn_outer(grad, x) if _outer_by_onednn(weight, x) else grad.T @ x
+    if not in_place:
+        return outer
+    weight.grad = outer
     return None
 
 
-@functools.cache
-def onednn_is_faster() -> bool:
-    """True on AMD processors with AVX-512: 8 to 12 % there (Zen 4, products of 450 to 1800 rows). With AVX2
-    alone MKL is the faster one (Zen 3: 90 to 94 GF/s against 64 to 87). Fixed per machine, not timed at run
-    time, so that a run resumes to the same bits."""
-    if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
+def _outer_by_onednn(weight: Tensor, x: Tensor) -> bool:
+    return _for_onednn(x, weight) and len(x) > 0 and libraries().weight_gradients == "onednn"
+
+
+def onednn_outer(grad: Tensor, x: Tensor) -> Tensor:
+    """`grad.T @ x` by oneDNN, `(n, out)` and `(n, in)`, filled up by rows of zeros to one of few shapes."""
+    filler = filled_rows(len(x)) - len(x)
+    if filler:
+        grad, x = (F.pad(part, (0, 0, 0, filler)) for part in (grad, x))
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(grad.T, x.T, None, "none", [], "")
+    return result

@@ -1,0 +1,97 @@
+"""Which library multiplies matrices: measured once, stored, and kept by a run."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from boresight.core.files import write_json, write_state
+from boresight.models.kernels import libraries
+from boresight.models.kernels.libraries import Libraries, Measurement, Rates, measurement
+from boresight.runs.loading import Earlier
+from boresight.training.choices import Choices, read_choices
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+
+EQUAL = Rates(100.0, 100.0)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, in a process that has not measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(libraries, "ROUNDS", 1)
+    measurement.cache_clear()
+    libraries.measured_libraries.cache_clear()
+    yield tmp_path / "boresight/products"
+    measurement.cache_clear()
+    libraries.measured_libraries.cache_clear()
+
+
+def test_onednn_is_chosen_where_it_is_faster_by_more_than_noise():
+    """230 to 110 GFLOP/s, 104 to 100, and 75 to 92; bfloat16 at 460 is twice the faster one."""
+    found = Measurement(Rates(110.0, 230.0), Rates(100.0, 104.0), Rates(92.0, 75.0), bfloat16=460.0)
+    assert found.libraries == Libraries("onednn", "blas", "blas")
+    assert found.bfloat16_gain == 2.0
+    assert Measurement(EQUAL, EQUAL, EQUAL).bfloat16_gain is None
+
+
+def test_a_machine_is_measured_once_and_the_first_measurement_counts(cache, monkeypatch):
+    first = measurement()
+    kinds = (first.products, first.weight_gradients, first.decoding)
+    assert all(rate > 0 for kind in kinds for rate in (kind.blas, kind.onednn))
+    (file,) = cache.iterdir()
+    monkeypatch.setattr(libraries, "measure", lambda: pytest.fail("measured again"))
+    measurement.cache_clear()
+    assert measurement() == first
+    # Another process stores its own between this one's look and its end.
+    file.unlink()
+    other = Measurement(Rates(1.0, 9.0), EQUAL, EQUAL)
+
+    def measured_late():
+        write_state(file, asdict(other))
+        return Measurement(Rates(9.0, 1.0), EQUAL, EQUAL)
+
+    monkeypatch.setattr(libraries, "measure", measured_late)
+    measurement.cache_clear()
+    assert measurement() == other and libraries.measured_libraries().products == "onednn"
+
+
+def test_a_damaged_file_is_measured_again_and_a_read_only_cache_is_no_error(cache, monkeypatch):
+    found = Measurement(EQUAL, EQUAL, EQUAL)
+    monkeypatch.setattr(libraries, "measure", lambda: found)
+    cache.mkdir(parents=True)
+    file = cache / f"{libraries._machine()}.json"
+    file.write_text("{")
+    assert measurement() == found
+    file.unlink()
+    write_json(file, {"products": {"blas": 1.0}})
+    measurement.cache_clear()
+    assert measurement() == found
+    (cache.parent / "products").rename(cache.parent / "elsewhere")
+    (cache.parent / "products").write_text("a file where the folder would be")
+    measurement.cache_clear()
+    assert measurement() == found
+
+
+def test_other_threads_or_another_processor_are_another_machine(monkeypatch):
+    names = [libraries._machine()]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 61)
+    names.append(libraries._machine())
+    monkeypatch.setattr(libraries, "_cpuinfo", lambda: {"model name": "other", "flags": "avx2"})
+    names.append(libraries._machine())
+    assert len(set(names)) == 3
+
+
+def test_a_run_resumes_with_the_libraries_that_it_began_with(tmp_path, monkeypatch):
+    """The stored choice is put in force when the run is loaded, whatever is measured by then."""
+    kept = {"products": "onednn", "weight_gradients": "blas", "decoding": "blas"}
+    Choices("cpu", 1, False, False, 3, libraries=kept).write(tmp_path / "choices.json")
+    assert json.loads((tmp_path / "choices.json").read_text())["libraries"] == kept
+    earlier = Earlier(choices=read_choices(tmp_path / "choices.json"))
+    monkeypatch.setattr(libraries, "_in_force", None)
+    libraries.use_libraries(earlier.libraries)
+    assert libraries.libraries() == Libraries("onednn", "blas", "blas")
+    libraries.use_libraries(Earlier().libraries)
+    assert libraries.libraries() == libraries.measured_libraries()
