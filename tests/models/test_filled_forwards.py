@@ -11,7 +11,7 @@ import torch
 from boresight.data.batching import micro_batches
 from boresight.models.eval_mode import arithmetic
 from boresight.models.packed import head as head_file
-from boresight.models.packed import packing
+from boresight.models.packed import last_layer, packing
 from boresight.models.packed.head import Head, token_logprobs
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.packing import BLOCK, filled_forwards, filled_length, pack
@@ -27,6 +27,7 @@ def as_on_a_gpu(monkeypatch):
     """Fill forwards as on CUDA; groups of 8 positions in the head."""
     monkeypatch.setattr(packing, "fills", lambda device: True)
     monkeypatch.setattr(head_file, "fills", lambda device: True)
+    monkeypatch.setattr(last_layer, "fills", lambda device: True)
     monkeypatch.setattr(head_file, "ROWS", 8)
 
 
@@ -68,6 +69,7 @@ def test_filler_changes_no_value_and_no_gradient(name, as_on_a_gpu, monkeypatch)
         sums, gradients = sums_and_gradients()
     monkeypatch.setattr(packing, "fills", lambda device: False)
     monkeypatch.setattr(head_file, "fills", lambda device: False)
+    monkeypatch.setattr(last_layer, "fills", lambda device: False)
     plain, expected = sums_and_gradients()
     torch.testing.assert_close(sums, plain, rtol=1e-11, atol=1e-11)
     for a, b in zip(gradients, expected, strict=True):

@@ -152,7 +152,9 @@ def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) ->
         for span in batch.spans
         for place in span.completions
     ]
-    return plan.hidden(model, batch)[to_device(torch.tensor(last), model.device)]
+    distinct, index = np.unique(last, return_inverse=True)
+    states = plan.hidden(model, batch, to_device(distinct, model.device))
+    return states[to_device(index, model.device)]
 
 
 def _last_states_padded(model: Policy, rows: Sequence[Row]) -> Tensor:

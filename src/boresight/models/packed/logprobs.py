@@ -182,7 +182,7 @@ def _packed_tokens(
 ) -> tuple[PackedBatch, Tensor, Tensor | None]:
     """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
     batch = pack(rows, completions_per_row(rows), model.device)
-    hidden = plan.hidden(model, batch)[batch.predictors]
+    hidden = plan.hidden(model, batch, batch.scored)[batch.predictors]
     head = plan.head(model)
     if head is None:
         logits = plan.logits(model, hidden)

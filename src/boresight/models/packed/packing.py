@@ -72,13 +72,16 @@ class Span:
 class PackedBatch:
     """Rows packed into one sequence of T tokens, S of their positions predicting a scored token.
 
-    `ids` and `positions` are int64 `(1, T)`. `predictors` are positions in the sequence whose hidden
-    state predicts `targets`; `owner` is the completion of the token, as row * k + completion; all `(S,)`.
+    `ids` and `positions` are int64 `(1, T)`. `scored` are the places in the sequence whose hidden states
+    predict scored tokens, each once: the end of a prompt predicts the first token of all its completions.
+    `predictors` are the entries of `scored` that predict `targets`; `owner` is the completion of the token,
+    as row * k + completion; all `(S,)`.
     """
 
     ids: Tensor
     positions: Tensor
     spans: tuple[Span, ...]
+    scored: Tensor
     predictors: Tensor
     targets: Tensor
     owner: Tensor
@@ -136,6 +139,8 @@ def pack(
             targets.append(completion.ids[completion.mask])
             owner.append(np.full(completion.scored, i * completions + j))
 
+    scored, index = np.unique(np.concatenate(predictors), return_inverse=True)
+
     def tensor(values: np.ndarray) -> Tensor:
         return to_device(values.astype(np.int64), device)
 
@@ -144,7 +149,8 @@ def pack(
         ids=tensor(np.concatenate(parts))[None],
         positions=tensor(np.concatenate(positions))[None],
         spans=spans,
-        predictors=tensor(np.concatenate(predictors)),
+        scored=tensor(scored),
+        predictors=tensor(index),
         targets=tensor(np.concatenate(targets)),
         owner=tensor(np.concatenate(owner)),
         completions=completions,

@@ -27,6 +27,7 @@ from boresight.models.kernels.fused import fused_layers
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
 from boresight.models.packed.head import Head
+from boresight.models.packed.last_layer import LastLayer, applies, last_layer_at
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.policy import Policy, arithmetic_of, causal_model, narrowest_window
 from boresight.models.precision import EXPERIMENTAL
@@ -47,25 +48,40 @@ _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 class PackedPlan:
     """How a model runs packed: rows no longer than `window`, and logits = cap(scale * lm_head(hidden)).
 
-    A reward model has no logits; its plan holds the window alone.
+    A reward model has no logits; its plan holds the window alone. With `partial_last_layer`
+    the last layer may be computed at some positions alone.
     """
 
     scale: float = 1.0
     softcap: float | None = None
     window: int | None = None
+    partial_last_layer: bool = False
 
-    def hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
+    def hidden(self, model: Policy, packed: PackedBatch, positions: Tensor) -> Tensor:
+        """Last hidden states at distinct `positions` `(S,)` of the packed sequence, `(S, width)`."""
+        base = causal_model(model)
+        last = LastLayer.of(base) if self.partial_last_layer and applies(base, positions) else None
+        if last is None:
+            return self.all_hidden(model, packed)[positions]
+        with fused_layers(base.base_model), last_layer_at(last, positions):
+            return self._run(base, packed)
+
+    def all_hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
         """Last hidden states of every packed token, `(T, width)`."""
-        decoder = causal_model(model).base_model
-        with fused_layers(decoder):
-            out = decoder(
-                input_ids=packed.ids,
-                position_ids=packed.positions,
-                attention_mask=attention.poisoned_mask(packed.ids),
-                use_cache=False,
-                packed=packed,
-            )
-        return out.last_hidden_state[0]
+        base = causal_model(model)
+        with fused_layers(base.base_model):
+            return self._run(base, packed)
+
+    def _run(self, base: PreTrainedModel, packed: PackedBatch) -> Tensor:
+        out = base.base_model(
+            input_ids=packed.ids,
+            position_ids=packed.positions,
+            attention_mask=attention.poisoned_mask(packed.ids),
+            use_cache=False,
+            packed=packed,
+        )
+        states: Tensor = out.last_hidden_state[0]
+        return states
 
     def head(self, model: Policy) -> Head | None:
         """The output layer as plain tensors; None where it is more than a linear layer (LoRA on it)."""
@@ -156,7 +172,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
     if plan is None:
         return "its logits are not a known function of its hidden states"
     batch = replace(pack([row, row], len(row.completions), base.device), plain=plain)
-    got = plan.hidden(base, batch)
+    got = plan.all_hidden(base, batch)
     pairs = [
         (torch.cat([got[span.prompt], got[place]]), state)
         for span in batch.spans
@@ -167,7 +183,20 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
         base, sequences
     ):
         return f"{type(base).__name__} gives other hidden states packed than plain"
-    return plan
+    return replace(plan, partial_last_layer=_same_at_some(base, plan, batch, got))
+
+
+def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, states: Tensor) -> bool:
+    """Whether the last layer, computed where tokens are scored, gives its `states` `(T, width)` there."""
+    if LastLayer.of(base) is None:
+        return False
+    try:
+        some = replace(plan, partial_last_layer=True).hidden(base, batch, batch.scored)
+    except Exception as error:  # whatever a foreign layer raises means that it is not as its names imply
+        log.info("The last layer is computed at all positions: %s: %s", type(error).__name__, error)
+        return False
+    expected = states[batch.scored]
+    return some.shape == expected.shape and _close(some, expected, arithmetic_of(base))
 
 
 def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:
@@ -210,7 +239,7 @@ def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
         return
     row = _probe_row(base.config.get_text_config().vocab_size)
     with torch.enable_grad():
-        hidden = plan.hidden(base, pack([row, row], len(row.completions), base.device))
+        hidden = plan.all_hidden(base, pack([row, row], len(row.completions), base.device))
     torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
 
 

@@ -74,7 +74,10 @@ class Footprint:
         return self.trained * FLOAT / 1e9 + self.moments_gb
 
     def activations_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
-        """What a forward and its backward over `tokens` hold beside weights, gradients and moments."""
+        """What a forward and its backward over `tokens` hold beside weights, gradients and moments.
+
+        The last layer counts as the others do, though on a CPU it keeps less where no token is scored.
+        """
         kernels: Kernels = "half" if self.half else "float32" if self.cuda else "fused"
         mask, shape = (1 if self.cuda else 4), self.shape
         kept = kept_by_layer(kernels, self.lora, mask=mask).bytes(shape)

@@ -1,0 +1,102 @@
+"""The last layer of a decoder at the positions that are scored, and at no other.
+
+Nothing after the last layer reads the other positions but its own attention, which needs their keys and
+values. So their queries, output projection, MLP and final norm are not computed, forward or backward. The
+results are the same sums of the same products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from boresight.models.packed.packing import fills
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LAYERS = ("layers", "h")
+ATTENTION = ("self_attn", "attention", "attn")
+QUERIES = ("q_proj",)
+"""Layers that compute keys and values as well are missing: those are needed everywhere."""
+OUTPUT = ("o_proj", "out_proj", "dense", "c_proj")
+MLP = ("mlp",)
+NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+"""Names of modules in transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastLayer:
+    """Modules that treat each position alone: `inside` the last layer, and the `norm` behind it."""
+
+    inside: tuple[nn.Module, ...]
+    norm: nn.Module
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> LastLayer | None:
+        """Those of `model`, a causal model or a reward model; None where names are not recognized."""
+        decoder = model.base_model.get_decoder()
+        layers, norm = _child(decoder, LAYERS), _child(decoder, NORM)
+        if norm is None or not isinstance(layers, nn.ModuleList) or not len(layers):
+            return None
+        attention, mlp = _child(layers[-1], ATTENTION), _child(layers[-1], MLP)
+        output = attention and _child(attention, OUTPUT)
+        if attention is None or output is None or mlp is None:
+            return None
+        queries = _child(attention, QUERIES)
+        return cls((output, mlp) if queries is None else (queries, output, mlp), norm)
+
+
+def applies(model: PreTrainedModel, positions: Tensor) -> bool:
+    """Whether a forward of `model` may compute its last layer at `positions` alone.
+
+    On a GPU products round by their shape, which would depend on how many positions are scored. Activation
+    checkpointing recomputes layers after the forward has ended, when their modules are as before.
+    """
+    recomputed = getattr(model.base_model, "gradient_checkpointing", False)
+    return len(positions) > 0 and not fills(positions.device) and not recomputed
+
+
+@contextmanager
+def last_layer_at(last: LastLayer, positions: Tensor) -> Iterator[None]:
+    """Inside the block a decoder returns its hidden states at `positions` alone, `(1, S, width)`.
+
+    `positions` `(S,)` are distinct. Dropout inside the modules draws for these positions only.
+    """
+    before = {module: vars(module).get("forward") for module in (*last.inside, last.norm)}
+    try:
+        for module in last.inside:
+            module.forward = _in_place(module.forward, positions)
+        last.norm.forward = _only(last.norm.forward, positions)
+        yield
+    finally:
+        for module, forward in before.items():
+            if forward is None:
+                vars(module).pop("forward", None)
+            else:
+                module.forward = forward
+
+
+def _only(forward: Callable[..., Tensor], positions: Tensor) -> Callable[..., Tensor]:
+    """The result at `positions` of an input `(1, T, width)`."""
+    return lambda x, *args, **kwargs: forward(x.index_select(1, positions), *args, **kwargs)
+
+
+def _in_place(forward: Callable[..., Tensor], positions: Tensor) -> Callable[..., Tensor]:
+    """The same where they are in the sequence, and zeros elsewhere, `(1, T, out)`."""
+    compute = _only(forward, positions)
+
+    def spread(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        some = compute(x, *args, **kwargs)
+        return some.new_zeros(1, x.shape[1], some.shape[-1]).index_copy_(1, positions, some)
+
+    return spread
+
+
+def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
+    """The child of the first of `names` that exists."""
+    return next((found for name in names if (found := module._modules.get(name)) is not None), None)
