@@ -1,11 +1,13 @@
-"""Which rows a step sees."""
+"""Which rows a step sees, and which share a forward."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boresight.data.batching import micro_batches, plan
+from boresight.data.batching import REPEATED, micro_batches, plan
 from boresight.data.rows import Completion, Row
 
 
@@ -42,12 +44,39 @@ def test_used_lists_only_rows_that_a_step_sees():
     assert set(order.used()) == {i for step in range(3) for i in order.indices(step)}
 
 
+def packed_tokens(rows):
+    """Every distinct prompt once, and all completions."""
+    prompts = {r.prompt.tobytes(): len(r.prompt) for r in rows}
+    return sum(prompts.values()) + sum(len(c.ids) for r in rows for c in r.completions)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20), st.integers(10, 80)
 )
 def test_micro_batches_keep_the_budget_and_every_row(sizes, budget):
+    """Prompts of one length are one prompt here."""
     rows = [row(p, c, c) for p, c in sizes]
     groups = micro_batches(rows, budget)
     assert sorted(id(r) for group in groups for r in group) == sorted(id(r) for r in rows)
     for group in groups:
-        assert len(group) == 1 or sum(r.tokens for r in group) <= budget
+        assert len(group) == 1 or packed_tokens(group) <= budget
+        assert len(group) == 1 or sum(r.tokens for r in group) <= REPEATED * budget
+
+
+def test_rows_with_one_prompt_come_together_and_it_counts_once():
+    """Prompts of 6 and 5 tokens: 6 + 4 + 3 + 2 = 15 fill a group, as do 5 + 9 alone."""
+    rows = [row(6, 2), row(5, 9), row(6, 4), row(6, 3)]
+    assert micro_batches(rows, 15) == [[rows[1]], [rows[2], rows[3], rows[0]]]
+    assert micro_batches(rows, 14) == [[rows[1]], [rows[2], rows[3]], [rows[0]]]
+
+
+def test_a_prompt_that_many_rows_share_is_not_repeated_too_often_on_the_padded_path():
+    """A prompt of 10 and answers of 1: a group of 20 packed tokens would repeat it ten times, 110 tokens."""
+    assert [len(group) for group in micro_batches([row(10, 1)] * 20, 20)] == [7, 7, 6]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(10, 80))
+def test_distinct_prompts_go_longest_first_and_then_in_order(lengths, budget):
+    rows = [replace(row(2, n), prompt=np.array([i, 0], np.int32)) for i, n in enumerate(lengths)]
+    together = [r for group in micro_batches(rows, budget) for r in group]
+    assert together == sorted(rows, key=lambda r: -r.tokens)

@@ -67,7 +67,7 @@ def test_the_rule_of_the_layout_drawn_out():
         ".....xx",
     ]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
-    assert batch.predictors.tolist() == [1, 2, 1, 5]
+    assert batch.scored[batch.predictors].tolist() == [1, 2, 1, 5]
     assert batch.targets.tolist() == [3, 4, 5, 7]
     assert batch.owner.tolist() == [0, 0, 1, 2]
 

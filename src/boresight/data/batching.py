@@ -5,9 +5,10 @@ Both are pure functions of their arguments, so resuming at step s needs nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 
@@ -63,26 +64,67 @@ def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed
     return BatchPlan(rows=rows, batch=batch, total=total, seed=seed)
 
 
+REPEATED = 4
+"""A model that is not packed computes a prompt with every answer. So the rows of a forward, each with its own
+prompt, have at most so many times the tokens that it may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLengths:
+    """Tokens of rows, int64 `(n,)` each: of the prompt, of all completions, and a number for each prompt.
+
+    Equal prompts have equal numbers, counted in the order in which they first appear.
+    """
+
+    prompt: np.ndarray
+    completions: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> PromptLengths:
+        """Those of `rows`, each read once."""
+        numbers: dict[bytes, int] = {}
+        lines = [
+            (
+                len(row.prompt),
+                row.tokens - len(row.prompt),
+                numbers.setdefault(blake2b(row.prompt.tobytes(), digest_size=16).digest(), len(numbers)),
+            )
+            for row in rows
+        ]
+        return cls(*np.array(lines, dtype=np.int64).reshape(-1, 3).T)
+
+
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
     """Cut rows into groups as `within_budget` does."""
-    lengths = np.array([row.tokens for row in rows], dtype=np.int64)
-    return [[rows[place] for place in places] for places in within_budget(lengths, max_tokens)]
+    return [[rows[place] for place in places] for places in within_budget(PromptLengths.of(rows), max_tokens)]
 
 
-def within_budget(lengths: np.ndarray, max_tokens: int) -> Iterator[list[int]]:
-    """Cut rows of `lengths` tokens, longest first, into groups of at most `max_tokens` packed tokens.
+def within_budget(rows: PromptLengths, max_tokens: int) -> Iterator[list[int]]:
+    """Cut rows, longest first, into groups of at most `max_tokens` packed tokens.
 
-    Yields the places of a group's rows. A row longer than the budget is a group of its own. Sorting keeps
-    groups of like lengths, which costs the padded path less and lets the largest allocation come first.
+    Yields the places of a group's rows. Rows with the same prompt follow the longest of them, and the prompt
+    counts once in a group, as it is computed. A row longer than the budget is a group of its own. Sorting
+    keeps groups of like lengths, which costs the padded path less and lets the largest allocation come first.
     """
     group: list[int] = []
-    room = max_tokens
-    for place in map(int, np.argsort(-lengths, kind="stable")):
-        length = int(lengths[place])
-        if group and length > room:
+    room, unshared = max_tokens, REPEATED * max_tokens
+    before = -1
+    for place in map(int, _longest_first(rows)):
+        whole = int(rows.prompt[place] + rows.completions[place])
+        own = int(rows.completions[place]) if rows.number[place] == before else whole
+        if group and (own > room or whole > unshared):
             yield group
-            group, room = [], max_tokens
+            group, room, unshared, own = [], max_tokens, REPEATED * max_tokens, whole
         group.append(place)
-        room -= length
+        room, unshared, before = room - own, unshared - whole, int(rows.number[place])
     if group:
         yield group
+
+
+def _longest_first(rows: PromptLengths) -> np.ndarray:
+    """Places of all rows: prompts by the length of their longest row, then rows by length, then in order."""
+    tokens = rows.prompt + rows.completions
+    longest = np.zeros(len(tokens), np.int64)
+    np.maximum.at(longest, rows.number, tokens)
+    return np.lexsort((-tokens, rows.number, -longest[rows.number]))

@@ -149,7 +149,7 @@ def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) ->
     batch = pack(rows, completions_per_row(rows), model.device)
     last = [
         (place if length(place) else span.prompt).stop - 1
-        for span in batch.spans
+        for span in batch.rows
         for place in span.completions
     ]
     distinct, index = np.unique(last, return_inverse=True)

@@ -1,8 +1,9 @@
 """The packed layout: rows end to end, every prompt once, no padding.
 
-A row lies as `[prompt | y1 | … | yk]`. Position ids count through the prompt and restart after it for
-every completion, so each completion sits where it would sit alone. The logits that score the first
-token of every completion come from the last position of the prompt.
+A row lies as `[prompt | y1 | … | yk]`, and rows with the same prompt as one, with the completions of all.
+Position ids count through the prompt and restart after it for every completion, so each completion sits where
+it would sit alone. The logits that score the first token of every completion come from the last position of
+the prompt.
 
 On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
 are filled up to one of few lengths (`filled_forwards`), and forwards of one length round a row alike.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,19 +53,19 @@ def fills(device: torch.device) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where one row lies in the packed sequence: its prompt, then its completions, all adjoining."""
+    """Where a prompt and completions of it lie in the packed sequence."""
 
     prompt: slice
     completions: tuple[slice, ...]
 
     @property
     def end(self) -> int:
-        """First position after the row."""
+        """First position after the last completion."""
         return self.completions[-1].stop if self.completions else self.prompt.stop
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest path through the row, which is what a sliding window must hold."""
+        """Tokens of the prompt and its longest completion, which is what a sliding window must hold."""
         return length(self.prompt) + max((length(c) for c in self.completions), default=0)
 
 
@@ -80,7 +81,10 @@ class PackedBatch:
 
     ids: Tensor
     positions: Tensor
+    rows: tuple[Span, ...]
+    """Of every row its prompt, which rows may share, and its own completions."""
     spans: tuple[Span, ...]
+    """Every distinct prompt and, behind it, its completions in all rows: parts that attend to themselves."""
     scored: Tensor
     predictors: Tensor
     targets: Tensor
@@ -95,7 +99,7 @@ class PackedBatch:
 
     @property
     def segments(self) -> tuple[Span, ...]:
-        """The rows, and the filler as one more: what attention has to cover."""
+        """The prompts with their completions, and the filler: what attention has to cover."""
         return (*self.spans, *self.filler)
 
     def per_completion(self, values: Tensor) -> Tensor:
@@ -103,7 +107,7 @@ class PackedBatch:
 
         In float64: a GPU adds in any order, and the rounded result must not depend on it.
         """
-        shape = len(self.spans), self.completions
+        shape = len(self.rows), self.completions
         exact = widest_float(values.device)
         zeros = values.new_zeros(shape[0] * shape[1], dtype=exact)
         return zeros.index_add(0, self.owner, values.to(exact)).to(values.dtype).view(shape)
@@ -116,7 +120,7 @@ class PackedBatch:
 def pack(
     rows: Sequence[Row], completions: int, device: torch.device, *, fill: bool | None = None
 ) -> PackedBatch:
-    """Lay `rows`, each with the same number of completions, end to end.
+    """Lay `rows`, each with the same number of completions, end to end, every distinct prompt once.
 
     `fill` up to one of few lengths, or not; None does so on CUDA.
 
@@ -125,13 +129,16 @@ def pack(
     """
     if empty := [row.id for row in rows if not len(row.prompt)]:
         raise ValueError(f"row {empty[0]!r} has an empty prompt")
-    spans = _spans(rows)
+    sharing = _sharing_a_prompt(rows)
+    joint = [_joint([rows[place] for place in places]) for places in sharing]
+    spans = _spans(joint)
+    by_row = _by_row(spans, sharing, completions)
     filler = _filler(spans) if fill or (fill is None and fills(device)) else ()
-    parts = [part for row in rows for part in (row.prompt, *(c.ids for c in row.completions))]
+    parts = [part for row in joint for part in (row.prompt, *(c.ids for c in row.completions))]
     parts += [np.zeros(length(span.prompt), np.int32) for span in filler]
     positions = [_positions(span) for span in (*spans, *filler)]
     predictors, targets, owner = [], [], []
-    for i, (row, span) in enumerate(zip(rows, spans, strict=True)):
+    for i, (row, span) in enumerate(zip(rows, by_row, strict=True)):
         for j, (completion, place) in enumerate(zip(row.completions, span.completions, strict=True)):
             before = np.arange(place.start - 1, place.stop - 1)
             before[:1] = span.prompt.stop - 1
@@ -148,6 +155,7 @@ def pack(
     return PackedBatch(
         ids=tensor(np.concatenate(parts))[None],
         positions=tensor(np.concatenate(positions))[None],
+        rows=by_row,
         spans=spans,
         scored=tensor(scored),
         predictors=tensor(index),
@@ -188,6 +196,19 @@ def _filler(spans: Sequence[Span]) -> tuple[Span, ...]:
     return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(start, end, BLOCK))
 
 
+def _sharing_a_prompt(rows: Sequence[Row]) -> list[list[int]]:
+    """Places of the rows of every distinct prompt, in the order in which prompts first appear."""
+    found: dict[bytes, list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault(row.prompt.tobytes(), []).append(place)
+    return list(found.values())
+
+
+def _joint(rows: Sequence[Row]) -> Row:
+    """One row with the completions of `rows`, which have the same prompt."""
+    return replace(rows[0], completions=tuple(c for row in rows for c in row.completions))
+
+
 def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:
     spans, start = [], 0
     for row in rows:
@@ -201,8 +222,18 @@ def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def _by_row(spans: Sequence[Span], sharing: Sequence[Sequence[int]], completions: int) -> tuple[Span, ...]:
+    """The prompt and the own completions of each row, from those of the rows that share it."""
+    found = {
+        place: Span(span.prompt, span.completions[n * completions : (n + 1) * completions])
+        for span, places in zip(spans, sharing, strict=True)
+        for n, place in enumerate(places)
+    }
+    return tuple(found[place] for place in range(len(found)))
+
+
 def _positions(span: Span) -> np.ndarray:
-    """Position ids of one row: through the prompt, then from its end again for each completion."""
+    """Position ids of a span: through the prompt, then from its end again for each completion."""
     prompt = length(span.prompt)
     return np.concatenate(
         [np.arange(prompt), *(np.arange(prompt, prompt + length(c)) for c in span.completions)]

@@ -117,7 +117,7 @@ def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
 
 def find_plan_now(model: Policy) -> None:
     """Find the plan now: later the weights of `model` may be spread over processes."""
-    packed_plan(model, [_probe_row(causal_model(model).config.get_text_config().vocab_size)])
+    packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
 def warn_once(model: Policy, obstacle: str) -> None:
@@ -150,7 +150,7 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
 
 
 def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
-    """Run a probe row plain and packed, by the kernel of the arithmetic that is on."""
+    """Run probe rows plain and packed, by the kernel of the arithmetic that is on."""
     if arithmetic_of(base) != base.dtype:
         with torch.autocast(base.device.type, enabled=False):
             exact = _run_probe(base, config, plain=True)
@@ -160,8 +160,8 @@ def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | st
 
 
 def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) -> PackedPlan | str:
-    row = _probe_row(config.vocab_size)
-    sequences = [_ids(base, row.prompt, c.ids) for c in row.completions]
+    rows = _probe_rows(config.vocab_size)
+    sequences = [_ids(base, row.prompt, c.ids) for row in rows for c in row.completions]
     states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
     if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
         plan: PackedPlan | None = PackedPlan(window=narrowest_window(config))
@@ -171,12 +171,12 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
         plan = _matching_logits(base, config, states[0], logits)
     if plan is None:
         return "its logits are not a known function of its hidden states"
-    batch = replace(pack([row, row], len(row.completions), base.device), plain=plain)
+    batch = replace(pack(rows, len(rows[0].completions), base.device), plain=plain)
     got = plan.all_hidden(base, batch)
+    places = [(span.prompt, place) for span in batch.rows for place in span.completions]
     pairs = [
-        (torch.cat([got[span.prompt], got[place]]), state)
-        for span in batch.spans
-        for state, place in zip(states, span.completions, strict=True)
+        (torch.cat([got[prompt], got[own]]), state)
+        for (prompt, own), state in zip(places, states, strict=True)
     ]
     unlike = [(both, state) for both, state in pairs if not _close(both, state, arithmetic_of(base))]
     if unlike and max(float((both - state).abs().max()) for both, state in unlike) > _rounding(
@@ -237,9 +237,9 @@ def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
     trained = [p for p in base.base_model.parameters() if p.requires_grad]
     if not trained:
         return
-    row = _probe_row(base.config.get_text_config().vocab_size)
+    rows = _probe_rows(base.config.get_text_config().vocab_size)
     with torch.enable_grad():
-        hidden = plan.all_hidden(base, pack([row, row], len(row.completions), base.device))
+        hidden = plan.all_hidden(base, pack(rows, len(rows[0].completions), base.device))
     torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
 
 
@@ -271,14 +271,15 @@ def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
     return bool((a - b).abs().max() <= band * b.abs().max())
 
 
-def _probe_row(vocabulary: int) -> Row:
-    """A prompt of five tokens with two unlike completions, spread over the vocabulary."""
+def _probe_rows(vocabulary: int) -> tuple[Row, Row]:
+    """Prompts of five and of four tokens, each with two unlike completions, spread over the vocabulary."""
     ids = (np.arange(12) * 7919 + 3) % vocabulary
 
     def completion(part: np.ndarray) -> Completion:
         return Completion(part.astype(np.int32), np.ones(len(part), bool))
 
-    return Row("probe", ids[:5].astype(np.int32), (completion(ids[5:8]), completion(ids[8:])))
+    pair = completion(ids[5:8]), completion(ids[8:])
+    return Row("probe", ids[:5].astype(np.int32), pair), Row("other", ids[1:5].astype(np.int32), pair)
 
 
 def _ids(base: PreTrainedModel, *parts: np.ndarray) -> Tensor:

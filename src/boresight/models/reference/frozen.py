@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from boresight.core.errors import UserError
-from boresight.data.batching import micro_batches, within_budget
+from boresight.data.batching import PromptLengths, micro_batches, within_budget
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import compact_frozen
 from boresight.models.lora import adapters_off, has_adapters
@@ -65,7 +65,7 @@ def reference_sums(
         UserError: some are NaN or infinite.
     """
     with adapters_off(model):
-        for places in within_budget(rows.lengths(), tokens_per_forward):
+        for places in within_budget(PromptLengths.of(row for _, row in rows), tokens_per_forward):
             group = [rows[place] for place in places]
             sums = completion_logprobs(model, group).sums.float().cpu()
             _refuse_not_finite(group, sums)
