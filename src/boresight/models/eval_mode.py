@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
+from boresight.models.kernels.fast import kernels_of_run, refuse_missing_kernels
 from boresight.models.packed.packing import filled_forwards
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
@@ -25,15 +26,21 @@ def evaluation_mode(model: Policy) -> Iterator[None]:
 
 
 @contextmanager
-def arithmetic(model: Policy, dtype: str, tokens_per_forward: int | None = None) -> Iterator[None]:
+def arithmetic(
+    model: Policy, dtype: str, tokens_per_forward: int | None = None, kernels: str = "proven"
+) -> Iterator[None]:
     """Inside the block `model` computes in `dtype` (`model.dtype` of a recipe); its weights stay as they are.
 
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens deviates by a third of a
     nat from its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a
     GPU the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a
-    recipe, a half or a quarter.
+    recipe, a half or a quarter. So are the `kernels` (`model.kernels`).
+
+    Raises:
+        UserError: the device has no `fast` kernels for this precision.
     """
     dtype, device = resolve_dtype(dtype, model.device), model.device.type
+    refuse_missing_kernels(kernels, model.device, dtype)
     # Autocast keeps its copies of the weights until the block ends. Recomputation makes its own.
     keep = not getattr(causal_model(model).base_model, "gradient_checkpointing", False)
     half = (
@@ -41,5 +48,5 @@ def arithmetic(model: Policy, dtype: str, tokens_per_forward: int | None = None)
         if dtype == "float32"
         else torch.autocast(device, getattr(torch, dtype), cache_enabled=keep)
     )
-    with half, filled_forwards(tokens_per_forward):
+    with half, filled_forwards(tokens_per_forward), kernels_of_run(kernels):
         yield

@@ -121,7 +121,7 @@ def load_run(
     if trained is not None:
         put_trained_weights(task, trained)
     if sharded:
-        with arithmetic(policy, recipe.model.dtype):
+        with arithmetic(policy, recipe.model.dtype, kernels=recipe.model.kernels):
             shard(policy)
     choices = Choices(
         device=str(policy.device),

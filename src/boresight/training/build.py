@@ -155,7 +155,7 @@ def offline(
         used = concatenated(batches.used(), held_out)
         rows = collectives.share(together(used))
         limit = forward_tokens(recipe.train, policy.device)
-        alike = arithmetic(policy, recipe.model.dtype, limit)
+        alike = arithmetic(policy, recipe.model.dtype, limit, recipe.model.kernels)
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, limit, advance)
@@ -221,7 +221,7 @@ def _online_prompts(side: PreparedSide) -> Sequence[OnlinePrompt]:
 
 def _importance_gate(recipe: Recipe, policy: Policy) -> ImportanceGate:
     limit = forward_tokens(recipe.train, policy.device)
-    return ImportanceGate(policy, recipe.rollout, limit, recipe.model.dtype)
+    return ImportanceGate(policy, recipe.rollout, limit, recipe.model.dtype, recipe.model.kernels)
 
 
 def _batches(

@@ -140,8 +140,9 @@ class Task:
         return token_noise(self.dtype)
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """The arithmetic of the run: its precision, and the lengths of its forwards."""
-        return arithmetic(self.policy, self.recipe.model.dtype, self.tokens_per_forward)
+        """The arithmetic of the run: its precision, the lengths of its forwards, and its kernels."""
+        model = self.recipe.model
+        return arithmetic(self.policy, model.dtype, self.tokens_per_forward, model.kernels)
 
     @property
     def tokens_per_forward(self) -> int:

@@ -20,6 +20,7 @@ from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.head import mark_reading
 from boresight.models.kernels.compact import compact_frozen, count_parameters
+from boresight.models.kernels.fast import refuse_missing_kernels
 from boresight.models.lengths import length_switches
 from boresight.models.load import device_called, load_model
 from boresight.models.lora import attach
@@ -54,11 +55,13 @@ def load_policy(
         The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
 
     Raises:
-        UserError: the model cannot be loaded, or adapters are wanted on weights drawn at random.
+        UserError: the model cannot be loaded, adapters are wanted on weights drawn at random, or the device
+            has no kernels of the kind that the recipe names.
     """
     name, dropout = recipe.model.name, recipe.model.dropout
     device = device_called(recipe.model.device)
     dtype, allowed = resolve_dtype(recipe.model.dtype, device), Allowed(tuple(recipe.model.allow_weights))
+    refuse_missing_kernels(recipe.model.kernels, device, dtype)
     form = base_form(recipe, kind, dtype)
     if kind.head == "score":
         seed = recipe.train.seed

@@ -97,7 +97,7 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     if kind.mismatched:
         rows, _ = with_mismatched(rows, recipe.data.max_length)
     limit = forward_tokens(recipe.train, policy.device)
-    with arithmetic(policy, recipe.model.dtype, limit):
+    with arithmetic(policy, recipe.model.dtype, limit, recipe.model.kernels):
         stored = store_reference(policy, together(rows), limit) if kind.needs_reference else None
     console.print(f"overfitting {len(rows)} rows, at most {MOST_STEPS} steps of {BATCH}", highlight=False)
     reference = None if stored is None else each_alone(stored, rows)
@@ -128,7 +128,7 @@ def learn(start: Start, console: Console) -> OverfitResult:
         model, device = start.recipe.model, start.policy.device
         noise = token_noise(resolve_dtype(model.dtype, device))
         limit = forward_tokens(start.recipe.train, device)
-        with arithmetic(start.policy, model.dtype, limit):
+        with arithmetic(start.policy, model.dtype, limit, model.kernels):
             first = FirstStep(start.policy, start.reference, start.rows[:8], noise)
             found = run_checks(initial_loss, first)
         if found:

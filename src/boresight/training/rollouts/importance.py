@@ -64,10 +64,15 @@ class ImportanceGate:
     """
 
     def __init__(
-        self, policy: Policy, settings: RolloutSection, tokens_per_forward: int, dtype: str = "float32"
+        self,
+        policy: Policy,
+        settings: RolloutSection,
+        tokens_per_forward: int,
+        dtype: str = "float32",
+        kernels: str = "proven",
     ) -> None:
         self.policy, self.settings = policy, settings
-        self.tokens_per_forward, self.dtype = tokens_per_forward, dtype
+        self.tokens_per_forward, self.dtype, self.kernels = tokens_per_forward, dtype, kernels
 
     def __call__(
         self, prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
@@ -88,7 +93,7 @@ class ImportanceGate:
         """Log-probabilities of every completion's tokens, in the order of `rows`."""
         found: dict[str, list[np.ndarray]] = {}
         limit = self.tokens_per_forward
-        with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype, limit):
+        with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype, limit, self.kernels):
             for batch in micro_batches(rows, limit):  # the longest first
                 scored = completion_token_logprobs(self.policy, batch, temperature=self.settings.temperature)
                 for row, group in zip(batch, scored, strict=True):

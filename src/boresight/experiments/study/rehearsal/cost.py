@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from boresight.config.dotted import differences
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_state
 from boresight.experiments.study import plan as plans
@@ -94,7 +95,9 @@ def _seconds(study: Study, name: str, recipes: Mapping[str, Any]) -> float | Non
 def _is_same(study: Study, run: ArmRun, recipes: Mapping[str, Any]) -> bool:
     """Whether a run in the folder has the recipe that the plan has now."""
     now = plans.arm_recipe(study.plan, study.here, run).to_dict()
-    return run.name in recipes and not differences(texts(recipes[run.name]), texts(now))
+    if run.name not in recipes:
+        return False
+    return not differences(texts(Recipe.completed(recipes[run.name])), texts(now))
 
 
 def _by_steps(study: Study, run: ArmRun) -> float | None:
