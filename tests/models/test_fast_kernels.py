@@ -53,7 +53,12 @@ def test_what_a_device_lacks_is_named(device, dtype, capability, reason, monkeyp
 @pytest.mark.parametrize(("dtype", "capability"), [("bfloat16", (9, 0)), ("float16", (8, 0))])
 def test_cards_from_ampere_on_have_them_in_half_precision(dtype, capability, monkeypatch):
     card(monkeypatch, *capability)
+    monkeypatch.setattr(fast.torch.backends.cuda, "is_flash_attention_available", lambda: True)
     assert device_obstacle(CUDA, dtype) is None
+    monkeypatch.undo()
+    card(monkeypatch, *capability)
+    if not torch.backends.cuda.is_flash_attention_available():  # a torch for CPUs
+        assert "built without flash attention" in str(device_obstacle(CUDA, dtype))
 
 
 def test_the_arithmetic_of_a_run_includes_its_kernels(monkeypatch):

@@ -15,6 +15,7 @@ from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.reference.cache import cached_reference
 from boresight.models.sampler.sample import SamplingParams, sample
 from tests.devices import WIDE, on_each_device
+from tests.models.plain_varlen import stand_in_for_flash
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
 PRECISIONS = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -23,14 +24,20 @@ CLOSE = {"cpu": (1e-5, 1e-4), "cuda": (1e-4, 1e-3)}
 ROWS = random_rows(12, 2, seed=3, longest_prompt=60, longest_completion=40)
 
 
+@pytest.fixture
+def fast_kernels_of(monkeypatch):
+    """Calls with a device prepare `model.kernels: fast` there; a CPU computes what the kernels do."""
+    return lambda device: None if device == "cuda" else stand_in_for_flash(monkeypatch)
+
+
 def model_on(device, kind=hf.LlamaConfig, **settings):
     return build(kind(**GROUPED | WIDE | settings)).to(device)
 
 
-def sums_and_gradients(model, rows, layout, dtype="float32"):
+def sums_and_gradients(model, rows, layout, dtype="float32", kernels="proven"):
     """Log-probabilities, and the gradient of their sum of squares by the number of tokens."""
     model.zero_grad(set_to_none=True)
-    with arithmetic(model, dtype):
+    with arithmetic(model, dtype, kernels=kernels):
         logps = completion_logprobs(model, rows, layout=layout)
     (logps.sums / logps.lengths.clamp(min=1)).square().sum().backward()
     return logps.sums.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}
@@ -67,6 +74,47 @@ def test_packed_rows_in_bfloat16_err_no_more_than_padded_ones(device):
     for name, gradient in exact_grads.items():
         allowed = 2 * relative(plain_grads[name], gradient) + 0.02
         assert relative(fast_grads[name], gradient) < allowed, name
+
+
+@on_each_device
+@pytest.mark.parametrize(
+    ("heads", "shared", "width", "layout"),
+    [(14, 2, 64, "packed"), (9, 3, 64, "padded"), (8, 8, 80, "padded"), (12, 2, 128, "padded")],
+)
+def test_fast_kernels_in_bfloat16_err_no_more_than_proven_ones(
+    device, heads, shared, width, layout, fast_kernels_of
+):
+    """Against float32 their error may be twice that of the proven kernels, packed for one shape of heads,
+    which compiles, and padded for the others; for values and every gradient."""
+    fast_kernels_of(device)
+    shape = {"num_attention_heads": heads, "num_key_value_heads": shared, "head_dim": width}
+    model = model_on(device, hidden_size=8 * heads, max_position_embeddings=1024, **shape)
+    longer = {"cpu": (30, 20), "cuda": (400, 300)}[device]
+    rows = [*random_rows(6, 2, 5, 60, 40), *random_rows(4, 2, 6, *longer)]
+    exact, exact_grads = sums_and_gradients(model, rows, "padded")
+    proven, proven_grads = sums_and_gradients(model, rows, layout, "bfloat16")
+    fast, fast_grads = sums_and_gradients(model, rows, "packed", "bfloat16", "fast")
+    assert relative(fast, exact) < 2 * relative(proven, exact) + 0.005
+    for name, gradient in exact_grads.items():
+        allowed = 2 * relative(proven_grads[name], gradient) + 0.02
+        assert relative(fast_grads[name], gradient) < allowed, name
+
+
+@on_each_device
+def test_fast_kernels_give_a_row_the_same_bits_in_any_company(device, fast_kernels_of):
+    """In forwards of one length: with a reference from other micro-batches, the log-ratio at step 0 is 0.
+
+    Products of a CPU may round a row by its place.
+    """
+    fast_kernels_of(device)
+    model = model_on(device)
+    with arithmetic(model, "bfloat16", 8192, "fast"), torch.no_grad():  # filled up to a quarter, 2,048 tokens
+        together = completion_logprobs(model, ROWS).sums
+        backward = completion_logprobs(model, ROWS[::-1]).sums.flip(0)
+        some = completion_logprobs(model, ROWS[3:9]).sums
+    same = 0 if device == "cuda" else 0.1
+    torch.testing.assert_close(backward, together, rtol=0, atol=same)
+    torch.testing.assert_close(some, together[3:9], rtol=0, atol=same)
 
 
 @on_each_device

@@ -15,6 +15,7 @@ from boresight.training.forward import INPUT_KINDS
 from boresight.training.loop import accumulate, run_steps
 from boresight.training.optim import make_optimizer
 from tests.devices import WIDE, on_each_device
+from tests.models.plain_varlen import stand_in_for_flash
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task, reference_of
 
@@ -26,7 +27,7 @@ def task_on(device, run, method, *settings):
     policy = tiny_model(**WIDE | {"intermediate_size": 96}).to(device)
     task = make_task(run, method, "model.dtype=bfloat16", "train.batch=8", *settings, policy=policy)
     if task.reference is not None:
-        with arithmetic(policy, "bfloat16"):
+        with arithmetic(policy, "bfloat16", kernels=task.recipe.model.kernels):
             task.reference = reference_of(policy, task.batches.rows, task.recipe)
     return task
 
@@ -37,9 +38,13 @@ def curve(run):
 
 
 @on_each_device
-def test_dpo_in_bfloat16_starts_at_ln_2_and_learns(tmp_path, device):
+@pytest.mark.parametrize("kernels", ["proven", "fast"])
+def test_dpo_in_bfloat16_starts_at_ln_2_and_learns(tmp_path, device, kernels, monkeypatch):
     """0.6931 at the start to 1 %, which is what the rounding of eight bits leaves of it."""
-    task = task_on(device, tmp_path, "dpo", "train.steps=30", "optim.lr=0.003")
+    if device == "cpu":
+        stand_in_for_flash(monkeypatch)
+    settings = ("train.steps=30", "optim.lr=0.003", f"model.kernels={kernels}")
+    task = task_on(device, tmp_path, "dpo", *settings)
     assert task.policy.device.type == device
     run_steps(task)
     losses = curve(tmp_path)
@@ -81,10 +86,11 @@ def test_a_checkpoint_goes_on_on_the_same_device(tmp_path, device):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method", LM_METHODS)
-def test_cuda_is_not_waited_for_between_the_first_and_the_last_micro_batch(tmp_path, method):
+@pytest.mark.parametrize(("method", "kernels"), [*((name, "proven") for name in LM_METHODS), ("dpo", "fast")])
+def test_cuda_is_not_waited_for_between_the_first_and_the_last_micro_batch(tmp_path, method, kernels):
     """torch itself reports every operation that would wait."""
-    task = task_on("cuda", tmp_path, method, "train.steps=2", "train.tokens_per_forward=80")
+    settings = ("train.steps=2", "train.tokens_per_forward=80", f"model.kernels={kernels}")
+    task = task_on("cuda", tmp_path, method, *settings)
     accumulate(task, task.batches.batch(0).rows, step=1)  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -47,7 +47,7 @@ def refuse_missing_kernels(kernels: str, device: torch.device, dtype: str) -> No
 
 
 def device_obstacle(device: torch.device, dtype: str) -> str | None:
-    """Why `device` has no fast kernels for `dtype`, in words; None where it has them."""
+    """Why `device`, or this torch, has no fast kernels for `dtype`, in words; None where it has them."""
     if device.type != "cuda":
         return f"the device is {device.type}, and they need CUDA"
     if dtype not in FLASH_DTYPES:
@@ -55,6 +55,8 @@ def device_obstacle(device: torch.device, dtype: str) -> str | None:
     if (capability := torch.cuda.get_device_capability(device)) < FLASH_CAPABILITY:
         needed, found = (".".join(map(str, pair)) for pair in (FLASH_CAPABILITY, capability))
         return f"the GPU has compute capability {found}, and they need {needed}"
+    if not torch.backends.cuda.is_flash_attention_available():
+        return f"torch {torch.__version__} was built without flash attention"
     return None
 
 

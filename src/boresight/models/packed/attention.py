@@ -4,7 +4,8 @@ In a packed row each completion attends to the prompt and to itself. On a CPU th
 parts is put together from kernels that need no mask: every completion at once against the prompt,
 each causally against itself, joined by their log-sum-exp (the same identity that flash attention uses
 between blocks: Dao et al. 2022, arXiv 2205.14135, section 3.1). Its backward is exact with the joint
-log-sum-exp. On CUDA one FlexAttention kernel with a block mask does the same.
+log-sum-exp. On CUDA one FlexAttention kernel with a block mask does the same, or, for a batch that was packed
+for fast kernels, two calls of flash attention over many sequences each (`shared_prefix`).
 
 Without a layout the registered function is the attention the model had before, so that generation
 and the padded path run on the same model undisturbed.
@@ -24,6 +25,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from boresight.models.packed.packing import PackedBatch, Span, length
+from boresight.models.packed.shared_prefix import shared_prefix_attention
+from boresight.models.packed.varlen_flash import MULTIPLE, WIDEST
 from boresight.models.precision import at_least_float32
 
 _PREFIX = "boresight_"
@@ -89,6 +92,10 @@ def packed_attention(
     if torch.is_autocast_enabled(query.device.type):  # rotary embedding may have left float32 behind
         narrow = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
+    if packed.calls is not None and not packed.plain:
+        if lacking := _lacks_flash(query, value, dropout, softcap):
+            raise UnsupportedAttention(lacking)
+        return shared_prefix_attention(query, key, value, packed.calls, scaling), None
     if query.is_cuda and not dropout and not packed.plain:
         from boresight.models.packed.flex import flex_packed_attention
 
@@ -98,6 +105,18 @@ def packed_attention(
     if packed.short is not None:
         return packed.short.attend(query, key, value, scaling), None
     return _PackedFlash.apply(query, key, value, packed.segments, scaling).transpose(1, 2), None
+
+
+def _lacks_flash(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> str | None:
+    """What flash attention over many sequences does not compute; None where it serves the layer."""
+    width = query.shape[-1]
+    if softcap:
+        return "flash attention does not cap scores softly"
+    if dropout:
+        return f"attention dropout at a rate of {dropout:g}"
+    if value.shape[-1] != width or width % MULTIPLE or width > WIDEST:
+        return f"flash attention has no heads of width {width} with values of width {value.shape[-1]}"
+    return None
 
 
 class _PackedFlash(torch.autograd.Function):
@@ -183,9 +202,11 @@ def _attend_plainly(
     """The same attention written out, for what the flash kernel lacks: soft-capping and dropout."""
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    pieces = []
+    pieces = {}  # by where they start: for fast kernels, parts of a row do not adjoin
     for span in spans:
         for own, prefix in ((span.prompt, 0), *((c, length(span.prompt)) for c in span.completions)):
+            if not length(own):
+                continue
             seen = [slice(span.prompt.start, span.prompt.start + prefix), own]
             k, v = (torch.cat([x[:, :, s] for s in seen], dim=2) for x in (key, value))
             scores = query[:, :, own] @ k.transpose(2, 3) * scaling
@@ -193,8 +214,8 @@ def _attend_plainly(
                 scores = torch.tanh(scores / softcap) * softcap
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).triu(prefix + 1)
             weights = scores.masked_fill(later, -math.inf).softmax(-1, dtype=at_least_float32(query.dtype))
-            pieces.append(torch.dropout(weights.to(query.dtype), dropout, train=dropout > 0) @ v)
-    return torch.cat(pieces, dim=2).transpose(1, 2)
+            pieces[own.start] = torch.dropout(weights.to(query.dtype), dropout, train=dropout > 0) @ v
+    return torch.cat([pieces[start] for start in sorted(pieces)], dim=2).transpose(1, 2)
 
 
 def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:

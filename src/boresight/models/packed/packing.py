@@ -1,9 +1,9 @@
 """The packed layout: rows end to end, every prompt once, no padding.
 
-A row lies as `[prompt | y1 | … | yk]`, and rows with the same prompt as one, with the completions of all.
-Position ids count through the prompt and restart after it for every completion, so each completion sits where
-it would sit alone. The logits that score the first token of every completion come from the last position of
-the prompt.
+A row lies as `[prompt | y1 | … | yk]`, and rows with the same prompt as one, with the completions of all. For
+fast kernels all prompts lie before all completions (`shared_prefix`). Position ids count through the prompt
+and restart after it for every completion, so each completion sits where it would sit alone. The logits that
+score the first token of every completion come from the last position of the prompt.
 
 On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
 are filled up to one of few lengths (`filled_forwards`), and forwards of one length round a row alike.
@@ -15,13 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from boresight.data.rows import Row
+from boresight.models.kernels.fast import fast_kernels
 from boresight.models.kernels.to_device import to_device
+from boresight.models.packed.shared_prefix import PrefixCalls, RowLengths, prefix_calls, prompts_first
 from boresight.models.packed.short_rows import ShortRows, short_rows
 from boresight.models.precision import widest_float
 
@@ -53,7 +56,10 @@ def fills(device: torch.device) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a prompt and completions of it lie in the packed sequence."""
+    """Where a prompt and completions of it lie in the packed sequence.
+
+    They adjoin, in this order, but for rows that were packed for fast kernels.
+    """
 
     prompt: slice
     completions: tuple[slice, ...]
@@ -92,6 +98,8 @@ class PackedBatch:
     completions: int
     short: ShortRows | None = None
     """How to attend in one block, where all rows are short."""
+    calls: PrefixCalls | None = None
+    """How to attend by fast kernels, and then the order of tokens is that of `prompts_first`."""
     plain: bool = False
     """Attend by the formula written out, not by a kernel: slow, and the same everywhere."""
     filler: tuple[Span, ...] = ()
@@ -131,12 +139,12 @@ def pack(
         raise ValueError(f"row {empty[0]!r} has an empty prompt")
     sharing = _sharing_a_prompt(rows)
     joint = [_joint([rows[place] for place in places]) for places in sharing]
-    spans = _spans(joint)
+    lengths = [[len(row.prompt), *(len(c.ids) for c in row.completions)] for row in joint]
+    tokens, fast = sum(map(sum, lengths)), fast_kernels()
+    spans = _spans(lengths, prompts_first(lengths) if fast else _row_by_row(lengths))
     by_row = _by_row(spans, sharing, completions)
-    filler = _filler(spans) if fill or (fill is None and fills(device)) else ()
-    parts = [part for row in joint for part in (row.prompt, *(c.ids for c in row.completions))]
-    parts += [np.zeros(length(span.prompt), np.int32) for span in filler]
-    positions = [_positions(span) for span in (*spans, *filler)]
+    filler = _filler(tokens) if fill or (fill is None and fills(device)) else ()
+    ids, positions = _ids_and_positions(joint, spans, filler, tokens)
     predictors, targets, owner = [], [], []
     for i, (row, span) in enumerate(zip(rows, by_row, strict=True)):
         for j, (completion, place) in enumerate(zip(row.completions, span.completions, strict=True)):
@@ -151,10 +159,10 @@ def pack(
     def tensor(values: np.ndarray) -> Tensor:
         return to_device(values.astype(np.int64), device)
 
-    segments = [[length(s.prompt), *map(length, s.completions)] for s in spans]
+    by_block = device.type == "cpu" and not filler and not fast
     return PackedBatch(
-        ids=tensor(np.concatenate(parts))[None],
-        positions=tensor(np.concatenate(positions))[None],
+        ids=tensor(ids)[None],
+        positions=tensor(positions)[None],
         rows=by_row,
         spans=spans,
         scored=tensor(scored),
@@ -162,7 +170,8 @@ def pack(
         targets=tensor(np.concatenate(targets)),
         owner=tensor(np.concatenate(owner)),
         completions=completions,
-        short=short_rows(segments, device) if device.type == "cpu" and not filler else None,
+        short=short_rows(lengths, device) if by_block else None,
+        calls=prefix_calls(lengths, [length(span.prompt) for span in filler], device) if fast else None,
         filler=filler,
     )
 
@@ -190,10 +199,11 @@ def filled_length(tokens: int) -> int:
     return next((length for length in lengths if tokens <= length), -(-tokens // longest) * longest)
 
 
-def _filler(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """In short spans, which cost little attention and have positions that every model has."""
-    start, end = spans[-1].end, filled_length(spans[-1].end)
-    return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(start, end, BLOCK))
+def _filler(tokens: int) -> tuple[Span, ...]:
+    """After `tokens` tokens, in short spans, which cost little attention and have positions that every model
+    has."""
+    end = filled_length(tokens)
+    return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(tokens, end, BLOCK))
 
 
 def _sharing_a_prompt(rows: Sequence[Row]) -> list[list[int]]:
@@ -209,19 +219,6 @@ def _joint(rows: Sequence[Row]) -> Row:
     return replace(rows[0], completions=tuple(c for row in rows for c in row.completions))
 
 
-def _spans(rows: Sequence[Row]) -> tuple[Span, ...]:
-    spans, start = [], 0
-    for row in rows:
-        prompt = slice(start, start + len(row.prompt))
-        places, end = [], prompt.stop
-        for completion in row.completions:
-            places.append(slice(end, end + len(completion.ids)))
-            end = places[-1].stop
-        spans.append(Span(prompt, tuple(places)))
-        start = end
-    return tuple(spans)
-
-
 def _by_row(spans: Sequence[Span], sharing: Sequence[Sequence[int]], completions: int) -> tuple[Span, ...]:
     """The prompt and the own completions of each row, from those of the rows that share it."""
     found = {
@@ -230,6 +227,34 @@ def _by_row(spans: Sequence[Span], sharing: Sequence[Sequence[int]], completions
         for n, place in enumerate(places)
     }
     return tuple(found[place] for place in range(len(found)))
+
+
+def _row_by_row(rows: RowLengths) -> list[list[int]]:
+    """Position of the first token of every part of `rows`, one row after the other."""
+    ends = iter(accumulate((tokens for parts in rows for tokens in parts), initial=0))
+    return [list(islice(ends, len(parts))) for parts in rows]
+
+
+def _spans(rows: RowLengths, starts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
+    spans = []
+    for parts, at in zip(rows, starts, strict=True):
+        prompt, *completions = (slice(a, a + n) for a, n in zip(at, parts, strict=True))
+        spans.append(Span(prompt, tuple(completions)))
+    return tuple(spans)
+
+
+def _ids_and_positions(
+    rows: Sequence[Row], spans: Sequence[Span], filler: Sequence[Span], tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token and position ids of `tokens` tokens in rows and those of the filler, int64 `(T,)`."""
+    ids, positions = np.zeros((2, filler[-1].end if filler else tokens), np.int64)
+    for row, span in zip(rows, spans, strict=True):
+        places = np.concatenate([np.arange(p.start, p.stop) for p in (span.prompt, *span.completions)])
+        ids[places] = np.concatenate([row.prompt, *(c.ids for c in row.completions)])
+        positions[places] = _positions(span)
+    for span in filler:
+        positions[span.prompt] = _positions(span)
+    return ids, positions
 
 
 def _positions(span: Span) -> np.ndarray:

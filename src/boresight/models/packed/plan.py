@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
+from boresight.models.dropout import dropout_rates
 from boresight.models.kernels.compact import HalfLinear
+from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
 from boresight.models.kernels.fused import fused_layers
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
@@ -40,7 +42,8 @@ log = logging.getLogger("boresight")
 AMPLIFIED = 16.0
 """How many times what a nudge of the embeddings makes of hidden states is still rounding."""
 
-_plans: WeakKeyDictionary[nn.Module, dict[torch.dtype, PackedPlan | str]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[tuple[torch.dtype, bool], PackedPlan | str]] = WeakKeyDictionary()
+"""By model, and by the precision and whether the kernels are fast ones."""
 _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
@@ -98,17 +101,28 @@ class PackedPlan:
 
 
 def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
-    """The plan by which `model` runs `rows` packed, or the reason in words why it must not."""
+    """The plan by which `model` runs `rows` packed, or the reason in words why it must not.
+
+    Raises:
+        UserError: the kernels of the run are fast ones, and there is such a reason.
+    """
+    plan = _plan_or_obstacle(model, rows)
+    if isinstance(plan, str) and fast_kernels():
+        raise fast_kernels_error(plan)
+    return plan
+
+
+def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     adapters = getattr(model, "peft_config", {})
     if isinstance(adapters, dict) and any(c.is_prompt_learning for c in adapters.values()):
         return "its adapter puts virtual tokens before the prompt"
     base = causal_model(model)
     if base.device.type in EXPERIMENTAL:
         return f"{base.device.type} is experimental"
-    plans, dtype = _plans.setdefault(base, {}), arithmetic_of(base)
-    if dtype not in plans:
-        plans[dtype] = _find(base)
-    plan = plans[dtype]
+    plans, key = _plans.setdefault(base, {}), (arithmetic_of(base), fast_kernels())
+    if key not in plans:
+        plans[key] = _find(base)
+    plan = plans[key]
     longest = max(len(row.prompt) + max(len(c.ids) for c in row.completions) for row in rows)
     if isinstance(plan, PackedPlan) and plan.window is not None and longest > plan.window:
         return f"a row of {longest} tokens exceeds the sliding window of {plan.window}"
@@ -133,6 +147,8 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"} or getattr(config, "attention_chunk_size", None):
         return f"layers of kind {', '.join(sorted(kinds)) or 'chunked_attention'} are not packed"
+    if fast_kernels() and (rates := [r for name, r in dropout_rates(config).items() if "att" in name]):
+        return f"the model drops attention weights in training, at a rate of {max(rates):g}"
     before = base.config._attn_implementation
     if not attention.install(base):
         remedy = "" if before in attention.DELEGATES else f" for {before!r}; load it with attention='sdpa'"

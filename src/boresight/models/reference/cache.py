@@ -1,10 +1,10 @@
 """Reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
 
 The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
-file per reference model, and another one for what it gives under autocast; SQLite's write-ahead log lets
-several runs fill it at once, and every forward is committed when it is done, so that a crash loses one
-forward at most. Every row has a checksum over its key and its numbers. A few stored rows are recomputed
-before the first use: the arithmetic may have changed since.
+file per reference model, and further ones for what it gives under autocast and by fast kernels; SQLite's
+write-ahead log lets several runs fill it at once, and every forward is committed when it is done, so that a
+crash loses one forward at most. Every row has a checksum over its key and its numbers. A few stored rows are
+recomputed before the first use: the arithmetic may have changed since.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 from boresight.core.errors import UserError
 from boresight.core.files import write_point
 from boresight.data.rows import Row
+from boresight.models.kernels.fast import fast_kernels
 from boresight.models.policy import Policy, arithmetic_of, causal_model
 from boresight.models.precision import Disagreement, token_noise
 from boresight.models.reference.distinct import DistinctRows, LogpTable
@@ -88,10 +89,10 @@ def reference_fingerprint(model: Policy) -> str:
 
 
 def _precision(model: Policy) -> str:
-    """What the arithmetic adds to the name of the file: half precision gives other numbers."""
-    if not torch.is_autocast_enabled(model.device.type):
-        return ""
-    return f"-{str(arithmetic_of(model)).removeprefix('torch.')}"
+    """What the arithmetic adds to the name of the file: half precision and fast kernels round otherwise."""
+    half = torch.is_autocast_enabled(model.device.type)
+    dtype = f"-{str(arithmetic_of(model)).removeprefix('torch.')}" if half else ""
+    return f"{dtype}-fast" if fast_kernels() else dtype
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""Attention over a packed sequence by two calls of flash attention and no mask (`model.kernels: fast`).
+
+A token of a completion attends to its row's prompt and to its own completion up to itself. The softmax over
+both is put together from two calls, each over sequences of many lengths: one causal over every prompt and
+every completion by itself, and one of the completions' queries, row by row, over the prompts' keys. Their
+outputs are weighted by their log-sum-exp, the identity that flash attention uses between blocks (Dao et al.
+2022, arXiv 2205.14135, section 3.1). The gradient of a softmax needs its output and its log-sum-exp alone, so
+each call's backward with the joint ones gives the exact share of its keys.
+
+The kernels read each sequence from the place where the one before it ends. So the tokens of all rows are in
+this order, and both operands of the second call are slices, which are not copied:
+
+    [prompts of rows with completions | their completions, row by row | other prompts | filler]
+
+The prompt of a row whose completions are all empty is not part of the second call, and no sequence of either
+call is empty. Attention alone depends on the order of tokens: positions are explicit. A kernel cuts each
+sequence into blocks from its own first token, so what a row gives does not depend on its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boresight.models.kernels.to_device import to_device
+from boresight.models.packed import varlen_flash
+from boresight.models.packed.varlen_flash import Sequences
+
+RowLengths = Sequence[Sequence[int]]
+"""Tokens of the parts of every row, `[prompt, y1, …, yk]`."""
+ROUNDED_TO = 128
+"""Longest lengths are rounded up to a multiple of a block of the kernels: those of single tokens take another
+path."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixCalls:
+    """Where the two calls find their sequences in a packed sequence of T tokens."""
+
+    segments: Sequences
+    """Every prompt, completion and span of filler: all T tokens."""
+    heads: Sequences
+    """Prompts of rows with completions: the first tokens."""
+    tails: Sequences
+    """Completions of each of these rows together, right after the prompts."""
+    head_tokens: int
+    """Tokens of all `heads`."""
+    tail_tokens: int
+    """Tokens of all `tails`; 0 where no completion has any, and then there is one call."""
+
+    def of_heads(self, x: Tensor) -> Tensor:
+        """The part of `x` `(T, …)` that belongs to `heads`, a view."""
+        return x.narrow(0, 0, self.head_tokens)
+
+    def of_tails(self, x: Tensor, dim: int = 0) -> Tensor:
+        """The part of `x`, with T entries in `dim`, that belongs to `tails`, a view."""
+        return x.narrow(dim, self.head_tokens, self.tail_tokens)
+
+
+def prompts_first(rows: RowLengths) -> list[list[int]]:
+    """Position of the first token of every part of `rows`, in the order that `PrefixCalls` needs."""
+    answered, others = _answered(rows)
+    order = [(i, 0) for i in answered]
+    order += [(i, j) for i in answered for j in range(1, len(rows[i]))]
+    order += [(i, j) for i in others for j in range(len(rows[i]))]
+    starts, at = [[0] * len(parts) for parts in rows], 0
+    for i, j in order:
+        starts[i][j] = at
+        at += rows[i][j]
+    return starts
+
+
+def prefix_calls(rows: RowLengths, filler: Sequence[int], device: torch.device) -> PrefixCalls:
+    """The calls for `rows` in the order of `prompts_first`, and spans of `filler` tokens after them."""
+    answered, others = _answered(rows)
+    heads, tails = [rows[i][0] for i in answered], [sum(rows[i][1:]) for i in answered]
+    completions = [tokens for i in answered for tokens in rows[i][1:] if tokens]
+    segments = [*heads, *completions, *(rows[i][0] for i in others), *filler]
+    bounds = [np.array(list(accumulate(part, initial=0)), np.int32) for part in (segments, heads, tails)]
+    copied = to_device(np.concatenate(bounds), device).split([len(part) for part in bounds])
+    sequences = [
+        Sequences(bounds, -(-max(part, default=1) // ROUNDED_TO) * ROUNDED_TO)
+        for bounds, part in zip(copied, (segments, heads, tails), strict=True)
+    ]
+    return PrefixCalls(*sequences, head_tokens=sum(heads), tail_tokens=sum(tails))
+
+
+def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:
+    """Rows with a token in a completion, and the others."""
+    answered = [i for i, parts in enumerate(rows) if sum(parts[1:])]
+    return answered, [i for i, parts in enumerate(rows) if not sum(parts[1:])]
+
+
+def shared_prefix_attention(
+    query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
+) -> Tensor:
+    """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
+    by_token = [x[0].transpose(0, 1) for x in (query, key, value)]
+    out: Tensor = _SharedPrefix.apply(*by_token, calls, scaling)
+    return out[None]
+
+
+class _SharedPrefix(torch.autograd.Function):
+    """Query `(T, heads, d)`, keys and values `(T, groups, d)`, result `(T, heads, d)`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
+    ) -> Tensor:
+        own, tail, head = calls.segments, calls.of_tails, calls.of_heads
+        out, lse = varlen_flash.varlen_forward(query, key, value, own, own, causal=True, scaling=scaling)
+        if calls.tail_tokens:
+            operands = tail(query), head(key), head(value), calls.tails, calls.heads
+            other, other_lse = varlen_flash.varlen_forward(*operands, causal=False, scaling=scaling)
+            _join(tail(out), tail(lse, 1), other, other_lse)
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.calls, ctx.scaling = calls, scaling
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        calls, scaling, grad = ctx.calls, ctx.scaling, grad.contiguous()
+        own, tail, head = calls.segments, calls.of_tails, calls.of_heads
+        d_query, d_key, d_value = varlen_flash.varlen_backward(
+            grad, query, key, value, out, lse, own, own, causal=True, scaling=scaling
+        )
+        if calls.tail_tokens:
+            joint = tail(out), tail(lse, 1).clone(memory_format=torch.contiguous_format)
+            operands = tail(grad), tail(query), head(key), head(value), *joint, calls.tails, calls.heads
+            to_prompts = varlen_flash.varlen_backward(*operands, causal=False, scaling=scaling)
+            tail(d_query).add_(to_prompts[0])
+            head(d_key).add_(to_prompts[1])
+            head(d_value).add_(to_prompts[2])
+        return d_query, d_key, d_value, None, None
+
+
+def _join(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> None:
+    """Fold a softmax over further keys into `out` `(T, heads, d)` and its `lse` `(heads, T)`, in place."""
+    gap = (lse - other_lse).T.unsqueeze(-1)
+    # The shares of both in the joint sum are float32, and so are the products; their sum is rounded once.
+    torch.add(out * torch.sigmoid(gap), other * torch.sigmoid(-gap), out=out)
+    torch.logaddexp(lse, other_lse, out=lse)

@@ -1,0 +1,104 @@
+"""Flash attention over sequences of many lengths that lie end to end, by torch's own operators.
+
+`torch.nn.attention.varlen.varlen_attn` (torch 2.10) wraps the same operators, but its backward takes the
+output and the log-sum-exp of its own forward. An attention that is joined from two calls needs the joint
+ones, so the operators are called directly. They exist on CUDA alone, in bfloat16 and float16. Several query
+heads may share a head of keys and values, which is not copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""Of queries, keys and values."""
+MULTIPLE, WIDEST = 8, 256
+"""Widths of a head that the kernels have: multiples of 8 up to 256."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Sequences end to end: `bounds` int32 `(n + 1,)` are 0 and the end of each, on the tensors' device.
+
+    `longest` is at least the number of tokens of the longest one.
+    """
+
+    bounds: Tensor
+    longest: int
+
+
+def varlen_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Sequences,
+    keys: Sequences,
+    *,
+    causal: bool,
+    scaling: float,
+) -> tuple[Tensor, Tensor]:
+    """Attention of each sequence of queries to the sequence of keys at its place.
+
+    Args:
+        query: `(Tq, heads, d)`; `key` and `value` are `(Tk, groups, d)`.
+
+    Returns:
+        The output `(Tq, heads, d)`, contiguous, and the log-sum-exp of the scaled scores, float32
+        `(heads, Tq)`.
+    """
+    out, lse, *_ = torch.ops.aten._flash_attention_forward(
+        query,
+        key,
+        value,
+        queries.bounds,
+        keys.bounds,
+        queries.longest,
+        keys.longest,
+        0.0,  # dropout
+        causal,
+        False,  # no debug mask
+        scale=scaling,
+    )
+    return out.contiguous(), lse  # of queries that are not token by token in memory, `out` is not either
+
+
+def varlen_backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    queries: Sequences,
+    keys: Sequences,
+    *,
+    causal: bool,
+    scaling: float,
+) -> Gradients:
+    """Gradients of what these keys add, where `out` and `lse` may be of a softmax over further keys too.
+
+    `grad`, `out` and `lse` `(heads, Tq)` are contiguous.
+    """
+    # Without dropout the generator's state is passed and not used.
+    state = torch.empty(2, dtype=torch.uint64, device=query.device)
+    d_query, d_key, d_value = torch.ops.aten._flash_attention_backward(
+        grad,
+        query,
+        key,
+        value,
+        out,
+        lse,
+        queries.bounds,
+        keys.bounds,
+        queries.longest,
+        keys.longest,
+        0.0,  # dropout
+        causal,
+        state,
+        torch.empty(0, dtype=torch.uint64, device=query.device),
+        scale=scaling,
+    )
+    return d_query, d_key, d_value
