@@ -18,6 +18,7 @@ from transformers import LlamaConfig
 
 from boresight.core.files import write_json, write_jsonl
 from boresight.models.reference.cache import cached_reference
+from tests.models.plain_varlen import stand_in_for_flash
 from tests.models.tiny_decoders import GROUPED, build, random_rows
 
 ROOT = Path(__file__).parents[1]
@@ -171,7 +172,7 @@ def test_tests_of_a_session_are_all_that_need_a_gpu(part, tmp_path):
     plans = part("plans")
     command = plans.tests(plans.Place(tmp_path, tmp_path, "cuda", False))
     files = {Path(part).name for part in command if part.endswith(".py")}
-    assert files == {"test_attention.py", "test_gpu.py"} and "gpu" in command
+    assert files == {"test_attention.py", "test_gpu.py", "test_shared_prefix.py"} and "gpu" in command
 
 
 def test_wheels_are_of_the_versions_that_the_package_is_tested_with():
@@ -332,6 +333,38 @@ def test_profile_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "x").read_text())
     assert found["tokens"] == 4 * (12 + 2 * 6) and found["milliseconds"] > 0
     assert any(name.startswith("aten::") for name, _, _ in found["kernels"])
+
+
+def test_kernels_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
+    """A CPU has no fast kernels, which is printed."""
+    assert not call(part, monkeypatch, "kernels", tiny_model, "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert "the device is cpu" in found["fast"]["refused"] and "differences" not in found
+    assert found["proven"]["milliseconds"] > 0 and found["proven"]["largest_log_ratio_at_step_0"] < 0.1
+    out = capsys.readouterr().out
+    assert "proven: " in out and "fast: skipped. model.kernels: " in out
+
+
+def test_kernels_take_turns_and_are_compared(part, tiny_model, tmp_path, monkeypatch, capsys):
+    """With the fast ones written out: the same model, to the eight bits of bfloat16."""
+    stand_in_for_flash(monkeypatch)
+    assert not call(part, monkeypatch, "kernels", tiny_model, "--json", str(tmp_path / "x"))
+    found = json.loads((tmp_path / "x").read_text())
+    assert found["fast"]["tokens_per_second"] > 0
+    assert 0 < found["differences"]["largest_nats"] < 0.2
+    assert 0 < found["differences"]["gradient_share"] < 0.1
+    assert "fast against proven: largest " in capsys.readouterr().out
+
+
+def test_differences_between_kernels_by_hand(part):
+    """Gaps of 0.4 over 16 tokens and -0.3 over 36: variance of a token (0.16 / 16 + 0.09 / 36) / 2. Gradients
+    (3, 4) and (3, 4.5) are 0.5 of 5 apart."""
+    proven = torch.tensor([[-5.0, -7.0]]).double(), [torch.tensor([3.0, 4.0])]
+    fast = torch.tensor([[-4.6, -7.3]]).double(), [torch.tensor([3.0, 4.5])]
+    found = part("kernels").differences(proven, fast, torch.tensor([[16, 36]]))
+    assert found == pytest.approx(
+        {"largest_nats": 0.4, "token_sd": (0.0125 / 2) ** 0.5, "gradient_share": 0.1}
+    )
 
 
 def test_peak_memory_in_small(part, tmp_path, monkeypatch, capsys):

@@ -49,13 +49,14 @@ def measurements(place: Place) -> list[Section]:
         Section("tests", 110, tests(place), tail=25),
         Section("agreement", 50, agreement, tail=20),
         Section("profile", 40, program(place, "step_profile", model, "--json", "{json}"), tail=40),
+        Section("kernels", 35, program(place, "kernels", model, "--json", "{json}")),
         *(Section(f"step-{name}", limit, step(place, name, model)) for name, limit in STEPS),
-        Section("sampling", 35, sampling(place, model, "float32")),
-        Section("sampling-bfloat16", 35, sampling(place, model, "bfloat16")),
+        Section("sampling", 30, sampling(place, model, "float32")),
+        Section("sampling-bfloat16", 30, sampling(place, model, "bfloat16")),
     ]
 
 
-STEPS = (("dpo", 55), ("sft", 45), ("rloo", 55))
+STEPS = (("dpo", 50), ("sft", 35), ("rloo", 45))
 
 
 def runs(place: Place) -> list[Section]:

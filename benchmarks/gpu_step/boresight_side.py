@@ -93,7 +93,7 @@ def reference_of(recipe: Any, kind: InputKind, policy: Any, rows: list[Row]) -> 
         return None
     if kind.online:
         return LiveReference(frozen_copy(policy), recipe.train.tokens_per_forward)
-    with arithmetic(policy, recipe.model.dtype, recipe.train.tokens_per_forward):
+    with arithmetic(policy, recipe.model.dtype, recipe.train.tokens_per_forward, recipe.model.kernels):
         return store_reference(policy, rows, recipe.train.tokens_per_forward)
 
 
@@ -103,6 +103,7 @@ def recipe_of(job: dict[str, Any]) -> dict[str, Any]:
         "model": {
             "name": job["model"],
             "dtype": job["dtype"],
+            "kernels": job.get("kernels", "proven"),
             "lora": job["lora"] and {**job["lora"], "dropout": 0.0},
         },
         "data": {"train": "the rows of the job"},
