@@ -1,0 +1,72 @@
+"""A float32 number as a bfloat16 and 16 more bits, which together are that number, bit for bit.
+
+The forward multiplies the first half; an optimizer joins both, updates the float32 number and splits it
+again. 4 bytes per weight do for both what float32 weights and their bfloat16 copies take 6 for.
+
+Let b be the 32 bits of a number as an integer. Its sign and exponent are among the 16 high bits, and a
+bfloat16 has just those 16. The nearest one takes the next integer where the low bits are 2^15 or more:
+
+    high = (b + 2^15) >> 16            low = b - (high << 16), between -2^15 and 2^15 - 1
+
+so `b = (high << 16) + low` whatever b is, and `low` fits an int16. Numbers of one sign have consecutive
+integers, and those between two neighboring bfloat16 numbers are equally far apart, hence |low| <= 2^15, half
+the distance, makes `high` the nearest. Two examples: 1 + 2^-8 - 2^-23 is 0x3F807FFF, high 0x3F80 (1) and low
++32767; 1 + 2^-8 is 0x3F808000, high 0x3F81 (1 + 2^-7) and low -32768.
+
+That second number lies in the middle of two, and goes to the one further from zero. To the even one, as
+hardware rounds, it cannot: 2^16 + 1 numbers would have an even `high`, and 16 bits tell 2^16 of them apart
+(NVIDIA/apex issue 1842 is a remainder that loses them). Truncation would be exact too, at twice the largest
+error, and every weight of the forward would be nearer to zero than it should be.
+
+NaN is the exception, since the largest ones, 0x7FFFFFFF of CUDA among them, would be rounded to a zero. They
+keep the high bits as they are, with the quiet bit set as by every operation on them (IEEE 754-2019, 6.2.3),
+and stay NaN in both halves. Infinities have low bits 0. A finite number beyond the largest bfloat16 has an
+infinite high half, as under autocast.
+
+Sources: Kalamkar et al. 2020 (arXiv 2005.04680) train with the truncated half; the rounded one with its
+signed remainder is the option `store_param_remainders` of NVIDIA's Apex and Transformer Engine (pull
+request 1408).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+HALF_STEP, QUIET, LOW_BITS = 1 << 15, 1 << 22, (1 << 16) - 1
+CHUNK = 1 << 22
+"""Numbers that are joined or split at a time: some 50 MB of integers besides the result."""
+
+
+def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest bfloat16 of float32 numbers, and the int16 bits that complete it, of their shape."""
+    bits = numbers.view(torch.int32)
+    rounded = (bits + HALF_STEP) >> 16
+    high = torch.where(numbers.isnan(), (bits | QUIET) >> 16, rounded)
+    # Shifted up and down, the low bits are a signed number that an int16 has.
+    return high.to(torch.int16).view(torch.bfloat16), ((bits << 16) >> 16).to(torch.int16)
+
+
+def joined_bits(high: Tensor, low: Tensor) -> Tensor:
+    """The float32 numbers that `split_bits` has taken apart."""
+    wide = low.to(torch.int32)
+    below = torch.where(high.isnan(), wide & LOW_BITS, wide)
+    return ((high.view(torch.int16).to(torch.int32) << 16) + below).view(torch.float32)
+
+
+def split_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
+    """`split_bits` into given tensors, all of them `(n,)`, a chunk at a time."""
+    for part, upper, lower in _chunks(numbers, high, low):
+        new = split_bits(part)
+        upper.copy_(new[0])
+        lower.copy_(new[1])
+
+
+def join_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
+    """`joined_bits` into a given tensor, all of them `(n,)`, a chunk at a time."""
+    for part, upper, lower in _chunks(numbers, high, low):
+        part.copy_(joined_bits(upper, lower))
+
+
+def _chunks(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
+    return zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)
