@@ -11,7 +11,9 @@ LOWS = (0x0000, 0x0001, 0x7FFF, 0x8000, 0x8001, 0xFFFF)
 
 
 def from_bits(*bits):
-    return torch.tensor([b - (1 << 32) if b >> 31 else b for b in bits], dtype=torch.int32).view(torch.float32)
+    return torch.tensor([b - (1 << 32) if b >> 31 else b for b in bits], dtype=torch.int32).view(
+        torch.float32
+    )
 
 
 def bits_of(numbers):
@@ -99,7 +101,11 @@ def test_nan_stays_nan_in_both_halves_and_nothing_else_becomes_it():
 def test_in_chunks(monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 100)
     numbers = random_numbers(1050)
-    high, low, back = torch.empty(1050, dtype=torch.bfloat16), torch.empty(1050, dtype=torch.int16), numbers * 0
+    high, low, back = (
+        torch.empty(1050, dtype=torch.bfloat16),
+        torch.empty(1050, dtype=torch.int16),
+        numbers * 0,
+    )
     split_into(numbers, high, low)
     expected = split_bits(numbers)
     assert torch.equal(bits_of(high), bits_of(expected[0]))

@@ -5,16 +5,19 @@ import pytest
 import torch
 
 from boresight.config.lora import LoraConfig
+from boresight.config.recipe import OptimSection
 from boresight.data.rows import Completion, Row
 from boresight.models import lora
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.compact import compact_frozen, count_parameters
 from boresight.models.kernels.matmul import gradients_in_place
+from boresight.models.kernels.split_weights import low_bits, split_weights
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import causal_model
 from boresight.training.activations import recompute_activations
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.layer import Shape
+from boresight.training.optim import make_optimizer
 from tests.live_bytes import LiveBytes
 from tests.models.families import FAMILIES, config_of
 from tests.tiny import tiny_model
@@ -52,7 +55,7 @@ def policy_of(dtype, config, arch, **shape):
 def held(policy, dtype, batch):
     """Bytes of tensors at the peak of the second of two micro-batches and of the update after them."""
     trained = [p for p in policy.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+    optimizer = make_optimizer(policy, OptimSection(lr=1e-3))
 
     def micro_batch():
         with arithmetic(policy, dtype), gradients_in_place():
@@ -61,7 +64,7 @@ def held(policy, dtype, batch):
 
     micro_batch()
     optimizer.step()
-    known = [list(policy.parameters()), list(policy.buffers()), [p.grad for p in trained]]
+    known = [list(policy.parameters()), list(policy.buffers()), [p.grad for p in trained], low_bits(trained)]
     with LiveBytes([known, [list(state.values()) for state in optimizer.state.values()]]) as live:
         micro_batch()
         optimizer.step()
@@ -73,6 +76,15 @@ def held(policy, dtype, batch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_within_a_tenth_of_what_is_held(dtype, config, recompute):
     check("llama", dtype, config, recompute, {"hidden_size": 192, "intermediate_size": 512})
+
+
+@pytest.mark.parametrize(
+    ("recompute", "count"), [(False, 16), (True, 40), (True, 4)], ids=["kept", "recomputed", "update"]
+)
+def test_split_weights_within_a_tenth(recompute, count):
+    """Of few tokens the update is the peak, which has one bucket in float32."""
+    shape = {"hidden_size": 192, "intermediate_size": 512}
+    check("llama", "bfloat16", None, recompute, shape, split=True, count=count)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +100,12 @@ def test_other_shapes(arch, shape, dtype):
     check(arch, dtype, None, False, shape)
 
 
-def check(arch, dtype, config, recompute, shape):
-    """512 tokens, 272 of them scored."""
+def check(arch, dtype, config, recompute, shape, split=False, count=4):
+    """128 tokens per row, 68 of them scored."""
     shape = {"num_hidden_layers": 4, "tie_word_embeddings": False} | shape
-    policy, batch = policy_of(dtype, config, arch, vocab=2000, **shape), rows(4, 60, 34, 2000)
+    policy, batch = policy_of(dtype, config, arch, vocab=2000, **shape), rows(count, 60, 34, 2000)
+    if split:
+        split_weights(policy)
     completion_logprobs(policy, batch[:1])  # tries the layout
     recompute_activations(causal_model(policy), recompute)
     footprint = Footprint(
@@ -102,8 +116,9 @@ def check(arch, dtype, config, recompute, shape):
         dtype=dtype,
         lora=config,
         base="bfloat16" if config and dtype == "bfloat16" else "float32",
+        split=split,
     )
-    estimated = footprint.peak_gb(512, recompute=recompute, scored=272 / 512)
+    estimated = footprint.peak_gb(128 * count, recompute=recompute, scored=68 / 128)
     assert estimated == pytest.approx(held(policy, dtype, batch) / 1e9, rel=WITHIN)
 
 
@@ -136,6 +151,8 @@ def test_adapters_on_7b_fit_into_19_gb_and_in_4_bits_into_9(model):
 
 def test_all_weights_of_half_a_billion_fit_into_8_gb():
     assert on_a_gpu(*QWEN_HALF_B, states="8bit") < 8
+    assert on_a_gpu(*QWEN_HALF_B, states="8bit", split=True) < 7
+    assert on_a_gpu(*QWEN_HALF_B, split=True) < on_a_gpu(*QWEN_HALF_B)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

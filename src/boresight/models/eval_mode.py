@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from boresight.models.kernels.fast import kernels_of_run, refuse_missing_kernels
+from boresight.models.kernels.split_weights import is_split
 from boresight.models.packed.packing import filled_forwards
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
@@ -45,7 +46,7 @@ def arithmetic(
     keep = not getattr(causal_model(model).base_model, "gradient_checkpointing", False)
     half = (
         nullcontext()
-        if dtype == "float32"
+        if dtype == "float32" or is_split(causal_model(model))  # which are bfloat16 themselves
         else torch.autocast(device, getattr(torch, dtype), cache_enabled=keep)
     )
     with half, filled_forwards(tokens_per_forward), kernels_of_run(kernels):

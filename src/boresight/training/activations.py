@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import count_parameters
+from boresight.models.kernels.split_weights import is_split
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
 from boresight.training.distributed import collectives
@@ -75,6 +76,7 @@ def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
         lora=recipe.model.lora,
         states=recipe.optim.states,
         base=base_form(recipe, kind_of(recipe), dtype),
+        split=is_split(causal_model(policy)),
         cuda=policy.device.type != "cpu",
     )
 

@@ -13,7 +13,9 @@ from torch.distributed.tensor import DTensor
 
 from boresight.config.recipe import OptimSection
 from boresight.models.kernels.compact import load_bitsandbytes
+from boresight.models.kernels.split_weights import place_of
 from boresight.models.policy import Policy
+from boresight.training.optimizer.split_adamw import SplitAdamW, split_adamw_8bit
 
 SECOND_MOMENTS = ("exp_avg_sq", "state2")
 """Their names in AdamW of torch and of bitsandbytes."""
@@ -61,11 +63,13 @@ def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.Optimizer:
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    settings: dict[str, Any] = {"lr": optim.peak, "betas": optim.betas, "eps": optim.eps}
+    split = any(place_of(p) for p in trainable)
     if optim.states == "8bit":
-        adamw = load_bitsandbytes("optim.states: 8bit").optim.AdamW8bit
-        small: torch.optim.Optimizer = adamw(groups, lr=optim.peak, betas=optim.betas, eps=optim.eps)
+        plain = load_bitsandbytes("optim.states: 8bit").optim.AdamW8bit
+        small: torch.optim.Optimizer = (split_adamw_8bit if split else plain)(groups, **settings)
         return small
-    return torch.optim.AdamW(groups, lr=optim.peak, betas=optim.betas, eps=optim.eps, fused=True)
+    return (SplitAdamW if split else torch.optim.AdamW)(groups, fused=True, **settings)
 
 
 def has_moved(optimizer: torch.optim.Optimizer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from typing import cast
@@ -21,6 +22,7 @@ from boresight.models.checkpoint.leftovers import Allowed, Leftovers
 from boresight.models.head import mark_reading
 from boresight.models.kernels.compact import compact_frozen, count_parameters
 from boresight.models.kernels.fast import refuse_missing_kernels
+from boresight.models.kernels.split_weights import is_split, split_obstacle, split_weights
 from boresight.models.lengths import length_switches
 from boresight.models.load import device_called, load_model
 from boresight.models.lora import attach
@@ -31,10 +33,12 @@ from boresight.models.sharding import fits
 from boresight.training import activations
 from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
-from boresight.training.footprint.base import base_form
+from boresight.training.footprint.base import base_form, splits_weights
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.optim import learning_rate_sum
+
+log = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int) -> None:
@@ -45,11 +49,14 @@ def seed_everything(seed: int) -> None:
 
 
 def load_policy(
-    recipe: Recipe, kind: InputKind, tokenizer: Tokenizer
+    recipe: Recipe, kind: InputKind, tokenizer: Tokenizer, *, split: bool | None = None
 ) -> tuple[Policy, Mapping[str, Leftovers]]:
     """The model to train, on its device: adapters attached, stop tokens wired, trained weights in float32.
 
     It is put together on the CPU, so that a device never holds more of it than the run needs.
+
+    Args:
+        split: store trained weights in two halves, which together are float32; None decides by the recipe.
 
     Returns:
         The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
@@ -78,7 +85,18 @@ def load_policy(
         policy = attach(policy, recipe.model.lora, recipe.train.seed, task=task)
         base = causal_model(policy)
         compact_frozen(base, form, getattr(torch, dtype), base.get_output_embeddings())
-    return cast("Policy", cast(torch.nn.Module, policy).to(device)), allowed.found
+    module = cast(torch.nn.Module, policy).to(device)
+    if splits_weights(recipe, kind, dtype) if split is None else split:
+        _split_where_possible(module)
+    return cast("Policy", module), allowed.found
+
+
+def _split_where_possible(model: torch.nn.Module) -> None:
+    """Split the weights; those of a model that needs some in float32 all stay so, under autocast."""
+    if obstacle := split_obstacle(model):
+        log.warning("Weights stay in float32, which takes more memory: %s.", obstacle)
+    else:
+        split_weights(model)
 
 
 def refuse_random_base(allowed: Allowed) -> None:
@@ -125,10 +143,11 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
     total = count_parameters(causal_model(policy))
     steps = batch_plan(recipe, len(data.train.rows)).steps
     how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
+    beside = ", with 16 more bits beside each weight" if is_split(causal_model(policy)) else ""
     console.print(
         f"{recipe.method_name} on {recipe.model.name}: {how}, "
         f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters, "
-        f"computed in {resolve_dtype(recipe.model.dtype, policy.device)} on {policy.device}; "
+        f"computed in {resolve_dtype(recipe.model.dtype, policy.device)}{beside} on {policy.device}; "
         f"{len(data.train.rows):,} training rows, {len(data.eval.rows):,} held out; "
         f"{plural(steps, 'step')} of {recipe.train.batch}; learning rates sum to "
         f"{learning_rate_sum(steps, recipe.optim):.2e}",

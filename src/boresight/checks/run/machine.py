@@ -11,7 +11,7 @@ from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
 from boresight.findings.finding import Finding, error, warning
 from boresight.models.precision import resolve_dtype
-from boresight.training.footprint.base import base_form
+from boresight.training.footprint.base import base_form, splits_weights
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.footprint.layer import Shape
@@ -101,6 +101,7 @@ class Load:
             dtype=dtype,
             lora=self.recipe.model.lora,
             base=base_form(self.recipe, kind_of(self.recipe), dtype),
+            split=splits_weights(self.recipe, kind_of(self.recipe), dtype),
             states=self.recipe.optim.states,
             frozen_copy=self.copies > 1,
             cuda=self.device.type == "cuda",

@@ -12,6 +12,7 @@ from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, graded, note, percent, warning
 from boresight.models.dropout import dropout_rates
+from boresight.models.kernels.split_weights import place_of
 from boresight.models.limits import position_table
 from boresight.models.policy import Policy, causal_model, longest_sequence
 
@@ -77,7 +78,9 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
     """Weights kept in half precision, where a small update is lost."""
     import torch
 
-    half = [p for p in wiring.parameters if p.requires_grad and p.dtype in (torch.bfloat16, torch.float16)]
+    narrow = (torch.bfloat16, torch.float16)
+    trained = [p for p in wiring.parameters if p.requires_grad and place_of(p) is None]
+    half = [p for p in trained if p.dtype in narrow]
     if not half:
         return None
     lr = wiring.recipe.optim.peak

@@ -113,7 +113,14 @@ def wide_product(x: Tensor, weight: Tensor) -> Tensor:
 
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
     """What the gradient of `weight` is added to: `.grad` where there is one, or zeros."""
-    return weight.grad if in_place and weight.grad is not None else torch.zeros_like(weight)
+    if in_place and weight.grad is not None:
+        return weight.grad
+    return torch.zeros_like(weight, dtype=gradient_dtype(weight))
+
+
+def gradient_dtype(weight: Tensor) -> torch.dtype:
+    """Precision that gradients of a parameter are summed in: its own, unless a wider one was set for them."""
+    return getattr(weight, "grad_dtype", None) or weight.dtype
 
 
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:

@@ -1,7 +1,7 @@
-"""Logits in float32 from an output layer that is called as a module under autocast.
+"""Logits in float32 from an output layer that is called as a module and multiplies in half precision.
 
-Autocast rounds the product to half precision, at logits of 16 to 32 to steps of an eighth, which is half of
-all the rounding in a log-probability. The operands stay half precision; only their sums are kept.
+Such a product is rounded to half precision, at logits of 16 to 32 to steps of an eighth, which is half of all
+the rounding in a log-probability. The operands stay half precision; only their sums are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from boresight.models.kernels.compact import HalfLinear
-from boresight.models.kernels.matmul import wide_product
+from boresight.models.kernels.matmul import gradient_dtype, wide_product
 from boresight.models.policy import Policy, causal_model
 
 
@@ -22,16 +22,18 @@ from boresight.models.policy import Policy, causal_model
 def wide_logits(model: Policy) -> Iterator[None]:
     """Inside the block the output layer of `model` does not round its logits; adapters on it stay in place.
 
-    Nothing changes where autocast is off, or the layer is more than a linear one.
+    Nothing changes in wider precision, or where the layer is more than a linear one.
     """
     layer: Any = causal_model(model).get_output_embeddings()
     layer = getattr(layer, "base_layer", layer)
     device = model.device.type
     plain = type(layer) in (nn.Linear, HalfLinear) and "forward" not in vars(layer)
-    if not plain or not torch.is_autocast_enabled(device):
+    autocast = torch.is_autocast_enabled(device)
+    half = plain and (autocast or (type(layer) is nn.Linear and layer.weight.dtype.itemsize == 2))
+    if not half:
         yield
         return
-    narrow = torch.get_autocast_dtype(device)
+    narrow = torch.get_autocast_dtype(device) if autocast else layer.weight.dtype
 
     def forward(x: Tensor) -> Tensor:
         return _WideLinear.apply(x.to(narrow), layer.weight, layer.bias)
@@ -59,5 +61,7 @@ class _WideLinear(torch.autograd.Function):
         needs, grad = ctx.needs_input_grad, grad.flatten(0, -2)
         narrow = grad.to(x.dtype)
         d_x = wide_product(narrow, weight.to(x.dtype).T).view_as(x).to(x.dtype) if needs[0] else None
-        d_weight = wide_product(narrow.T, x.flatten(0, -2).T).to(weight.dtype) if needs[1] else None
+        d_weight = None
+        if needs[1]:
+            d_weight = wide_product(narrow.T, x.flatten(0, -2).T).to(gradient_dtype(weight))
         return d_x, d_weight, grad.sum(0) if needs[2] else None

@@ -26,6 +26,7 @@ from boresight.models.kernels.matmul import (
     add_outer,
     filled_rows,
     goes_in_place,
+    gradient_dtype,
     start_of_gradient,
     wide_product,
 )
@@ -162,7 +163,9 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Te
     hidden, weight, bias, targets = ctx.saved_tensors[:4]
     d_hidden = torch.zeros_like(hidden, dtype=grad.dtype) if ctx.needs_input_grad[0] else None
     d_weight = start_of_gradient(weight, ctx.in_place) if ctx.needs_input_grad[1] else None
-    d_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+    d_bias = None
+    if bias is not None and ctx.needs_input_grad[2]:
+        d_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
     for tile, p, derivative in _probabilities(ctx):
         # grad * (onehot - p), as a product in place: p - onehot, then times -grad.
         inside, column = _within(targets, tile)

@@ -17,6 +17,7 @@ from boresight.core.errors import UserError
 from boresight.data.batching import PromptLengths, micro_batches, within_budget
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import compact_frozen
+from boresight.models.kernels.split_weights import is_split
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy, causal_model
@@ -113,12 +114,13 @@ class LiveReference:
 def frozen_copy(policy: Policy, dtype: str = "float32") -> Policy:
     """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy.
 
-    A copy that will compute in bfloat16 (`dtype`) has its weights stored so, which changes no result.
+    A copy that will compute in bfloat16 (`dtype`) has its weights stored so, which changes no result. Of
+    split weights it has the bfloat16 half.
     """
     if has_adapters(policy):
         return policy
     frozen = copy.deepcopy(policy).requires_grad_(False).eval()
-    if dtype == "bfloat16":
+    if dtype == "bfloat16" and not is_split(causal_model(policy)):
         base = causal_model(frozen)
         compact_frozen(base, "bfloat16", torch.bfloat16, base.get_output_embeddings())
     return frozen

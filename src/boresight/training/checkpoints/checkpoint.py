@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,10 +25,14 @@ from boresight.models import lora
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
 from boresight.models.head import head_of
+from boresight.models.kernels.split_weights import master_weights
 from boresight.models.lora import has_adapters
 from boresight.models.policy import Policy, causal_model
 from boresight.models.source import ModelSource
 from boresight.training.checkpoints import random_state
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 REPLAY = "replay.safetensors"
 STOPPED_BY_GUARD = "stopped_by_guard"
@@ -42,7 +46,8 @@ def save_model(
 
     `weights` by name stand in for the policy's own, where it holds only a part of them.
     """
-    lora.save(policy, folder, tokenizer, weights, parents=False)
+    with master_weights(causal_model(policy)):
+        lora.save(policy, folder, tokenizer, weights, parents=False)
 
 
 def save_state(
@@ -168,10 +173,15 @@ def load_weights(policy: Policy, folder: Path) -> None:
 
         set_peft_model_state_dict(policy, load_peft_weights(str(folder), device="cpu"))
         return
+    model = causal_model(policy)
+    with master_weights(model, write=True):
+        _load_whole(model, folder)
+
+
+def _load_whole(model: PreTrainedModel, folder: Path) -> None:
     tensors: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(file)
-    model = causal_model(policy)
     found = model.load_state_dict(tensors, strict=False)
     if found.unexpected_keys or _not_loaded(model, found.missing_keys, tensors):
         _load_converted(model, folder)

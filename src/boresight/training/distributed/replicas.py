@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from boresight.core.errors import UserError
+from boresight.models.kernels.matmul import gradient_dtype
+from boresight.models.kernels.split_weights import low_bits
 from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
@@ -34,7 +36,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     used = [p for p, has in zip(parameters, has_gradient.tolist(), strict=True) if has]
     for parameter in used:
         if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = torch.zeros_like(parameter, dtype=gradient_dtype(parameter))
     for bucket in _buckets([p.grad for p in used if p.grad is not None]):
         flat = torch.cat([grad.reshape(-1) for grad in bucket])
         dist.all_reduce(flat)
@@ -76,7 +78,8 @@ def check_replicas(policy: Policy, when: str) -> None:
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in policy.parameters()):
         return
-    total = sum(int(_bits(p.detach()).sum(dtype=torch.int64)) for p in policy.parameters()) % (1 << 63)
+    held = [*policy.parameters(), *low_bits(policy.parameters())]
+    total = sum(int(_bits(p.detach()).sum(dtype=torch.int64)) for p in held) % (1 << 63)
     sums = collectives.gather(total)
     if len(set(sums)) > 1:
         odd = next(number for number, other in enumerate(sums) if other != sums[0])

@@ -1,4 +1,4 @@
-"""How a run stores the frozen weights under its adapters."""
+"""How a run stores its weights: the frozen ones under adapters, and those that it trains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
     """
     if recipe.model.lora is None:
         return "float32"
-    spread = collectives.world() > 1 and recipe.train.parallel != "ddp"
+    spread = _may_be_spread(recipe)
     if recipe.model.lora.base == "nf4" and recipe.model.device == "mps":
         raise UserError("model.lora.base: nf4 is not available on mps; leave it out.")
     why = "a reward model" if kind.head == "score" else "processes that share the weights" if spread else ""
@@ -32,3 +32,17 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
     if recipe.model.lora.base == "nf4":
         return "nf4"
     return "bfloat16" if recipe.model.lora.base == "auto" and dtype == "bfloat16" and not why else "float32"
+
+
+def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
+    """Whether trained weights are stored in two halves, in a run that computes in `dtype`.
+
+    With `model.kernels: fast` in bfloat16, where a language model is trained whole in one place.
+    """
+    whole = recipe.model.lora is None and kind.head == "lm" and not _may_be_spread(recipe)
+    return recipe.model.kernels == "fast" and dtype == "bfloat16" and whole
+
+
+def _may_be_spread(recipe: Recipe) -> bool:
+    """Whether processes may share the weights; decided when the model has been loaded."""
+    return collectives.world() > 1 and recipe.train.parallel != "ddp"

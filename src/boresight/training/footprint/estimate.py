@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from boresight.config.lora import LoraConfig
 from boresight.models.kernels.compact import BaseForm
+from boresight.models.kernels.split_bits import CHUNK, CHUNK_BYTES
+from boresight.models.kernels.split_weights import BUCKET
 from boresight.models.packed.head import CUDA_TILE_ELEMENTS, KEPT_ELEMENTS, TILE_ELEMENTS
 from boresight.training.footprint.layer import (
     PASSING,
@@ -41,6 +43,8 @@ class Footprint:
     states: str = "float32"
     frozen_copy: bool = False
     """Whether a second model is kept as the reference."""
+    split: bool = False
+    """Whether trained weights are stored in two halves, 4 bytes that need no copies in half precision."""
     cuda: bool = False
 
     @property
@@ -79,20 +83,21 @@ class Footprint:
         The last layer counts as the others do, though on a CPU it keeps less where no token is scored.
         """
         kernels: Kernels = "half" if self.half else "float32" if self.cuda else "fused"
+        kernels = "bfloat16" if self.split else kernels
         mask, shape = (1 if self.cuda else 4), self.shape
         kept = kept_by_layer(kernels, self.lora, mask=mask).bytes(shape)
-        copies = HALF * shape.matrices if self.half and self.lora is None else 0
-        final = 2 * RESIDUAL * shape.hidden * tokens
+        copies = HALF * shape.matrices if self.half and self.lora is None and not self.split else 0
+        final = 2 * FLOAT * shape.hidden * tokens
         head = self._head_bytes(scored * tokens) + final
         if recompute:
-            inputs = shape.layers * RESIDUAL * shape.hidden * tokens
+            inputs = shape.layers * RESIDUAL[kernels] * shape.hidden * tokens
             layer = recomputed_layer(kernels, self.lora, mask=mask).bytes(shape) * tokens + copies
             peak = inputs + max(head, layer + self._matrix_bytes())
         else:
             layers = shape.layers * (kept * tokens + copies)
             passing = PASSING[kernels, self.lora is not None].bytes(shape) * tokens
             peak = layers + max(head, passing + self._matrix_bytes())
-        return max(peak, self._embedding_bytes(kernels)) / 1e9
+        return max(peak, self._embedding_bytes(kernels), self._update_bytes()) / 1e9
 
     def _head_bytes(self, scored: float) -> float:
         """Tiles of logits, and hidden states and gradients of scored tokens."""
@@ -118,7 +123,15 @@ class Footprint:
     def _embedding_bytes(self, kernels: Kernels) -> float:
         """The gradient of the embedding, which autograd makes whole, when all activations are gone."""
         trained = self.lora is None and kernels != "fused"
-        return FLOAT * self.shape.vocabulary * self.shape.hidden if trained else 0
+        each = FLOAT + (HALF if self.split else 0)
+        return each * self.shape.vocabulary * self.shape.hidden if trained else 0
+
+    def _update_bytes(self) -> float:
+        """Weights of a bucket in float32, and integers of a chunk, while an optimizer updates split ones."""
+        if not self.split:
+            return 0
+        bucket = min(self.trained, max(BUCKET, self.shape.vocabulary * self.shape.hidden))
+        return FLOAT * bucket + CHUNK_BYTES * min(bucket, CHUNK)
 
     def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
         """The most that is in memory at a time."""

@@ -16,8 +16,9 @@ from boresight.models.policy import key_widths
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-Kernels = Literal["fused", "float32", "half"]
-"""Our own layers (float32 on a CPU), the model's own in float32, or those under autocast."""
+Kernels = Literal["fused", "float32", "half", "bfloat16"]
+"""Our own layers (float32 on a CPU), the model's own in float32, those under autocast, or those with weights
+in bfloat16 (`split_weights`)."""
 ATTENTION_IN, MLP_IN = {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}
 
 
@@ -77,6 +78,7 @@ KEPT: dict[tuple[Kernels, bool], PerToken] = {
     ("fused", False): PerToken(24, 8, 8),
     ("float32", False): PerToken(32, 8, 16),
     ("half", False): PerToken(30, 4, 8),
+    ("bfloat16", False): PerToken(20, 4, 8),
     ("fused", True): PerToken(16, 8, 8),
     ("float32", True): PerToken(16, 8, 12),
     ("half", True): PerToken(12, 4, 6),
@@ -86,13 +88,14 @@ PASSING: dict[tuple[Kernels, bool], PerToken] = {
     ("fused", False): PerToken(14, 0, 12),
     ("float32", False): PerToken(14, 0, 6),
     ("half", False): PerToken(26, 0, 0),
+    ("bfloat16", False): PerToken(14, 0, 2),
     ("fused", True): PerToken(2, 0, 12),
     ("float32", True): PerToken(2, 0, 12),
     ("half", True): PerToken(18, 0, 2),
 }
 """What the backward of the last layer holds beside all that is kept."""
-RESIDUAL = 4
-"""Bytes of an entry of the hidden states between two layers, which stay float32."""
+RESIDUAL: dict[Kernels, int] = {"fused": 4, "float32": 4, "half": 4, "bfloat16": 2}
+"""Bytes of an entry of the hidden states between two layers."""
 
 
 def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
@@ -106,6 +109,8 @@ def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -
 
 def recomputed_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
     """Peak memory of a layer while it is recomputed and its backward runs."""
+    if kernels == "bfloat16":
+        return kept_by_layer(kernels, lora, mask=mask) + PerToken(6, 0, 4)
     kernels = "float32" if kernels == "fused" else kernels  # which are off under recomputation
     kept = kept_by_layer(kernels, lora, mask=mask)
     if lora is None:

@@ -1,0 +1,1 @@
+"""AdamW on weights that are stored in two halves."""

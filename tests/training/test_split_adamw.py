@@ -1,0 +1,157 @@
+"""AdamW on split weights beside the library's own on float32 weights, and whole runs of both."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from boresight.checks.run.model import Wiring, half_precision_parameters
+from boresight.config.recipe import OptimSection
+from boresight.models.kernels import split_bits
+from boresight.models.kernels.split_weights import by_bucket, master_weights, split_weights
+from boresight.training.checkpoints.checkpoint import load_state
+from boresight.training.loop import run_steps
+from boresight.training.optim import divide_and_clip, has_moved, make_optimizer
+from tests.tiny import tiny_model
+from tests.training.fixtures import make_task
+from tests.training.test_resume import Halt, halt_at, train_lines
+
+SETTINGS = ("model.dtype=bfloat16", "train.batch=8", "train.steps=6", "train.save_every=2", "optim.lr=1e-3")
+
+
+def layers(seed=0):
+    """An embedding of 6,000 weights, above a bucket of 1,200, and smaller layers; one is never used."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Embedding(300, 20),
+            nn.LayerNorm(20),
+            nn.Linear(20, 33),
+            nn.Linear(33, 7, bias=False),
+            nn.Linear(3, 5),
+        )
+
+
+def pair_of(optim):
+    plain, split = layers(), layers()
+    split_weights(split, bucket=1200)
+    return (plain, make_optimizer(plain, optim)), (split, make_optimizer(split, optim))
+
+
+def step(model, optimizer, lr, seed):
+    """One update with random gradients, clipped; the last layer has none."""
+    generator = torch.Generator().manual_seed(seed)
+    used = list(model.parameters())[:-2]
+    for p in used:
+        scale = 10 ** float(torch.empty(()).uniform_(-6, 1, generator=generator))
+        p.grad = torch.randn(p.shape, generator=generator) * scale
+    divide_and_clip(used, 3.0, 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    assert all(p.grad is not None for p in used)
+    optimizer.zero_grad(set_to_none=True)
+
+
+def assert_same(plain, split):
+    (model, optimizer), (other, of_other) = plain, split
+    with master_weights(other):
+        for one, two in zip(model.parameters(), other.parameters(), strict=True):
+            assert torch.equal(one.view(torch.int32), two.view(torch.int32))
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        first, second = optimizer.state[one], of_other.state[two]
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            same = torch.equal(value, second[name]) if torch.is_tensor(value) else value == second[name]
+            assert same, name
+
+
+@pytest.mark.parametrize("states", ["float32", "8bit"])
+def test_bit_for_bit_over_forty_steps(states, monkeypatch):
+    if states == "8bit":
+        pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(split_bits, "CHUNK", 777)
+    plain, split = pair_of(OptimSection(lr=1e-2, weight_decay=0.1, states=states, betas=(0.9, 0.99)))
+    assert len(by_bucket(split[0].parameters())) == 3
+    assert not has_moved(split[1])
+    for number in range(40):
+        for model, optimizer in (plain, split):
+            step(model, optimizer, lr=10.0 ** -(number % 6), seed=number)
+    assert_same(plain, split)
+    assert has_moved(split[1])
+
+
+def test_updates_that_bfloat16_would_lose_add_up():
+    """200 steps of 1e-6 from 1. Below it bfloat16 numbers are 2^-8 apart, so the high half stays where it is;
+    float32 numbers are 2^-24 apart, of which 1e-6 is 16.8, rounded to 17 in every step: 3,400 in all.
+    """
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    split_weights(layer)
+    optimizer = make_optimizer(layer, OptimSection(lr=1e-6))
+    for _ in range(200):
+        layer.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+    assert layer.weight.item() == 1.0
+    with master_weights(layer):
+        assert layer.weight.item() == 1 - 3400 * 2**-24
+
+
+def split_policy():
+    policy = tiny_model()
+    split_weights(policy)
+    return policy
+
+
+def losses(run):
+    return [line["loss"] for line in train_lines(run)]
+
+
+def saved(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_run_learns_what_a_run_under_autocast_learns(tmp_path, method):
+    """The losses differ by rounding; the saved model is float32 like any other."""
+    run_steps(make_task(tmp_path / "split", method, *SETTINGS, policy=split_policy()))
+    run_steps(make_task(tmp_path / "plain", method, *SETTINGS))
+    assert losses(tmp_path / "split") == pytest.approx(losses(tmp_path / "plain"), abs=2e-2)
+    assert losses(tmp_path / "split")[-1] < losses(tmp_path / "split")[0]
+    one, other = saved(tmp_path / "split/model"), saved(tmp_path / "plain/model")
+    assert one.keys() == other.keys()
+    assert {weight.dtype for weight in one.values()} == {torch.float32}
+    assert any((weight != weight.bfloat16().float()).any() for weight in one.values())
+    for run in ("split", "plain"):
+        assert json.loads((tmp_path / run / "model/config.json").read_text())["dtype"] == "float32"
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path):
+    """Bit by bit, from a checkpoint of the layout that every run writes."""
+    run_steps(make_task(tmp_path / "whole", "sft", *SETTINGS, policy=split_policy()))
+    cut = halt_at(make_task(tmp_path / "cut", "sft", *SETTINGS, policy=split_policy()), step=3)
+    with pytest.raises(Halt):
+        run_steps(cut)
+    newest = tmp_path / "cut/checkpoints/step-2"
+    run_steps(make_task(tmp_path / "cut", "sft", *SETTINGS, policy=split_policy()), newest)
+    assert equal(saved(tmp_path / "cut/model"), saved(tmp_path / "whole/model"))
+    assert losses(tmp_path / "cut")[-4:] == losses(tmp_path / "whole")[-4:]
+    plain = make_task(tmp_path / "other", "sft", *SETTINGS)
+    load_state(newest, plain.policy, make_optimizer(plain.policy, plain.recipe.optim))
+    weights = saved(newest / "model")
+    assert all(
+        torch.equal(p, weights[name]) for name, p in plain.policy.named_parameters() if name in weights
+    )
+
+
+def test_they_are_no_half_precision_weights_to_the_preflight(tmp_path):
+    task = make_task(tmp_path, "sft", *SETTINGS, policy=split_policy())
+    assert half_precision_parameters(Wiring(task.policy, task.tokenizer, None, task.recipe)) is None
+    plain = Wiring(tiny_model(dtype=torch.bfloat16), task.tokenizer, None, task.recipe)
+    assert half_precision_parameters(plain) is not None
