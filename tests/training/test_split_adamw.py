@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,14 +12,16 @@ from boresight.checks.run.model import Wiring, half_precision_parameters
 from boresight.config.recipe import OptimSection
 from boresight.models.kernels import split_bits
 from boresight.models.kernels.split_weights import by_bucket, is_split, master_weights, split_weights
+from boresight.models.sampler.sample import SamplingParams, sample
 from boresight.training.activations import footprint_of
 from boresight.training.checkpoints.checkpoint import load_state
 from boresight.training.footprint.base import splits_weights
 from boresight.training.loop import run_steps
 from boresight.training.optim import divide_and_clip, has_moved, make_optimizer
 from boresight.training.policy import load_policy
+from boresight.training.probes.kl import KLProbe
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.training.fixtures import make_task
+from tests.training.fixtures import make_task, random_rows
 from tests.training.test_resume import Halt, halt_at, train_lines
 
 SETTINGS = ("model.dtype=bfloat16", "train.batch=8", "train.steps=6", "train.save_every=2", "optim.lr=1e-3")
@@ -187,3 +190,18 @@ def test_the_policy_of_a_recipe(tmp_path, split):
 def test_which_runs_split_their_weights(tmp_path, settings, dtype, split):
     task = make_task(tmp_path, "sft", *settings.split())
     assert splits_weights(task.recipe, task.kind, dtype) == split
+
+
+def test_samples_have_the_log_probabilities_of_training(tmp_path):
+    """The logits are not rounded to bfloat16, and the KL to the start is zero at the start."""
+    policy = split_policy()
+    params = SamplingParams(max_new_tokens=8, seed=0)
+    (drawn,) = sample(policy, [np.arange(5, 9, dtype=np.int32)], params)[0]
+    ids = torch.from_numpy(np.concatenate([np.arange(5, 9), drawn.ids])).long()[None]
+    with torch.no_grad():
+        hidden = policy.model(input_ids=ids).last_hidden_state[0, 3:-1].float()
+        logps = (hidden @ policy.get_output_embeddings().weight.float().T).log_softmax(-1)
+    expected = logps.gather(1, ids[0, 4:, None]).squeeze(1)
+    assert drawn.logps == pytest.approx(expected.numpy(), abs=5e-3)
+    probe = KLProbe(policy, random_rows(2, 1))
+    assert set(probe()["kl_per_token"].values()) == {0.0}

@@ -37,9 +37,9 @@ class ModelSection(Section):
     name: str = "starter"
     """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the forward pass; trained weights are float32 in any case. `auto` is bfloat16 on GPUs
-    that have it (Ampere and later), float16 with loss scaling on older ones with tensor cores (T4, V100), and
-    float32 elsewhere."""
+    """Arithmetic of the forward pass; trained weights are float32 in any case (with `kernels: fast`, in two
+    halves of 16 bits). `auto` is bfloat16 on GPUs that have it (Ampere and later), float16 with loss scaling
+    on older ones with tensor cores (T4, V100), and float32 elsewhere."""
     kernels: Literal["proven", "fast"] = "proven"
     """Kernels of a training step on a GPU: `proven` is FlexAttention over a block mask; `fast` attends by two
     calls of flash attention without a mask, joined by their log-sum-exp, and differs by rounding. `fast`

@@ -11,7 +11,7 @@ not on who shares the batch. `sample_plain` draws the same without a cache, slow
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,8 @@ import torch
 from boresight.core.console import progress
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
+from boresight.models.kernels.split_weights import is_split
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
 from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.batch_size import MAX_BATCH, batch_for
@@ -65,10 +67,11 @@ def sample(
     samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
-        if samples_with_cache(base, samples):
-            _draw(base, samples, max_batch or batch_for(base, samples), ended)
-        else:
-            draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
+        with wide_logits(model) if is_split(base) else nullcontext():  # as when it is trained
+            if samples_with_cache(base, samples):
+                _draw(base, samples, max_batch or batch_for(base, samples), ended)
+            else:
+                draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
 
 

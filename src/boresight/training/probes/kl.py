@@ -17,6 +17,7 @@ from torch import Tensor
 
 from boresight.config.recipe import Recipe
 from boresight.data.rows import Row
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.lora import adapters_off
 from boresight.models.policy import Policy, last_logits
 from boresight.training.forward import InputKind
@@ -66,5 +67,6 @@ def _log_distributions(model: Policy, row: Row) -> Tensor:
     """Log-probabilities along the start of the first answer, `(positions, vocabulary)`."""
     answer = row.completions[0].ids[:POSITIONS_PER_ROW]
     ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()], device=model.device)
-    logits = last_logits(model, ids, len(answer) + 1)[:-1]
+    with wide_logits(model):
+        logits = last_logits(model, ids, len(answer) + 1)[:-1]
     return F.log_softmax(logits.float(), dim=-1)
