@@ -8,11 +8,12 @@ from torch import nn
 
 from boresight.core.errors import UserError
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.matmul import gradient_dtype
 from boresight.models.kernels.split_weights import (
     ALIGNED,
     by_bucket,
     is_split,
-    joined,
+    joined_bucket,
     low_bits,
     master_weights,
     place_of,
@@ -84,6 +85,17 @@ def test_gradients_are_summed_in_float32():
     assert float(layer.weight.grad) == 1 + 4 * 2**-9
 
 
+def test_precision_of_gradients():
+    """A wider one only where it was set; a weight that was computed has its own."""
+    layer = nn.Linear(3, 3)
+    computed = layer.weight * 1
+    assert gradient_dtype(layer.weight.double()) == torch.float64
+    split_weights(layer)
+    half = layer.weight.detach().clone()
+    dtypes = [gradient_dtype(weight) for weight in (layer.weight, half, computed)]
+    assert dtypes == [torch.float32, torch.bfloat16, torch.float32]
+
+
 def test_a_copy_is_bfloat16_and_nothing_more():
     policy = tiny_model()
     split_weights(policy)
@@ -142,5 +154,5 @@ def test_only_the_bucket_is_joined():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     split_weights(model, bucket=2 * ALIGNED)
     first = by_bucket(model.parameters())[0]
-    with joined(first):
+    with joined_bucket(first):
         assert [p.dtype for p in model.parameters()] == [torch.float32] * 2 + [torch.bfloat16] * 2

@@ -120,7 +120,8 @@ def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
 
 def gradient_dtype(weight: Tensor) -> torch.dtype:
     """Precision that gradients of a parameter are summed in: its own, unless a wider one was set for them."""
-    return getattr(weight, "grad_dtype", None) or weight.dtype
+    wider = getattr(weight, "grad_dtype", None) if weight.is_leaf else None  # others have none
+    return wider or weight.dtype
 
 
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:

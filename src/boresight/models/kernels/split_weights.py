@@ -2,7 +2,7 @@
 
     split_weights(model)                 parameters become bfloat16; their gradients are summed in float32
     for bucket in by_bucket(parameters):
-        with joined(bucket):             for an optimizer: these parameters are float32, and split again after
+        with joined_bucket(bucket):      for an optimizer: these parameters are float32, and split after it
             ...
     with master_weights(model):          for saving and loading: all of them are float32, on the CPU
         ...
@@ -137,7 +137,7 @@ def low_bits(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
 
 
 @contextmanager
-def joined(
+def joined_bucket(
     bucket: Sequence[nn.Parameter], device: torch.device | None = None, *, write: bool = True
 ) -> Iterator[None]:
     """Inside the block the parameters of one bucket are float32, on `device`, or where they are.
@@ -168,5 +168,5 @@ def master_weights(model: nn.Module, *, write: bool = False) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for bucket in by_bucket(model.parameters()):
-            stack.enter_context(joined(bucket, torch.device("cpu"), write=write))
+            stack.enter_context(joined_bucket(bucket, torch.device("cpu"), write=write))
         yield

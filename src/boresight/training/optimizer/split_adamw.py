@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from boresight.models.kernels.compact import load_bitsandbytes
-from boresight.models.kernels.split_weights import by_bucket, joined, place_of
+from boresight.models.kernels.split_weights import by_bucket, joined_bucket, place_of
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as Stepping
@@ -33,7 +33,7 @@ class SplitStep(Stepping):
         with _gradients_hidden(parameters) as gradients:
             for bucket in by_bucket(parameters):
                 if any(p in gradients for p in bucket):
-                    with joined(bucket):
+                    with joined_bucket(bucket):
                         self._step_of(bucket, gradients)
             rest = [p for p in gradients if place_of(p) is None]
             if rest:
