@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import warnings
 
@@ -12,7 +13,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from boresight.cli.streams import ReaderMayLeave, readers_may_leave
-from boresight.core.console import Terminal
+from boresight.core.console import Terminal, progress
 from tests.odd_text import ODD, TERMINAL
 
 
@@ -78,3 +79,29 @@ def test_colors_of_ours_reach_the_terminal():
     ours = ReaderMayLeave(stream)
     Terminal(file=ours, force_terminal=True, color_system="standard").print(Text(f"red{ODD}", style="red"))
     assert stream.getvalue().startswith("\x1b[31mred") and "\x07" not in stream.getvalue()
+
+
+def test_bars_of_ours_reach_the_terminal(monkeypatch):
+    """While a bar is shown, rich puts a stream of its own before that of the command line."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with readers_may_leave():
+        console = Terminal(force_terminal=True, color_system="standard")
+        with progress(console, "reading \x07title", 2) as advance:
+            advance(1)
+    drawn = stream.getvalue()
+    assert "\x1b[2K" in drawn and "\x1b[0m" in drawn, "the bar was drawn"
+    assert not re.search(r"␛\[[0-9;]*[mK]", drawn), "its own sequences are no symbols"
+    assert "\x07" not in drawn and "title" in drawn, "those of its label are"
+
+
+def test_colors_without_a_terminal_draw_no_bars(monkeypatch):
+    """As in the pipe of a `!` command of a notebook, whose kernel sets FORCE_COLOR."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-color")
+    stream = io.StringIO()
+    console = Terminal(file=stream)
+    with progress(console, "reading", 2) as advance:
+        advance(1)
+    console.print("done", style="green")
+    assert stream.getvalue() == "\x1b[32mdone\x1b[0m\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -56,6 +57,18 @@ class Terminal(Console):
             else:
                 yield Segment(segment.text.translate(HARMLESS), segment.style)
 
+    @property
+    def file(self) -> IO[str]:
+        """The stream that is written to. While a bar is shown, a stream of rich's stands before that of the
+        command line (`cli/streams.py`), and rich looks behind the first of them only.
+        """
+        file = super().file
+        return getattr(file, "rich_proxied_file", file)
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
     def on_broken_pipe(self) -> None:
         """Leave the error to the caller; rich would end the process with exit code 1."""
         raise BrokenPipeError
@@ -70,6 +83,15 @@ def at_most(console: Console, columns: int) -> Iterator[None]:
         yield
     finally:
         console.width = width
+
+
+def has_cursor(console: Console) -> bool:
+    """Whether bars can be drawn, which move the cursor.
+
+    FORCE_COLOR, which the kernels of notebooks and many CI systems set, makes rich take pipes for terminals.
+    """
+    forced = "FORCE_COLOR" in os.environ and not console.file.isatty()
+    return console.is_terminal and not forced
 
 
 LINE_EVERY = 10.0
@@ -95,7 +117,7 @@ def progress(
         done += count
         bar.advance(task, count)
         now = time.monotonic()
-        if not console.is_terminal and now - printed > LINE_EVERY and done != total:
+        if not has_cursor(console) and now - printed > LINE_EVERY and done != total:
             printed = now
             console.print(_line(label, done, total, now - started), markup=False, highlight=False)
 
@@ -128,7 +150,7 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=transient,
-        disable=not console.is_terminal,
+        disable=not has_cursor(console),
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boresight.core.console import LINE_EVERY, progress_bar
+from boresight.core.console import LINE_EVERY, has_cursor, progress_bar
 from boresight.llm.client import Client
 
 REDRAW_EVERY = 0.2
@@ -25,7 +25,7 @@ def watching(
         yield lambda: None
         return
     meter = Meter(client)
-    view = _bar if console.is_terminal else _lines
+    view = _bar if has_cursor(console) else _lines
     try:
         with view(console, what, total, meter) as show:
             yield show

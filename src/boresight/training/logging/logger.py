@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from rich.console import Console
 
-from boresight.core.console import LINE_EVERY, progress_bar
+from boresight.core.console import LINE_EVERY, has_cursor, progress_bar
 from boresight.core.errors import UserError
 from boresight.core.files import append_jsonl
 from boresight.findings.monitor import Log
@@ -91,7 +91,7 @@ class Tracker:
     def _show(self, step: int, numbers: dict[str, float]) -> None:
         self._bar.update(self._task, completed=step, note=shown(numbers))
         now = time.monotonic()
-        if self._console.is_terminal or (now - self._said < LINE_EVERY and step not in (1, self._steps)):
+        if has_cursor(self._console) or (now - self._said < LINE_EVERY and step not in (1, self._steps)):
             return
         self._said = now
         left = (now - self._started) / step * (self._steps - step)
