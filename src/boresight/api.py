@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boresight.core.errors import UserError
+from boresight.core.plugins import forget_changed_modules
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -245,7 +246,10 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
 
 
 def _parsed(kind: type[R], recipe: Recipe, sections: Mapping[str, Any]) -> R:
-    """A recipe of a kind, checked, with `sections` merged in."""
+    """A recipe of a kind, checked, with `sections` merged in, and with the modules that it names as they are
+    on disk now.
+    """
+    forget_changed_modules()
     if isinstance(recipe, Mapping):
         return kind.parse(_merged(recipe, sections))
     return kind.parse(_merged(kind.read(recipe), sections), str(recipe))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.core.plugins import import_extra
+from boresight.core.plugins import import_extra, is_installed
 from boresight.data.reading.load import read
 from boresight.data.write import write_examples
 
@@ -66,3 +67,15 @@ def test_a_package_that_lacks_another_one_is_no_missing_extra(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
         import_extra("half_installed", "dedup", "x")
+
+
+def test_a_folder_of_a_packages_name_is_no_package(tmp_path, monkeypatch):
+    """`./wandb/` is what its runs leave behind; Python imports it as a namespace."""
+    (tmp_path / "wandbox").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.util.find_spec("wandbox") is not None
+    assert not is_installed("wandbox") and not is_installed("absent_package") and is_installed("json")
+    with pytest.raises(
+        UserError, match=r"^x: needs the package wandbox; run `pip install 'boresight\[y\]'`\.$"
+    ):
+        import_extra("wandbox", "y", "x")

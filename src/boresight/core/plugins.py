@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from boresight.core.errors import UserError
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported.
+
+    A folder without Python files in the working directory, such as `wandb/` or `datasets/`, is no package,
+    although Python imports it as an empty namespace.
+    """
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 def import_extra(module: str, extra: str, needed_by: str) -> Any:
@@ -20,15 +32,19 @@ def import_extra(module: str, extra: str, needed_by: str) -> Any:
     Raises:
         UserError: the package is not installed.
     """
+    package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if getattr(found, "__file__", None) is not None:
+            return found
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise UserError(
-            f"{needed_by}: needs the package {package}; run `pip install 'boresight[{extra}]'`."
-        ) from None
+    raise UserError(f"{needed_by}: needs the package {package}; run `pip install 'boresight[{extra}]'`.")
+
+
+_DIGESTS: dict[str, str | None] = {}
+"""SHA-256 of the source of each module of the user, as it was imported, by the module's name."""
 
 
 def import_user_module(name: str, field: str) -> ModuleType:
@@ -40,10 +56,33 @@ def import_user_module(name: str, field: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # last, so that a file here never stands in for a package; a command has no ''
+    importlib.invalidate_caches()  # the file may have been written since the folder was listed
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except Exception as error:  # a user's module may raise anything while it is imported
         raise UserError(
             f"{field}: cannot import {name!r} ({type(error).__name__}: {error}); "
             "check the path, and that it is installed or in the current folder."
         ) from error
+    if name.partition(".")[0] != __name__.partition(".")[0]:
+        _DIGESTS.setdefault(name, _digest(module))
+    return module
+
+
+def forget_changed_modules() -> None:
+    """Forget the modules of the user whose files were edited, so that their next import reads the files.
+
+    In a notebook one process lives through many edits of a reward function. This is called when a verb
+    starts and not at each import, because an edit must not change a run in progress.
+    """
+    for name, digest in list(_DIGESTS.items()):
+        module = sys.modules.get(name)
+        if module is None or _digest(module) != digest:
+            sys.modules.pop(name, None)
+            del _DIGESTS[name]
+
+
+def _digest(module: ModuleType) -> str | None:
+    """SHA-256 of a module's source; None if it has no file, as where the file was deleted."""
+    path = Path(getattr(module, "__file__", None) or "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -7,10 +7,10 @@ lacks, because a worker was killed, are added before the next setting is drawn.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
+from boresight.core.plugins import is_installed
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import Range, SweepSetting
 from boresight.experiments.sweep.storage import Sweep
@@ -25,7 +25,7 @@ NUMBER = "setting"
 
 def require_optuna(recipe: SweepRecipe) -> None:
     """Raise a `UserError` if the search needs Optuna and it is not installed."""
-    if recipe.search == "optuna" and importlib.util.find_spec("optuna") is None:
+    if recipe.search == "optuna" and not is_installed("optuna"):
         raise UserError("search: optuna is not installed; pip install 'boresight[sweep]', or use a grid.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boresight.core.errors import UserError
+from boresight.core.plugins import is_installed
 
 PROGRAM, PACKAGE = "llama-quantize", "llama_cpp"
 BY_PACKAGE = """
@@ -32,7 +32,7 @@ def quantizer() -> Sequence[str]:
     """
     if program := shutil.which(PROGRAM):
         return [program]
-    if importlib.util.find_spec(PACKAGE):
+    if is_installed(PACKAGE):
         return [sys.executable, "-c", BY_PACKAGE]
     raise UserError(
         "--gguf: K-quantizations need llama.cpp, which is not installed: put its `llama-quantize` on the "

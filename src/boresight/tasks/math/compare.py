@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import json
 import os
 import queue
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.plugins import is_installed
 from boresight.tasks.math import worker
 from boresight.tasks.math.quantity import quantity
 
@@ -35,7 +35,7 @@ _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4}")
 
 def require_math_verify() -> None:
     """Raise a `UserError` where the package is not installed."""
-    if importlib.util.find_spec("math_verify") is None:
+    if not is_installed("math_verify"):
         raise UserError("reward math: needs the package math-verify; run `pip install 'boresight[math]'`.")
 
 

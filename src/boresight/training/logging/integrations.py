@@ -9,7 +9,6 @@ receives nothing from then on, and a warning is printed: a run is not lost to a 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from boresight.core.errors import UserError, named_first_line
+from boresight.core.plugins import is_installed
 
 if TYPE_CHECKING:
     from boresight.config.recipe import Recipe
@@ -81,7 +81,7 @@ def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dic
 def refuse_missing_trackers(names: Sequence[str]) -> None:
     """Raise a `UserError` for a tracker whose package is not installed."""
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        if not is_installed(name):
             raise UserError(
                 f"train.trackers: {name} is not installed; pip install 'boresight[{name}]', or leave it out."
             )
