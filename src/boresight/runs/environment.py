@@ -68,11 +68,16 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree boresight runs from, when it is one."""
-    here = Path(__file__).parent
+    """Commit of the source tree boresight runs from, when it is one.
+
+    An environment inside of a repository of the user belongs to no commit of that repository.
+    """
+    tree = Path(__file__).resolve().parents[3]
+    if not (tree / ".git").exists():
+        return None
     try:
         out = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=12"],
             capture_output=True,
             text=True,
             timeout=10,
