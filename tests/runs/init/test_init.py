@@ -145,12 +145,31 @@ def test_a_probe_puts_its_rate_into_the_recipe(rows, models, monkeypatch):
             pass
 
     asked = []
-    monkeypatch.setattr(command, "probe_run", lambda recipe, console: asked.append(recipe) or Probed())
+    monkeypatch.setattr(command, "probe_run", lambda recipe, console, **_: asked.append(recipe) or Probed())
     boresight("init", rows("pairs", "pairs.jsonl"), "--model", models / "chatml", "--probe", "--to", "r.yaml")
     assert asked[0].optim.lr == "auto"
     recipe = Recipe.load("r.yaml")
     assert (recipe.optim.lr, recipe.train.epochs) == (3.5e-5, 2.5)
     assert "lr: 3.5e-05  # measured by a ramp" in Path("r.yaml").read_text()
+
+
+@pytest.mark.parametrize("kind", ["pairs", "messages", "feedback"])
+def test_a_real_probe_of_given_rows(kind, models, tmp_path, monkeypatch, capsys):
+    """The ramp of the tiny model: the file has its rate, and the printed command runs the file."""
+    monkeypatch.chdir(tmp_path)
+    made = {
+        "pairs": lambda n: {"prompt": f"Say {n}.", "chosen": f"{n}.", "rejected": f"I like {n + 1}."},
+        "messages": lambda n: {
+            "messages": [{**TALK["messages"][0], "content": f"Say {n}."}, TALK["messages"][1]]
+        },
+        "feedback": lambda n: {"prompt": f"Say {n}.", "completion": f"{n % 5}.", "label": n % 2 == 0},
+    }[kind]
+    Path("rows.jsonl").write_text("".join(json.dumps(made(n)) + "\n" for n in range(60)))
+    assert boresight("init", "rows.jsonl", "--model", models / "chatml", "--probe", "--to", "r.yaml") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    recipe, text = Recipe.load("r.yaml"), Path("r.yaml").read_text()
+    assert f"boresight train r.yaml optim.lr={recipe.optim.lr:.2g}" in printed and "RECIPE" not in printed
+    assert "measured by a ramp of this model on these rows" in text
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def write_recipe(
     recipe = parsed(settings)
     console.print(name_table(_seen(data, seen, free), style="cyan"))
     if probe:
-        settings = _with_measured_rate(settings, recipe, console)
+        settings = _with_measured_rate(settings, recipe, target, console)
     write_new_text(target, recipe_text(_title(target), settings), force, "--to")
     console.print(f"wrote {target}", markup=False, highlight=False)
     for line in _next(target, data):
@@ -97,9 +97,13 @@ def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[
         yield name, f"about {needed:.1f} GB, estimated to a factor of two: {room} into {free_gb:.1f} GB"
 
 
-def _with_measured_rate(settings: list[Setting], recipe: Recipe, console: Console) -> list[Setting]:
-    """The settings with those that a ramp suggests in place of the guessed rate. Prints the ramp."""
-    probed = probe_run(recipe.changed(["optim.lr=auto"]), console)
+def _with_measured_rate(
+    settings: list[Setting], recipe: Recipe, target: Path, console: Console
+) -> list[Setting]:
+    """The settings with those that a ramp suggests in place of the guessed rate. Prints the ramp, and the
+    command that runs what will be written to `target` with them.
+    """
+    probed = probe_run(recipe.changed(["optim.lr=auto"]), console, arguments=[str(target)])
     probed.show(console)
     measured = flat(recipe.changed(probed.suggestion.settings).to_dict())
     keys = {setting.partition("=")[0] for setting in probed.suggestion.settings}
