@@ -185,9 +185,13 @@ class Conversation:
 
 def chat(name: str, settings: Settings) -> None:
     """Talk until the input ends. Prompts are shown to a terminal alone, so that input may be piped."""
+    from boresight.models.source import note_on_base
+
     watched = sys.stdin.isatty()
     talker = Talker(name, settings)
     talk = Conversation(talker, _out, settings.system)
+    if note := note_on_base(name):
+        sys.stderr.write(f"{note.translate(HARMLESS)}\n")
     if watched:
         import readline  # noqa: F401  (gives input() its line editing)
 

@@ -327,7 +327,11 @@ def serve_model(
 
         serve_here(run, port, max_new_tokens, device, Terminal(soft_wrap=True))
     else:
+        from boresight.models.source import note_on_base
+
         _say(vllm_command(run))
+        if note := note_on_base(str(run)):
+            exits.print_sentence(note, "yellow")  # on stderr: standard output is the command alone
 
 
 @app.command()

@@ -63,6 +63,14 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
             refuse_missing_keys([system.endpoint])
 
 
+def print_note_on_base(model: str, console: Console) -> None:
+    """Print that a run's adapter is loaded on another base than it was trained on, where it is."""
+    from boresight.models.source import note_on_base
+
+    if note := note_on_base(model):
+        console.print(note, style="yellow", markup=False, highlight=False)
+
+
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:
     """The prompts that an answers file answers."""
     for number, row in enumerate(answers, start=1):
@@ -91,6 +99,7 @@ def generate_responses(
     from boresight.models.limits import position_table
     from boresight.models.sampler.generate import generate, load_chat_model
 
+    print_note_on_base(model, console)
     allowed = Allowed(tuple(settings.allow_weights))
     policy, tokenizer = load_chat_model(model, device=settings.device, allowed=allowed)
     asked = _Asked(name, prompts, tokenizer, position_table(policy))

@@ -12,6 +12,7 @@ import yaml
 
 from boresight.core.files import read_json, write_text
 from boresight.data.reading.sources.mixture import JOINED
+from boresight.export.plan import exported_model, note_on_4_bits
 from boresight.models.source import embedded_in
 from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
@@ -64,13 +65,20 @@ def render_card(
         facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
         recipe=_code(yaml.safe_dump(_without_folders(run.config), sort_keys=False), "yaml"),
         rows=[_metric_row(row) for row in metric_rows(run.metrics)],
-        notes=[STARTER_NOTE] * (start == "starter") + [_plain(str(f)) for f in run.findings],
+        notes=_notes(plan, run, start),
+        compared_with=exported_model(plan),
         usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
         drift=None if readback is None or isinstance(readback, Sequence) else readback.sentence,
         files=[_file_row(file) for file in readback] if isinstance(readback, Sequence) else [],
         checks=[r for f in readback for r in f.check_rows] if isinstance(readback, Sequence) else [],
         environment=[(k, _plain(v)) for k, v in environment_facts(run) if k in SHOWN],
     )
+
+
+def _notes(plan: ExportPlan, run: RunData, start: str) -> list[str]:
+    quantized = note_on_4_bits(plan)
+    own = [STARTER_NOTE] * (start == "starter") + ([quantized] if quantized else [])
+    return own + [_plain(str(finding)) for finding in run.findings]
 
 
 def _summary(plan: ExportPlan, run: RunData, start: str) -> str:

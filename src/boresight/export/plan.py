@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Literal
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.plugins import is_installed
 from boresight.models.head import OutputHead, head_of
-from boresight.models.source import embedded_in
+from boresight.models.source import embedded_in, note_on_base
 
 Form = Literal["merged", "adapter", "gguf"]
 
@@ -75,21 +75,44 @@ def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str, answers: int) -> Ex
     head = head_of(run / "model")
     if head == "score":
         raise UserError(f"{run}: a reward model gives scores, which GGUF files cannot; leave --gguf out.")
-    if not importlib.util.find_spec("gguf"):
+    if not is_installed("gguf"):
         raise UserError("--gguf: the package gguf is not installed; run `pip install 'boresight[gguf]'`.")
     return ExportPlan(run, "gguf", dtype, head, quantizations, answers)
 
 
 def notes(plan: ExportPlan) -> list[str]:
     """Notes for users who distribute the folder."""
-    if plan.form != "adapter":
-        return []
+    found = [note_on_4_bits(plan), _note_on_adapter(plan) if plan.form == "adapter" else None]
+    return [note for note in found if note]
+
+
+def note_on_4_bits(plan: ExportPlan) -> str | None:
+    """A sentence if an adapter below the exported model was trained on a 4-bit base, None otherwise.
+
+    It names no folder of this machine, since the model card has it as well.
+    """
+    if note_on_base(str(plan.model)) is None:
+        return None
+    exported = "The adapter belongs" if plan.form == "adapter" else "The exported weights belong"
+    return (
+        "The adapter was trained and evaluated on a base in 4 bits (NF4). "
+        f"{exported} to the unquantized base; the run's numbers are those of the 4-bit model, and the effect "
+        "of the difference was not measured."
+    )
+
+
+def exported_model(plan: ExportPlan) -> str:
+    """What files are compared with, in words: the run's model, unless that has a base in 4 bits."""
+    return "the run's model" if note_on_4_bits(plan) is None else "the run's adapter on the unquantized base"
+
+
+def _note_on_adapter(plan: ExportPlan) -> str:
     base = base_of(plan)
     if embedded_in(base):
-        return ["the adapter's base comes with boresight and with nothing else; --merged stands alone."]
+        return "the adapter's base comes with boresight and with nothing else; --merged stands alone."
     if Path(base).is_dir():
-        return [f"the adapter's base is the folder {base} of this machine; --merged stands alone."]
-    return [f"the adapter needs its base model {base}."]
+        return f"the adapter's base is the folder {base} of this machine; --merged stands alone."
+    return f"the adapter needs its base model {base}."
 
 
 def base_of(plan: ExportPlan) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -34,13 +34,14 @@ class Drift:
 
     `distance` is the mean KL of the run's next-token distribution to the exported one, nats per token;
     of a reward model, the largest difference of a score. `agree` is the share of places with the same most
-    likely token, None for scores.
+    likely token, None for scores. `model` names what they were compared with.
     """
 
     dtype: str
     tokens: int
     distance: float
     agree: float | None
+    model: str = "the run's model"
 
     @property
     def sentence(self) -> str:
@@ -49,7 +50,7 @@ class Drift:
             return f"Read back in {self.dtype}, scores differ from the run's by at most {self.distance:.2g}."
         return (
             f"Read back in {self.dtype}, on {self.tokens:,} tokens: "
-            f"KL from the run's model {self.distance:.2g} nats per token, "
+            f"KL from {self.model} {self.distance:.2g} nats per token, "
             f"the same most likely token in {self.agree * 100:.1f} % of places."
         )
 
@@ -62,6 +63,7 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     """
     import torch
 
+    from boresight.export.plan import exported_model
     from boresight.models import lora
     from boresight.models.load import load_tokenizer
     from boresight.models.policy import causal_model
@@ -77,7 +79,8 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     del model, merged  # one model in memory at a time
     write_tokenizer(tokenizer, folder)
     state_old_names(folder / "config.json")
-    drift = compare_outputs(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
+    found = compare_outputs(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
+    drift = replace(found, model=exported_model(plan))
     if plan.dtype == "float32" and not drift.distance <= FOLDED:
         raise UserError(
             f"{plan.run}: the export would not be the run's model, so it was left: {drift.sentence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,38 @@ def _base_of(adapter: Path) -> str:
     if not base or not isinstance(base, str):
         raise UserError(f"model: {str(adapter / 'adapter_config.json')!r} does not name its base model.")
     return base if Path(base).is_dir() else embedded_in(base) or base
+
+
+def note_on_base(name: str) -> str | None:
+    """A sentence if an adapter of `name` was trained on a base in 4 bits (`model.lora.base: nf4`), else None.
+
+    Adapters are loaded on the base as it was published, which such a run never evaluated. Reads local folders
+    alone, also where the base is a model of the hub.
+    """
+    runs = [str(run) for run in _runs_of_adapters(name, ()) if base_in_4_bits(recipe_of_run(run))]
+    if not runs:
+        return None
+    return (
+        f"{', '.join(runs)}: the adapter was trained and evaluated on a base in 4 bits (NF4), and is loaded "
+        "on the unquantized base; the effect of that was not measured."
+    )
+
+
+def _runs_of_adapters(name: str, above: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Folders around the adapters of a model, the last one put on first; those `above` it are known."""
+    for candidate in (Path(name).expanduser(), Path(name).expanduser() / "model"):
+        if (candidate / "adapter_config.json").is_file() and candidate.resolve() not in above:
+            below = _runs_of_adapters(_base_of(candidate), (*above, candidate.resolve()))
+            return (candidate.parent, *below)
+    return ()
+
+
+def base_in_4_bits(recipe: Mapping[str, Any]) -> bool:
+    """Whether a resolved recipe stores the base of its adapters in 4 bits; False for anything else."""
+    try:
+        return bool(recipe["model"]["lora"]["base"] == "nf4")
+    except (LookupError, TypeError):
+        return False
 
 
 def recipe_of_run(folder: Path) -> dict[str, Any]:

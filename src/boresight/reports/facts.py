@@ -46,7 +46,7 @@ def facts(run: RunData) -> list[tuple[str, str]]:
 
 
 def _base(form: str | None) -> str | None:
-    return "nf4 (4 bits), in the reference too" if form == "nf4" else form
+    return "nf4 (4 bits), in the reference and in every number here" if form == "nf4" else form
 
 
 def _steps(run: RunData) -> str | None:

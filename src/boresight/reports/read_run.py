@@ -23,6 +23,7 @@ from boresight.core.printable import Printable
 from boresight.core.schema import Message
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
+from boresight.models.source import base_in_4_bits
 from boresight.stats.intervals import Interval
 from boresight.stats.paired import ByRow
 
@@ -145,6 +146,10 @@ class RunData(Printable):
         console.print(f"report: {self.page}", markup=False, highlight=False)
 
 
+IN_4_BITS = (
+    "Every number here is of a base in 4 bits (NF4). `boresight export`, `serve`, `chat` and evaluations "
+    "that name this run as a system put the adapter on the unquantized base; the effect was not measured."
+)
 FILES = {
     "config.yaml": "the recipe is not known",
     "metrics.jsonl": "there are no curves",
@@ -197,6 +202,8 @@ def read_run(folder: Path) -> RunData:
         by_row=_by_row(end),
         ramp=_ramp(folder, notes),
     )
+    if base_in_4_bits(run.config):
+        notes.append(IN_4_BITS)
     return replace(run, kept_step=step) if isinstance(step, int) and step < run.last_step else run
 
 

@@ -36,8 +36,9 @@ CLOSE_SETTINGS = ("rms_norm_eps", "rope_theta")
 class GgufFile:
     """One file beside the run's model.
 
-    `kl` is KL(run's model || file), nats per token, the interval over prompts; `agree` is the share of the
-    `tokens` places with the same most likely token. `checks` are those of answers, the run's model before.
+    `kl` is KL(model || file), nats per token, the interval over prompts; `agree` is the share of the `tokens`
+    places with the same most likely token. `model` names what the file was compared with. `checks` are those
+    of answers, before them the answers of the run itself, also where its base is in 4 bits.
     """
 
     quantization: str
@@ -47,6 +48,7 @@ class GgufFile:
     kl: Interval
     agree: float
     checks: tuple[Measured, ...] = ()
+    model: str = "the run's model"
 
     @property
     def check_rows(self) -> list[list[str]]:
@@ -73,7 +75,7 @@ class GgufFile:
             for _, label, before, after, *_ in self.check_rows
         )
         return (
-            f"{self.file} ({self.megabytes:,.0f} MB): KL from the run's model {self.kl.value:.2g} nats per "
+            f"{self.file} ({self.megabytes:,.0f} MB): KL from {self.model} {self.kl.value:.2g} nats per "
             f"token [{self.kl.low:.2g}, {self.kl.high:.2g}] on {self.tokens:,} tokens of {self.kl.n:,} "
             f"answers, the same most likely token in {self.agree * 100:.1f} % of places.{checks}"
         )

@@ -25,6 +25,7 @@ from boresight.export.gguf.llama_cpp import quantize_file, quantizer
 from boresight.export.gguf.modelfile import NO_TEMPLATE, find_turns, render_modelfile
 from boresight.export.gguf.quantization import QUANTIZATIONS
 from boresight.export.gguf.write import write_gguf
+from boresight.export.plan import exported_model
 from boresight.models.policy import Policy, causal_model
 from boresight.stats.paired import Measured
 
@@ -88,7 +89,8 @@ def compare_file(
     if plan.answers:
         asked = checked_prompts(plan.run, plan.answers)
         checks = answer_checks(cast("Policy", theirs), tokenizer, asked, plan.run, console)
-    return GgufFile(quantization, file.name, size, sum(map(len, by_row)), mean_kl(by_row), agree, checks)
+    tokens, kl = sum(map(len, by_row)), mean_kl(by_row)
+    return GgufFile(quantization, file.name, size, tokens, kl, agree, checks, exported_model(plan))
 
 
 def _write(file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str) -> None:

@@ -12,7 +12,7 @@ from boresight.evaluation.harness.comparison import TaskComparison
 from boresight.evaluation.harness.documents import Document, read_documents, write_documents
 from boresight.evaluation.harness.run_tasks import open_tasks, run_tasks
 from boresight.evaluation.recipe import HarnessRecipe
-from boresight.evaluation.systems import refuse_missing_systems
+from boresight.evaluation.systems import print_note_on_base, refuse_missing_systems
 from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.stats.paired import Measured
@@ -90,6 +90,7 @@ def _documents(
         model, settings = recipe.systems[name].model or "", recipe.generate
         named = ", ".join(recipe.lm_eval.tasks)
         console.print(f"{name}: running {named} on {model}", markup=False, highlight=False)
+        print_note_on_base(model, console)
         allowed = Allowed(tuple(settings.allow_weights))
         policy = load_model(model, device=settings.device, allowed=allowed)
         found = run_tasks(policy, load_tokenizer(model), recipe.lm_eval, tasks, recipe.limit)
