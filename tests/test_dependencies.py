@@ -17,8 +17,11 @@ FOR_DEVELOPERS = ("bench", "docs", "dev")
 COME_WITH = {
     "evaluate": "lm-eval",
     "huggingface-hub": "transformers",
+    "ipython": "ipykernel",
     "markupsafe": "jinja2",
+    "nbformat": "nbclient",
     "packaging": "transformers",
+    "pillow": "tensorboard",
     "pyarrow": "datasets",
     "pydantic-core": "pydantic",
     "tokenizers": "transformers",

@@ -26,9 +26,10 @@ from boresight.config.dotted import apply_override
 from boresight.data import layouts
 from boresight.data.demo import data_path
 from boresight.data.reading.sources import generated
+from boresight.models.embedded.starter import starter_folder
 from boresight.runs import folder as run_folder
 from boresight.scorers import judges
-from boresight.tasks.countdown import generate_problems
+from boresight.tasks.countdown import all_problems, generate_problems
 from tests.docs.snippets import ROOT
 from tests.tiny import SPECIAL, tiny_model, tiny_tokenizer
 
@@ -179,8 +180,11 @@ def standing_in(folder: Path) -> Iterator[None]:
         patch.setattr(BaseRecipe, "read", lambda path, overrides=None: smaller(read(path, overrides)))
         number = count(1)
         patch.setattr(generated, "generate_problems", lambda n, **how: generate_problems(min(n, 24), **how))
+        patch.setattr(generated, "all_problems", lambda *size, **how: all_problems(*size, **how)[:24])
         patch.setattr(run_folder, "default_folder", lambda path: Path("runs") / f"{path.stem}-{next(number)}")
-        patch.setattr("boresight.models.embedded.starter.starter_path", lambda: folder / "path/to/model")
+        starter = starter_folder()  # in the cache folder set above, which subprocesses have as well
+        starter.parent.mkdir(parents=True)
+        starter.symlink_to(folder / "path/to/model")
         for package, place in ((methods, "methods"), (layouts, "data/layouts"), (judges, "scorers/judges")):
             patch.setattr(package, "__path__", [*package.__path__, str(folder / "src/boresight" / place)])
         layouts.all_layouts.cache_clear()

@@ -24,6 +24,12 @@ CONVERSION = 1
 """Raise it when `_convert` writes something else: it is part of the cache folder's name."""
 
 
+def starter_folder() -> Path:
+    """Place of the converted model in the cache, whether it is there or not."""
+    key = hashlib.sha256(f"{VERSION}:{GGUF_BYTES}:{CONVERSION}".encode()).hexdigest()[:8]
+    return cache_folder() / f"starter-{key}"
+
+
 def starter_path() -> Path:
     """Folder with the starter model as safetensors, config, generation config and tokenizer.
 
@@ -36,8 +42,7 @@ def starter_path() -> Path:
     """
     from boresight.core.console import Terminal
 
-    key = hashlib.sha256(f"{VERSION}:{GGUF_BYTES}:{CONVERSION}".encode()).hexdigest()[:8]
-    folder = cache_folder() / f"starter-{key}"
+    folder = starter_folder()
     if not folder.is_dir():
         console = Terminal(file=sys.stderr)
         with (
