@@ -104,10 +104,10 @@ def test_first_run(folder, monkeypatch):
 
 
 def test_own_reward(folder, monkeypatch):
-    """The first try pays for five of nine ways to cheat, the reward for none, and it trained the run."""
+    """The first try pays for four of nine ways to cheat, the reward for none, and it trained the run."""
     outputs = run("own_reward.ipynb", folder, monkeypatch)
     joined = "\n".join(outputs)
-    assert re.search(r"first_try:solved contradicts 5 of 9 scored", joined)
+    assert re.search(r"first_try:solved contradicts 4 of 9 scored", joined)
     assert re.search(r"my_reward:solved contradicts 0 of 9 scored", joined)
     found = boresight.report(folder / "runs/own-reward/rloo")
     assert [reward["function"] for reward in found.config["reward"]] == [
