@@ -179,8 +179,10 @@ def _read(path: Path) -> Measurement | None:
     """The measurement in a file; None where there is none that can be read."""
     try:
         raw = read_state(path)
-        rates = {name: Rates(**raw.pop(name)) for name in ("products", "weight_gradients", "decoding")}
-        return Measurement(**rates, **raw)
+        products, gradients, decoding = (
+            Rates(**raw.pop(name)) for name in ("products", "weight_gradients", "decoding")
+        )
+        return Measurement(products, gradients, decoding, **raw)
     except (UserError, KeyError, TypeError):
         return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ class LastLayer:
     @classmethod
     def of(cls, model: PreTrainedModel) -> LastLayer | None:
         """Those of `model`, a causal model or a reward model; None where names are not recognized."""
-        decoder = model.base_model.get_decoder()
+        decoder = cast("PreTrainedModel", model.base_model).get_decoder()
         layers, norm = _child(decoder, LAYERS), _child(decoder, NORM)
         if norm is None or not isinstance(layers, nn.ModuleList) or not len(layers):
             return None

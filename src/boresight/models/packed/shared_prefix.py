@@ -88,7 +88,8 @@ def prefix_calls(rows: RowLengths, filler: Sequence[int], device: torch.device) 
         Sequences(bounds, -(-max(part, default=1) // ROUNDED_TO) * ROUNDED_TO)
         for bounds, part in zip(copied, (segments, heads, tails), strict=True)
     ]
-    return PrefixCalls(*sequences, head_tokens=sum(heads), tail_tokens=sum(tails))
+    own, before, behind = sequences
+    return PrefixCalls(own, before, behind, head_tokens=sum(heads), tail_tokens=sum(tails))
 
 
 def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:

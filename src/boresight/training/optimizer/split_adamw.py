@@ -27,7 +27,7 @@ class SplitStep(Stepping):
     """A base class before an optimizer that updates each weight by itself: its `step`, bucket by bucket."""
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
         parameters = [p for group in self.param_groups for p in group["params"]]
         with _gradients_hidden(parameters) as gradients:
@@ -68,7 +68,7 @@ def split_adamw_8bit(groups: Sequence[dict[str, Any]], **settings: Any) -> torch
     """AdamW with moments in 8 bits on split weights. Raises `UserError` where bitsandbytes is missing."""
     library = load_bitsandbytes("optim.states: 8bit").optim
 
-    class SplitAdamW8bit(SplitStep, library.AdamW8bit):  # type: ignore[misc, name-defined]
+    class SplitAdamW8bit(SplitStep, library.AdamW8bit):  # type: ignore[name-defined]
         """bitsandbytes' own, which is known once it is imported."""
 
     optimizer: torch.optim.Optimizer = SplitAdamW8bit(groups, **settings)
