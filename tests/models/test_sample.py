@@ -14,6 +14,8 @@ from rich.console import Console
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.data.rows import Completion, Row
+from boresight.models.kernels import libraries
+from boresight.models.kernels.libraries import Libraries
 from boresight.models.kernels.linear import can_pack, packed_linears
 from boresight.models.lora import adapters_off, attach
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs, padded_logprobs
@@ -72,7 +74,8 @@ def test_fast_and_plain_draw_the_same_in_float64(name):
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt-neox"])
-def test_fast_and_plain_agree_in_float32_from_packed_weights(name):
+def test_fast_and_plain_agree_in_float32_from_packed_weights(name, monkeypatch):
+    monkeypatch.setattr(libraries, "_in_force", Libraries(decoding="onednn"))
     model = decoder(name, torch.float32)
     params = SamplingParams(max_new_tokens=60, temperature=0.8, top_p=0.95, top_k=40, seed=0)
     assert can_pack(model) and params.max_new_tokens * len(LENGTHS) * 3 >= module.WORTHWHILE

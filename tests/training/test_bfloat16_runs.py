@@ -14,7 +14,7 @@ from boresight.checks.run.initial_loss import FirstStep
 from boresight.core.errors import UserError
 from boresight.findings.finding import run_checks
 from boresight.models.eval_mode import arithmetic
-from boresight.models.packed import head, packing
+from boresight.models.packed import head, last_layer, packing
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.precision import token_noise
 from boresight.models.reference import cache
@@ -79,7 +79,7 @@ def fresh_rows(policy, rows, temperature):
 @pytest.fixture(params=[True, False], ids=["filled", "any length"])
 def filled(request, monkeypatch):
     """Forwards of few lengths, as on CUDA, or of any, as where a model runs padded."""
-    for module in (packing, head):
+    for module in (packing, head, last_layer):
         monkeypatch.setattr(module, "fills", lambda device: request.param)
     return request.param
 

@@ -206,5 +206,5 @@ def _cpuinfo() -> dict[str, str]:
         first = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split("\n\n")[0]
     except OSError:
         return {}
-    pairs = (line.partition(":") for line in first.splitlines())
+    pairs = (line.partition(":") for line in first.split("\n"))
     return {name.strip(): value.strip() for name, _, value in pairs}
