@@ -29,10 +29,15 @@ def cache(tmp_path, monkeypatch):
     libraries.measured_libraries.cache_clear()
 
 
-def test_onednn_is_chosen_where_it_is_faster_by_more_than_noise():
-    """230 to 110 GFLOP/s, 104 to 100, and 75 to 92; bfloat16 at 460 is twice the faster one."""
-    found = Measurement(Rates(110.0, 230.0), Rates(100.0, 104.0), Rates(92.0, 75.0), bfloat16=460.0)
+def test_another_library_than_the_usual_one_must_be_faster_by_more_than_noise(monkeypatch):
+    """230 to 110 GFLOP/s, 115 to 100, and 75 to 92; bfloat16 at 460 is twice the faster one."""
+    found = Measurement(Rates(110.0, 230.0), Rates(100.0, 115.0), Rates(92.0, 75.0), bfloat16=460.0)
     assert found.libraries == Libraries("onednn", "blas", "blas")
+    close = Measurement(Rates(110.0, 100.0), EQUAL, Rates(90.0, 80.0))
+    for capability, products in (("AVX2", "blas"), ("AVX512", "onednn")):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda named=capability: named)
+        monkeypatch.setattr(libraries, "_cpuinfo", lambda: {"vendor_id": "AuthenticAMD"})
+        assert close.libraries == Libraries(products, "blas", "onednn")
     assert found.bfloat16_gain == 2.0
     assert Measurement(EQUAL, EQUAL, EQUAL).bfloat16_gain is None
 

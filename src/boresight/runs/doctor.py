@@ -141,14 +141,17 @@ def _products() -> Iterator[tuple[str, str]]:
     """Measured rates of matrix products on the processor, and the library that training uses."""
     import torch
 
-    from boresight.models.kernels.libraries import measurement
+    from boresight.models.kernels.libraries import measured_libraries, measurement
 
     if not torch.backends.mkldnn.is_available():
         return
-    measured = measurement()
-    for name, rates in (("products", measured.products), ("weight gradients", measured.weight_gradients)):
+    measured, chosen = measurement(), measured_libraries()
+    for name, rates, library in (
+        ("products", measured.products, chosen.products),
+        ("weight gradients", measured.weight_gradients, chosen.weight_gradients),
+    ):
         found = {"oneDNN": rates.onednn, torch_blas(): rates.blas}
-        used = "oneDNN" if rates.faster == "onednn" else torch_blas()
+        used = "oneDNN" if library == "onednn" else torch_blas()
         (other,) = found.keys() - {used}
         yield name, f"{used}, {found[used]:.0f} GFLOP/s ({other} {found[other]:.0f})"
     if (gain := measured.bfloat16_gain) is not None:
