@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from gpu_step.boresight_side import load_policy, recipe_of, reference_of, row_of
-from gpu_step.cases import CASES, Case
+from gpu_step.cases import Case
 from gpu_step.clock import peak_gb
 from preference.boresight_side import InOrder
 from torch import Tensor
@@ -30,7 +30,7 @@ from boresight.models.policy import Policy
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task, accumulate
 from gpu_session import options
-from gpu_session.step_profile import job_of
+from gpu_session.step_profile import job_of, preference_case
 
 KERNELS = ("proven", "fast")
 WARM, ROUNDS = 2, 10
@@ -40,10 +40,8 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("model", type=Path)
     args = parser.parse_args()
-    case = next(case for case in CASES if case.method == "dpo")
-    case = case.smaller() if args.tiny else case
+    case = preference_case(args.tiny)
     warm, rounds = (1, 2) if args.tiny else (WARM, ROUNDS)
-    torch.set_num_threads(1 if args.tiny else 2)
     policy = load_policy(job_of(case, args.model, args.device, steps=1))
     tasks, numbers = prepared(case, args.model, args.device, policy)
     found = {name: outcome(task) for name, task in tasks.items()}

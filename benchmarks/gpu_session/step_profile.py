@@ -29,9 +29,7 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("model", type=Path)
     args = parser.parse_args()
-    case = next(case for case in CASES if case.method == "dpo")
-    case = case.smaller() if args.tiny else case
-    torch.set_num_threads(1 if args.tiny else 2)
+    case = preference_case(args.tiny)
     events = profiled(job_of(case, args.model, args.device))
     numbers = shares(events, case, args.device) | {"peak_gb": peak_gb(args.device)}
     options.write(args.json, numbers)
@@ -40,6 +38,13 @@ def main() -> None:
     for name, value in numbers.items():
         if name != "kernels":
             print(f"{name}: {value:,.4g}")
+
+
+def preference_case(tiny: bool) -> Case:
+    """The benchmark's case of preference pairs, or a tiny one; sets the number of threads for it."""
+    torch.set_num_threads(1 if tiny else 2)
+    case = next(case for case in CASES if case.method == "dpo")
+    return case.smaller() if tiny else case
 
 
 def job_of(case: Case, model: Path, device: str, steps: int = WARM + 1, **changes: Any) -> dict[str, Any]:

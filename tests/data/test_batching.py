@@ -71,7 +71,7 @@ def test_rows_with_one_prompt_come_together_and_it_counts_once():
 
 
 def test_a_prompt_that_many_rows_share_is_not_repeated_too_often_on_the_padded_path():
-    """A prompt of 10 and answers of 1: a group of 20 packed tokens would repeat it ten times, 110 tokens."""
+    """A prompt of 10 tokens, answers of 1: ten rows are 20 tokens packed, 110 with repeated prompts."""
     assert [len(group) for group in micro_batches([row(10, 1)] * 20, 20)] == [7, 7, 6]
 
 

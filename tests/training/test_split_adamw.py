@@ -166,7 +166,7 @@ def test_they_are_no_half_precision_weights_to_the_preflight(tmp_path):
 
 @pytest.mark.parametrize("split", [True, False])
 def test_the_policy_of_a_recipe(tmp_path, split):
-    """Split where it is asked for, as fast kernels on a GPU ask; the log line names it."""
+    """Weights are split on request, as `model.kernels: fast` requests on a GPU; the log line names it."""
     tiny_model().save_pretrained(tmp_path / "start")
     tiny_tokenizer().save_pretrained(tmp_path / "start")
     task = make_task(tmp_path / "run", "sft", *SETTINGS, f"model.name={tmp_path / 'start'}")

@@ -63,14 +63,6 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
             refuse_missing_keys([system.endpoint])
 
 
-def print_note_on_base(model: str, console: Console) -> None:
-    """Print that a run's adapter is loaded on another base than it was trained on, where it is."""
-    from boresight.models.source import note_on_base
-
-    if note := note_on_base(model):
-        console.print(note, style="yellow", markup=False, highlight=False)
-
-
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:
     """The prompts that an answers file answers."""
     for number, row in enumerate(answers, start=1):
@@ -98,6 +90,7 @@ def generate_responses(
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.limits import position_table
     from boresight.models.sampler.generate import generate, load_chat_model
+    from boresight.models.source import print_note_on_base
 
     print_note_on_base(model, console)
     allowed = Allowed(tuple(settings.allow_weights))

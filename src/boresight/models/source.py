@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 from boresight.models.checkpoint.damaged import read_object
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EMBEDDED = ("starter", "countdown-tiny")
 """Models that need no network; each lives in a cache folder whose name begins with its own."""
@@ -128,6 +131,12 @@ def note_on_base(name: str) -> str | None:
         f"{', '.join(runs)}: the adapter was trained and evaluated on a base in 4 bits (NF4), and is loaded "
         "on the unquantized base; the effect of that was not measured."
     )
+
+
+def print_note_on_base(model: str, console: Console) -> None:
+    """Print that a run's adapter is loaded on another base than it was trained on, where it is."""
+    if note := note_on_base(model):
+        console.print(note, style="yellow", markup=False, highlight=False)
 
 
 def _runs_of_adapters(name: str, above: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -22,15 +22,14 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
     """
     from boresight.models.head import head_of
     from boresight.models.sampler.generate import load_chat_model
-    from boresight.models.source import note_on_base
+    from boresight.models.source import print_note_on_base
     from boresight.serving.endpoint import ChatServer
 
     check_port(port)  # before the model is loaded
     if any(head_of(folder) == "score" for folder in (run / "model", run)):
         raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
     model, tokenizer = load_chat_model(str(run), device=device)
-    if note := note_on_base(str(run)):
-        console.print(note, style="yellow", markup=False, highlight=False)
+    print_note_on_base(str(run), console)
     with ChatServer(model, tokenizer, run.resolve().name, port, max_new_tokens) as server:
         console.print(example(server), markup=False, highlight=False)
         console.print("Press Ctrl-C to end.", highlight=False)

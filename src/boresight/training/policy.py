@@ -30,7 +30,7 @@ from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
 from boresight.models.reward import load_reward_model, wire_pad_token
 from boresight.models.sharding import fits
-from boresight.models.source import note_on_base
+from boresight.models.source import print_note_on_base
 from boresight.training import activations
 from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
@@ -140,8 +140,7 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
 
 def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
     """Print what will run, in the numbers that decide whether it can work."""
-    if note := note_on_base(recipe.model.name):
-        console.print(note, style="yellow", markup=False, highlight=False)
+    print_note_on_base(recipe.model.name, console)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = count_parameters(causal_model(policy))
     steps = batch_plan(recipe, len(data.train.rows)).steps

@@ -152,12 +152,12 @@ def measure() -> Measurement:
     narrow_x, narrow_weight = x.bfloat16(), weight.bfloat16()
     operations = 2 * TOKENS * WIDTH * INNER
     return Measurement(
-        products=_compared(operations, lambda: F.linear(x, weight), lambda: _onednn(x, weight)),
+        products=_compared(operations, lambda: F.linear(x, weight), lambda: onednn_linear(x, weight)),
         weight_gradients=_compared(
-            operations, lambda: total.addmm_(grad.T, x), lambda: total.add_(_onednn(grad.T, x.T))
+            operations, lambda: total.addmm_(grad.T, x), lambda: total.add_(onednn_linear(grad.T, x.T))
         ),
         decoding=_compared(
-            2 * DECODED * WIDTH * INNER, lambda: F.linear(few, weight), lambda: _onednn(few, packed)
+            2 * DECODED * WIDTH * INNER, lambda: F.linear(few, weight), lambda: onednn_linear(few, packed)
         ),
         bfloat16=_rate(operations, _fastest(lambda: F.linear(narrow_x, narrow_weight)))
         if BFLOAT16 & _instructions()
@@ -187,8 +187,9 @@ def _seconds(product: Callable[[], Tensor]) -> float:
     return time.thread_time() - started
 
 
-def _onednn(x: Tensor, weight: Tensor) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias` by oneDNN, in the shape that it has; `weight` may be laid out for it."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
 

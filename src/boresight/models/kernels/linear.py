@@ -25,7 +25,7 @@ def can_pack(model: torch.nn.Module) -> bool:
     """On a CPU, in float32, where oneDNN decodes faster than BLAS."""
     weight = next(model.parameters())
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return on_cpu and torch.backends.mkldnn.is_available() and libraries().decoding == "onednn"
+    return on_cpu and libraries().decoding == "onednn"
 
 
 @contextmanager

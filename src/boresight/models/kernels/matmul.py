@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boresight.models.kernels.libraries import libraries
+from boresight.models.kernels.libraries import libraries, onednn_linear
 
 NARROW = 64
 """Products with fewer columns on either side, as of low-rank adapters, are left to BLAS: filling them up
@@ -78,7 +78,7 @@ def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = No
         filled[:rows].view(x.shape).copy_(x)
         filled[rows:].zero_()
         x, shape = filled, (*x.shape[:-1], out)
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    result = onednn_linear(x, weight, bias)
     return result[:rows].view(shape) if filler else result
 
 
@@ -159,5 +159,4 @@ def onednn_outer(grad: Tensor, x: Tensor) -> Tensor:
     filler = filled_rows(len(x)) - len(x)
     if filler:
         grad, x = (F.pad(part, (0, 0, 0, filler)) for part in (grad, x))
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(grad.T, x.T, None, "none", [], "")
-    return result
+    return onednn_linear(grad.T, x.T)

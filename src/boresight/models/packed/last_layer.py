@@ -31,7 +31,7 @@ NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 
 @dataclass(frozen=True, slots=True)
 class LastLayer:
-    """Modules that treat each position alone: `inside` the last layer, and the `norm` behind it."""
+    """Modules that compute each position independently: `inside` the last layer, and the final `norm`."""
 
     inside: tuple[nn.Module, ...]
     norm: nn.Module

@@ -12,7 +12,8 @@ from boresight.evaluation.harness.comparison import TaskComparison
 from boresight.evaluation.harness.documents import Document, read_documents, write_documents
 from boresight.evaluation.harness.run_tasks import open_tasks, run_tasks
 from boresight.evaluation.recipe import HarnessRecipe
-from boresight.evaluation.systems import print_note_on_base, refuse_missing_systems
+from boresight.evaluation.systems import refuse_missing_systems
+from boresight.models.source import print_note_on_base
 from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.stats.paired import Measured
