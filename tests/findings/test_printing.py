@@ -20,12 +20,12 @@ def test_nothing_is_printed_of_nothing():
     assert printed() == ""
 
 
-def test_name_why_fix_link_and_the_first_rows():
+def test_name_why_fix_more_and_the_first_rows():
     text = printed(
         error("name", "Why [b]so[/b].", "Do this.", ids=[f"r{i}" for i in range(6)]), note("other", "w", "f")
     )
     assert "name  rows r0, r1, r2, r3, r4 …" in text and "Why [b]so[/b]." in text
-    assert "→ Do this." in text and "docs/check.md#name" in text
+    assert "→ Do this." in text and "more: boresight explain name" in text
     assert "rows" not in text[text.index("other") :]
 
 

@@ -157,16 +157,28 @@ def check(
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a TRL trainer_state.json.", metavar="RUN")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder, or a TRL trainer_state.json. Or the name of a finding, to read about it.",
+            metavar="RUN|FINDING",
+        ),
+    ],
     beta: Annotated[
         float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
     ] = None,
 ) -> None:
     """Diagnose a finished run: causes in order, with the evidence."""
     from boresight.core.console import Terminal
+    from boresight.findings.page import is_finding
+
+    if not run.exists() and is_finding(str(run)):
+        from boresight.findings.printing import print_section
+
+        return print_section(str(run), Terminal())
     from boresight.runs.explain import explain as explain_run
 
-    explain_run(run, beta=beta).show(Terminal())
+    return explain_run(run, beta=beta).show(Terminal())
 
 
 @app.command(cls=RecipeCommand)

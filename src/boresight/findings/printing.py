@@ -9,6 +9,7 @@ from rich.text import Text
 
 from boresight.core.console import name_table
 from boresight.findings.finding import Finding
+from boresight.findings.page import section
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -39,5 +40,15 @@ def _told(finding: Finding, command: str | None) -> Text:
     text.append(f"\n→ {finding.fix}", "green")
     if command:
         text.append(f"\n$ {command}", "bold")
-    text.append(f"\n  {finding.link}", "dim")
+    text.append(f"\n  more: boresight explain {finding.name}", "dim")
     return text
+
+
+def print_section(name: str, console: Console) -> None:
+    """What the page of findings has about the finding `name`.
+
+    Raises:
+        KeyError: no finding has this name.
+    """
+    console.print(Text(name, "bold"))
+    console.print(Text(" ".join(section(name).split())))

@@ -1,0 +1,64 @@
+"""The page of findings: what each one means. It is in the package; `docs/check.md` is a link to it.
+
+section("length-leak")         the section of a finding, as plain text
+names()                        all findings that have one
+is_finding("length-leek")      UserError: did you mean 'length-leak'?
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+
+from boresight.core.errors import UserError
+
+FILE = "check.md"
+PROSE = ("why-is-my-dpo-loss-flat", "a-study-diagnosed", "measured-on-your-model-and-data")
+"""Sections that belong to no finding."""
+
+
+def section(name: str) -> str:
+    """What the page has about the finding `name`, without markup of links.
+
+    Raises:
+        KeyError: no finding has this name.
+    """
+    return _sections()[name]
+
+
+def is_finding(name: str) -> bool:
+    """Whether a finding has this name.
+
+    Raises:
+        UserError: none has, but one that is spelled almost like it.
+    """
+    near = get_close_matches(name, names(), n=1, cutoff=0.8)
+    if near and near != [name]:
+        raise UserError(f"{name}: neither a run folder nor a finding; did you mean {near[0]!r}?")
+    return bool(near)
+
+
+def names() -> list[str]:
+    """Every finding, in the order of the page."""
+    return list(_sections())
+
+
+@cache
+def _sections() -> dict[str, str]:
+    page = files(__package__).joinpath(FILE).read_text(encoding="utf-8")
+    parts = re.split(r"^(?=#{2,3} |<a id)", page, flags=re.MULTILINE)
+    titled = (part.partition("\n") for part in parts if part.startswith("### "))
+    found = {_anchor(title): _plain(text) for title, _, text in titled}
+    return {name: text for name, text in found.items() if name not in PROSE}
+
+
+def _anchor(heading: str) -> str:
+    """The heading as a link to it has it."""
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def _plain(markdown: str) -> str:
+    """The text with links as their words; code and emphasis stay as written."""
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown).strip()
