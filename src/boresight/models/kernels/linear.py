@@ -100,11 +100,13 @@ def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
     return _folded_lora(module, (torch.nn.Linear,))
 
 
-def _folded_lora(
-    module: torch.nn.Module, bases: tuple[type[torch.nn.Linear], ...]
-) -> tuple[Tensor, Tensor | None] | None:
-    """W + sum of the active adapters' updates on a layer of one of the classes `bases`; None where the layer
-    does more than that."""
+def foldable_adapters(
+    module: Any, bases: tuple[type[torch.nn.Linear], ...] = (torch.nn.Linear,)
+) -> list[str] | None:
+    """Adapters of a layer that amounts to W + the sum of their updates; None where it does more than that.
+
+    `bases` are the classes that the adapted layer may have.
+    """
     from peft.tuners.lora import Linear as LoraLinear
 
     if type(module) is not LoraLinear or type(module.base_layer) not in bases:
@@ -112,6 +114,17 @@ def _folded_lora(
     active = [name for name in module.active_adapters if name in module.lora_A]
     plain = not module.disable_adapters and not module.merged and not module.lora_variant
     if not plain or any(module.lora_B[name].bias is not None for name in active):
+        return None
+    return active
+
+
+def _folded_lora(
+    module: Any, bases: tuple[type[torch.nn.Linear], ...]
+) -> tuple[Tensor, Tensor | None] | None:
+    """W + sum of the active adapters' updates on a layer of one of the classes `bases`; None where the layer
+    does more than that."""
+    active = foldable_adapters(module, bases)
+    if active is None:
         return None
     weight = module.base_layer.weight
     for name in active:

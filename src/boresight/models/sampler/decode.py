@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicCache
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.policy import cache_argument
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.attention import NAME
 from boresight.models.sampler.draw import RowSettings
 from boresight.models.sampler.kv_cache import Moves, RolloutCache
@@ -51,9 +52,14 @@ class ContinuousBatch(ABC):
     """Name of the attention function that its forwards call."""
 
     def __init__(
-        self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int, cache: RowCache
+        self,
+        model: PreTrainedModel,
+        samples: Sequence[RunningSample],
+        max_batch: int,
+        cache: RowCache,
+        outputs: LinearOutputs | None = None,
     ) -> None:
-        self.model, self.max_batch = model, max_batch
+        self.model, self.max_batch, self.outputs = model, max_batch, outputs
         # Taken from the end.
         self.waiting = sorted(samples, key=lambda s: (len(s.prompt), -s.prompt_index, -s.sample_index))
         self.rows: list[RunningSample] = []
@@ -107,6 +113,8 @@ class ContinuousBatch(ABC):
         ids = np.zeros((len(prompts), max(lengths)), np.int64)
         for row, prompt in zip(ids, prompts.values(), strict=True):
             row[: len(prompt)] = prompt
+        if self.outputs is not None:
+            self.outputs.announce_prompts(list(prompts.values()))
         filled: Any = DynamicCache()
         # The model takes one list of positions for all rows: those at which any of them ends.
         ends, place = np.unique(np.array(lengths) - 1, return_inverse=True)
@@ -142,10 +150,16 @@ class Rollout(ContinuousBatch):
 
     attention = NAME
 
-    def __init__(self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        samples: Sequence[RunningSample],
+        max_batch: int,
+        outputs: LinearOutputs | None = None,
+    ) -> None:
         config = model.config.get_text_config()
         self.cache = RolloutCache(config.num_hidden_layers, model.device)
-        super().__init__(model, samples, max_batch, self.cache)
+        super().__init__(model, samples, max_batch, self.cache, outputs)
         self.vocabulary = config.vocab_size
         self.settings: RowSettings | None = None
 
@@ -155,6 +169,8 @@ class Rollout(ContinuousBatch):
     def _decode(self) -> Tensor:
         """Logits after the newest token of every row, `(n, V)`."""
         step = self.cache.begin_step()
+        if self.outputs is not None:
+            self.outputs.announce_tokens(self.rows)
         return self.model(
             input_ids=self._tensor(np.array([[row.ids[-1]] for row in self.rows])),
             position_ids=step.positions,

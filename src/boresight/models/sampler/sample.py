@@ -24,6 +24,8 @@ from boresight.models.kernels.linear import WORTHWHILE, can_pack, folded_adapter
 from boresight.models.kernels.split_weights import is_split
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
+from boresight.models.reuse.linears import reusable_linears
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.batch_size import MAX_BATCH, batch_for
 from boresight.models.sampler.decode import Rollout
@@ -47,6 +49,7 @@ def sample(
     *,
     max_batch: int | None = None,
     console: Console | None = None,
+    outputs: LinearOutputs | None = None,
 ) -> list[list[Sample]]:
     """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
 
@@ -61,6 +64,7 @@ def sample(
         max_batch: most samples decoded at a time; by memory, if not given: 256 to 1,024 on a CPU, 16 to 4,096
             on a GPU.
         console: where progress is shown, if anywhere.
+        outputs: takes the outputs of the model's linear layers for all tokens, where the sampler has a cache.
 
     Raises:
         UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an
@@ -69,6 +73,8 @@ def sample(
     """
     samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
+        if outputs is not None:
+            outputs.clear()
         base = causal_model(model)  # its layers keep their adapters, on or off
         with wide_logits(model) if is_split(base) else nullcontext():  # as when it is trained
             if fast_kernels():
@@ -77,7 +83,7 @@ def sample(
                 most = max_batch or batch_for(base, samples, shared_prompts=False)
                 _draw(StaticRollout, base, samples, most, ended)
             elif samples_with_cache(base, samples):
-                _draw(Rollout, base, samples, max_batch or batch_for(base, samples), ended)
+                _draw(Rollout, base, samples, max_batch or batch_for(base, samples), ended, outputs)
             else:
                 draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
@@ -89,15 +95,23 @@ def _draw(
     samples: list[RunningSample],
     max_batch: int,
     ended: Callable[[int], None],
+    outputs: LinearOutputs | None = None,
 ) -> None:
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(model))
         inside.enter_context(rollout_attention(model, kind.attention))
+        linears = [] if outputs is None else reusable_linears(model)
         if kind is StaticRollout:
             inside.enter_context(folded_adapters(model))
         elif sum(s.params.max_new_tokens for s in samples) >= WORTHWHILE and can_pack(model):
             inside.enter_context(packed_linears(model))
-        rollout = kind(model, samples, max_batch)
+        if outputs is not None:
+            inside.enter_context(outputs.recording(model, linears, samples))
+        rollout = (
+            Rollout(model, samples, max_batch, outputs)
+            if kind is Rollout
+            else StaticRollout(model, samples, max_batch)
+        )
         while rollout.unfinished:
             ended(rollout.step())

@@ -12,6 +12,7 @@ from boresight.config.recipe import RolloutSection
 from boresight.data.rows import Completion
 from boresight.models.kernels.fast import kernels_of_run
 from boresight.models.policy import Policy
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.sample import Sample, SamplingParams, sample
 from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
@@ -36,13 +37,17 @@ def policy_sampler(
     stop_token_ids: tuple[int, ...],
     seed: int,
     kernels: str = "proven",
+    outputs: LinearOutputs | None = None,
 ) -> Sampler:
-    """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`)."""
+    """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`).
+
+    `outputs` takes the outputs of the model's linear layers, where they can be kept.
+    """
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         params = rollout_params(settings, stop_token_ids, seed, number)
         with whole(model), kernels_of_run(kernels):
-            return sample_in_shares(model, prompts, params, k)
+            return sample_in_shares(model, prompts, params, k, outputs=outputs)
 
     return sampler
 
