@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from boresight.cli import exits
+from boresight.cli.threads import wait_politely
 from boresight.core.errors import UserError
-from boresight.core.threads import wait_politely
 from boresight.core.version import VERSION
 
 app = typer.Typer(

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 from rich.console import Console
 from rich.segment import Segment
 
+from boresight.core.wording import format_duration
+
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
     from rich.progress import Progress
@@ -94,6 +96,8 @@ def has_cursor(console: Console) -> bool:
     return console.is_terminal and not forced
 
 
+BAR_WIDTH = 24
+"""Columns of a bar."""
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
 
@@ -142,7 +146,7 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -154,10 +158,22 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
     )
 
 
+def status_bar(console: Console) -> Progress:
+    """A line of text, the field `note` of its task, that stays when it stops; beside it a bar if it fits.
+
+    The text may have 80 columns. Off a terminal nothing is shown.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    text = TextColumn("{task.fields[note]}", markup=False)
+    bar = [BarColumn(bar_width=BAR_WIDTH)] if console.width > 80 + BAR_WIDTH else []
+    return Progress(*bar, text, console=console, disable=not has_cursor(console))
+
+
 def _line(label: str, done: int, total: int | None, seconds: float) -> str:
     if total is None:
         return f"{label}: {done:,}"
-    left = f"  about {seconds / done * (total - done):.0f} s left" if done else ""
+    left = f"  about {format_duration(seconds / done * (total - done))} left" if done else ""
     return f"{label}: {done:,}/{total:,}{left}"
 
 

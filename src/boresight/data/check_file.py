@@ -23,7 +23,8 @@ from boresight.core.schema import (
     prompt_of,
     turn_key,
 )
-from boresight.data.reading.load import BadRow, Loaded, collect, plural
+from boresight.core.wording import plural
+from boresight.data.reading.load import BadRow, Loaded, collect
 from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
 

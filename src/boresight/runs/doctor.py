@@ -18,7 +18,7 @@ from boresight.config.lora import LoraConfig
 from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
 from boresight.core.files import cache_folder
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
 from boresight.training.footprint.estimate import Footprint

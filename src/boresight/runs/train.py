@@ -233,7 +233,7 @@ def open_tracker(
     tracker: Tracker | collectives.Silent = collectives.Silent()
     if collectives.is_first():
         steps = task.batches.steps
-        tracker = Tracker(task.run, steps, console)
+        tracker = Tracker(task.run, steps, console, task.recipe.method.status_metrics)
         watch(task.run, tracker, task.recipe, steps, eval_rows)
         integrations.connect(tracker, task.recipe, task.run, steps)
     tracker.listeners += listeners

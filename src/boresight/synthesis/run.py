@@ -25,7 +25,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.replies.failures import Stopped

@@ -14,6 +14,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, to_prompt
+from boresight.core.wording import format_duration
 from boresight.data.batching import BatchPlan, plan
 from boresight.data.prepare import Prepared, PreparedSide
 from boresight.data.rows import Row
@@ -159,7 +160,9 @@ def offline(
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, limit, advance)
-        console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
+        console.print(
+            f"{label}: {len(rows):,} in {format_duration(time.monotonic() - started)}", highlight=False
+        )
         reference = each_alone(_of_all(own), used) if kind.mismatched else _of_all(own)
     return batches, reference
 

@@ -13,8 +13,8 @@ from boresight.checks.data.verified import NOUNS, refuse_output, verify
 from boresight.checks.data.verified_table import print_verified
 from boresight.config.dotted import apply_override
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.data.check_file import FileReport, print_report
-from boresight.data.reading.load import plural
 
 
 def check_by_reward(

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from boresight.checks.data.verified import NOUNS, VerifiedFile, VerifiedRow
+from boresight.core.wording import plural
 from boresight.data.check_file import section_table
-from boresight.data.reading.load import plural
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 

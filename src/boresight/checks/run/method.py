@@ -9,7 +9,7 @@ from functools import cached_property
 
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
 from boresight.methods.base import MethodConfig

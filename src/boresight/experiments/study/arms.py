@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from boresight.core.files import write_state
+from boresight.core.wording import format_duration
 from boresight.data.prepare import DatasetCache
 from boresight.experiments.engine.attempt import stopping
 from boresight.experiments.engine.experiment import Attempt, Experiment
@@ -18,7 +19,6 @@ from boresight.experiments.study.answers import answer_prompts, answer_with_star
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.progress import TimeLeft, steps_bar
 from boresight.experiments.study.storage import ArmOutcome, Study
-from boresight.stats.units import format_duration
 
 
 class TimeIsUp(Exception):

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from boresight.core.errors import UserError
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmComparison
 from boresight.stats.intervals import DIFFERENCE, SHARE, Interval, Value, holm

@@ -9,8 +9,7 @@ from boresight.checks.forecast.expectation import BORROWED, Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
-from boresight.data.reading.load import plural
-from boresight.stats.units import format_duration
+from boresight.core.wording import format_duration, plural
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:

@@ -37,6 +37,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.schema import Labeled, Prompt, to_prompt
+from boresight.core.wording import format_duration
 from boresight.data.prepare import DatasetCache
 from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
@@ -107,7 +108,7 @@ class Report(Printable):
         sampled = f", {self.sampled:,} rows tokenized" if self.sampled else ""
         verdict = (
             f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes "
-            f"in {self.seconds:.1f} s{sampled}"
+            f"in {format_duration(self.seconds)}{sampled}"
         )
         console.print(Text(verdict, style="red" if counts["error"] else "green"))
 

@@ -11,7 +11,8 @@ from boresight.config.dotted import put
 from boresight.config.recipe import DataSection, Recipe, RolloutSection
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.data.reading.load import NOUNS, plural
+from boresight.core.wording import plural
+from boresight.data.reading.load import NOUNS
 from boresight.methods.published import LADDERS, Ladder
 from boresight.runs.doctor import room_for
 from boresight.runs.init.data_facts import DataFacts

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.experiments.study.blocks import START, PlannedQuestion
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.values import seed_values, share_bounds, topics_of

@@ -18,6 +18,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.errors import UserError, named_first_line
+from boresight.core.wording import format_duration
 from boresight.experiments.engine.worker import work
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.answers import answer_with_start_model
@@ -29,7 +30,6 @@ from boresight.experiments.study.rehearsal.stand_ins import StandIns
 from boresight.experiments.study.report.outcome_page import write_outcome_page
 from boresight.experiments.study.report.page import write_study_report
 from boresight.experiments.study.storage import ArmOutcome, Study
-from boresight.stats.units import format_duration
 
 PROMPTS, NEW_TOKENS = 2, 4
 """Prompts that an arm answers in a rehearsal, and the longest answer in tokens."""
