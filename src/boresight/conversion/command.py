@@ -13,7 +13,7 @@ from boresight.conversion.convert import Converted, convert_options
 from boresight.conversion.translation import refuse_unknown_trainer
 from boresight.conversion.trl_file import read_trl_file, with_words
 from boresight.conversion.trl_options import HEADINGS, trl_version
-from boresight.core.console import name_table
+from boresight.core.console import name_table, print_warning
 from boresight.core.files import write_new_text
 from boresight.runs.init.recipe_text import recipe_text
 
@@ -55,7 +55,7 @@ def convert_trl_config(
         console.print(f"{heading}: {len(entries)}", style="bold")
         console.print(name_table(entries, style="cyan"))
     for key, what in found.to_set.items():
-        console.print(f"to fill in: {key}, {what}", style="yellow", markup=False, highlight=False)
+        print_warning(console, f"to fill in: {key}, {what}")
     console.print(f"wrote {out}", markup=False, highlight=False)
     console.print(f"next: boresight check {shlex.quote(str(out))}", markup=False, highlight=False)
     return found.complete

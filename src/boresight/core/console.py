@@ -1,12 +1,13 @@
-"""Terminal output that many commands share: a console that no text controls, progress, and plain tables."""
+"""Terminal output of all commands: a console that no text controls, warnings, progress, and plain tables."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console
 from rich.segment import Segment
@@ -26,6 +27,8 @@ DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Changes of writing direction, which make a text look like another one."""
 HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
 
+WARNING, ERROR = "yellow", "bold red"
+"""Styles of warnings and errors."""
 NOTEBOOK_WIDTH = 110
 """Columns of a cell's output."""
 IN_A_NOTEBOOK: dict[str, Any] = {
@@ -46,10 +49,17 @@ class Terminal(Console):
     line, which a notebook sets apart from the next; and kernels claim to be a terminal, but move no cursor.
     """
 
+    only_warnings: ClassVar[bool] = False
+    """Whether terminals that are made now show warnings alone; `showing_only_warnings` sets it."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False} | options)
         if self.is_jupyter:
             super().__init__(**{"markup": False, "emoji": False} | IN_A_NOTEBOOK | options)
+        self.shows_warnings = not self.quiet
+        """Whether `warning_console` has a console for it; a quiet one shows nothing at all."""
+        if self.only_warnings and "file" not in options:
+            self.quiet = True
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as usual, with every control character of a text as a symbol."""
@@ -74,6 +84,28 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Leave the error to the caller; rich would end the process with exit code 1."""
         raise BrokenPipeError
+
+
+@contextmanager
+def showing_only_warnings() -> Iterator[None]:
+    """Inside the block new terminals show warnings alone, on standard error; those with a file show all."""
+    before, Terminal.only_warnings = Terminal.only_warnings, True
+    try:
+        yield
+    finally:
+        Terminal.only_warnings = before
+
+
+def warning_console(console: Console) -> Console:
+    """Where warnings are printed: on standard error if `console` shows nothing else, else on `console`."""
+    if console.quiet and isinstance(console, Terminal) and console.shows_warnings:
+        return Terminal(file=sys.stderr, soft_wrap=console.soft_wrap)
+    return console
+
+
+def print_warning(console: Console, sentence: str) -> None:
+    """Print a sentence in yellow, also with `--quiet`."""
+    warning_console(console).print(sentence, style=WARNING, markup=False, highlight=False)
 
 
 @contextmanager
@@ -154,7 +186,7 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=transient,
-        disable=not has_cursor(console),
+        disable=console.quiet or not has_cursor(console),
     )
 
 
@@ -167,7 +199,7 @@ def status_bar(console: Console) -> Progress:
 
     text = TextColumn("{task.fields[note]}", markup=False)
     bar = [BarColumn(bar_width=BAR_WIDTH)] if console.width > 80 + BAR_WIDTH else []
-    return Progress(*bar, text, console=console, disable=not has_cursor(console))
+    return Progress(*bar, text, console=console, disable=console.quiet or not has_cursor(console))
 
 
 def _line(label: str, done: int, total: int | None, seconds: float) -> str:

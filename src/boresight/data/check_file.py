@@ -57,6 +57,11 @@ class FileReport:
         """Rows that cannot be read; a check passes when there are none."""
         return self.loaded.bad
 
+    @property
+    def verdict(self) -> str:
+        """`2 bad rows of 40.`, or that there are none."""
+        return f"{plural(len(self.bad), 'bad row')} of {self.rows:,}." if self.bad else "No bad rows."
+
 
 def check_file(
     path: str | Path, layout: str | None = None, *, kind: str | None = None, split: str = "train"
@@ -185,8 +190,7 @@ def print_report(report: FileReport, console: Console) -> None:
         console.print(_lengths_table(report))
     if report.bad:
         console.print(_bad_table(report))
-    verdict = f"{plural(len(report.bad), 'bad row')} of {report.rows:,}." if report.bad else "No bad rows."
-    console.print(Text(verdict, style="red" if report.bad else "green"))
+    console.print(Text(report.verdict, style="red" if report.bad else "green"))
 
 
 def section_table(title: str, *headings: str) -> Table:

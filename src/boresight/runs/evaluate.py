@@ -60,6 +60,11 @@ class Evaluation(Printable):
         return self.tournament.pairs
 
     @property
+    def verdicts(self) -> list[str]:
+        """One sentence per pair of systems."""
+        return self.tournament.verdicts
+
+    @property
     def page(self) -> Path:
         """The report."""
         return self.folder / "report.html"

@@ -12,7 +12,7 @@ from rich.console import Console
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.ramp_file import write_ramp
 from boresight.config.recipe import Recipe
-from boresight.core.console import Terminal
+from boresight.core.console import Terminal, print_warning
 from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
@@ -84,7 +84,7 @@ def run_training(
             TrainingFolder(folder, claimed) as run_folder,
         ):
             if warning := unmeasured_path(recipe.model.device):
-                console.print(warning, style="yellow", highlight=False)
+                print_warning(console, warning)
             with telling_how_to_go_on(run_folder):
                 _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
             collectives.wait()  # so that the folder is complete when any process continues
@@ -219,7 +219,7 @@ def open_training_folder(
         damaged = damaged_in_words(folder.path, place.checkpoint)
         folder.resume_from(place.checkpoint, loaded.facts())
         if damaged:
-            console.print(f"{folder.path}: {damaged} and was deleted.", style="yellow", highlight=False)
+            print_warning(console, f"{folder.path}: {damaged} and was deleted.")
     if place.checkpoint is None or not folder.choices_file.is_file():
         loaded.choices.write(folder.choices_file)
     if place.stage is not Stage.NOTHING:

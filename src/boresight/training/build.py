@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.core.console import progress
+from boresight.core.console import print_warning, progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, to_prompt
 from boresight.core.wording import format_duration
@@ -132,11 +132,10 @@ def given_rows(
         with_mismatched(held, length, others=train),
     )
     if count := alike + held_alike:
-        console.print(
+        print_warning(
+            console,
             f"KL estimate: {count:,} of {len(train) + len(held):,} rows use another answer to their own "
             "prompt, since no row has both another prompt and another answer",
-            style="yellow",
-            highlight=False,
         )
     return train, held
 

@@ -18,8 +18,10 @@ WORKER = "boresight.experiments.sweep.worker"
 """Module that a worker process runs."""
 
 
-def run_sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console) -> Path:
-    """Start, join or continue a sweep and run it to its end; returns the path of the page.
+def run_sweep(
+    path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console
+) -> tuple[Path, list[str]]:
+    """Start, join or continue a sweep and run it to its end; returns the path of the page, and its sentences.
 
     The default folder has no time in its name: the same command continues where it stopped, and on another
     machine that sees the folder it adds workers.
@@ -32,7 +34,9 @@ def run_sweep(path: Path, overrides: list[str], folder: Path | None, workers: in
     return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{path.stem}", console, workers)
 
 
-def run_sweep_recipe(recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1) -> Path:
+def run_sweep_recipe(
+    recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1
+) -> tuple[Path, list[str]]:
     """The same for a recipe in memory."""
     require_optuna(recipe)
     sweep = open_sweep(folder, recipe)
@@ -45,7 +49,7 @@ def run_sweep_recipe(recipe: SweepRecipe, folder: Path, console: Console, worker
     page, sentences = write_sweep_report(sweep)
     for line in (*sentences, f"report: {page}"):
         console.print(line, markup=False, highlight=False)
-    return page
+    return page, sentences
 
 
 def print_overview(sweep: Sweep, workers: int, console: Console) -> None:

@@ -37,7 +37,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.schema import Labeled, Prompt, to_prompt
-from boresight.core.wording import format_duration
+from boresight.core.wording import format_duration, plural
 from boresight.data.prepare import DatasetCache
 from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
@@ -99,18 +99,19 @@ class Report(Printable):
         names = ",".join(finding.name for finding in self.errors)
         return f"check: {self.errors[0].why.rstrip('.')}; fix it, or proceed with check.allow=[{names}]."
 
+    @property
+    def verdict(self) -> str:
+        """`0 errors, 1 warning, 2 notes in 3.1 s, 120 rows tokenized`."""
+        counts = (plural(sum(f.severity == s for f in self.findings), s) for s in STYLES)
+        sampled = f", {plural(self.sampled, 'row')} tokenized" if self.sampled else ""
+        return f"{', '.join(counts)} in {format_duration(self.seconds)}{sampled}"
+
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
         if self.forecast:
             console.print(forecast_table(self.forecast, self.rows, self.load))
         print_findings(self.findings, console)
-        counts = {s: sum(f.severity == s for f in self.findings) for s in STYLES}
-        sampled = f", {self.sampled:,} rows tokenized" if self.sampled else ""
-        verdict = (
-            f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes "
-            f"in {format_duration(self.seconds)}{sampled}"
-        )
-        console.print(Text(verdict, style="red" if counts["error"] else "green"))
+        console.print(Text(self.verdict, style="red" if self.errors else "green"))
 
 
 def preflight(

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from rich.console import Console
 
-from boresight.core.console import LINE_EVERY, has_cursor, status_bar
+from boresight.core.console import ERROR, LINE_EVERY, WARNING, has_cursor, status_bar, warning_console
 from boresight.core.errors import UserError
 from boresight.core.files import append_jsonl
 from boresight.findings.monitor import Log
@@ -86,8 +86,9 @@ class Tracker:
             listen(step, split, numbers)
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """Print a sentence above the progress line."""
-        self._console.print(sentence, style=style, markup=False, highlight=False)
+        """Print a sentence above the status line; those in the style of warnings also with `--quiet`."""
+        console = warning_console(self._console) if style in (WARNING, ERROR) else self._console
+        console.print(sentence, style=style, markup=False, highlight=False)
 
     def _show(self, step: int, numbers: dict[str, float]) -> None:
         line, now = self._status.line(step, numbers), time.monotonic()
