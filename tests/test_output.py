@@ -290,3 +290,19 @@ def test_the_first_line_is_printed_before_torch_is_imported(verb, tiny_run, tmp_
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 77, done.stderr
     assert done.stdout == f"boresight {VERSION}: {' '.join(arguments)}\n"
+
+
+def test_a_run_that_is_too_short_names_the_command_that_is_not(tiny_run, run_verb, tmp_path):
+    """300 pairs at the recipe's batch of 32: 240 of them to train on, 8 steps; 30 take 4 epochs."""
+    rows = [
+        {"prompt": f"ask {i}", "chosen": f"the answer {i} is good", "rejected": f"red green {i}"}
+        for i in range(300)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["dpo", "data.train=pairs.jsonl", f"model.name={tiny_run / 'model'}"]
+    code, out, err = run_verb("check", *arguments)
+    assert code == 0, out + err
+    words = " ".join(out.split())
+    assert "few-steps" in words and "Take more epochs (train.epochs=4 for 30 steps)" in words
+    assert f"$ boresight train {' '.join(arguments)} optim.lr=auto" in words
+    assert "optim.lr=auto" not in run_verb("check", *arguments, "train.epochs=4")[1]

@@ -121,7 +121,8 @@ def train(
     with joined():
         if resume and run is None:
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
-        report = run_recipe(Recipe.load(recipe, overrides), run or default_folder(recipe), resume=resume)
+        chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
+        report = run_recipe(chosen, run or default_folder(recipe), resume=resume, arguments=arguments)
     return Result(str(report), lambda: results.run_keys(report.parent))
 
 
@@ -141,17 +142,18 @@ def check(
     """Check a recipe before it is run. Exits 1 if it cannot work."""
     from boresight.config.recipe import Recipe
     from boresight.core.console import Terminal
-    from boresight.runs.check.preflight import preflight
+    from boresight.runs.check.preflight import preflight, with_command
 
     console, chosen = Terminal(), Recipe.load(recipe, overrides)
+    arguments = [str(recipe), *(overrides or [])]
     if probe and rows is not None:
         raise UserError("--rows: a probe reads the data; leave --rows out.")
     if probe:
         from boresight.runs.check.probe import check_by_probe
 
-        found = check_by_probe(chosen, console, [str(recipe), *(overrides or [])])
+        found = check_by_probe(chosen, console, arguments)
     else:
-        found = preflight(chosen, rows=rows, rehearsing=True)
+        found = with_command(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
     found.show(console)
     if found.stop:
         exits.print_sentence(found.stop, "red")
