@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import format_duration, is_or_are, plural
 
 
 def test_counts_agree_with_their_nouns():
+    assert [plural(count, "epoch") for count in (1, 1.0, 1.5, 4.0)] == [
+        "1 epoch", "1 epoch", "1.5 epochs", "4 epochs",
+    ]  # fmt: skip
+    assert [is_or_are(count) for count in (0, 1, 2)] == ["are", "is", "are"]
     assert [plural(count, "pair") for count in (0, 1, 2, 1717)] == [
         "0 pairs",
         "1 pair",

@@ -404,8 +404,9 @@ def sweep(
     run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
 ) -> Result:
-    """Try many settings, then train the best again on fresh seeds and test them against the default. Run it
-    again to resume; run it on another machine that shares the folder to add workers.
+    """Try many settings; train the best again on fresh seeds and test them against the default.
+
+    Run it again to resume; run it on another machine that shares the folder to add workers.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.sweep import command
@@ -444,8 +445,9 @@ def study(
         typer.Option("--report-only", help="Run nothing; write the report again from the results there are."),
     ] = False,
 ) -> Result:
-    """Run a whole comparison, published settings against tuned ones, and write one report. Run it again to
-    resume: finished arms are kept.
+    """Run a whole comparison, published settings against tuned ones, and write one report.
+
+    Run it again to resume: finished arms are kept.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.study import command

@@ -31,6 +31,8 @@ WARNING, ERROR = "yellow", "bold red"
 """Styles of warnings and errors."""
 NOTEBOOK_WIDTH = 110
 """Columns of a cell's output."""
+WRAPPING = {"soft_wrap", "no_wrap", "overflow", "crop"}
+"""Options of a print that break lines in another way."""
 IN_A_NOTEBOOK: dict[str, Any] = {
     "force_jupyter": False,
     "force_terminal": False,
@@ -60,6 +62,17 @@ class Terminal(Console):
         """Whether `warning_console` has a console for it; a quiet one shows nothing at all."""
         if self.only_warnings and "file" not in options:
             self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as usual; on a screen, where `soft_wrap` is the default, break lines between words.
+
+        A screen would break them inside of words. With a word that is longer than a line, such as a path, the
+        line is left to the screen, which copies it as one.
+        """
+        if self.soft_wrap and self.is_terminal and not options.keys() & WRAPPING:
+            words = (word for text in objects for word in str(text).split())
+            options["soft_wrap"] = any(len(word) > self.width for word in words)
+        super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as usual, with every control character of a text as a symbol."""

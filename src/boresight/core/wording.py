@@ -6,10 +6,15 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 """Seconds."""
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 pair`, `1,717 pairs`, `2 processes`; the noun is given in the singular."""
+def plural(count: float, noun: str) -> str:
+    """`1 pair`, `1,717 pairs`, `2 processes`, `1.5 epochs`; the noun is given in the singular."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
-    return f"{count:,} {noun}{ending}"
+    return f"{count:,} {noun}{ending}" if isinstance(count, int) else f"{count:g} {noun}{ending}"
+
+
+def is_or_are(count: int) -> str:
+    """The verb for a count."""
+    return "is" if count == 1 else "are"
 
 
 def format_duration(seconds: float) -> str:

@@ -26,7 +26,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
-from boresight.core.wording import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.replies.failures import Stopped
@@ -104,8 +104,8 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
             say(f"dropped: {sieve.say()}")
         if over:
             raise Stopped(
-                f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "
-                "raise it and run the same command to resume."
+                f"{over} is reached: {plural(len(pairs), 'pair')} {is_or_are(len(pairs))} written from what "
+                "was bought; raise it and run the same command to resume."
             )
     return Made(folder, len(pairs), folder / "card.md")
 

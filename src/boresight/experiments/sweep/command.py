@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.core.wording import plural
 from boresight.experiments.engine.processes import run_workers
 from boresight.experiments.engine.worker import work
 from boresight.experiments.sweep.page import write_sweep_report
@@ -58,8 +59,8 @@ def print_overview(sweep: Sweep, workers: int, console: Console) -> None:
     done = sum(sweep.outcome(trial) is not None for trial in trials)
     tested = (1 + min(recipe.confirm.top, recipe.count)) * recipe.confirm.seeds if recipe.confirm.top else 0
     console.print(
-        f"sweep by {recipe.metric} ({recipe.better} is better): {recipe.count} settings, {len(recipe.seeds)} "
-        f"seeds each, {done} of {len(trials)} trials done; then up to {tested} runs confirm; "
-        f"{workers} workers here",
+        f"sweep by {recipe.metric} ({recipe.better} is better): {plural(recipe.count, 'setting')}, "
+        f"{plural(len(recipe.seeds), 'seed')} each, {done} of {plural(len(trials), 'trial')} done; "
+        f"then up to {plural(tested, 'run')} to confirm; {plural(workers, 'worker')} here",
         highlight=False,
     )

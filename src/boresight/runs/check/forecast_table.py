@@ -20,7 +20,7 @@ def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
 
 def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
     size = f", {f.parameters / 1e6:,.1f} M parameters" if f.parameters else ""
-    rows = f"{count:,} rows, " if count else ""
+    rows = f"{plural(count, 'row')}, " if count else ""
     return [
         ("run", f"{f.recipe.method_name} on {f.recipe.model.name}{size}"),
         ("steps", f"{rows}{plural(f.steps, 'step')} of {f.recipe.train.batch}"),
