@@ -105,7 +105,7 @@ def test_train_and_what_is_done_with_a_run(tiny_run, as_json, run_verb):
     assert "step 1/2" not in err and VERSION not in err
     compared = as_json("compare", run, second)
     assert set(compared) == KEYS["compare RUN…"] and compared["runs"] == [str(run), str(second)]
-    assert compared["differences"] == {"train.seed": ["0", "1"]}
+    assert compared["differences"]["train.seed"] == ["0", "1"]
 
 
 def test_check(tiny_run, as_json, run_verb):
@@ -214,6 +214,15 @@ def test_every_verb_with_a_result_has_the_options():
         "sweep",
         "doctor",
     }
+
+
+def test_help_fits_80_columns(run_verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    verbs = [name.split() for name, _ in commands(typer.main.get_command(main.app))]
+    for verb in ([], *verbs):
+        code, out, _ = run_verb(*verb, "--help")
+        assert code == 0 and [line for line in out.split("\n") if len(line) > 80] == [], verb
 
 
 def test_a_table_is_no_result(run_verb):

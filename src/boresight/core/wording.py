@@ -8,7 +8,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 def plural(count: float, noun: str) -> str:
     """`1 pair`, `1,717 pairs`, `2 processes`, `1.5 epochs`; the noun is given in the singular."""
-    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
     return f"{count:,} {noun}{ending}" if isinstance(count, int) else f"{count:g} {noun}{ending}"
 
 
