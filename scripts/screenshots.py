@@ -80,7 +80,8 @@ def compare() -> str:
 
 
 def sweep() -> str:
-    return file_url(run_sweep_recipe(SweepRecipe.parse(SWEEP), Path("runs/sweep"), Console()))
+    page, _ = run_sweep_recipe(SweepRecipe.parse(SWEEP), Path("runs/sweep"), Console())
+    return file_url(page)
 
 
 def study() -> str:

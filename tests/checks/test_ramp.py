@@ -159,6 +159,13 @@ def test_a_sum_of_rates_becomes_settings(steps, settings, budget, expected):
     assert learning_rate_sum(round(taken), rates.optim) <= budget * 1.05
 
 
+def test_epochs_make_up_for_a_short_last_batch():
+    """240 rows in batches of 32 are 7.5, so 8 steps, which sum to 4.5 times their rate; 26 steps at 1e-5 sum
+    to 1.485e-4 as 8 of 3.3e-5 do. 26 · 32 / 240 are 3.47 epochs, where 26 / 8 are 3.25, or 24 steps.
+    """
+    assert suggest(recipe(), 8, 1.485e-4, 240).settings == ["optim.lr=1e-05", "train.epochs=3.5"]
+
+
 def test_answers_far_below_the_model_s_own_samples_are_another_model_s():
     """Own samples at -0.8; the chosen lie 0.9, 1.0 and 1.1 below, 1.0 ± 4.303 · 0.1/√3, the rejected 0.1."""
     own = {"a": -0.8, "b": -0.8, "c": -0.8}

@@ -31,7 +31,7 @@ def printed(clock, label, total, done):
 
 def test_lines_come_every_10_seconds_with_the_time_left(clock):
     lines = printed(clock, "rows", 4000, [(8, 500), (20, 500), (25, 500), (40, 500), (60, 2000)])
-    assert lines == ["rows: 1,000/4,000  about 60 s left", "rows: 2,000/4,000  about 40 s left"]
+    assert lines == ["rows: 1,000/4,000  about 1 min left", "rows: 2,000/4,000  about 40 s left"]
 
 
 def test_before_the_first_item_and_without_a_total_nothing_is_estimated(clock):

@@ -72,6 +72,35 @@ def test_labels_of_progress_are_texts_too():
     assert "\x1b]0" not in file.getvalue()
 
 
+LINE = "read 300 preference pairs from runs/some-name.jsonl, of which 60 are held out and 240 are trained on"
+
+
+def on_a_screen(*lines, **options):
+    file = io.StringIO()
+    console = Terminal(file=file, width=40, soft_wrap=True, force_terminal=True, color_system=None)
+    for line in lines:
+        console.print(line, **options)
+    return file.getvalue().split("\n")[:-1]
+
+
+def test_a_screen_breaks_lines_between_words_and_no_path():
+    assert on_a_screen(LINE) == [
+        "read 300 preference pairs from ",
+        "runs/some-name.jsonl, of which 60 are ",
+        "held out and 240 are trained on",
+    ]
+    long = LINE.replace("some-", "some-" * 10)
+    assert on_a_screen(long) == [long]
+    assert on_a_screen(LINE, soft_wrap=True) == [LINE]
+    assert [line.split() for line in on_a_screen(name_table([("name", "text")]))] == [["name", "text"]]
+
+
+def test_a_pipe_gets_whole_lines():
+    file = io.StringIO()
+    Terminal(file=file, width=40, soft_wrap=True).print(LINE, highlight=False)
+    assert file.getvalue() == f"{LINE}\n"
+
+
 def test_every_console_of_the_package_is_a_terminal():
     """A plain `rich.console.Console` would obey what it is given."""
     made = [

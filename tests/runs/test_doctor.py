@@ -14,14 +14,14 @@ from boresight.core.version import VERSION
 from boresight.models.kernels import libraries
 from boresight.models.kernels.libraries import Measurement, Rates
 from boresight.runs import doctor
-from boresight.runs.doctor import SIZES, extras_of, print_diagnosis, room_for, torch_blas
+from boresight.runs.doctor import SIZES, diagnosis, extras_of, print_diagnosis, room_for, torch_blas
 
 ROOT = Path(__file__).parents[2]
 
 
 def printed() -> str:
     out = io.StringIO()
-    print_diagnosis(Console(file=out, width=80, markup=False))
+    print_diagnosis(diagnosis(), Console(file=out, width=80, markup=False))
     return out.getvalue()
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from boresight.stats.intervals import Interval
-from boresight.stats.units import Unit, format_duration, format_number, rounded_up, unit_named
+from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,6 @@ def test_shares_are_in_percent_and_their_differences_in_points():
     assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
     assert [nats.signed(x) for x in (0.0, 0.5, -0.5)] == ["0.0 nats", "+0.50 nats", "-0.50 nats"]
     assert (unit_named("points").value(4.1), Unit().value(4.1)) == ("4.1", "4.1")
-
-
-def test_durations_are_in_seconds_minutes_or_hours():
-    assert [format_duration(seconds) for seconds in (0.4, 59, 60, 3599, 3600, 5400)] == [
-        "0 s", "59 s", "1.0 min", "60.0 min", "1.0 h", "1.5 h",
-    ]  # fmt: skip
 
 
 def test_estimates_of_n_have_two_digits_and_are_never_too_low():

@@ -11,7 +11,7 @@ from boresight.arena.result import win_rate_sentence
 from boresight.arena.server import Arena, votes_wanted
 from boresight.arena.votes import Votes
 from boresight.core.console import Terminal
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.serving.loopback import check_port
 
 

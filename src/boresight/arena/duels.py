@@ -9,6 +9,7 @@ from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.core.wording import is_or_are, plural
 from boresight.evaluation.matching import distinct_comparisons, matched, repeated
 from boresight.evaluation.systems import prompts_of, read_answers
 from boresight.evaluation.win_rate import System
@@ -35,10 +36,10 @@ class Duels:
     @property
     def sentence(self) -> str:
         """What there is to vote on."""
-        said = f"{len(self.duels):,} {'prompt' if len(self.duels) == 1 else 'prompts'} to vote on"
+        said = f"{plural(len(self.duels), 'prompt')} to vote on"
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:
-                said += f"; {count:,} with {what} {'is' if count == 1 else 'are'} skipped"
+                said += f"; {count:,} with {what} {is_or_are(count)} skipped"
         return said + "."
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from boresight.arena.duels import Duel, Duels
 from boresight.arena.votes import Votes
 from boresight.core.schema import Message
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.stats.units import unit_named
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -69,7 +70,7 @@ def print_sentence(sentence: str, color: str) -> None:
 
     with contextlib.suppress(OSError, ValueError):
         said = Text(f"boresight: {_cut(terminal_safe(sentence))}", style=color)
-        Terminal(stderr=True, soft_wrap=True).print(said)
+        Terminal(file=sys.stderr, soft_wrap=True).print(said)  # also with --quiet
 
 
 def _cut(sentence: str) -> str:

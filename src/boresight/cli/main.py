@@ -6,16 +6,19 @@ Nothing heavy is imported before a verb runs, so `boresight --help` answers at o
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from boresight.cli import exits
+from boresight.cli import exits, results
+from boresight.cli.output import Result, with_result
+from boresight.cli.threads import wait_politely
 from boresight.core.errors import UserError
-from boresight.core.threads import wait_politely
 from boresight.core.version import VERSION
+from boresight.core.wording import plural
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,6 +72,7 @@ Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 
 
 @app.command()
+@with_result()
 def init(
     data: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="DATA")],
     model: Annotated[str, typer.Option(help="`starter`, a folder or a hub id.")] = "starter",
@@ -81,15 +85,18 @@ def init(
         bool, typer.Option("--probe", help="Measure the learning rate by a few steps at growing rates.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-) -> None:
+) -> Result:
     """Inspect data, model and machine, and write a first recipe with comments."""
     from boresight.core.console import Terminal
     from boresight.runs.init.command import write_recipe
 
-    write_recipe(data, Terminal(), model=model, method=method, layout=layout, to=to, probe=probe, force=force)
+    options = {"model": model, "method": method, "layout": layout, "to": to, "probe": probe, "force": force}
+    written = write_recipe(data, Terminal(), **options)
+    return Result(str(written), lambda: {"recipe": written})
 
 
 @app.command(cls=RecipeCommand)
+@with_result(starts_with="recipe")
 def train(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -101,7 +108,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run in --run; fails if there is none.")
     ] = False,
-) -> None:
+) -> Result:
     """Train by a recipe, evaluate before and after, and write the report.
 
     A run in --run that was cut short resumes from its last checkpoint.
@@ -114,10 +121,13 @@ def train(
     with joined():
         if resume and run is None:
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
-        run_recipe(Recipe.load(recipe, overrides), run or default_folder(recipe), resume=resume)
+        chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
+        report = run_recipe(chosen, run or default_folder(recipe), resume=resume, arguments=arguments)
+    return Result(str(report), lambda: results.run_keys(report.parent))
 
 
 @app.command()
+@with_result(starts_with="recipe")
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -128,34 +138,36 @@ def check(
     probe: Annotated[
         bool, typer.Option("--probe", help="Also forecast from a few steps at growing learning rates.")
     ] = False,
-) -> None:
+) -> Result:
     """Check a recipe before it is run. Exits 1 if it cannot work."""
     from boresight.config.recipe import Recipe
     from boresight.core.console import Terminal
-    from boresight.runs.check.preflight import preflight
+    from boresight.runs.check.preflight import preflight, with_command
 
     console, chosen = Terminal(), Recipe.load(recipe, overrides)
+    arguments = [str(recipe), *(overrides or [])]
     if probe and rows is not None:
         raise UserError("--rows: a probe reads the data; leave --rows out.")
     if probe:
         from boresight.runs.check.probe import check_by_probe
 
-        found = check_by_probe(chosen, console, [str(recipe), *(overrides or [])])
+        found = check_by_probe(chosen, console, arguments)
     else:
-        found = preflight(chosen, rows=rows, rehearsing=True)
+        found = with_command(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
     found.show(console)
-    failed = found.stop is not None
     if found.stop:
         exits.print_sentence(found.stop, "red")
+    outcome = None
     if overfit:
-        from boresight.runs.check.overfit import overfit as learn_by_heart
+        from boresight.runs.check.overfit import overfit as overfit_rows
 
-        failed |= not learn_by_heart(chosen, overfit, console).passed
-    if failed:
-        raise typer.Exit(1)
+        outcome = overfit_rows(chosen, overfit, console)
+    failed = found.stop is not None or (outcome is not None and not outcome.passed)
+    return Result(found.verdict, lambda: results.check_keys(found, outcome), int(failed))
 
 
 @app.command()
+@with_result()
 def explain(
     run: Annotated[
         Path,
@@ -167,28 +179,33 @@ def explain(
     beta: Annotated[
         float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
     ] = None,
-) -> None:
+) -> Result:
     """Diagnose a finished run: causes in order, with the evidence."""
     from boresight.core.console import Terminal
     from boresight.findings.page import is_finding
 
     if not run.exists() and is_finding(str(run)):
-        from boresight.findings.printing import print_section
+        from boresight.findings.printing import print_section, section_text
 
-        return print_section(str(run), Terminal())
+        print_section(str(run), Terminal())
+        text = section_text(str(run))
+        return Result(text, lambda: {"finding": str(run), "text": text})
     from boresight.runs.explain import explain as explain_run
 
-    return explain_run(run, beta=beta).show(Terminal())
+    found = explain_run(run, beta=beta)
+    found.show(Terminal())
+    return Result(results.explained(found), lambda: results.explain_keys(found))
 
 
 @app.command(cls=RecipeCommand)
+@with_result(starts_with="recipe")
 def evaluate(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe: a YAML file or a name. Or a run folder.", metavar="RECIPE|RUN")
     ],
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
-) -> None:
+) -> Result:
     """Compare systems by win rate under a judge, or by any reward.
 
     A run folder's trained model is measured again by its own recipe, and its report is written anew.
@@ -203,23 +220,29 @@ def evaluate(
 
         if overrides or run is not None:
             raise UserError(f"{recipe}: a run is measured by its own recipe; leave the other arguments out.")
-        evaluate_run(recipe, Terminal(soft_wrap=True))
-        return
-    run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
+        report = evaluate_run(recipe, Terminal(soft_wrap=True))
+        return Result(str(report), lambda: results.run_keys(report.parent))
+    found = run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
+    return Result(str(found.page), lambda: results.evaluation_keys(found.folder, found.verdicts))
 
 
 @app.command()
+@with_result(quiet=False)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN…")],
-) -> None:
+) -> Result:
     """Rewrite report.html of each run folder, and its tables."""
     from boresight.reports.page import write_report
 
+    pages = []
     for run in runs:
-        _say(write_report(run))
+        pages.append(write_report(run))
+        _say(pages[-1])
+    return Result("", lambda: {"reports": pages})
 
 
 @app.command(cls=RecipeCommand)
+@with_result(starts_with="recipe")
 def synthesize(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -230,17 +253,23 @@ def synthesize(
     max_usd: Annotated[float | None, typer.Option(help="Spending limit in USD, across resumes.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token limit, across resumes.")] = None,
     max_requests: Annotated[int | None, typer.Option(help="Request limit, across resumes.")] = None,
-) -> None:
+) -> Result:
     """Make preference pairs: prompts, answers, judge, pairs, card. Run it again to resume."""
     from boresight.core.console import Terminal
     from boresight.synthesis import command
 
     ceilings = {"max_usd": max_usd, "max_tokens": max_tokens, "max_requests": max_requests}
     given = [f"budget.{name}={value}" for name, value in ceilings.items() if value is not None]
-    command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Terminal())
+    made = command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Terminal())
+    if isinstance(made, list):
+        requests = plural(sum(e.requests - e.cached for e in made), "request")
+        return Result(requests, lambda: results.estimate_keys(made))
+    keys = {"folder": made.folder, "pairs": made.pairs, "file": made.file, "card": made.card}
+    return Result(str(made.file), lambda: keys)
 
 
 @app.command()
+@with_result()
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders, or one CSV of system, k and n.", metavar="RUN…")
@@ -249,20 +278,22 @@ def compare(
         "compare.html"
     ),
     bar: Annotated[float | None, typer.Option(help="With a CSV: a share to compare every row with.")] = None,
-) -> None:
+) -> Result:
     """Compare runs, or a published table of scores, on one page."""
     if [run.suffix for run in runs] == [".csv"]:
         from boresight.reports.leaderboard import write_leaderboard
 
         path, sentences = write_leaderboard(runs[0], out, bar)
         _say(*sentences, path)
-        return
+        return Result(str(path), lambda: {"page": path, "verdicts": sentences})
     if bar is not None:
         raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
     from boresight.core.console import Terminal
     from boresight.reports.compare import write_comparison
 
-    write_comparison(runs, out).show(Terminal(soft_wrap=True))
+    found = write_comparison(runs, out)
+    found.show(Terminal(soft_wrap=True))
+    return Result(str(found.page), lambda: results.comparison_keys(found))
 
 
 @app.command()
@@ -285,6 +316,7 @@ def arena(
 
 
 @app.command()
+@with_result(starts_with="run")
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
@@ -306,7 +338,7 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run/--no-dry-run", help="With --push: print what would be uploaded.")
     ] = True,
-) -> None:
+) -> Result:
     """Write a run's model for transformers, vLLM, llama.cpp or Ollama, with a model card."""
     from boresight.core.console import Terminal
     from boresight.export.command import export as export_run
@@ -317,7 +349,9 @@ def export(
         raise UserError("--no-dry-run uploads the folder; name the repository with --push ORG/NAME.")
     target = None if push is None else plan_push(push, dry_run)
     form: Form = "merged" if merged else "adapter"
-    export_run(run, to, form, dtype, Terminal(soft_wrap=True), gguf, answers, target)
+    folder = export_run(run, to, form, dtype, Terminal(soft_wrap=True), gguf, answers, target)
+    files = sorted(file.name for file in folder.iterdir())
+    return Result(str(folder), lambda: {"folder": folder, "files": files})
 
 
 @app.command("serve")
@@ -363,22 +397,26 @@ def chat(
 
 
 @app.command(cls=RecipeCommand)
+@with_result(starts_with="recipe")
 def sweep(
     recipe: RecipePath,
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-) -> None:
-    """Try many settings, then train the best again on fresh seeds and test them against the default. Run it
-    again to resume; run it on another machine that shares the folder to add workers.
+) -> Result:
+    """Try many settings; train the best again on fresh seeds and test them against the default.
+
+    Run it again to resume; run it on another machine that shares the folder to add workers.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.sweep import command
 
-    command.run_sweep(recipe, overrides or [], run, workers, Terminal(soft_wrap=True))
+    page, sentences = command.run_sweep(recipe, overrides or [], run, workers, Terminal(soft_wrap=True))
+    return Result(str(page), lambda: {"folder": page.parent, "report": page, "verdicts": sentences})
 
 
 @app.command()
+@with_result(starts_with="scale", tables={"listed": "--list"})
 def study(
     overrides: Annotated[
         list[str] | None,
@@ -406,30 +444,35 @@ def study(
         bool,
         typer.Option("--report-only", help="Run nothing; write the report again from the results there are."),
     ] = False,
-) -> None:
-    """Run a whole comparison, published settings against tuned ones, and write one report. Run it again to
-    resume: finished arms are kept.
+) -> Result:
+    """Run a whole comparison, published settings against tuned ones, and write one report.
+
+    Run it again to resume: finished arms are kept.
     """
     from boresight.core.console import Terminal
     from boresight.experiments.study import command
 
     console = Terminal(soft_wrap=True)
-    if command.run_study(
+    failed = command.run_study(
         scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes, report_only
-    ):
-        raise typer.Exit(1)
+    )
+    return Result(f"{plural(failed, 'failed run')}", lambda: {"failed_runs": failed}, int(failed > 0))
 
 
 @app.command()
-def doctor() -> None:
+@with_result(quiet=False)
+def doctor() -> Result:
     """Print what is installed, what the machine has, and which models fit."""
     from boresight.core.console import Terminal
-    from boresight.runs.doctor import print_diagnosis
+    from boresight.runs.doctor import diagnosis, print_diagnosis
 
-    print_diagnosis(Terminal())
+    found = diagnosis()
+    print_diagnosis(found, Terminal())
+    return Result("", lambda: asdict(found))
 
 
 @convert_app.command("trl-config")
+@with_result()
 def trl_config(
     file: Annotated[
         Path,
@@ -452,7 +495,7 @@ def trl_config(
         int | None, typer.Option(min=1, help="Training rows, where warm-up or epochs depend on them.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-) -> None:
+) -> Result:
     """Write a recipe that means what a TRL config means, and list the outcome for each option.
 
     Exits 1 where an option is not supported, or something is left to fill in.
@@ -470,11 +513,11 @@ def trl_config(
         rows=rows,
         force=force,
     )
-    if not complete:
-        raise typer.Exit(1)
+    return Result(str(out), lambda: {"recipe": out, "complete": complete}, int(not complete))
 
 
 @data_app.command("check")
+@with_result()
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
@@ -491,7 +534,7 @@ def data_check(
     write: Annotated[
         Path | None, typer.Option(help="File for the rows that the reward confirms (.jsonl or .parquet).")
     ] = None,
-) -> None:
+) -> Result:
     """Print the layout, the counts and every malformed row of a data file. Exits 1 if there is one.
 
     With --reward, also list the rows that it contradicts: a chosen answer that is wrong, a rejected one that
@@ -503,15 +546,16 @@ def data_check(
     if reward is None and (option or write is not None or correct_at is not None):
         raise UserError("--option, --correct-at, --write: are for a reward; name it with --reward.")
     found, console = check_file(file, layout=layout), Terminal()
-    failed = bool(found.bad)
+    verified = None
     if reward is None or not found.loaded.examples:
         print_report(found, console)
     else:
         from boresight.checks.data.check_by_reward import check_by_reward
 
-        failed |= check_by_reward(found, reward, option or [], correct_at, write, console)
-    if failed:
-        raise typer.Exit(1)
+        verified = check_by_reward(found, reward, option or [], correct_at, write, console)
+    failed = bool(found.bad) or bool(verified and verified.contradicted)
+    line = found.verdict if verified is None else f"{found.verdict} {verified.verdict}"
+    return Result(line, lambda: results.file_keys(found, verified), int(failed))
 
 
 @data_app.command("show")
@@ -550,7 +594,10 @@ def data_show(
 
 def _say(*lines: object) -> None:
     """Print lines as they are, whatever the width of the terminal; its stream shows control characters."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    from boresight.core.console import Terminal
+
+    if not Terminal.only_warnings:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def main(arguments: list[str] | None = None) -> None:

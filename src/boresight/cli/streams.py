@@ -104,6 +104,25 @@ def open_closed_streams() -> None:
 
 
 @contextlib.contextmanager
+def only_result_on_stdout() -> Iterator[None]:
+    """Inside the block what is written to standard output goes to standard error, also by processes that are
+    started there, so that the result which follows stands alone.
+    """
+    out, err = sys.stdout, sys.stderr
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, ValueError):  # a stream in memory, as in a notebook, has no number
+            number, other = out.fileno(), err.fileno()
+            out.flush()
+            kept = os.dup(number)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, number)
+            os.dup2(other, number)
+        stack.enter_context(contextlib.redirect_stdout(err))
+        yield
+        err.flush()
+
+
+@contextlib.contextmanager
 def readers_may_leave() -> Iterator[None]:
     """Inside the block both standard streams are such streams; `?` stands for letters they cannot encode."""
     open_closed_streams()

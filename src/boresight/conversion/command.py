@@ -13,8 +13,9 @@ from boresight.conversion.convert import Converted, convert_options
 from boresight.conversion.translation import refuse_unknown_trainer
 from boresight.conversion.trl_file import read_trl_file, with_words
 from boresight.conversion.trl_options import HEADINGS, trl_version
-from boresight.core.console import name_table
+from boresight.core.console import name_table, print_warning
 from boresight.core.files import write_new_text
+from boresight.core.wording import plural
 from boresight.runs.init.recipe_text import recipe_text
 
 WIDTH = 106
@@ -55,9 +56,10 @@ def convert_trl_config(
         console.print(f"{heading}: {len(entries)}", style="bold")
         console.print(name_table(entries, style="cyan"))
     for key, what in found.to_set.items():
-        console.print(f"to fill in: {key}, {what}", style="yellow", markup=False, highlight=False)
+        print_warning(console, f"to fill in: {key}, {what}")
     console.print(f"wrote {out}", markup=False, highlight=False)
-    console.print(f"next: boresight check {shlex.quote(str(out))}", markup=False, highlight=False)
+    next_command = f"next: boresight check {shlex.quote(str(out))}"
+    console.print(next_command, markup=False, highlight=False, soft_wrap=True)
     return found.complete
 
 
@@ -73,10 +75,9 @@ def _lists(found: Converted) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 def _title(found: Converted, file: Path, out: Path) -> str:
     """The comment at the top of the recipe."""
     recipe, run = shlex.quote(str(out)), f" --run {shlex.quote(found.run)}" if found.run else ""
-    processes = f"{found.processes} process{'es' if found.processes != 1 else ''}"
     lines = [
         f"Written by `boresight convert trl-config` from {file.name}.",
-        f"TRL {trl_version()}, {found.trainer}, {processes}.",
+        f"TRL {trl_version()}, {found.trainer}, {plural(found.processes, 'process')}.",
         f"boresight check {recipe}",
         f"boresight train {recipe}{run}",
     ]

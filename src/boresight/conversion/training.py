@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from boresight.conversion.translation import Translation
+from boresight.core.wording import plural
 
 SCHEDULES = {
     "linear": "linear",
@@ -90,7 +91,7 @@ def _batch(t: Translation, grouped: bool) -> int:
 
 def _product(t: Translation, grouped: bool) -> str:
     """`8 × 4 × 2 processes / 8 completions`."""
-    processes = f"{t.processes} process" + ("es" if t.processes != 1 else "")
+    processes = plural(t.processes, "process")
     text = f"{t['per_device_train_batch_size']} × {t['gradient_accumulation_steps']} × {processes}"
     return f"{text} / {t['num_generations']} completions" if grouped else text
 

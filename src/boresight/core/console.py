@@ -1,15 +1,18 @@
-"""Terminal output that many commands share: a console that no text controls, progress, and plain tables."""
+"""Terminal output of all commands: a console that no text controls, warnings, progress, and plain tables."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console
 from rich.segment import Segment
+
+from boresight.core.wording import format_duration
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
@@ -24,8 +27,12 @@ DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Changes of writing direction, which make a text look like another one."""
 HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
 
+WARNING, ERROR = "yellow", "bold red"
+"""Styles of warnings and errors."""
 NOTEBOOK_WIDTH = 110
 """Columns of a cell's output."""
+WRAPPING = {"soft_wrap", "no_wrap", "overflow", "crop"}
+"""Options of a print that break lines in another way."""
 IN_A_NOTEBOOK: dict[str, Any] = {
     "force_jupyter": False,
     "force_terminal": False,
@@ -44,10 +51,28 @@ class Terminal(Console):
     line, which a notebook sets apart from the next; and kernels claim to be a terminal, but move no cursor.
     """
 
+    only_warnings: ClassVar[bool] = False
+    """Whether terminals that are made now show warnings alone; `showing_only_warnings` sets it."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False} | options)
         if self.is_jupyter:
             super().__init__(**{"markup": False, "emoji": False} | IN_A_NOTEBOOK | options)
+        self.shows_warnings = not self.quiet
+        """Whether `warning_console` has a console for it; a quiet one shows nothing at all."""
+        if self.only_warnings and "file" not in options:
+            self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as usual; on a screen, where `soft_wrap` is the default, break lines between words.
+
+        A screen would break them inside of words. With a word that is longer than a line, such as a path, the
+        line is left to the screen, which copies it as one.
+        """
+        if self.soft_wrap and self.is_terminal and not options.keys() & WRAPPING:
+            words = (word for text in objects for word in str(text).split())
+            options["soft_wrap"] = any(len(word) > self.width for word in words)
+        super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render as usual, with every control character of a text as a symbol."""
@@ -75,6 +100,28 @@ class Terminal(Console):
 
 
 @contextmanager
+def showing_only_warnings() -> Iterator[None]:
+    """Inside the block new terminals show warnings alone, on standard error; those with a file show all."""
+    before, Terminal.only_warnings = Terminal.only_warnings, True
+    try:
+        yield
+    finally:
+        Terminal.only_warnings = before
+
+
+def warning_console(console: Console) -> Console:
+    """Where warnings are printed: on standard error if `console` shows nothing else, else on `console`."""
+    if console.quiet and isinstance(console, Terminal) and console.shows_warnings:
+        return Terminal(file=sys.stderr, soft_wrap=console.soft_wrap)
+    return console
+
+
+def print_warning(console: Console, sentence: str) -> None:
+    """Print a sentence in yellow, also with `--quiet`."""
+    warning_console(console).print(sentence, style=WARNING, markup=False, highlight=False)
+
+
+@contextmanager
 def at_most(console: Console, columns: int) -> Iterator[None]:
     """Print in lines of at most `columns`, also where the console is wider."""
     width = console.width
@@ -94,6 +141,8 @@ def has_cursor(console: Console) -> bool:
     return console.is_terminal and not forced
 
 
+BAR_WIDTH = 24
+"""Columns of a bar."""
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal for a bar."""
 
@@ -142,7 +191,7 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -150,14 +199,26 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=transient,
-        disable=not has_cursor(console),
+        disable=console.quiet or not has_cursor(console),
     )
+
+
+def status_bar(console: Console) -> Progress:
+    """A line of text, the field `note` of its task, that stays when it stops; beside it a bar if it fits.
+
+    The text may have 80 columns. Off a terminal nothing is shown.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    text = TextColumn("{task.fields[note]}", markup=False)
+    bar = [BarColumn(bar_width=BAR_WIDTH)] if console.width > 80 + BAR_WIDTH else []
+    return Progress(*bar, text, console=console, disable=console.quiet or not has_cursor(console))
 
 
 def _line(label: str, done: int, total: int | None, seconds: float) -> str:
     if total is None:
         return f"{label}: {done:,}"
-    left = f"  about {seconds / done * (total - done):.0f} s left" if done else ""
+    left = f"  about {format_duration(seconds / done * (total - done))} left" if done else ""
     return f"{label}: {done:,}/{total:,}{left}"
 
 

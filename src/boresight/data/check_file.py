@@ -23,7 +23,8 @@ from boresight.core.schema import (
     prompt_of,
     turn_key,
 )
-from boresight.data.reading.load import BadRow, Loaded, collect, plural
+from boresight.core.wording import plural
+from boresight.data.reading.load import BadRow, Loaded, collect
 from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
 
@@ -55,6 +56,11 @@ class FileReport:
     def bad(self) -> list[BadRow]:
         """Rows that cannot be read; a check passes when there are none."""
         return self.loaded.bad
+
+    @property
+    def verdict(self) -> str:
+        """`2 bad rows of 40.`, or that there are none."""
+        return f"{plural(len(self.bad), 'bad row')} of {self.rows:,}." if self.bad else "No bad rows."
 
 
 def check_file(
@@ -184,8 +190,7 @@ def print_report(report: FileReport, console: Console) -> None:
         console.print(_lengths_table(report))
     if report.bad:
         console.print(_bad_table(report))
-    verdict = f"{plural(len(report.bad), 'bad row')} of {report.rows:,}." if report.bad else "No bad rows."
-    console.print(Text(verdict, style="red" if report.bad else "green"))
+    console.print(Text(report.verdict, style="red" if report.bad else "green"))
 
 
 def section_table(title: str, *headings: str) -> Table:

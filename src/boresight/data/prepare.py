@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from boresight.config.recipe import DataSection, Recipe
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
 from boresight.data.demo import data_path
@@ -145,7 +146,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
         console.print(line, highlight=False, markup=False)
     for name, part in (("train", rows.train), ("held out", rows.eval)):
         if ignored := ignored_references(tokenizer, part.examples):
-            console.print(f"{name}: {ignored}", highlight=False, markup=False)
+            print_warning(console, f"{name}: {ignored}")
     train = _side(data.section, data.split.train, rows.train, console, "train")
     if data.section.weight is not None:
         train = _with_weights(train, data.section.weight)
@@ -254,14 +255,13 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
     if (day := printed_day(full.tokenizer)) is not None:
         facts["template_day"] = day
     if split is not None:
-        console.print(f"{name}: {split.sentence}", style="yellow", highlight=False)
+        print_warning(console, f"{name}: {split.sentence}")
         facts["split_turns"] = asdict(split)
     if tokens.truncated or tokens.dropped:
-        console.print(
+        print_warning(
+            console,
             f"{name}: {len(tokens.rows):,} of {tokens.total:,} rows kept; {len(tokens.dropped):,} dropped, "
             f"{tokens.truncated:,} cut at max_length {data.max_length} (data.truncation={data.truncation})",
-            style="yellow",
-            highlight=False,
         )
     owners = np.searchsorted(made.ends, np.asarray(tokens.places, dtype=np.int64), side="right")
     return PreparedSide(full.examples, tokens.rows, owners, facts).pick(range(len(owners)))

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from boresight.core.wording import plural
 from boresight.data.rows import Completion, Row
 from boresight.data.tokenizer import Tokenizer
 
@@ -48,9 +49,13 @@ def show_rows(rows: Sequence[Row], tokenizer: Tokenizer, console: Console, n: in
     for row in rows[:n]:
         console.print()
         console.print(Rule(Text(row.id.translate(VISIBLE), "bold"), align="left", style="dim"))
-        _print_part(console, f"prompt · {len(row.prompt):,} tokens", _prompt_text(row, tokenizer, special))
+        _print_part(
+            console, f"prompt · {plural(len(row.prompt), 'token')}", _prompt_text(row, tokenizer, special)
+        )
         for i, completion in enumerate(row.completions):
-            heading = f"{_name(i, row)} · {len(completion.ids):,} tokens, {completion.scored:,} scored"
+            heading = (
+                f"{_name(i, row)} · {plural(len(completion.ids), 'token')}, {completion.scored:,} scored"
+            )
             _print_part(console, heading, _completion_text(completion, tokenizer, special, colour))
         if row.truncated:
             console.print(Text("cut at max_length: the end-of-turn token may be missing", "red"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boresight.core.console import print_warning
 from boresight.core.schema import Prompt
 from boresight.evaluation.response import Response
 from boresight.llm.budget import BudgetSection
@@ -95,9 +96,9 @@ def _print_missing(name: str, replies: Sequence[Reply], settings: GenerateSectio
     cut = sum(reply.failure == "truncated" for reply in replies)
     if cut:
         said = f"{name}: {cut:,} of {len(replies):,} answers reached {settings.max_new_tokens:,} tokens "
-        console.print(f"{said}and are cut.", markup=False, highlight=False)
+        print_warning(console, f"{said}and are cut.")
     without = [reply for reply in replies if _text(reply) is None]
     if without:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(str(r.failure) for r in without).items())
         said = f"{name}: {len(without):,} of {len(replies):,} answers are missing ({kinds}), for instance: "
-        console.print(said + one_line(without[0].detail), markup=False, highlight=False)
+        print_warning(console, said + one_line(without[0].detail))

@@ -22,8 +22,8 @@ import numpy as np
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.core.wording import plural
 from boresight.data.layouts.verdicts import mean_rating, side_of
-from boresight.data.reading.load import plural
 from boresight.scorers.judges.base import Judge, Judgment, Verdict
 from boresight.scorers.judges.verdict_rows import read_verdict_rows
 from boresight.stats.agreement import (

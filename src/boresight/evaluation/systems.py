@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import write_hashed_jsonl
 from boresight.core.schema import Message, Prompt
@@ -153,7 +154,7 @@ def responses_of(
     for group in found:
         alike.add([response.text for response in group if response.text is not None])
     if said := alike.sentence(name, settings.temperature):
-        console.print(said, markup=False, highlight=False)
+        print_warning(console, said)
     return found
 
 
@@ -191,7 +192,7 @@ class _Asked:
         """Print how many prompts fill the context, if any do."""
         if filled := self.rooms.count(0):
             said = f"{self.name}: {filled:,} of {len(self.rooms):,} prompts have no answer: they fill the "
-            console.print(f"{said}model's context.", markup=False, highlight=False)
+            print_warning(console, f"{said}model's context.")
 
     def responses(
         self, samples: Sequence[Sequence[Sample]], k: int, most: int, console: Console
@@ -203,7 +204,7 @@ class _Asked:
             if any(room is not None and room < most for room in self.rooms):
                 limit += " or the end of the model's context"
             said = f"{self.name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
-            console.print(said, markup=False, highlight=False)
+            print_warning(console, said)
         given = iter(samples)
         return [
             [MISSING] * k if room == 0 else [Response(s.text, s.finish == "length") for s in next(given)]

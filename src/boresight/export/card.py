@@ -11,6 +11,7 @@ import jinja2
 import yaml
 
 from boresight.core.files import read_json, write_text
+from boresight.core.wording import plural
 from boresight.data.reading.sources.mixture import JOINED
 from boresight.export.plan import exported_model, note_on_4_bits
 from boresight.models.source import embedded_in
@@ -87,7 +88,7 @@ def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
         "adapter": "A LoRA adapter",
         "gguf": f"GGUF files ({', '.join(plan.quantizations)})",
     }[plan.form]
-    steps = f" in {run.model_step:,} steps" if run.model_step else ""
+    steps = f" in {plural(run.model_step, 'step')}" if run.model_step else ""
     kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
     return (
         f"{what} of {_plain(_short_path(start))} after {_plain(run.method)}{steps}{kind}. "

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.llm.replies.failures import one_line, redacted
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -50,14 +51,14 @@ def push_folder(folder: Path, push: Push, console: Console) -> None:
             size = file.stat().st_size / 1e6
             console.print(f"  {file.relative_to(folder)} ({size:,.1f} MB)", markup=False, highlight=False)
         said = (
-            f"Dry run: these {len(files)} files would go to {push.repository}, private if it is new. Nothing "
-            "was sent; repeat with --no-dry-run and a new --to, or run "
+            f"Dry run: {plural(len(files), 'file')} would go to {push.repository}, private if it is new. "
+            "Nothing was sent; repeat with --no-dry-run and a new --to, or run "
             f"`hf upload {push.repository} {folder}`."
         )
         console.print(said, markup=False, highlight=False)
         return
     url = _upload(folder, push.repository, push.token)
-    console.print(f"pushed: {url} ({len(files)} files)", markup=False, highlight=False)
+    console.print(f"pushed: {url} ({plural(len(files), 'file')})", markup=False, highlight=False)
 
 
 def _upload(folder: Path, repository: str, token: str) -> str:

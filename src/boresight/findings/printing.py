@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from boresight.core.console import name_table
+from boresight.core.console import ERROR, WARNING, name_table, warning_console
 from boresight.findings.finding import Finding
 from boresight.findings.page import section
 
-STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+STYLES = {"error": ERROR, "warning": WARNING, "note": "cyan"}
 
 
 def print_findings(
@@ -19,15 +19,18 @@ def print_findings(
 ) -> None:
     """One block per finding: severity and name, why, fix, rows; nothing when there are none.
 
-    `commands` has one to try by the name of a finding.
+    `commands` has one to try by the name of a finding. With `--quiet` notes are not shown.
     """
+    target = warning_console(console)
+    if target is not console:
+        findings = [finding for finding in findings if finding.severity != "note"]
     if not findings:
         return
     rows = [
         (Text(finding.severity, STYLES[finding.severity]), _told(finding, (commands or {}).get(finding.name)))
         for finding in findings
     ]
-    console.print(name_table(rows, gap=1))
+    target.print(name_table(rows, gap=1))
 
 
 def _told(finding: Finding, command: str | None) -> Text:
@@ -51,4 +54,9 @@ def print_section(name: str, console: Console) -> None:
         KeyError: no finding has this name.
     """
     console.print(Text(name, "bold"))
-    console.print(Text(" ".join(section(name).split())))
+    console.print(Text(section_text(name)))
+
+
+def section_text(name: str) -> str:
+    """The same as one paragraph. Raises KeyError: no finding has this name."""
+    return " ".join(section(name).split())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boresight.core.console import LINE_EVERY, has_cursor, progress_bar
+from boresight.core.console import LINE_EVERY, has_cursor, print_warning, progress_bar
 from boresight.llm.client import Client
 
 REDRAW_EVERY = 0.2
@@ -38,7 +38,7 @@ def _tell(client: Client, console: Console) -> None:
     progress = client.progress
     for kind, detail in progress.first_failure.items():
         if kind not in progress.told:
-            console.print(f"first {kind}: {detail}", highlight=False, markup=False)
+            print_warning(console, f"first {kind}: {detail}")
             progress.told.add(kind)
 
 

@@ -48,6 +48,11 @@ class MethodConfig(StrictModel):
         return {}
 
     @property
+    def status_metrics(self) -> tuple[str, ...]:
+        """Logged metrics by importance; the first two that a step has are on the status line."""
+        return "margin", "accuracy", "loss", "grad_norm"
+
+    @property
     def label_weights(self) -> tuple[float, float] | None:
         """Weights of a good and of a bad answer, in methods that learn from single labeled answers."""
         return None

@@ -33,6 +33,11 @@ class Config(MethodConfig):
     """Who draws the second sample of a pair; the first is always the policy's."""
 
     @property
+    def status_metrics(self) -> tuple[str, ...]:
+        """Whether the reward rises, and how far from the reference."""
+        return "reward", "margin"
+
+    @property
     def samples_reference(self) -> bool:
         """Whether one sample of a pair is the reference's."""
         return self.second_sample == "reference"

@@ -53,6 +53,11 @@ class Config(MethodConfig):
         """Advantages times log-probabilities: its gradient means something, its value does not."""
         return "reward · nats"
 
+    @property
+    def status_metrics(self) -> tuple[str, ...]:
+        """Whether the reward rises, and its price; the length where no KL is measured."""
+        return "reward", "kl", "length"
+
     @model_validator(mode="after")
     def _one_truncation_rule(self) -> Self:
         if self.mask_truncated and self.truncation_penalty > 0:

@@ -74,6 +74,11 @@ class Config(OptimismConfig):
     """Pairs of earlier steps in a step, for each of its prompts: 1 doubles the batch, 0 has none."""
 
     @property
+    def status_metrics(self) -> tuple[str, ...]:
+        """Whether the reward rises, and how far from the reference."""
+        return "reward", "margin"
+
+    @property
     def replays(self) -> float:
         """The setting `replay`."""
         return self.replay

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.config.yaml_text import read_yaml
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.models.checkpoint.damaged import read_object
 
@@ -136,7 +137,7 @@ def note_on_base(name: str) -> str | None:
 def print_note_on_base(model: str, console: Console) -> None:
     """Print that a run's adapter is loaded on another base than it was trained on, where it is."""
     if note := note_on_base(model):
-        console.print(note, style="yellow", markup=False, highlight=False)
+        print_warning(console, note)
 
 
 def _runs_of_adapters(name: str, above: tuple[Path, ...]) -> tuple[Path, ...]:

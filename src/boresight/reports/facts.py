@@ -9,10 +9,10 @@ from typing import Any
 
 from boresight import methods
 from boresight.config.dotted import flat
+from boresight.core.wording import format_duration
 from boresight.methods.base import MethodConfig
 from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import RunData
-from boresight.stats.units import format_duration
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.reports.by_construction import constants_before
 from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.stats.intervals import Interval

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.evaluation.leaderboard import Entry, EntryPair, against_bar, pairs, read_leaderboard
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.tables.files import Table, TableRow, write_tables
@@ -61,10 +62,11 @@ def render_leaderboard(
 ) -> str:
     """The page as text."""
     resolved = sum(pair.resolved for pair in compared)
+    differences = plural(len(compared), "difference")
     return page(
         "leaderboard.html.j2",
         title=name,
-        headline=f"{len(entries)} systems, {resolved} of {len(compared)} differences significant",
+        headline=f"{plural(len(entries), 'system')}, {resolved} of {differences} significant",
         standings=_standings(entries),
         bar=None if bar is None else SHARE.value(bar),
         bars=bars,

@@ -21,6 +21,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import CHECKSUM, checksum_holds, read_jsonl
 from boresight.core.printable import Printable
 from boresight.core.schema import Message
+from boresight.core.wording import plural
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.monitor import read_findings
 from boresight.models.source import base_in_4_bits
@@ -138,7 +139,9 @@ class RunData(Printable):
         from boresight.findings.printing import print_findings
         from boresight.reports.tables.terminal import evaluation_table
 
-        console.print(f"{self.name}: {self.method}, {self.last_step:,} steps", markup=False, highlight=False)
+        console.print(
+            f"{self.name}: {self.method}, {plural(self.last_step, 'step')}", markup=False, highlight=False
+        )
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
         console.print(evaluation_table(self.metrics))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeGuard
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.reports.facts import lookup
 from boresight.reports.read_run import RunData
 

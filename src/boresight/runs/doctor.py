@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from boresight.config.lora import LoraConfig
 from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
 from boresight.core.files import cache_folder
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
 from boresight.training.footprint.estimate import Footprint
@@ -82,27 +82,62 @@ SIZES = (
 """Models of the sizes that boresight is for; shapes from their published configs."""
 
 
-def print_diagnosis(console: Console) -> None:
+@dataclass(frozen=True)
+class Fit:
+    """Whether DPO of a model fits the memory: GB that it needs, and `yes`, `perhaps` or `no`."""
+
+    model: str
+    lora_gb: float
+    lora: str
+    all_weights_gb: float
+    all_weights: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is installed and what the machine has, as texts by name; memory in GB."""
+
+    boresight: str
+    commit: str | None
+    python: str
+    packages: dict[str, str]
+    extras: dict[str, str]
+    machine: dict[str, str]
+    free_gb: float
+    models: list[Fit]
+
+
+def diagnosis() -> Diagnosis:
+    """Look at packages and machine; the rates of matrix products are measured once per machine."""
+    facts, free = environment(), available_gb()
+    versions = {name: version for name, version in facts["packages"].items() if version}
+    needed = ((size.name, size.needed_gb(lora=True), size.needed_gb(lora=False)) for size in SIZES)
+    return Diagnosis(
+        boresight=versions.pop("boresight"),
+        commit=facts["commit"] or None,
+        python=facts["python"],
+        packages=versions,
+        extras=dict(_extras()),
+        machine=dict(_machine(facts)),
+        free_gb=free,
+        models=[Fit(name, a, room_for(a, free), b, room_for(b, free)) for name, a, b in needed],
+    )
+
+
+def print_diagnosis(found: Diagnosis, console: Console) -> None:
     """Print packages, machine and what fits, on 80 columns."""
-    facts = environment()
-    commit = f", commit {facts['commit']}" if facts["commit"] else ""
-    versions = facts["packages"]
-    console.print(f"boresight {versions['boresight']}{commit}, Python {facts['python']}", highlight=False)
+    commit = f", commit {found.commit}" if found.commit else ""
+    console.print(f"boresight {found.boresight}{commit}, Python {found.python}", highlight=False)
+    for title, lines in (("Packages", found.packages), ("Extras", found.extras), ("Machine", found.machine)):
+        console.print()
+        console.print(name_table(lines.items(), title=title, style="cyan"))
     console.print()
-    packages = ((name, version) for name, version in versions.items() if version and name != "boresight")
-    console.print(name_table(packages, title="Packages", style="cyan"))
-    console.print()
-    console.print(name_table(_extras(), title="Extras", style="cyan"))
-    console.print()
-    console.print(name_table(_machine(facts), title="Machine", style="cyan"))
-    console.print()
-    free = available_gb()
     console.print(
-        f"What fits into {free:.1f} GB? DPO, default settings, estimated to a factor of two",
+        f"What fits into {found.free_gb:.1f} GB? DPO, default settings, estimated to a factor of two",
         style="italic",
         highlight=False,
     )
-    console.print(_fits(free))
+    console.print(_fits(found.models))
 
 
 def _extras() -> Iterator[tuple[str, str]]:
@@ -183,13 +218,13 @@ def device_lines() -> Iterator[tuple[str, str]]:
         yield f"cuda:{index}", f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, {bf16}"
 
 
-def _fits(free: float) -> Table:
+def _fits(models: Sequence[Fit]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("model", "LoRA", "", "all weights", ""):
         table.add_column(heading, justify="left" if heading in ("model", "") else "right")
-    for size in SIZES:
-        needed = [size.needed_gb(lora) for lora in (True, False)]
-        table.add_row(size.name, *(part for gb in needed for part in (f"{gb:.1f} GB", room_for(gb, free))))
+    for fit in models:
+        lora, whole = f"{fit.lora_gb:.1f} GB", f"{fit.all_weights_gb:.1f} GB"
+        table.add_row(fit.model, lora, fit.lora, whole, fit.all_weights)
     return table
 
 

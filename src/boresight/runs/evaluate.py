@@ -13,6 +13,7 @@ from boresight.core.console import Terminal
 from boresight.core.files import refuse_changed_rows
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
+from boresight.core.wording import plural
 from boresight.evaluation import judge_controls
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.matching import distinct_comparisons, each_once, matched, repeated
@@ -58,6 +59,11 @@ class Evaluation(Printable):
     def pairs(self) -> tuple[WinRate, ...]:
         """Win rates, by prompt and in sum."""
         return self.tournament.pairs
+
+    @property
+    def verdicts(self) -> list[str]:
+        """One sentence per pair of systems."""
+        return self.tournament.verdicts
 
     @property
     def page(self) -> Path:
@@ -123,7 +129,7 @@ def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console)
             for name, s in recipe.systems.items()
         ]
         prompts = distinct_comparisons(prompts, systems)
-        console.print(f"{_count(prompts)}, {len(recipe.systems)} systems", highlight=False)
+        console.print(f"{_count(prompts)}, {plural(len(recipe.systems), 'system')}", highlight=False)
         console.print(f"judging with {judge.name}", markup=False, highlight=False)
         found = tournament(prompts, systems, judge)
         believed = examine(judge, recipe, prompts, systems, found)
@@ -222,4 +228,4 @@ def _generated(
 def _count(prompts: Sequence[Prompt]) -> str:
     different = len(each_once(prompts))
     more = f" with {len(prompts):,} answers each system" if len(prompts) > different else ""
-    return f"{different:,} prompts{more}"
+    return f"{plural(different, 'prompt')}{more}"

@@ -24,6 +24,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.core.wording import plural
 from boresight.findings import log_checks
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
 from boresight.findings.history import NATS, SCALED_BY_BETA, History, mean
@@ -233,7 +234,7 @@ def _explain_trl(state: Path, beta: float | None) -> Explanation:
 
 def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
     if last := h.recent("loss", 20):
-        yield f"{facts.steps:,} steps; the loss ended at {mean(last):.4f}."
+        yield f"{plural(facts.steps, 'step')}; the loss ended at {mean(last):.4f}."
     if rates := h.recent("lr_sum", 1):
         yield f"Learning rates sum to about {rates[0]:.1e}."
     if facts.beta:

@@ -12,7 +12,7 @@ from rich.console import Console
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.ramp_file import write_ramp
 from boresight.config.recipe import Recipe
-from boresight.core.console import Terminal
+from boresight.core.console import Terminal, print_warning
 from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
@@ -55,13 +55,15 @@ def run_training(
     listeners: Sequence[Listener] = (),
     claimed: bool = False,
     datasets: DatasetCache | None = None,
+    arguments: Sequence[str] = ("RECIPE",),
 ) -> Path:
     """Train by `recipe` into `folder`, or resume the run there; returns the path of the report.
 
     A run that was cut short is completed with what is missing (steps after its checkpoint, answers, metrics,
     the report), with `resume` or without; with it, there must be a run. `listeners` get every line of
     metrics; what they raise ends the run. The caller has locked `claimed` folders.
-    `datasets` keeps the data for the caller's next run.
+    `datasets` keeps the data for the caller's next run. `arguments` are recipe and overrides of the commands
+    that are suggested.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
 
@@ -84,9 +86,10 @@ def run_training(
             TrainingFolder(folder, claimed) as run_folder,
         ):
             if warning := unmeasured_path(recipe.model.device):
-                console.print(warning, style="yellow", highlight=False)
+                print_warning(console, warning)
             with telling_how_to_go_on(run_folder):
-                _run(recipe, run_folder, console, resume, listeners, datasets or DatasetCache())
+                cache = datasets or DatasetCache()
+                _run(recipe, run_folder, console, resume, listeners, cache, arguments)
             collectives.wait()  # so that the folder is complete when any process continues
     return run_folder.report
 
@@ -125,15 +128,16 @@ def _run(
     resume: bool,
     listeners: Sequence[Listener],
     datasets: DatasetCache,
+    arguments: Sequence[str],
 ) -> None:
-    recipe, ramp = choose_rate(recipe, folder.recipe(), console)
+    recipe, ramp = choose_rate(recipe, folder.recipe(), console, arguments)
     place = find_place(folder, recipe, resume)
     if place.stage is not Stage.EVALUATED:
         if place.stage is Stage.TRAINED:
             console.print(f"{folder.path}: resuming the run there {place}.", highlight=False)
             metrics = measure_trained(recipe, folder, datasets, console)
         else:
-            metrics = train_and_measure(recipe, folder, place, datasets, listeners, console, ramp)
+            metrics = train_and_measure(recipe, folder, place, datasets, listeners, console, ramp, arguments)
         console.print(evaluation_table(metrics))
     if collectives.is_first():
         write_run_report(folder, recipe, console)
@@ -155,13 +159,14 @@ def train_and_measure(
     listeners: Sequence[Listener],
     console: Console,
     ramp: Ramp | None = None,
+    arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Measured]:
     """Measure the start model, train it from the beginning or a checkpoint, and measure what it became.
 
-    `ramp` is what the run was planned by.
+    `ramp` is what the run was planned by, `arguments` are those of the command.
     """
     anew = place.checkpoint is None
-    findings = preflight_findings(recipe, console, datasets, ramp) if anew else []
+    findings = preflight_findings(recipe, console, datasets, ramp, arguments) if anew else []
     earlier = folder.earlier()
     loaded = load_run(recipe, datasets, folder.path, console, earlier)
     if earlier.choices and (changed := loaded.choices.differences(earlier.choices)):
@@ -196,10 +201,16 @@ def guard_of(task: Task, before: ByRow) -> Guard | None:
 
 
 def preflight_findings(
-    recipe: Recipe, console: Console, datasets: DatasetCache, ramp: Ramp | None = None
+    recipe: Recipe,
+    console: Console,
+    datasets: DatasetCache,
+    ramp: Ramp | None = None,
+    arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Finding]:
     """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
-    return before_training(recipe, console, datasets, ramp) if collectives.is_first() else []
+    if not collectives.is_first():
+        return []
+    return before_training(recipe, console, datasets, ramp, arguments)
 
 
 def open_training_folder(
@@ -219,7 +230,7 @@ def open_training_folder(
         damaged = damaged_in_words(folder.path, place.checkpoint)
         folder.resume_from(place.checkpoint, loaded.facts())
         if damaged:
-            console.print(f"{folder.path}: {damaged} and was deleted.", style="yellow", highlight=False)
+            print_warning(console, f"{folder.path}: {damaged} and was deleted.")
     if place.checkpoint is None or not folder.choices_file.is_file():
         loaded.choices.write(folder.choices_file)
     if place.stage is not Stage.NOTHING:
@@ -233,7 +244,7 @@ def open_tracker(
     tracker: Tracker | collectives.Silent = collectives.Silent()
     if collectives.is_first():
         steps = task.batches.steps
-        tracker = Tracker(task.run, steps, console)
+        tracker = Tracker(task.run, steps, console, task.recipe.method.status_metrics)
         watch(task.run, tracker, task.recipe, steps, eval_rows)
         integrations.connect(tracker, task.recipe, task.run, steps)
     tracker.listeners += listeners

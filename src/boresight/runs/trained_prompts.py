@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.demo import data_path
@@ -31,11 +32,11 @@ def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], c
                 known = _trained_on(trained)
             except UserError as error:
                 said = f"were not compared with the training data of {run}: {str(error).rstrip('.')}"
-                console.print(f"{name}: the prompts {said}", markup=False, highlight=False)
+                print_warning(console, f"{name}: the prompts {said}")
                 continue
             if count := sum(key in known for key in keys):
                 said = f"{count:,} of {len(keys):,} prompts are trained on in {run}, so its answers to them"
-                console.print(f"{name}: {said} measure memory", style="yellow", markup=False, highlight=False)
+                print_warning(console, f"{name}: {said} measure memory")
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:

@@ -74,13 +74,6 @@ def format_number(x: float) -> str:
     return f"{x:.{min(6, 1 - math.floor(math.log10(abs(x))))}f}"
 
 
-def format_duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best, e.g. 31.0 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{format_number(seconds / 60)} min" if seconds < 3600 else f"{format_number(seconds / 3600)} h"
-
-
 def rounded_up(n: int) -> int:
     """Two significant digits, upwards: an estimate must not look exact."""
     digits = max(0, len(str(n)) - 2)

@@ -6,6 +6,7 @@ import math
 
 from scipy.stats import norm
 
+from boresight.core.wording import is_or_are, plural
 from boresight.stats.intervals import Z95, Interval, n_to_resolve
 from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
@@ -56,7 +57,7 @@ def verdict(
     if length_controlled is not None:
         sentence += "; " + _length_clause(difference, length_controlled, style)
     if missing := difference.missing:
-        sentence += f"; {missing:,} prompts are missing" if missing > 1 else "; 1 prompt is missing"
+        sentence += f"; {plural(missing, 'prompt')} {is_or_are(missing)} missing"
     return sentence + "."
 
 

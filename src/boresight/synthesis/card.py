@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from boresight.core.schema import Message, Preference
+from boresight.core.wording import plural
 from boresight.llm.ledger import Ledger
 from boresight.stats.quantiles import nearest_rank
 from boresight.synthesis.filters import Sieve
@@ -91,7 +92,7 @@ def _summary(recipe: SynthesisRecipe, pairs: Sequence[Preference], incomplete: s
 def _prompts(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
     source, new = _inline(recipe.prompts.source), recipe.prompts.new
     if new is None:
-        return ["", f"{tally.prompts:,} prompts from {source}."]
+        return ["", f"{plural(tally.prompts, 'prompt')} from {source}."]
     topics = f", on the topics {_inline(', '.join(new.topics))}" if new.topics else ""
     by = _inline(recipe.endpoints[new.by].model)
     return [

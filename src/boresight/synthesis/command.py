@@ -7,16 +7,16 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.core.interrupt import Interrupted
-from boresight.synthesis.dry_run import estimate, print_estimate
+from boresight.synthesis.dry_run import Estimate, estimate, print_estimate
 from boresight.synthesis.filters import Sieve
 from boresight.synthesis.recipe import SynthesisRecipe
-from boresight.synthesis.run import run_synthesis
+from boresight.synthesis.run import Made, run_synthesis
 
 
 def synthesize(
     path: Path, overrides: list[str], folder: Path | None, dry_run: bool, console: Console
-) -> None:
-    """Make the data set of a recipe, or say what that would take.
+) -> Made | list[Estimate]:
+    """Make the data set of a recipe, or print and return what that would take.
 
     The folder has no time in its name: the same command resumes where it stopped.
 
@@ -28,10 +28,13 @@ def synthesize(
     folder = folder or Path("runs") / path.stem
     if dry_run:
         sieve = Sieve()
-        print_estimate(estimate(recipe, folder, sieve), recipe, sieve, console)
-        return
+        estimates = estimate(recipe, folder, sieve)
+        print_estimate(estimates, recipe, sieve, console)
+        return estimates
     try:
-        run_synthesis(recipe, folder, console).show(console)
+        made = run_synthesis(recipe, folder, console)
+        made.show(console)
+        return made
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped; every response that had arrived is in {folder}: run the same command to resume."

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boresight.core.schema import Prompt
+from boresight.core.wording import plural
 from boresight.llm.budget import Price, find_price
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
@@ -222,7 +223,7 @@ def print_estimate(
         )
     answered = sum(e.requests for e in estimates if e.stage == answering.STAGE)
     rows = answered // sum(section.n for section in recipe.answers.values())
-    console.print(f"{rows:,} prompts", highlight=False)
+    console.print(plural(rows, "prompt"), highlight=False)
     console.print(table)
     if sieve.counts:
         console.print(f"dropped before any request: {sieve.say()}", highlight=False, markup=False)

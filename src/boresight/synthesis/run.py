@@ -21,11 +21,12 @@ from typing import Any
 
 from rich.console import Console
 
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
-from boresight.data.reading.load import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.replies.failures import Stopped
@@ -79,15 +80,17 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         # The ledger is locked now: nothing before this line has changed a file.
         write_text(folder / "config.yaml", recipe.to_yaml())
         say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
+        warn = partial(print_warning, console) if console else say
         if session.unpriced and recipe.budget.max_usd:
-            say(f"The price of {', '.join(session.unpriced)} is not known: max_usd cannot hold for it.")
+            unpriced = ", ".join(session.unpriced)
+            warn(f"The price of {unpriced} is not known: max_usd cannot hold for it.")
         sieve, tally = Sieve(), Tally()
         prompts = _prompts(session, recipe, folder, source, sieve)
         make_answers(session, recipe, prompts)
         answered = Answers(session.ledger, recipe, prompts)
         identical = identical_samples(recipe, answered)
         for sentence in identical:
-            say(sentence)
+            warn(sentence)
         judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
         pairs = list(make_pairs(judged, recipe.pairs, sieve))
         if not pairs:
@@ -101,8 +104,8 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
             say(f"dropped: {sieve.say()}")
         if over:
             raise Stopped(
-                f"{over} is reached: {len(pairs):,} pairs are written from what was bought; "
-                "raise it and run the same command to resume."
+                f"{over} is reached: {plural(len(pairs), 'pair')} {is_or_are(len(pairs))} written from what "
+                "was bought; raise it and run the same command to resume."
             )
     return Made(folder, len(pairs), folder / "card.md")
 

@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
-from boresight.core.console import progress
+from boresight.core.console import print_warning, progress
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt, to_prompt
+from boresight.core.wording import format_duration
 from boresight.data.batching import BatchPlan, plan
 from boresight.data.prepare import Prepared, PreparedSide
 from boresight.data.rows import Row
@@ -135,11 +136,10 @@ def given_rows(
         with_mismatched(held, length, others=train),
     )
     if count := alike + held_alike:
-        console.print(
+        print_warning(
+            console,
             f"KL estimate: {count:,} of {len(train) + len(held):,} rows use another answer to their own "
             "prompt, since no row has both another prompt and another answer",
-            style="yellow",
-            highlight=False,
         )
     return train, held
 
@@ -163,7 +163,9 @@ def offline(
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, limit, advance)
-        console.print(f"{label}: {len(rows):,} in {time.monotonic() - started:.1f} s", highlight=False)
+        console.print(
+            f"{label}: {len(rows):,} in {format_duration(time.monotonic() - started)}", highlight=False
+        )
         reference = each_alone(_of_all(own), used) if kind.mismatched else _of_all(own)
     return batches, reference
 

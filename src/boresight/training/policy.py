@@ -13,8 +13,8 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.data.prepare import Prepared
-from boresight.data.reading.load import plural
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models import lora

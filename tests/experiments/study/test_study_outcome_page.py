@@ -149,7 +149,7 @@ def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     assert ("dpo", "score") not in found  # it is the whole reward
     page = (folder / "index.html").read_text()
     assert "Missing in Methods: KTO, all seeds." in page
-    assert "<td>5 of 8</td><td>9.5 min</td><td>480</td><td>5,000</td>" in page
+    assert "<td>5 of 8</td><td>9 min 30 s</td><td>480</td><td>5,000</td>" in page
     assert sorted(p.name for p in (folder / "figures").iterdir()) == [
         "B-arms.svg",
         "B-curves.svg",

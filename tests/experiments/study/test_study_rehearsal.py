@@ -161,8 +161,8 @@ def test_the_cost_is_read_off_runs_of_this_machine(written, raw, tmp_path):
 def test_the_cost_in_words():
     """Two hours and one of three arms unknown: $7.20 at $3.60 per hour."""
     time, money = ExpectedCost({"a": 3600.0, "b": 3600.0, "c": None}, 3.6).in_words()
-    assert time == "expected time of 2 of 3 arms: 2.0 h; not measured on this machine: c."
+    assert time == "expected time of 2 of 3 arms: 2 h; not measured on this machine: c."
     assert money == "expected cost of 2 of 3 arms: $7.20 at $3.6 per GPU hour."
     time, money = ExpectedCost({"a": 90.0}, None).in_words()
-    assert time == "expected time of all arms: 1.5 min."
+    assert time == "expected time of all arms: 1 min 30 s."
     assert money == "expected cost: unknown; set usd_per_gpu_hour in the plan."

@@ -109,9 +109,9 @@ def test_the_table_says_what_is_measured_and_what_is_estimated(monkeypatch):
     """4.8e4 tokens · 1e8 weights · 2 · 3 passes at 4e10 a second are 720 s."""
     monkeypatch.setattr(machine, "rate", lambda dtype: 1e11)
     ((_, estimated),) = load_lines(load())
-    assert ", about 12.0 min of training steps, estimated from shapes, to within a factor of two" in estimated
+    assert ", about 12 min of training steps, estimated from shapes, to within a factor of two" in estimated
     ((_, measured),) = load_lines(replace(load(), measured=use_by_ramp(load(), SMALL)))
-    assert ", about 2.0 min of training steps, measured by a ramp of this run" in measured
+    assert ", about 2 min of training steps, measured by a ramp of this run" in measured
     assert load_lines(None) == []
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from boresight.checks.data.verified import NOUNS, refuse_output, verify
+from boresight.checks.data.verified import NOUNS, VerifiedFile, refuse_output, verify
 from boresight.checks.data.verified_table import print_verified
 from boresight.config.dotted import apply_override
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.data.check_file import FileReport, print_report
-from boresight.data.reading.load import plural
 
 
 def check_by_reward(
@@ -24,14 +24,14 @@ def check_by_reward(
     correct_at: float | None,
     write: Path | None,
     console: Console,
-) -> bool:
+) -> VerifiedFile:
     """Print how the reward grades the answers, and write the rows that it confirms to `write`.
 
     Args:
         options: arguments of the reward, each as `name=value`.
 
     Returns:
-        Whether the reward contradicts a row.
+        Every row with its scores.
 
     Raises:
         UserError: as `verify`, `refuse_output` and `VerifiedFile.write_clean` do; nothing is written.
@@ -44,7 +44,7 @@ def check_by_reward(
     if write is not None:
         rows = plural(verified.write_clean(write), NOUNS[verified.kind])
         console.print(Text(f"{rows} that {reward} confirms in {write}"), soft_wrap=True)
-    return bool(verified.contradicted)
+    return verified
 
 
 def _arguments(options: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Example, Labeled, Message, Preference, Prompt, prompt_of
+from boresight.core.wording import plural
 from boresight.data.demo import data_path
 from boresight.data.reading.load import Loaded
 from boresight.data.reading.same_prompt import prompt_key
@@ -102,6 +103,14 @@ class VerifiedFile:
                 FALSELY_BAD: label is False and not wrong,
             }
         return [what for what, does in holds.items() if does]
+
+    @property
+    def verdict(self) -> str:
+        """`exact_match contradicts 3 of 40 scored pairs; 2 without a score.`"""
+        missing = len(self.missing)
+        rows = plural(len(self.rows) - missing, f"scored {NOUNS[self.kind]}")
+        without = f"; {missing:,} without a score" if missing else ""
+        return f"{self.reward} contradicts {len(self.contradicted):,} of {rows}{without}."
 
     @property
     def contradicted(self) -> list[VerifiedRow]:

@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.checks.data.verified import NOUNS, VerifiedFile, VerifiedRow
+from boresight.checks.data.verified import VerifiedFile, VerifiedRow
 from boresight.data.check_file import section_table
-from boresight.data.reading.load import plural
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 
@@ -28,11 +27,7 @@ def print_verified(found: VerifiedFile, console: Console) -> None:
         console.print(_rows_table(found, contradicted))
     if missing:
         console.print(_missing_table(missing))
-    scored = len(found.rows) - len(missing)
-    rows = plural(scored, f"scored {NOUNS[found.kind]}")
-    verdict = f"{found.reward} contradicts {len(contradicted):,} of {rows}"
-    without = f"; {len(missing):,} without a score" if missing else ""
-    console.print(Text(f"{verdict}{without}.", style="red" if contradicted else "green"))
+    console.print(Text(found.verdict, style="red" if contradicted else "green"))
 
 
 def _counts_table(found: VerifiedFile) -> Table:

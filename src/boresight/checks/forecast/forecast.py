@@ -16,7 +16,7 @@ from boresight.checks.forecast.nearest import nearest_published
 from boresight.checks.forecast.pair_sources import pair_sources
 from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
 from boresight.training.forward import INPUT_KINDS

@@ -32,12 +32,13 @@ class Suggestion:
         return [f"optim.lr={self.lr:.2g}", *([self.length] if self.length else [])]
 
 
-def suggest(recipe: Recipe, steps: int, budget: float) -> Suggestion:
+def suggest(recipe: Recipe, steps: int, budget: float, rows: int | None = None) -> Suggestion:
     """The rate that spends `budget` in the recipe's `steps`; another length where that rate is unusual.
 
     Args:
         steps: of the recipe as it stands.
         budget: wanted sum of learning rates.
+        rows: training rows, which make epochs exact where a last batch is short.
     """
     ladder = LADDERS[kind_of(recipe).data, recipe.model.lora is not None]
     lowest, highest = ladder.lrs[0] / MARGIN_OF_LADDER, ladder.lrs[-1] * MARGIN_OF_LADDER
@@ -49,7 +50,7 @@ def suggest(recipe: Recipe, steps: int, budget: float) -> Suggestion:
     wanted = max(FEWEST_STEPS, round(steps * budget / (rate * per_rate)))
     rate = min(rate, budget / per_rate * steps / wanted)
     if recipe.train.steps is None:
-        epochs = (recipe.train.epochs or 1.0) * wanted / steps
+        epochs = wanted * recipe.train.batch / rows if rows else (recipe.train.epochs or 1.0) * wanted / steps
         return Suggestion(_rounded_down(rate), f"train.epochs={epochs:.2g}")
     return Suggestion(_rounded_down(rate), f"train.steps={wanted}")
 

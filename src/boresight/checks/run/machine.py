@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
+from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, warning
 from boresight.models.precision import resolve_dtype
 from boresight.training.footprint.base import base_form, splits_weights
@@ -172,7 +173,7 @@ def duration(load: Load) -> Finding | None:
         return None
     return warning(
         "duration",
-        f"Training will take about {load.hours / 24:.0f} days on this machine, {load.basis}.",
+        f"Training will take about {plural(round(load.hours / 24), 'day')} on this machine, {load.basis}.",
         f"Use a GPU, a smaller model or fewer rows (data.limit){_bfloat16(load.recipe.model.dtype)}.",
         numbers=(("hours", load.hours),),
     )

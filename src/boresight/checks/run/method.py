@@ -9,12 +9,14 @@ from functools import cached_property
 
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.config.recipe import Recipe
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods import Method
 from boresight.methods.base import MethodConfig
 from boresight.training.forward import INPUT_KINDS, InputKind
 
+FEW_STEPS = 30
+"""Steps below which a run is over before its schedule has got anywhere."""
 ROUNDING = 1e-9
 """Gradients below it are zero but for rounding."""
 LARGEST_TARGET = 20.0
@@ -256,13 +258,14 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
 
 def few_steps(setting: MethodSetting) -> Finding | None:
     """A run that is over before the schedule has got anywhere."""
-    if setting.steps is None or setting.steps >= 30 or setting.recipe.train.steps:
+    if setting.steps is None or setting.steps >= FEW_STEPS or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps
+    epochs = math.ceil(FEW_STEPS * (setting.recipe.train.epochs or 1) / setting.steps)
     return warning(
         "few-steps",
         f"The run has {plural(setting.steps, 'optimizer step')}; warm-up takes {warm:.1f}.",
-        "Take more epochs or a smaller batch.",
+        f"Take more epochs (train.epochs={epochs} for {FEW_STEPS} steps) or a smaller batch.",
         count=setting.steps,
     )
 

@@ -14,6 +14,7 @@ from boresight.core.console import progress
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Labeled, Preference
+from boresight.core.wording import plural
 from boresight.data import layouts
 from boresight.data.columns import Record, id_column
 from boresight.data.layouts import Layout
@@ -233,11 +234,6 @@ def _sentence(counts: _Counts, kind: str, source: Layout, how: str) -> str:
     if counts.identical:
         parts.append(f"{plural(counts.identical, 'pair')} with identical answers kept")
     return "; ".join(parts)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 pair`, `1,717 pairs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _nothing_left(loaded: Loaded) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Prompt
-from boresight.data.reading.load import BadRow, Loaded, plural, read
+from boresight.core.wording import plural
+from boresight.data.reading.load import BadRow, Loaded, read
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
 from boresight.data.reading.sources.generated import PREFIX, read_generated

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder, cache_folder, remove_folder
 from boresight.core.lock import FileLock
@@ -90,8 +91,7 @@ def _read(place: Path, console: Console | None) -> StoredRows | None:
         return rows
     except UserError as error:
         if console is not None:
-            said = f"token rows of an earlier run are damaged and made again: {error}"
-            console.print(said, style="yellow", highlight=False, markup=False)
+            print_warning(console, f"token rows of an earlier run are damaged and made again: {error}")
         remove_folder(place)
     return None
 
@@ -117,8 +117,7 @@ def _remove_abandoned(cache: Path) -> None:
 def _in_temporary_folder(make: MakeRows, why: str, console: Console | None) -> StoredRows | None:
     """Rows in files without a name, which the system frees with the process; None where they do not fit."""
     if console is not None:
-        said = f"token rows cannot be kept for another run: {why}"
-        console.print(said, style="yellow", highlight=False, markup=False)
+        print_warning(console, f"token rows cannot be kept for another run: {why}")
     with suppress(OSError), tempfile.TemporaryDirectory(prefix="boresight-rows-") as folder:
         write_token_rows(Path(folder), make())
         return StoredRows(Path(folder))

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from boresight.core.console import print_warning
 from boresight.core.interrupt import Interrupted, listening
 from boresight.experiments.engine.experiment import Experiment
 from boresight.experiments.engine.queue import Queue
@@ -30,7 +31,7 @@ def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, con
     """
     folder, queue = experiment.folder.folder, Queue(experiment)
     running: list[subprocess.Popen[bytes] | None] = [
-        start(module, folder, index, workers) for index in range(workers)
+        start(module, folder, index, workers, console.quiet) for index in range(workers)
     ]
     spare = len(experiment.jobs()) + workers  # replacements are limited: a worker may be unable to start
     with listening() as stop:
@@ -45,19 +46,24 @@ def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, con
                 running[index] = None
                 if worker.returncode and spare and queue.open_jobs():
                     spare -= 1
-                    console.print(
-                        f"worker {index} {exit_in_words(worker.returncode)}; another one takes its place."
-                    )
-                    running[index] = start(module, folder, index, workers)
+                    ended = exit_in_words(worker.returncode)
+                    print_warning(console, f"worker {index} {ended}; another one takes its place.")
+                    running[index] = start(module, folder, index, workers, console.quiet)
 
 
-def start(module: str, folder: Path, index: int, workers: int) -> subprocess.Popen[bytes]:
+def start(
+    module: str, folder: Path, index: int, workers: int, quiet: bool = False
+) -> subprocess.Popen[bytes]:
     """Start worker `index` in a session of its own, so that Ctrl-C reaches it once, through this process.
+
+    A quiet one prints errors alone.
 
     Files of the current folder never stand in for packages there (`-P`), such as a `yaml.py` beside the data.
     """
     command = [sys.executable, "-P", "-m", module, str(folder)]
-    return subprocess.Popen(command, env=os.environ | shares(index, workers), start_new_session=True)
+    output = subprocess.DEVNULL if quiet else None
+    environment = os.environ | shares(index, workers)
+    return subprocess.Popen(command, env=environment, stdout=output, start_new_session=True)
 
 
 def shares(index: int, workers: int) -> dict[str, str]:

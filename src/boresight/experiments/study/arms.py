@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from boresight.core.files import write_state
+from boresight.core.wording import format_duration, plural
 from boresight.data.prepare import DatasetCache
 from boresight.experiments.engine.attempt import stopping
 from boresight.experiments.engine.experiment import Attempt, Experiment
@@ -18,7 +19,6 @@ from boresight.experiments.study.answers import answer_prompts, answer_with_star
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.progress import TimeLeft, steps_bar
 from boresight.experiments.study.storage import ArmOutcome, Study
-from boresight.stats.units import format_duration
 
 
 class TimeIsUp(Exception):
@@ -42,7 +42,8 @@ def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: 
         work(arms)
     except TimeIsUp:
         left = sum(not study.finished(run) for run in arms.runs)
-        arms.print(f"{minutes:g} minutes are up; the same command continues with the {left} other runs")
+        verb, rest = "is" if minutes == 1 else "are", plural(left, "other run")
+        arms.print(f"{plural(minutes or 0, 'minute')} {verb} up; the same command continues with the {rest}")
 
 
 class StudyArms(Experiment[ArmRun, ArmOutcome]):

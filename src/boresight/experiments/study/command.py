@@ -10,6 +10,7 @@ from rich.console import Console
 from boresight.config.recipe_files import recipe_names, recipe_path
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.wording import format_duration, plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.arms import run_arms
 from boresight.experiments.study.overrides import load_plan
@@ -17,7 +18,6 @@ from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.study.report.arm_settings import rate_in_words
 from boresight.experiments.study.storage import Study, open_study, refuse_other_outcomes, study_settings
 from boresight.reports.tables.files import pipe_table
-from boresight.stats.units import format_duration
 
 PLAN = "study/plan-"
 """How the names of plans for a scale begin."""
@@ -122,7 +122,7 @@ def listing(plan: StudyPlan, here: Path, only: Sequence[str] = ()) -> str:
                 recipe.method_name,
                 "LoRA" if recipe.model.lora else "all weights",
                 rate_in_words(recipe),
-                str(recipe.train.steps or f"{recipe.train.epochs or 1:g} epochs"),
+                str(recipe.train.steps or plural(recipe.train.epochs or 1, "epoch")),
                 str(recipe.train.batch),
                 ", ".join(map(str, arm.seeds)),
                 format_duration(60 * minutes),

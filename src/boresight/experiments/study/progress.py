@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from boresight.core.console import progress_bar
+from boresight.core.wording import format_duration
 from boresight.experiments.study.plan import ArmRun
-from boresight.stats.units import format_duration
 
 
 class TimeLeft:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from boresight.core.errors import UserError
-from boresight.data.reading.load import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmComparison
 from boresight.stats.intervals import DIFFERENCE, SHARE, Interval, Value, holm
@@ -170,9 +170,9 @@ def study_headline(found: Sequence[Compared]) -> str:
     if alone := ends["better, alone"]:
         parts.append(f"{alone} more by {'its' if alone == 1 else 'their'} own interval alone")
     if lost := ends["worse"] + ends["worse, alone"]:
-        parts.append(f"{lost} {'is' if lost == 1 else 'are'} lost")
+        parts.append(f"{lost} {is_or_are(lost)} lost")
     if unresolved := ends["not significant"]:
-        parts.append(f"{unresolved} {'is' if unresolved == 1 else 'are'} not significant")
+        parts.append(f"{unresolved} {is_or_are(unresolved)} not significant")
     return "; ".join(parts) + "."
 
 

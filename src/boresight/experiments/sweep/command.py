@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.core.wording import plural
 from boresight.experiments.engine.processes import run_workers
 from boresight.experiments.engine.worker import work
 from boresight.experiments.sweep.page import write_sweep_report
@@ -18,8 +19,10 @@ WORKER = "boresight.experiments.sweep.worker"
 """Module that a worker process runs."""
 
 
-def run_sweep(path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console) -> Path:
-    """Start, join or continue a sweep and run it to its end; returns the path of the page.
+def run_sweep(
+    path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console
+) -> tuple[Path, list[str]]:
+    """Start, join or continue a sweep and run it to its end; returns the path of the page, and its sentences.
 
     The default folder has no time in its name: the same command continues where it stopped, and on another
     machine that sees the folder it adds workers.
@@ -32,7 +35,9 @@ def run_sweep(path: Path, overrides: list[str], folder: Path | None, workers: in
     return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{path.stem}", console, workers)
 
 
-def run_sweep_recipe(recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1) -> Path:
+def run_sweep_recipe(
+    recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1
+) -> tuple[Path, list[str]]:
     """The same for a recipe in memory."""
     require_optuna(recipe)
     sweep = open_sweep(folder, recipe)
@@ -45,7 +50,7 @@ def run_sweep_recipe(recipe: SweepRecipe, folder: Path, console: Console, worker
     page, sentences = write_sweep_report(sweep)
     for line in (*sentences, f"report: {page}"):
         console.print(line, markup=False, highlight=False)
-    return page
+    return page, sentences
 
 
 def print_overview(sweep: Sweep, workers: int, console: Console) -> None:
@@ -54,8 +59,8 @@ def print_overview(sweep: Sweep, workers: int, console: Console) -> None:
     done = sum(sweep.outcome(trial) is not None for trial in trials)
     tested = (1 + min(recipe.confirm.top, recipe.count)) * recipe.confirm.seeds if recipe.confirm.top else 0
     console.print(
-        f"sweep by {recipe.metric} ({recipe.better} is better): {recipe.count} settings, {len(recipe.seeds)} "
-        f"seeds each, {done} of {len(trials)} trials done; then up to {tested} runs confirm; "
-        f"{workers} workers here",
+        f"sweep by {recipe.metric} ({recipe.better} is better): {plural(recipe.count, 'setting')}, "
+        f"{plural(len(recipe.seeds), 'seed')} each, {done} of {plural(len(trials), 'trial')} done; "
+        f"then up to {plural(tested, 'run')} to confirm; {plural(workers, 'worker')} here",
         highlight=False,
     )

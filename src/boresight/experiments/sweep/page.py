@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boresight.core.files import write_text
+from boresight.core.wording import format_duration
 from boresight.experiments.sweep.confirm import (
     SIGNIFICANT,
     Confirmed,
@@ -23,7 +24,7 @@ from boresight.reports.tables.files import pipe_table
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text
 from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.units import format_duration, unit_named
+from boresight.stats.units import unit_named
 
 
 @dataclass(frozen=True)

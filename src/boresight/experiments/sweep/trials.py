@@ -9,6 +9,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.wording import format_duration
 from boresight.data.prepare import DatasetCache
 from boresight.experiments.engine.experiment import Attempt, Experiment
 from boresight.experiments.sweep import search
@@ -54,7 +55,7 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
         name, metric = f"{trial.name} ({self.sweep.in_words(trial.setting)})", self.sweep.recipe.metric
         value = "" if outcome.value is None else f" {metric} {value_in_words(outcome.value)}"
         why = f": {outcome.why}" if outcome.why else ""
-        line = f"{name} {outcome.state}{value} in {outcome.seconds:.0f} s{why}"
+        line = f"{name} {outcome.state}{value} in {format_duration(outcome.seconds)}{why}"
         self.console.print(line, markup=False, highlight=False)
 
     def _train(self, trial: Trial, attempt: Attempt) -> float | None:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from boresight.core.errors import UserError
+from boresight.core.wording import is_or_are
 
 SHOWN = 3
 """Names of weights in a message."""
@@ -120,7 +121,7 @@ def _part(names: Sequence[str], what: str) -> str:
         return ""
     listed = ", ".join(names[:SHOWN])
     more = ", …" if len(names) > SHOWN else ""
-    return f"{len(names):,} {'is' if len(names) == 1 else 'are'} {what} ({listed}{more})"
+    return f"{len(names):,} {is_or_are(len(names))} {what} ({listed}{more})"
 
 
 def _shape(shape: Sequence[int]) -> str:

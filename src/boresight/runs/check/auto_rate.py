@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,12 +14,16 @@ from boresight.runs.check.probe import probe_run
 
 
 def choose_rate(
-    recipe: Recipe, begun: Mapping[str, Any] | None, console: Console
+    recipe: Recipe,
+    begun: Mapping[str, Any] | None,
+    console: Console,
+    arguments: Sequence[str] = ("RECIPE",),
 ) -> tuple[Recipe, Ramp | None]:
     """The recipe with a number for `optim.lr: auto`, and the ramp that it was chosen by.
 
     Args:
         begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.
+        arguments: recipe and overrides of the suggested command.
 
     Raises:
         UserError: as for `probe_run`.
@@ -30,7 +34,7 @@ def choose_rate(
         taken = [("optim", "lr"), ("train", "epochs"), ("train", "steps")]
         settings = [f"{section}.{name}={json.dumps(begun[section][name])}" for section, name in taken]
         return recipe.changed(settings), None
-    probed = probe_run(recipe, console)
+    probed = probe_run(recipe, console, arguments=arguments)
     probed.show(console)
     settings = probed.suggestion.settings
     console.print(f"optim.lr=auto: {' '.join(settings)}", markup=False, highlight=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from boresight.checks.forecast.ramp import Ramp
+from boresight.core.wording import format_duration
 from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import RunData
-from boresight.stats.units import format_duration
 
 
 def beside_the_ramp(run: RunData, ramp: Ramp) -> list[str]:

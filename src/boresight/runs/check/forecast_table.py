@@ -9,8 +9,7 @@ from boresight.checks.forecast.expectation import BORROWED, Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
-from boresight.data.reading.load import plural
-from boresight.stats.units import format_duration
+from boresight.core.wording import format_duration, plural
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
@@ -21,7 +20,7 @@ def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
 
 def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
     size = f", {f.parameters / 1e6:,.1f} M parameters" if f.parameters else ""
-    rows = f"{count:,} rows, " if count else ""
+    rows = f"{plural(count, 'row')}, " if count else ""
     return [
         ("run", f"{f.recipe.method_name} on {f.recipe.model.name}{size}"),
         ("steps", f"{rows}{plural(f.steps, 'step')} of {f.recipe.train.batch}"),

@@ -24,6 +24,7 @@ from boresight.checks.run.initial_loss import FirstStep
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
@@ -99,7 +100,9 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     limit = forward_tokens(recipe.train, policy.device)
     with arithmetic(policy, recipe.model.dtype, limit, recipe.model.kernels):
         stored = store_reference(policy, together(rows), limit) if kind.needs_reference else None
-    console.print(f"overfitting {len(rows)} rows, at most {MOST_STEPS} steps of {BATCH}", highlight=False)
+    console.print(
+        f"overfitting {plural(len(rows), 'row')}, at most {MOST_STEPS} steps of {BATCH}", highlight=False
+    )
     reference = None if stored is None else each_alone(stored, rows)
     outcome = learn(Start(recipe, policy, tokenizer, rows, reference), console)
     found = [*run_checks(tokens, made), *outcome.findings] if not outcome.passed else []
@@ -222,7 +225,9 @@ def say(outcome: OverfitResult, console: Console) -> None:
     verdict = "overfit the rows" if outcome.passed else "did NOT overfit the rows"
     style = "green" if outcome.passed else "bold red"
     console.print(
-        f"{verdict}: {outcome.reached:.2f} after {outcome.steps} steps", style=style, highlight=False
+        f"{verdict}: {outcome.reached:.2f} after {plural(outcome.steps, 'step')}",
+        style=style,
+        highlight=False,
     )
     print_findings(outcome.findings, console)
 

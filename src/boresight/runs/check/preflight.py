@@ -9,6 +9,7 @@ itself are always fresh.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.schema import Labeled, Prompt, to_prompt
+from boresight.core.wording import format_duration, plural
 from boresight.data.prepare import DatasetCache
 from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
@@ -57,6 +59,8 @@ EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
 """In the order of causes: what is wrong with the data explains what is wrong later."""
+TOO_LITTLE = ("learning-rate-budget", "few-steps")
+"""Findings of runs that end before they have learned anything; a ramp finds rate and length for them."""
 STOPS = {
     "device": "device-not-available",
     "trackers": "tracker-not-installed",
@@ -82,6 +86,8 @@ class Report(Printable):
     rows: int | None
     sampled: int
     seconds: float
+    command: str | None = None
+    """What measures a better rate and length and trains with them, where the run is too short or too slow."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -98,18 +104,25 @@ class Report(Printable):
         names = ",".join(finding.name for finding in self.errors)
         return f"check: {self.errors[0].why.rstrip('.')}; fix it, or proceed with check.allow=[{names}]."
 
+    @property
+    def commands(self) -> dict[str, str]:
+        """`command` at the first finding that it is for."""
+        named = [finding.name for finding in self.findings if finding.name in TOO_LITTLE]
+        return {named[0]: self.command} if named and self.command else {}
+
+    @property
+    def verdict(self) -> str:
+        """`0 errors, 1 warning, 2 notes in 3.1 s, 120 rows tokenized`."""
+        counts = (plural(sum(f.severity == s for f in self.findings), s) for s in STYLES)
+        sampled = f", {plural(self.sampled, 'row')} tokenized" if self.sampled else ""
+        return f"{', '.join(counts)} in {format_duration(self.seconds)}{sampled}"
+
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
         if self.forecast:
             console.print(forecast_table(self.forecast, self.rows, self.load))
-        print_findings(self.findings, console)
-        counts = {s: sum(f.severity == s for f in self.findings) for s in STYLES}
-        sampled = f", {self.sampled:,} rows tokenized" if self.sampled else ""
-        verdict = (
-            f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes "
-            f"in {self.seconds:.1f} s{sampled}"
-        )
-        console.print(Text(verdict, style="red" if counts["error"] else "green"))
+        print_findings(self.findings, console, self.commands)
+        console.print(Text(self.verdict, style="red" if self.errors else "green"))
 
 
 def preflight(
@@ -175,16 +188,33 @@ def preflight(
     )
 
 
+def with_command(report: Report, recipe: Recipe, arguments: Sequence[str]) -> Report:
+    """The report with the command to try; `arguments` are recipe and overrides of this one."""
+    from boresight.runs.check.lr_ramp import FEWEST
+
+    enough = report.rows is not None and report.rows >= 3 * FEWEST  # two thirds train, one is measured
+    told = any(finding.name in TOO_LITTLE for finding in report.findings)
+    if kind_of(recipe).online or not (told and enough):
+        return report
+    kept = [argument for argument in arguments if argument.partition("=")[0] != "optim.lr"]
+    return replace(report, command=shlex.join(["boresight", "train", *kept, "optim.lr=auto"]))
+
+
 def before_training(
-    recipe: Recipe, console: Console, datasets: DatasetCache | None = None, ramp: Ramp | None = None
+    recipe: Recipe,
+    console: Console,
+    datasets: DatasetCache | None = None,
+    ramp: Ramp | None = None,
+    arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Finding]:
-    """Preflight as `boresight train` runs it: prints what it found.
+    """Preflight as `boresight train` runs it: prints what it found, and without a ramp what to try.
 
     Raises:
         UserError: an error that `check.allow` does not name.
     """
     report = preflight(recipe, datasets=datasets, ramp=ramp)
-    print_findings([f for f in report.findings if f.severity != "note"], console)
+    report = report if ramp else with_command(report, recipe, arguments)
+    print_findings([f for f in report.findings if f.severity != "note"], console, report.commands)
     if report.stop:
         raise UserError(report.stop)
     return report.findings

@@ -57,7 +57,7 @@ class ProbedRun(Printable):
         """Print the ramp, what it found harmless, and the command."""
         console.print(ramp_table(self.ramp))
         console.print(name_table(self.lines(), style="dim"))
-        console.print(f"  {self.command}", markup=False, highlight=False)
+        console.print(f"  {self.command}", markup=False, highlight=False, soft_wrap=True)
 
     @property
     def command(self) -> str:
@@ -151,7 +151,7 @@ def probe_run(
     steps = report.forecast.steps
     planned = learning_rate_sum(steps, tried.optim)
     ramp = measure_ramp(tried, datasets, console, top_rate(tried, planned))
-    suggestion = suggest(tried, steps, ramp.limit.budget)
+    suggestion = suggest(tried, steps, ramp.limit.budget, report.rows)
     chosen = recipe.optim.lr != "auto"
     meant = recipe if chosen else recipe.changed(suggestion.settings)
     return ProbedRun(

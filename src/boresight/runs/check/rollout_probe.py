@@ -25,11 +25,11 @@ from boresight.checks.run.rollouts import SampledStart
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, name_table, progress
 from boresight.core.printable import Printable
+from boresight.core.wording import format_duration
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
 from boresight.runs.loading import load_run
 from boresight.stats.intervals import share_interval
-from boresight.stats.units import format_duration
 from boresight.training.forward import kind_of
 from boresight.training.logging.logger import peak_memory_gb
 from boresight.training.loop import Batch, Task, gradient

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_changed_rows
 from boresight.core.printable import Printable
@@ -60,6 +61,11 @@ class RewardEvaluation(Printable):
         """The metrics of every system but the reference, measured against it; of a system that stands alone,
         by itself."""
         return self.found.measured
+
+    @property
+    def verdicts(self) -> list[str]:
+        """One sentence per comparison."""
+        return list(self.found.verdicts)
 
     @property
     def page(self) -> Path:
@@ -124,7 +130,7 @@ def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Promp
     repeated = 0 if recipe.prompts is None else len(asked) - len(prompts)
     if repeated:
         said = f"{repeated:,} of {len(asked):,} prompts repeat an earlier one and are dropped."
-        console.print(said, markup=False, highlight=False)
+        print_warning(console, said)
     if not prompts:
         raise UserError("prompts: there is no prompt to evaluate.")
     return list(distinct_ids(prompts[: recipe.limit]))
@@ -172,7 +178,7 @@ def _matched(
     responses, others = matched_completions(prompts, rows, section.answers or "")
     if others:
         said = f"{name}: {others:,} completions are of none of the prompts and are dropped."
-        console.print(said, markup=False, highlight=False)
+        print_warning(console, said)
     return responses
 
 

@@ -40,6 +40,11 @@ class TaskEvaluation(Printable):
         return self.found.measured
 
     @property
+    def verdicts(self) -> list[str]:
+        """One sentence per comparison."""
+        return list(self.found.verdicts)
+
+    @property
     def page(self) -> Path:
         """The report."""
         return self.folder / "report.html"

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from boresight import methods
+from boresight.checks.run.method import FEW_STEPS
 from boresight.config.dotted import put
 from boresight.config.recipe import DataSection, Recipe, RolloutSection
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.data.reading.load import NOUNS, plural
+from boresight.core.wording import plural
+from boresight.data.reading.load import NOUNS
 from boresight.methods.published import LADDERS, Ladder
 from boresight.runs.doctor import room_for
 from boresight.runs.init.data_facts import DataFacts
@@ -22,8 +24,6 @@ OWN_REWARD = "my_rewards:reward"
 """Import path of the reward that the user is to write."""
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 BATCHES = (32, 16, 8, 4)
-STEPS = 30
-"""Fewer are a warning of `boresight check`."""
 MOST_EPOCHS = 8
 
 
@@ -117,8 +117,8 @@ def _rate(ladder: Ladder) -> Setting:
 def _train(data: DataFacts) -> list[Setting]:
     held_out = min(DataSection.model_fields["eval_rows"].default, data.rows // 5)
     rows = max(1, data.rows - held_out)
-    batch = next((size for size in BATCHES if rows // size >= STEPS), BATCHES[-1])
-    epochs = min(MOST_EPOCHS, max(1, math.ceil(STEPS * batch / rows)))
+    batch = next((size for size in BATCHES if rows // size >= FEW_STEPS), BATCHES[-1])
+    epochs = min(MOST_EPOCHS, max(1, math.ceil(FEW_STEPS * batch / rows)))
     steps = math.ceil(rows * epochs / batch)
     what = "prompts" if data.kind == "prompt" else "rows"
     return [

@@ -74,7 +74,7 @@ def write_recipe(
     write_new_text(target, recipe_text(_title(target), settings), force, "--to")
     console.print(f"wrote {target}", markup=False, highlight=False)
     for line in _next(target, data):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return target
 
 

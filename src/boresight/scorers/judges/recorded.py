@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight.core.schema import Prompt
+from boresight.core.wording import plural
 from boresight.data.layouts import verdicts
 from boresight.data.layouts.verdicts import Ratings
-from boresight.data.reading.load import plural
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.scorers.judges.base import NO_ANSWER, Answers, JudgeConfig, Judgment
 from boresight.scorers.judges.verdict_rows import VerdictRow, read_verdict_rows

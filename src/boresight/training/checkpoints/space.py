@@ -7,6 +7,7 @@ from pathlib import Path
 
 from boresight.config.recipe import TrainSection
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.models.lora import has_adapters
 from boresight.models.policy import Policy
 from boresight.training.checkpoints.timer import SECONDS, TIMES_ITS_COST
@@ -29,12 +30,10 @@ def checkpoint_gb(policy: Policy) -> float:
 def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
     """`checkpoints: every 20 steps; the newest 2 are kept, 1.6 GB each`."""
     pause = f"{SECONDS / 60:.0f} minutes, or {TIMES_ITS_COST:.0f} times what one takes if that is longer"
-    often = f"{train.save_every:,} steps" if train.save_every else pause
+    often = plural(train.save_every, "step") if train.save_every else pause
+    kept = "one is" if train.keep == 1 else f"{train.keep} are"
     guarded = f"; the last model within train.guard, {model_gb(policy):.2g} GB" if train.guard else ""
-    return (
-        f"checkpoints: every {often}; the newest {train.keep} are kept, {checkpoint_gb(policy):.2g} GB each"
-        f"{guarded}"
-    )
+    return f"checkpoints: every {often}; the newest {kept} kept, {checkpoint_gb(policy):.2g} GB each{guarded}"
 
 
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:

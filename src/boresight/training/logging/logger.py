@@ -1,4 +1,4 @@
-"""Where numbers go: `metrics.jsonl`, and a progress line with an estimate of the time left."""
+"""Where numbers go: `metrics.jsonl`, and the status line of the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -15,12 +15,11 @@ from typing import Protocol
 import torch
 from rich.console import Console
 
-from boresight.core.console import LINE_EVERY, has_cursor, progress_bar
+from boresight.core.console import ERROR, LINE_EVERY, WARNING, has_cursor, status_bar, warning_console
 from boresight.core.errors import UserError
 from boresight.core.files import append_jsonl
 from boresight.findings.monitor import Log
-
-SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
+from boresight.training.logging.status import StatusLine
 
 Listener = Callable[[int, str, dict[str, float]], None]
 """Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
@@ -35,9 +34,12 @@ class RunLog(Log, Protocol):
 
 
 class Tracker:
-    """Appends metrics to the run folder and keeps the terminal informed."""
+    """Appends metrics to the run folder and keeps the terminal informed.
 
-    def __init__(self, run: Path, steps: int, console: Console) -> None:
+    `metrics` are those of the status line, by importance.
+    """
+
+    def __init__(self, run: Path, steps: int, console: Console, metrics: Sequence[str] = ("loss",)) -> None:
         self._path = run / "metrics.jsonl"
         self._file = self._path.open("ab")
         """Kept open to notice that the path is no longer this file."""
@@ -49,8 +51,9 @@ class Tracker:
         self.stopping = False
         """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps
-        self._started = self._said = time.monotonic()
-        self._bar = progress_bar(console, transient=False)
+        self._status = StatusLine(metrics, steps)
+        self._said: float | None = None
+        self._bar = status_bar(console)
         self._task = self._bar.add_task("training", total=steps, note="")
 
     def __enter__(self) -> Tracker:
@@ -78,31 +81,22 @@ class Tracker:
         if split == "train":
             self._show(step, numbers)
         else:
-            self._console.print(
-                f"  evaluation after step {step}: {shown(numbers)}", style="cyan", highlight=False
-            )
+            self._console.print(self._status.evaluation(step, numbers), style="cyan", highlight=False)
         for listen in self.listeners:
             listen(step, split, numbers)
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """Print a sentence above the progress line."""
-        self._console.print(sentence, style=style, markup=False, highlight=False)
+        """Print a sentence above the status line; those in the style of warnings also with `--quiet`."""
+        console = warning_console(self._console) if style in (WARNING, ERROR) else self._console
+        console.print(sentence, style=style, markup=False, highlight=False)
 
     def _show(self, step: int, numbers: dict[str, float]) -> None:
-        self._bar.update(self._task, completed=step, note=shown(numbers))
-        now = time.monotonic()
-        if has_cursor(self._console) or (now - self._said < LINE_EVERY and step not in (1, self._steps)):
-            return
-        self._said = now
-        left = (now - self._started) / step * (self._steps - step)
-        self._console.print(
-            f"step {step}/{self._steps}  {shown(numbers)}  about {left:.0f} s left", highlight=False
-        )
-
-
-def shown(numbers: dict[str, float]) -> str:
-    """The few numbers that are worth a line."""
-    return "  ".join(f"{name} {numbers[name]:{style}}" for name, style in SHOWN.items() if name in numbers)
+        line, now = self._status.line(step, numbers), time.monotonic()
+        self._bar.update(self._task, completed=step, note=line)
+        due = self._said is None or now - self._said >= LINE_EVERY or step == self._steps
+        if due and not has_cursor(self._console):
+            self._said = now
+            self._console.print(line, highlight=False)
 
 
 def peak_memory_gb() -> float:

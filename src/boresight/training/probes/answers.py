@@ -13,6 +13,7 @@ from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Labeled, Prompt, to_prompt
+from boresight.core.wording import format_duration, plural
 from boresight.data.chat import encode_prompt
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.split import half, read_data
@@ -77,7 +78,10 @@ def answer_all(
     started = time.monotonic()
     prompts = [p.prompt for p in asked]
     samples = generate(policy, tokenizer, prompts, params, sampler=sample_in_shares, console=console)
-    console.print(f"answers: {len(asked)} prompts in {time.monotonic() - started:.1f} s", highlight=False)
+    console.print(
+        f"answers: {plural(len(asked), 'prompt')} in {format_duration(time.monotonic() - started)}",
+        highlight=False,
+    )
     return [group[0].text for group in samples]
 
 

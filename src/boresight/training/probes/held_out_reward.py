@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import print_warning
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -39,7 +40,7 @@ class HeldOutReward:
         scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
         if scored.failures:
             said = f"evaluation after step {step}: {reward_failures.failure_summary(scored.failures)}"
-            self.console.print(said, style="yellow", markup=False, highlight=False)
+            print_warning(self.console, said)
         ids = [p.id for p in self.prompts]
         named = {"reward": scored.values} | {f"reward_{name}": part for name, part in scored.parts.items()}
         rewards = {

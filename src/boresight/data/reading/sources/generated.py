@@ -27,6 +27,7 @@ from dataclasses import replace
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.schema import Example
+from boresight.core.wording import plural
 from boresight.data.demo.prompts import HARDER_TASKS, TASKS, prompts
 from boresight.data.demo.topics import TEST_TOPICS, TRAIN_TOPICS, VALIDATION_TOPICS
 from boresight.data.reading.load import NOUNS, Loaded
@@ -135,6 +136,6 @@ def read_generated(name: str, kind: str | None = None) -> Loaded:
         raise UserError(f"{name}: makes {NOUNS[made]}s, and this run needs {NOUNS[str(kind)]}s.")
     examples = make()
     digest = hashlib.sha256("\n".join(map(repr, examples)).encode()).hexdigest()
-    sentence = f"made {len(examples):,} {NOUNS[made]}s from a seed"
+    sentence = f"made {plural(len(examples), NOUNS[made])} from a seed"
     rows = list(range(1, len(examples) + 1))
     return Loaded(examples, "generated", made, name, digest, [], 0, 0, sentence, rows)

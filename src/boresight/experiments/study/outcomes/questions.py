@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.experiments.study.blocks import START, PlannedQuestion
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.values import seed_values, share_bounds, topics_of
@@ -45,9 +45,10 @@ def question_sentence(answered: AnsweredQuestion) -> str:
     asked, decision = answered.planned, answered.decision
     if decision is None:
         count = len(answered.missing)
-        verb = "is" if count == 1 else "are"
         gone = (
-            f"{count} of its results {verb} missing, {answered.missing[0]} first" if count else "others wait"
+            f"{count} of its results {is_or_are(count)} missing, {answered.missing[0]} first"
+            if count
+            else "others wait"
         )
         return f"{asked.title}: not decided yet; {gone}."
     difference, unit = decision.question.difference, unit_named(asked.unit)
@@ -74,12 +75,12 @@ def seeds_in_words(asked: PlannedQuestion, counts: tuple[int, int]) -> str:
 def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
     """The verdicts on all questions in one sentence, or what they wait for."""
     if waiting := {name for each in answered for name in each.missing}:
-        files = f"{plural(len(waiting), 'file')} of results {'is' if len(waiting) == 1 else 'are'} missing"
+        files = f"{plural(len(waiting), 'file')} of results {is_or_are(len(waiting))} missing"
         return f"No question is decided yet, since {files}."
     verdicts = {each.planned.title: each.decision.answer for each in answered if each.decision}
     shown = [f"{title} ({answer})" for title, answer in verdicts.items() if answer in ("better", "worse")]
     others = Counter(answer for answer in verdicts.values() if answer not in ("better", "worse"))
-    rest = ", ".join(f"{count} {'is' if count == 1 else 'are'} {answer}" for answer, count in others.items())
+    rest = ", ".join(f"{count} {is_or_are(count)} {answer}" for answer, count in others.items())
     asked = plural(len(verdicts), "question")
     if not shown:
         return f"None of {asked} shows a difference: {rest}."

@@ -15,6 +15,7 @@ from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_state
+from boresight.core.wording import format_duration
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 from boresight.experiments.study.storage import Study, study_settings
@@ -23,7 +24,6 @@ from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import read_run
 from boresight.runs.check.preflight import steps_of
 from boresight.runs.environment import environment
-from boresight.stats.units import format_duration
 
 MACHINE = ("processor", "cores", "gpu")
 """Facts of `environment.json` that make a machine the same one."""

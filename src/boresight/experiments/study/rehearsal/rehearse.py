@@ -18,6 +18,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.errors import UserError, named_first_line
+from boresight.core.wording import format_duration, plural
 from boresight.experiments.engine.worker import work
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.answers import answer_with_start_model
@@ -29,7 +30,6 @@ from boresight.experiments.study.rehearsal.stand_ins import StandIns
 from boresight.experiments.study.report.outcome_page import write_outcome_page
 from boresight.experiments.study.report.page import write_study_report
 from boresight.experiments.study.storage import ArmOutcome, Study
-from boresight.stats.units import format_duration
 
 PROMPTS, NEW_TOKENS = 2, 4
 """Prompts that an arm answers in a rehearsal, and the longest answer in tokens."""
@@ -78,7 +78,7 @@ def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Con
     """
     folder = Path(tempfile.mkdtemp(prefix="boresight-rehearsal-"))
     wanted = _with_starts(plan, only or list(plan.arms))
-    _say(console, f"{len(wanted)} arms, {STEPS} steps each, on stand-ins of their models and data")
+    _say(console, f"{plural(len(wanted), 'arm')}, {STEPS} steps each, on stand-ins of their models and data")
     stand_ins, failures = StandIns(folder), 0
     try:
         with _offline(folder / "cache"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from boresight.config.recipe import Recipe
+from boresight.core.wording import plural
 
 
 def settings_in_words(recipe: Recipe) -> str:
     """`dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`."""
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
-    length = f"{recipe.train.steps:,} steps" if recipe.train.steps else f"{recipe.train.epochs or 1:g} epochs"
+    steps, epochs = recipe.train.steps, recipe.train.epochs
+    length = plural(steps, "step") if steps else plural(epochs or 1, "epoch")
     numbers = ", ".join(f"{k} {v:g}" for k, v in own.items() if isinstance(v, (int, float)))
     words = [
         recipe.method_name,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import format_duration, plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
@@ -33,7 +33,7 @@ from boresight.experiments.study.report.result_tables import (
     questions_table,
     title_of,
 )
-from boresight.stats.units import format_duration, format_number
+from boresight.stats.units import format_number
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from boresight.core.files import write_text
 from boresight.core.schema import Prompt
+from boresight.core.wording import format_duration
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
@@ -31,7 +32,7 @@ from boresight.reports.tables.files import csv_text, numbers, pipe_table, plain_
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text
 from boresight.reports.tables.metrics import Drawing, draw_intervals
 from boresight.stats.over_seeds import OverSeeds
-from boresight.stats.units import format_duration, unit_named
+from boresight.stats.units import unit_named
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.experiments.study.blocks import AREA, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.label_use import CALLS

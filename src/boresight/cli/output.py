@@ -1,0 +1,143 @@
+"""`--quiet` and `--json` of every verb that has a result, and the first line of those that take long.
+
+A verb prints what it does on the way and returns its `Result`.
+
+--quiet   standard error gets warnings and errors alone, standard output the line of the result
+--json    standard output gets the result as one JSON object, standard error everything else
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from boresight.cli.streams import only_result_on_stdout
+from boresight.core.errors import UserError
+from boresight.core.version import VERSION
+
+QUIET = Annotated[
+    bool, typer.Option("--quiet", help="Print warnings and errors, then the result in one line.")
+]
+JSON = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object; everything else goes to stderr."),
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a verb ends with: a line, a JSON object, which is made where it is printed, and the exit code."""
+
+    line: str
+    keys: Callable[[], Mapping[str, Any]]
+    code: int = 0
+
+
+def with_result(
+    *, quiet: bool = True, starts_with: str | None = None, tables: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+    """Give a verb `--quiet` and `--json`.
+
+    Args:
+        quiet: whether there is anything to leave out.
+        starts_with: argument that the first line names, of a verb that loads torch: it is printed before.
+        tables: parameters that print a table and have no result, each with its option.
+    """
+
+    def decorate(verb: Callable[..., Result]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def run(*, as_json: bool, only_result: bool = False, **given: Any) -> None:
+            if as_json or only_result:
+                _refuse_tables(given, tables or {}, "--json" if as_json else "--quiet")
+            with ExitStack() as stack:
+                if as_json:
+                    stack.enter_context(only_result_on_stdout())
+                if only_result:
+                    stack.enter_context(_showing_only_warnings())
+                if starts_with is not None:
+                    _print_start(verb.__name__, given[starts_with])
+                result, text = verb(**given), None
+                if _is_first_process():
+                    text = json_text(result.keys()) if as_json else result.line if only_result else None
+            if text is not None:
+                sys.stdout.write(f"{text}\n")
+            if result.code:
+                raise typer.Exit(result.code)
+
+        options = {"only_result": QUIET, "as_json": JSON} if quiet else {"as_json": JSON}
+        _add_options(run, verb, options)
+        return run
+
+    return decorate
+
+
+def _add_options(run: Callable[..., None], verb: Callable[..., Result], options: Mapping[str, Any]) -> None:
+    """Give `run` the signature of `verb` with flags at its end, which Typer reads."""
+    hints = typing.get_type_hints(verb, include_extras=True)
+    own = inspect.signature(verb).parameters.values()
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=hint)
+        for name, hint in options.items()
+    ]
+    parameters = [*(p.replace(annotation=hints[p.name]) for p in own), *flags]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+
+
+def _refuse_tables(given: Mapping[str, Any], tables: Mapping[str, str], flag: str) -> None:
+    for name, option in tables.items():
+        if given[name]:
+            raise UserError(f"{flag}: {option} prints a table and has no result; leave one of the two out.")
+
+
+def _showing_only_warnings() -> AbstractContextManager[None]:
+    from boresight.core.console import showing_only_warnings
+
+    return showing_only_warnings()
+
+
+def _print_start(verb: str, subject: object) -> None:
+    """The first line, before torch is imported, which takes seconds."""
+    from boresight.core.console import Terminal
+
+    if _is_first_process():
+        Terminal(soft_wrap=True).print(f"boresight {VERSION}: {verb} {subject}", style="dim", highlight=False)
+        sys.stdout.flush()
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process, or the first that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def json_text(keys: Mapping[str, Any]) -> str:
+    """The object on one line; a number that is not finite is null."""
+    text = json.dumps(_plain(keys), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Iterable):
+        return [_plain(inner) for inner in value]
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,0 +1,40 @@
+"""Counts and durations in sentences: the one way to write each."""
+
+from __future__ import annotations
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+"""Seconds."""
+
+
+def plural(count: float, noun: str) -> str:
+    """`1 pair`, `1,717 pairs`, `2 processes`, `1.5 epochs`; the noun is given in the singular."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
+    return f"{count:,} {noun}{ending}" if isinstance(count, int) else f"{count:g} {noun}{ending}"
+
+
+def is_or_are(count: int) -> str:
+    """The verb for a count."""
+    return "is" if count == 1 else "are"
+
+
+def format_duration(seconds: float) -> str:
+    """Two units at most, as in `45 s`, `6 min 5 s`, `1 h 54 min` or `2 d 3 h`.
+
+    Seconds end at 10 minutes. Below 10 s there is one decimal.
+    """
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    if round(seconds) < MINUTE:
+        return f"{seconds:.0f} s"
+    if round(seconds) < 10 * MINUTE:
+        return _two(round(seconds), 60, "min", "s")
+    if round(seconds / MINUTE) < 60:
+        return f"{seconds / MINUTE:.0f} min"
+    if round(seconds / MINUTE) < DAY // MINUTE:
+        return _two(round(seconds / MINUTE), 60, "h", "min")
+    return _two(round(seconds / HOUR), 24, "d", "h")
+
+
+def _two(count: int, size: int, large: str, small: str) -> str:
+    whole, rest = divmod(count, size)
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
