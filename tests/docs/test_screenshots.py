@@ -10,7 +10,7 @@ import pytest
 from tests.docs.snippets import ROOT
 
 FIGURES = ROOT / "docs" / "figures"
-SCRIPT = ROOT / "scripts" / "screenshots.py"
+SCRIPT = ROOT / "scripts" / "page_kinds.py"
 LARGEST = 120_000
 SHOWN = re.compile(
     r"!\[(?P<alt>[^\]]+)\]\(figures/page-(?P<name>[\w-]+)\.png\)\n\*(?P<caption>[^*]+)\*\n", re.M
@@ -18,7 +18,7 @@ SHOWN = re.compile(
 
 
 def pages() -> set[str]:
-    """Names in the table of scripts/screenshots.py, and the arena, which needs a server."""
+    """Names in the table of scripts/page_kinds.py, and the arena, which needs a server."""
     tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     (table,) = (
         node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.target.id == "PAGES"

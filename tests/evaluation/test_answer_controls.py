@@ -114,7 +114,9 @@ def test_the_verdict_and_the_headline_say_it():
     pair = win_rate(PROMPTS, *systems(old=VARIED, const=[CONSTANT] * 48), LengthScorer())
     assert pair.compared.startswith("const beats old by 50.0 points")
     assert pair.verdict == f"{pair.compared} {pair.controls['const'].caution('const')}"
-    assert win_rate_headline(pair) == "const is preferred to old with one answer to many prompts"
+    assert win_rate_headline(pair) == (
+        "const is preferred to old with one answer to many prompts, on 100.0 % [92.6, 100.0] of 48 prompts"
+    )
     assert pair.as_dict()["answers"]["const"]["distinct"] == 1
     assert pair.as_dict()["answers"]["old"]["fault"] == ""
 

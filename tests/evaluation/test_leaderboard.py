@@ -7,7 +7,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.evaluation.leaderboard import Entry, against_bar, pairs, read_leaderboard
-from boresight.reports.leaderboard import write_leaderboard
+from boresight.reports.leaderboard import leaders, reaching, write_leaderboard
 from boresight.stats.intervals import clopper_pearson, unpaired_difference
 
 STUDY = Path(__file__).parents[2] / "recipes" / "study" / "leaderboard.csv"
@@ -99,8 +99,52 @@ def test_the_page_and_its_tables(tmp_path):
     path, sentences = write_leaderboard(STUDY, tmp_path / "board.html", bar=0.1)
     assert sentences[0] == "DPO-20k: 39 of 400, 9.8 % [7.0, 13.1]." and len(sentences) == 6 + 6 + 15
     html = path.read_text()
-    assert "6 systems, 4 of 15 differences significant" in html and html.count("not significant</span>") == 11
+    assert (
+        "No system reaches the bar of 10.0\u00a0%: DPO-20k has 9.8\u00a0% [7.0,\u00a013.1] of 400 prompts, an"
+        in html
+    )
+    assert "4 of 15 differences are significant" in html and html.count("not significant</span>") == 11
+    assert "share of prompts, %" in html and "difference, points" in html
     assert {p.suffix for p in tmp_path.iterdir()} == {".html", ".md", ".csv", ".tex"}
+
+
+def board(**k):
+    return [Entry(name, won, 400) for name, won in sorted(k.items(), key=lambda item: -item[1])]
+
+
+@pytest.mark.parametrize(
+    ("entries", "headline"),
+    [
+        (
+            board(a=200, b=20, c=10),
+            "a leads with 50.0 % [45.0, 55.0] of 400 prompts, significantly ahead of all of",
+        ),
+        (
+            board(a=40, b=39, c=1),
+            "a leads with 10.0 % [7.2, 13.4] of 400 prompts, significantly ahead of 1 of the 2",
+        ),
+        (
+            board(a=11, b=10, c=9),
+            "a leads with 2.8 % [1.4, 4.9] of 400 prompts, significantly ahead of none of the 2",
+        ),
+        (board(a=200, b=10), "a leads with 50.0 % [45.0, 55.0] of 400 prompts, significantly ahead of b"),
+        (board(a=11, b=10), "a leads with 2.8 % [1.4, 4.9] of 400 prompts, not significantly ahead of b"),
+        (board(a=11, b=11, c=1), "a and b lead with 2.8 %"),
+    ],
+)
+def test_the_headline_is_who_leads(entries, headline):
+    assert leaders(entries, pairs(entries)).startswith(headline)
+
+
+def test_with_a_bar_the_headline_is_who_reaches_it():
+    """40 of 400 is 10 %, whose interval [7.2, 13.4] contains the bar; 80 of 400 is 20 % [16.2, 24.3]."""
+    assert reaching(board(a=80, b=40, c=1), 0.1) == (
+        "2 of 3 systems reach the bar of 10.0 %, 1 significantly; a has 20.0 % [16.2, 24.3] of 400 prompts"
+    )
+    assert reaching(board(a=4, b=1), 0.1) == (
+        "No system reaches the bar of 10.0 %: a has 1.0 % [0.27, 2.5] of 400 prompts"
+    )
+    assert reaching(board(a=39, b=1), 0.1).endswith(", an interval that contains the bar")
 
 
 def test_half_wins_and_markup_in_names(tmp_path):

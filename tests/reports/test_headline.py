@@ -57,6 +57,16 @@ def test_a_measured_outcome_leads_before_numbers_of_the_objective():
     assert alone.title.endswith("70.0 % after training; the start model has 50.0 % by construction.")
 
 
+def test_a_reward_is_a_plain_number():
+    reward = Metric(
+        "reward", "reward of greedy answers", Interval(0.0, 0.0, 0.02, 200), Interval(0.142, 0.1, 0.19, 200),
+        Interval(0.142, 0.1, 0.19, 200), "reward", "higher",
+    )  # fmt: skip
+    found = headline(_run(reward))
+    assert found.title == "Reward of greedy answers rose from 0.00 to 0.14."
+    assert found.detail == "+0.14 [0.10, 0.19] at 95 %, paired over 200 prompts."
+
+
 def test_a_distance_is_neither_better_nor_worse():
     """KL after training lies above 0 with certainty: it rose, in no color and without But."""
     (row,) = metric_rows([KL])

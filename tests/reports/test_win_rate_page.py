@@ -12,6 +12,7 @@ from boresight.reports.evaluations.win_rate import (
     _pair_kinds,
     render_win_rate,
     samples,
+    tournament_headline,
     win_rate_headline,
     write_win_rate_page,
 )
@@ -56,7 +57,7 @@ def evaluation(count=80, names=("old", "new")):
 def test_the_page_says_verdict_trust_and_what_is_missing():
     found, trust = evaluation()
     html = render_win_rate(found, trust)
-    assert win_rate_headline(found.pairs[0]) == "No verdict: too many judgments are missing"
+    assert win_rate_headline(found.pairs[0]) == "No verdict: 10 of 80 judgments are missing"
     assert "10 of 80 judgments are missing" in html and "10 (timeout)" in html
     assert "Calls an answer and itself a tie" in html and "40 won, 10 tied, 20 lost, 10 failed" in html
     assert "<script>alert" not in html and "<img src=x" not in html
@@ -65,13 +66,67 @@ def test_the_page_says_verdict_trust_and_what_is_missing():
 def test_a_tournament_shows_every_pair_and_one_scale():
     found, trust = evaluation(names=("a", "b", "c"))
     html = render_win_rate(found, trust)
-    assert "3 systems compared" in html and "One scale" in html
+    assert "No verdict on 3 systems: too many judgments are missing" in html and "One scale" in html
     assert all(f"{x} over {y}" in html for x, y in (("b", "a"), ("c", "a"), ("c", "b")))
     labels = [label for label, _ in _pair_kinds(found.pairs)]
     assert len(labels) == 9 and labels[-3:] == ["Tied in a pair", "Flipped in a pair", "Failed in a pair"]
     tags = [row["tags"] for row in samples(found.pairs, ["a", "b", "c"])]
     assert all(said.startswith("No verdict") and "Holm" not in said for said in found.verdicts)
     assert sum("flipped" in found for found in tags) == sum("failed" in found for found in tags) == 10
+
+
+class ByLetter(Fixed):
+    """The answer that is later in the alphabet wins; none fails."""
+
+    def compare(self, prompts, a, b, repeat=0):
+        return [Judgment(0.5 + 0.5 * ((x > y) - (x < y))) for x, y in zip(a, b, strict=True)]
+
+
+def judged(**won):
+    """Of 20 prompts, a system has the later letter on the first `won` ones."""
+    prompts = [Prompt([{"role": "user", "content": f"question {i}"}], f"p{i}") for i in range(20)]
+    systems = [
+        System(name, {p.id: f"{'b' if i < count else 'a'} answer {i}" for i, p in enumerate(prompts)})
+        for name, count in won.items()
+    ]
+    return tournament(prompts, systems, ByLetter())
+
+
+def test_the_headline_is_the_outcome_with_its_interval_and_n():
+    """20 of 20 won, by either side; 2 won and 18 tied is 11 of 20."""
+    assert win_rate_headline(judged(old=0, new=20).pairs[0]) == (
+        "new beats old: it wins 100.0 % [83.2, 100.0] of 20 prompts"
+    )
+    assert win_rate_headline(judged(old=20, new=0).pairs[0]) == (
+        "old beats new: it wins 100.0 % [83.2, 100.0] of 20 prompts"
+    )
+    assert win_rate_headline(judged(old=0, new=2).pairs[0]).startswith(
+        "new and old do not differ significantly: new wins 55.0 % ["
+    )
+
+
+@pytest.mark.parametrize(
+    ("won", "headline"),
+    [
+        ({"a": 0, "b": 0, "c": 20}, "c beats both other systems significantly"),
+        ({"a": 0, "b": 20, "c": 20}, "b and c each beat 1 of the other 2 systems significantly"),
+        ({"a": 1, "b": 0, "c": 2}, "No two of 3 systems differ significantly"),
+        ({"a": 0, "b": 0, "c": 0, "d": 20}, "d beats all 3 other systems significantly"),
+    ],
+)
+def test_the_headline_of_several_systems_counts_wins(won, headline):
+    assert tournament_headline(judged(**won)) == headline
+
+
+def test_all_rows_are_on_one_axis_with_its_title_and_unit():
+    """Values of the first pair and all shares of the page's first table lie on one scale from 0 to 100 %."""
+    html = render_win_rate(judged(old=0, new=2), Trust([]))
+    axis = html.split('class="axis"')[1].split("</svg>")[0]
+    assert [text.split("<")[0] for text in axis.split('text-anchor="middle">')[1:]] == [
+        "0", "25", "50", "75", "100",
+    ]  # fmt: skip
+    assert "win rate, % of prompts, ties half" in html and "--guide-line" in html
+    assert 'cx="55.0%"' in html
 
 
 @pytest.fixture(scope="module")

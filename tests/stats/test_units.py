@@ -18,6 +18,8 @@ from boresight.stats.units import Unit, format_number, rounded_up, unit_named
         (1000, "1,000"),
         (1234.5, "1,234"),
         (0.01234, "0.012"),
+        (6e-7, "0.000001"),
+        (-4e-17, "0.0"),
         (-0.5, "-0.50"),
         (math.inf, "∞"),
         (-math.inf, "-∞"),
@@ -37,6 +39,16 @@ def test_shares_are_in_percent_and_their_differences_in_points():
     assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
     assert [nats.signed(x) for x in (0.0, 0.5, -0.5)] == ["0.0 nats", "+0.50 nats", "-0.50 nats"]
     assert (unit_named("points").value(4.1), Unit().value(4.1)) == ("4.1", "4.1")
+
+
+def test_rewards_have_two_decimals_and_no_suffix():
+    """The metric's label says reward already: "reward rose from 0.00 to 0.14"."""
+    reward = unit_named("reward")
+    assert [reward.value(x) for x in (0.0, 0.14, 1.5, -2.0, 0.034, 12.34)] == [
+        "0.00", "0.14", "1.50", "-2.00", "0.034", "12.3",
+    ]  # fmt: skip
+    assert reward.change(Interval(0.14, 0.1, 1, 9)) == "+0.14 [0.10, 1.00]"
+    assert reward.lead(Interval(1.25, 0, 2.5, 9)) == "1.25 [0.00, 2.50]"
 
 
 def test_estimates_of_n_have_two_digits_and_are_never_too_low():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.core.wording import plural
 from boresight.evaluation.leaderboard import Entry, EntryPair, against_bar, pairs, read_leaderboard
 from boresight.reports.page import check_page_path, page, write_page
+from boresight.reports.tables.common_scale import DrawnColumn, draw_on_one_scale
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
-from boresight.reports.tables.metrics import Drawing, draw_intervals
+from boresight.reports.tables.metrics import Drawing
 from boresight.stats.units import unit_named
 
 SHARE = unit_named("share")
@@ -25,7 +26,7 @@ class Standing:
     name: str
     won: str
     cell: Cell
-    drawing: Drawing | None
+    drawing: Drawing
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class PairLine:
     """Two systems as a line of the table of pairs."""
 
     label: str
+    counts: str
     cell: Cell
+    drawing: Drawing
+    p: str
     test: str
     resolved: bool
     needed: str
@@ -61,45 +65,84 @@ def render_leaderboard(
     name: str, entries: Sequence[Entry], compared: Sequence[EntryPair], bar: float | None, bars: Sequence[str]
 ) -> str:
     """The page as text."""
+    scores = draw_on_one_scale(
+        {entry.name: entry.share for entry in entries}, SHARE, "share of prompts, %", guide=bar
+    )
+    differences = draw_on_one_scale(
+        {_label(pair): pair.found.difference for pair in compared},
+        SHARE,
+        "difference, points",
+        guide=0.0,
+        signed=True,
+    )
+    assert scores is not None and differences is not None  # shares are finite
     resolved = sum(pair.resolved for pair in compared)
-    differences = plural(len(compared), "difference")
+    counted = f"{resolved:,} of {len(compared):,} differences are significant after Holm's adjustment."
     return page(
         "leaderboard.html.j2",
         title=name,
-        headline=f"{plural(len(entries), 'system')}, {resolved} of {differences} significant",
-        standings=_standings(entries),
+        headline=leaders(entries, compared) if bar is None else reaching(entries, bar),
+        evidence=counted if bar is None else f"{leaders(entries, compared)}. {counted}",
+        standings=[_standing(entry, scores) for entry in entries],
+        scores=scores.scale,
         bar=None if bar is None else SHARE.value(bar),
         bars=bars,
-        pairs=[_line(pair) for pair in compared],
+        pairs=[_line(pair, differences) for pair in compared],
+        differences=differences.scale,
     )
 
 
-def _standings(entries: Sequence[Entry]) -> list[Standing]:
-    """All scores on one scale, so that they can be compared by eye."""
-    scale = draw_intervals({entry.name: entry.share for entry in entries}, SHARE)
-    assert scale is not None  # shares are finite
-    return [
-        Standing(
-            entry.name,
-            f"{entry.k:g} of {entry.n:,}",
-            interval_cell(entry.share, SHARE),
-            _drawn_alone(scale, entry),
-        )
-        for entry in entries
-    ]
+def leaders(entries: Sequence[Entry], compared: Sequence[EntryPair]) -> str:
+    """Who leads, with the share, its interval and n, and of how many others the lead is significant."""
+    first, others = entries[0], len(entries) - 1
+    level = [entry.name for entry in entries if entry.k / entry.n == first.k / first.n]
+    if len(level) > 1:
+        return f"{', '.join(level[:-1])} and {level[-1]} lead with {SHARE.value(first.share.value)}"
+    lead = f"{first.name} leads with {_share_in_words(first)}"
+    ahead = sum(pair.resolved for pair in compared if pair.better == first)
+    if others == 1:
+        return f"{lead}, {'' if ahead else 'not '}significantly ahead of {entries[1].name}"
+    how_many = "none" if ahead == 0 else "all" if ahead == others else str(ahead)
+    return f"{lead}, significantly ahead of {how_many} of the {others} others"
 
 
-def _drawn_alone(scale: Drawing, entry: Entry) -> Drawing:
-    mark = next(mark for mark in scale.marks if mark.role == entry.name)
-    return replace(scale, marks=[replace(mark, role="after")], label=SHARE.estimate(entry.share))
+def reaching(entries: Sequence[Entry], bar: float) -> str:
+    """How many systems reach a threshold; where none does, how far the best is from it."""
+    reached = [entry for entry in entries if entry.k >= round(bar * entry.n, 9)]
+    if not reached:
+        best = entries[0]
+        inside = ", an interval that contains the bar" if best.share.high >= bar else ""
+        nearest = f"{best.name} has {_share_in_words(best)}{inside}"
+        return f"No system reaches the bar of {SHARE.value(bar)}: {nearest}"
+    certain = sum(entry.share.low > bar for entry in reached)
+    verb = "reaches" if len(reached) == 1 else "reach"
+    return (
+        f"{len(reached)} of {len(entries)} systems {verb} the bar of {SHARE.value(bar)}, "
+        f"{certain or 'none'} significantly; {reached[0].name} has {_share_in_words(reached[0])}"
+    )
 
 
-def _line(pair: EntryPair) -> PairLine:
-    difference = pair.found.difference
+def _share_in_words(entry: Entry) -> str:
+    return f"{SHARE.estimate(entry.share)} of {plural(entry.n, 'prompt')}"
+
+
+def _standing(entry: Entry, drawn: DrawnColumn) -> Standing:
+    won = f"{entry.k:g} of {entry.n:,}"
+    return Standing(entry.name, won, interval_cell(entry.share, SHARE, n=True), drawn.rows[entry.name])
+
+
+def _label(pair: EntryPair) -> str:
+    return f"{pair.better.name} over {pair.worse.name}"
+
+
+def _line(pair: EntryPair, drawn: DrawnColumn) -> PairLine:
     return PairLine(
-        label=f"{pair.better.name} over {pair.worse.name}",
-        cell=Cell(SHARE.difference(difference.value), SHARE.limits(difference)),
-        test=f"z = {pair.found.z:.2f}, p = {pair.found.p:.2g}; {pair.p:.2g} adjusted",
+        label=_label(pair),
+        counts=f"{pair.better.k:g} of {pair.better.n:,}, {pair.worse.k:g} of {pair.worse.n:,}",
+        cell=interval_cell(pair.found.difference, SHARE, signed=True),
+        drawing=drawn.rows[_label(pair)],
+        p=f"{pair.p:.2g}",
+        test=f"z = {pair.found.z:.2f}, p = {pair.found.p:.2g}",
         resolved=pair.resolved,
         needed="" if pair.resolved or pair.needed is None else f"about {pair.needed:,} prompts each",
     )

@@ -20,15 +20,21 @@ class Unit:
     factor: float = 1.0
     value_suffix: str = ""
     difference_suffix: str = ""
+    decimals: int = 1
+    """Of 0 and of numbers from 1 to 10."""
+
+    def number(self, x: float) -> str:
+        """A number without the unit's name, e.g. 62.5 for a share of 0.625."""
+        return format_number(x * self.factor, self.decimals)
 
     def value(self, x: float) -> str:
         """A value, e.g. 62.5 %."""
-        return f"{format_number(x * self.factor)}{self.value_suffix}"
+        return f"{self.number(x)}{self.value_suffix}"
 
     def difference(self, x: float) -> str:
         """The size of a difference, e.g. 4.1 points."""
         suffix = self.difference_suffix
-        text = format_number(abs(x) * self.factor)
+        text = self.number(abs(x))
         return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
 
     def signed(self, x: float) -> str:
@@ -37,7 +43,7 @@ class Unit:
 
     def limits(self, interval: Interval) -> str:
         """[low, high] without the unit's name."""
-        return f"[{format_number(interval.low * self.factor)}, {format_number(interval.high * self.factor)}]"
+        return f"[{self.number(interval.low)}, {self.number(interval.high)}]"
 
     def estimate(self, interval: Interval) -> str:
         """A value with its limits."""
@@ -55,22 +61,37 @@ class Unit:
 UNITS = {
     "share": Unit(100, " %", "points"),
     "points": Unit(1, "", "points"),
+    "reward": Unit(decimals=2),
 }
 
 
 def unit_named(name: str) -> Unit:
-    """Shares are written as percentages and their differences as points; other units keep their own name."""
+    """Shares are written as percentages, their differences as points, and rewards with two decimals.
+
+    Other units keep their own name.
+    """
     return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
 
 
-def format_number(x: float) -> str:
-    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
+SMALLEST = 5e-7
+"""Numbers below it are written as 0, since six decimals are written at most."""
+
+
+def format_number(x: float, decimals: int = 1) -> str:
+    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up.
+
+    `decimals` is their number from 1 to 10, and of 0.
+    """
     if not math.isfinite(x):
         return "∞" if x > 0 else "-∞" if x < 0 else "?"
+    if abs(x) < SMALLEST:
+        x = 0.0
     if abs(x) >= 1000:
         return f"{x:,.0f}"
-    if abs(x) >= 1 or x == 0:
+    if abs(x) >= 10:
         return f"{x:.1f}"
+    if abs(x) >= 1 or x == 0:
+        return f"{x:.{decimals}f}"
     return f"{x:.{min(6, 1 - math.floor(math.log10(abs(x))))}f}"
 
 

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from boresight.core.wording import is_or_are, plural
 from boresight.stats.intervals import Z95, Interval, n_to_resolve
-from boresight.stats.units import Unit, format_number, rounded_up, unit_named
+from boresight.stats.units import Unit, rounded_up, unit_named
 
 
 def prompts_needed(difference: Interval) -> int | None:
@@ -86,7 +86,7 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
 def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
     # Written in the main clause's direction: the winner's, or b minus a where there is no winner.
     shown = controlled.scaled(-1) if difference.high < 0 else controlled
-    clause = f"length-controlled {format_number(shown.value * style.factor)} {style.limits(shown)}"
+    clause = f"length-controlled {style.number(shown.value)} {style.limits(shown)}"
     if not shown.excludes_zero:
         return f"{clause}: not significant, {_needs(shown, style)}"
     reversed_by_length = difference.excludes_zero and shown.value < 0

@@ -6,18 +6,21 @@ import json
 import os
 import re
 import signal
+from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.files import write_state
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine import claim
 from boresight.experiments.sweep import storage
 from boresight.experiments.sweep.command import run_sweep_recipe
-from boresight.experiments.sweep.confirm import confirm_trials, finalists
+from boresight.experiments.sweep.confirm import confirm_trials, confirmed, finalists, ranking
+from boresight.experiments.sweep.page import write_sweep_report
 from boresight.experiments.sweep.recipe import SweepRecipe
-from boresight.experiments.sweep.storage import Trial, join
+from boresight.experiments.sweep.storage import Trial, TrialOutcome, join
 from boresight.experiments.sweep.trials import SweepTrials
 from boresight.training import loop
 
@@ -106,6 +109,37 @@ def test_a_trial_that_falls_behind_is_pruned(raw, tmp_path):
     assert "worse than the median" in outcomes(sweep)[2].why
     lines = (sweep.run_folder(Trial(2, 0)) / "metrics.jsonl").read_text().splitlines()
     assert max(json.loads(line)["step"] for line in lines) == 2  # of four
+
+
+GUARDED = {"train.guard": {"kl": 0.001}, "evaluate.kl_rows": 4, "optim.warmup": 0.0}
+
+
+def test_a_trial_that_the_guard_stops_has_no_value_and_cannot_win(raw, tmp_path):
+    """A high rate moves far in a step, so that the run ends with the start model: its margin is 0."""
+    sweep, said = swept(raw, tmp_path / "s", **TWO | {"set": GUARDED, "space": {"optim.lr": [1e-6, 3e-2]}})
+    finished, stopped = outcomes(sweep)
+    assert (finished.state, stopped.state) == ("finished", "stopped") and stopped.value is None
+    assert stopped.why.startswith("stopped by the guard at step ") and "train.guard.kl" in stopped.why
+    assert [number for number, _ in ranking(sweep)] == [0]
+    assert "01-seed0 (lr 0.03) stopped in " in said
+    assert "lr 0.03 with seed 0 was stopped by the guard at" in said
+    page = (tmp_path / "s/report.html").read_text()
+    assert "<h1>lr 1e-06 is the best of 1, not confirmed</h1>" in page and "The run ends with" in page
+    assert ",stopped,," in (tmp_path / "s/trials.csv").read_text(), "no value"
+
+
+def test_a_finalist_that_the_guard_stops_in_the_confirmation_is_not_compared(raw, tmp_path):
+    """On the seeds that it survived it would seem better than it is."""
+    sweep, _ = swept(raw, tmp_path / "s", space={"optim.lr": [1e-5, 1e-3]})
+    assert [c.setting for c in confirmed(sweep)] == [None, 1]
+    trial = next(trial for trial in confirm_trials(sweep) if trial.setting == 1)
+    file = sweep.job_folder(trial) / "outcome.json"
+    why = "stopped by the guard at step 2: KL. The run ends with the start model."
+    file.unlink()
+    write_state(file, asdict(TrialOutcome("stopped", None, 1.0, why)))
+    assert confirmed(sweep) == []
+    _, sentences = write_sweep_report(sweep)
+    assert f"In the confirmation, lr 0.001 with seed {trial.seed} was {why}" in sentences
 
 
 def test_an_interrupted_sweep_goes_on_inside_the_trial(raw, tmp_path, monkeypatch):

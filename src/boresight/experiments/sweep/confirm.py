@@ -68,8 +68,14 @@ def confirm_trials(sweep: Sweep) -> list[Trial]:
 
 
 def confirmed(sweep: Sweep) -> list[Confirmed]:
-    """The default, then the finalists, best first, on the seeds that all of them finished."""
-    chosen, trials = finalists(sweep), confirm_trials(sweep)
+    """The default, then the finalists, best first, on the seeds that all of them finished.
+
+    A finalist that the guard stopped with one of its seeds is left out: the seeds that it survived would
+    flatter it.
+    """
+    trials = confirm_trials(sweep)
+    stopped = {trial.setting for trial in trials if sweep.stopped(trial)}
+    chosen = [number for number in finalists(sweep) if number not in stopped]
     values = {n: _values_by_seed(sweep, [t for t in trials if t.setting == n]) for n in (None, *chosen)}
     seeds = [s for s in confirm_seeds(sweep.recipe) if all(s in found for found in values.values())]
     if not chosen or not seeds:

@@ -55,8 +55,8 @@ def key_scale(values: Sequence[Any]) -> tuple[list[float], PlotScale]:
 
 
 def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
-    """The held-out curves of the best settings and of pruned ones, by training rows."""
-    chosen = [result for result in results if result.rank or result.states.get("pruned")][:MOST_CURVES]
+    """The held-out curves of the best settings and of those that were ended early, by training rows."""
+    chosen = [r for r in results if r.rank or {"pruned", "stopped"} & r.states.keys()][:MOST_CURVES]
     lines = []
     for number, result in enumerate(chosen, start=1):
         for trial in sweep.trials_of(result.number):
@@ -76,7 +76,7 @@ def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figu
         y=scale_of((y for line in lines for y in line.y), is_share=sweep.recipe.unit == "share"),
         lines=lines,
     )
-    reading = f"Held-out {sweep.recipe.metric} by training rows seen; the best settings and pruned ones."
+    reading = f"Held-out {sweep.recipe.metric} by training rows; the best settings and those ended early."
     return [Figure("Learning curves", "", reading, legend_of(lines), plot)]
 
 

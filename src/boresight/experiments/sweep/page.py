@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.files import write_text
@@ -11,6 +11,7 @@ from boresight.core.wording import format_duration
 from boresight.experiments.sweep.confirm import (
     SIGNIFICANT,
     Confirmed,
+    confirm_trials,
     confirmed,
     sweep_headline,
     sweep_verdict,
@@ -20,9 +21,10 @@ from boresight.experiments.sweep.results import SettingResult, setting_results, 
 from boresight.experiments.sweep.space import short_key, value_in_words
 from boresight.experiments.sweep.storage import Sweep
 from boresight.reports.page import page, write_page
+from boresight.reports.tables.common_scale import CommonScale, DrawnColumn, draw_on_one_scale
 from boresight.reports.tables.files import pipe_table
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell, interval_text
-from boresight.reports.tables.metrics import Drawing, draw_intervals
+from boresight.reports.tables.metrics import Drawing
 from boresight.stats.over_seeds import OverSeeds
 from boresight.stats.units import unit_named
 
@@ -60,17 +62,23 @@ class SweepReport:
     headline: str
     sentences: list[str]
     confirmed: list[ConfirmedLine]
+    confirmed_axis: CommonScale | None
     settings: list[SettingLine]
+    settings_axis: CommonScale | None
 
 
 def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
     """Write report.html, table.md and trials.csv; returns the page's path and the sentences to print."""
     results, tested = setting_results(sweep), confirmed(sweep)
+    searched = _drawn(sweep, {str(result.number): result.mean for result in results})
+    tested_again = _drawn(sweep, {c.name: c.mean for c in tested})
     report = SweepReport(
         headline=sweep_headline(sweep, tested),
-        sentences=[*sweep_verdict(sweep, tested), *_failure_sentences(results)],
-        confirmed=_confirmed_lines(sweep, tested),
-        settings=_setting_lines(sweep, results),
+        sentences=[*sweep_verdict(sweep, tested), *_stop_sentences(sweep), *_failure_sentences(results)],
+        confirmed=_confirmed_lines(sweep, tested, tested_again),
+        confirmed_axis=tested_again and tested_again.scale,
+        settings=_setting_lines(sweep, results, searched),
+        settings_axis=searched and searched.scale,
     )
     path = sweep.folder / "report.html"
     write_page(path, render_sweep_page(sweep, report, results))
@@ -110,6 +118,18 @@ def sweep_markdown(sweep: Sweep, report: SweepReport) -> str:
     return "\n".join([*parts, pipe_table(head, rows)])
 
 
+def _stop_sentences(sweep: Sweep) -> list[str]:
+    """One sentence for each setting that the guard stopped, in the search or in the confirmation."""
+    found: dict[tuple[int | None, bool], str] = {}
+    for trial in [*sweep.search_trials(), *confirm_trials(sweep)]:
+        outcome = sweep.outcome(trial)
+        if outcome is not None and sweep.stopped(trial):
+            stage = "In the confirmation, " if trial.confirms else ""
+            said = f"{stage}{sweep.in_words(trial.setting)} with seed {trial.seed} was {outcome.why}"
+            found.setdefault((trial.setting, trial.confirms), said)
+    return list(found.values())
+
+
 def _failure_sentences(results: Sequence[SettingResult]) -> list[str]:
     """One sentence for each reason that settings failed for."""
     by_reason: dict[str, list[str]] = {}
@@ -122,15 +142,16 @@ def _failure_sentences(results: Sequence[SettingResult]) -> list[str]:
     ]
 
 
-def _setting_lines(sweep: Sweep, results: Sequence[SettingResult]) -> list[SettingLine]:
+def _setting_lines(
+    sweep: Sweep, results: Sequence[SettingResult], drawn: DrawnColumn | None
+) -> list[SettingLine]:
     unit = unit_named(sweep.recipe.unit)
-    drawings = _drawings(sweep, {str(result.number): result.mean for result in results})
     return [
         SettingLine(
             rank=str(result.rank or NOTHING),
             values=[value_in_words(value) for value in result.values],
             cell=interval_cell(result.mean and result.mean.mean, unit, n=True),
-            drawing=drawings.get(str(result.number)),
+            drawing=drawn and drawn.rows.get(str(result.number)),
             trials=result.states_in_words(),
             time=format_duration(result.seconds),
             why=result.why,
@@ -139,14 +160,15 @@ def _setting_lines(sweep: Sweep, results: Sequence[SettingResult]) -> list[Setti
     ]
 
 
-def _confirmed_lines(sweep: Sweep, tested: Sequence[Confirmed]) -> list[ConfirmedLine]:
+def _confirmed_lines(
+    sweep: Sweep, tested: Sequence[Confirmed], drawn: DrawnColumn | None
+) -> list[ConfirmedLine]:
     unit = unit_named(sweep.recipe.unit)
-    drawings = _drawings(sweep, {c.name: c.mean for c in tested})
     return [
         ConfirmedLine(
             name=c.name,
             cell=interval_cell(c.mean.mean, unit, n=True),
-            drawing=drawings.get(c.name),
+            drawing=drawn and drawn.rows.get(c.name),
             difference=interval_cell(c.gain and c.gain.mean, unit, signed=True),
             seed_sd=unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else NOTHING,
             p=f"{c.p:.2g}" if c.gain else "",
@@ -165,18 +187,9 @@ def _badge(c: Confirmed, better: str) -> str:
     return "better" if c.beats(better) else "worse"
 
 
-def _drawings(sweep: Sweep, means: dict[str, OverSeeds | None]) -> dict[str, Drawing]:
-    """Each mean in a drawing of its own, all on one scale, so that they can be compared by eye."""
-    unit = unit_named(sweep.recipe.unit)
-    intervals = {name: mean.mean for name, mean in means.items() if mean}
-    scale = draw_intervals(dict(intervals), unit)
-    if scale is None:
-        return {}
-    return {
-        mark.role: replace(
-            scale,
-            marks=[replace(mark, role="after")],
-            label=f"{mark.role} {unit.estimate(intervals[mark.role])}",
-        )
-        for mark in scale.marks
-    }
+def _drawn(sweep: Sweep, means: dict[str, OverSeeds | None]) -> DrawnColumn | None:
+    """All means on one axis, so that they can be compared by eye."""
+    recipe = sweep.recipe
+    unit = unit_named(recipe.unit)
+    title = ", ".join(dict.fromkeys(filter(None, (recipe.metric, unit.value_suffix.strip()))))
+    return draw_on_one_scale({name: mean.mean for name, mean in means.items() if mean}, unit, title)

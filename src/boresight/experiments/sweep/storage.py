@@ -28,7 +28,7 @@ from boresight.experiments.sweep.space import SweepSetting, setting_in_words
 from boresight.runs.folder import RunFolder
 from boresight.stats.intervals import Value
 
-State = Literal["finished", "pruned", "failed"]
+State = Literal["finished", "pruned", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Trial:
 class TrialOutcome:
     """How a trial ended.
 
-    `value` is the held-out mean; of a pruned trial, the last one measured. `why` is one sentence.
+    `value` is the held-out mean; of a pruned trial, the last one measured. A trial that the guard stopped has
+    none: the model that it ends with is that of an earlier step. `why` is one sentence.
     """
 
     state: State
@@ -116,6 +117,11 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         """The metric after training, by held-out row or prompt, NaN where missing; empty if not measured."""
         numbers = read_state(self.run_folder(trial) / "end.json")["numbers"]
         return {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
+
+    def stopped(self, trial: Trial) -> bool:
+        """Whether the guard stopped a trial."""
+        outcome = self.outcome(trial)
+        return outcome is not None and outcome.state == "stopped"
 
     def _drawn(self, number: int) -> Path:
         return self.folder / "settings" / f"{number:02d}.json"

@@ -73,12 +73,16 @@ def named_scale(names: Sequence[str]) -> PlotScale:
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers from low to high, at most `most` of them apart from rounding."""
-    rough = (high - low) / most
-    scale = 10 ** math.floor(math.log10(rough))
-    step = next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
+    step = round_step((high - low) / most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(12, 3 - math.floor(math.log10(step)))
     return [round(k * step, digits) for k in range(first, last + 1)]
+
+
+def round_step(rough: float) -> float:
+    """The next 1, 2, 2.5 or 5 times a power of ten that is not below `rough`, which is positive."""
+    scale = 10 ** math.floor(math.log10(rough))
+    return next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from boresight.data.reading.load import plural
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.win_rate import PromptComparison, Tournament, WinRate
 from boresight.reports.page import page, write_page
+from boresight.reports.tables.common_scale import CommonScale, draw_on_one_scale
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
-from boresight.reports.tables.metrics import Drawing, Mark, draw_intervals
+from boresight.reports.tables.metrics import Drawing
 from boresight.stats.agreement import PreferenceAgreement
 from boresight.stats.intervals import Interval
-from boresight.stats.units import format_number, unit_named
+from boresight.stats.units import Unit, format_number, unit_named
 
 SHARE = unit_named("share")
-EVEN = 50.0
-"""Where neither is better, in percent of the scale."""
+EVEN = 0.5
+"""The win rate at which neither is better."""
+ALL = (0.0, 1.0)
+"""Ends of the axis of shares."""
+SIGNIFICANT = 0.05
+"""Adjusted p-value below which a difference is significant."""
 LONGER_BY = 1.1
 """Answers within a tenth of each other count as equally long."""
 
@@ -31,13 +38,31 @@ BADGES = {"won": "better", "lost": "worse", "tied": "", "failed": "worse"}
 
 
 @dataclass(frozen=True)
+class Fact:
+    """One number that was measured, and counts to write below its name."""
+
+    label: str
+    interval: Interval
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class FactRow:
-    """One number with its interval: a win rate, what is known about the judge, or a system's strength."""
+    """A fact as a line of a table."""
 
     label: str
     cell: Cell
-    drawing: Drawing | None
-    detail: str = ""
+    drawing: Drawing
+    detail: str
+
+
+@dataclass(frozen=True)
+class FactTable:
+    """Facts whose intervals are drawn on one axis. `head` is the head of their names."""
+
+    head: str
+    rows: list[FactRow]
+    scale: CommonScale
 
 
 def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
@@ -64,20 +89,21 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
     """The page as text."""
     first = found.pairs[0]
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
+    facts = parts_of(first) if len(found.pairs) == 1 else [f for pair in found.pairs for f in brief(pair)]
+    strength = [] if found.ranking is None else [Fact(*each) for each in found.ranking.strength.items()]
     return page(
         "win_rate.html.j2",
         title=" · ".join(names),
-        headline=win_rate_headline(first) if len(found.pairs) == 1 else f"{len(names)} systems compared",
+        headline=win_rate_headline(first) if len(found.pairs) == 1 else tournament_headline(found),
         judge=first.judge,
         verdicts=found.verdicts,
-        rate_in_words=first.rate_in_words if len(found.pairs) == 1 else "",
         distinct_answers=found.distinct_answers,
-        rates=parts_of(first) if len(found.pairs) == 1 else [row for p in found.pairs for row in brief(p)],
+        rates=_share_table("Prompts", facts, "win rate, % of prompts, ties half", guide=EVEN),
         uncontrolled=list(dict.fromkeys(p.uncontrolled for p in found.pairs if p.uncontrolled)),
         failures=[(p.candidate, p.reference, p.failures) for p in found.pairs if p.failures],
-        ranking=[] if found.ranking is None else _ranking_rows(found.ranking.strength),
+        ranking=_fact_table("System", strength, unit_named(""), "strength, log-odds"),
         unranked=found.unranked,
-        trust=trust_rows(believed),
+        trust=_share_table("The judge", trust_facts(believed), "share of cases, %"),
         unknown=believed.notes,
         has_notes=any(c.judgment.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
@@ -90,59 +116,97 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
 
 
 def win_rate_headline(pair: WinRate) -> str:
-    """Who won, in a few words."""
+    """Who won, with the win rate, its interval and n."""
     if not pair.has_verdict:
-        return "No verdict: too many judgments are missing"
-    if pair.rate.low <= 0.5 <= pair.rate.high:
-        return f"{pair.candidate} and {pair.reference} do not differ significantly"
-    winner, loser = (pair.candidate, pair.reference)[:: 1 if pair.rate.value > 0.5 else -1]
+        return f"No verdict: {pair.rate.missing:,} of {len(pair.comparisons):,} judgments are missing"
+    candidate, reference = pair.candidate, pair.reference
+    if not _is_uneven(pair):
+        both = f"{candidate} and {reference} do not differ significantly"
+        return f"{both}: {candidate} wins {_rate_in_words(pair.rate)}"
+    candidate_won = pair.rate.value > EVEN
+    winner, loser = (candidate, reference) if candidate_won else (reference, candidate)
+    won = _rate_in_words(pair.rate if candidate_won else _complement(pair.rate))
     fault = pair.controls[winner].fault
-    return f"{winner} is preferred to {loser} with {fault}" if fault else f"{winner} beats {loser}"
+    if fault:
+        return f"{winner} is preferred to {loser} with {fault}, on {won}"
+    return f"{winner} beats {loser}: it wins {won}"
 
 
-def parts_of(pair: WinRate) -> list[FactRow]:
+def _rate_in_words(rate: Interval) -> str:
+    return f"{SHARE.estimate(rate)} of {plural(rate.n, 'prompt')}"
+
+
+def _complement(share: Interval) -> Interval:
+    """The share of the other side."""
+    return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
+
+
+def _is_uneven(pair: WinRate) -> bool:
+    return not pair.rate.low <= EVEN <= pair.rate.high
+
+
+def tournament_headline(found: Tournament) -> str:
+    """The system that beats most others significantly, after Holm's adjustment, and how many."""
+    systems = {name for pair in found.pairs for name in (pair.reference, pair.candidate)}
+    judged = [(pair, p) for pair, p in zip(found.pairs, found.adjusted_p, strict=True) if pair.has_verdict]
+    if not judged:
+        return f"No verdict on {len(systems)} systems: too many judgments are missing"
+    wins = Counter(
+        pair.candidate if pair.rate.value > EVEN else pair.reference
+        for pair, p in judged
+        if p < SIGNIFICANT and _is_uneven(pair)
+    )
+    if not wins:
+        return f"No two of {len(systems)} systems differ significantly"
+    most = max(wins.values())
+    best = " and ".join(name for name, count in wins.items() if count == most)
+    verb = "each beat" if " and " in best else "beats"
+    others = len(systems) - 1
+    beaten = (
+        f"{most} of the other {others}"
+        if most < others
+        else "both other"
+        if most == 2
+        else f"all {most} other"
+    )
+    return f"{best} {verb} {beaten} systems significantly"
+
+
+def parts_of(pair: WinRate) -> list[Fact]:
     """Win rates of the candidate: all prompts, at equal length, and by which answer was longer."""
     ours = f"Where {pair.candidate}'s answer is"
-    rows = [
-        *brief(pair),
-        _row(f"{ours} shorter", pair.split.shorter, null=EVEN),
-        _row(f"{ours} as long", pair.split.similar, null=EVEN),
-        _row(f"{ours} longer", pair.split.longer, null=EVEN),
-    ]
-    return [row for row in rows if row is not None]
+    by_length = {"shorter": pair.split.shorter, "as long": pair.split.similar, "longer": pair.split.longer}
+    split = [Fact(f"{ours} {length}", rate) for length, rate in by_length.items() if rate is not None]
+    return [*brief(pair), *split]
 
 
-def brief(pair: WinRate) -> list[FactRow]:
+def brief(pair: WinRate) -> list[Fact]:
     """The win rate, and the one at equal length where there is one."""
     counts = ", ".join(f"{n:,} {name}" for name, n in pair.counts.items() if n or name != "failed")
-    label = f"{pair.candidate} over {pair.reference}"
-    rows = [
-        _row(label, pair.rate, counts, EVEN),
-        _row("At equal length", _at_equal_length(pair), null=EVEN),
-    ]
-    return [row for row in rows if row is not None]
+    name, equal = f"{pair.candidate} over {pair.reference}", _at_equal_length(pair)
+    found = [Fact(name, pair.rate, counts)]
+    return found if equal is None else [*found, Fact(f"{name}, at equal length", equal)]
 
 
 def _at_equal_length(pair: WinRate) -> Interval | None:
     return None if pair.controlled is None else pair.controlled.at_equal_length
 
 
-def trust_rows(believed: Trust) -> list[FactRow]:
+def trust_facts(believed: Trust) -> list[Fact]:
     """Every control and agreement that was measured."""
-    found: list[tuple[str, Interval | None, float | None]]
-    found = [(c.expected, c.share, None) for c in believed.controls]
+    found: list[tuple[str, Interval | None]] = [(c.expected, c.share) for c in believed.controls]
     if believed.itself:
-        found.append(("returns the same verdict when asked again", believed.itself.accuracy, None))
+        found.append(("returns the same verdict when asked again", believed.itself.accuracy))
     if believed.order:
-        found.append(("changes its winner with the order of the answers", believed.order.flips, None))
-        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot, EVEN))
-    rows = [_row(label[0].upper() + label[1:], interval, null=null) for label, interval, null in found]
+        found.append(("changes its winner with the order of the answers", believed.order.flips))
+        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot))
+    facts = [Fact(name[0].upper() + name[1:], share) for name, share in found if share is not None]
     if believed.people:
-        rows.append(_row("Agrees with people", believed.people.accuracy, _apart(believed.people)))
+        facts.append(Fact("Agrees with people", believed.people.accuracy, _apart(believed.people)))
     if believed.raters:
         detail = f"{believed.raters.comparisons:,} comparisons with several raters"
-        rows.append(_row("Two of its raters agree", believed.raters.accuracy, detail))
-    return [row for row in rows if row is not None]
+        facts.append(Fact("Two of its raters agree", believed.raters.accuracy, detail))
+    return facts
 
 
 def _apart(people: PreferenceAgreement) -> str:
@@ -150,15 +214,36 @@ def _apart(people: PreferenceAgreement) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
 
 
-def _row(
-    label: str, interval: Interval | None, detail: str = "", null: float | None = None
-) -> FactRow | None:
-    """A share, drawn on a scale from 0 to 100 %, with a line at `null`."""
-    if interval is None:
+def _share_table(
+    head: str, facts: Sequence[Fact], title: str, guide: float | None = None
+) -> FactTable | None:
+    """Shares on an axis from 0 to 100 %."""
+    return _fact_table(head, facts, SHARE, title, guide, ALL)
+
+
+def _fact_table(
+    head: str,
+    facts: Sequence[Fact],
+    unit: Unit,
+    title: str,
+    guide: float | None = None,
+    ends: tuple[float, float] | None = None,
+) -> FactTable | None:
+    """A line per fact; None without any."""
+    intervals = {fact.label: fact.interval for fact in facts}
+    column = draw_on_one_scale(intervals, unit, title, guide=guide, ends=ends)
+    if column is None:
         return None
-    found = interval_cell(interval, SHARE, n=True, missing=True)
-    at = Mark("after", 100 * interval.value, 100 * interval.low, 100 * interval.high)
-    return FactRow(label, found, Drawing([at], "0", "100", str(found), null), detail)
+    rows = [
+        FactRow(
+            fact.label,
+            interval_cell(fact.interval, unit, n=True, missing=True),
+            column.rows[fact.label],
+            fact.detail,
+        )
+        for fact in facts
+    ]
+    return FactTable(head, rows, column.scale)
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -227,18 +312,3 @@ def _pair_kinds(pairs: Sequence[WinRate]) -> list[tuple[str, str]]:
         for winner, loser in ((pair.candidate, pair.reference), (pair.reference, pair.candidate))
     ]
     return won + in_any
-
-
-def _ranking_rows(strength: dict[str, Interval]) -> list[FactRow]:
-    """Strengths from the strongest, all drawn on one scale."""
-    unit = unit_named("")
-    scale = draw_intervals(dict(strength), unit)
-    marks = {mark.role: replace(mark, role="after") for mark in scale.marks} if scale else {}
-    return [
-        FactRow(
-            name,
-            Cell(format_number(interval.value), unit.limits(interval)),
-            scale and replace(scale, marks=[marks[name]], label=f"{name} {unit.limits(interval)}"),
-        )
-        for name, interval in strength.items()
-    ]

@@ -11,7 +11,7 @@ from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric
 from boresight.reports.tables.intervals import Cell, interval_cell, missing_counts
 from boresight.stats.intervals import Interval
-from boresight.stats.units import Unit, format_number, unit_named
+from boresight.stats.units import Unit, unit_named
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def draw_intervals(
 
     return Drawing(
         marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
-        left=format_number(low * unit.factor),
-        right=format_number(high * unit.factor),
+        left=unit.number(low),
+        right=unit.number(high),
         label="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
         null=None if null is None else 50.0,
     )

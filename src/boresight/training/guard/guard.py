@@ -8,7 +8,9 @@ from pathlib import Path
 
 from boresight.config.guard import GuardSection
 from boresight.findings.finding import Finding, error
+from boresight.findings.monitor import read_findings
 from boresight.stats.paired import ByRow
+from boresight.training.checkpoints.checkpoint import stopped_by_guard
 from boresight.training.distributed import collectives
 from boresight.training.guard import kept
 from boresight.training.guard.bounds import Reading, readings
@@ -55,6 +57,13 @@ class Guard:
 
     def _keep(self, step: int, numbers: ByRow) -> None:
         kept.keep_model(self.run, step, numbers, self.save_policy)
+
+
+def guard_stop(run: Path) -> Finding | None:
+    """The finding with which the guard ended a run, whose model is of an earlier step; None for others."""
+    if not stopped_by_guard(run):
+        return None
+    return next((found for found in reversed(read_findings(run)) if found.name == "guard-stopped"), None)
 
 
 def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
