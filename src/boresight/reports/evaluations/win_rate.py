@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boresight.data.reading.load import plural
+from boresight.core.wording import plural
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.win_rate import PromptComparison, Tournament, WinRate
 from boresight.reports.page import page, write_page
