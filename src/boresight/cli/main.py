@@ -90,8 +90,10 @@ def init(
     from boresight.core.console import Terminal
     from boresight.runs.init.command import write_recipe
 
-    options = {"model": model, "method": method, "layout": layout, "to": to, "probe": probe, "force": force}
-    written = write_recipe(data, Terminal(), **options)
+    console = Terminal()
+    written = write_recipe(
+        data, console, model=model, method=method, layout=layout, to=to, probe=probe, force=force
+    )
     return Result(str(written), lambda: {"recipe": written})
 
 

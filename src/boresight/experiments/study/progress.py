@@ -42,13 +42,14 @@ class TimeLeft:
 @contextmanager
 def steps_bar(console: Console, label: str) -> Iterator[Callable[[int, str, dict[str, float]], None]]:
     """Yield a metrics listener that moves a bar with every training step; off a terminal it shows nothing."""
-    from boresight.training.logging.logger import shown
+    from boresight.training.logging.status import format_metric
 
     with progress_bar(console) as bar:
         task = bar.add_task(label, total=None, note="")
 
         def update(step: int, split: str, numbers: dict[str, float]) -> None:
             if split == "train":
-                bar.update(task, completed=step, note=shown(numbers))
+                loss = f"loss {format_metric(numbers['loss'])}" if "loss" in numbers else ""
+                bar.update(task, completed=step, note=loss)
 
         yield update

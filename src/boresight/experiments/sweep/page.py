@@ -76,9 +76,9 @@ def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
         headline=sweep_headline(sweep, tested),
         sentences=[*sweep_verdict(sweep, tested), *_stop_sentences(sweep), *_failure_sentences(results)],
         confirmed=_confirmed_lines(sweep, tested, tested_again),
-        confirmed_axis=tested_again and tested_again.scale,
+        confirmed_axis=None if tested_again is None else tested_again.scale,
         settings=_setting_lines(sweep, results, searched),
-        settings_axis=searched and searched.scale,
+        settings_axis=None if searched is None else searched.scale,
     )
     path = sweep.folder / "report.html"
     write_page(path, render_sweep_page(sweep, report, results))
@@ -151,7 +151,7 @@ def _setting_lines(
             rank=str(result.rank or NOTHING),
             values=[value_in_words(value) for value in result.values],
             cell=interval_cell(result.mean and result.mean.mean, unit, n=True),
-            drawing=drawn and drawn.rows.get(str(result.number)),
+            drawing=None if drawn is None else drawn.rows.get(str(result.number)),
             trials=result.states_in_words(),
             time=format_duration(result.seconds),
             why=result.why,
@@ -168,7 +168,7 @@ def _confirmed_lines(
         ConfirmedLine(
             name=c.name,
             cell=interval_cell(c.mean.mean, unit, n=True),
-            drawing=drawn and drawn.rows.get(c.name),
+            drawing=None if drawn is None else drawn.rows.get(c.name),
             difference=interval_cell(c.gain and c.gain.mean, unit, signed=True),
             seed_sd=unit.difference(c.mean.seed_sd) if c.mean.seeds > 1 else NOTHING,
             p=f"{c.p:.2g}" if c.gain else "",

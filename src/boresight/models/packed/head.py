@@ -191,7 +191,7 @@ class HeadGradients:
         """Add those of a tile: `pull` is the gradient of its raw products, in the dtype of hidden states."""
         if self.of_weight is not None:
             add_outer(self.of_weight[tile], pull, self.hidden)
-        if self.of_bias is not None:
+        if self.of_bias is not None and of_bias is not None:
             self.of_bias[tile] = of_bias
         if self.of_hidden is not None:
             self.of_hidden += wide_product(pull, self.weight[tile].to(self.hidden.dtype).T)

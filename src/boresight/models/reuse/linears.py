@@ -91,7 +91,7 @@ def _taken(outputs: LinearOutputs, module: nn.Module, slots: Tensor) -> Taken | 
 def _looked_up(module: Any, taken: Taken) -> Forward:
     if not hasattr(module, "lora_A"):
         return lambda x: StoredLinear.apply(x, module.weight, module.bias, taken)
-    (name,) = foldable_adapters(module) or ()
+    name = next(name for name in module.active_adapters if name in module.lora_A)
     base, down, up = module.base_layer, module.lora_A[name], module.lora_B[name]
     scale = module.scaling[name]
     return lambda x: StoredLora.apply(x, base.weight, base.bias, down.weight, up.weight, scale, taken)

@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -93,8 +94,8 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
 
 def bytes_per_token(policy: Policy) -> int:
     """Of the outputs of all linear layers that can be reused."""
-    widths = (module.out_features for module in reusable_linears(causal_model(policy)))
-    return sum(int(width) for width in widths) * policy.dtype.itemsize
+    linears: list[Any] = reusable_linears(causal_model(policy))
+    return sum(module.out_features for module in linears) * policy.dtype.itemsize
 
 
 def fault_of(

@@ -45,8 +45,14 @@ class StepBuffers:
 
     def settings(self, rows: int) -> MaskedSettings:
         """Of the first `rows` rows."""
-        columns = (x[:rows] for x in (self.temperature, self.top_p, self.top_k, self.greedy))
-        return MaskedSettings(*columns, any_greedy=self.any_greedy, candidates=self.candidates)
+        return MaskedSettings(
+            self.temperature[:rows],
+            self.top_p[:rows],
+            self.top_k[:rows],
+            self.greedy[:rows],
+            any_greedy=self.any_greedy,
+            candidates=self.candidates,
+        )
 
     def load(self, running: Sequence[RunningSample], steps: int) -> None:
         """Put these samples, which have drawn a token, into the first rows; the other rows idle."""

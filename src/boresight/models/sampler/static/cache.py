@@ -48,6 +48,9 @@ class StaticStep:
 class StaticLayer(SamplingLayer):
     """One layer's share of a `StaticCache`."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, cache: StaticCache) -> None:
         super().__init__()
         self.cache = cache
