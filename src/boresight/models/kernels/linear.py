@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,8 +59,8 @@ def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
     return _folded_lora(module)
 
 
-def _folded_lora(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """W + sum of the active adapters' updates; None where the layer does more than that."""
+def folded_adapters(module: torch.nn.Module) -> list[str] | None:
+    """Adapters of a layer that amounts to W + the sum of their updates; None where it does more than that."""
     from peft.tuners.lora import Linear as LoraLinear
 
     if type(module) is not LoraLinear or type(module.base_layer) is not torch.nn.Linear:
@@ -67,6 +68,14 @@ def _folded_lora(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None
     active = [name for name in module.active_adapters if name in module.lora_A]
     plain = not module.disable_adapters and not module.merged and not module.lora_variant
     if not plain or any(module.lora_B[name].bias is not None for name in active):
+        return None
+    return active
+
+
+def _folded_lora(module: Any) -> tuple[Tensor, Tensor | None] | None:
+    """W + sum of the active adapters' updates; None where the layer does more than that."""
+    active = folded_adapters(module)
+    if active is None:
         return None
     weight = module.base_layer.weight
     for name in active:

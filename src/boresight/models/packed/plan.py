@@ -33,6 +33,7 @@ from boresight.models.packed.last_layer import LastLayer, applies, last_layer_at
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.policy import Policy, arithmetic_of, causal_model, narrowest_window
 from boresight.models.precision import EXPERIMENTAL
+from boresight.models.reuse.linears import linears_reused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -66,13 +67,14 @@ class PackedPlan:
         last = LastLayer.of(base) if self.partial_last_layer and applies(base, positions) else None
         if last is None:
             return self.all_hidden(model, packed)[positions]
-        with fused_layers(base.base_model), last_layer_at(last, positions):
+        reused = linears_reused(base, packed, last, positions)
+        with reused, fused_layers(base.base_model), last_layer_at(last, positions):
             return self._run(base, packed)
 
     def all_hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
         """Last hidden states of every packed token, `(T, width)`."""
         base = causal_model(model)
-        with fused_layers(base.base_model):
+        with linears_reused(base, packed), fused_layers(base.base_model):
             return self._run(base, packed)
 
     def _run(self, base: PreTrainedModel, packed: PackedBatch) -> Tensor:

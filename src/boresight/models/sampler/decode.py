@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicCache
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.policy import cache_argument
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.draw import RowSettings
 from boresight.models.sampler.kv_cache import RolloutCache
 from boresight.models.sampler.params import RunningSample, extend, settings_of
@@ -31,8 +32,14 @@ class Rollout:
     together, and none that comes later needs more room.
     """
 
-    def __init__(self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int) -> None:
-        self.model, self.max_batch = model, max_batch
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        samples: Sequence[RunningSample],
+        max_batch: int,
+        outputs: LinearOutputs | None = None,
+    ) -> None:
+        self.model, self.max_batch, self.outputs = model, max_batch, outputs
         self.config = model.config.get_text_config()
         # Taken from the end.
         self.waiting = sorted(samples, key=lambda s: (len(s.prompt), -s.prompt_index, -s.sample_index))
@@ -83,6 +90,8 @@ class Rollout:
         ids = np.zeros((len(prompts), max(lengths)), np.int64)
         for row, prompt in zip(ids, prompts.values(), strict=True):
             row[: len(prompt)] = prompt
+        if self.outputs is not None:
+            self.outputs.announce_prompts(list(prompts.values()))
         filled: Any = DynamicCache()
         # The model takes one list of positions for all rows: those at which any of them ends.
         ends, place = np.unique(np.array(lengths) - 1, return_inverse=True)
@@ -102,6 +111,8 @@ class Rollout:
     def _decode(self) -> Tensor:
         """Logits after the newest token of every row, `(n, V)`."""
         step = self.cache.begin_step()
+        if self.outputs is not None:
+            self.outputs.announce_tokens(self.rows)
         return self.model(
             input_ids=self._tensor(np.array([[row.ids[-1]] for row in self.rows])),
             position_ids=step.positions,

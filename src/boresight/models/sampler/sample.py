@@ -23,6 +23,8 @@ from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
 from boresight.models.kernels.split_weights import is_split
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
+from boresight.models.reuse.linears import reusable_linears
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.batch_size import MAX_BATCH, batch_for
 from boresight.models.sampler.decode import Rollout
@@ -45,6 +47,7 @@ def sample(
     *,
     max_batch: int | None = None,
     console: Console | None = None,
+    outputs: LinearOutputs | None = None,
 ) -> list[list[Sample]]:
     """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
 
@@ -58,6 +61,7 @@ def sample(
         max_batch: most samples decoded at a time; by memory, if not given: 256 to 1,024 on a CPU, 16 to 4,096
             on a GPU.
         console: where progress is shown, if anywhere.
+        outputs: takes the outputs of the model's linear layers for all tokens, where the sampler has a cache.
 
     Raises:
         UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an
@@ -66,24 +70,33 @@ def sample(
     """
     samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
+        if outputs is not None:
+            outputs.clear()
         base = causal_model(model)  # its layers keep their adapters, on or off
         with wide_logits(model) if is_split(base) else nullcontext():  # as when it is trained
             if samples_with_cache(base, samples):
-                _draw(base, samples, max_batch or batch_for(base, samples), ended)
+                _draw(base, samples, max_batch or batch_for(base, samples), ended, outputs)
             else:
                 draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
 
 
 def _draw(
-    model: PreTrainedModel, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]
+    model: PreTrainedModel,
+    samples: list[RunningSample],
+    max_batch: int,
+    ended: Callable[[int], None],
+    outputs: LinearOutputs | None,
 ) -> None:
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(model))
         inside.enter_context(rollout_attention(model))
+        linears = [] if outputs is None else reusable_linears(model)
         if sum(s.params.max_new_tokens for s in samples) >= WORTHWHILE and can_pack(model):
             inside.enter_context(packed_linears(model))
-        rollout = Rollout(model, samples, max_batch)
+        if outputs is not None:
+            inside.enter_context(outputs.recording(model, linears, samples))
+        rollout = Rollout(model, samples, max_batch, outputs)
         while rollout.unfinished:
             ended(rollout.step())

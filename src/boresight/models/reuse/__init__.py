@@ -1,0 +1,1 @@
+"""Reuse outputs of linear layers that sampling has computed in the forward of the next update."""

@@ -1,0 +1,55 @@
+"""Compare outputs that sampling has kept with those of a forward that multiplies.
+
+A forward that looks all outputs up has the log-probabilities that the sampler had, right or wrong, so that neither
+these nor its loss show a fault. Here one completion is computed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from boresight.data.rows import Row
+from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.packed.packing import pack
+from boresight.models.packed.plan import PackedPlan, packed_plan
+from boresight.models.policy import Policy, causal_model
+from boresight.models.reuse.forwards import Forward, forwards_replaced
+from boresight.models.reuse.linears import reusable_linears
+from boresight.models.reuse.store import LinearOutputs, reusing
+
+
+@torch.no_grad()
+def compared(
+    policy: Policy, outputs: LinearOutputs, row: Row, temperature: float
+) -> tuple[float, Tensor, Tensor] | None:
+    """How far outputs are off, and log-probability and length of each completion; None for other rows.
+
+    The first is the largest difference of any layer for the tokens of `row`, as a share of the layer's largest
+    output; the others, `(1, k)`, are those of a forward that reuses nothing.
+    """
+    batch = pack([row], len(row.completions), policy.device)
+    slots = outputs.slots_of(batch)
+    if slots is None or not isinstance(packed_plan(policy, [row]), PackedPlan):
+        return None
+    off = [0.0]
+
+    def compare(module: nn.Module, buffer: Tensor) -> Forward:
+        forward: Callable[..., Tensor] = module.forward
+
+        def compute(x: Tensor) -> Tensor:
+            out = forward(x)
+            places = slots if x.shape[1] == len(slots) else slots[batch.scored]  # as in the last layer
+            kept, own = buffer[places[places > 0]], out[0, places > 0]
+            off.append(float((own - kept).abs().max() / kept.abs().max()))
+            return out
+
+        return compute
+
+    buffers = {module: outputs.buffer(module) for module in reusable_linears(causal_model(policy))}
+    forwards = {module: compare(module, kept) for module, kept in buffers.items() if kept is not None}
+    with reusing(None), forwards_replaced(forwards):
+        logps = completion_logprobs(policy, [row], temperature=temperature, layout="packed")
+    return max(off), logps.sums, logps.lengths

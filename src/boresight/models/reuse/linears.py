@@ -1,0 +1,149 @@
+"""The linear layers of a decoder whose outputs can be looked up: which they are, and how gradients pass them.
+
+The backward multiplies as it does where the forward has multiplied; all it needs is the layer's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from boresight.models.dropout import dropout_rates
+from boresight.models.kernels.fused import Linear
+from boresight.models.kernels.linear import folded_adapters
+from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
+from boresight.models.packed.last_layer import LastLayer
+from boresight.models.packed.packing import PackedBatch
+from boresight.models.reuse.forwards import Forward, forwards_replaced
+from boresight.models.reuse.store import LinearOutputs, reused
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Taken = Callable[[], Tensor]
+"""Returns the output of a layer in a packed forward, `(1, T, out)`, as a new tensor."""
+
+
+def reusable_linears(model: PreTrainedModel) -> list[nn.Module]:
+    """Linear layers of the decoder inside `model`, plain or with one adapter.
+
+    Empty where its layers do not compute what they sample with: with dropout on, adapters off, under autocast,
+    and under activation checkpointing, which recomputes layers when the outputs are gone.
+    """
+    decoder = model.base_model
+    first = next(decoder.parameters())
+    exact = first.device.type == "cpu" and first.dtype in (torch.float32, torch.float64)
+    recomputed = getattr(decoder, "gradient_checkpointing", False)
+    if not exact or torch.is_autocast_enabled("cpu") or recomputed or _drops(model):
+        return []
+    found: list[nn.Module] = []
+    inside: set[nn.Module] = set()
+    for module in decoder.modules():  # an adapted layer comes before the layer that it wraps
+        if module in inside or "forward" in vars(module):
+            continue
+        if hasattr(module, "lora_A"):
+            if len(folded_adapters(module) or ()) != 1:
+                return []
+            inside.update(module.modules())
+            found.append(module)
+        elif type(module) is nn.Linear:
+            found.append(module)
+    return found
+
+
+def _drops(model: PreTrainedModel) -> bool:
+    active = any(isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in model.modules())
+    return active or (model.training and bool(dropout_rates(model.config)))
+
+
+@contextmanager
+def linears_reused(
+    model: PreTrainedModel, batch: PackedBatch, last: LastLayer | None = None, positions: Tensor | None = None
+) -> Iterator[None]:
+    """Inside the block a forward of `batch` takes the outputs of linear layers that `reusing` has for it.
+
+    The modules inside `last` are computed at `positions` alone (`last_layer_at`).
+    """
+    outputs = reused()
+    slots = None if outputs is None else outputs.slots_of(batch)
+    if outputs is None or slots is None:
+        yield
+        return
+    partial = {m for part in last.inside for m in part.modules()} if last is not None else set()
+    forwards: dict[nn.Module, Forward] = {}
+    for module in reusable_linears(model):
+        own = slots[positions] if positions is not None and module in partial else slots
+        if (taken := _taken(outputs, module, own)) is not None:
+            forwards[module] = _looked_up(module, taken)
+    with forwards_replaced(forwards):
+        yield
+
+
+def _taken(outputs: LinearOutputs, module: nn.Module, slots: Tensor) -> Taken | None:
+    buffer = outputs.buffer(module)
+    return None if buffer is None else lambda: buffer.index_select(0, slots)[None]
+
+
+def _looked_up(module: Any, taken: Taken) -> Forward:
+    if not hasattr(module, "lora_A"):
+        return lambda x: StoredLinear.apply(x, module.weight, module.bias, taken)
+    (name,) = folded_adapters(module) or ()
+    base, down, up = module.base_layer, module.lora_A[name], module.lora_B[name]
+    scale = module.scaling[name]
+    return lambda x: StoredLora.apply(x, base.weight, base.bias, down.weight, up.weight, scale, taken)
+
+
+class StoredLinear(torch.autograd.Function):
+    """x W^T + b, which is `taken`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, taken: Taken) -> Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        ctx.in_place = goes_in_place(weight)
+        return taken()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *Linear.backward(ctx, grad), None
+
+
+class StoredLora(torch.autograd.Function):
+    """x W^T + b + scale * (x A^T) B^T, which is `taken`; A `(r, in)`, B `(out, r)`.
+
+    With z = scale * grad B: d x = grad W + z A, d A = z^T x, d B = scale * grad^T (x A^T).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+        taken: Taken,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, down, up)
+        ctx.in_place = [goes_in_place(matrix) for matrix in (weight, down, up)]
+        ctx.scale = scale
+        return taken()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, down, up = ctx.saved_tensors
+        needs, direct = ctx.needs_input_grad, ctx.in_place
+        inner = product(grad, up.T).mul_(ctx.scale)
+        return (
+            product(grad, weight.T).add_(product(inner, down.T)) if needs[0] else None,
+            weight_gradient(grad, x, weight, direct[0]) if needs[1] else None,
+            grad.flatten(0, -2).sum(0) if needs[2] else None,
+            weight_gradient(inner, x, down, direct[1]) if needs[3] else None,
+            weight_gradient(grad, product(x, down).mul_(ctx.scale), up, direct[2]) if needs[4] else None,
+            None,
+            None,
+        )
