@@ -260,4 +260,5 @@ def test_the_layers_are_as_before():
 def test_more_tokens_than_there_is_room_for():
     model = build(CONFIGS["llama"]())
     with pytest.raises(ValueError, match="more than 3 tokens"):
-        sample(model, [np.array([1, 2], np.int32)], replace(PARAMS, stop_token_ids=()), outputs=LinearOutputs(3))
+        params = replace(PARAMS, stop_token_ids=())
+        sample(model, [np.array([1, 2], np.int32)], params, outputs=LinearOutputs(3))

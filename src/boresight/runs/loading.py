@@ -22,6 +22,7 @@ from boresight.models.checkpoint.leftovers import Leftovers
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.libraries import Libraries, libraries, use_libraries
 from boresight.models.load import load_tokenizer
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sharding import shard
 from boresight.training.build import build_task
 from boresight.training.checkpoints.checkpoint import load_weights
@@ -32,6 +33,7 @@ from boresight.training.forward import kind_of
 from boresight.training.loop import Task
 from boresight.training.policy import (
     choose_activations,
+    choose_reuse,
     describe_policy,
     load_policy,
     seed_everything,
@@ -115,7 +117,9 @@ def load_run(
     before = None if earlier.choices is None else earlier.choices.recompute
     recompute = choose_activations(recipe, policy, data, console, before)
     prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
-    task = build_task(recipe, policy, tokenizer, data, prompts, folder, console)
+    reuse = choose_reuse(recipe, policy, data, console, recompute, earlier.choices)
+    outputs = LinearOutputs(reuse.tokens) if reuse is not None and reuse.reuse else None
+    task = build_task(recipe, policy, tokenizer, data, prompts, folder, console, outputs)
     if earlier.choices is not None:
         task.eval_every = earlier.choices.eval_every
     if trained is not None:
@@ -132,6 +136,7 @@ def load_run(
         dtype=task.dtype,
         base=base_form(recipe, kind, task.dtype) if recipe.model.lora else None,
         libraries=asdict(libraries()) if policy.device.type == "cpu" else None,
+        reuse=None if reuse is None else reuse.reuse,
     )
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
 

@@ -26,6 +26,7 @@ from boresight.models.policy import Policy
 from boresight.models.precision import resolve_dtype
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.frozen import LiveReference, Reference, StoredReference, frozen_copy
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.training.distributed import collectives
@@ -78,12 +79,14 @@ def build_task(
     prompts: Sequence[Prompt],
     folder: Path,
     console: Console,
+    outputs: LinearOutputs | None = None,
 ) -> Task:
     """The run of a recipe: batches, reference and probes for a loaded policy and its data.
 
     Args:
         prompts: held-out prompts, of which probes take some.
         folder: the run folder, which need not exist yet.
+        outputs: where sampling keeps the outputs of linear layers for the first update on a rollout.
 
     Raises:
         UserError: a reward is missing or cannot be loaded, or a sampling server cannot be reached.
@@ -92,7 +95,7 @@ def build_task(
     if kind.online:
         assert rewards is not None, "a method that samples has rewards"
         eval_rows: Sequence[Row] = []
-        batches, reference = online(recipe, kind, policy, tokenizer, data, rewards)
+        batches, reference = online(recipe, kind, policy, tokenizer, data, rewards, outputs)
     else:
         rows, eval_rows = given_rows(recipe, kind, data, console)
         batches, reference = offline(recipe, kind, policy, rows, eval_rows, console)
@@ -111,6 +114,7 @@ def build_task(
         run=folder,
         probes=probes,
         replay=batches.replay if isinstance(batches, PairRollouts) else None,
+        outputs=outputs,
     )
 
 
@@ -190,6 +194,7 @@ def online(
     tokenizer: Tokenizer,
     data: Prepared,
     rewards: RewardSum,
+    outputs: LinearOutputs | None = None,
 ) -> tuple[Batches, Reference | None]:
     """Batches of sampled completions, and the reference that samples or scores them."""
     temperature = recipe.rollout.temperature
@@ -197,10 +202,11 @@ def online(
     dtype = resolve_dtype(recipe.model.dtype, policy.device)
     frozen = frozen_copy(policy, dtype) if recipe.method.wants_reference else None
     served = VllmRollouts(policy, recipe, ends) if recipe.rollout.backend == "vllm" else None
+    own = policy_sampler(policy, recipe.rollout, ends, recipe.train.seed, outputs)
     rollouts = Rollouts(
         prompts=_online_prompts(data.train),
         plan=batch_plan(recipe, len(data.train.rows)),
-        sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        sampler=served.sample if served else own,
         rewards=rewards,
         tokenizer=tokenizer,
         gate=_importance_gate(recipe, policy) if served else None,

@@ -33,6 +33,9 @@ class Choices:
     libraries: dict[str, Library] | None = None
     """Library of each kind of product on a CPU (`models.kernels.libraries`); None on other devices."""
 
+    reuse: bool | None = None
+    """Whether outputs of linear layers are reused after sampling; None in runs in which they cannot be."""
+
     def write(self, path: Path) -> None:
         """Keep them."""
         write_state(path, asdict(self))

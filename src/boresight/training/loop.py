@@ -28,7 +28,7 @@ from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings import monitor
 from boresight.methods import Method
-from boresight.methods.inputs import LabeledLogps, LossInput
+from boresight.methods.inputs import LabeledLogps, LossInput, LossOutput
 from boresight.models import lora
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.matmul import gradients_in_place
@@ -36,6 +36,7 @@ from boresight.models.kernels.to_device import like
 from boresight.models.policy import Policy
 from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference
+from boresight.models.reuse.store import LinearOutputs, reusing
 from boresight.models.sharding import is_sharded, whole, whole_weights
 from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
@@ -58,6 +59,7 @@ from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
 from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_logps
 from boresight.training.rollouts.replay import Replay
+from boresight.training.rollouts.reuse import fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class Task:
     """Of the rollout that several updates use."""
     replay: Replay | None = None
     """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
+    outputs: LinearOutputs | None = None
+    """Where sampling keeps the outputs of linear layers for the first update on a rollout."""
     loss_scale: LossScale = field(init=False)
     """Factor on the loss in float16, 1 in other precisions."""
     guard: Guard | None = None
@@ -451,9 +455,10 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
         rows = with_old_logps(rows, task.old_logps)
     if task.kind.mismatched:
         task.kl = _estimate_kl(task, _own_groups(task, mismatched_alone(rows)))
+    outputs = _outputs_of(task, rows, step)
     for index, (group, counts) in enumerate(_own_groups(task, rows)):
         in_place = gradients_in_place(not is_sharded(task.policy))
-        with task.arithmetic(), in_place:
+        with task.arithmetic(), in_place, reusing(outputs):
             x = task.build(group)
             out = task.method.loss(x, cfg)
         if step == 0 and index == 0:
@@ -468,22 +473,40 @@ def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
             )
             if found:
                 task.tracker.say(found)
-        if any(row.weight != 1 for row in group):
-            out = out.by_weights(torch.tensor([row.weight for row in group], dtype=torch.float64))
+        out = _weighted_rows(out, group)
         (out.loss * (out.weight if counts else 0.0) * task.loss_scale.value).backward()
         if counts:
             gathered.add([row.id for row in group], x, out)
         if counts and first_of_several:
             old |= old_logps(group, x)
+    if outputs is not None:
+        outputs.clear()
     if first_of_several:
         task.old_logps = {id: logps for part in collectives.gather(old) for id, logps in part.items()}
     return gathered
+
+
+def _weighted_rows(out: LossOutput, rows: Sequence[Row]) -> LossOutput:
+    if all(row.weight == 1 for row in rows):
+        return out
+    return out.by_weights(torch.tensor([row.weight for row in rows], dtype=torch.float64))
 
 
 def _estimate_kl(task: Task, forwards: Sequence[tuple[list[Row], bool]]) -> Tensor:
     assert task.reference is not None, "a method that estimates a KL has a reference"
     with task.arithmetic():
         return estimate_kl(task.policy, task.reference, forwards)
+
+
+def _outputs_of(task: Task, rows: Sequence[Row], step: int) -> LinearOutputs | None:
+    """Outputs of linear layers that sampling kept for the first update on `rows`; None where they are wrong."""
+    if task.outputs is None or not rows or not task.is_fresh(step):
+        return None
+    with task.arithmetic():
+        fault = fault_of(task.policy, task.outputs, rows, step, task.temperature)
+    if fault is not None:
+        task.tracker.say(f"step {step}: {fault}; they are computed again.", style="yellow")
+    return task.outputs if fault is None else None
 
 
 def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:

@@ -33,11 +33,13 @@ from boresight.models.sharding import fits
 from boresight.models.source import print_note_on_base
 from boresight.training import activations
 from boresight.training.build import batch_plan
+from boresight.training.choices import Choices
 from boresight.training.distributed import collectives
 from boresight.training.footprint.base import base_form, splits_weights
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.optim import learning_rate_sum
+from boresight.training.rollouts.reuse import ReuseChoice, reuse_choice
 
 log = logging.getLogger(__name__)
 
@@ -169,3 +171,18 @@ def choose_activations(
     choice = activations.activation_choice(recipe, policy, tokens, earlier)
     console.print(str(choice), highlight=False)
     return choice.recompute
+
+
+def choose_reuse(
+    recipe: Recipe, policy: Policy, data: Prepared, console: Console, recompute: bool, earlier: Choices | None
+) -> ReuseChoice | None:
+    """Reuse outputs of linear layers after sampling or not, by an estimate, and print the choice.
+
+    None where nothing can be reused. `recompute` are the activations; `earlier` are the choices of a resumed
+    run, which computes as it did.
+    """
+    before = None if earlier is None else bool(earlier.reuse)
+    choice = reuse_choice(recipe, policy, data.train.rows, recompute=recompute, earlier=before)
+    if choice is not None:
+        console.print(str(choice), highlight=False)
+    return choice

@@ -128,8 +128,8 @@ def _rms_norm(module: Any, shift: float) -> Forward:
 
 def _gated_mlp(module: Any) -> Forward:
     gate, up, down = module.gate_proj, module.up_proj, module.down_proj
-    plain = all(type(layer) is nn.Linear and layer.bias is None for layer in (gate, up, down))
-    if plain and not any("forward" in vars(layer) for layer in (gate, up, down)):  # as where outputs are reused
+    own = any("forward" in vars(layer) for layer in (gate, up, down))  # as where outputs are reused
+    if not own and all(type(layer) is nn.Linear and layer.bias is None for layer in (gate, up, down)):
         return lambda x: GatedMLP.apply(x, gate.weight, up.weight, down.weight)
     return lambda x: down(SwiGLU.apply(gate(x), up(x)))  # adapters, biases or reused outputs
 

@@ -131,9 +131,9 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     return plan
 
 
-def find_plan_now(model: Policy) -> None:
-    """Find the plan now: later the weights of `model` may be spread over processes."""
-    packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
+def find_plan_now(model: Policy) -> PackedPlan | str:
+    """The plan for short rows. Found now: later the weights of `model` may be spread over processes."""
+    return packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
 def warn_once(model: Policy, obstacle: str) -> None:

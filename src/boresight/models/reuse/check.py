@@ -1,7 +1,7 @@
 """Compare outputs that sampling has kept with those of a forward that multiplies.
 
-A forward that looks all outputs up has the log-probabilities that the sampler had, right or wrong, so that neither
-these nor its loss show a fault. Here one completion is computed anew.
+A forward that looks all outputs up has the log-probabilities that the sampler had, right or wrong, so that
+neither these nor its loss show a fault. Here one row is computed anew.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def compared(
 ) -> tuple[float, Tensor, Tensor] | None:
     """How far outputs are off, and log-probability and length of each completion; None for other rows.
 
-    The first is the largest difference of any layer for the tokens of `row`, as a share of the layer's largest
-    output; the others, `(1, k)`, are those of a forward that reuses nothing.
+    The first is the largest difference of any layer for the tokens of `row`, as a share of the layer's
+    largest output; the others, `(1, k)`, are those of a forward that reuses nothing.
     """
     batch = pack([row], len(row.completions), policy.device)
     slots = outputs.slots_of(batch)

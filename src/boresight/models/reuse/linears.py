@@ -31,7 +31,7 @@ Taken = Callable[[], Tensor]
 def reusable_linears(model: PreTrainedModel) -> list[nn.Module]:
     """Linear layers of the decoder inside `model`, plain or with one adapter.
 
-    Empty where its layers do not compute what they sample with: with dropout on, adapters off, under autocast,
+    Empty where its layers do not compute what they sample with: with dropout on, adapters off or autocast on,
     and under activation checkpointing, which recomputes layers when the outputs are gone.
     """
     decoder = model.base_model

@@ -3,10 +3,11 @@
     outputs = LinearOutputs(capacity)
     samples = sample(model, prompts, params, k=8, outputs=outputs)     # fills it
     with reusing(outputs):
-        logps = completion_logprobs(model, rows)                       # no linear layer of the decoder multiplies
+        logps = completion_logprobs(model, rows)                       # looks them up
 
-A sampled token has a slot, one row in the buffer `(capacity, out)` of every layer. Slot 0 holds zeros: the last
-token of a completion is never put into the model while sampling, and no later token and no loss reads its states.
+A sampled token has a slot, one row in the buffer `(capacity, out)` of every layer. Slot 0 holds zeros: the
+last token of a completion is not put into the model while sampling, and no other token and no loss reads its
+states.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 from boresight.config.recipe import RolloutSection
 from boresight.data.rows import Completion
 from boresight.models.policy import Policy
+from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.sample import Sample, SamplingParams, sample
 from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
@@ -30,14 +31,18 @@ def completion(sample: Sample) -> Completion:
 
 
 def policy_sampler(
-    model: Policy, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
+    model: Policy,
+    settings: RolloutSection,
+    stop_token_ids: tuple[int, ...],
+    seed: int,
+    outputs: LinearOutputs | None = None,
 ) -> Sampler:
-    """A sampler from `model`, in its state at the time of each call."""
+    """A sampler from `model`, in its state at the time of each call, which keeps its `outputs`."""
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         params = rollout_params(settings, stop_token_ids, seed, number)
         with whole(model):
-            return sample_in_shares(model, prompts, params, k)
+            return sample_in_shares(model, prompts, params, k, outputs=outputs)
 
     return sampler
 

@@ -1,0 +1,120 @@
+"""Reuse what the linear layers computed while a rollout was sampled in the forward of its first update.
+
+On a CPU in float32 with samples of this process, the weights of both are the same, and so are the outputs, up
+to the order of summation. Groups only: most sampled pairs are ties, which are not trained on, and keeping the
+outputs of all of them takes about as long as the products that are saved (`docs/log.md`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from boresight.config.recipe import Recipe
+from boresight.data.rows import Row
+from boresight.models.packed.plan import PackedPlan, find_plan_now
+from boresight.models.policy import Policy, causal_model
+from boresight.models.precision import resolve_dtype
+from boresight.models.reuse.check import compared
+from boresight.models.reuse.linears import reusable_linears
+from boresight.models.reuse.store import LinearOutputs
+from boresight.models.sampler.attention import unsupported
+from boresight.training import initial_loss
+from boresight.training.activations import SPARE, footprint_of, largest_forward
+from boresight.training.distributed import collectives
+from boresight.training.footprint.forward_tokens import forward_tokens
+from boresight.training.forward import kind_of
+from boresight.training.memory import available_gb
+
+NARROWEST = 512
+"""Narrowest hidden states with which outputs are kept: one takes `2 * width` operations to compute, and about
+2 ns to write and read. A processor of 230 GFLOP/s computes one of 128 columns in 1.1 ns, of 576 in 5 ns."""
+LARGEST_DIFFERENCE = 0.01
+"""Share of a layer's largest output by which a kept one may differ: more than rounding, less than the output of
+another token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseChoice:
+    """Whether outputs are kept, for how many `tokens` at most, and the memory they may take, GB."""
+
+    reuse: bool
+    tokens: int
+    gb: float
+    free_gb: float
+
+    def __str__(self) -> str:
+        """One sentence for the terminal."""
+        what = "reuses" if self.reuse else "does not reuse"
+        return (
+            f"The first update on a rollout {what} the outputs of linear layers that sampling computed: "
+            f"up to {self.gb:.1f} GB; {self.free_gb:.1f} GB are free."
+        )
+
+
+def reuse_choice(
+    recipe: Recipe, policy: Policy, prompts: Sequence[Row], *, recompute: bool, earlier: bool | None = None
+) -> ReuseChoice | None:
+    """Choose by an estimate of memory; None for runs in which nothing can be reused.
+
+    Args:
+        prompts: of the training set.
+        recompute: whether activations are recomputed, which outputs cannot be kept for.
+        earlier: what the run did before it was interrupted; None for a new run.
+    """
+    if recompute or not _is_possible(recipe, policy):
+        return None
+    longest = heapq.nlargest(recipe.train.batch, (len(row.prompt) for row in prompts))
+    answers = len(longest) * recipe.rollout.k
+    tokens = sum(longest) + answers * (recipe.rollout.max_new_tokens - 1)
+    gb = tokens * bytes_per_token(policy) / 1e9
+    limit = forward_tokens(recipe.train, policy.device)
+    footprint = footprint_of(recipe, policy)
+    forward = largest_forward(recipe, kind_of(recipe), prompts, limit)
+    beside = footprint.state_gb + footprint.activations_gb(forward, recompute=False)
+    free = available_gb()
+    fits = math.isfinite(free) and gb + beside <= SPARE * free
+    return ReuseChoice(fits if earlier is None else earlier, tokens, gb, free)
+
+
+def _is_possible(recipe: Recipe, policy: Policy) -> bool:
+    own = kind_of(recipe).samples == "group" and recipe.rollout.backend == "local"
+    exact = policy.device.type == "cpu" and resolve_dtype(recipe.model.dtype, policy.device) == "float32"
+    base = causal_model(policy)
+    wide = base.config.get_text_config().hidden_size >= NARROWEST
+    if not (own and exact and wide and collectives.world() == 1 and reusable_linears(base)):
+        return False
+    return unsupported(base) is None and isinstance(find_plan_now(policy), PackedPlan)
+
+
+def bytes_per_token(policy: Policy) -> int:
+    """Of the outputs of all linear layers that can be reused."""
+    widths = (module.out_features for module in reusable_linears(causal_model(policy)))
+    return sum(int(width) for width in widths) * policy.dtype.itemsize
+
+
+def fault_of(
+    policy: Policy, outputs: LinearOutputs, rows: Sequence[Row], step: int, temperature: float
+) -> str | None:
+    """Why `outputs` must not be reused for `rows`, in words; None where they may.
+
+    One completion is computed anew, another one in every step.
+
+    Raises:
+        UserError: that forward gives the completion another log-probability than it was sampled with.
+    """
+    row = rows[step % len(rows)]
+    one = replace(row, completions=(row.completions[step % len(row.completions)],))
+    found = compared(policy, outputs, one, temperature)
+    if found is None:
+        return "sampling kept no outputs of linear layers for these completions and weights"
+    off, sums, length = found
+    drawn = torch.tensor([[c.sampled_logp for c in one.completions]], dtype=sums.dtype)
+    initial_loss.check_sampler(sums, drawn, length, noise=0.0, step=step)
+    if off <= LARGEST_DIFFERENCE:
+        return None
+    return f"the outputs of linear layers that sampling kept are off by {off:.2g} of the largest"
