@@ -499,7 +499,7 @@ def _estimate_kl(task: Task, forwards: Sequence[tuple[list[Row], bool]]) -> Tens
 
 
 def _outputs_of(task: Task, rows: Sequence[Row], step: int) -> LinearOutputs | None:
-    """Outputs of linear layers that sampling kept for the first update on `rows`; None where they are wrong."""
+    """Outputs of linear layers that sampling kept for the first update on `rows`; None at a fault."""
     if task.outputs is None or not rows or not task.is_fresh(step):
         return None
     with task.arithmetic():

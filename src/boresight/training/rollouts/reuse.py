@@ -34,8 +34,8 @@ NARROWEST = 512
 """Narrowest hidden states with which outputs are kept: one takes `2 * width` operations to compute, and about
 2 ns to write and read. A processor of 230 GFLOP/s computes one of 128 columns in 1.1 ns, of 576 in 5 ns."""
 LARGEST_DIFFERENCE = 0.01
-"""Share of a layer's largest output by which a kept one may differ: more than rounding, less than the output of
-another token."""
+"""Share of a layer's largest output by which a kept one may differ: more than rounding, less than the output
+of another token."""
 
 
 @dataclass(frozen=True, slots=True)
