@@ -23,7 +23,7 @@ from boresight.training.choices import read_choices
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import accumulate
 from boresight.training.rollouts import reuse
-from boresight.training.rollouts.reuse import bytes_per_token, reuse_choice
+from boresight.training.rollouts.reuse import output_bytes, reuse_choice
 from boresight.training.rollouts.rollout import GroupRollouts
 from boresight.training.rollouts.sampling import policy_sampler
 from tests.tiny import tiny_model
@@ -194,7 +194,7 @@ def test_the_choice_by_hand(monkeypatch):
     config = tiny_model().config
     kv = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
     each = 2 * config.hidden_size + 2 * kv + 2 * config.intermediate_size + config.hidden_size
-    assert bytes_per_token(tiny_model()) == 4 * config.num_hidden_layers * each
+    assert output_bytes(tiny_model()) == 4 * config.num_hidden_layers * each
     monkeypatch.setattr(reuse, "available_gb", lambda: 1.0)
     found, lengths = choice()
     assert found.reuse and found.tokens == sum(lengths[1:]) + 2 * 3 * 4

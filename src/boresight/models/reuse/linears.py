@@ -18,7 +18,7 @@ from boresight.models.kernels.linear import folded_adapters
 from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
 from boresight.models.packed.last_layer import LastLayer
 from boresight.models.packed.packing import PackedBatch
-from boresight.models.reuse.forwards import Forward, forwards_replaced
+from boresight.models.reuse.forwards import ModuleForward, forwards_replaced
 from boresight.models.reuse.store import LinearOutputs, reused
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def linears_reused(
         yield
         return
     partial = {m for part in last.inside for m in part.modules()} if last is not None else set()
-    forwards: dict[nn.Module, Forward] = {}
+    forwards: dict[nn.Module, ModuleForward] = {}
     for module in reusable_linears(model):
         own = slots[positions] if positions is not None and module in partial else slots
         if (taken := _taken(outputs, module, own)) is not None:
@@ -88,7 +88,7 @@ def _taken(outputs: LinearOutputs, module: nn.Module, slots: Tensor) -> Taken | 
     return None if buffer is None else lambda: buffer.index_select(0, slots)[None]
 
 
-def _looked_up(module: Any, taken: Taken) -> Forward:
+def _looked_up(module: Any, taken: Taken) -> ModuleForward:
     if not hasattr(module, "lora_A"):
         return lambda x: StoredLinear.apply(x, module.weight, module.bias, taken)
     (name,) = folded_adapters(module) or ()

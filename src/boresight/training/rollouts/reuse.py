@@ -19,7 +19,7 @@ from boresight.data.rows import Row
 from boresight.models.packed.plan import PackedPlan, find_plan_now
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
-from boresight.models.reuse.check import compared
+from boresight.models.reuse.check import compare_with_products
 from boresight.models.reuse.linears import reusable_linears
 from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.attention import unsupported
@@ -71,7 +71,7 @@ def reuse_choice(
     longest = heapq.nlargest(recipe.train.batch, (len(row.prompt) for row in prompts))
     answers = len(longest) * recipe.rollout.k
     tokens = sum(longest) + answers * (recipe.rollout.max_new_tokens - 1)
-    gb = tokens * bytes_per_token(policy) / 1e9
+    gb = tokens * output_bytes(policy) / 1e9
     limit = forward_tokens(recipe.train, policy.device)
     footprint = footprint_of(recipe, policy)
     forward = largest_forward(recipe, kind_of(recipe), prompts, limit)
@@ -91,7 +91,7 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
     return unsupported(base) is None and isinstance(find_plan_now(policy), PackedPlan)
 
 
-def bytes_per_token(policy: Policy) -> int:
+def output_bytes(policy: Policy) -> int:
     """Of the outputs of all linear layers that can be reused."""
     widths = (module.out_features for module in reusable_linears(causal_model(policy)))
     return sum(int(width) for width in widths) * policy.dtype.itemsize
@@ -109,7 +109,7 @@ def fault_of(
     """
     row = rows[step % len(rows)]
     one = replace(row, completions=(row.completions[step % len(row.completions)],))
-    found = compared(policy, outputs, one, temperature)
+    found = compare_with_products(policy, outputs, one, temperature)
     if found is None:
         return "sampling kept no outputs of linear layers for these completions and weights"
     off, sums, length = found
