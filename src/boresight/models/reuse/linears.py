@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,10 +74,10 @@ def linears_reused(
     if outputs is None or slots is None:
         yield
         return
-    partial = {m for part in last.inside for m in part.modules()} if last is not None else set()
+    last_modules = {m for part in last.inside for m in part.modules()} if last is not None else set()
     forwards: dict[nn.Module, ModuleForward] = {}
     for module in reusable_linears(model):
-        own = slots[positions] if positions is not None and module in partial else slots
+        own = slots[positions] if positions is not None and module in last_modules else slots
         if (taken := _taken(outputs, module, own)) is not None:
             forwards[module] = _looked_up(module, taken)
     with forwards_replaced(forwards):
@@ -85,7 +86,11 @@ def linears_reused(
 
 def _taken(outputs: LinearOutputs, module: nn.Module, slots: Tensor) -> Taken | None:
     buffer = outputs.buffer(module)
-    return None if buffer is None else lambda: buffer.index_select(0, slots)[None]
+    return None if buffer is None else partial(_rows, buffer, slots)
+
+
+def _rows(buffer: Tensor, slots: Tensor) -> Tensor:
+    return buffer.index_select(0, slots)[None]
 
 
 def _looked_up(module: Any, taken: Taken) -> ModuleForward:

@@ -7,10 +7,10 @@ outputs of all of them takes about as long as the products that are saved (`docs
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -68,14 +68,15 @@ def reuse_choice(
     """
     if recompute or not _is_possible(recipe, policy):
         return None
-    longest = heapq.nlargest(recipe.train.batch, (len(row.prompt) for row in prompts))
-    answers = len(longest) * recipe.rollout.k
-    tokens = sum(longest) + answers * (recipe.rollout.max_new_tokens - 1)
+    longest = max((len(row.prompt) for row in prompts), default=0)  # a batch may have one prompt twice
+    tokens = recipe.train.batch * (longest + recipe.rollout.k * (recipe.rollout.max_new_tokens - 1))
     gb = tokens * output_bytes(policy) / 1e9
     limit = forward_tokens(recipe.train, policy.device)
     footprint = footprint_of(recipe, policy)
     forward = largest_forward(recipe, kind_of(recipe), prompts, limit)
     beside = footprint.state_gb + footprint.activations_gb(forward, recompute=False)
+    if recipe.method.wants_reference and recipe.model.lora is None:
+        beside += replace(footprint, frozen_copy=True).weights_gb - footprint.weights_gb
     free = available_gb()
     fits = math.isfinite(free) and gb + beside <= SPARE * free
     return ReuseChoice(fits if earlier is None else earlier, tokens, gb, free)
@@ -93,8 +94,8 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
 
 def output_bytes(policy: Policy) -> int:
     """Of the outputs of all linear layers that can be reused."""
-    widths = (module.out_features for module in reusable_linears(causal_model(policy)))
-    return sum(int(width) for width in widths) * policy.dtype.itemsize
+    layers: list[Any] = reusable_linears(causal_model(policy))
+    return sum(int(layer.out_features) for layer in layers) * policy.dtype.itemsize
 
 
 def fault_of(
