@@ -15,7 +15,7 @@ from boresight.models.lora import adapters_off
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.packing import pack
 from boresight.models.policy import causal_model
-from boresight.models.reuse.check import compared
+from boresight.models.reuse.check import compare_with_products
 from boresight.models.reuse.linears import reusable_linears
 from boresight.models.reuse.store import LinearOutputs, reusing
 from boresight.models.sampler.sample import SamplingParams, sample
@@ -159,11 +159,11 @@ def test_other_outputs_give_other_gradients_and_are_found(name):
     rows, outputs = rolled_out(model)
     one = replace(rows[2], completions=rows[2].completions[1:2])
     assert len(one.completions[0].ids) > 1
-    off, sums, lengths = compared(model, outputs, one, 1.0)
+    off, sums, lengths = compare_with_products(model, outputs, one, 1.0)
     assert off < 1e-12 and lengths.item() == len(one.completions[0].ids)
     assert torch.equal(sums, completion_logprobs(model, [one]).sums)
     poisoned(outputs, model.model.layers[1].get_submodule(name))
-    assert compared(model, outputs, one, 1.0)[0] == pytest.approx(1 / 3)  # |1.5 x - x| / 1.5 x
+    assert compare_with_products(model, outputs, one, 1.0)[0] == pytest.approx(1 / 3)  # |1.5 x - x| / 1.5 x
     (logps, grads), (expected, expected_grads) = (
         values_and_gradients(model, rows, given) for given in (outputs, None)
     )
@@ -175,7 +175,7 @@ def test_other_outputs_give_other_gradients_and_are_found(name):
 def test_a_completion_that_was_not_sampled_is_not_compared():
     model = build(CONFIGS["llama"](), torch.float64)
     rows, outputs = rolled_out(model)
-    assert compared(model, outputs, other_prompt(model, rows, outputs)[-1], 1.0) is None
+    assert compare_with_products(model, outputs, other_prompt(model, rows, outputs)[-1], 1.0) is None
 
 
 def changed_weight(model, rows, outputs):

@@ -23,7 +23,7 @@ from boresight.training.choices import read_choices
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import accumulate
 from boresight.training.rollouts import reuse
-from boresight.training.rollouts.reuse import bytes_per_token, reuse_choice
+from boresight.training.rollouts.reuse import output_bytes, reuse_choice
 from boresight.training.rollouts.rollout import GroupRollouts
 from boresight.training.rollouts.sampling import policy_sampler
 from tests.tiny import tiny_model
@@ -190,14 +190,14 @@ def choice(method="rloo", policy=None, free=1.0, recompute=False, earlier=None, 
 
 
 def test_the_choice_by_hand(monkeypatch):
-    """Two prompts of three, three answers each, of whose tokens four are put into the model."""
+    """Two prompts as long as the longest, three answers each, of whose tokens four are put into the model."""
     config = tiny_model().config
     kv = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
     each = 2 * config.hidden_size + 2 * kv + 2 * config.intermediate_size + config.hidden_size
-    assert bytes_per_token(tiny_model()) == 4 * config.num_hidden_layers * each
+    assert output_bytes(tiny_model()) == 4 * config.num_hidden_layers * each
     monkeypatch.setattr(reuse, "available_gb", lambda: 1.0)
     found, lengths = choice()
-    assert found.reuse and found.tokens == sum(lengths[1:]) + 2 * 3 * 4
+    assert found.reuse and found.tokens == 2 * lengths[-1] + 2 * 3 * 4
     assert found.gb == pytest.approx(found.tokens * 4 * config.num_hidden_layers * each / 1e9)
     assert "reuses the outputs of linear layers" in str(found) and "1.0 GB are free" in str(found)
     monkeypatch.setattr(reuse, "available_gb", lambda: 1e-5)
@@ -218,3 +218,12 @@ def test_where_nothing_can_be_reused(monkeypatch):
     assert choice(policy=dropping)[0] is None
     monkeypatch.setattr(reuse, "NARROWEST", 512)
     assert choice()[0] is None
+
+
+def test_a_batch_that_has_a_prompt_twice(place):  # noqa: F811
+    """Eight prompts in batches of twelve."""
+    made = recipe("rloo", {"function": f"{__name__}:length"})
+    made["train"] |= {"batch": 12, "steps": 2}
+    boresight.train(made, run="run", quiet=True)
+    assert read_choices(place / "run/choices.json").reuse is True
+    assert len(lines_of(place / "run")) == 2

@@ -505,7 +505,7 @@ def _outputs_of(task: Task, rows: Sequence[Row], step: int) -> LinearOutputs | N
     with task.arithmetic():
         fault = fault_of(task.policy, task.outputs, rows, step, task.temperature)
     if fault is not None:
-        task.tracker.say(f"step {step}: {fault}; they are computed again.", style="yellow")
+        task.tracker.say(f"step {step}: {fault}; they are recomputed.", style="yellow")
     return task.outputs if fault is None else None
 
 

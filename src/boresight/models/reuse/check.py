@@ -16,13 +16,13 @@ from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.packing import pack
 from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.policy import Policy, causal_model
-from boresight.models.reuse.forwards import Forward, forwards_replaced
+from boresight.models.reuse.forwards import ModuleForward, forwards_replaced
 from boresight.models.reuse.linears import reusable_linears
 from boresight.models.reuse.store import LinearOutputs, reusing
 
 
 @torch.no_grad()
-def compared(
+def compare_with_products(
     policy: Policy, outputs: LinearOutputs, row: Row, temperature: float
 ) -> tuple[float, Tensor, Tensor] | None:
     """How far outputs are off, and log-probability and length of each completion; None for other rows.
@@ -36,7 +36,7 @@ def compared(
         return None
     off = [0.0]
 
-    def compare(module: nn.Module, buffer: Tensor) -> Forward:
+    def compare(module: nn.Module, buffer: Tensor) -> ModuleForward:
         forward: Callable[..., Tensor] = module.forward
 
         def compute(x: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Forward = Callable[..., Tensor]
+ModuleForward = Callable[..., Tensor]
 
 
 @contextmanager
-def forwards_replaced(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
+def forwards_replaced(forwards: Mapping[nn.Module, ModuleForward]) -> Iterator[None]:
     """Inside the block modules compute by `forwards`; afterwards as before it."""
     before: dict[nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     try:

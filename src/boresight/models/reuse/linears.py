@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from boresight.models.kernels.linear import foldable_adapters
 from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
 from boresight.models.packed.last_layer import LastLayer
 from boresight.models.packed.packing import PackedBatch
-from boresight.models.reuse.forwards import Forward, forwards_replaced
+from boresight.models.reuse.forwards import ModuleForward, forwards_replaced
 from boresight.models.reuse.store import LinearOutputs, reused
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ def linears_reused(
     if outputs is None or slots is None:
         yield
         return
-    partial = {m for part in last.inside for m in part.modules()} if last is not None else set()
-    forwards: dict[nn.Module, Forward] = {}
+    last_modules = {m for part in last.inside for m in part.modules()} if last is not None else set()
+    forwards: dict[nn.Module, ModuleForward] = {}
     for module in reusable_linears(model):
-        own = slots[positions] if positions is not None and module in partial else slots
+        own = slots[positions] if positions is not None and module in last_modules else slots
         if (taken := _taken(outputs, module, own)) is not None:
             forwards[module] = _looked_up(module, taken)
     with forwards_replaced(forwards):
@@ -85,10 +86,14 @@ def linears_reused(
 
 def _taken(outputs: LinearOutputs, module: nn.Module, slots: Tensor) -> Taken | None:
     buffer = outputs.buffer(module)
-    return None if buffer is None else lambda: buffer.index_select(0, slots)[None]
+    return None if buffer is None else partial(_rows, buffer, slots)
 
 
-def _looked_up(module: Any, taken: Taken) -> Forward:
+def _rows(buffer: Tensor, slots: Tensor) -> Tensor:
+    return buffer.index_select(0, slots)[None]
+
+
+def _looked_up(module: Any, taken: Taken) -> ModuleForward:
     if not hasattr(module, "lora_A"):
         return lambda x: StoredLinear.apply(x, module.weight, module.bias, taken)
     name = next(name for name in module.active_adapters if name in module.lora_A)

@@ -7,7 +7,6 @@ outputs of all of them takes about as long as the products that are saved (`docs
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from boresight.data.rows import Row
 from boresight.models.packed.plan import PackedPlan, find_plan_now
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
-from boresight.models.reuse.check import compared
+from boresight.models.reuse.check import compare_with_products
 from boresight.models.reuse.linears import reusable_linears
 from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sampler.attention import unsupported
@@ -69,14 +68,15 @@ def reuse_choice(
     """
     if recompute or not _is_possible(recipe, policy):
         return None
-    longest = heapq.nlargest(recipe.train.batch, (len(row.prompt) for row in prompts))
-    answers = len(longest) * recipe.rollout.k
-    tokens = sum(longest) + answers * (recipe.rollout.max_new_tokens - 1)
-    gb = tokens * bytes_per_token(policy) / 1e9
+    longest = max((len(row.prompt) for row in prompts), default=0)  # a batch may have one prompt twice
+    tokens = recipe.train.batch * (longest + recipe.rollout.k * (recipe.rollout.max_new_tokens - 1))
+    gb = tokens * output_bytes(policy) / 1e9
     limit = forward_tokens(recipe.train, policy.device)
     footprint = footprint_of(recipe, policy)
     forward = largest_forward(recipe, kind_of(recipe), prompts, limit)
     beside = footprint.state_gb + footprint.activations_gb(forward, recompute=False)
+    if recipe.method.wants_reference and recipe.model.lora is None:
+        beside += replace(footprint, frozen_copy=True).weights_gb - footprint.weights_gb
     free = available_gb()
     fits = math.isfinite(free) and gb + beside <= SPARE * free
     return ReuseChoice(fits if earlier is None else earlier, tokens, gb, free)
@@ -92,10 +92,10 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
     return unsupported(base) is None and isinstance(find_plan_now(policy), PackedPlan)
 
 
-def bytes_per_token(policy: Policy) -> int:
+def output_bytes(policy: Policy) -> int:
     """Of the outputs of all linear layers that can be reused."""
-    linears: list[Any] = reusable_linears(causal_model(policy))
-    return sum(module.out_features for module in linears) * policy.dtype.itemsize
+    layers: list[Any] = reusable_linears(causal_model(policy))
+    return sum(int(layer.out_features) for layer in layers) * policy.dtype.itemsize
 
 
 def fault_of(
@@ -110,7 +110,7 @@ def fault_of(
     """
     row = rows[step % len(rows)]
     one = replace(row, completions=(row.completions[step % len(row.completions)],))
-    found = compared(policy, outputs, one, temperature)
+    found = compare_with_products(policy, outputs, one, temperature)
     if found is None:
         return "sampling kept no outputs of linear layers for these completions and weights"
     off, sums, length = found
