@@ -108,6 +108,12 @@ def test_what_the_terminal_prints_at_the_end(arena):
     )
 
 
+def test_an_even_standing_is_called_not_significant(arena):
+    for id, system in zip(arena.by_id, [*WORDS] * 3, strict=True):
+        vote(arena, id, side_of(arena, id, system))
+    assert closing_sentence(arena).endswith("against base-run in 6 votes: not significant.")
+
+
 def test_a_vote_counts_once(arena):
     side = side_of(arena, "p3", "trained-run")
     status, found = vote(arena, "p3", side)

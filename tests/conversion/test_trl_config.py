@@ -269,6 +269,9 @@ def test_a_file_has_no_test_split():
     }
     found = recipe(options | {"dataset_train_split": "train_prefs"}, trainer="dpo")
     assert (found.data.train, found.data.eval, found.data.eval_rows) == ("d.jsonl.gz", None, 200)
+    settings = converted(options, trainer="dpo").settings
+    (rows,) = (setting for setting in settings if setting.key == "data.eval_rows")
+    assert rows.why == "eval_strategy: held out of the training rows, where TRL wants a test split"
 
 
 def test_names_of_earlier_versions_count_where_the_present_ones_do_not():

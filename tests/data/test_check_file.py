@@ -38,6 +38,15 @@ def printed(report, width: int = 120) -> str:
     return stream.getvalue()
 
 
+def test_columns_that_are_not_read_are_listed(jsonl):
+    """`good` and `bad` make no pairs: the rows are prompts, and a method that needs pairs has none."""
+    report = check_file(jsonl({"prompt": "q", "good": "a", "bad": "b"}, {"prompt": "r", "agent": "bo"}))
+    assert report.other_columns == ["good", "bad", "agent"]
+    assert "not trained on: good, bad, agent (kept for reward functions)" in printed(report)
+    assert check_file(jsonl({"nums": [3, 4], "target": 7})).other_columns == []
+    assert "not trained on" not in printed(check_file(jsonl(*ROWS)))
+
+
 def test_counts(jsonl):
     """Four readable rows: one multi-turn with a system prompt, one with two user turns running."""
     report = check_file(jsonl(*ROWS))

@@ -120,11 +120,21 @@ def test_strings_with_no_prompt_cannot_be_split(jsonl):
         read(jsonl({"chosen": "It is warm", "rejected": "It is cold"}))
 
 
-def test_foreign_columns_list_the_layouts(jsonl):
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"x": 1, "y": 2},
+        {"customer_message": "q", "good_reply": "a", "bad_reply": "b"},
+        {"input": "q", "preferred": "a", "dispreferred": "b"},  # `input` alone is no Countdown problem
+    ],
+)
+def test_foreign_columns_are_named_with_those_to_rename_them_to(jsonl, row):
+    listed = ", ".join(row)
     with pytest.raises(
-        UserError, match="columns x, y, which fit no known layout; known layouts are alpaca, "
+        UserError,
+        match=f"columns {listed}, which fit no known layout; rename them: pairs have `prompt`, `chosen` and",
     ):
-        read(jsonl({"x": 1, "y": 2}))
+        read(jsonl(row))
 
 
 def test_ambiguity_is_refused_with_the_way_out(jsonl):

@@ -177,7 +177,7 @@ def test_an_unfinished_run_has_nothing_to_export(trained, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(trained("dpo") / "config.yaml", run)
-    with pytest.raises(UserError, match="has not finished; resume it with"):
+    with pytest.raises(UserError, match="has not finished; run its command again with --run"):
         export(run, tmp_path / "out", "merged", "float32", QUIET)
 
 

@@ -67,6 +67,16 @@ def test_a_reward_is_a_plain_number():
     assert found.detail == "+0.14 [0.10, 0.19] at 95 %, paired over 200 prompts."
 
 
+def test_a_side_effect_leads_only_where_nothing_else_was_measured():
+    """What the start model thinks of answers is no result of pairs that were trained on."""
+    side = replace(FLAT, name="start_logp_per_token", label="log p of answers", unit="nats")
+    for metrics in ([side, ACCURACY, MARGIN], [ACCURACY, MARGIN, side]):
+        found = headline(_run(*metrics))
+        assert found.title.startswith("Pairs where the chosen answer leads: 70.0 %")
+    assert headline(_run(side, UP)).title.startswith("Constraints met")
+    assert headline(_run(side)).title.startswith("Log p of answers")
+
+
 def test_a_distance_is_neither_better_nor_worse():
     """KL after training lies above 0 with certainty: it rose, in no color and without But."""
     (row,) = metric_rows([KL])

@@ -128,7 +128,8 @@ def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
         return Metric("accuracy", "accuracy", None, None, difference, unit="share")
 
     worse, unknown = accuracy(-0.1, -0.15, -0.05), accuracy(0.01, -0.04, 0.06)
-    assert got_worse(worse).why == "Accuracy got worse, by -0.100 [-0.150, -0.050] on 400."
+    assert got_worse(worse).why == "Accuracy got worse, by -10.0 points [-15.0, -5.0] on 400."
     assert not_resolved(worse) is None and got_worse(unknown) is None
     assert not_resolved(unknown).severity == "note"
+    assert "of accuracy, +1.0 point [-4.0, 6.0] on 400, is not" in not_resolved(unknown).why
     assert got_worse(accuracy(0.1, 0.05, 0.15)) is None

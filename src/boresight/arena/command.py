@@ -17,7 +17,7 @@ from boresight.serving.loopback import check_port
 
 def arena(
     a: Path,
-    b: Path,
+    b: Path | None,
     out: Path | None,
     port: int = 0,
     seed: int = 0,
@@ -27,6 +27,7 @@ def arena(
     """Serve the arena of two run folders or answers files; votes go to `out` and are kept there.
 
     Args:
+        b: None for the start model of the run `a`.
         goal: votes after which the result is shown; None asks for one on every prompt.
 
     Raises:
@@ -37,7 +38,8 @@ def arena(
     duels = read_duels(a, b, seed)
     goal = votes_wanted(duels, goal)
     check_port(port)  # before there is a folder for votes
-    votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{b.resolve().stem}", duels.names)
+    other = "start" if b is None else b.resolve().stem
+    votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{other}", duels.names)
     try:
         with Arena(duels, votes, port, goal) as server:
             console.print(duels.sentence, markup=False, highlight=False)

@@ -11,8 +11,11 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.core.wording import is_or_are, plural
 from boresight.evaluation.matching import distinct_comparisons, matched, repeated
-from boresight.evaluation.systems import prompts_of, read_answers
+from boresight.evaluation.systems import prompts_of, read_answers, read_start_answers
 from boresight.evaluation.win_rate import System
+
+START_MODEL = "start model"
+"""Name of the system that a run was trained from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +46,23 @@ class Duels:
         return said + "."
 
 
-def read_duels(a: Path, b: Path, seed: int = 0) -> Duels:
+def read_duels(a: Path, b: Path | None, seed: int = 0) -> Duels:
     """Duels of two run folders or answers files, matched by prompt.
+
+    Without `b`, those of the start model and the trained model of the run `a`.
 
     Raises:
         UserError: no answers there, no prompt in common, or nothing to vote on.
     """
-    names = (_name(a), _name(b))
-    if names[0] == names[1]:
-        names = (str(a), str(b))
-    if names[0] == names[1]:
-        raise UserError(f"{a}: is given twice; an arena needs two systems.")
-    answers, others = read_answers(a), read_answers(b)
+    names = _names(a, b)
+    answers, source = (read_start_answers(a), a) if b is None else (read_answers(a), b)
+    others = read_answers(source)
     prompts = repeated(prompts_of(answers, a), [others])
-    systems = (matched(names[0], prompts, answers, a), matched(names[1], prompts, others, b))
+    systems = (matched(names[0], prompts, answers, a), matched(names[1], prompts, others, source))
     found = make_duels(distinct_comparisons(prompts, systems), systems, seed)
     if not found.duels:
-        raise UserError(f"{a} and {b}: there is nothing to vote on, no prompt has two different answers.")
+        where = f"{a}" if b is None else f"{a} and {b}"
+        raise UserError(f"{where}: there is nothing to vote on, no prompt has two different answers.")
     return found
 
 
@@ -78,6 +81,18 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
                 sides.reverse()
             duels.append(Duel(prompt, *sides))
     return Duels((systems[0].name, systems[1].name), tuple(duels), identical, missing)
+
+
+def _names(a: Path, b: Path | None) -> tuple[str, str]:
+    """Of both systems; paths where the names are equal."""
+    if b is None:
+        return START_MODEL, _name(a)
+    names = (_name(a), _name(b))
+    if names[0] == names[1]:
+        names = (str(a), str(b))
+    if names[0] == names[1]:
+        raise UserError(f"{a}: is given twice; give it once to compare it with its start model.")
+    return names
 
 
 def _name(path: Path) -> str:

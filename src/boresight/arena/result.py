@@ -37,12 +37,13 @@ class JudgedPrompt:
 
 
 def win_rate_sentence(votes: Votes) -> str:
-    """The win rate of the second system over the first, in words."""
+    """The win rate of the second system over the first, in words; one half inside its interval is no lead."""
     first, second = votes.names
     if votes.rate is None:
         return "No votes yet."
     rate, count = unit_named("share").estimate(votes.rate), plural(len(votes), "vote")
-    return f"{second} wins {rate} against {first} in {count}."
+    undecided = ": not significant" if votes.rate.low <= 0.5 <= votes.rate.high else ""
+    return f"{second} wins {rate} against {first} in {count}{undecided}."
 
 
 def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:

@@ -287,7 +287,10 @@ class Recipe(BaseRecipe):
     @model_validator(mode="after")
     def _options_must_act(self) -> Recipe:
         if self.train.steps and self.train.epochs:
-            raise ValueError("train.steps and train.epochs are both set; keep one")
+            raise ValueError(
+                "train.steps and train.epochs are both set; keep one: train.epochs=null or train.steps=null "
+                "removes the other"
+            )
         if self.data.weight and issubclass(methods.get(self.method_name).Input, SAMPLED):
             raise ValueError("data.weight has no effect where answers are sampled; remove it")
         chosen = [name for name in ("clip", "clip_high") if _is_chosen(self.method, name)]

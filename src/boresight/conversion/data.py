@@ -99,14 +99,15 @@ def _held_out(t: Translation) -> None:
             t.remark(option, "unneeded", "eval_strategy is no, so TRL does not evaluate")
     elif not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"]):
         t.put("data.eval", _named(t, t["dataset_test_split"]), "dataset_test_split")
+    elif t["test_split_size"] is None:
+        why = "held out of the training rows, where TRL wants a test split"
+        t.put("data.eval_rows", HELD_OUT, "eval_strategy", why=why)
     else:
         t.put("data.eval_rows", _held_out_rows(t), "test_split_size", why="held out of the training rows")
 
 
 def _held_out_rows(t: Translation) -> int:
     size = t["test_split_size"]
-    if size is None:
-        return HELD_OUT
     if size >= 1:
         t.exact("test_split_size")
         return int(size)

@@ -24,11 +24,15 @@ from boresight.core.schema import (
     turn_key,
 )
 from boresight.core.wording import plural
+from boresight.data import layouts
+from boresight.data.layouts import Layout
 from boresight.data.reading.load import BadRow, Loaded, collect
 from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+PROBLEM = ("numbers", "target")
+"""Where the layouts of Countdown problems keep what the verifier needs."""
 HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")
 
 
@@ -51,6 +55,8 @@ class FileReport:
     rows: int
     counts: list[Count]
     lengths: dict[str, list[int]]
+    other_columns: list[str]
+    """Columns that the layout does not read."""
 
     @property
     def bad(self) -> list[BadRow]:
@@ -74,7 +80,14 @@ def check_file(
     """
     loaded = collect(path, layout=layout, kind=kind, split=split)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
-    return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples))
+    others = _other_columns(loaded.examples, layouts.get(loaded.layout))
+    return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples), others)
+
+
+def _other_columns(examples: Iterable[Example], layout: Layout) -> list[str]:
+    """In the order in which they occur; what a layout makes of its own columns is none of them."""
+    found = dict.fromkeys(column for example in examples for column in example.meta)
+    return [column for column in found if column not in (*layout.columns, *PROBLEM)]
 
 
 def _counts(examples: Sequence[Example]) -> list[Count]:
@@ -185,6 +198,8 @@ def print_report(report: FileReport, console: Console) -> None:
     console.print(Text(loaded.source, style="bold"))
     console.print(Text(f"{loaded.sentence}."))
     console.print(Text(f"layout {loaded.layout}, sha256 {loaded.sha256}", style="dim"))
+    if report.other_columns:
+        console.print(Text(f"not trained on: {', '.join(report.other_columns)} (kept for reward functions)"))
     if loaded.examples:
         console.print(_counts_table(report))
         console.print(_lengths_table(report))

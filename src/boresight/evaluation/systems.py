@@ -42,6 +42,19 @@ def read_answers(source: str | Path) -> list[SystemAnswer]:
     return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
 
 
+def read_start_answers(run: Path) -> list[SystemAnswer]:
+    """The start model's answers in `samples.jsonl` of a run. Raises `UserError` where there are none."""
+    if not run.is_dir():
+        raise UserError(
+            f"{run}: is no run folder, which would have the start model's answers; name a second one."
+        )
+    file = answers_file(run)
+    rows = [(row, f"{file}, row {number}") for number, row in records(file)]
+    if missing := [where for row, where in rows if not isinstance(row, dict) or "before" not in row]:
+        raise UserError(f"{missing[0]}: the start model's answer (`before`) is missing; name a second run.")
+    return [_answered({**row, ANSWER_FIELDS[0]: row["before"]}, where) for row, where in rows]
+
+
 def answers_file(source: str | Path) -> Path:
     """The file of answers that `source` is or, as a run folder, holds. Raises `UserError` without one."""
     path = Path(source)

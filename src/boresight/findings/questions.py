@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from boresight.findings.finding import Finding, percent
 from boresight.findings.history import History, mean
-from boresight.findings.log_checks import chosen_change
+from boresight.findings.log_checks import CUT, chosen_change
 
 Seen = Callable[[History], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """`asked` in the user's words; `findings` that say yes; `seen`, the numbers where none of them does.
+    """`asked` in the user's words; `findings` that say yes; `seen`, the answer where there is none of them.
 
     `seen` returns None where the log lacks `metric`.
     """
@@ -27,7 +27,7 @@ class AskedQuestion:
 
 def _chosen(h: History) -> str | None:
     change = chosen_change(h)
-    return None if change is None else f"they changed by {change:+.2g} {h.unit}"
+    return None if change is None else f"no, they changed by {change:+.2g} {h.unit}"
 
 
 def _loss(h: History) -> str | None:
@@ -35,30 +35,30 @@ def _loss(h: History) -> str | None:
     if loss is None:
         return None
     if h.values("reward"):
-        return "a policy-gradient loss stays near 0 by its formula; watch the reward instead"
-    return f"it went from {loss[0]:.4g} to {loss[1]:.4g}"
+        return "no, a policy-gradient loss stays near 0 by its formula; watch the reward instead"
+    return f"no, it went from {loss[0]:.4g} to {loss[1]:.4g}"
 
 
 def _reward(h: History) -> str | None:
     reward = h.trend("reward")
     if reward is None:
         return None
-    return f"it went from {reward[0]:.3g} to {reward[1]:.3g} (± {2 * reward[2]:.2g})"
+    return f"no, it went from {reward[0]:.3g} to {reward[1]:.3g} (± {2 * reward[2]:.2g})"
 
 
 def _kl(h: History) -> str | None:
     kl, held = h.recent("kl", 20), h.held_out("kl_per_token")
     if held is not None:
-        return f"it is {held:.2g} nats per token at the end, on held-out rows"
-    return f"it is {mean(kl):.2g} nats over the last {len(kl)} logged steps" if kl else None
+        return f"no, it is {held:.2g} nats per token at the end, on held-out rows"
+    return f"no, it is {mean(kl):.2g} nats over the last {len(kl)} logged steps" if kl else None
 
 
 def _length(h: History) -> str | None:
     length, held = h.trend("sampled_len"), h.values("answer_len", "eval")
     if length is not None:
-        return f"{length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
+        return f"no, {length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
     return (
-        f"{held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held-out rows"
+        f"no, {held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held-out rows"
         if len(held) > 1
         else None
     )
@@ -67,8 +67,16 @@ def _length(h: History) -> str | None:
 def _cut(h: History) -> str | None:
     cut, ended = h.recent("truncated", 20), h.values("stopped_share", "eval")
     if cut:
-        return f"{percent(mean(cut))} in the last {len(cut)} logged steps"
-    return f"{percent(1 - ended[-1])} at the last evaluation" if ended else None
+        return f"{_often(mean(cut))}, {percent(mean(cut))} in the last {len(cut)} logged steps"
+    if not ended:
+        return None
+    last, first = 1 - ended[-1], 1 - ended[0]
+    return f"{_often(last)}, {percent(last)} at the last evaluation, {percent(first)} at the start"
+
+
+def _often(share: float) -> str:
+    """Most answers may have been cut all along, which no finding about a change reports."""
+    return "yes" if share >= CUT else "no"
 
 
 QUESTIONS = (
@@ -125,4 +133,4 @@ def _answer(question: AskedQuestion, h: History, found: Sequence[str], name_of: 
     seen = question.seen(h)
     if seen is None:
         return f"{asked}: unknown, this log has too few values of {name_of(question.metric)}, or none."
-    return f"{asked}: no, {seen}."
+    return f"{asked}: {seen}."

@@ -36,18 +36,21 @@ class Change:
 
 OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
 """What training itself optimizes or pays on held-out rows; a measured outcome comes before these."""
+SIDE_EFFECTS = ("start_logp_per_token",)
+"""What no training aims at; these lead only where nothing else was measured."""
 
 
 def headline(run: RunData) -> Headline:
     """The first outcome that was measured before and after leads; others are added where they are
     significant.
 
-    An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead.
+    An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead,
+    and side effects come last.
     """
     constants = constants_before(run.metrics)
     changes = [
         Change(m, m.before, m.after, m.difference, m.name in constants)
-        for m in sorted(run.metrics, key=lambda m: m.name in OF_THE_OBJECTIVE)
+        for m in sorted(run.metrics, key=_rank)
         if m.before and m.after and m.difference
     ]
     if not changes:
@@ -55,6 +58,11 @@ def headline(run: RunData) -> Headline:
     first, *others = changes
     resolved = [_aside(change) for change in others if direction(change.metric) != "unresolved"]
     return Headline(movement(first), evidence(first), [*_stopped(run), *resolved])
+
+
+def _rank(metric: Metric) -> int:
+    """0 for an outcome, 1 for a number of the objective, 2 for a side effect."""
+    return 2 if metric.name in SIDE_EFFECTS else int(metric.name in OF_THE_OBJECTIVE)
 
 
 def _stopped(run: RunData) -> list[str]:

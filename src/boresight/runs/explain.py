@@ -37,6 +37,7 @@ from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
+from boresight.stats.units import unit_named
 
 SMALLEST_PACE = 0.03
 """Nats below which a margin is too small to measure a rate."""
@@ -195,8 +196,8 @@ def not_resolved(metric: Metric) -> Finding | None:
         return None
     return note(
         "not-resolved",
-        f"The change of {metric.label}, {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}, is not "
-        "significantly different from 0.",
+        f"The change of {metric.label}, {unit_named(metric.unit).change(d)} on {d.n:,}, is not significantly "
+        "different from 0.",
         "Evaluate on more prompts before you trust either sign.",
         count=d.n,
     )
@@ -209,8 +210,8 @@ def got_worse(metric: Metric) -> Finding | None:
         return None
     return warning(
         "got-worse",
-        f"{metric.label[:1].upper()}{metric.label[1:]} got worse, by {d.value:+.3f} "
-        f"[{d.low:+.3f}, {d.high:+.3f}] on {d.n:,}.",
+        f"{metric.label[:1].upper()}{metric.label[1:]} got worse, by "
+        f"{unit_named(metric.unit).change(d)} on {d.n:,}.",
         "Look at the samples, and for the causes above.",
         count=d.n,
     )
@@ -323,7 +324,7 @@ def _outcome(run: RunData) -> Iterator[str]:
         yield "The run did not finish."
     for m in run.metrics:
         if m.difference and m.after:
-            d = m.difference
-            resolved = "significant" if d.excludes_zero else "not significant"
-            yield f"{m.label}: {m.after.value:.3g}, {d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}], {resolved}."
+            unit = unit_named(m.unit)
+            resolved = "significant" if m.difference.excludes_zero else "not significant"
+            yield f"{m.label}: {unit.value(m.after.value)}, {unit.change(m.difference)}, {resolved}."
     yield from run.notes

@@ -112,6 +112,7 @@ class ChatHandler(LoopbackHandler):
 
     server: ChatServer
     longest_body = LONGEST_CONVERSATION
+    wrong_token = "The API key is missing or wrong; send the printed one as Authorization: Bearer KEY."
 
     def do_GET(self) -> None:
         """The list of models."""
@@ -136,7 +137,7 @@ class ChatHandler(LoopbackHandler):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "body"
-            sentence = f"{where}: {first['msg']}; it is not served here."
+            sentence = f"{where}: {first['msg']}; nothing else is served here."
             raise Refused(HTTPStatus.BAD_REQUEST, sentence) from None
         self.send_json(self.server.complete(request))
 

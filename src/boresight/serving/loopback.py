@@ -64,6 +64,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     timeout = 60
     longest_body = 10_000
     """Bytes."""
+    wrong_token = "The token is missing or wrong; use the printed one."
 
     def log_message(self, *_: object) -> None:
         """The token may stand in the address, so addresses are not logged."""
@@ -87,7 +88,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     def check_token(self, given: str) -> None:
         """Raise `Refused` for a wrong token."""
         if not hmac.compare_digest(given.encode(), self.server.token.encode()):
-            raise Refused(HTTPStatus.FORBIDDEN, "The token is missing or wrong; use the printed one.")
+            raise Refused(HTTPStatus.FORBIDDEN, self.wrong_token)
 
     def read_body(self) -> dict[str, Any]:
         """The JSON object in the body. Raises `Refused` without one, or where it is too long."""

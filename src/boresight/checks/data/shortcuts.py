@@ -202,7 +202,8 @@ def eval_too_small(data: Examples) -> Finding | None:
     return note(
         "eval-too-small",
         f"{len(data.eval):,} held-out examples give a share a 95 % interval of about ±{reach:.0%}.",
-        "Hold out more with data.eval_rows; 400 give ±5 points.",
+        "Hold out more: raise data.eval_rows, which takes at most a fifth of the training data, or name a "
+        "larger held-out file with data.eval; 400 rows give ±5 points.",
         count=len(data.eval),
     )
 

@@ -12,6 +12,12 @@ from boresight.data.reading import names
 SHOWN = 12
 """Columns that a message lists."""
 
+TO_RENAME = (
+    "rename them: pairs have `prompt`, `chosen` and `rejected`; demonstrations `messages`, or `prompt` and "
+    "`completion`; labeled answers `prompt`, `completion` and `label`; rows for methods that sample `prompt`"
+)
+"""What to do with a file that resembles no layout."""
+
 NumberedRecords = Sequence[tuple[int, object]]
 
 
@@ -85,12 +91,15 @@ def _several_answers(record: Record) -> str:
 
 
 def _hint(record: Record) -> str:
-    """What the nearest layout would need: most columns in common, then fewest missing."""
+    """What the nearest layout would need: most columns in common, then fewest missing.
+
+    A layout that shares half of its columns or less, such as `input` alone, is none that was meant.
+    """
     ranked = sorted(all_layouts(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
     best = ranked[0]
     missing = [column for column in best.columns if column not in record]
-    if not _common(best, record):
-        return "known layouts are " + ", ".join(source.name for source in all_layouts())
+    if 2 * _common(best, record) <= len(best.columns):
+        return TO_RENAME
     if missing:
         return f"{best} would need {' and '.join(f'`{column}`' for column in missing)} as well"
     return f"{best} has these columns, but with other values in them"

@@ -20,7 +20,7 @@ from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy, longest_sequence
 from boresight.stats.paired import Measured, paired_metric
 
-LABEL = "log p per token, start model"
+LABEL = "log p per token of answers under the start model"
 
 
 def under_start_model(

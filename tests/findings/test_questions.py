@@ -1,0 +1,30 @@
+"""The usual questions about a run, answered from logs whose answers are known."""
+
+import pytest
+
+from boresight.findings.questions import looked_for
+from tests.findings.logs import logged
+
+
+def answer_to(asked, history):
+    (found,) = [line for line in looked_for(history, []) if line.startswith(asked)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ended", "answer"),
+    [
+        ([0.0, 0.0], "yes, 100 % at the last evaluation, 100 % at the start."),
+        ([0.5, 0.25], "yes, 75 % at the last evaluation, 50 % at the start."),
+        ([0.5, 0.75], "no, 25 % at the last evaluation, 50 % at the start."),
+    ],
+)
+def test_answers_that_were_cut_all_along_are_cut(ended, answer):
+    """No rise in the share is no finding, but with every answer cut the answer is not no."""
+    history = logged({}, {"stopped_share": ended, "answers": [8.0, 8.0]})
+    assert answer_to("Answers are cut", history) == f"Answers are cut at the token limit: {answer}"
+
+
+def test_an_answer_is_yes_no_or_unknown():
+    for line in looked_for(logged({"loss": [0.7] * 30}, {}), []):
+        assert line.split(": ", 1)[1].split(",")[0] in ("yes", "no", "unknown")
