@@ -49,10 +49,14 @@ def read_start_answers(run: Path) -> list[SystemAnswer]:
             f"{run}: is no run folder, which would have the start model's answers; name a second one."
         )
     file = answers_file(run)
-    rows = [(row, f"{file}, row {number}") for number, row in records(file)]
-    if missing := [where for row, where in rows if not isinstance(row, dict) or "before" not in row]:
-        raise UserError(f"{missing[0]}: the start model's answer (`before`) is missing; name a second run.")
-    return [_answered({**row, ANSWER_FIELDS[0]: row["before"]}, where) for row, where in rows]
+    return [_before(row, f"{file}, row {number}") for number, row in records(file)]
+
+
+def _before(row: object, where: str) -> SystemAnswer:
+    """The start model's answer of a row."""
+    if not isinstance(row, dict) or "before" not in row:
+        raise UserError(f"{where}: the start model's answer (`before`) is missing; name a second run.")
+    return _answered({**row, ANSWER_FIELDS[0]: row["before"]}, where)
 
 
 def answers_file(source: str | Path) -> Path:
