@@ -231,6 +231,11 @@ def test_a_table_is_no_result(run_verb):
         assert (code, out) == (2, "") and f"{flag}: --list prints a table and has no result" in err
 
 
+def test_a_table_has_no_first_line(run_verb):
+    code, out, _ = run_verb("study", "--list")
+    assert code == 0 and VERSION not in out and "| arm" in out
+
+
 def test_an_error_leaves_standard_output_empty(run_verb, tmp_path):
     for flag in ("--json", "--quiet"):
         code, out, err = run_verb("train", "none.yaml", flag)
@@ -238,10 +243,16 @@ def test_an_error_leaves_standard_output_empty(run_verb, tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_null():
-    keys = {"value": math.nan, "limits": (1.5, math.inf), "path": Path("a/b"), "text": "\ud800é", 3: None}
+    keys = {
+        "value": math.nan,
+        "limits": (1.5, math.inf),
+        "path": Path("a/b"),
+        "text": "\ud800é\u202e",
+        3: None,
+    }
     assert (
         json_text(keys)
-        == '{"value": null, "limits": [1.5, null], "path": "a/b", "text": "\\ud800é", "3": null}'
+        == '{"value": null, "limits": [1.5, null], "path": "a/b", "text": "\\ud800\\u00e9\\u202e", "3": null}'
     )
     with pytest.raises(TypeError, match="no JSON for complex"):
         json_text({"value": 1j})

@@ -90,15 +90,14 @@ def init(
     from boresight.core.console import Terminal
     from boresight.runs.init.command import write_recipe
 
-    console = Terminal()
     written = write_recipe(
-        data, console, model=model, method=method, layout=layout, to=to, probe=probe, force=force
+        data, Terminal(), model=model, method=method, layout=layout, to=to, probe=probe, force=force
     )
     return Result(str(written), lambda: {"recipe": written})
 
 
 @app.command(cls=RecipeCommand)
-@with_result(starts_with="recipe")
+@with_result(starts_with=["recipe"])
 def train(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -129,7 +128,7 @@ def train(
 
 
 @app.command()
-@with_result(starts_with="recipe")
+@with_result(starts_with=["recipe"])
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -200,7 +199,7 @@ def explain(
 
 
 @app.command(cls=RecipeCommand)
-@with_result(starts_with="recipe")
+@with_result(starts_with=["recipe"])
 def evaluate(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe: a YAML file or a name. Or a run folder.", metavar="RECIPE|RUN")
@@ -244,7 +243,7 @@ def report(
 
 
 @app.command(cls=RecipeCommand)
-@with_result(starts_with="recipe")
+@with_result(starts_with=["recipe"])
 def synthesize(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -265,7 +264,8 @@ def synthesize(
     made = command.synthesize(recipe, [*(overrides or []), *given], run, dry_run, Terminal())
     if isinstance(made, list):
         requests = plural(sum(e.requests - e.cached for e in made), "request")
-        return Result(requests, lambda: results.estimate_keys(made))
+        estimated = results.estimate_keys(made)
+        return Result(requests, lambda: estimated)
     keys = {"folder": made.folder, "pairs": made.pairs, "file": made.file, "card": made.card}
     return Result(str(made.file), lambda: keys)
 
@@ -303,10 +303,7 @@ def arena(
     a: Annotated[
         Path, typer.Argument(help="A run folder with samples, or a file of answers.", metavar="RUN_A")
     ],
-    b: Annotated[
-        Path | None,
-        typer.Argument(help="Another one; without it, the start model of RUN_A.", metavar="[RUN_B]"),
-    ] = None,
+    b: Annotated[Path, typer.Argument(help="Another one.", metavar="RUN_B")],
     out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the order of prompts and sides.")] = 0,
@@ -321,7 +318,7 @@ def arena(
 
 
 @app.command()
-@with_result(starts_with="run")
+@with_result(starts_with=["run"])
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
@@ -402,7 +399,7 @@ def chat(
 
 
 @app.command(cls=RecipeCommand)
-@with_result(starts_with="recipe")
+@with_result(starts_with=["recipe"])
 def sweep(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -421,7 +418,7 @@ def sweep(
 
 
 @app.command()
-@with_result(starts_with="scale", tables={"listed": "--list"})
+@with_result(starts_with=["plan", "scale"], tables={"listed": "--list"})
 def study(
     overrides: Annotated[
         list[str] | None,

@@ -15,7 +15,7 @@ import math
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +46,14 @@ class Result:
 
 
 def with_result(
-    *, quiet: bool = True, starts_with: str | None = None, tables: Mapping[str, str] | None = None
+    *, quiet: bool = True, starts_with: Sequence[str] = (), tables: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Result]], Callable[..., None]]:
     """Give a verb `--quiet` and `--json`.
 
     Args:
         quiet: whether there is anything to leave out.
-        starts_with: argument that the first line names, of a verb that loads torch: it is printed before.
+        starts_with: arguments of which the first line names the first that is given, for a verb that loads
+            torch: it is printed before, unless a table is all that is printed.
         tables: parameters that print a table and have no result, each with its option.
     """
 
@@ -66,8 +67,8 @@ def with_result(
                     stack.enter_context(only_result_on_stdout())
                 if only_result:
                     stack.enter_context(_showing_only_warnings())
-                if starts_with is not None:
-                    _print_start(verb.__name__, given[starts_with])
+                if starts_with and not any(given[name] for name in tables or {}):
+                    _print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
                 result, text = verb(**given), None
                 if _is_first_process():
                     text = json_text(result.keys()) if as_json else result.line if only_result else None
@@ -123,9 +124,11 @@ def _is_first_process() -> bool:
 
 
 def json_text(keys: Mapping[str, Any]) -> str:
-    """The object on one line; a number that is not finite is null."""
-    text = json.dumps(_plain(keys), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The object on one line; a number that is not finite is null.
+
+    It is ASCII, since standard output replaces control characters and what its encoding lacks.
+    """
+    return json.dumps(_plain(keys), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
