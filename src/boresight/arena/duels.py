@@ -1,4 +1,4 @@
-"""What is voted on: one prompt, two different answers, in random order."""
+"""Questions of an arena: a prompt and two different answers to it, in random order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_MODEL = "start model"
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One question to a person. `left` and `right` are system and answer."""
+    """One question: a prompt and the answers of two systems. `left` and `right` are `(system, answer)`."""
 
     prompt: Prompt
     left: tuple[str, str]
@@ -29,7 +29,8 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class Duels:
-    """All questions, in the order asked, and how many prompts make none."""
+    """All questions, in the order in which they are shown. `identical` and `missing` count the prompts
+    that were skipped, because both answers are equal or because one is missing."""
 
     names: tuple[str, str]
     duels: tuple[Duel, ...]

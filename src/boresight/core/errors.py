@@ -1,11 +1,11 @@
-"""The one exception a user is meant to see, and the messages of others in one line."""
+"""Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
 
 class OneSentence(Exception):
     """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints in place of a traceback; raises for IPython to print its own."""
+        """Text that IPython prints in place of a traceback; raises to let IPython print its own."""
         if self.__cause__ is not None:
             raise NotImplementedError
         return [f"{type(self).__name__}: {self}"]
@@ -26,8 +26,8 @@ class UserError(OneSentence):
 def terminal_safe(text: str) -> str:
     """The text with control characters, line breaks and lone surrogates written out, as `\\n` and `\\x1b`.
 
-    Names of files and texts of users, models and servers pass it before they reach a terminal, which would
-    obey what is in them.
+    Apply it to file names and to texts of users, models and servers before printing them: a terminal would
+    execute control sequences in them.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

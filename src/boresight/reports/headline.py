@@ -1,4 +1,4 @@
-"""What a run has achieved, in sentences."""
+"""The result of a run in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from boresight.stats.verdict import what_would_resolve
 
 @dataclass(frozen=True)
 class Headline:
-    """One sentence to remember, one with its numbers, and what else moved for better or worse."""
+    """One sentence with the main result, one with its numbers, and sentences about other metrics that
+    changed."""
 
     title: str
     detail: str
@@ -41,8 +42,8 @@ SIDE_EFFECTS = ("start_logp_per_token",)
 
 
 def headline(run: RunData) -> Headline:
-    """The first outcome that was measured before and after leads; others are added where they are
-    significant.
+    """The headline of a run. The first outcome that was measured before and after training leads; others are
+    added if they are significant.
 
     An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead,
     and side effects come last.
@@ -74,7 +75,7 @@ def _stopped(run: RunData) -> list[str]:
 
 
 def direction(metric: Metric) -> str:
-    """'better', 'worse' or 'unresolved': which side of zero the difference's interval lies on.
+    """'better', 'worse' or 'unresolved': by the side of zero on which the difference's interval is.
 
     'rose' or 'fell' for a metric of which neither more nor less is better.
     """
@@ -87,7 +88,7 @@ def direction(metric: Metric) -> str:
 
 
 def movement(change: Change) -> str:
-    """How a metric moved, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
+    """The change of a metric as a sentence, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
     told = _moved(change)
     return told[:1].upper() + told[1:]
 
@@ -104,7 +105,8 @@ def _moved(change: Change) -> str:
 
 
 def evidence(change: Change) -> str:
-    """The paired difference with its interval, and what it would take when that is not enough."""
+    """The paired difference with its interval as text; for an insignificant one also the number of prompts
+    that would be needed."""
     unit, difference = unit_named(change.metric.unit), change.difference
     sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, 'prompt')}"
     if difference.missing:

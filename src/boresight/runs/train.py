@@ -1,4 +1,4 @@
-"""One training run from recipe to report: check, load, train, evaluate, write it all down."""
+"""One training run from recipe to report: check, load, train, evaluate, write."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def run_training(
 
 @contextmanager
 def telling_how_to_go_on(folder: TrainingFolder) -> Iterator[None]:
-    """A Ctrl-C between two stages, which no step holds back, ends the run with a sentence."""
+    """Inside the block a Ctrl-C between two stages ends the run with a sentence on how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -114,7 +114,7 @@ def run_to_end(
     claimed: bool = False,
     datasets: DatasetCache | None = None,
 ) -> None:
-    """As `run_training`, but a finished run is left alone."""
+    """As `run_training`, but does nothing for a finished run."""
     with TrainingFolder(folder, claimed) as run_folder:
         if run_folder.finished:
             return
@@ -144,8 +144,7 @@ def _run(
 
 
 def find_place(folder: TrainingFolder, recipe: Recipe, resume: bool) -> Place:
-    """What the run in `folder` has completed, according to `find_place` of the folder in the first
-    process."""
+    """The stage that the run in `folder` has reached, as determined by the first process."""
     found = folder.find_place(recipe, resume=resume) if collectives.is_first() else Place(Stage.NOTHING)
     stage = Stage(collectives.from_first(found.stage.value))
     return Place(stage, collectives.path_from_first(lambda: found.checkpoint))
@@ -161,7 +160,7 @@ def train_and_measure(
     ramp: Ramp | None = None,
     arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Measured]:
-    """Measure the start model, train it from the beginning or a checkpoint, and measure what it became.
+    """Measure the start model, train from the beginning or a checkpoint, and measure the trained model.
 
     `ramp` is what the run was planned by, `arguments` are those of the command.
     """
@@ -192,7 +191,7 @@ def train_and_measure(
 
 
 def guard_of(task: Task, before: ByRow) -> Guard | None:
-    """The guard of a run; None where it is off, or nothing is measured that it could look at."""
+    """The guard of a run; None if it is off, or if none of its metrics is measured."""
     bounds = task.recipe.train.guard
     if bounds is None:
         return None
@@ -221,7 +220,7 @@ def open_training_folder(
     place: Place,
     console: Console,
 ) -> None:
-    """Create the run folder with what is known before training, or bring it back to the checkpoint."""
+    """Create the run folder with everything known before training, or rewind it to the checkpoint."""
     refuse_full_disk(folder.path, recipe.train, loaded.task.policy)
     console.print(checkpoints_in_words(recipe.train, loaded.task.policy), highlight=False)
     if place.checkpoint is None:

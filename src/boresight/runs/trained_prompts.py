@@ -1,4 +1,4 @@
-"""Prompts of an evaluation that its systems were trained on, by the run folders that they come from."""
+"""Prompts of an evaluation that its systems were trained on, according to their run folders."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
 
 
 def _trained_on(recipe: Recipe) -> DigestSet:
-    """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
+    """Prompt keys of a run's training examples. Raises `UserError` where its data cannot be read here."""
     for source in recipe.data.all_sources:
         if not (source.startswith(PREFIX) or data_path(source).exists()):
             raise UserError(f"{source} is not here.")

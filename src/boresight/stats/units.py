@@ -1,8 +1,7 @@
-"""Numbers and intervals as text, in the unit of a metric.
+"""Format numbers and intervals in the unit of a metric.
 
-share = unit_named("share")
-share.estimate(interval)        # 62.5 % [40.0, 80.0]
-share.change(difference)        # +4.1 points [1.0, 7.2]
+share = unit_named("share") share.estimate(interval) # 62.5 % [40.0, 80.0] share.change(difference) # +4.1
+points [1.0, 7.2]
 """
 
 from __future__ import annotations
@@ -96,6 +95,6 @@ def format_number(x: float, decimals: int = 1) -> str:
 
 
 def rounded_up(n: int) -> int:
-    """Two significant digits, upwards: an estimate must not look exact."""
+    """Round up to two significant digits, so that an estimate does not look exact."""
     digits = max(0, len(str(n)) - 2)
     return math.ceil(n / 10**digits) * 10**digits

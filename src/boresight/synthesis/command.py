@@ -1,4 +1,4 @@
-"""What `boresight synthesize` does with its arguments."""
+"""The command `boresight synthesize`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def synthesize(
 
     Raises:
         UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
-        Interrupted: Ctrl-C; everything that had arrived is kept.
+        Interrupted: Ctrl-C; all replies received so far are stored.
     """
     recipe = SynthesisRecipe.load(path, overrides)
     folder = folder or Path("runs") / path.stem

@@ -1,7 +1,7 @@
-"""Messages: read from any spelling, split at message boundaries, and checked for sense.
+"""Messages: converted from any known format, split at message boundaries, and validated.
 
-An implicit prompt is the part that two conversations share, counted in whole messages. Counting in
-characters instead would move a common opening of both answers ("It is …") into the prompt.
+An implicit prompt is the part that two conversations share, counted in whole messages. Counting in characters
+instead would move a common opening of both answers ("It is …") into the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROLES = {
     **dict.fromkeys(["assistant", "gpt", "model", "bot"], "assistant"),
     **dict.fromkeys(TOOL, "tool"),
 }
-"""Role by what sources call it, in small letters."""
+"""Role by its spelling in public sets, in lower case."""
 
 
 class BadField(Exception):
@@ -131,13 +131,13 @@ def split_pair(
 
 
 def after_prompt(prompt: list[Message], conversation: list[Message]) -> list[Message]:
-    """What follows the prompt, where a file repeats the prompt's messages in front of the answer."""
+    """The conversation without the prompt's messages, if it begins with them; else unchanged."""
     repeated = len(conversation) > len(prompt) and conversation[: len(prompt)] == prompt
     return conversation[len(prompt) :] if repeated else conversation
 
 
 def check_prompt(prompt: list[Message], field: str) -> None:
-    """A prompt is not empty and its last turn is the user's, or the result of a call.
+    """Raise a `BadField` unless the prompt ends with a turn of the user, or the result of a call.
 
     Raises:
         BadField: otherwise.
@@ -151,7 +151,7 @@ def check_prompt(prompt: list[Message], field: str) -> None:
 
 
 def check_completion(messages: list[Message], field: str) -> None:
-    """A completion begins and ends with the assistant's turn.
+    """Raise a `BadField` unless a completion begins and ends with the assistant's turn.
 
     Raises:
         BadField: otherwise.
@@ -163,7 +163,7 @@ def check_completion(messages: list[Message], field: str) -> None:
 
 
 def check_scored(messages: list[Message], field: str) -> None:
-    """Some turn of the assistant is to be learned.
+    """Raise a `BadField` unless some turn of the assistant is to be learned.
 
     Raises:
         BadField: otherwise.

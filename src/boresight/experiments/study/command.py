@@ -20,7 +20,7 @@ from boresight.experiments.study.storage import Study, open_study, refuse_other_
 from boresight.reports.tables.files import pipe_table
 
 PLAN = "study/plan-"
-"""How the names of plans for a scale begin."""
+"""Prefix of the names of plans for a scale."""
 
 
 def run_study(

@@ -1,4 +1,4 @@
-"""Whether the sampler with a cache draws by the model's own probabilities; found by trying it.
+"""Test whether the sampler with a cache draws from the model's own distribution.
 
 Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
 and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of

@@ -1,4 +1,4 @@
-"""The page of an evaluation: who won, at which length, with the judge's sanity checks, on which prompts."""
+"""The page of an evaluation: win rates, also by length, the judge's sanity checks, and single prompts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = (0.0, 1.0)
 SIGNIFICANT = 0.05
 """Adjusted p-value below which a difference is significant."""
 LONGER_BY = 1.1
-"""Answers within a tenth of each other count as equally long."""
+"""Ratio of lengths up to which two answers count as equally long."""
 
 KINDS = [
     ("Won", "won"), ("Lost", "lost"), ("Tied", "tied"), ("Flipped", "flipped"), ("Failed", "failed"),
@@ -86,7 +86,7 @@ def rates_table(found: Tournament) -> Table:
 
 
 def render_win_rate(found: Tournament, believed: Trust) -> str:
-    """The page as text."""
+    """The page as HTML."""
     first = found.pairs[0]
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
     facts = parts_of(first) if len(found.pairs) == 1 else [f for pair in found.pairs for f in brief(pair)]
@@ -247,7 +247,8 @@ def _fact_table(
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every prompt once, with each system's answer and what the judge made of every pair."""
+    """One dictionary per prompt for the page: `answers` by system, `notes` and `tags` with the judge's
+    verdict on every pair, and `outcome` if there is only one pair."""
     rows: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         for comparison in pair.comparisons:

@@ -1,4 +1,4 @@
-"""`optim.lr: auto`: the learning rate that a ramp found harmless, chosen once and kept with the run."""
+"""`optim.lr: auto`: choose a learning rate that a ramp found harmless, once, and store it with the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def choose_rate(
     console: Console,
     arguments: Sequence[str] = ("RECIPE",),
 ) -> tuple[Recipe, Ramp | None]:
-    """The recipe with a number for `optim.lr: auto`, and the ramp that it was chosen by.
+    """Replace `optim.lr: auto` by a number; returns the recipe, and the ramp if one was run.
 
     Args:
         begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.

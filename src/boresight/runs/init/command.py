@@ -1,4 +1,5 @@
-"""What `boresight init` does: look, choose, perhaps measure the learning rate, and write one file."""
+"""The command `boresight init`: inspect data and model, choose settings, optionally measure the learning
+rate, and write one file."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ def _stem(source: str) -> str:
 
 
 def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[str, str]]:
-    """What was examined, by name."""
+    """Examined inputs, by name."""
     median, nearly_all, longest = data.quantiles
     yield "data", data.sentence
     yield "lengths", f"median {median:,} tokens, 99 % within {nearly_all:,}, longest {longest:,}"

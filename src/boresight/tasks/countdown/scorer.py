@@ -1,4 +1,4 @@
-"""The Countdown verifier: is this completion a solution?"""
+"""The Countdown verifier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Mode = Literal["strict", "compat"]
 
 @dataclass(frozen=True, slots=True)
 class CountdownScore:
-    """The verdict on one completion. `formatted` and `correct` are apart; `reason` explains the result."""
+    """The verdict on one completion. `formatted` and `correct` are independent; `reason` explains the
+    result."""
 
     correct: bool
     formatted: bool
@@ -58,7 +59,7 @@ def _strict(completion: str, numbers: Sequence[int], target: int) -> CountdownSc
 
 
 def _fault(answer: CountdownAnswer, numbers: Sequence[int], target: int) -> str | None:
-    """What is wrong with a readable answer, or None."""
+    """The error of a readable answer, or None."""
     if sorted(answer.numbers) != sorted(numbers):
         used, given = (", ".join(map(str, sorted(n))) for n in (answer.numbers, numbers))
         return f"it uses {used}, not {given} once each"

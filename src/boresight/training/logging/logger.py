@@ -22,14 +22,14 @@ from boresight.findings.monitor import Log
 from boresight.training.logging.status import StatusLine
 
 Listener = Callable[[int, str, dict[str, float]], None]
-"""Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
+"""Function that is called with step, split (`train` or `eval`) and numbers of every line of metrics."""
 
 
 class RunLog(Log, Protocol):
-    """The log that the loop writes to: a `Tracker` in the first process, nothing in the others."""
+    """The log of the training loop: a `Tracker` in the first process, `Silent` in the others."""
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Take one line of metrics."""
+        """Log one line of metrics."""
         ...
 
 
@@ -47,7 +47,7 @@ class Tracker:
         self.listeners: list[Listener] = []
         """Called with every line that is logged."""
         self.closing = ExitStack()
-        """What is to be closed with the tracker."""
+        """Context managers that are closed with the tracker."""
         self.stopping = False
         """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps

@@ -32,7 +32,7 @@ PIECE = BUCKET
 
 
 class SplitStep(Stepping):
-    """A base class before an optimizer that updates each weight by itself: its `step`, bucket by bucket."""
+    """Mixin for optimizers that update each weight separately: its `step` runs bucket by bucket."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

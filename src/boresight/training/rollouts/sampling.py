@@ -18,11 +18,11 @@ from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
 
 Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
-"""Prompts, samples per prompt and number of the rollout to samples `[prompt][k]`."""
+"""A function from (prompts, samples per prompt, number of the rollout) to samples `[prompt][k]`."""
 
 
 def completion(sample: Sample) -> Completion:
-    """A sampled completion: every token is scored."""
+    """A sampled completion with all tokens scored."""
     return Completion(
         ids=sample.ids,
         mask=np.ones(len(sample.ids), bool),
