@@ -30,7 +30,7 @@ def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
 
     `better`: gradient of the chosen answer (or better-rewarded sample) minus that of the other; must be
     negative. `strayed`: gradient of a sample further from the reference minus that of an equally rewarded one;
-    must be positive, and is present only for methods with a KL weight. It is 0 if all samples get the same
+    must be positive, and is present only for methods with a KL weight. It is 0 if all samples have one
     gradient, as from a log-ratio that is a term of the loss. Empty for inputs without a probe.
     """
     probe = PROBES.get(method.Input)
