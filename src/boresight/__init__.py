@@ -1,4 +1,4 @@
-"""boresight: align small language models, and know beforehand whether the run can work.
+"""boresight: align small language models, and check beforehand whether the run can work.
 
     import boresight
 

@@ -7,8 +7,9 @@ from boresight.cli.main import main
 
 
 def run_module() -> None:
-    """The command line. As one of several processes it ends without tearing the interpreter down: threads
-    of gloo that are still there at that moment abort it, and a finished run would count as failed."""
+    """Run the command line and exit with its code. As one of several processes it exits by `os._exit`:
+    threads of gloo that are alive when the interpreter shuts down abort it, and a finished run would count
+    as failed."""
     try:
         main()
     except SystemExit as end:

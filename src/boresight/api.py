@@ -157,10 +157,10 @@ def evaluate(
 
     Returns:
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
-        `comparisons` by prompt; `trust`, what the planted cases say of the judge; `folder`, `page`. Of a
-        recipe with `reward`: `metrics` and `results` (every completion) by system, `found.verdicts`,
-        `folder`, `page`; the same with `lm_eval`, where results are documents. Of a run folder: the run, as
-        `train` returns it.
+        `comparisons` by prompt; `trust`, the judge's results on controls with a known answer; `folder`,
+        `page`. Of a recipe with `reward`: `metrics` and `results` (every completion) by system,
+        `found.verdicts`, `folder`, `page`; the same with `lm_eval`, where results are documents. Of a run
+        folder: the run, as `train` returns it.
 
     Raises:
         UserError: a mistake in the recipe or the files, or not one judgment succeeded.
@@ -191,7 +191,7 @@ def synthesize(
 ) -> Made:
     """Make preference pairs: prompts, answers, judge, pairs, card. Call it again to resume.
 
-    Everything that was bought is in the folder's ledger and is not bought again. Set a budget
+    Every paid reply is stored in the folder's ledger and is not requested again. Set a budget
     (`budget={"max_usd": 5}`), and look at the price first with `boresight synthesize RECIPE --dry-run`.
 
     Args:

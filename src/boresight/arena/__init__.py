@@ -1,1 +1,1 @@
-"""Blind votes of people between the answers of two systems, on a local page."""
+"""Blind comparison of two systems: people vote on pairs of their answers on a local page."""

@@ -1,4 +1,4 @@
-"""`boresight arena`: from two runs to a page, until it is interrupted."""
+"""`boresight arena`: serve the voting page for two runs until it is interrupted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arena(
     goal: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Serve the arena of two run folders or answers files; votes go to `out` and are kept there.
+    """Serve the arena of two run folders or answers files; votes are stored in the folder `out`.
 
     Args:
         goal: votes after which the result is shown; None asks for one on every prompt.
@@ -53,7 +53,7 @@ def arena(
 
 
 def closing_sentence(server: Arena) -> str:
-    """The result of a finished arena; of another one, how to continue."""
+    """A sentence for the terminal: the result of a finished arena, or how to continue an unfinished one."""
     votes = server.votes
     if server.finished:
         return win_rate_sentence(votes)

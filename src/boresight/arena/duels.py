@@ -1,4 +1,4 @@
-"""What is voted on: one prompt, two different answers, in random order."""
+"""Questions of an arena: a prompt and two different answers to it, in random order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boresight.evaluation.win_rate import System
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One question to a person. `left` and `right` are system and answer."""
+    """One question: a prompt and the answers of two systems. `left` and `right` are `(system, answer)`."""
 
     prompt: Prompt
     left: tuple[str, str]
@@ -25,7 +25,8 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class Duels:
-    """All questions, in the order asked, and how many prompts make none."""
+    """All questions, in the order in which they are shown. `identical` and `missing` count the prompts
+    that were skipped, because both answers are equal or because one is missing."""
 
     names: tuple[str, str]
     duels: tuple[Duel, ...]
@@ -34,7 +35,7 @@ class Duels:
 
     @property
     def sentence(self) -> str:
-        """What there is to vote on."""
+        """Number of questions, and of skipped prompts with the reason."""
         said = f"{len(self.duels):,} {'prompt' if len(self.duels) == 1 else 'prompts'} to vote on"
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:

@@ -15,7 +15,7 @@ from boresight.stats.units import unit_named
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """An answer with the name of its system; `won` is True where the vote went to it."""
+    """An answer with the name of its system; `won` is True if it got the vote."""
 
     system: str
     text: str
@@ -46,7 +46,7 @@ def win_rate_sentence(votes: Votes) -> str:
 
 
 def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:
-    """All votes on prompts that are still there, in the order in which they were asked."""
+    """All votes on prompts that are still among `duels`, in the order in which they were shown."""
     return [_judged(duel, votes) for duel in duels.duels if duel.prompt.id in votes]
 
 
@@ -57,7 +57,7 @@ def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
 
 
 def next_commands(votes: Votes) -> list[tuple[str, str]]:
-    """What to do with the votes: a command, and what it is for."""
+    """`(command, purpose)` for each way to use the votes, such as training on them."""
     pairs = shlex.quote(str(votes.folder / "preferences.jsonl"))
     return [
         (f"boresight data check {pairs}", "look at the preference pairs that the votes made"),

@@ -1,9 +1,9 @@
 """The arena's server: loopback only, a token for every request, nothing but the page and its votes.
 
 Model answers are untrusted: they reach the page as JSON and its text nodes, and the page's policy runs no
-script but its own. Until all votes are in, the page contains neither the systems' names nor the standing,
-which would bias the votes that are left, and when to stop. The result is shown on request, and no vote
-changes after that.
+script but its own. Until all votes are in, the page contains neither the systems' names nor the intermediate
+result, which would bias the remaining votes and the decision to stop. The result is shown on request, and no
+vote changes after that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from boresight.reports.page import page
 from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
 
 LONGEST_BODY = 10_000
-"""Bytes of a vote; an id and a choice."""
+"""Largest body of a request, in bytes; a vote is an id and a choice."""
 
 
 class Arena(LoopbackServer):
@@ -43,7 +43,7 @@ class Arena(LoopbackServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page, with the token."""
         return f"{self.address}/?token={self.token}"
 
     @property
@@ -52,7 +52,7 @@ class Arena(LoopbackServer):
         return len(self.votes) >= self.goal
 
     def page(self) -> str:
-        """The page with the duels that have no vote yet, or with the result once it was asked for."""
+        """The page as HTML: the questions without a vote, or the result once it has been requested."""
         with self.lock:
             if self.revealed:
                 return self._result()
@@ -97,7 +97,7 @@ class Arena(LoopbackServer):
             return self.standing()
 
     def undo(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Take the last vote back, unless the result was shown."""
+        """Withdraw the last vote, unless the result has been shown."""
         with self.lock:
             if self.revealed:
                 raise Refused(HTTPStatus.CONFLICT, "The result was shown; no vote changes after it.")
@@ -112,12 +112,13 @@ class Arena(LoopbackServer):
             return self.standing()
 
     def standing(self) -> dict[str, Any]:
-        """How many votes there are, and how many are wanted."""
+        """Number of votes so far, and number of votes after which the result is shown."""
         return {"votes": len(self.votes), "total": self.goal}
 
 
 def votes_wanted(duels: Duels, goal: int | None) -> int:
-    """`goal`, or one vote per prompt; raises `UserError` for a number that cannot be reached."""
+    """The number of votes after which the result is shown: `goal`, or one per prompt if None. Raises
+    `UserError` for a number below 1 or above the number of prompts."""
     prompts = len(duels.duels)
     if goal is not None and not 1 <= goal <= prompts:
         raise UserError(f"--votes: {goal} is not between 1 and {prompts:,}, the prompts to vote on.")
@@ -125,17 +126,17 @@ def votes_wanted(duels: Duels, goal: int | None) -> int:
 
 
 class Handler(LoopbackHandler):
-    """One request."""
+    """Handles one HTTP request to the arena."""
 
     server: Arena
     longest_body = LONGEST_BODY
 
     def do_GET(self) -> None:
-        """The page."""
+        """Send the page."""
         self.serve(self._page)
 
     def do_POST(self) -> None:
-        """A vote, its withdrawal, or the wish to see the result."""
+        """Record a vote, withdraw the last one, or show the result."""
         self.serve(self._act)
 
     def _page(self) -> None:

@@ -51,7 +51,7 @@ class Votes:
         self._last: tuple[str, str, int] | None = None
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the files and release the lock on the folder."""
         for file in self._files.values():
             file.close()
         self._lock.release()

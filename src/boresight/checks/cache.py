@@ -1,4 +1,4 @@
-"""Keep what was found in data, under a digest of everything it depends on."""
+"""Cache of the findings about data, under a digest of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
-"""Sections of a recipe on which nothing in data or tokens depends, but for the file of `evaluate.prompts`."""
+"""Sections of a recipe that no finding about data or tokens depends on; of `evaluate` the file `prompts`
+is an exception."""
 
 
 @dataclass(frozen=True)
 class Looked:
     """Findings about data and tokens, and the counts that other checks need.
 
-    `rows` are the rows training will keep, `sampled` how many were tokenized here, `answer_tokens` and
-    `row_tokens` their mean lengths; None where unknown. `labels` counts the good and the bad answers of
-    labeled data.
+    `rows` is the number of training rows, `sampled` the number of examples that were tokenized here,
+    `answer_tokens` and `row_tokens` are mean lengths in tokens; None where unknown. `labels` counts the good
+    and the bad answers of labeled data.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -39,10 +40,11 @@ class Looked:
 
 
 def key(recipe: Recipe) -> str | None:
-    """Digest of the bytes of data and prompts, the recipe, tokenizer and template files, and these checks.
+    """Cache key: a digest of the bytes of data and prompts, the recipe, tokenizer and template files, and the
+    code of these checks.
 
-    None for what is not in local files, and for rewards that may be other ones next time: a user's function,
-    a model.
+    None if the data are not in local files, or if a reward may change without a change of the recipe: a
+    user's function, or a model.
     """
     data, asked = local_files(recipe), [data_path(recipe.evaluate.prompts)] if recipe.evaluate.prompts else []
     here = data and all(file.is_file() for file in asked)
@@ -57,13 +59,13 @@ def key(recipe: Recipe) -> str | None:
 
 
 def local_files(recipe: Recipe) -> list[Path]:
-    """The files of the data; none where any part of them is no local file."""
+    """Paths of all data files; empty if any source is not a local file."""
     files = [data_path(name) for name in recipe.data.all_sources]
     return files if all(file.is_file() for file in files) else []
 
 
 def read_cached(key: str) -> Looked | None:
-    """What was kept under `key`; None when there is nothing, or nothing that can be read."""
+    """The findings cached under `key`; None if there are none or the file cannot be read."""
     try:
         raw = read_state(_file(key))
         return Looked([from_dict(found) for found in raw.pop("findings")], **raw)
@@ -72,7 +74,7 @@ def read_cached(key: str) -> Looked | None:
 
 
 def write_cached(key: str, looked: Looked) -> None:
-    """Keep `looked`; where the cache folder cannot be written, nothing is kept and nothing is lost."""
+    """Cache `looked` under `key`. Does nothing if the cache folder cannot be written."""
     kept = {name: value for name, value in vars(looked).items() if name != "findings"}
     kept["findings"] = [finding.as_dict() for finding in looked.findings]
     file = _file(key)

@@ -1,7 +1,7 @@
-"""Collect the facts that the checks look at, as far as they are at hand.
+"""Collect the inputs of the checks, as far as they are available.
 
-Every part may be missing: a folder that is not there, data that cannot be read. Training would stop for it
-with the same sentence; the other checks continue.
+Every part may be missing: a folder that is not there, data that cannot be read. Training would stop with the
+same sentence; the other checks still run.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ SIZE = re.compile(r"(?<!\d)(\d{1,6}(?:\.\d{1,6})?)([bm])(?![a-z0-9])", re.IGNORE
 
 @dataclass
 class Missing:
-    """Parts that could not be had, and why: a sentence each.
+    """Parts that could not be read, each with a sentence.
 
-    `refused` holds those that training, which gets them by the same functions, would refuse in the same
-    words; of those in `why` nothing is known.
+    `refused` holds the parts that training would refuse with the same sentence, since it reads them by the
+    same functions; `why` those that could not be checked.
 
     Args:
-        elsewhere: the run is planned for another machine, so an unreachable hub is no fault of the run.
+        elsewhere: the run is planned for another machine, so an unreachable hub is not an error.
     """
 
     elsewhere: bool = False
@@ -65,7 +65,7 @@ class Missing:
     refused: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What `get` returns, or None with the reason kept."""
+        """The result of `get`, or None; the message of its `UserError` is recorded under `part`."""
         try:
             return get(*args, **kwargs)
         except UserError as problem:
@@ -84,7 +84,7 @@ def read_examples(data: Dataset) -> Examples:
 
 
 def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
-    """Rows of up to `SAMPLE` examples at full length, and what each template makes of one conversation."""
+    """Rows of up to `SAMPLE` examples at full length, and each template's rendering of one conversation."""
     own = tokenizer.chat_template
     written = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
     ensure_chat_template(tokenizer, recipe.model.chat_template)
@@ -134,7 +134,7 @@ def rendered(tokenizer: Tokenizer) -> str | None:
 
 
 def make_tokenizer(recipe: Recipe) -> Tokenizer:
-    """The recipe's tokenizer, its own template untouched. Raises `UserError`."""
+    """The recipe's tokenizer, before a chat template of the recipe is set. Raises `UserError`."""
     return load_tokenizer(recipe.model.name)
 
 
@@ -159,7 +159,8 @@ def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
 
 
 def size_of(recipe: Recipe, model: Policy | None) -> int | None:
-    """Parameters without adapters: counted, or known by name, or read off it as in `…-0.5B`."""
+    """Number of parameters without adapters: counted on `model`, looked up by name, or parsed from a name
+    such as `…-0.5B`; None if unknown."""
     if model is not None:
         return sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
     name = recipe.model.name.rsplit("/", 1)[-1]

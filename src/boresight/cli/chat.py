@@ -40,7 +40,7 @@ class Settings:
 
 
 class Talker:
-    """The run's model, and its start model: the same one with its adapter off, or loaded when asked for."""
+    """The run's model, and its start model: the same one with its adapter off, or loaded at its first use."""
 
     def __init__(self, name: str, settings: Settings) -> None:
         from boresight.models.head import head_of
@@ -56,14 +56,14 @@ class Talker:
         self._start: Policy | None = None
 
     def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
-        """The run's answer to a conversation; `say` hears its text piece by piece."""
+        """The run's answer to a conversation; `say` is called with each new piece of its text."""
         return self._answer(self.model, turns, say)
 
     def answer_before(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
         """The start model's answer, with the same random numbers.
 
         Raises:
-            UserError: the folder does not say what it was trained from.
+            UserError: the folder does not record the model it was trained from.
         """
         model, without = self._start_model()
         with without:
@@ -104,7 +104,7 @@ class Talker:
 
 @dataclass(slots=True)
 class Unrolled:
-    """Tokens to text as they come. A character of several tokens is printed once it is complete."""
+    """Decodes tokens as they are generated. A character of several tokens is printed once it is complete."""
 
     tokenizer: Tokenizer
     say: Callable[[str], None]
@@ -112,14 +112,14 @@ class Unrolled:
     _ids: list[int] = field(default_factory=list)
 
     def hear(self, ids: Sequence[int]) -> None:
-        """All ids so far."""
+        """Add ids: `ids` are all ids of the answer so far."""
         self._ids = list(ids)
         text = self.tokenizer.decode(self._ids, skip_special_tokens=True)
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             self._up_to(text)
 
     def finish(self) -> None:
-        """Print what was held back."""
+        """Print the remaining characters."""
         self._up_to(self.tokenizer.decode(self._ids, skip_special_tokens=True))
 
     def _up_to(self, text: str) -> None:
@@ -138,7 +138,7 @@ class Conversation:
         self.commands = {"/before": self._before, "/reset": self._reset, "/help": self._help}
 
     def line(self, text: str) -> bool:
-        """Act on one line; False when it was the last."""
+        """Process one line; returns False if the conversation is over."""
         if not text:
             return True
         if text in ("/quit", "/exit"):
@@ -184,7 +184,7 @@ class Conversation:
 
 
 def chat(name: str, settings: Settings) -> None:
-    """Talk until the input ends. Prompts are shown to a terminal alone, so that input may be piped."""
+    """Chat until the input ends. The prompt is printed only on a terminal, so that input may be piped."""
     from boresight.models.source import note_on_base
 
     watched = sys.stdin.isatty()

@@ -41,7 +41,7 @@ def options(
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Align small language models to preferences and verifiers; know beforehand whether a run can work."""
+    """Align small language models to preferences and verifiers; check beforehand whether a run can work."""
 
 
 class RecipeCommand(TyperCommand):

@@ -1,8 +1,9 @@
-"""Standard streams of a verb: nothing that is written to them controls the terminal, and their pipe or
-terminal may be closed during a run, as in `boresight train … | head -3`.
+"""Standard streams of a command: output cannot control the terminal, and the pipe or terminal may be closed
+during a run, as in `boresight train … | head -3`.
 
 Warnings of libraries, log lines and everything else that is written as a string may quote data, models and
-servers. rich writes colors and moves the cursor; a `Terminal` has shown the texts in it as symbols before.
+servers, so control characters are replaced. rich writes colors and moves the cursor; a `Terminal` has
+replaced control characters in its texts before.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ NO_READER = (errno.EPIPE, errno.EIO)
 
 
 BAR = re.compile(r"\r|[\n]*(?:\x1b\[A)*$")
-"""How bars of tqdm, which downloads show, begin what they write: to their line, or to that of another bar."""
+"""Control characters with which tqdm's progress bars (of downloads) begin: a return to the start of their
+line, or a move to the line of another bar."""
 
 
 def as_symbols(text: str) -> str:
-    """The text with control characters as symbols, but for how a bar moves to its line."""
+    """The text with control characters replaced by symbols, except those with which a progress bar begins."""
     found = BAR.match(text)
     moved = found.end() if found else 0
     return text[:moved] + text[moved:].translate(HARMLESS)
@@ -105,7 +107,8 @@ def open_closed_streams() -> None:
 
 @contextlib.contextmanager
 def readers_may_leave() -> Iterator[None]:
-    """Inside the block both standard streams are such streams; `?` stands for letters they cannot encode."""
+    """Inside the block both standard streams are a `ReaderMayLeave`; `?` stands for letters they cannot
+    encode."""
     open_closed_streams()
     plain = sys.stdout, sys.stderr
     for stream in plain:

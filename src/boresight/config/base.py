@@ -22,7 +22,7 @@ class BaseRecipe(Section):
     """A recipe of any kind. Every field carries its docstring, which `--help` prints."""
 
     CHOICES: ClassVar[Mapping[str, Registry[Any]]] = {}
-    """Sections with a `name` and the settings of what it names, each with the registry of its names."""
+    """Sections of the form `{name: …, other settings}`, each with the registry of its names."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None) -> Self:
@@ -69,9 +69,9 @@ class BaseRecipe(Section):
 
     @classmethod
     def completed(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A resolved recipe of an earlier version with the fields that came later, at their defaults.
+        """A resolved recipe of an earlier version with fields that were added later set to their defaults.
 
-        What this version cannot read stays as it is.
+        Values that this version cannot read are returned unchanged.
         """
         try:
             return cls.parse(raw).to_dict()

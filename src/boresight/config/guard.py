@@ -1,4 +1,4 @@
-"""Settings of the guard: how far a run may move from its start model before it is stopped."""
+"""Settings of the guard: bounds on the distance from the start model beyond which a run is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`boresight data check FILE --reward NAME`: the report, what the reward contradicts, the clean rows."""
+"""`boresight data check FILE --reward NAME`: print the report and the rows that the reward contradicts,
+and write the confirmed rows."""
 
 from __future__ import annotations
 

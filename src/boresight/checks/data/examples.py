@@ -1,4 +1,4 @@
-"""Examples as they were read, before any tokenizer sees them: what the checks of data look at."""
+"""Examples as they were read, before tokenization: the input of the data checks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from boresight.data.stored.view import picked
 
 SAMPLE = 1000
 FEWEST = 30
-"""With fewer examples than this, shares say nothing and are not judged."""
+"""Fewest examples for which shares are judged: below it their intervals are too wide."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Training and held-out examples, as they were read, and the prompts of `evaluate.prompts`."""
+    """Training and held-out examples as they were read; `asked` are the prompts of `evaluate.prompts`."""
 
     train: Sequence[Example]
     eval: Sequence[Example] = ()
     asked: Sequence[Example] = ()
     all_train: Sequence[Example] | None = None
-    """All training examples, where `train` are some of them."""
+    """All training examples, if `train` is a sample of them; None if `train` holds all."""
 
     @property
     def trained_on(self) -> Sequence[Example]:
-        """All training examples, whether the checks of text read them or not."""
+        """All training examples, also where `train` is a sample of them."""
         return self.train if self.all_train is None else self.all_train
 
     @cached_property
@@ -64,15 +64,15 @@ class Examples:
 
     @cached_property
     def trained_keys(self) -> DigestSet:
-        """What all training examples ask, as `prompt_key` compares it."""
+        """Keys (`prompt_key`) of the prompts of all training examples."""
         return DigestSet(map(prompt_key, self.trained_on))
 
 
 def some_in_memory(examples: Sequence[Example]) -> list[Example]:
-    """The examples; where they take more than `IN_MEMORY`, those of as many prompts as fit into it.
+    """The examples; if they take more than `IN_MEMORY` bytes, those of as many prompts as fit.
 
-    The prompts are chosen by their digests, and all examples of one are taken, so that repeated prompts and
-    contradicting labels are as frequent as among all.
+    The prompts are chosen by their digests, and all examples of a chosen prompt are taken, so that repeated
+    prompts and contradicting labels are as frequent as in the whole data.
     """
     if MEASURED_EVERY * sum(map(example_bytes, examples[::MEASURED_EVERY])) <= stored_examples.IN_MEMORY:
         return [*examples]
@@ -83,7 +83,7 @@ def some_in_memory(examples: Sequence[Example]) -> list[Example]:
 
 
 def said(turns: Iterable[Message]) -> str:
-    """The words of some turns, and their calls and thoughts."""
+    """The text of some turns: their content, tool calls and reasoning."""
     return "\n".join(part for message in turns for part in (message["content"], *_beside(message)))
 
 

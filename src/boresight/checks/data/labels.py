@@ -1,4 +1,4 @@
-"""Labels that contradict the scores, each other, or nothing at all."""
+"""Labels that contradict the scores or each other, or that carry no information."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def identical_pairs(data: Examples) -> Finding | None:
 
 
 def labels_swapped(data: Examples) -> Finding | None:
-    """The scores of the source contradict most labels."""
+    """The scores in the data contradict most labels."""
     ids, share = _inverted(data)
     if share is None or share.value < 0.75:
         return None
@@ -42,7 +42,7 @@ def labels_swapped(data: Examples) -> Finding | None:
 
 
 def labels_random(data: Examples) -> Finding | None:
-    """The scores of the source contradict about half of the labels."""
+    """The scores in the data contradict about half of the labels."""
     ids, share = _inverted(data)
     if share is None or not _is_coin_toss(share):
         return None
@@ -56,7 +56,7 @@ def labels_random(data: Examples) -> Finding | None:
 
 
 def labels_noisy(data: Examples) -> Finding | None:
-    """The scores of the source contradict some labels."""
+    """The scores in the data contradict some labels."""
     ids, share = _inverted(data)
     if share is None or share.value >= 0.75 or _is_coin_toss(share) or share.low < LEAST_NOISE:
         return None
@@ -70,7 +70,8 @@ def labels_noisy(data: Examples) -> Finding | None:
 
 
 def conflicting_labels(data: Examples) -> Finding | None:
-    """The same two answers to one prompt, preferred both ways; the same answer to one, good and bad."""
+    """One pair of answers to a prompt is preferred both ways, or one answer to it is labeled both good and
+    bad."""
     return _labeled_both_ways(data) if data.labeled else _preferred_both_ways(data)
 
 

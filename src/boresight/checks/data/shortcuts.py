@@ -1,8 +1,5 @@
-"""What the model could learn, or a metric measure, instead of the preference: memory, length, phrases.
-
-All of it is exact and runs over every example, except `prompts_shuffled` and `foreign_answers`, which draw
-`SAMPLE` of them.
-"""
+"""What a model could learn, or a metric could measure, instead of the preference: duplicates, length,
+phrases."""
 
 from __future__ import annotations
 
@@ -94,8 +91,8 @@ def length_leak(data: Examples) -> Finding | None:
 
 
 Longer = tuple[float, float, tuple[str, str], str, int]
-"""Share of comparisons in which the better answer is longer, half of a 95 % interval around chance, names of
-both sides, what was compared, and how many rows."""
+"""`(share of comparisons in which the better answer is longer, half of a 95 % interval around chance,
+names of both sides, kind of comparison, number of rows)`."""
 
 
 def _longer_of_pairs(data: Examples) -> Longer | None:
@@ -174,7 +171,7 @@ def foreign_answers(data: Examples) -> Finding | None:
 
 
 def duplicated_prompts(data: Examples) -> Finding | None:
-    """Prompts that come back; labeled answers may share one, and count where the answer comes back too."""
+    """Repeated prompts. Labeled answers may share a prompt; they count only if the answer is repeated too."""
     answers = [said(example.completion) for example in data.labeled] or [""] * len(data.prompts)
     total = len(data.prompts)
     repeats = total - len(set(zip(data.prompts, answers, strict=True)))
@@ -208,7 +205,7 @@ def eval_too_small(data: Examples) -> Finding | None:
 
 
 def examples_sampled(data: Examples) -> Finding | None:
-    """More training examples than are held in memory, of which some were checked."""
+    """The training examples take more memory than the limit, so only a sample was checked."""
     total = len(data.trained_on)
     if len(data.train) == total:
         return None

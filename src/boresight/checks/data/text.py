@@ -1,4 +1,4 @@
-"""Small measurements on text that the data checks are made of."""
+"""Measurements on text that the data checks use."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def script(words: str) -> str:
 
 
 def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
-    """Share of its own prompt that an answer repeats, minus its share of the next row's: one value a row.
+    """Share of its own prompt that an answer repeats, minus its share of the next row's prompt, `(n,)`.
 
-    `rows` are `(id, prompt, answer)`. A word weighs `log(rows / prompts that have it)`, so what all prompts
-    say counts for nothing. Rows with the same prompt as the next carry no information and are skipped.
+    `rows` are `(id, prompt, answer)`. A word weighs `log(rows / prompts that have it)`, so words of all
+    prompts have no weight. Rows with the same prompt as the next carry no information and are skipped.
     """
     prompts = [_words(prompt) for _, prompt, _ in rows]
     common = Counter(word for prompt in prompts for word in prompt)

@@ -1,4 +1,5 @@
-"""Checks of token rows: what is scored, what is cut, and whether everybody uses one template."""
+"""Checks of token rows: the loss mask, truncation, and whether training, model and evaluation use one
+template."""
 
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ SIDES = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Tokens:
-    """Rows at full length, as the template and the tokenizer make them, and what will be done to them.
+    """Token rows before truncation, and the settings of the tokenizer and the recipe that the checks compare
+    them with.
 
-    `refused` are ids and reasons of examples that make no row whatever their length. `templates` maps
-    who uses a chat template (`training`, `model`, `evaluation`) to what it makes of one conversation.
-    `adds_bos`: the tokenizer puts a beginning-of-sequence token before text; `own_template`: the template is
-    the model's. `split` counts the conversations that are several rows, among the `sampled` examples; None
-    for one row each.
+    `pad`, `bos` and `unknown` are token ids, None where the tokenizer has none. `refused` are `(id, reason)`
+    of examples that give no row at any length. `templates` maps each user of a chat template (`training`,
+    `model`, `evaluation`) to its rendering of one fixed conversation. `adds_bos`: the tokenizer puts a
+    beginning-of-sequence token before text; `own_template`: the template is the model's. `split` counts the
+    conversations that become several rows, among the `sampled` examples; None if each becomes one row.
     """
 
     rows: Sequence[Row]
@@ -48,17 +50,17 @@ class Tokens:
 
     @property
     def total(self) -> int:
-        """Estimated number of rows of the examples checked."""
+        """Number of rows of the checked examples, those that were refused included."""
         return len(self.rows) + len(self.refused)
 
     @property
     def per_example(self) -> float:
-        """Rows that there might be for each example."""
+        """Mean number of rows per checked example."""
         return self.total / (self.sampled or self.total)
 
 
 def template_mismatch(tokens: Tokens) -> Finding | None:
-    """Training and another user of the model write conversations differently."""
+    """Training renders conversations by another template than the model or the evaluation."""
     mine = tokens.templates.get("training")
     for name, theirs in tokens.templates.items():
         if mine is not None and theirs != mine:
@@ -189,7 +191,8 @@ def template_refuses(tokens: Tokens) -> Finding | None:
 
 
 def turns_split(tokens: Tokens) -> Finding | None:
-    """The template writes earlier turns otherwise than the last, so conversations are several rows."""
+    """The template renders earlier turns differently from the last one, so conversations become several
+    rows."""
     if tokens.split is None:
         return None
     return note(

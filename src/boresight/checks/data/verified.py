@@ -42,13 +42,13 @@ KINDS = {
     "demonstration": (IMITATED_WRONG,),
     "labeled": (FALSELY_GOOD, FALSELY_BAD),
 }
-"""Contradictions by kind of the file."""
+"""The contradictions that a file of each kind can have."""
 NOUNS = {"preference": "pair", "demonstration": "answer", "labeled": "labeled answer"}
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRow:
-    """A row of the file (from 1), what it holds, and the scores of its answers by their name."""
+    """One row of the file: its number (from 1), its example, and the score of each answer by name."""
 
     row: int
     example: Example
@@ -63,7 +63,7 @@ class VerifiedRow:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """How a reward grades a file; `threshold` is the smallest reward of a right answer."""
+    """The answers of a file scored by a reward; `threshold` is the smallest reward of a right answer."""
 
     reward: str
     source: str
@@ -73,14 +73,14 @@ class VerifiedFile:
 
     @property
     def rule(self) -> str:
-        """From which reward on an answer counts as right."""
+        """The rule by which an answer counts as right, as text: the smallest reward of a right answer."""
         if self.threshold is None:
             outside = f"Rewards of {self.reward} lie outside of 0 to 1"
             return f"{outside}, so no answer is right or wrong and the two of a pair are compared."
         return f"An answer is right from a reward of {self.threshold:g} on."
 
     def contradictions(self, found: VerifiedRow) -> list[str]:
-        """In what the reward contradicts the row; nothing where it agrees or a score is missing."""
+        """Contradictions between the reward and the row; empty if they agree or a score is missing."""
         known = {name: score.value for name, score in found.scores.items() if score.value is not None}
         if len(known) < len(found.scores):
             return []
@@ -115,7 +115,7 @@ class VerifiedFile:
 
     @property
     def clean(self) -> list[Example]:
-        """What the scores confirm."""
+        """Examples of the rows that the scores confirm."""
         return [f.example for f in self.rows if not f.failure and not self.contradictions(f)]
 
     def share(self, *kinds: str) -> Interval:
@@ -195,7 +195,8 @@ def verify(
 
 
 def refuse_output(path: Path, source: str) -> None:
-    """Raise a `UserError` if clean rows cannot go to `path`, by its type or as it is the checked file."""
+    """Raise a `UserError` if clean rows cannot go to `path`, because of its file type or because it is the
+    checked file."""
     writer_of(path)
     if path.exists() and data_path(source).exists() and path.samefile(data_path(source)):
         raise UserError(f"{path}: is the file that is checked; write the clean rows to another one.")

@@ -1,7 +1,7 @@
-"""Who wrote the answers of pairs, under the start model: how likely they are beside its samples.
+"""How likely the answers of pairs are under the start model, compared with its own samples.
 
-What a model samples at temperature 1 has, on average, minus its own entropy as log-probability per token.
-Answers that another model wrote have less.
+The mean log-probability per token of a model's samples at temperature 1 is minus its entropy. Answers by
+another model have a lower one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FOREIGN = 0.2
 class AnswerDistance:
     """Log-probability per token under the start model, nats.
 
-    `own`, `chosen` and `rejected` are levels over prompts; `chosen_below` and `rejected_below` say how far
-    answers lie below the model's own samples to the same prompts.
+    `own`, `chosen` and `rejected` are means over prompts; `chosen_below` and `rejected_below` are
+    differences, paired by prompt: the model's own samples minus the answers.
     """
 
     own: RowMean
@@ -34,7 +34,8 @@ class AnswerDistance:
     def of(
         cls, own: Mapping[str, float], chosen: Mapping[str, float], rejected: Mapping[str, float]
     ) -> AnswerDistance:
-        """From log-probabilities per token by row; rows without samples of their own are skipped."""
+        """Build from log-probabilities per token by row id; rows without the model's own samples are
+        skipped."""
         return cls(
             own=RowMean.of(own.values()),
             chosen=RowMean.of(chosen[id] for id in own),
@@ -45,11 +46,12 @@ class AnswerDistance:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> AnswerDistance:
-        """What `dataclasses.asdict` made of it."""
+        """Inverse of `dataclasses.asdict`."""
         return cls(**{name: RowMean(**value) for name, value in kept.items()})
 
     @property
     def foreign(self) -> tuple[str, ...]:
-        """Sides that another model wrote, beyond the interval: of `chosen` and `rejected`."""
+        """Sides of the pairs (`chosen`, `rejected`) that are significantly less likely than the model's
+        own samples."""
         below = {"chosen": self.chosen_below, "rejected": self.rejected_below}
         return tuple(side for side, gap in below.items() if gap.mean - gap.half_width > FOREIGN)

@@ -32,7 +32,7 @@ def share_of_normal(update: float, spread: float = TYPICAL_SPREAD) -> float:
 
 
 def movable_share(update: float, parameters: Sequence[Tensor]) -> float:
-    """The same share, counted on a sample of the weights themselves where they are at hand."""
+    """Share of the weights in `parameters` that `update` can move, counted on a sample of them."""
     real = [p for p in parameters if p.device.type != "meta"]
     if not real:
         return share_of_normal(update)

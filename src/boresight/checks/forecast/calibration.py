@@ -1,10 +1,10 @@
-"""From a learning-rate budget to the margin that it yielded in other runs.
+"""Expected margin for a sum of learning rates (the budget), from the margins of other runs.
 
 Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
-can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How
-steep that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made
-only from curves that were measured on the same pairs: it is their middle. Earlier runs of the same model and
-method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
+can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How steep
+that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made only
+from curves that were measured on the same pairs: it is their geometric mean. Earlier runs of the same model
+and method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
 missed. `calibration.jsonl` holds measured points, one line per run or model card; `scripts/calibrate.py` adds
 a run's own.
 
@@ -38,11 +38,11 @@ from boresight.methods.published import CALIBRATED
 
 FILE = Path(__file__).with_name("calibration.jsonl")
 SAME_BUDGET = 1.05
-"""Points whose budgets differ by less are averaged."""
+"""Budgets within this factor of each other count as one point; their values are averaged."""
 ALIKE_IN_SIZE = 4.0
 """Curves count whose model is at most this many times further from a size than the nearest."""
 SMALLEST_MODEL = 30_000_000
-"""The curves say nothing about models far smaller than those they were measured on."""
+"""Fewest parameters of a model for which the curves are used: they were measured on larger ones."""
 
 Point = tuple[float, float, float | None]
 
@@ -64,7 +64,7 @@ class CalibrationCurve:
     method: str = CALIBRATED
 
     def measured(self, model: str, pairs: Collection[str]) -> bool:
-        """Whether a run of `model` on `pairs` is like those that the points come from."""
+        """Whether the points were measured with `model` on `pairs`."""
         return not self.pairs.isdisjoint(pairs) and (not self.own_answers or model == self.model)
 
     def margin(self, budget: float) -> float:
@@ -111,7 +111,7 @@ class Family:
 
     @property
     def source(self) -> str:
-        """`dpo runs of a and b on these pairs, b on those`."""
+        """Source of the curves as text, such as `dpo runs of a and b on these pairs, b on those`."""
         models: dict[str, list[str]] = {}
         for curve in self.curves:
             models.setdefault(curve.data, []).append(curve.model)
@@ -120,7 +120,7 @@ class Family:
         return f"{'' if self.borrowed else 'earlier '}{used} runs of {runs}"
 
     def margin(self, budget: float) -> float:
-        """The geometric mean of what the curves say, nats."""
+        """The geometric mean of the curves' margins at `budget`, nats."""
         return math.exp(_mean([math.log(curve.margin(budget)) for curve in self.curves]))
 
     def budget(self, margin: float) -> float:
@@ -132,7 +132,8 @@ class Family:
         return high
 
     def expect(self, budget: float) -> Expectation:
-        """The middle, and a range that holds every curve and what such curves have missed by."""
+        """The geometric mean, and a range that covers every curve and the largest error of such forecasts
+        so far."""
         each = [curve.margin(budget) for curve in self.curves]
         miss = BORROWED if self.borrowed else RUN_TO_RUN
         return Expectation(
@@ -145,7 +146,7 @@ class Family:
         )
 
     def elsewhere(self, budget: float, declared: str | None) -> Elsewhere:
-        """The margin that the budget yielded in these runs, for a run on other pairs."""
+        """The range of margins that `budget` yielded in these runs, for a run on other pairs."""
         each = [curve.margin(budget) for curve in self.curves]
         return Elsewhere(min(each), max(each), self.source, declared)
 
@@ -171,11 +172,11 @@ def choose(
     """The curves of this kind of training that were measured on models nearest in size.
 
     Args:
-        parameters: of the model; None where unknown.
+        parameters: number of parameters of the model; None where unknown.
         trained: name of the model and sources of its pairs, as `pair_sources` gives them; only curves on
-            these pairs count, and those on a model's own answers only for that model; where some are of
-            the model itself, these alone. None: all count.
-        method: of the run; curves of another are borrowed.
+            these pairs are used, those on a model's own answers only for that model, and where the model has
+            curves of its own only these. None: all curves are used.
+        method: method of the run; curves of other methods count as borrowed.
         like: only curves on the data of that name.
         known: curves to choose from; None takes those of `calibration.jsonl`.
 

@@ -12,15 +12,15 @@ BORROWED = 16.0
 Qwen2.5-Coder-0.5B on the demo's pairs reached 24 nats, where the curve of the starter gives 1.5. Forecasts of
 the measured curves from each other miss by up to 6."""
 LARGEST_MARGIN = 30.0
-"""Nats; curves go no further."""
+"""Largest margin of the curves, nats."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The margin that a budget yields: the middle and the ends of the range, nats, and where this is known
-    from.
+    """The expected margin at a budget: its middle, the limits of its range, in nats, and the source of the
+    estimate.
 
-    `borrowed`: from runs of another model or method.
+    `borrowed`: estimated from runs of another model or method.
     """
 
     low: float
@@ -51,18 +51,18 @@ class Elsewhere:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The range that holds what such a figure has missed by so far."""
+        """The range widened by the largest factor by which such estimates have missed so far, nats."""
         return self.slowest / BORROWED, min(LARGEST_MARGIN, self.fastest * BORROWED)
 
     @property
     def bought(self) -> str:
-        """`0.017 to 0.21 nats`."""
+        """The range as text, such as `0.017 to 0.21 nats`."""
         ends = dict.fromkeys(f"{end:.2g}" for end in (self.slowest, self.fastest))
         return f"{' to '.join(ends)} nats"
 
     @property
     def pairs(self) -> str:
-        """`other pairs`, or `demo, which check.like declares your pairs to be like`."""
+        """The pairs as text: `other pairs`, or `demo, which check.like declares your pairs to be like`."""
         if self.declared is None:
             return "other pairs"
         return f"{self.declared}, which check.like declares your pairs to be like,"

@@ -1,7 +1,7 @@
-"""The loss of a pair at a margin, from the method's own loss function.
+"""The loss of a pair at a given margin, by the method's own loss function.
 
-A pair of typical answers is made by hand: the chosen one has gained half of the margin against the reference
-and the rejected one has lost the other half.
+It is computed on one typical pair: the chosen answer has gained half of the margin against the reference, the
+rejected one has lost half of it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from boresight.methods.inputs import OnlinePairLogps, PairLogps
 TOKENS = 200
 """Typical length of an answer, for losses that compare answers per token."""
 LEVELS = (-1.0, -2.0)
-"""Log-probabilities of both answers under the reference, nats per token. A curve over the margin is one that
-does not depend on them."""
+"""Log-probabilities of both answers under the reference, nats per token. The curve is used only if it does
+not depend on them."""
 
 
 def expected_loss(method: Method, cfg: MethodConfig, margin: float) -> float | None:
@@ -31,8 +31,8 @@ def expected_loss(method: Method, cfg: MethodConfig, margin: float) -> float | N
         cfg: settings of the method without schedules (`cfg.at`).
 
     Returns:
-        None where the margin does not decide the loss: inputs without a reference, whose margin starts
-        wherever the data puts it, groups, single answers, and losses that look at more than log-ratios.
+        None where the margin does not decide the loss: inputs without a reference, groups, single answers,
+        and losses that depend on more than log-ratios.
     """
     if method.Input not in (PairLogps, OnlinePairLogps):
         return None

@@ -1,4 +1,4 @@
-"""What a run can be expected to show, before it is started: margin, accuracy, and the curve one will see."""
+"""Forecast of a run before it starts: the margin, the accuracy and the course of the loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ GOOD_MARGIN = 3.0
 """Nats on held-out pairs at which runs up to 1B have gained most of their accuracy."""
 
 NEARLY = 0.8
-"""Share of the sum that a ramp found harmless from which a run spends enough."""
+"""Share of the largest harmless sum of learning rates (by a ramp) above which a run is not reported as too
+short."""
 
 PROBE = "`boresight check RECIPE --probe` measures your own"
 
@@ -36,7 +37,7 @@ Ends = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Forecast:
-    """The budget and the margin that it should yield.
+    """The forecast of a run: `budget`, its sum of learning rates, and the margin expected from it.
 
     `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: pairs on which no
     run was measured, methods whose loss the margin does not decide (`expected_loss`), sampled answers, or
@@ -147,7 +148,7 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
 
 
 def learning_rate_budget(f: Forecast) -> Finding | None:
-    """The learning rates sum to too little, on these pairs or on any that were measured."""
+    """The sum of learning rates is too small, for these pairs or for any that were measured."""
     if f.wanted is None:
         return None
     sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {plural(f.steps, 'step')}"
@@ -220,7 +221,7 @@ def no_gain_in_ramp(f: Forecast) -> Finding | None:
 
 
 def answers_of_another_model(f: Forecast) -> Finding | None:
-    """Pairs whose answers the start model would not have written."""
+    """Pairs whose answers are unlikely under the start model."""
     answers = f.ramp.answers if f.ramp else None
     if f.ramp is None or answers is None or not answers.foreign:
         return None
@@ -250,7 +251,8 @@ def _moved(ramp: Ramp) -> str:
 
 
 def curve_in_words(f: Forecast) -> str:
-    """`expect a flat curve, the loss going from 0.693 to 0.691 (0.692 to 0.688)`."""
+    """The expected course of the loss as text, such as `expect a flat curve, the loss going from 0.693 to
+    0.691 (0.692 to 0.688)`."""
     assert f.loss is not None
     start, low, middle, high = f.loss
     digits = 3 if start < 10 else 0
@@ -259,7 +261,7 @@ def curve_in_words(f: Forecast) -> str:
 
 
 def ways_to(f: Forecast, wanted: float) -> str:
-    """How to reach a sum of learning rates: by rate and by length."""
+    """Settings that reach the sum of learning rates `wanted`, as text: another rate, or another length."""
     best = f.ladder.lrs[-1]
     per_step = f.budget / f.steps / f.recipe.optim.peak  # mean of the schedule, of its peak
     steps = math.ceil(wanted / (best * per_step))

@@ -1,6 +1,6 @@
 """Whether two runs have trained on the same pairs: by the name of a hub data set, or by a file's bytes.
 
-Nothing else is evidence that pairs are alike.
+Other similarities of data are not considered.
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
 
 
 def digest_name(digest: str) -> str:
-    """What a file with this SHA-256 is called among sources."""
+    """Name of a file with this SHA-256 among sources: `sha256:` and the digest."""
     return f"sha256:{digest}"

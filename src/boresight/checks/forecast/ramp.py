@@ -21,22 +21,23 @@ from boresight.checks.forecast.expectation import Expectation
 from boresight.checks.forecast.row_mean import RowMean
 
 NORMAL = 1.96
-"""Standard errors of a 95 % interval."""
+"""Standard errors on each side of a 95 % interval."""
 LARGEST_KL = 0.05
 """Nats per token of KL to the start model that count as harmless."""
 LARGEST_FALL = 0.05
 """Nats per token by which the log-probability of chosen answers may fall."""
 WITHIN = 1.35
-"""Factor between a ramp and a run with the same sum of learning rates; see docs/check.md."""
+"""Largest factor between the gain of a ramp and that of a run with the same sum of learning rates; see
+docs/check.md."""
 BEYOND = 0.5
-"""Power of the extrapolation by which the range opens beyond the ramp."""
+"""Exponent by which the range widens beyond the ramp: factor (budget / ramp's budget)^`BEYOND`."""
 STEEPEST, FLATTEST = 1.0, 0.25
 """Slopes between which a gain is extrapolated beyond a ramp, in logarithms of both."""
 
 
 @dataclass(frozen=True, slots=True)
 class RampPoint:
-    """After one step: what was spent and what it did to the pairs that are not trained on.
+    """One measurement of a ramp: the rate and the sum of rates so far, and the change of held-out pairs.
 
     `gain` is the margin against the start in nats, or for demonstrations the fall of the negative
     log-likelihood per token. `chosen_per_token` and `rejected_per_token` are changes of log-probabilities per
@@ -60,13 +61,13 @@ class RampPoint:
 
 @dataclass(frozen=True)
 class Ramp:
-    """Points of a ramp, whose budgets grow.
+    """A learning-rate ramp: measurements at growing sums of learning rates.
 
     Args:
-        start: the model before the first step.
-        points: after the steps that were measured.
-        batch: rows of a step.
-        answers: who wrote the pairs; None for other data.
+        start: measurement before the first step.
+        points: measurements after steps.
+        batch: rows per step.
+        answers: likelihood of the pairs' answers beside the start model's own samples; None for other data.
     """
 
     start: RampPoint
@@ -75,12 +76,12 @@ class Ramp:
     answers: AnswerDistance | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As `ramp.json` of a run holds it."""
+        """The ramp as a dictionary, as in `ramp.json` of a run."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Ramp:
-        """What `as_dict` gave. Raises KeyError, IndexError, TypeError or ValueError for anything else."""
+        """Inverse of `as_dict`. Raises KeyError, IndexError, TypeError or ValueError for anything else."""
         start, *points = (_point(raw) for raw in (kept["start"], kept["points"][0], *kept["points"][1:]))
         if points[0].budget <= 0:
             raise ValueError("a step that spends nothing")
@@ -89,18 +90,18 @@ class Ramp:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of a step, median; None where it is not known."""
+        """Median throughput of the steps, tokens per second; None where the ramp does not record tokens."""
         paces = [point.tokens / point.seconds for point in self.points if point.tokens and point.seconds > 0]
         return median(paces) if paces else None
 
     @property
     def step_tokens(self) -> float | None:
-        """Of the largest step that was measured; None where it is not known."""
+        """Tokens of the largest step that was measured; None where the ramp does not record them."""
         return max((point.tokens for point in self.points if point.tokens), default=None)
 
     @property
     def peak_memory_gb(self) -> float:
-        """Of the process, in all of the ramp."""
+        """Peak memory of the process over the whole ramp, GB."""
         return max(point.peak_memory_gb for point in self.points)
 
     @property
@@ -110,7 +111,7 @@ class Ramp:
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains that never fall with the budget (isotonic regression), as far as they are significant."""
+        """Gains that never fall with the budget (isotonic regression), up to the last significant one."""
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
@@ -124,7 +125,7 @@ class Ramp:
     def expect(self, budget: float) -> Expectation | None:
         """What a run with this sum of learning rates gains, nats; None where no gain is significant.
 
-        The range holds the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
+        The range covers the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
         grows with `BEYOND` where the budget is beyond the ramp.
         """
         if not self.curve:
@@ -138,7 +139,8 @@ class Ramp:
         return Expectation(middle / spread, middle, middle * spread, accuracy, source)
 
     def budget(self, gain: float) -> float | None:
-        """The sum of learning rates that gains so much, nats, by bisection; None where nothing was gained."""
+        """The sum of learning rates that gains `gain` nats, by bisection; None where no gain is
+        significant."""
         if not self.curve:
             return None
         low, high = 1e-9, 10.0
@@ -149,7 +151,8 @@ class Ramp:
 
     @cached_property
     def limit(self) -> Limit:
-        """The largest sum of learning rates that the ramp found harmless, and what ends it there."""
+        """The largest sum of learning rates that the ramp found harmless, and the bound that is crossed
+        beyond it."""
         before = self.start
         for point in self.points:
             crossed = [c for band in BANDS if (c := band.crossed(before, point)) is not None]
@@ -161,7 +164,7 @@ class Ramp:
         return Limit(self.end, None)
 
     def found_harmless(self, rate: float, budget: float) -> bool:
-        """Whether the ramp went as high as both, and no band was crossed up to there."""
+        """Whether the ramp reached this rate and budget without crossing a bound."""
         return rate <= max(point.rate for point in self.points) and budget <= self.limit.budget
 
     def _read_off(self, budget: float) -> tuple[float, float]:
@@ -201,7 +204,7 @@ def _value(raw: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A gain, nats, with its relative standard error, at a sum of learning rates."""
+    """A point of the gain curve: sum of learning rates, gain in nats, and its relative standard error."""
 
     budget: float
     gain: float
@@ -210,7 +213,8 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A sum of learning rates, and the band that a ramp crosses there; None where it crossed none."""
+    """The largest harmless sum of learning rates; `why` names the bound that is crossed there, None if
+    none is."""
 
     budget: float
     why: str | None
@@ -218,14 +222,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A bound on something that a ramp measures; `read` gives None where it was not measured."""
+    """A bound on a number that a ramp measures. `read` returns the number, None where it was not measured."""
 
     read: Callable[[RampPoint], float | None]
     largest: float
     why: str
 
     def crossed(self, before: RampPoint, after: RampPoint) -> tuple[float, str] | None:
-        """How far between two points the bound is crossed, from 0 to 1; None where it is not."""
+        """`(fraction, why)`: the place between two points, from 0 to 1, at which the bound is crossed;
+        None if it is not."""
         now = self.read(after)
         if now is None or now <= self.largest:
             return None
@@ -246,4 +251,4 @@ BANDS = (
         f"chosen answers lose {LARGEST_FALL:g} nats per token",
     ),
 )
-"""What a ramp must not cross to count as harmless."""
+"""Bounds within which a ramp counts as harmless."""

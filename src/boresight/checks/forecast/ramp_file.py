@@ -1,4 +1,4 @@
-"""`ramp.json` of a run folder: the ramp that the run was planned by."""
+"""`ramp.json` of a run folder: the ramp from which the run's learning rate was chosen or forecast."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_state
 
 FILE = "ramp.json"
-"""In the run folder."""
+"""Name of the file in the run folder."""
 
 
 def read_ramp(run: Path) -> Ramp | None:
-    """The ramp that a run was planned by; None where there was none.
+    """The ramp stored in a run folder; None if there is none.
 
     Raises:
-        UserError: the file was edited, or holds something else.
+        UserError: the file was edited, or is not a ramp.
     """
     file = run / FILE
     if not file.is_file():
@@ -29,5 +29,5 @@ def read_ramp(run: Path) -> Ramp | None:
 
 
 def write_ramp(run: Path, ramp: Ramp) -> None:
-    """Keep the ramp that a run was planned by."""
+    """Write the ramp to the run folder."""
     write_state(run / FILE, ramp.as_dict())

@@ -11,7 +11,7 @@ from boresight.training.forward import kind_of
 from boresight.training.optim import learning_rate_sum
 
 MARGIN_OF_LADDER = 2.0
-"""How far a suggested rate may lie outside the published ones, as a factor."""
+"""Largest factor by which a suggested rate may lie outside the published ones."""
 FEWEST_STEPS = 20
 """Steps below which a run is not shortened further; its rate is lowered instead."""
 
@@ -28,7 +28,7 @@ class Suggestion:
 
     @property
     def settings(self) -> list[str]:
-        """As the command line takes them."""
+        """The settings as arguments of the command line, such as `optim.lr=9.4e-05`."""
         return [f"optim.lr={self.lr:.2g}", *([self.length] if self.length else [])]
 
 
@@ -36,7 +36,7 @@ def suggest(recipe: Recipe, steps: int, budget: float) -> Suggestion:
     """The rate that spends `budget` in the recipe's `steps`; another length where that rate is unusual.
 
     Args:
-        steps: of the recipe as it stands.
+        steps: number of optimizer steps of the recipe.
         budget: wanted sum of learning rates.
     """
     ladder = LADDERS[kind_of(recipe).data, recipe.model.lora is not None]

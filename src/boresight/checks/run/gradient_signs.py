@@ -1,4 +1,4 @@
-"""Which way a loss pushes, measured on inputs made by hand.
+"""Signs of a loss's gradients, measured on synthetic inputs.
 
 The probes hold for every method of a kind, so they catch a wrong sign in a new one.
 """
@@ -29,9 +29,9 @@ def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
     """Gradients of the loss by log-probability, at probe inputs.
 
     `better`: of the chosen answer over the rejected one (of the better-rewarded sample); must be negative.
-    `strayed`: of a sample further from the reference over its equally rewarded sibling; must be positive,
-    and is given only where the method has a KL weight. It is 0 where every sample is pushed alike, as by a
-    log-ratio that stands in the loss itself. Empty for inputs without a probe.
+    `strayed`: of a sample further from the reference over its equally rewarded sibling; must be positive, and
+    is given only where the method has a KL weight. It is 0 where all samples get the same gradient, as from a
+    log-ratio that is a term of the loss. Empty for inputs without a probe.
     """
     probe = PROBES.get(method.Input)
     return probe(method.loss, cfg) if probe else {}

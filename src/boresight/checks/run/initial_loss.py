@@ -22,13 +22,13 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class FirstStep:
-    """A policy, its reference and some rows; log-probabilities are measured when asked for."""
+    """A policy, its reference and some rows; log-probabilities are computed on first access."""
 
     policy: Policy
     reference: Reference
     rows: Sequence[Row]
     noise: float = 0.0
-    """What rounding does to the log-probability of a token, nats; 0 for float32."""
+    """Standard deviation that rounding gives a token's log-probability, nats; 0 for float32."""
 
     @cached_property
     def ref(self) -> Tensor:
@@ -77,7 +77,7 @@ def logps_not_finite(first: FirstStep) -> Finding | None:
 
 
 def dropout_in_reference(first: FirstStep) -> Finding | None:
-    """The reference gives the same rows other numbers when asked again."""
+    """The reference gives different log-probabilities for the same rows when it is run twice."""
     again = first.reference(first.rows)
     if not first.differ(again, first.ref):
         return None
@@ -104,7 +104,7 @@ def dropout_in_training(first: FirstStep) -> Finding | None:
 
 
 def reference_not_policy(first: FirstStep) -> Finding | None:
-    """Policy and reference are different models, or saw different tokens."""
+    """Policy and reference differ before the first update: two different models, or different tokens."""
     if not first.differ(first.tested, first.ref):
         return None
     gap = _gap(first.tested, first.ref)

@@ -1,4 +1,4 @@
-"""Will it fit, and how long will it take? Measured by a probe, or estimated from shapes alone."""
+"""Memory and duration of a run, measured by a probe or estimated from shapes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ LIBRARIES_GB = 0.7
 EFFICIENCY = 0.4
 """Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
 WORTH_ROUNDING = 1.3
-"""How much faster products in bfloat16 must be on a processor for `duration` to name them."""
+"""How many times as fast as in float32 products in bfloat16 must be for `duration` to suggest them."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of a machine.
+    """Size of a run, from which memory and duration are estimated.
 
     `parameters` and `trained` are counts; `layers`, `hidden`, `intermediate` are the decoder's shape;
-    `row_tokens` is the mean packed row, `rows` how many row visits there are; None where unknown.
+    `row_tokens` is the mean packed row, `rows` the number of rows over all steps, repetitions included; None
+    where unknown.
     """
 
     recipe: Recipe
@@ -46,17 +47,17 @@ class Load:
     row_tokens: float | None = None
     rows: int | None = None
     kv: int = 0
-    """Width of a token's keys; 0 takes that of the hidden states."""
+    """Width of a token's keys in one layer; 0 means that of the hidden states."""
     vocabulary: int = 0
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
-    """Forward-equivalents per token: one forward, twice that for backward, one more for a reference and one
-    for answers to other prompts."""
+    """Forward passes per token: one forward, a backward that counts as two, one forward for a reference
+    and one for mismatched answers."""
     assumed: str = ""
-    """What is not known of the model and was put in its place."""
+    """Assumption made in place of an unknown property of the model, as text."""
     measured: MeasuredUse | None = None
-    """By a probe of this run; it stands in place of every estimate."""
+    """Measured time and memory of this run by a probe, used instead of the estimates."""
 
     @property
     def memory_gb(self) -> float:
@@ -71,7 +72,8 @@ class Load:
 
     @property
     def forward_tokens(self) -> float:
-        """Of the largest forward with a backward: a full one, or a whole batch where that is less."""
+        """Tokens of the largest forward that has a backward: a full micro-batch, or a whole batch if that
+        is smaller."""
         limit = self.tokens_per_forward
         if self.row_tokens is None or kind_of(self.recipe).online:
             return limit
@@ -84,7 +86,7 @@ class Load:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device that would train, as far as estimates go: a GPU or the processor."""
+        """The device that estimates are for: a GPU or the CPU."""
         import torch
 
         cuda = torch.cuda.is_available() and self.recipe.model.device != "cpu"
@@ -92,7 +94,7 @@ class Load:
 
     @cached_property
     def footprint(self) -> Footprint:
-        """What the memory depends on, on the device that would train."""
+        """The parameters of the memory model, on the device that would train."""
         dtype = resolve_dtype(self.recipe.model.dtype, self.device)
         return Footprint(
             shape=Shape(self.layers, self.hidden, self.intermediate, self.kv or self.hidden, self.vocabulary),
@@ -113,21 +115,21 @@ class Load:
         return libraries + self.footprint.weights_gb + self.footprint.state_gb
 
     def activations_gb(self, tokens: float) -> float:
-        """Of a forward of so many tokens, in the way that the run would keep or recompute them."""
+        """Memory of the activations of a forward of `tokens` tokens, GB, kept or recomputed as in the run."""
         made, mode = self.footprint.activations_gb, self.recipe.train.activations
         most = self._fixed_gb + made(self.forward_tokens, recompute=False)
         return made(tokens, recompute=mode == "recompute" or (mode == "auto" and most > available_gb()))
 
     @property
     def tokens(self) -> float | None:
-        """Of all row visits; None where unknown, as where answers are sampled."""
+        """Tokens over all steps; None if unknown, for example for sampled answers."""
         if self.row_tokens is None or self.rows is None or kind_of(self.recipe).online:
             return None
         return self.row_tokens * self.rows
 
     @property
     def operations(self) -> float | None:
-        """Floating-point operations of the whole run: 2 a parameter, token and pass."""
+        """Floating-point operations of the whole run: 2 per parameter, token and pass."""
         return None if self.tokens is None else 2.0 * self.parameters * self.tokens * self.passes
 
     @cached_property
@@ -151,7 +153,8 @@ class Load:
 
 
 def memory(load: Load) -> Finding | None:
-    """The run needs more memory than there is; what this process holds already serves a measured one too."""
+    """The run needs more memory than is available; for a measured run, memory of this process counts as
+    available."""
     there = available_gb() + (held_gb() if load.measured else 0.0)
     if load.memory_gb <= there:
         return None

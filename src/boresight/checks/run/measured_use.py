@@ -1,4 +1,4 @@
-"""What a probe measured of a machine, scaled to the run that it is for."""
+"""Time and memory of a planned run, scaled from those of a short probe of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a method's settings, and of its loss as a function: does it push the right way?"""
+"""Checks of a method's settings, and of the signs of its loss's gradients."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from boresight.methods.base import MethodConfig
 from boresight.training.forward import INPUT_KINDS, InputKind
 
 ROUNDING = 1e-9
-"""Gradients below it are zero but for rounding."""
+"""Absolute value below which a gradient counts as zero."""
 LARGEST_TARGET = 20.0
-"""Nats: margins beyond it are over-optimized in every run we know of."""
+"""Margin, nats, beyond which every published or measured run was over-optimized."""
 GOOD_MARGIN = 5.0
-"""Nats that a good run reaches."""
+"""Margin of a good run, nats."""
 ASSUMED_TOKENS = 100.0
-"""Length of an answer where the data are not at hand."""
+"""Assumed length of an answer, tokens, where the data cannot be read."""
 BALANCED = (1.0, 4 / 3)
 """Weight times count of good answers over that of bad ones."""
 ROUNDED = 0.01
-"""What a weight of three digits may miss it by."""
+"""Tolerance for weights that are written with three digits."""
 HIDDEN = 0.9
-"""A loss that keeps this share of its start at `GOOD_MARGIN` hides what is learned."""
+"""A loss that still has this share of its initial value at `GOOD_MARGIN` looks flat however well the
+policy learns."""
 
 
 @dataclass(frozen=True)
 class MethodSetting:
-    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` what will be trained, and
-    `labels` counts good and bad answers; None where the data are not at hand."""
+    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` the number of optimizer
+    steps, and `labels` counts good and bad answers; None where the data cannot be read."""
 
     recipe: Recipe
     method: Method
@@ -55,12 +56,12 @@ class MethodSetting:
 
     @property
     def kind(self) -> InputKind:
-        """What the method's loss takes."""
+        """Type of the method's inputs."""
         return INPUT_KINDS[self.method.Input]
 
     @property
     def in_words(self) -> str:
-        """The method's settings in words: `tau 0.01, reduction sum`."""
+        """The method's settings as text, such as `tau 0.01, reduction sum`."""
         values = {k: v for k, v in self.cfg.model_dump().items() if v is not None and not isinstance(v, bool)}
         return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
 
@@ -215,7 +216,7 @@ def one_label(setting: MethodSetting) -> Finding | None:
 
 
 def label_weights(setting: MethodSetting) -> Finding | None:
-    """Labels so uneven that one side decides the gradient."""
+    """Labels so unbalanced that one side dominates the gradient."""
     if setting.cfg.label_weights is None or not setting.labels or 0 in setting.labels:
         return None
     (good, bad), (good_weight, bad_weight) = setting.labels, setting.cfg.label_weights
@@ -255,7 +256,7 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
 
 
 def few_steps(setting: MethodSetting) -> Finding | None:
-    """A run that is over before the schedule has got anywhere."""
+    """A run with too few steps for its learning-rate schedule."""
     if setting.steps is None or setting.steps >= 30 or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps
@@ -268,7 +269,7 @@ def few_steps(setting: MethodSetting) -> Finding | None:
 
 
 def reward_pays_for_wrong(setting: MethodSetting) -> Finding | None:
-    """A shaped reward that is not what is measured."""
+    """A shaped reward that pays for answers which the evaluation counts as wrong."""
     if not any(reward.function == "countdown_shaped" for reward in setting.recipe.reward):
         return None
     return warning(

@@ -1,4 +1,4 @@
-"""Checks of the model and its tokenizer: what stops it, what is trained, and in what precision."""
+"""Checks of the model and its tokenizer: stop tokens, trainable parameters, and precision."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Wiring:
 
 
 def end_of_turn_does_not_stop(wiring: Wiring) -> Finding | None:
-    """Generation does not know the token that ends a turn."""
+    """The token that ends a turn is not a stop token of generation."""
     known = wiring.model.generation_config.eos_token_id
     stops = known if isinstance(known, list | tuple) else [known]
     if wiring.end.id in stops:
@@ -140,7 +140,7 @@ def vocabulary_too_small(wiring: Wiring) -> Finding | None:
 
 
 def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
-    """Dropout makes the trainer disagree with the sampler about answers it has just drawn."""
+    """Dropout makes the trainer's log-probabilities differ from the sampler's on its own samples."""
     from boresight import methods
     from boresight.training.forward import INPUT_KINDS
 

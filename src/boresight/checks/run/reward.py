@@ -1,8 +1,8 @@
-"""Checks of reward functions, by judging answers made up on the spot.
+"""Checks of reward functions on synthetic answers.
 
     empty answer · the prompt itself · a sentence · right and wrong forms of answers
 
-Nothing of it needs a model. A reward that is a call to a paid service is probed with a handful of answers.
+No model is needed. A reward that calls a paid service is probed with a handful of answers.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ SENTENCE = "Here is an answer of several words."
 
 @dataclass(frozen=True)
 class RewardProbe:
-    """The rewards of a run and prompts to try them on."""
+    """The rewards of a run and prompts to probe them with."""
 
     rewards: RewardSum
     prompts: Sequence[Example]
     of_user: bool = True
-    """Whether one of them is something else than a built-in function."""
+    """Whether one of the rewards is not built in."""
 
     @property
     def some(self) -> Sequence[Example]:
-        """The prompts that are tried."""
+        """The prompts that are used."""
         return self.prompts[:PROMPTS]
 
     @cached_property
     def tried(self) -> Rewards:
-        """Rewards of every made-up answer to every prompt, computed as in training."""
+        """Rewards of every synthetic answer to every prompt, computed as in training."""
         pairs = [(to_prompt(e), answer) for e in self.some for answer in _answers(e)]
         return self.rewards([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
 
@@ -63,7 +63,7 @@ def reward_fails(reward: RewardProbe) -> Finding | None:
 
 
 def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
-    """An empty answer earns something only because of its prompt."""
+    """An empty answer gets a reward, which can only come from its prompt."""
     with_prompt, without = reward.empty(True), reward.empty(False)
     ids = [
         e.id

@@ -1,4 +1,4 @@
-"""Can a method that samples learn anything here: checks of rollouts of the start model."""
+"""Checks of rollouts of the start model: whether a method that samples can learn from them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from boresight.stats.intervals import Interval
 FEW = 0.2
 """Share of prompts with unequal rewards below which most of a rollout teaches nothing."""
 NEXT_TO_NONE = 0.1
-"""Share that the interval must reach, or there is next to nothing to learn."""
+"""Share of prompts with unequal rewards that the interval must reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledStart:
-    """What the start model's rollouts were worth.
+    """Rewards of the start model's rollouts.
 
-    `unequal` is the share of prompts whose samples earned different rewards, `reward` their mean reward, and
-    `per_prompt` how many samples each prompt had.
+    `unequal` is the share of prompts whose samples have different rewards, `reward` the mean reward, and
+    `per_prompt` the number of samples per prompt.
     """
 
     unequal: Interval
@@ -27,7 +27,7 @@ class SampledStart:
 
 
 def rewards_tie(s: SampledStart) -> Finding | None:
-    """All samples of nearly every prompt earn the same, so nothing is pulled anywhere."""
+    """All samples of nearly every prompt have the same reward, so there is almost no gradient."""
     share = s.unequal
     if share.value >= FEW:
         return None
