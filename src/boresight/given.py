@@ -24,7 +24,7 @@ GivenRows = Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class GivenObjects:
-    """What a caller gave as objects.
+    """Objects given by a Python caller.
 
     Args:
         run: the run folder, which need not exist.
@@ -42,14 +42,14 @@ class GivenObjects:
 
     @property
     def sections(self) -> dict[str, dict[str, str]]:
-        """The sections of the recipe that name what `write` writes."""
+        """Sections of the recipe that refer to the files written by `write`."""
         data = {"train": self.rows, "eval": self.eval_rows}
         named = {key: str(self._place(_SUFFIX[key])) for key, rows in data.items() if rows is not None}
         model = {} if self.model is None else {"name": str(self._place(_SUFFIX["model"]))}
         return {name: section for name, section in (("data", named), ("model", model)) if section}
 
     def write(self) -> None:
-        """Write what is not there yet.
+        """Write the objects, except those that are already written.
 
         Raises:
             UserError: a row is no mapping or holds what JSON does not, there is no row, the file holds other

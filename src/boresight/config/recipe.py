@@ -28,7 +28,7 @@ from boresight.methods.inputs import (
 SAMPLED = (GroupLogps, OnlinePairLogps)
 """Inputs of methods that learn from answers they sample."""
 UNCOMPARED = (SequenceLogps, PolicyPairLogps, PairScores)
-"""Inputs without log-probabilities of a reference or of the sampler."""
+"""Inputs that contain no log-probabilities of a reference or of the sampler."""
 
 
 class ModelSection(Section):
@@ -37,9 +37,9 @@ class ModelSection(Section):
     name: str = "starter"
     """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the forward pass; trained weights are float32 in any case (with `kernels: fast`, in two
-    halves of 16 bits). `auto` is bfloat16 on GPUs that have it (Ampere and later), float16 with loss scaling
-    on older ones with tensor cores (T4, V100), and float32 elsewhere."""
+    """Precision of the forward pass; trained weights are float32 in any case (with `kernels: fast`, stored
+    as two halves of 16 bits). `auto` is bfloat16 on GPUs that have it (Ampere and later), float16 with
+    loss scaling on older ones with tensor cores (T4, V100), and float32 elsewhere."""
     kernels: Literal["proven", "fast"] = "proven"
     """Kernels of a training step on a GPU: `proven` is FlexAttention over a block mask; `fast` attends by two
     calls of flash attention without a mask, joined by their log-sum-exp, and differs by rounding. `fast`
@@ -96,9 +96,9 @@ class DataSection(Section):
     conversation (of a pair: of each answer)."""
     system: Literal["keep", "fold", "drop"] = "keep"
     """System turns, for chat templates that refuse them: keep them, fold each into the user's turn that
-    follows it, or leave them out. Both are counted."""
+    follows it, or drop them. Both are counted."""
     bad_rows: Literal["error", "drop"] = "error"
-    """What to do with a malformed row: stop with its number, or leave it out and count it."""
+    """What to do with a malformed row: stop with its row number, or drop and count it."""
     weight: str | None = None
     """Column with a weight above 0 for every training row: a row of weight 2 counts as two in the mean of its
     batch. Held-out rows count alike."""
@@ -107,12 +107,12 @@ class DataSection(Section):
     max_length: int = Field(default=1024, gt=1)
     """Longest prompt plus longest completion, in tokens."""
     truncation: Literal["drop", "cut", "error"] = "drop"
-    """Rows longer than that: leave them out, cut the completion's end (which loses the end-of-turn
+    """Rows longer than `max_length`: drop them, cut the end of the completion (and with it the end-of-turn
     token), or stop. Every case is counted and printed."""
 
     @property
     def sources(self) -> dict[str, float]:
-        """Sources of the training rows, and what share of the rows each gives; the shares sum to 1."""
+        """Sources of the training rows, each with its share of the rows; the shares sum to 1."""
         if isinstance(self.train, str):
             return {self.train: 1.0}
         total = math.fsum(self.train.values())
@@ -128,7 +128,8 @@ class OptimSection(Section):
     """AdamW and its schedule."""
 
     lr: Annotated[float, Field(gt=0, le=100)] | Literal["auto"]
-    """Peak learning rate; `auto` measures a ramp first and takes what it found harmless."""
+    """Peak learning rate; `auto` measures a learning-rate ramp first and takes a rate that it found
+    harmless."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after warm-up; cosine and linear end at zero."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -143,7 +144,7 @@ class OptimSection(Section):
     """Storage of the two moments: 8 bytes per trained weight, or 2 with `8bit` (needs
     `boresight[bitsandbytes]`), which rounds them in blocks of 256. """
     clip: float | None = Field(default=1.0, gt=0)
-    """Largest gradient norm; the norm before clipping is what is logged. Null does not clip."""
+    """Largest gradient norm; the norm before clipping is logged. Null: no clipping."""
 
     @property
     def peak(self) -> float:
@@ -168,17 +169,17 @@ class RolloutSection(Section):
     updates: int = Field(default=1, gt=0)
     """Optimizer steps per rollout (rloo, grpo). More than one is off-policy; set `method.clip` with it."""
     backend: Literal["local", "vllm"] = "local"
-    """Who samples: this process, or a `vllm serve` that is given the adapters before every rollout."""
+    """Sampler: this process (`local`), or a `vllm serve` that receives the adapters before every rollout."""
     base_url: Address | None = None
-    """Address of that server, such as `http://127.0.0.1:8000`."""
+    """Address of the `vllm serve`, such as `http://127.0.0.1:8000`."""
     key_env: KeyVariable = "VLLM_API_KEY"
-    """Environment variable with the server's key, where it asks for one."""
+    """Environment variable with the server's key, if the server requires one."""
     shared_folder: str | None = None
-    """Folder that this process and the server both see, for adapters; null takes a temporary one."""
+    """Folder that both this process and the server can read, for adapters; null takes a temporary one."""
     importance_cap: float = Field(default=2.0, ge=1)
-    """Most that a completion weighs for being likelier under the policy than under the server."""
+    """Upper limit of a completion's importance weight, policy over server."""
     importance_bound: float = Field(default=0.1, gt=0)
-    """Mean |log policy - log server| per token, nats, above which the run stops: that is no rounding."""
+    """Mean |log policy - log server| per token, nats, above which the run stops: rounding is smaller."""
 
     @model_validator(mode="after")
     def _server_and_address(self) -> RolloutSection:
@@ -200,15 +201,15 @@ class TrainSection(Section):
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result.
     `auto` is 1024 on a CPU and 4096 elsewhere."""
     activations: Literal["auto", "keep", "recompute"] = "auto"
-    """`keep` them for the backward, or `recompute` them there: a third more arithmetic, a fraction of the
+    """`keep` them for the backward, or `recompute` them there: a third more computation, a fraction of the
     memory, the same result (activation checkpointing). `auto` keeps what is estimated to fit."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """With several processes (torchrun): `ddp` holds the model whole in each, `fsdp` spreads its weights
-    over them, `auto` spreads what does not fit. One process alone needs neither."""
+    """With several processes (torchrun): `ddp` keeps the whole model in each, `fsdp` shards its weights
+    over them, `auto` shards a model that does not fit. Without effect for one process."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the held-out split, the order of rows, adapter initialization and dropout."""
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
-    """Where the metrics go besides the run folder; each is an extra of the same name to install."""
+    """Where metrics are logged besides the run folder; each needs the extra of the same name."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations on held-out rows; null makes about eight."""
     save_every: int | None = Field(default=None, gt=0)
@@ -217,10 +218,11 @@ class TrainSection(Section):
     keep: int = Field(default=2, gt=0)
     """How many of the newest checkpoints are kept."""
     keep_best: Literal["loss", "nll_per_token", "accuracy", "margin", "reward"] | None = None
-    """Held-out number whose best checkpoint is kept besides the newest ones, saved when it is measured."""
+    """Held-out metric by which the best checkpoint is kept besides the newest ones; it is saved when it is
+    measured."""
     guard: GuardSection | None = GuardSection()
-    """Stop the run where it moves too far from its start model, with the last model that had not; null never
-    does."""
+    """Stop the run if it moves too far from its start model, and keep the last model within the bounds;
+    null: never stop."""
 
 
 class EvaluateSection(Section):
@@ -241,7 +243,7 @@ class EvaluateSection(Section):
 
 
 class CheckSection(Section):
-    """Findings to proceed despite, and what the monitor may do."""
+    """Findings that do not stop the run, and settings of the monitor."""
 
     allow: list[str] = []
     """Names of findings that do not stop the run although they are errors, such as `labels-noisy`."""
@@ -250,9 +252,9 @@ class CheckSection(Section):
     probes: int = Field(default=32, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
-    """Pairs that you take yours to be like, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your own
-    by `scripts/calibrate.py`: where no run on your pairs was measured, the margin that the budget yielded on
-    those is printed with the unknown forecast. Without it, the margins on all pairs are."""
+    """Name of pairs that yours are similar to, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or
+    your own by `scripts/calibrate.py`: where no run on your pairs was measured, the margin that the budget
+    yielded on those is printed with the unknown forecast. Without it, the margins on all pairs are."""
 
 
 def _is_chosen(method: MethodConfig, name: str) -> bool:
@@ -262,7 +264,7 @@ def _is_chosen(method: MethodConfig, name: str) -> bool:
 
 
 class Recipe(BaseRecipe):
-    """One run, completely."""
+    """The recipe of one training run."""
 
     CHOICES = {"method": methods}
 
@@ -315,5 +317,5 @@ class Recipe(BaseRecipe):
 
     @property
     def split_seed(self) -> int:
-        """What seeds the held-out split and the draw of rows."""
+        """Seed of the held-out split and of the draw of rows."""
         return self.train.seed if self.data.split_seed is None else self.data.split_seed

@@ -40,7 +40,8 @@ def recipe_path(name: str | Path) -> Path:
 
 
 def recipe_from(folder: Path, name: str) -> Path:
-    """The recipe that a sweep or plan in `folder` names: by its path from there, or as for `recipe_path`."""
+    """Path of the recipe that a sweep or plan in `folder` names: a path relative to the folder, or a name
+    as for `recipe_path`."""
     beside = folder / name
     return beside if _is_there(beside) else recipe_path(name)
 
@@ -73,10 +74,10 @@ def _first_sentence(text: str) -> str:
 
 
 def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """The recipe that a path or a name stands for, as nested dictionaries; nothing in it is checked.
+    """The recipe at a path or with a name, as nested dictionaries; its values are not validated.
 
     Args:
-        kind: kind of recipe whose names an error lists.
+        kind: kind of recipe; an error lists the names of this kind.
 
     Raises:
         UserError: no such recipe, an unreadable file, invalid YAML.
@@ -90,7 +91,7 @@ def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def read_text_file(path: Path, what: str) -> str:
-    """The text of a small file of settings; `what` it is stands in the errors.
+    """The text of a small settings file; `what` describes it in error messages.
 
     Raises:
         FileNotFoundError: there is no such file.

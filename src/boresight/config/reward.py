@@ -10,16 +10,17 @@ from boresight.config.section import Section
 
 
 class RewardConfig(Section):
-    """One reward, a function or a judge, and what it counts for."""
+    """One reward, a function or a judge, and its weight."""
 
     function: str | None = None
     """A built-in name, such as `countdown`, or an import path `package.module:function`."""
     options: dict[str, Any] = {}
-    """Arguments of the function by name: `{tags: [think, answer]}`. A judge's settings stand in `judge`."""
+    """Arguments of the function by name: `{tags: [think, answer]}`. Settings of a judge belong in `judge`."""
     judge: dict[str, Any] | None = None
     """A judge that scores answers one by one, as of evaluations: `{name: reward_model, model: runs/rm}`."""
     weight: float = 1.0
-    """The total is the weighted sum over functions and judges. With 0 one is measured and pays nothing."""
+    """The total is the weighted sum over functions and judges. A reward of weight 0 is measured and logged
+    only."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 SECRET = "secret"
-"""Type of the errors whose input is not repeated."""
+"""Error type of values that are not quoted in messages."""
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 

@@ -22,11 +22,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[|one_source$|mixture$")
-"""What pydantic adds to the path of a field that takes several types."""
+"""Suffixes that pydantic adds to the path of a field of several types."""
 MANY = 3
-"""Keys of another trainer that make a file one of its configs."""
+"""Number of keys of another trainer above which a file counts as a config of that trainer."""
 SHOWN = 80
-"""Characters of a wrong value that are repeated."""
+"""Characters of a wrong value that an error quotes."""
 
 
 class Section(StrictModel):
@@ -49,7 +49,8 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
 
 
 def type_in_words(annotation: object) -> str:
-    """What a recipe may say in a field of this type: `float | auto`, `list of str`, `keep | drop | null`."""
+    """The values that a field of this type accepts, as text: `float | auto`, `list of str`, `keep | drop |
+    null`."""
     origin, given = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_in_words(given[0])
@@ -69,7 +70,7 @@ def type_in_words(annotation: object) -> str:
 
 
 def in_yaml(value: object) -> str:
-    """A default as a recipe would say it."""
+    """A default value as YAML, as in a recipe."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, BaseModel):
@@ -119,7 +120,7 @@ def _unknown(model: type[BaseModel], path: list[str], field: str) -> str:
 
 
 def shortened(value: object) -> str:
-    """A value as it is repeated in an error: at most `SHOWN` characters."""
+    """A value as an error quotes it: at most `SHOWN` characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits

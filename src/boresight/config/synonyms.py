@@ -1,4 +1,4 @@
-"""What options are called in TRL, axolotl and LLaMA-Factory, and where they are here."""
+"""Names of options in TRL, axolotl and LLaMA-Factory, and the recipe keys that correspond to them."""
 
 from __future__ import annotations
 
@@ -71,4 +71,4 @@ SYNONYMS = {
     "reward_funcs": "reward (function of each)",
     "reward_weights": "reward (weight of each)",
 }
-"""Our key by the name that another trainer has for it, with a remark where the two differ in meaning."""
+"""Recipe key by the option's name in another trainer, with a remark if the two differ in meaning."""

@@ -1,4 +1,4 @@
-"""YAML that a user wrote, with every fault of it in one sentence."""
+"""Read YAML written by a user; every error is one sentence."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MOST_VALUES = 10**6
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """The value that YAML text stands for.
+    """Parse YAML text.
 
     Raises:
-        UserError: the text is no YAML, is nested too deeply, has a key twice, or has aliases that unfold to
-            itself or to more values than any recipe has; names `source`.
+        UserError: the text is not YAML, is nested too deeply, has a key twice, or has aliases that expand
+            recursively or to more values than any recipe has; names `source`.
     """
     try:
         value = yaml.load(text, _Loader)

@@ -36,10 +36,10 @@ def convert_trl_config(
     """Write a recipe that means what a config of TRL means; returns whether nothing is missing in it.
 
     Args:
-        options: `name=value`, as further options of TRL's command line.
+        options: `name=value`, as additional options on TRL's command line.
         out: file to write.
         trainer: `dpo`, `sft`, …; None finds it by the options.
-        processes: of the run with TRL; None takes what the config starts, else one.
+        processes: number of processes of the run with TRL; None takes the number in the config, or one.
         rows: number of training rows, for steps that depend on it.
         force: replace a file that is there.
 

@@ -1,4 +1,5 @@
-"""A config of TRL as a recipe: every option translated, and every one of the file in one of four lists."""
+"""Convert a config of TRL into a recipe: every option of the file is translated or listed in one of four
+groups."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ class Converted:
 
     Attributes:
         lists: for each of the four lists the options of the file, each with a few words.
-        left_out: options that the file leaves out and whose default in TRL has no equal here, and what
-            differs in the method itself.
+        left_out: options that the file does not set and whose default in TRL has no equivalent here, and
+            differences of the method itself.
         to_set: settings that the user must fill in, each with what belongs there.
         run: the run folder that the config names.
     """
@@ -55,7 +56,7 @@ class Converted:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing of the config is lost, and nothing is to be filled in."""
+        """Whether all of the config was translated and nothing must be filled in."""
         return not self.lists["missing"] and not self.to_set
 
 
@@ -71,9 +72,9 @@ def convert_options(
 
     Args:
         raw: options by name, as in the YAML of `trl dpo --config`.
-        source: what errors name.
+        source: name of the config in errors.
         trainer: `dpo`, `sft`, …; None finds it by the options.
-        processes: None takes what the config starts, else one.
+        processes: None takes the number in the config, or one.
         rows: number of training rows, where it is known: steps that depend on it become shares.
 
     Raises:
@@ -109,7 +110,7 @@ def _place(setting: Setting) -> tuple[int, int]:
 
 
 def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
-    """The outcome for an option of the file."""
+    """Outcome for one option of the file: its group and a short text."""
     option, names = renamed_options().get(name, name), counting_names(raw)
     if names.get(option, name) != name:
         return Remark("unneeded", f"{names[option]} is there too, and counts")

@@ -15,15 +15,15 @@ METHOD_NOTES = {
     "online_dpo": "samples with equal rewards make no pair; in TRL the first wins",
     "xpo": "samples with equal rewards make no pair; in TRL the first wins",
 }
-"""What differs in the method itself, whatever the options are."""
+"""Differences of a method from TRL's that do not depend on options."""
 DPO_LOSSES: dict[str, dict[str, Any]] = {
     "sigmoid": {},
     "hinge": {"method.loss_type": "hinge"},
     "sigmoid_norm": {"method.length_normalised": True},
 }
-"""`loss_type` of DPO, and the settings that stand for it."""
+"""Settings that correspond to each `loss_type` of DPO."""
 AVERAGES = {"grpo": "answer", "dapo": "token", "bnpo": "token", "dr_grpo": "sum"}
-"""`loss_type` of GRPO, and `method.average`."""
+"""`method.average` that corresponds to each `loss_type` of GRPO."""
 
 
 def translate_method(t: Translation) -> None:

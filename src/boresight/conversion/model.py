@@ -12,7 +12,7 @@ LORA_OPTIONS = (
     *("lora_target_parameters", "lora_modules_to_save"),
 )
 PEFT_TARGETS = ["q_proj", "v_proj"]
-"""What PEFT adapts by default in Llama, Mistral, Qwen and Gemma."""
+"""Layers that PEFT adapts by default in Llama, Mistral, Qwen and Gemma."""
 
 
 def translate_model(t: Translation, sampled: bool) -> None:

@@ -22,11 +22,11 @@ BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
         "think_format_reward is `format` here, which also wants the thought not to be empty",
     ),
 }
-"""Rewards that TRL has by name: a reward here, and what differs."""
+"""Rewards that TRL has by name: the corresponding reward here, and how it differs."""
 
 
 def translate_sampling(t: Translation, grouped: bool) -> None:
-    """Set what scores samples and how they are drawn; `grouped` trainers draw several for each prompt."""
+    """Set rewards and sampling parameters; `grouped` trainers draw several samples per prompt."""
     _rewards(t)
     if grouped:
         t.put("rollout.k", t["num_generations"], "num_generations")

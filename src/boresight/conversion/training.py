@@ -16,7 +16,7 @@ PLAIN_ADAMW = {
     *("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused"),
     *("adamw_hf", "paged_adamw_32bit"),
 }
-"""AdamW, whoever computes it and wherever its moments are stored."""
+"""Optimizers of TRL that are AdamW, whatever their implementation or storage of moments."""
 SMALL_ADAMW = {"adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit"}
 BEST = {
     "loss": "loss",
@@ -26,7 +26,7 @@ BEST = {
     "margin": "margin",
     "reward": "reward",
 }
-"""`metric_for_best_model` without its `eval_`, and `train.keep_best`."""
+"""`train.keep_best` that corresponds to each `metric_for_best_model` (without `eval_`)."""
 TRACKERS = ("wandb", "tensorboard", "trackio")
 
 

@@ -1,4 +1,5 @@
-"""A config of TRL on its way to a recipe: values, settings so far, and the outcome for every option."""
+"""State of the translation of a TRL config: its values, the settings so far, and the outcome for every
+option."""
 
 from __future__ import annotations
 
@@ -25,10 +26,10 @@ class Remark:
 
 @dataclass
 class Translation:
-    """Options by their present names.
+    """Options by their current names.
 
-    `values` has all options of the trainer, with TRL's defaults; `given` those of the file, each with the
-    name that it has there.
+    `values` has all options of the trainer, with TRL's defaults; `given` maps the options that the file sets
+    to the names that they have there.
     """
 
     source: str
@@ -40,9 +41,9 @@ class Translation:
     settings: dict[str, Setting] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
     became: dict[str, list[Setting]] = field(default_factory=dict)
-    """Settings that an option has a part in."""
+    """By option, the settings that were derived from it."""
     to_set: dict[str, str] = field(default_factory=dict)
-    """Settings that the config does not have and the user must fill in, each with what belongs there."""
+    """Settings that the config lacks and the user must fill in, each with a description of the value."""
 
     def __getitem__(self, option: str) -> Any:
         """The value of an option; None if the trainer does not have it."""
@@ -62,21 +63,21 @@ class Translation:
             self.became.setdefault(option, []).append(setting)
 
     def leave_open(self, key: str, value: Any, what: str) -> None:
-        """Set a value that stands for one the user must fill in."""
+        """Set a placeholder that the user must replace; `what` describes the value."""
         self.settings[key] = Setting(key, value, f"not in the config: {what}")
         self.to_set[key] = what
 
     def remark(self, option: str, group: OptionGroup, text: str) -> None:
-        """Set the outcome for an option at this value, in place of the table's outcome for any."""
+        """Set the outcome for an option at its value in this file, in place of the outcome in the table."""
         self.remarks[option] = Remark(group, text)
 
     def exact(self, *options: str) -> None:
-        """Say of options that differ at other values that they are translated exactly at these."""
+        """Mark options as translated exactly at these values, though they differ at others."""
         for option in options:
             self.remark(option, "same", "")
 
     def refuse(self, option: str, problem: str) -> UserError:
-        """The error for a value that no recipe stands for."""
+        """The error for a value that has no equivalent in a recipe."""
         name = self.given.get(option, option)
         return UserError(f"{self.source}: {name} is {shortened(self[option])}: {problem}.")
 
@@ -104,7 +105,7 @@ class Translation:
 def begin(
     raw: Mapping[str, Any], trainer: str, source: str, processes: int | None, rows: int | None
 ) -> Translation:
-    """The options of a file as values of the types that TRL wants.
+    """Convert the options of a file to the types that TRL declares.
 
     Raises:
         UserError: a value of another type.
@@ -120,10 +121,10 @@ def begin(
 
 
 def counting_names(raw: Mapping[str, Any]) -> dict[str, str]:
-    """Present names of the options in a file, each with the name there that counts.
+    """Current names of the options in a file, each with the name in the file whose value is used.
 
-    Arguments that earlier versions saved have `warmup_ratio` and `warmup_steps`: the former counts unless the
-    latter is set.
+    Arguments that earlier versions saved contain both `warmup_ratio` and `warmup_steps`: the ratio is used
+    unless the steps are set.
     """
     old = {new: name for name, new in renamed_options().items() if raw.get(name) is not None}
     names = {name: name for name in raw if name not in renamed_options()}

@@ -1,7 +1,7 @@
-"""What becomes of each option of TRL's configs: the tables in `trl_fields.json` and `trl_options.yaml`.
+"""Outcome for each option of TRL's configs: the tables in `trl_fields.json` and `trl_options.yaml`.
 
-The first has types and defaults, as read from the TRL that it names; a test marked `parity` fails when the
-installed one has others. The second maps each option to its place here and to one of four groups.
+The first has types and defaults, as read from the TRL version that it names; a test marked `parity` fails if
+the installed version has others. The second maps each option to its recipe key and to one of four groups.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEADINGS: dict[OptionGroup, str] = {
     "unneeded": "Not needed here",
     "missing": "Not supported",
 }
-"""The four lists that every option of a file is in one of."""
+"""Headings of the four groups; every option of a file belongs to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class TrlField:
 
 @dataclass(frozen=True, slots=True)
 class TrlOption:
-    """What becomes of an option, whatever its value."""
+    """Outcome for an option, independent of its value."""
 
     group: OptionGroup
     here: str = ""
-    """Where it is in a recipe."""
+    """The corresponding key of a recipe."""
     note: str = ""
-    """What differs, why it is not needed, or what to do instead."""
+    """The difference, the reason why the option is not needed, or an alternative."""
     harmless: tuple[Any, ...] = ()
-    """Values of an option that is not supported at which that makes no difference."""
+    """Values at which an unsupported option has no effect."""
 
 
 @cache
@@ -66,7 +66,7 @@ def trl_fields() -> dict[str, dict[str, TrlField]]:
 
 @cache
 def trl_options() -> dict[str, TrlOption]:
-    """What becomes of every option by name, those of TRL's launcher and of earlier versions included."""
+    """Outcome for every option by name, including those of TRL's launcher and of earlier versions."""
     tables = _options_file()
     found = {name: TrlOption("same", **entry) for name, entry in tables["same"].items()}
     found |= {name: TrlOption("differs", **entry) for name, entry in tables["differs"].items()}

@@ -21,7 +21,7 @@ WANTED = {
 def read_typed(value: object, types: frozenset[str]) -> Any:
     """The value as one of the types that an option takes.
 
-    YAML takes `no` for false and `5e-7` for a text; both are what was meant here.
+    YAML takes `no` for false and `5e-7` for a text; the intended values are accepted.
 
     Raises:
         ValueError: it is of none of them; the message names the expected form.
@@ -95,4 +95,4 @@ READERS: dict[str, Callable[[object], Any]] = {
     "list": _list,
     "str": _str,
 }
-"""In the order in which they are tried."""
+"""Parsers by type, in the order in which they are tried."""

@@ -1,4 +1,4 @@
-"""Terminal output that many commands share: a console that no text controls, progress, and plain tables."""
+"""Terminal output: a console that replaces control characters in text, progress bars, and plain tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"
 """Control characters and the symbols that stand for them, such as ␛ for escape."""
 C1, SEPARATORS, SURROGATES = range(0x80, 0xA0), (0x2028, 0x2029), range(0xD800, 0xE000)
 DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""Changes of writing direction, which make a text look like another one."""
+"""Characters that change the writing direction, by which a text can be displayed as another one."""
 HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
 
 NOTEBOOK_WIDTH = 110
@@ -32,16 +32,17 @@ IN_A_NOTEBOOK: dict[str, Any] = {
     "color_system": "standard",
     "width": NOTEBOOK_WIDTH,
 }
-"""Options of a console there."""
+"""Options of a console in a notebook."""
 
 
 class Terminal(Console):
-    """A console on which texts of data, models, servers and file names are shown and never obeyed.
+    """A console that replaces control characters in text, which may come from data, models, servers or file
+    names.
 
     Strings are printed as they are: what looks like rich's markup or an emoji code may be part of a path.
 
     In a notebook it writes to the cell's output as text with colors. rich would make a block of HTML of each
-    line, which a notebook sets apart from the next; and kernels claim to be a terminal, but move no cursor.
+    line, which a notebook separates from the next; and kernels report a terminal but cannot move the cursor.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -59,9 +60,8 @@ class Terminal(Console):
 
     @property
     def file(self) -> IO[str]:
-        """The stream that is written to. While a bar is shown, a stream of rich's stands before that of the
-        command line (`cli/streams.py`), and rich looks behind the first of them only.
-        """
+        """The stream that is written to. While a progress bar is shown, rich wraps the command line's own
+        wrapper (`cli/streams.py`) in another one, and rich itself unwraps only the outer of the two."""
         file = super().file
         return getattr(file, "rich_proxied_file", file)
 
@@ -70,7 +70,7 @@ class Terminal(Console):
         self._file = new_file
 
     def on_broken_pipe(self) -> None:
-        """Leave the error to the caller; rich would end the process with exit code 1."""
+        """Re-raise the error; rich would end the process with exit code 1."""
         raise BrokenPipeError
 
 

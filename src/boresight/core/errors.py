@@ -1,4 +1,4 @@
-"""The one exception a user is meant to see, and the messages of others in one line."""
+"""Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
 
 class OneSentence(Exception):
@@ -26,8 +26,8 @@ class UserError(OneSentence):
 def terminal_safe(text: str) -> str:
     """The text with control characters, line breaks and lone surrogates written out, as `\\n` and `\\x1b`.
 
-    Names of files and texts of users, models and servers pass it before they reach a terminal, which would
-    obey what is in them.
+    Apply it to file names and to texts of users, models and servers before printing them: a terminal would
+    execute control sequences in them.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

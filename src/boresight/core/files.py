@@ -26,21 +26,23 @@ CHECKSUM = "checksum"
 """Key of a state file's digest, which covers all other keys."""
 
 WritePoint = Literal["start", "temporary", "done", "append", "appended", "remove", "unnamed", "removed"]
-"""Where a process can die: before a write, with its temporary file complete, and after it; before and after
-lines are appended; before a folder is deleted, when it has lost its name, and after it."""
+"""Point of a write at which a process can die: before a write, after its temporary file is complete, and
+after it; before and after lines are appended; before a folder is deleted, after it was renamed, and after
+it."""
 
 on_write: Callable[[WritePoint, Path, bytes], None] | None = None
-"""Called at every point of every write with its final path, and the bytes to be appended; set by tests."""
+"""Called at every point of every write with the final path, and with the bytes to be appended; set by
+tests."""
 
 
 def write_point(point: WritePoint, path: Path, data: bytes = b"") -> None:
-    """Pass a point of a write on to `on_write`, which may end the process there or raise an OSError."""
+    """Call `on_write` for a point of a write; it may end the process or raise an OSError."""
     if on_write is not None:
         on_write(point, path, data)
 
 
 def cache_folder() -> Path:
-    """Results that other runs can use are kept here: `$XDG_CACHE_HOME/boresight`, or `~/.cache/boresight`."""
+    """Folder for results that other runs can reuse: `$XDG_CACHE_HOME/boresight`, or `~/.cache/boresight`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boresight"
 
 
@@ -113,13 +115,14 @@ def remove_folder(folder: Path) -> None:
 
 
 def flush_to_disk(file: Path) -> None:
-    """Return once the content of `file` is on the disk and not only in the system's cache."""
+    """Return once the content of `file` is on the disk and not only in the operating system's cache."""
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files and folders in `folder` that killed writers left; no writer may be at work."""
+    """Delete temporary files and folders in `folder` that killed writers left; call it only while no
+    process writes there."""
     for part in folder.glob(".*.part"):
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -192,17 +195,17 @@ def read_json(path: Path) -> Any:
 
 
 def write_state(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an object that a later process continues from, as JSON with a checksum, atomically."""
+    """Write an object as JSON with a checksum, atomically, for a later process to continue from."""
     write_json(path, with_checksum(value))
 
 
 def create_state(path: Path, value: Mapping[str, Any]) -> bool:
-    """The same as `create_text` does it: unless the file exists; returns whether this call did."""
+    """Write an object as `write_state` does, unless the file exists; returns whether this call created it."""
     return create_text(path, _json(with_checksum(value), indent=1) + "\n")
 
 
 def read_state(path: Path, remedy: str = "restore it, or give another folder with --run") -> dict[str, Any]:
-    """The object that `write_state` wrote. Files of versions without checksums are read as they are.
+    """Read an object written by `write_state`. Files of versions without checksums are read without a check.
 
     Raises:
         UserError: there is no such file, or it was torn or edited; `remedy` ends the sentence.
@@ -221,13 +224,13 @@ def read_state(path: Path, remedy: str = "restore it, or give another folder wit
 
 
 def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The object as JSON gives it back, with the digest of its content."""
+    """The object after a round trip through JSON, with the digest of its content."""
     plain = {name: part for name, part in json.loads(_json(value)).items() if name != CHECKSUM}
     return {**plain, CHECKSUM: _digest(plain)}
 
 
 def checksum_holds(value: Mapping[str, Any]) -> bool:
-    """Whether the content of an object that was read has its digest, or has none."""
+    """Whether the digest of an object that was read matches its content; True without a digest."""
     digest = value.get(CHECKSUM)
     return digest is None or digest == _digest({k: v for k, v in value.items() if k != CHECKSUM})
 
@@ -250,7 +253,8 @@ def write_gzip(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def write_hashed_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """The same, for a file that a later process continues from; its hash is written first, beside it.
+    """Write one JSON object per line, atomically, for a later process to continue from; a hash is written
+    first, in a second file.
 
     The second file, `NAME.sha256`, is what `sha256sum --check` reads.
     """

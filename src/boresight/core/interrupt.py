@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM, a closed terminal or pipe end a run after the step in hand, with everything saved."""
+"""Stop a run after the current step, with everything saved, on Ctrl-C, SIGTERM, or a closed terminal or
+pipe."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ SIGPIPE = int(getattr(signal, "SIGPIPE", 13))
 
 
 class Interrupted(OneSentence):
-    """The run stopped at a checkpoint after the signal `number`; its text has the command to resume."""
+    """The run stopped at a checkpoint after the signal `number`; the message contains the command to
+    resume."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
@@ -44,7 +46,8 @@ _requests: list[StopRequest] = []
 
 @contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Inside the block signals are noted instead of ending the process. A no-op outside the main thread."""
+    """Inside the block signals set a `StopRequest` instead of ending the process. A no-op outside the main
+    thread."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -61,7 +64,8 @@ def listening() -> Iterator[StopRequest]:
 
 
 def request_stop(number: int) -> bool:
-    """Request a stop, as the signal would; returns whether a run is listening for it or stopping already."""
+    """Request a stop, as the signal would; returns whether a run will stop because of it, or is stopping
+    already."""
     for request in _requests:
         if not request.made:
             request.made, request.number = True, number

@@ -20,7 +20,8 @@ class FileLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False if another process holds it. Again does nothing."""
+        """Take the lock without waiting; False if another process holds it. Does nothing if this process
+        holds it."""
         if self._file is not None:
             return True
         file = self._path.open("a", encoding="utf-8")
@@ -35,7 +36,7 @@ class FileLock:
 
     @property
     def intact(self) -> bool:
-        """Whether the path is still the locked file; also where nothing is locked."""
+        """Whether the path still is the locked file, and was not replaced; True if nothing is locked."""
         if self._file is None:
             return True
         try:

@@ -1,4 +1,4 @@
-"""Modules that may not be there: those of an extra, and those that the user wrote."""
+"""Optional modules: those of an extra, and those written by the user."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def is_installed(package: str) -> bool:
 
 
 def import_extra(module: str, extra: str, needed_by: str) -> Any:
-    """Import a module of a package that comes with an extra of ours.
+    """Import a module of a package that one of boresight's extras installs.
 
     Args:
-        needed_by: what needs it, for the error.
+        needed_by: name of the feature, for the error.
 
     Raises:
         UserError: the package is not installed.
@@ -70,9 +70,10 @@ def import_user_module(name: str, field: str) -> ModuleType:
 
 
 def forget_changed_modules() -> None:
-    """Forget the modules of the user whose files were edited, so that their next import reads the files.
+    """Remove the user's modules whose files have changed from `sys.modules`, so that their next import reads
+    the files.
 
-    In a notebook one process lives through many edits of a reward function. This is called when a verb
+    In a notebook a reward function may be edited many times in one process. This is called when a command
     starts and not at each import, because an edit must not change a run in progress.
     """
     for name, digest in list(_DIGESTS.items()):

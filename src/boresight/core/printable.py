@@ -1,4 +1,4 @@
-"""Values that print as the command line prints them, and show themselves in a notebook."""
+"""Results that print the same text in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRE = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.35">{code}
 
 
 class Printable(ABC):
-    """A result with one way to be shown: `print(result)` and a notebook's cell both use it."""
+    """Base of results: `print(result)` and a notebook's cell both call `show`."""
 
     @abstractmethod
     def show(self, console: Console) -> None:

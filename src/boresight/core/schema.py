@@ -34,7 +34,7 @@ class Message(TypedDict):
 
 
 def is_scored(message: Message) -> bool:
-    """An assistant's turn that is to be learned."""
+    """Whether the message is an assistant's turn with a weight above 0, whose tokens are learned."""
     return message["role"] == "assistant" and message.get("weight", 1) != 0
 
 
@@ -122,8 +122,8 @@ def answers_of(example: Preference | Labeled | Prompt) -> list[list[Message]]:
 
 
 def scores_of(example: Example) -> tuple[float, ...]:
-    """The source's verdict on each answer: two scores of a pair, 1 or 0 of a labeled one; () where it has
-    none."""
+    """The scores of each answer in the data: two scores of a pair, 1 or 0 of a labeled answer; () if there
+    are none."""
     if isinstance(example, Labeled):
         return (float(example.label),)
     if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:

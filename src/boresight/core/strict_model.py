@@ -1,4 +1,5 @@
-"""The base of all that is read from a recipe: unknown keys, wrong types and absurd numbers are errors."""
+"""The base of everything that is read from a recipe: unknown keys, wrong types and absurd numbers are
+errors."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 LARGEST = 10**12
-"""No count, number of tokens or seed is larger."""
+"""Largest count, number of tokens or seed."""
 
 
 class StrictModel(BaseModel):
-    """Settings: frozen, documented by their docstrings, finite; true and false are no numbers."""
+    """Base of settings: frozen, with docstrings, finite numbers; booleans are not accepted as numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 

@@ -13,6 +13,7 @@ SPINS = "10000"
 
 
 def wait_politely() -> None:
-    """Shorten the spin unless the user has set it. Acts only before torch is imported."""
+    """Shorten the spin of idle threads unless the user has set it. Effective only before torch is
+    imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

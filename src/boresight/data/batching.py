@@ -1,6 +1,6 @@
-"""The rows of each step, and how a step is cut into forwards.
+"""The rows of each step, and how a step is divided into micro-batches.
 
-Both are pure functions of their arguments, so resuming at step s needs nothing but s.
+Both are pure functions of their arguments, so a run resumes at step s from s alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from boresight.data.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Order of `rows` rows over `total` row visits in batches of `batch`.
+    """Order of `rows` rows over `total` row visits (rows over all steps, with repetitions) in batches of
+    `batch`.
 
-    Every epoch is a fresh permutation seeded by `(seed, epoch)`. Batches run across epoch ends, so
-    only the very last one can be short.
+    Every epoch is a fresh permutation seeded by `(seed, epoch)`. A batch may contain rows of two epochs, so
+    only the last one can be short.
     """
 
     rows: int
@@ -59,14 +60,14 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed: int) -> BatchPlan:
-    """A plan of `steps` full batches, or of `epochs` passes (one when neither is given)."""
+    """A `BatchPlan` of `steps` full batches, or of `epochs` passes (one when neither is given)."""
     total = steps * batch if steps else max(1, round(rows * (epochs or 1)))
     return BatchPlan(rows=rows, batch=batch, total=total, seed=seed)
 
 
 REPEATED = 4
-"""A model that is not packed computes a prompt with every answer. So the rows of a forward, each with its own
-prompt, have at most so many times the tokens that it may hold."""
+"""A forward that is not packed computes the prompt with every answer. So the rows of one forward, each
+with its own prompt, have at most this many times the tokens that the forward may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class PromptLengths:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> PromptLengths:
-        """Those of `rows`, each read once."""
+        """Lengths of `rows`; each row is read once."""
         numbers: dict[bytes, int] = {}
         lines = [
             (
@@ -96,16 +97,17 @@ class PromptLengths:
 
 
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
-    """Cut rows into groups as `within_budget` does."""
+    """Divide rows into micro-batches as `within_budget` does."""
     return [[rows[place] for place in places] for places in within_budget(PromptLengths.of(rows), max_tokens)]
 
 
 def within_budget(rows: PromptLengths, max_tokens: int) -> Iterator[list[int]]:
-    """Cut rows, longest first, into groups of at most `max_tokens` packed tokens.
+    """Divide rows, longest first, into groups of at most `max_tokens` packed tokens.
 
-    Yields the places of a group's rows. Rows with the same prompt follow the longest of them, and the prompt
-    counts once in a group, as it is computed. A row longer than the budget is a group of its own. Sorting
-    keeps groups of like lengths, which costs the padded path less and lets the largest allocation come first.
+    Yields the indices of each group's rows. Rows with the same prompt follow the longest of them, and the
+    prompt counts once in a group, as it is computed. A row longer than the budget is a group of its own.
+    Sorting groups rows of similar length, which reduces padding in the padded layout, and makes the first
+    allocation the largest.
     """
     group: list[int] = []
     room, unshared = max_tokens, REPEATED * max_tokens

@@ -1,4 +1,4 @@
-"""From messages to examples, checked: the three ways in which a source ends."""
+"""Build checked examples from messages; the three constructors that layouts call."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def preference(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Preference:
-    """A pair from (prompt, chosen, rejected), whose columns are named in this order where one is wrong.
+    """A pair from (prompt, chosen, rejected), whose `columns` are named in errors, in this order.
 
-    A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were
-    read into the turns as well and so do not go to `meta`. A column with the system prompt becomes the
-    first turn, here and below.
+    A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were read
+    into the turns as well and so do not go to `meta`. A column with the system prompt becomes the first turn,
+    here and below.
 
     Raises:
         BadField: an empty prompt or one that does not end with the user, or an answer that does not

@@ -29,8 +29,8 @@ def encode_last_turn(tokenizer: Tokenizer, messages: Sequence[Message], id: str)
 def encode_answer(tokenizer: Tokenizer, messages: Sequence[Message], answer: str, id: str) -> Row:
     """A row whose one completion is a generated answer and its end of turn, whatever the form of the answer.
 
-    It follows the generation prompt as the model wrote it: the template, which may refuse it or write it in
-    another way, is not asked.
+    It follows the generation prompt as the model generated it: the template does not render it, since it may
+    refuse it or render it differently.
 
     Raises:
         UserError: the template refuses the messages before the answer, so that none could be generated.
@@ -50,7 +50,7 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarr
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarray:
-    """Token ids of a conversation and of all that the template writes after it: int32 `(length,)`."""
+    """Token ids of a conversation and of any text that the template adds after it: int32 `(length,)`."""
     text = write_messages(tokenizer, messages, "conversation")
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     return np.asarray(ids, dtype=np.int32)

@@ -33,7 +33,7 @@ HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`count` of `total` examples are so, and why it is worth knowing."""
+    """`count` of `total` examples have the property `label`; `why` it matters."""
 
     label: str
     count: int
@@ -189,7 +189,7 @@ def print_report(report: FileReport, console: Console) -> None:
 
 
 def section_table(title: str, *headings: str) -> Table:
-    """A table with a title, as the report has them."""
+    """An empty table with a title and headings, in the style of the report."""
     return Table(*headings, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
 
 

@@ -1,4 +1,4 @@
-"""A raw record's columns: is it there, is it text, is it turns, and what is left over."""
+"""A raw record's columns: present, text or messages, and which columns are unused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boresight.data.reading.turns import BadField, check_text
 Record = dict[str, Any]
 
 ID_COLUMNS = ("id", "question_id", "key")
-"""Where a row's id is looked for, in this order; MT-Bench has `question_id`, IFEval `key`."""
+"""Columns that may hold a row's id, in order of preference; MT-Bench has `question_id`, IFEval `key`."""
 
 SCORES = names.SCORES[0]
 
@@ -32,7 +32,7 @@ def has_text(record: Record, *columns: str) -> bool:
 
 
 def has_turns(record: Record, *columns: str) -> bool:
-    """All of these columns are lists that begin with a message."""
+    """True if all of these columns are lists that begin with a message."""
     return all(_begins_with_message(record.get(c)) for c in columns)
 
 
@@ -41,12 +41,12 @@ def _begins_with_message(value: object) -> bool:
 
 
 def is_message(value: object) -> bool:
-    """`{"role": …}` or ShareGPT's `{"from": …}`."""
+    """Whether a value is a message: `{"role": …}` or ShareGPT's `{"from": …}`."""
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
 def lacks(record: Record, columns: Iterable[str]) -> bool:
-    """None of these columns is there."""
+    """Whether none of these columns is present."""
     return not any(c in record for c in columns)
 
 
@@ -61,12 +61,12 @@ def label_column(record: Record) -> str | None:
 
 
 def is_plain(record: Record) -> bool:
-    """A row without a second answer and without a label: its answer may be imitated."""
+    """Whether a row has neither a second answer nor a label, so that its answer may be imitated."""
     return lacks(record, PAIR_COLUMNS) and label_column(record) is None
 
 
 def read_label(value: object) -> bool | None:
-    """Good or bad, in any spelling that public sets use; None for another value."""
+    """True for good, False for bad, in any spelling that public sets use; None for another value."""
     said = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     return True if said in names.GOOD else False if said in names.BAD else None
 

@@ -1,8 +1,8 @@
-"""From a recipe's data section to tokenized training and held-out rows, with an account of both.
+"""From a recipe's data section to tokenized training and held-out rows, with counts of both.
 
     datasets = DatasetCache()
     data = datasets.of(recipe, "preference")
-    data.split.train.examples        read when first asked for
+    data.split.train.examples        read on first access
     prepare(data, tokenizer, console).train.rows
 
 The preflight and the training of one run share a cache, and so do the trials of a sweep in one process: the
@@ -37,7 +37,7 @@ from boresight.data.tokenize import FullRows, fit
 from boresight.data.tokenizer import Tokenizer
 
 LOOKED_AT = 256
-"""Examples of either side that `prepare_few` tokenizes first."""
+"""Number of examples of each split that `prepare_few` tokenizes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class PreparedSide:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Both sides."""
+    """Training and held-out data."""
 
     train: PreparedSide
     eval: PreparedSide
 
     def facts(self) -> dict[str, Any]:
-        """What `data.json` of a run holds."""
+        """The content of `data.json` in a run folder."""
         return {"train": self.train.facts, "eval": self.eval.facts}
 
 
@@ -82,7 +82,7 @@ class TokenRows:
 
 
 class Dataset:
-    """The data of a recipe: read when first asked for, tokenized when first asked for."""
+    """The data of a recipe: read on first access, tokenized when `rows` is first called."""
 
     def __init__(self, data: DataSection, kind: str, seed: int, split: Split | None = None) -> None:
         self.section = data
@@ -97,12 +97,12 @@ class Dataset:
         return read_split(self.section, self._kind, self._seed)
 
     def first(self, count: int) -> Dataset:
-        """The first `count` examples of either side. Raises `UserError` as `split` does."""
+        """The first `count` examples of each split. Raises `UserError` as `split` does."""
         train, held = (replace(p, examples=p.examples[:count]) for p in (self.split.train, self.split.eval))
         return Dataset(self.section, self._kind, self._seed, Split(train, held, self.split.lines))
 
     def rows(self, tokenizer: Tokenizer) -> TokenRows:
-        """Rows under `tokenizer`; the last ones where the last tokenizer makes the same.
+        """Rows under `tokenizer`; those of the previous call if its tokenizer gives the same rows.
 
         Raises:
             UserError: no usable chat template, or data that cannot be read.
@@ -114,13 +114,14 @@ class Dataset:
 
 
 class DatasetCache:
-    """Keeps the data set that was read last, for as long as the owner of the cache keeps the cache."""
+    """Keeps the data set that was read last in memory, for the next run in this process."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Dataset] | None = None
 
     def of(self, recipe: Recipe, kind: str) -> Dataset:
-        """Data of a recipe as examples of `kind`; the last ones while settings, split and files are the same.
+        """Data of a recipe as examples of `kind`; the cached data set if settings, split and files are
+        unchanged.
 
         Args:
             kind: one of `convert.KINDS`.
@@ -163,13 +164,13 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
 
 
 def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count: int) -> Prepared:
-    """The `count` shortest rows of either side with different answers, of those made from its first examples.
+    """The `count` shortest rows of each split whose answers differ, among those of its first examples.
 
-    All examples are tokenized only where the first do not show whether `prepare` would refuse them, or have
-    one and the same answer, which a method may refuse.
+    All examples are tokenized only if the first ones do not show whether `prepare` would refuse the data, or
+    if they all have the same answer, which a method may refuse.
 
     Raises:
-        UserError: what `prepare` would raise.
+        UserError: as `prepare`.
     """
     looked_at = data if data.section.truncation == "error" else data.first(LOOKED_AT)
     try:
@@ -268,7 +269,7 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
 
 
 def digest(rows: Sequence[Row]) -> str:
-    """SHA-256 of all tokens and what is scored: it depends on template, tokenizer and library too."""
+    """SHA-256 of all tokens and loss masks; it depends on template, tokenizer and library versions too."""
     hashed = sha256()
     for row in rows:
         hashed.update(f"{row.id}\n".encode() + row.prompt.tobytes())

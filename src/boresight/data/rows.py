@@ -1,8 +1,8 @@
-"""Tokenized rows: the input of models and training loop, whatever the method.
+"""Tokenized rows: the input of models and training loop, for every method.
 
-A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference
-(chosen first), any k for a group of rollouts. Every completion continues the same prompt, which is
-what lets the packed forward compute the prompt once.
+A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference (chosen first), any k
+for a group of rollouts. Every completion continues the same prompt, which is what lets the packed forward
+compute the prompt once.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ class Completion:
     sampled_logp: float | None = None
     """Summed log-probability that the sampler drew it with, nats; None for text from elsewhere."""
     old_logp: float | None = None
-    """The same as the trainer computes it, before the first update on the rollout; None until then."""
+    """The sum as the trainer computes it, before the first update on the rollout; None until then."""
     old_token_logps: tuple[float, ...] | None = None
-    """Those of its scored tokens, for methods that compare tokens; None until then."""
+    """Log-probabilities of its scored tokens, nats, for methods with a loss per token; None until then."""
     importance: float = 1.0
-    """Policy over sampler, of the whole completion and truncated, where another program sampled it."""
+    """Importance weight of the whole completion, policy over sampler, truncated; 1 for this package's
+    sampler."""
 
     @property
     def scored(self) -> int:
@@ -57,9 +58,10 @@ class Row:
     scores: tuple[float, ...] = ()
     from_reference: tuple[bool, ...] = ()
     weight: float = 1.0
-    """How often the row counts in the mean of a batch."""
+    """Weight of the row in the mean of a batch."""
     mismatched: Completion | None = None
-    """An answer to another prompt, for methods that estimate a KL from such; `tokens` does not count it."""
+    """The answer to another prompt, for methods that estimate a KL from mismatched answers; `tokens` does
+    not count it."""
 
     @property
     def tokens(self) -> int:
@@ -68,4 +70,4 @@ class Row:
 
 
 RowOrReason = Row | tuple[str, UserError]
-"""A row, or the id of an example and why it makes none."""
+"""A row, or the id of an example and the error that explains why it has no row."""

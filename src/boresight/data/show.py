@@ -1,4 +1,4 @@
-"""Print rows as the model sees them, with what is scored in color."""
+"""Print rows as token sequences, with scored tokens in color."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boresight.data.tokenizer import Tokenizer
 PROMPT, SCORED, UNSCORED = "dim", "green", "yellow"
 SPECIAL = "bold"
 OPEN, CLOSE = "⟦", "⟧"
-"""Around scored tokens where the terminal has no color."""
+"""Markers around scored tokens on a terminal without color."""
 
 # Characters that would move the cursor, hide or reorder text: model output must not draw on the terminal.
 CONTROLS = {code: chr(0x2400 + code) for code in range(0x20)} | {

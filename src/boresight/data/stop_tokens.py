@@ -1,9 +1,9 @@
-"""Which token ends an assistant's turn, and that everything which stops generation has it.
+"""Find the token that ends an assistant's turn, and make it a stop token of generation.
 
-Base models are shipped with the end of *text* as their end-of-sequence token, while the chat
-template ends a turn with another one: Qwen2.5 has `<|endoftext|>` (151643) against ChatML's
-`<|im_end|>` (151645). Trained on the template and left like that, a model generates `<|im_end|>` and does not
-stop there (QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
+Base models are shipped with the end of *text* as their end-of-sequence token, while the chat template ends a
+turn with another one: Qwen2.5 has `<|endoftext|>` (151643) against ChatML's `<|im_end|>` (151645). Trained on
+the template and left like that, a model generates `<|im_end|>` and does not stop there (QwenLM/Qwen3 issue
+927, huggingface/open-r1 pull request 604).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig
 
 PROBE = "abcxyz"
-"""An answer that no template changes, to be found again in what it renders."""
+"""Content of a probe answer; no template changes it, so it can be found in the rendering."""
 QUESTION: Message = {"role": "user", "content": "a"}
 ANSWER: Message = {"role": "assistant", "content": PROBE}
 SYSTEM: Message = {"role": "system", "content": "s"}
@@ -38,7 +38,7 @@ class EndOfTurn:
 
 
 class GenerativeModel(Protocol):
-    """The parts of a transformers model that say what stops generation."""
+    """The parts of a transformers model that determine when generation stops."""
 
     @property
     def config(self) -> PreTrainedConfig: ...
@@ -140,12 +140,13 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
 
 
 def train_padding(model: GenerativeModel) -> None:
-    """Give the pad token's embedding a gradient again: transformers makes it the `padding_idx`."""
+    """Let the pad token's embedding be trained: transformers makes it the `padding_idx`, which gets no
+    gradient."""
     cast("nn.Embedding", model.get_input_embeddings()).padding_idx = None
 
 
 def stop_token_ids(model: GenerativeModel) -> tuple[int, ...]:
-    """Ids that stop generation, as `wire_stop_tokens` left them."""
+    """Ids that stop generation, as set by `wire_stop_tokens`."""
     ids = model.generation_config.eos_token_id
     return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
 

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 Truncation = Literal["drop", "cut", "error"]
 CHUNK = 256
-"""Examples rendered and tokenized at a time: enough for the tokenizer's threads, little to hold."""
+"""Examples rendered and tokenized at a time: enough for the tokenizer's threads, and small in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
     """Rows in the order of their examples, with counts of cut and dropped ones.
 
-    `total` counts all rows that there might be, `truncated` the kept rows that lost the end of a completion,
-    and with it the end-of-turn token. `dropped` gives id and reason of every one that is dropped.
+    `total` counts all rows before dropping, `truncated` the remaining rows that lost the end of a completion,
+    and with it the end-of-turn token. `dropped` has `(id, reason)` of every dropped row.
     """
 
     rows: Sequence[Row]
     places: Sequence[int]
-    """Where each row stands among all that there might be."""
+    """Index of each row among all rows before dropping."""
     total: int
     truncated: int
     dropped: list[tuple[str, str]]
@@ -64,7 +64,7 @@ def tokenize(
 
     Raises:
         UserError: under `error`, the first row that would be dropped or cut; under every policy, no
-            usable chat template, or one that suits no row at all.
+            usable chat template, or one that refuses every row.
     """
     with progress(console, "tokenizing", len(examples)) as advance:
         made = _encode_all(examples, tokenizer, end_of_turn(tokenizer), advance)
@@ -72,11 +72,11 @@ def tokenize(
 
 
 class TooLong(UserError):
-    """The one reason to leave a row out that is about its size, not its content."""
+    """A row is too long: the only reason to drop it that does not depend on its content."""
 
 
 class FullRows:
-    """Examples as rows of any length; each is rendered and tokenized once, when it is first asked for.
+    """Examples as rows of any length; each is rendered and tokenized once, on first access.
 
     An example has one row, or one for each assistant's turn where the chat template asks for it.
 
@@ -124,9 +124,9 @@ class FullRows:
 
 
 def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation = "drop") -> Tokenized:
-    """Rows within `max_length` by the policy, as `tokenize` describes it. Raises `UserError` as it does.
+    """Rows within `max_length` by the policy that `tokenize` describes. Raises `UserError` as it does.
 
-    Of rows on the disk none is kept in memory.
+    Rows on the disk are not loaded into memory.
     """
     places, truncated = array("q"), 0
     dropped: list[tuple[str, str]] = []

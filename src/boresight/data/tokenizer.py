@@ -1,4 +1,4 @@
-"""What this package needs of a tokenizer."""
+"""The interface of a tokenizer that this package uses."""
 
 from __future__ import annotations
 

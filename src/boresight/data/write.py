@@ -34,7 +34,8 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
 
 
 def writer_of(path: Path) -> Callable[[Sequence[Example], Path], None]:
-    """What writes files of this type. Raises `UserError` for an unknown one or an absent package."""
+    """The function that writes files of this type. Raises `UserError` for an unknown type or a missing
+    package."""
     writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
     if writer is None:
         raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")

@@ -1,10 +1,10 @@
-"""What a system's answers have in common, which a judge of one prompt at a time cannot see.
+"""Repeated and copied answers of a system, which a judge of single prompts cannot detect.
 
 - repeated: one text, or nearly one, to many prompts. Judges prefer some such texts to real answers
   (Zheng et al. 2024, arXiv 2410.07137);
 - echoes: answers that are their own prompt, or begin with all of it.
 
-A fault does not void a win rate, but limits what it means.
+A fault does not invalidate a win rate, but limits its interpretation.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from boresight.evaluation.shingles import jaccard, shingles, word_list
 from boresight.stats.intervals import Interval, share_interval
 
 CENTERS = 20
-"""Answers that all others are compared with; a text that a fifth of them have is missed once in ninety."""
+"""Answers with which all others are compared; a text shared by a fifth of the answers is missed with
+probability 1/90."""
 NEAR = 0.7
-"""Word 3-grams that two answers share, of those that either has, from which they are nearly one text."""
+"""Jaccard similarity of word 3-grams from which two answers count as nearly the same."""
 LEAST, LEAST_SHORT = 0.2, 0.8
 """Share of the prompts, by its lower 95 % limit, from which a warning is given. Of short answers, such as yes
 and no, many may be the same and right."""
 SHORT = 12
-"""Words below which an answer is short, and a prompt too short to be looked for in an answer."""
+"""Words below which an answer counts as short, and a prompt as too short to be searched for in an answer."""
 SHOWN = 60
 """Characters of a repeated answer that are printed."""
 
@@ -38,7 +39,7 @@ class AnswerControls:
     """Counts over the prompts that a system answered. `text` is the answer that `repeated` is about."""
 
     distinct: int
-    """Different answers; letter case, punctuation and spaces aside."""
+    """Number of different answers, ignoring letter case, punctuation and spaces."""
     repeated: Interval
     """Share of answers that are `text` or nearly."""
     text: str
@@ -54,7 +55,7 @@ class AnswerControls:
         return "copies of the prompts" if self.echoes.low >= LEAST else ""
 
     def caution(self, system: str) -> str:
-        """A sentence about the fault, with its n; '' without one."""
+        """A warning about the fault of `system`'s answers, with n; '' if `fault` is empty."""
         if not self.fault:
             return ""
         if self.fault == "copies of the prompts":
@@ -73,7 +74,8 @@ class AnswerControls:
 def answer_controls(
     prompts: Sequence[Prompt], answers: Sequence[str | None], seed: int = 0
 ) -> AnswerControls | None:
-    """Look at `answers[i]` to `prompts[i]`, as far as there is one; None without any."""
+    """Check the answers for repetition and copied prompts; `answers[i]` answers `prompts[i]`, None if
+    missing. Returns None if all are missing."""
     given = [(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if text is not None]
     if not given:
         return None

@@ -1,4 +1,4 @@
-"""Answers of a system behind an OpenAI-compatible chat endpoint, paid once and kept in a ledger."""
+"""Answers of a system behind an OpenAI-compatible chat endpoint, requested once and stored in a ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STAGE = "answers"
 PASSING = frozenset({"server", "timeout", "rate_limit", "missing"})
-"""Failures that another run of the same command may not have."""
+"""Kinds of failures that may not occur when the command is run again."""
 
 
 def endpoint_responses(
@@ -41,7 +41,7 @@ def endpoint_responses(
     Prints how many were cut and how many are missing, with an example.
 
     Raises:
-        Stopped: the budget is spent, the endpoint fails, or some answers did not come; those that came are in
+        Stopped: the budget is spent, the endpoint fails, or some answers are missing; those received are in
             the ledger.
     """
     params = _params(settings)

@@ -57,17 +57,18 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class OrderEffects:
-    """What the order of the answers does. None where nothing was shown in both orders, or all were ties."""
+    """Effects of the order of the answers. None if nothing was judged in both orders, or all were ties."""
 
     flips: Interval | None
     """Share of pairs, judged in both orders, whose winner changed with the order."""
     first_slot: Interval | None
-    """Share of the verdicts that name a winner which name the answer shown first; one half is no bias."""
+    """Of the verdicts that name a winner, the share that name the answer shown first; one half means no
+    bias."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Everything known about a judge; None where it was not asked for or could not be found out."""
+    """Results of the sanity checks of a judge; None for those that were not requested or not possible."""
 
     controls: tuple[Control, ...] = ()
     itself: Agreement | None = None
@@ -75,7 +76,7 @@ class Trust:
     people: PreferenceAgreement | None = None
     raters: RaterAgreement | None = None
     notes: tuple[str, ...] = ()
-    """Controls that were requested and could not be run, and what is odd about recorded verdicts."""
+    """Checks that were requested and could not be run, and warnings about recorded verdicts."""
 
     def as_dict(self) -> dict[str, Any]:
         """For evaluation.json."""
@@ -101,7 +102,7 @@ class Trust:
 def planted_controls(
     judge: Judge, prompts: Sequence[Prompt], answers: Sequence[str | None], most: int = 50, seed: int = 0
 ) -> tuple[Control, ...]:
-    """Show the judge cases whose right outcome is known, at most `most` of each kind.
+    """Compare cases whose right outcome is known by the judge, at most `most` of each kind.
 
     `answers[i]` is a real answer to `prompts[i]`; prompts without one are not used.
     """
@@ -146,7 +147,7 @@ def self_agreement(
     most: int = 50,
     seed: int = 0,
 ) -> Agreement | None:
-    """Ask the same questions twice; None when no question was answered both times."""
+    """Agreement of the judge with itself on repeated requests; None if no request was answered twice."""
     drawn = np.random.default_rng((seed, 11)).permutation(len(prompts))[:most]
     asked = [prompts[i] for i in drawn], [a[i] for i in drawn], [b[i] for i in drawn]
     return _agreement(judge.compare(*asked), [j.preference for j in judge.compare(*asked, repeat=1)])
@@ -155,7 +156,7 @@ def self_agreement(
 def order_effects(judgments: Sequence[Judgment]) -> OrderEffects | None:
     """Flips and the favored slot, from verdicts already given; None for judges that see no order.
 
-    The favored slot is a mean over pairs, since the two verdicts on a pair hang together.
+    The favored slot is a mean over pairs, since the two verdicts on a pair are not independent.
     """
     shown = [j.verdicts for j in judgments if j.verdicts]
     if not shown:

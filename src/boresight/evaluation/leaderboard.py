@@ -1,7 +1,7 @@
-"""A table of scores with known totals only: intervals, and verdicts on pairs of rows.
+"""Tables of scores of which only totals are known: intervals, and verdicts on pairs of rows.
 
-Published leaderboards give k of n and no outcome per prompt. Rows can then only be compared as if they had
-been asked different prompts, which resolves less than the paired comparison that the owner could make.
+Published leaderboards give k of n and no outcome per prompt. Rows are then compared as independent samples,
+which has less power than the paired comparison that outcomes per prompt would allow.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class EntryPair:
 
     @property
     def resolved(self) -> bool:
-        """Whether the difference stands after the adjustment."""
+        """Whether the difference is significant after Holm's adjustment."""
         return self.p < 0.05
 
     @property
     def needed(self) -> int | None:
-        """Prompts for each of the two that would show shares like these apart, in two significant digits.
+        """Number of prompts per row at which shares like these would differ significantly, in two significant
+        digits.
 
         None for equal shares. Without the adjustment for several pairs.
         """
@@ -78,7 +79,7 @@ class EntryPair:
 
     @property
     def more(self) -> str:
-        """What would resolve it."""
+        """The number of prompts that would make the difference significant, as text."""
         return "the scores are equal" if self.needed is None else f"needs about {self.needed:,} prompts each"
 
 
@@ -116,7 +117,7 @@ def pairs(entries: Sequence[Entry]) -> list[EntryPair]:
 
 
 def against_bar(entry: Entry, bar: float) -> str:
-    """How a row stands to a threshold, in prompts and in words."""
+    """Comparison of a row with a threshold, as text."""
     share, wanted = entry.share, math.ceil(round(bar * entry.n, 9))
     short = wanted - entry.k
     where = f"{short:g} short of" if short > 0 else "at or above"

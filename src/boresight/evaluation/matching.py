@@ -1,8 +1,8 @@
-"""Which answer of a system belongs to which prompt.
+"""Match answers of systems to prompts.
 
-A set may ask one prompt several times (221 pairs of HH-RLHF have 102 prompts), and answers files then answer
-it several times: the first answer of one system is compared with the first of the other, and so on. A
-comparison that repeats an earlier one in prompt and answers counts once.
+A set may contain a prompt several times (221 pairs of HH-RLHF have 102 prompts), and answers files then
+answer it several times: the first answer of one system is compared with the first of the other, and so on. A
+comparison with the same prompt and answers as an earlier one counts once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from boresight.evaluation.win_rate import System
 
 @dataclass(frozen=True, slots=True)
 class SystemAnswer:
-    """One line of an answers file; a prompt or an id may be lacking, not both."""
+    """One line of an answers file; it has a prompt, an id, or both."""
 
     id: str | None
     prompt: list[Message] | None
@@ -29,7 +29,7 @@ class SystemAnswer:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """What prompts are matched by: the roles and words of their turns."""
+    """Text by which prompts are matched: the roles and contents of their turns."""
     return _text(prompt.prompt)
 
 
@@ -41,10 +41,10 @@ def each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
 def matched(
     name: str, prompts: Sequence[Prompt], answers: Sequence[SystemAnswer], source: str | Path
 ) -> System:
-    """Answers found for each prompt, by its text, or by id where a row has no prompt.
+    """A system with its answer to each prompt, matched by text, or by id where a row has no prompt.
 
-    The nth of equal prompts gets the nth answer to it; one answer alone serves all of them. A prompt without
-    an answer is missing.
+    The nth of equal prompts gets the nth answer to it; a single answer is used for all of them. A prompt
+    without an answer is missing.
 
     Raises:
         UserError: no prompt has an answer; the files do not belong together.

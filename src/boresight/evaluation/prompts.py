@@ -19,7 +19,7 @@ from boresight.evaluation.systems import prompts_of, read_answers
 def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
     """The held-out prompts from the recipe's file or the first system's answers, under distinct ids.
 
-    A prompt that stands there several times stays so; `limit` counts it once.
+    Repeated prompts are kept; `limit` counts each once.
 
     Raises:
         UserError: unreadable prompts, or one id for several.

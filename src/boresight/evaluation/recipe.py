@@ -50,11 +50,11 @@ class SystemSection(Section):
     """Address of a `vllm serve` that answers in this process's place; `model` then names the tokenizer and
     chat template, and must be what is served there."""
     key_env: KeyVariable = "VLLM_API_KEY"
-    """Environment variable with that server's key, where it asks for one."""
+    """Environment variable with that server's key, if the server requires one."""
 
     endpoint: EndpointSection | None = None
-    """Any OpenAI-compatible chat endpoint that answers, with the keys of `endpoints` in recipes of `boresight
-    synthesize`. Its answers are kept in the evaluation's folder and paid once."""
+    """Any OpenAI-compatible chat endpoint, with the keys of `endpoints` in recipes of `boresight
+    synthesize`. Its answers are stored in the evaluation's folder, so that each is paid once."""
 
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
@@ -66,7 +66,7 @@ class SystemSection(Section):
 
 
 class GenerateSection(Section):
-    """How models answer; the same for all of them."""
+    """How models generate answers; the same settings for all of them."""
 
     max_new_tokens: int = Field(default=512, gt=0)
     """Longest answer, in tokens. Answers that reach it are counted."""
@@ -109,7 +109,7 @@ class EvaluationRecipe(BaseRecipe):
     """By name; the first is the reference."""
     generate: GenerateSection = GenerateSection()
     budget: BudgetSection = BudgetSection()
-    """Ceilings of what systems behind endpoints may cost; a judge has its own."""
+    """Spending limits of systems behind endpoints; a judge has its own."""
 
     @classmethod
     def parse(
@@ -152,14 +152,14 @@ class EvaluationRecipe(BaseRecipe):
 
 
 def each_k_once(ks: list[int]) -> list[int]:
-    """The numbers of samples in order. Raises `ValueError` for none, one below 1, or one given twice."""
+    """The values of k in ascending order. Raises `ValueError` for none, one below 1, or one given twice."""
     if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
         raise ValueError("give each k once, from 1")
     return sorted(ks)
 
 
 class RewardRecipe(EvaluationRecipe):
-    """One measurement of systems by a reward, completely."""
+    """Evaluation of systems by a reward."""
 
     CHOICES = {"rank_by": judges}
 
@@ -182,7 +182,7 @@ class RewardRecipe(EvaluationRecipe):
     seeds: dict[str, list[str]] = {}
     """Systems that differ by their training seed, under a name for all: intervals over seeds too."""
     ledger: str = "runs/judgements.sqlite"
-    """Where scores of `rank_by` are kept, for all evaluations together."""
+    """File in which scores of `rank_by` are stored, for all evaluations together."""
 
     @field_validator("reward", mode="before")
     @classmethod
@@ -222,7 +222,7 @@ class CountdownSection(Section):
 
 
 class CountdownRecipe(EvaluationRecipe):
-    """One measurement of how many Countdown problems systems solve: a reward recipe in other words."""
+    """Evaluation on Countdown problems; a short form of a reward recipe."""
 
     countdown: CountdownSection
 
@@ -281,7 +281,7 @@ class HarnessRecipe(EvaluationRecipe):
 
 
 class WinRateRecipe(EvaluationRecipe):
-    """One comparison of two or more systems, completely."""
+    """Comparison of two or more systems by win rate."""
 
     CHOICES = {"judge": judges}
 
@@ -291,8 +291,8 @@ class WinRateRecipe(EvaluationRecipe):
     """`name`, and that judge's own settings."""
     trust: TrustSection = TrustSection()
     ledger: str = "runs/judgements.sqlite"
-    """Where replies of endpoints and scores of reward models are kept, for all evaluations together, so that
-    no request is sent twice."""
+    """File in which replies of endpoints and scores of reward models are stored, for all evaluations
+    together, so that no request is sent twice."""
 
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> Self:

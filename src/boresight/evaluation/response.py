@@ -1,4 +1,4 @@
-"""One answer of a system, as far as it is known."""
+"""One answer of a system."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A text, or None where there is none: it was refused, or its prompt fills the model's context.
+    """An answer; `text` is None if it was refused, or if the prompt fills the model's context.
 
-    `truncated`: whether it reached the longest length; None where that is not known.
+    `truncated`: whether it reached the token limit; None if unknown.
     """
 
     text: str | None

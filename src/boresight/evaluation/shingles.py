@@ -1,4 +1,4 @@
-"""How much two texts have in common, by runs of words."""
+"""Overlap of two texts in runs of words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def word_list(text: str) -> list[str]:
-    """Lower-case words, punctuation aside: what counts as equal."""
+    """The words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", text.lower())
 
 
@@ -23,5 +23,5 @@ def shingles(words: Sequence[str], size: int) -> set[str]:
 
 
 def jaccard(a: set[str], b: set[str]) -> float:
-    """Share of the union that both have."""
+    """Jaccard similarity: the size of the intersection over that of the union."""
     return len(a & b) / len(a | b) if a or b else 0.0

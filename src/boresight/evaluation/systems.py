@@ -52,7 +52,7 @@ def answers_file(source: str | Path) -> Path:
 
 
 def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
-    """Raise a `UserError` if a system's model is nowhere, or the key of its endpoint is not set."""
+    """Raise a `UserError` if a system's model does not exist, or the key of its endpoint is not set."""
     from boresight.llm.session import refuse_missing_keys
     from boresight.models.source import locate
 
@@ -109,7 +109,8 @@ def vllm_responses(
     k: int,
     console: Console,
 ) -> list[list[Response]]:
-    """The same from a `vllm serve`, which receives token ids: nothing is rendered or tokenized there.
+    """`k` answers of a `vllm serve` to every prompt. It receives token ids: nothing is rendered or tokenized
+    there.
 
     A prompt that fills the context of the server is missing as well.
     """
@@ -137,7 +138,7 @@ def responses_of(
     ledger: Path,
     console: Console,
 ) -> list[list[Response]]:
-    """`k` answers of a system to every prompt, from wherever it is; `ledger` keeps those that are paid for.
+    """`k` answers of a system to every prompt, generated, requested or read; `ledger` stores paid ones.
 
     Prints how many were cut or are missing, and a warning if the answers to a prompt do not differ.
     """
@@ -184,7 +185,7 @@ class _Asked:
 
     @property
     def conversations(self) -> list[list[Message]]:
-        """The prompts that can be answered."""
+        """The prompts that leave room for an answer."""
         return [p.prompt for p, room in zip(self.prompts, self.rooms, strict=True) if room != 0]
 
     def print_unanswerable(self, console: Console) -> None:

@@ -4,7 +4,7 @@
     table = tournament(prompts, systems, judge)                # many: every pair, and one scale for all
 
 Rewards of a judge compare within a prompt only, so nothing here averages scores: per prompt one answer wins
-or both tie. Besides the raw win rate stand the one at equal answer lengths and the split by length.
+or both tie. Besides the raw win rate, one at equal answer lengths and a split by length are reported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class PromptComparison:
-    """One prompt: both answers, and what the judge made of them (1: the candidate's is better)."""
+    """One prompt with both answers and the judge's verdict (preference 1: the candidate's answer is
+    better)."""
 
     prompt: Prompt
     reference: str | None
@@ -54,7 +55,7 @@ class PromptComparison:
 
     @property
     def outcome(self) -> str:
-        """`won`, `tied`, `lost` (by the candidate) or `failed`; of several raters, what most say."""
+        """`won`, `tied`, `lost` (by the candidate) or `failed`; with several raters, the majority."""
         preference = self.judgment.preference
         if preference is None:
             return "failed"
@@ -94,7 +95,7 @@ class WinRate:
     split: LengthSplit
     comparisons: tuple[PromptComparison, ...]
     controls: Mapping[str, AnswerControls]
-    """What the answers of either system have in common, by its name."""
+    """Checks for repeated and copied answers, by system."""
 
     @property
     def cautions(self) -> list[str]:
@@ -121,7 +122,7 @@ class WinRate:
 
     @property
     def verdict(self) -> str:
-        """The sentence to act on, and what is odd about the answers."""
+        """The verdict in one sentence, followed by warnings about the answers."""
         return " ".join([self.compared, *self.cautions])
 
     @property
@@ -141,7 +142,7 @@ class WinRate:
 
     @property
     def rate_in_words(self) -> str:
-        """The win rate that the verdict's points are counted from."""
+        """The win rate as text, to which points in the verdict refer."""
         rate = unit_named("share").value(self.rate.value)
         return f"{self.candidate} wins {rate} of prompts against {self.reference} (ties half, even is 50 %)."
 
@@ -249,8 +250,8 @@ class Tournament:
 def tournament(prompts: Sequence[Prompt], systems: Sequence[System], judge: Judge) -> Tournament:
     """Compare every two systems directly; with three or more, rank them by Bradley and Terry with ties.
 
-    A direct comparison sees more than two win rates against a third system: on the same judge calls, it uses
-    every prompt on which the two differ.
+    A direct comparison has more power than two win rates against a third system: with the same number of
+    judge calls, it uses every prompt on which the two differ.
     """
     pairs = tuple(win_rate(prompts, a, b, judge) for a, b in combinations(systems, 2))
     ranking, reason = None, ""

@@ -1,4 +1,5 @@
-"""The model card: what a run's own files say, and how to load the folder. Nothing that was not measured."""
+"""The model card: facts from the run's own files, and how to load the folder. It contains only measured
+numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SHARE = re.compile(r" \([0-9.e+-]+\)$")
-"""What stands behind a source of several."""
+"""A share at the end of the name of a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantization (Q4_1)."
 LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
@@ -36,9 +37,9 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 def write_card(
     plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> None:
-    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's name to be.
+    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's final name.
 
-    `readback` is what reading the files back has shown: of merged weights, or of every GGUF file.
+    `readback` is the comparison with the files as read back: merged weights, or every GGUF file.
     """
     write_text(folder / "README.md", render_card(plan, readback, folder, name))
 

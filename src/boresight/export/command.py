@@ -35,8 +35,8 @@ def export(
     weights; each answers `answers` evaluation prompts. `push` uploads the folder afterwards.
 
     Raises:
-        UserError: no finished run, a folder in use, an option without effect, or weights that read back
-            otherwise than they were.
+        UserError: no finished run, a folder in use, an option without effect, or weights that differ from the
+            run's when they are read back.
     """
     from boresight.export.card import write_card
     from boresight.export.gguf.export import write_gguf_files

@@ -1,4 +1,4 @@
-"""What is exported, checked against the run."""
+"""The plan of an export: its form, validated against the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What is exported: `form` and `dtype` of the weights, and whether they end in a score or in tokens.
+    """Plan of an export: `form` and `dtype` of the weights, and the kind of output head.
 
     `quantizations` are those of the form `gguf`, one file each; `answers` is the number of evaluation prompts
     that each file answers.
@@ -36,15 +36,16 @@ class ExportPlan:
 
     @property
     def model(self) -> Path:
-        """Where the run's own weights are."""
+        """Folder of the run's weights."""
         return self.run / "model"
 
 
 def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answers: int = 0) -> ExportPlan:
-    """Check the run against the options. Raises `UserError` where the two do not fit.
+    """Validate the options of an export against the run. Raises `UserError` if they do not fit.
 
     Args:
-        gguf: quantizations for llama.cpp, separated by commas; these files are then the form.
+        gguf: quantizations for llama.cpp, separated by commas; GGUF files are then written in place of
+            weights.
         answers: evaluation prompts that each of these files answers.
     """
     if dtype not in DTYPES:
@@ -102,7 +103,8 @@ def note_on_4_bits(plan: ExportPlan) -> str | None:
 
 
 def exported_model(plan: ExportPlan) -> str:
-    """What files are compared with, in words: the run's model, unless that has a base in 4 bits."""
+    """Name of the model that files are compared with: the run's model, or for a base in 4 bits that on the
+    unquantized base."""
     return "the run's model" if note_on_4_bits(plan) is None else "the run's adapter on the unquantized base"
 
 

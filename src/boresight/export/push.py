@@ -18,7 +18,8 @@ TOKEN = "HF_TOKEN"
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Where to: a repository such as ORG/NAME, and the token, None in a dry run. It is printed nowhere."""
+    """Destination of an upload: a repository such as ORG/NAME, and the token, None in a dry run. The token
+    is never printed."""
 
     repository: str
     token: str | None = field(repr=False)

@@ -1,4 +1,4 @@
-"""Weights, config and tokenizer as other tools read them, held equal to the run's own."""
+"""Write weights, config and tokenizer in the form that other tools read, and compare them with the run's."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 SHARD = "5GB"
 PROBES = 4
 PROBE_TOKENS = 96
-"""Conversations, and tokens of each, on which exported weights are compared with the run's."""
+"""Number of conversations, and of tokens of each, on which exported weights are compared with the run's."""
 PROBE_TEXT = "The moon pulls the sea, and the tide rises twice a day. Two times three plus four is ten."
 FOLDED = 1e-6
-"""Largest KL, nats per token, between a float32 export and its run: sums in another order, nothing else."""
+"""Largest KL, nats per token, between a float32 export and its run: only the order of sums differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Drift:
 
     @property
     def sentence(self) -> str:
-        """In words, for the terminal and the card."""
+        """The comparison as text, for the terminal and the card."""
         if self.agree is None:
             return f"Read back in {self.dtype}, scores differ from the run's by at most {self.distance:.2g}."
         return (
@@ -106,8 +106,8 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Tokenizer and chat template under names that transformers 4 and 5 both know.
 
-    transformers 5 writes a class that 4 has not heard of, additional special tokens as a list where 4 wants a
-    mapping, and how this machine loaded it.
+    transformers 5 writes a class that 4 does not have, additional special tokens as a list where 4 expects a
+    mapping, and the arguments with which this machine loaded it.
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
@@ -122,9 +122,9 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def state_old_names(path: Path) -> None:
-    """Repeat what transformers 5 renamed under its older name.
+    """Add the older names of settings that transformers 5 has renamed.
 
-    A reader that only supports `rope_theta` would take its own default in silence, and answer nonsense.
+    A reader that only supports `rope_theta` would silently use its own default, and generate nonsense.
     """
     settings = read_json(path)
     if "dtype" in settings:
@@ -138,7 +138,7 @@ def state_old_names(path: Path) -> None:
 
 
 def probe_rows(run: Path, tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of the run's first answered prompts; of a fixed text where it has none."""
+    """Token ids of the run's first answered prompts, or of a fixed text if it has none."""
     from boresight.data.chat import encode_answer
     from boresight.reports.read_run import read_run
 
@@ -161,7 +161,7 @@ def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
 
 
 def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], dtype: str) -> Drift:
-    """`ours` as the run has them against `theirs` as they are read back."""
+    """Compare `ours`, the outputs of the run's model, with `theirs`, those of the files read back."""
     import torch
 
     tokens = sum(len(logits) for logits in ours)
@@ -177,7 +177,7 @@ def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]
 
 
 def size_in_mb(folder: Path) -> float:
-    """Megabytes in a folder."""
+    """Size of a folder in megabytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 

@@ -1,1 +1,1 @@
-"""From the numbers of a run to sentences: what is wrong, why, and how to fix it."""
+"""Findings: sentences about a run that state what is wrong, why, and how to fix it."""

@@ -1,8 +1,8 @@
-"""What every check returns: one thing that is wrong, in two sentences and a link.
+"""The result of a check: one problem, in two sentences and a link.
 
-A check is a public function that takes the facts of its area and returns a `Finding` or None. Checks are
-found, not registered: `run_checks` calls every such function of a module, in the order they are written,
-which is the order of their causes: what explains more comes first.
+A check is a public function that takes the facts of its area and returns a `Finding` or None. Checks are not
+registered: `run_checks` calls every such function of a module in the order of definition, which is the order
+of their causes: what explains more comes first.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ RENAMED = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found. `why` and `fix` are one sentence each; `rows` are the ids of the first few rows.
+    """One problem. `why` and `fix` are one sentence each; `rows` are the ids of the first few rows.
 
-    `count` is how many rows, steps or parameters it concerns, 0 where counting makes no sense. `step` is
-    set by the monitor. `numbers` are the evidence, for other programs.
+    `count` is how many rows, steps or parameters it concerns, 0 where counting makes no sense. `step` is set
+    by the monitor. `numbers` are the evidence as numbers, for programs.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Finding:
 
     @property
     def link(self) -> str:
-        """Where the documentation explains it."""
+        """Link to the documentation of the finding."""
         return f"{PAGE}#{self.name}"
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.name}: {self.why} {self.fix}"
 
     def as_dict(self) -> dict[str, Any]:
-        """One line of `findings.jsonl`."""
+        """The finding as a dictionary, as in `findings.jsonl`."""
         return asdict(self) | {"numbers": dict(self.numbers), "link": self.link}
 
 
@@ -79,7 +79,7 @@ class Details(Evidence, total=False):
 
 
 def error(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding that stops a run, unless `check.allow` names it: the run cannot do what it is for."""
+    """A finding that stops a run, unless `check.allow` names it: the run cannot succeed."""
     return _make(name, "error", why, fix, **more)
 
 
@@ -89,12 +89,12 @@ def warning(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
 
 
 def note(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding worth knowing."""
+    """A finding that is only information."""
     return _make(name, "note", why, fix, **more)
 
 
 def graded(name: str, share: float, at: float, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A warning that becomes an error from share `at` on."""
+    """A finding about a share of rows: a warning, or an error if `share` is at least `at`."""
     return _make(name, "error" if share >= at else "warning", why, fix, **more)
 
 
@@ -128,10 +128,10 @@ def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
 
 
 def run_checks(module: ModuleType, facts: object) -> list[Finding]:
-    """What the checks of a module find in `facts`."""
+    """The findings of all checks of a module for `facts`."""
     return [finding for check in checks_of(module) if (finding := check(facts)) is not None]
 
 
 def percent(share: float) -> str:
-    """A share in words: `12 %`, `0.4 %`."""
+    """A share as text: `12 %`, `0.4 %`."""
     return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"

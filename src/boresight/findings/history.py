@@ -1,4 +1,4 @@
-"""What a run has logged so far, in the shape that the live checks ask about."""
+"""The numbers that a run has logged so far, with the queries that the live checks need."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from boresight.stats.intervals import Interval, clopper_pearson
 
 WINDOW = 50
-"""Training steps that a recent average or median runs over."""
+"""Training steps of a recent mean or median."""
 
 
 FEWEST = 10
-"""Logged steps below which a log shows no trend."""
+"""Fewest logged steps for a trend."""
 NATS = "nats"
 SCALED_BY_BETA = "(beta times nats)"
 """Unit of log-ratios in a log of TRL whose beta is not known."""
@@ -23,8 +23,8 @@ SCALED_BY_BETA = "(beta times nats)"
 class History:
     """Logged numbers by split and name, in order of step.
 
-    `steps` is the planned length of the run, `eval_rows` how many held-out rows a share rests on, `unit` the
-    unit of margins and log-ratios.
+    `steps` is the planned length of the run, `eval_rows` the number of held-out rows behind a share, `unit`
+    the unit of margins and log-ratios.
     """
 
     steps: int
@@ -35,10 +35,10 @@ class History:
         default_factory=lambda: {"train": {}, "eval": {}}
     )
     broken: dict[str, int] = field(default_factory=dict)
-    """Names of numbers that came as NaN, infinity or nothing, and the first step they did."""
+    """Step at which a number was first NaN, infinite or missing, by its name."""
 
     def add(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
-        """Take one line of metrics."""
+        """Add one line of metrics."""
         self.step = max(self.step, step)
         known = self.series[split]
         for name, value in numbers.items():
@@ -54,7 +54,7 @@ class History:
 
     @property
     def margin_name(self) -> str:
-        """What `margin` is in this run: single answers (KTO) have no rejected one to lead."""
+        """Label of `margin`: for single answers (KTO) it is not a lead over a rejected answer."""
         kto = any("reference_point" in known for known in self.series.values())
         return "distance from the reference point" if kto else "margin"
 
@@ -63,11 +63,11 @@ class History:
         return [value for _, value in self.series[split].get(name, ())]
 
     def recent(self, name: str, count: int = WINDOW) -> list[float]:
-        """The last values of a training metric."""
+        """The last `count` values of a training metric."""
         return [value for _, value in self.series["train"].get(name, ())[-count:]]
 
     def first(self, name: str, count: int = 10) -> list[float]:
-        """The first values of a training metric."""
+        """The first `count` values of a training metric."""
         return [value for _, value in self.series["train"].get(name, ())[:count]]
 
     def held_out(self, name: str) -> float | None:
@@ -88,14 +88,15 @@ class History:
         return int(self.held_out("answers") or 0)
 
     def answer_shares(self, name: str) -> tuple[Interval, Interval] | None:
-        """First and latest share of these answers, with 95 % intervals; None without two or without n."""
+        """First and latest share of answers with a property, with 95 % intervals; None with fewer than two
+        evaluations or if n is unknown."""
         found = self.values(name, "eval")
         if len(found) < 2 or not self.answers:
             return None
         return _share(found[0], self.answers), _share(found[-1], self.answers)
 
     def answer_means(self, name: str) -> list[tuple[float, float]]:
-        """Means over these answers and their standard errors, as far as the log gives both."""
+        """Means over the answers of each evaluation and their standard errors, as far as both are logged."""
         errors = dict(self.series["eval"].get(f"{name}_error", ()))
         means = self.series["eval"].get(name, ())
         return [(value, errors[step]) for step, value in means if step in errors]
@@ -130,7 +131,8 @@ def _share(value: float, n: int) -> Interval:
 
 
 def apart(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    """Whether two means, each with its standard error, lie more than two errors of their difference apart."""
+    """Whether two means, each `(mean, standard error)`, differ by more than two standard errors of the
+    difference."""
     return abs(a[0] - b[0]) > 2 * math.hypot(a[1], b[1])
 
 

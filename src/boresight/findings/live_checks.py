@@ -1,6 +1,6 @@
 """Checks of a run while it runs. Each fires once, at the step its condition first holds.
 
-The order is that of causes: what comes first explains what comes after.
+The order is that of causes: earlier findings explain later ones.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from boresight.findings.history import WINDOW, History, apart, mean, median
 from boresight.stats.intervals import Interval
 
 QUARTER = 0.25
-"""Share of the run after which a run that works has begun to show it."""
+"""Share of the run after which a healthy run shows progress."""
 FEWEST_SCORED = 50
-"""With fewer held-out rows, a score that has not risen shows nothing: its interval is ±14 points or wider."""
+"""Fewest held-out rows for a finding about a score that has not risen: with fewer the interval is ±14
+points or wider."""
 FAR = 20.0
 """Nats of margin, or of fall of the chosen answer, beyond which answers usually get worse."""
 
@@ -93,7 +94,7 @@ def reward_constant_live(h: History) -> Finding | None:
 
 
 def zero_variance_groups(h: History) -> Finding | None:
-    """Most groups of samples teach nothing."""
+    """Most groups of samples have no gradient, since all their rewards are equal."""
     recent = h.recent("zero_variance", 10)
     if len(recent) < 10 or mean(recent) < 0.7:
         return None
@@ -120,7 +121,7 @@ def rewards_missing(h: History) -> Finding | None:
 
 
 def steps_skipped(h: History) -> Finding | None:
-    """Steps in which nothing could be learned."""
+    """Steps without any row to learn from."""
     skipped = len(h.values("skipped"))
     if skipped < 3 or skipped < 0.2 * h.step:
         return None
@@ -175,7 +176,7 @@ def reward_flat_held_out(h: History) -> Finding | None:
 
 
 def entropy_collapse(h: History) -> Finding | None:
-    """Samples have become almost certain."""
+    """The entropy of the policy has fallen to almost zero."""
     early, late = h.first("logp_per_token"), h.recent("logp_per_token", 10)
     if len(h.values("logp_per_token")) < 20:
         return None

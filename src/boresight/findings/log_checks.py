@@ -1,8 +1,7 @@
-"""Checks of a whole log, for runs of boresight and of TRL: the most frequent questions. The live checks look
-for faults at a step. These examine a curve from start to end: whether chosen answers got rarer, the loss
-moved, the reward rose, the KL exploded. A check returns nothing where its curve is missing; `questions` lists
-it as not checked.
-"""
+"""Checks of a whole log, for runs of boresight and of TRL: the most frequent questions. The live checks
+look for faults at a step. The checks in this file examine a curve from start to end: whether chosen
+answers got rarer, the loss moved, the reward rose, the KL exploded. A check returns nothing where its
+curve is missing; `questions` lists it as not checked."""
 
 from __future__ import annotations
 
@@ -13,22 +12,22 @@ from boresight.findings.history import FEWEST, NATS, SCALED_BY_BETA, History, me
 from boresight.findings.live_checks import FAR, likelihood_displacement, reward_constant_live
 
 STILL = 1e-6
-"""A log-ratio below this in size has not moved."""
+"""Nats; a log-ratio of smaller absolute value counts as unchanged."""
 SMALLEST_FALL = {NATS: 1.0, SCALED_BY_BETA: 0.1}
 """Fall of chosen answers below which there is no finding; beta is 0.1 as a rule."""
 FLAT = 0.03
-"""Share of its first value by which a loss must change to be seen moving."""
+"""Share of its first value by which a loss must change to count as moving."""
 CUT = 0.5
-"""Share of completions cut at the token limit from which the verifier mostly scores torsos."""
+"""Share of completions cut at the token limit from which the verifier mostly scores incomplete answers."""
 PARTS = 5
-"""Parts of a run, equally long, whose median KL are compared."""
+"""Number of equal parts of a run whose median KL are compared."""
 JUMP, FIRST_JUMP = 8.0, 100.0
 """Ratio of the KL of neighboring parts that is an explosion. The KL of a healthy run grows with the square
 of the distance, so by 3 from the second part to the third, but by 9 or more from the first to the second."""
 HIGH_KL = 0.5
 """Nats per token of held-out answers; `train.guard` stops at 0.15 by default."""
 SMALLEST_KL = 0.1
-"""Nats below which no KL is an explosion, per token or per answer."""
+"""Smallest KL, nats per token or per answer, that counts as an explosion."""
 
 
 def nothing_scored(h: History) -> Finding | None:
@@ -45,7 +44,7 @@ def nothing_scored(h: History) -> Finding | None:
 
 
 def rewards_stay_zero(h: History) -> Finding | None:
-    """Policy and reference stay the same, step after step."""
+    """Policy and reference stay identical over many steps."""
     ratios = [*h.values("chosen_logratio"), *h.values("rejected_logratio")]
     if len(ratios) < FEWEST or max(map(abs, ratios)) > STILL or nothing_scored(h):
         return None
@@ -64,7 +63,7 @@ def rewards_stay_zero(h: History) -> Finding | None:
 
 
 def loss_hides_margin(h: History) -> Finding | None:
-    """The loss looks flat and pairs are learned all the same."""
+    """The loss looks flat although pairs are learned."""
     loss, margin, accuracy = h.trend("loss"), h.trend("margin"), h.trend("accuracy")
     if loss is None or margin is None or accuracy is None or h.values("score"):
         return None
@@ -113,7 +112,7 @@ def chosen_falls(h: History) -> Finding | None:
 def chosen_change(h: History) -> float | None:
     """Change of the log-probability of chosen answers, in `h.unit`; None where the log does not give it.
 
-    From the held-out rows where it is known, since a mean of few training rows jumps about; else the last
+    From the held-out rows where it is known, since a mean over few training rows is noisy; else from the last
     twenty steps.
     """
     held = h.held_out("chosen_logratio")
@@ -173,7 +172,7 @@ def _why_stuck(h: History) -> str:
 
 
 def reward_fell(h: History) -> Finding | None:
-    """The reward rose, or started high, and was lost again."""
+    """The reward was high or rose, and has fallen since."""
     found = h.series["train"].get("reward", [])
     if len(found) < 2 * FEWEST:
         return None
@@ -239,7 +238,7 @@ def _middle(part: list[tuple[int, float]]) -> int:
 
 
 def kl_negative(h: History) -> Finding | None:
-    """A KL below zero, which only another distribution than the policy's can give."""
+    """A KL estimate below zero, which is only possible if the samples are not the policy's."""
     recent = h.recent("kl", 20)
     if len(recent) < FEWEST:
         return None

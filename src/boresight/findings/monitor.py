@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 FILE = "findings.jsonl"
 ONCE = {"not-finite", "gradient-spike"}
-"""Findings of one step; the others are states, which a run can leave again."""
+"""Findings about single steps; the others are states that a run may leave again."""
 
 LiveCheck = Callable[[History], Finding | None]
 
 
 class Log(Protocol):
-    """The run's log, as far as the monitor uses it (`training.logging.logger.Tracker`)."""
+    """The part of the run's log that the monitor uses (`training.logging.logger.Tracker`)."""
 
     listeners: list[Callable[[int, str, dict[str, float]], None]]
     stopping: bool
@@ -49,7 +49,7 @@ class Monitor:
         self._fired: list[tuple[LiveCheck, Finding]] = []
 
     def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
-        """Take one line of metrics; returns what it brought to light."""
+        """Add one line of metrics; returns new findings."""
         self.history.add(step, split, numbers)
         fired: list[Finding] = []
         for name, check in list(self._waiting.items()):
@@ -62,9 +62,9 @@ class Monitor:
         return fired
 
     def at_end(self) -> list[Finding]:
-        """The findings as the whole log shows them: with its numbers, or as notes where they have passed.
+        """The findings at the end of a run: with final numbers, or as notes if the condition no longer holds.
 
-        What happened once, such as a NaN or a spike, stays as it was found.
+        Findings about single steps, such as a NaN or a spike, are returned unchanged.
         """
         return [self._at_end(check, finding) for check, finding in self._fired]
 
@@ -78,7 +78,7 @@ class Monitor:
         return replace(finding, severity="note", why=why)
 
     def replay(self, folder: Path) -> None:
-        """Take the lines that a run folder holds already, so that a resumed run is watched as one."""
+        """Add the metrics that a run folder contains already, so that a resumed run is monitored as one."""
         for line in read_jsonl(folder / "metrics.jsonl"):
             split = line.get("split")
             if split in self.history.series and isinstance(line.get("step"), int):
@@ -87,7 +87,7 @@ class Monitor:
 
 
 class Watch:
-    """A monitor at work on a run folder: prints its findings and writes them to `findings.jsonl`."""
+    """Applies a monitor to a run: prints its findings and writes them to `findings.jsonl`."""
 
     def __init__(self, folder: Path, history: History, tracker: Log, *, stop: bool = False) -> None:
         self._folder = folder
@@ -105,14 +105,14 @@ class Watch:
 
 
 def report(finding: Finding, folder: Path, tracker: Log) -> None:
-    """Write a finding of a step to the run folder, and say it."""
+    """Write a finding of a step to the run folder, and print it."""
     append_jsonl(folder / FILE, [finding.as_dict()])
     told = f"step {finding.step}, {finding.severity}: {finding.name}: {finding.why} → {finding.fix}"
     tracker.say(told, STYLES[finding.severity])
 
 
 def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int) -> None:
-    """Let a monitor listen to everything that `tracker` logs."""
+    """Attach a monitor to everything that `tracker` logs."""
     history = History(steps, eval_rows)
     tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
 
@@ -123,7 +123,7 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
 
 
 def read_findings(folder: Path) -> list[Finding]:
-    """Findings that a run folder holds; lines that cannot be read are skipped."""
+    """Findings in a run folder; lines that cannot be read are skipped."""
     found = []
     for line in read_jsonl(folder / FILE):
         with contextlib.suppress(KeyError, TypeError, AttributeError):

@@ -19,7 +19,7 @@ def print_findings(
 ) -> None:
     """One block per finding: severity and name, why, fix, rows; nothing when there are none.
 
-    `commands` has one to try by the name of a finding.
+    `commands` maps the name of a finding to a command to try.
     """
     if not findings:
         return

@@ -1,4 +1,4 @@
-"""The most frequent questions about a run, and the answers of its log: yes, no with numbers, or unknown."""
+"""Answers to frequent questions about a run from its log: yes, no with numbers, or unknown."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Seen = Callable[[History], str | None]
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """`asked` in the user's words; `findings` that say yes; `seen`, the numbers where none of them does.
+    """A frequent question: `asked` is its text, `findings` are those that answer it with yes, and `seen`
+    returns the numbers if none of them was found.
 
-    `seen` returns None where the log lacks `metric`.
+    `seen` returns None if the log lacks `metric`.
     """
 
     asked: str
@@ -113,7 +114,7 @@ QUESTIONS = (
 def looked_for(
     h: History, findings: Iterable[Finding], name_of: Callable[[str], str] = lambda name: name
 ) -> list[str]:
-    """A sentence per question; `name_of` returns the log's name of one of our metrics."""
+    """One sentence per question; `name_of` maps a metric to its name in the log."""
     found = [finding.name for finding in findings]
     return [_answer(question, h, found, name_of) for question in QUESTIONS]
 

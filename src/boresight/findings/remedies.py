@@ -1,4 +1,4 @@
-"""One command to try for a finding, in the words of the program that wrote the log."""
+"""One command to try for a finding, for the program that wrote the log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
 MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
 MORE_LIKELIHOOD = "method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"
 MOST = 10.0
-"""Factor by which a rate is raised at most in one step."""
+"""Largest factor by which a learning rate is raised in one step."""
 CHECKS: Mapping[str, str] = {
     "nothing-scored": "",
     "labels-reversed": "",
     "memorizing": "",
     "rewards-stay-zero": " --overfit 32",
 }
-"""Options of `boresight check`, by finding that they explain better than another run would."""
+"""Options of `boresight check` by finding, for findings that a check explains better than another run."""
 
 SETTINGS: Mapping[str, tuple[str, str]] = {
     "not-finite": LESS_RATE,
@@ -43,15 +43,16 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
     "repetition": LESS_RATE,
     "gradient-spike": LESS_RATE,
 }
-"""Settings of boresight and options of TRL's trainers, by finding; an empty one is no command."""
+"""Settings of boresight and options of TRL's trainers, by finding; an empty one gives no command."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """Where a log comes from.
+    """Source of a log, for the commands to suggest.
 
-    `train` begins a command that trains again, `check` one of `boresight check`. `rate` is the highest
-    learning rate of the log and `tokens` the limit or the mean length of completions, None where unknown.
+    `train` is the beginning of a command that trains again, `check` that of a `boresight check`. `rate` is
+    the highest learning rate of the log and `tokens` the limit or the mean length of completions, None where
+    unknown.
     """
 
     train: str
@@ -63,7 +64,7 @@ class LogSource:
     tokens: float | None = None
 
     def command(self, finding: Finding) -> str | None:
-        """What to try; None where nothing general helps, or a number that it takes is unknown."""
+        """The command to try; None if there is no general remedy, or if a number in it is unknown."""
         if finding.name in CHECKS:
             return self.check + CHECKS[finding.name]
         by_program = SETTINGS.get(finding.name, ("", ""))

@@ -28,14 +28,14 @@ NAMES = {
     "completions/mean_length": "sampled_len",
     "completions/clipped_ratio": "truncated",
 }
-"""TRL's names and ours, the newer one last. Its rewards are log-ratios times beta."""
+"""Metric names of TRL and ours; the newest TRL name comes last. TRL's rewards are log-ratios times beta."""
 SAMPLED = {"kl": "kl"}
-"""Names that mean this only where the log has a reward of samples; KTO's `kl` is its reference point."""
+"""Names that have this meaning only if the log has a reward of samples; KTO's `kl` is its reference point."""
 SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
 OF_PAIRS = {"chosen", "rejected", "margins", "accuracies"}
-"""What `rewards/` names of pairs; the others are reward functions."""
+"""Names under `rewards/` that belong to pairs; all others are reward functions."""
 ASSUMED_EVAL_ROWS = 200
-"""The file does not say how many held-out rows there were; intervals are for this many."""
+"""Assumed number of held-out rows, for intervals: the file does not contain it."""
 USUAL_BETA = 0.1
 """TRL's default for pairs."""
 
@@ -44,7 +44,7 @@ TrlLine = tuple[int, str, dict[str, float]]
 
 @dataclass(frozen=True)
 class TrlFacts:
-    """What is known of the run besides its log. `beta` is None where it is neither given nor derivable."""
+    """Facts of the run besides its log. `beta` is None if it is neither given nor derivable."""
 
     steps: int
     eval_rows: int
@@ -91,8 +91,8 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
 def derived_beta(history: list[Mapping[str, Any]]) -> float | None:
     """Beta from two evaluations: change of the chosen reward over change of the chosen log-probability.
 
-    Both are means over the same held-out rows, and the reference does not move, so the ratio is exact up to
-    the rounding of the log.
+    Both are means over the same held-out rows, and the reference is fixed, so the ratio is exact up to the
+    rounding of the log.
     """
     found = [
         (float(e["eval_rewards/chosen"]), float(e["eval_logps/chosen"]))

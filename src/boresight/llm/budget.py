@@ -1,4 +1,4 @@
-"""What a run may cost: reserved before sending, settled after, continued on resume."""
+"""Spending limits of a run: cost is reserved before sending, settled after, and continued on resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from boresight.llm.request import Request
 
 MILLION = 1_000_000
 PROBE = 1_000
-"""Tokens to price: some models cost twice as much a token above 200,000 in one request."""
+"""Tokens for which a price is looked up: above 200,000 in one request some models cost twice as much per
+token."""
 
 
 class Price(Section):
@@ -38,13 +39,13 @@ class Price(Section):
         return (fresh * self.input + usage.cached * cached + usage.completion * self.output) / MILLION
 
     def halved(self) -> Price:
-        """What the same tokens cost in a batch."""
+        """Prices in the batch API, half of these."""
         cached = None if self.cached_input is None else self.cached_input / 2
         return Price(input=self.input / 2, output=self.output / 2, cached_input=cached)
 
 
 class BudgetSection(Section):
-    """Ceilings for the whole run, however often it is resumed; null is no ceiling."""
+    """Spending limits for the whole run, however often it is resumed; null is no limit."""
 
     max_usd: float | None = Field(default=None, gt=0)
     """Dollars."""
@@ -66,17 +67,17 @@ FREE = Cost(0, 0.0)
 
 
 def worst_case(request: Request, price: Price | None) -> Cost:
-    """What `request` can cost at most: its prompt as estimated, and an answer of `max_tokens`."""
+    """Upper bound of the cost of `request`: its estimated prompt tokens and `max_tokens` of an answer."""
     usage = Usage(request.prompt_tokens, request.max_tokens)
     return Cost(usage.total, price.of(usage) if price else 0.0)
 
 
 @dataclass
 class Budget:
-    """The running account of a run.
+    """Requests, tokens and dollars that a run has spent, checked against the limits in `ceilings`.
 
-    `tokens` and `usd` hold what is settled plus what is reserved for requests in flight, so they never
-    pass the ceilings by more than prompts were underestimated.
+    `tokens` and `usd` include the cost reserved for requests in flight, so the limits can be exceeded only if
+    prompt tokens were underestimated. `under_way` counts the requests in flight.
     """
 
     ceilings: BudgetSection = field(default_factory=BudgetSection)
@@ -90,11 +91,11 @@ class Budget:
 
     @classmethod
     def continued(cls, ceilings: BudgetSection, spent: Spent) -> Budget:
-        """The account as earlier runs on the same ledger left it."""
+        """A budget that continues from what earlier runs on the same ledger spent."""
         return cls(ceilings, spent.requests, spent.tokens, spent.usd)
 
     def exceeded(self, cost: Cost = FREE) -> str | None:
-        """The ceiling that one more request of this cost would break, in words."""
+        """The limit that one more request of this cost would exceed, as text; None if none."""
         would_be = {
             "max_usd": self.usd + cost.usd,
             "max_tokens": self.tokens + cost.tokens,
@@ -107,7 +108,7 @@ class Budget:
         return None
 
     def reserve(self, cost: Cost) -> None:
-        """Set the worst case of a request aside, just before it is sent."""
+        """Reserve the largest possible cost of a request, just before it is sent."""
         self.requests += 1
         self.under_way += 1
         self.reserved_usd += cost.usd
@@ -124,7 +125,7 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """What is settled, dollars."""
+        """Dollars spent, without reservations."""
         return self.usd - self.reserved_usd
 
     def _add(self, cost: Cost, sign: int) -> None:
@@ -133,7 +134,7 @@ class Budget:
 
 
 def find_price(model: str, given: Price | None) -> Price | None:
-    """The price of a model: from the recipe, else from `genai-prices` where installed, else unknown."""
+    """Price of a model: from the recipe, else from `genai-prices` if installed, else None."""
     if given is not None:
         return given
     try:

@@ -1,5 +1,9 @@
 """What a model could learn, or a metric could measure, instead of the preference: duplicates, length,
-phrases."""
+phrases.
+
+All of it is exact and runs over every example, except `prompts_shuffled` and `foreign_answers`, which draw
+`SAMPLE` of them.
+"""
 
 from __future__ import annotations
 

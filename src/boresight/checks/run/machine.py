@@ -52,8 +52,8 @@ class Load:
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
-    """Forward passes per token: one forward, a backward that counts as two, one forward for a reference
-    and one for mismatched answers."""
+    """Forward passes per token: one forward, a backward that counts as two, and one more each for a
+    reference and for mismatched answers, where the method has them."""
     assumed: str = ""
     """Assumption made in place of an unknown property of the model, as text."""
     measured: MeasuredUse | None = None

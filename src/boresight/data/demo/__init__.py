@@ -1,12 +1,13 @@
-"""Data of `boresight train demo`: prompts with a checkable constraint, on-policy pairs ranked by checks.
+"""Data of `boresight train demo`: prompts with a checkable constraint, and on-policy pairs ranked by whether
+their answers meet it.
 
     demo:pairs              272 training pairs
     demo:heldout-pairs      87 pairs for held-out accuracy
     demo:heldout-prompts    64 prompts, answered before and after
-    demo:test-prompts       400 prompts about 100 other topics, which no setting is chosen by
-    demo:leaking-pairs      147 pairs that leak their label, made to be compared with
+    demo:test-prompts       400 prompts about 100 other topics, by which no setting was chosen
+    demo:leaking-pairs      147 pairs that leak their label by length and tone, for comparison
 
-The recipe `synth-demo` made the pairs in this folder; `docs/demo-data.md` describes how and from what.
+The pairs were made by the recipe `synth-demo`; see `docs/demo-data.md`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FILES = {
     file.name.partition(".")[0].replace("_", "-"): file
     for file in (PAIRS, HELDOUT_PAIRS, HELDOUT_PROMPTS, TEST_PROMPTS, LEAKING_PAIRS)
 }
-"""Files by the name of their source."""
+"""Path of each file by its source name."""
 
 
 def data_path(source: str | Path) -> Path:

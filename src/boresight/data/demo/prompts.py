@@ -1,4 +1,4 @@
-"""Prompts with a checkable constraint: topics times tasks. The demo has the first four tasks."""
+"""Prompts with a checkable constraint, one per topic and task. The demo uses the first four tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Tell me about {topic} in one sentence.", Constraint("starts_with", {"phrase": "Did you know"})),
     ("Explain in one sentence why people like {topic}.", Constraint("includes", {"word": "because"})),
 )
-"""The demo's requests. The start model fulfils them sometimes and not always, so that pairs exist."""
+"""The demo's requests. The start model fulfills some samples of each and fails others, so that pairs
+exist."""
 
 HARDER_TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Describe {topic} in one sentence.", Constraint("word_range", {"low": 19, "high": 20})),
@@ -21,11 +22,12 @@ HARDER_TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Write about {topic}.", Constraint("sentences", {"n": 3})),
     ("Explain in one sentence how {topic} can change.", Constraint("ends_with", {"phrase": "over time."})),
 )
-"""Requests that it fulfils in 2 to 10 % of samples: `docs/demo-data.md` has the measured shares."""
+"""Requests that the start model fulfills in 2 to 10 % of samples: `docs/demo-data.md` has the measured
+shares."""
 
 
 def prompts(topics: Sequence[str], tasks: Sequence[tuple[str, Constraint]] = TASKS) -> list[Prompt]:
-    """Every task about every topic; `meta` holds the topic and the constraint, for the checks."""
+    """One prompt per topic and task; `meta` holds the topic and the constraint, for the checks."""
     return [
         Prompt(
             prompt=[{"role": "user", "content": f"{task.format(topic=topic)} {constraint.instruction()}"}],

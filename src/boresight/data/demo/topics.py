@@ -1,6 +1,6 @@
-"""Topics of the prompts with a constraint, split once: 60 to train on, 20 to choose settings by, 100 to test.
+"""Topics of the prompts with a constraint, 60 to train on, 20 to choose settings by, 100 to test.
 
-The demo's own pairs and prompts are about the first 44 of the training topics and the first 16 of validation.
+The demo's pairs and prompts use the first 44 of the training topics and the first 16 of validation.
 """
 
 from __future__ import annotations

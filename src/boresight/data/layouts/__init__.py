@@ -28,7 +28,7 @@ from boresight.data.columns import Record
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout as the reader sees it."""
+    """A layout: the contents of its file."""
 
     name: str
     title: str

@@ -36,7 +36,7 @@ def _is_transcript(value: str) -> bool:
 
 
 def is_open(value: str) -> bool:
-    """A transcript up to its last "Assistant:"."""
+    """Whether a transcript ends with an empty turn of the assistant."""
     return _is_transcript(value) and OPEN_END.search(value) is not None
 
 
@@ -57,7 +57,7 @@ def _beside(record: Record, id: str) -> Preference:
 
 
 def opened(value: str, field: str) -> list[Message]:
-    """Messages of a transcript that ends with an open turn of the assistant. Raises as `transcript` does."""
+    """Messages of a transcript that ends with an empty turn of the assistant. Raises as `transcript` does."""
     return transcript(OPEN_END.sub("", value), field)
 
 

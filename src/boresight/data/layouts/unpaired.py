@@ -1,4 +1,4 @@
-"""KTO-like feedback: one answer in any layout of demonstrations, and a label, good or bad.
+"""Feedback as KTO uses it: one answer in any layout of demonstrations, and a label, good or bad.
 
 The label judges what follows the prompt: TRL's `completion`, and in other layouts the turns after the user's
 last one.

@@ -36,10 +36,10 @@ WORDS = {
 }
 """Preference by its spelling in public sets, in small letters."""
 MOST_VOTES = 1_000_000
-"""Votes on one pair; a larger count is a mistake of the file."""
+"""Largest number of votes on one pair; a larger count is an error in the file."""
 
 DIGITS = 12
-"""Decimals of a preference that are kept, so that 0.8 for one answer is 0.2 for the other."""
+"""Decimals to which a preference is rounded, so that 0.8 for one answer equals 0.2 for the other."""
 
 Ratings = Counter[float]
 """How many raters gave each preference in 0..1."""
@@ -72,7 +72,7 @@ def read_prompt(record: Record) -> tuple[str, list[Message]]:
 
 
 def compared_columns(record: Record) -> tuple[str, str]:
-    """The columns of the two answers; the usual ones where there are none."""
+    """The columns of the two answers; the default names if there are none."""
     return next((pair for pair in names.COMPARED if pair[0] in record or pair[1] in record), COLUMNS[1:])
 
 

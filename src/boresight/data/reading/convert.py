@@ -1,7 +1,7 @@
-"""What else a file of one kind can be read as.
+"""Conversions between kinds of examples.
 
-A preference pair holds a demonstration, its chosen answer, and two labeled answers; all hold a prompt.
-Nothing can be read as more than it is.
+A preference pair holds a demonstration, its chosen answer, and two labeled answers; all hold a prompt. There
+is no conversion that would add information.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _as_it_is(example: Example) -> list[Example]:
 
 
 Conversion = Callable[..., Sequence[Example]]
-"""From an example of the file's kind to those of the kind wanted; none for a row that does not count."""
+"""From an example of the file's kind to examples of the requested kind; empty if the example has no use
+there."""
 
 CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "demonstration"): (_chosen, "the chosen answers"),
@@ -67,4 +68,4 @@ CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("labeled", "prompt"): (_prompt_of_labeled, "answers left out"),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }
-"""(kind of the file, kind wanted) -> the conversion, and what to say of it."""
+"""`(kind of the file, requested kind)` to the conversion and the text that describes it."""

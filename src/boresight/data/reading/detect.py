@@ -1,4 +1,4 @@
-"""Which layout a file has, from many of its records rather than the first."""
+"""Detect the layout of a file from many of its records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boresight.data.layouts import Layout, all_layouts
 from boresight.data.reading import names
 
 SHOWN = 12
-"""Columns that a message lists."""
+"""Columns that an error lists."""
 
 NumberedRecords = Sequence[tuple[int, object]]
 
@@ -42,7 +42,7 @@ def detect(name: str, rows: NumberedRecords) -> Layout:
 
 
 def mixed(name: str, row: int, other: Layout, rest: str) -> str:
-    """The sentence for a row of another layout than the file's."""
+    """The error for a row whose layout differs from the file's."""
     return (
         f"{name}: row {row} is {other} where {rest}; "
         f"give each layout its own file, or read all rows one way with data.layout=NAME."

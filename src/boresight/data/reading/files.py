@@ -1,4 +1,4 @@
-"""Raw records from a file, a saved `datasets` folder or a hub id, one after the other.
+"""Raw records from a file, a saved `datasets` folder or a hub id, streamed.
 
 A record comes with its row: the line of a JSON Lines file, else its place in the list, both from 1. Text is
 UTF-8, or UTF-16 with a byte order mark.

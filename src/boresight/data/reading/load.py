@@ -26,7 +26,7 @@ from boresight.data.reading.turns import BadField
 from boresight.data.stored.examples import SpooledExamples
 
 SAMPLE = 1000
-"""Rows that the layout is detected from; every later row is held against it."""
+"""Rows that the layout is detected from; every later row must have it too."""
 
 POLICIES = ("error", "drop")
 WAY_OUT = "fix the row or set data.bad_rows=drop to leave such rows out (they are counted)"
@@ -52,12 +52,12 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What `read` found.
+    """Result of `read`.
 
-    `kind` is what the examples are, which may be less than the file holds. `bad` are the rows that
-    could not be read, `left_out` counts sound rows that the kind has no use for (feedback labeled
+    `kind` is the kind of the examples, which may have been converted from that of the file. `bad` are the
+    rows that could not be read, `left_out` counts valid rows that have no use for the kind (feedback labeled
     false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
-    from 1. `sha256` is of the source as it lies there, compressed or not.
+    from 1. `sha256` is that of the source file as stored, compressed or not.
     """
 
     examples: Sequence[Example]
@@ -111,7 +111,7 @@ def collect(
     limit: int | None = None,
     stop: bool = False,
 ) -> Loaded:
-    """As `read`, but content to come back with bad rows alone; `stop` raises at the first of them."""
+    """As `read`, but does not fail if all rows are bad; `stop` raises at the first bad row."""
     name = str(path)
     rows = ((row, _cleaned(record)) for row, record in islice(files.records(path, split), limit))
     head = list(islice(rows, SAMPLE))

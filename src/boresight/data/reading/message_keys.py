@@ -1,8 +1,8 @@
-"""What a message holds besides its role and its words.
+"""Keys of a message besides its role and its content.
 
-Keys with content go to the chat template, and a template that writes nothing of them is refused, row by row
-(`boresight.data.chat`). What a template needs for the whole conversation rides on its first message, so that
-it goes wherever the conversation goes. Any other key is counted and named by the reader.
+Keys with content are passed to the chat template, and a row is refused if the template ignores them
+(`boresight.data.chat`). Values that a template needs for the whole conversation are stored in its first
+message, so that they are kept with it. The reader counts and names any other key.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 CALLS = ("tool_calls", "function_call")
-"""What the assistant does instead of, or after, its words."""
+"""Keys with tool calls, which come in place of or after the assistant's text."""
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""What it thought before; templates may leave it out of earlier turns, as they do when they generate."""
+"""Keys with the assistant's reasoning; templates may omit it from earlier turns, as they do in generation."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-"""Not text, so that no row with it can be used."""
+"""Keys of media; rows with them are refused, since only text is supported."""
 
 REFERENCES = ("tool_call_id", "name")
-"""Which call a result belongs to. Templates may omit them, because the call itself contains them."""
+"""Keys that name the call to which a tool's result belongs. Templates may omit them, because the call
+itself contains them."""
 
 OF_CONVERSATION = ("tools", "chat_template_kwargs")
-"""Columns, or keys of the first message, that go to the template beside the messages."""
+"""Columns, or keys of the first message, that are arguments of the template besides the messages."""
 
 RESERVED = frozenset(
     ["conversation", "messages", "chat_template", "tokenize", "add_generation_prompt", "tools",
      "continue_final_message", "documents", "return_tensors", "return_dict", "padding", "truncation",
      "max_length", "tokenizer_kwargs", "return_assistant_tokens_mask"],
 )  # fmt: skip
-"""Arguments of the template that a data set does not choose."""
+"""Arguments of the template that a data set must not set."""
 
 TOOL = frozenset(["tool", "observation", "function", "ipython"])
-"""What sources call the role of a call's result."""
+"""Spellings of the role `tool` in public sets."""
 
 WEIGHTS = ("weight", "loss_weight", "train", "trainable", "training", "loss", "train_on_turn")
-"""Whether an assistant's turn is learned: 1 or true, or 0 or false."""
+"""Keys that state whether an assistant's turn is learned: 1 or true, 0 or false."""
 
 MASKS = ("masked", "mask")
-"""The same the other way round."""
+"""Keys that state the opposite: 1 or true for a turn that is not learned."""
 
 WORDS = frozenset(["role", "from", "content", "value"])
 CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
@@ -51,7 +52,7 @@ def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
     """The keys of a message that are passed to the template, without empty ones.
 
     Raises:
-        ValueError: a key with something that cannot be its content; the message completes "`field` …".
+        ValueError: a key whose value has the wrong type; the message completes "`field` …".
     """
     keys = [key for key in CARRIED if role == "tool" or key not in REFERENCES]
     kept = {key: _without_nulls(turn[key]) for key in keys if not is_nothing(turn.get(key))}
@@ -139,12 +140,12 @@ def _without_nulls(value: Any) -> Any:
 
 
 def is_nothing(value: object) -> bool:
-    """Null, or empty."""
+    """Whether a value is null or empty."""
     return value is None or value in ("", [], {})
 
 
 def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]:
-    """Other keys of a record's messages that hold something, with how many messages have them."""
+    """Other keys of a record's messages that have content, with the number of messages that have them."""
     read = {*WORDS, *WEIGHTS, *MASKS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
     counts: Counter[str] = Counter()
     for value in record.values():

@@ -1,6 +1,6 @@
-"""The column names that public data sets use, by what they hold. Layouts look columns up here, in this order.
+"""Column names in public data sets, by their meaning. Layouts look columns up here, in this order.
 
-Sources are the data cards of the sets that readers ask for most; a name goes in where it means one thing.
+Sources are the data cards of the sets that readers ask for most; a name is included if it has one meaning.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ PROMPT = ("prompt", "query", "question", "problem")
 
 SOLUTION = "solution"
 COMPLETION = ("completion", "response", SOLUTION)
-"""The one answer of a demonstration. Beside a chat prompt, a solution is what a verifier compares with."""
+"""The one answer of a demonstration. Beside a chat prompt, `solution` is the reference answer for a
+verifier."""
 
 GOLD = "answer"
-"""What a verifier compares an answer with; of a row without a completion, the answer to imitate as well."""
+"""Column with the reference answer for a verifier; in a row without a completion it is also the answer to
+imitate."""
 
 ANSWER_PAIRS = (
     ("chosen", "rejected"),
@@ -21,10 +23,10 @@ ANSWER_PAIRS = (
     ("response_j", "response_k"),
     ("chosen_response", "rejected_response"),
 )
-"""The better answer and the worse one."""
+"""Columns with the better and the worse answer."""
 
 MESSAGE_PAIRS = (("chosen_messages", "rejected_messages"),)
-"""The same as whole conversations, in layouts of their own."""
+"""The same pairs as whole conversations; they have layouts of their own."""
 
 SYSTEM = ("system", "system_prompt")
 """The system prompt beside a conversation."""
@@ -62,12 +64,12 @@ COMPARED = (
     ("answer_a", "answer_b"),
     ("response_a", "response_b"),
 )
-"""Two answers in any order; another column has the verdict."""
+"""Two answers in any order; the preference is in another column."""
 
 ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2",
                 "response_0", "response_1", "response_2",
                 *(column for pair in COMPARED for column in pair))  # fmt: skip
-"""Several answers, of which the name does not say how good each is; a row with them is no bare prompt."""
+"""Several answers, whose names do not rank them; a row with them is no bare prompt."""
 
 STEP_LABELS = ("labels", "label", "ratings")
 """Labels of the single steps of an answer, as a list."""

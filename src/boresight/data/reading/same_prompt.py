@@ -1,4 +1,4 @@
-"""When two examples ask the same: what splits, checks of leaks and evaluations compare prompts by."""
+"""Key by which splits, leak checks and evaluations compare prompts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")
 
 
 def prompt_key(example: Example) -> str:
-    """Equal for examples that ask the same.
+    """Key of the prompt, equal for examples with the same question.
 
-    A Countdown problem is its numbers in any order and its target, whatever the wording. Any other
-    prompt is the text of its turns. Splits depend on the key: another one would change those of every run.
+    A Countdown problem is identified by its numbers in any order and its target, whatever the wording. Any
+    other prompt is identified by the text of its turns. Splits depend on the key, so a change would change
+    the split of every run.
     """
     problem = _countdown(example)
     return f"countdown {problem.key}" if problem else repr([turn_key(m) for m in prompt_of(example)])

@@ -1,7 +1,7 @@
-"""Which turns of the assistant are learned where the data do not say: `data.score`.
+"""Which assistant turns are learned if the data give no weights (`data.score`).
 
-A weight in the data always wins. Chat rendering (`boresight.data.chat`) and the readers know only weights, so
-the setting is written into the messages as weights.
+A weight in the data takes precedence. Chat rendering (`boresight.data.chat`) and the readers use weights
+only, so the setting is written into the messages as weights.
 """
 
 from __future__ import annotations

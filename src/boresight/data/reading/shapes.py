@@ -1,4 +1,4 @@
-"""Records that a file holds in another shape: tables by column or by index, and lists written as text."""
+"""Records in other forms: tables by column or by index, and lists written as text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LISTS = ("messages", "conversations", "chosen_messages", "rejected_messages", "n
 """Columns that hold lists, which CSV files and some sets write as text."""
 
 WHOLE_MESSAGE = ({"role", "content"}, {"from", "value"})
-"""Keys of a single message that stands for an answer; an answer may itself be some other object in JSON."""
+"""Keys of a single message given as an answer; an answer may also be another JSON object."""
 
 LONGEST = 1_000_000
-"""Characters of a Python literal that is read; reading one takes many times its size in memory."""
+"""Characters of a Python literal that is parsed; parsing takes many times its size in memory."""
 
 
 def as_table(value: dict[str, Any]) -> list[object] | None:

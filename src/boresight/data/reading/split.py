@@ -24,7 +24,7 @@ from boresight.data.stored.view import each_changed, picked
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Training or held-out examples, and the source that they were read from."""
+    """Training or held-out examples, and their source."""
 
     examples: Sequence[Example]
     path: str
@@ -34,13 +34,13 @@ class Part:
 
     @classmethod
     def of(cls, examples: Sequence[Example], loaded: Loaded) -> Part:
-        """Some examples of a source."""
+        """Part with some of the examples of a source."""
         return cls(examples, loaded.source, loaded.layout, loaded.sha256, loaded.bad)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Both parts, and a line for the terminal about everything that was read."""
+    """Training and held-out examples; `lines` describe them for the terminal."""
 
     train: Part
     eval: Part
@@ -100,7 +100,8 @@ def read_data(name: str, kind: str | None, data: DataSection) -> Loaded:
 
 
 def read_source(name: str, kind: str | None, data: DataSection, limit: int | None = None) -> Loaded:
-    """The same with system turns as they are; at most `limit` rows, of the kind that they have if None."""
+    """As `read_data`, without changes of system turns; at most `limit` rows, of their own kind if `kind`
+    is None."""
     if name.startswith(PREFIX):
         made = read_generated(name, kind)
         return made if limit is None else replace(made, examples=made.examples[:limit])
@@ -117,7 +118,7 @@ def prompts_in(source: str) -> list[Prompt]:
 
 
 def as_trained(loaded: Loaded, data: DataSection) -> Loaded:
-    """What was read of any kind, with the system turns and the learned turns that `data` wants."""
+    """The loaded examples with `data.system` and `data.score` applied."""
     return _scored(_with_system(loaded, data), data)
 
 
@@ -158,7 +159,8 @@ def draw_examples(examples: Sequence[Example], count: int, seed: int) -> Sequenc
 
 
 def half(examples: Sequence[Example], which: str | None) -> Sequence[Example]:
-    """Examples whose prompt falls into `selection` or `confirmation`, by a digest of its key; None: all."""
+    """The examples of one half, `selection` or `confirmation`, assigned by a digest of the prompt's key;
+    all of them if `which` is None."""
     if which is None:
         return examples
     odd = which == "confirmation"

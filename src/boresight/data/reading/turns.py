@@ -1,7 +1,7 @@
-"""Messages: read from any spelling, split at message boundaries, and checked for sense.
+"""Messages: converted from any known format, split at message boundaries, and validated.
 
-An implicit prompt is the part that two conversations share, counted in whole messages. Counting in
-characters instead would move a common opening of both answers ("It is …") into the prompt.
+An implicit prompt is the part that two conversations share, counted in whole messages. Counting in characters
+instead would move a common opening of both answers ("It is …") into the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROLES = {
     **dict.fromkeys(["assistant", "gpt", "model", "bot"], "assistant"),
     **dict.fromkeys(TOOL, "tool"),
 }
-"""Role by what sources call it, in small letters."""
+"""Role by its spelling in public sets, in lower case."""
 
 
 class BadField(Exception):

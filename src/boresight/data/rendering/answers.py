@@ -1,11 +1,12 @@
-"""What a model has to write after its generation prompt, found in the template's rendering of the whole.
+"""Find the answer that a model must generate in the template's rendering of the whole conversation.
 
-    opening   <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵            what generation sees
+    opening   <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵            input of generation
     text      <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵Hello.<|im_end|>↵
     answer                                                        Hello.<|im_end|>
 
-Most renderings begin with what generation sees. Others lack what generation prompts add, write earlier turns
-in another way, or leave thoughts out; then the answer is what follows, as long as all its words are there.
+Most renderings begin with the input of generation. Others lack text that the generation prompt adds, render
+earlier turns differently, or omit reasoning; then the answer is the text after the last message before it,
+provided that all its words are there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ THOUGHT_MARKS = (
     ("<|channel>thought", "<channel|>"),
     ("[THINK]", "[/THINK]"),
 )
-"""How thoughts begin and end. A generation prompt that ends in an empty one asks for an answer without."""
+"""Markers of reasoning. A generation prompt that ends in an empty block of it requests an answer without
+reasoning."""
 LONGEST_TAIL = 40
 """Characters at the end of a generation prompt with which an answer in the data may begin."""
 
@@ -53,7 +55,7 @@ def cut_turn(text: str, start: int, words: str, end: str) -> str:
 
 
 def _as_rendered(opening: str, text: str, words: str, end: str) -> str | None:
-    """The rendering begins with what generation sees; words may begin at its end, as with `<think>`."""
+    """The rendering begins with input of generation; words may begin at its end, as with `<think>`."""
     if not text.startswith(opening):
         return None
     turn = cut_turn(text, len(opening), words, end)

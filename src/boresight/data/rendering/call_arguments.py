@@ -1,7 +1,7 @@
 """Arguments of tool calls as objects, as readers give them, or as the JSON text that endpoints send.
 
-Templates want the one or the other: Qwen's write objects as JSON and would quote text once more; DeepSeek's
-join text to text, and fail on an object or print it as Python does.
+A template expects one of the two forms: Qwen's write objects as JSON and would quote text once more;
+DeepSeek's join text to text, and fail on an object or print it as Python does.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def argument_objects(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def arguments_as_text(messages: Sequence[Message]) -> list[Message]:
-    """The messages with these arguments as JSON text."""
+    """The messages with the arguments of tool calls as JSON text."""
     return [cast("Message", _as_text(message)) for message in messages]
 
 
 def prints_python(text: str, arguments: Sequence[dict[str, Any]]) -> bool:
-    """Whether some of the arguments stand in `text` as Python prints them, which is not JSON."""
+    """Whether `text` contains some of the arguments in Python's notation, which is not JSON."""
     return any(repr(value) in text and repr(value) != json.dumps(value) for value in arguments)
 
 

@@ -1,4 +1,4 @@
-"""Which chat template a tokenizer writes with: its own, one of several, a built-in one, or a file."""
+"""Choose the chat template of a tokenizer: its own, one of several, a built-in one, or a file."""
 
 from __future__ import annotations
 

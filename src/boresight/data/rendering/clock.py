@@ -1,7 +1,8 @@
-"""The day that a chat template prints: pinned for a run, so that it resumes on the same tokens another day.
+"""The date that a chat template prints, pinned for a run, so that a run resumed on another day has the same
+tokens.
 
-Templates ask `strftime_now`, which transformers answers from the clock. A macro of the same name in front of
-the template answers from a day: a macro hides a global, whatever the version of transformers and jinja.
+Templates call `strftime_now`, a global that transformers reads from the clock. A macro of the same name in
+front of the template returns a fixed date: a macro hides a global in every version of transformers and jinja.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ASKED = "strftime_now"
 CODES = "-d -m -y -H -I -M -S -j a A b B c d D e F G h H I j m M p S T u U V w W x X y Y z Z"
 """Directives of strftime, longest first."""
 NOON = time(12)
-"""A template that prints the hour prints this one."""
+"""Time of day that a template prints."""
 
 
 def today() -> str:
@@ -30,12 +31,12 @@ def today() -> str:
 
 
 def pin_day(tokenizer: Tokenizer, day: str) -> None:
-    """Let the tokenizer's templates print this day, YYYY-MM-DD."""
+    """Make the tokenizer's templates print this date, YYYY-MM-DD."""
     vars(tokenizer)["template_day"] = day
 
 
 def printed_day(tokenizer: Tokenizer) -> str | None:
-    """The day that the tokenizer's templates print, pinned or today; None where they print none."""
+    """The date that the tokenizer's templates print, pinned or today's; None if they print none."""
     known = tokenizer.chat_template
     texts = known.values() if isinstance(known, dict) else [known or ""]
     if not any(ASKED in text for text in texts):
@@ -44,7 +45,7 @@ def printed_day(tokenizer: Tokenizer) -> str | None:
 
 
 def with_day(template: str, tokenizer: Tokenizer) -> str:
-    """The template with the pinned day, or today, in place of the clock."""
+    """The template with the pinned date, or today's, in place of the clock."""
     if ASKED not in template:
         return template
     return _macro(str(vars(tokenizer).get("template_day") or today())) + template

@@ -1,8 +1,8 @@
 """Examples as text, with the spans that are scored.
 
-A conversation is one row where each of its turns, rendered when it was the last, is the beginning of the
-next. Some templates write earlier turns otherwise than the last: they drop thoughts, or move the system
-prompt. Then generation never sees the whole as it is rendered, and each assistant's turn is a row of its own.
+A conversation is one row if its rendering up to each turn is a prefix of the rendering up to the next. Some
+templates render earlier turns differently from the last one: they drop reasoning, or move the system prompt.
+Then the rendering of the whole never occurs in generation, and each assistant's turn is a row of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from boresight.data.tokenizer import Tokenizer
 class Continuation:
     """A whole conversation as text, up to its last end of turn.
 
-    `spans` are `(start, end)` in characters, one an assistant turn: its words and its end-of-turn token.
+    `spans` are `(start, end)` in characters, one per assistant turn: its content and its end-of-turn token.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Rendered:
 
     @property
     def texts(self) -> list[str]:
-        """What has to be tokenized, prompt first."""
+        """Texts to tokenize, the prompt first."""
         return [self.prompt, *(c.text for c in self.continuations)]
 
 
@@ -52,7 +52,8 @@ def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> li
 
     Raises:
         UserError: the template refuses the messages or loses content, does not open an assistant's turn with
-            its own generation prompt, or writes earlier turns of one of two answers otherwise than the last.
+            its own generation prompt, or renders earlier turns of one answer of a pair differently from the
+            last.
     """
     renderer = Renderer(tokenizer, end, example.id)
     if isinstance(example, Demonstration):

@@ -1,6 +1,6 @@
-"""Which call a tool's result belongs to (`tool_call_id`, `name`), where a chat template leaves that out.
+"""References from a tool's result to its call (`tool_call_id`, `name`) that a chat template omits.
 
-Many do, since results follow their calls. It is no reason to refuse a row, but to say so once.
+Many templates do, since results follow their calls. Rows are not refused; a note is printed once.
 """
 
 from __future__ import annotations

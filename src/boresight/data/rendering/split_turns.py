@@ -1,4 +1,4 @@
-"""What it adds that some conversations are several rows."""
+"""Count conversations that become several rows, and the rows and tokens that this adds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class SplitTurns:
 
 
 def split_turns(made: Sequence[Sequence[object]]) -> SplitTurns | None:
-    """Count examples of several rows; None where there are none. The last row is the whole conversation."""
+    """Count examples of several rows; None if there are none. The last row of each is the whole
+    conversation."""
     conversations = more = tokens = 0
     for rows in made:
         if len(rows) > 1:

@@ -1,4 +1,5 @@
-"""System turns for chat templates that know none: `data.system` folds them into the user's, or drops them."""
+"""System turns for chat templates that do not support them: `data.system` folds them into the user's, or
+drops them."""
 
 from __future__ import annotations
 

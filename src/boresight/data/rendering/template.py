@@ -1,4 +1,4 @@
-"""A chat template as a black box: messages in, text out, or the template's own reason why not."""
+"""Render messages by a chat template, which is treated as a black box, or report its error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from boresight.data.rendering.sandbox.worker import reason, render
 from boresight.data.tokenizer import Tokenizer
 
 NOT_RENDERED = (*OF_CONVERSATION, "weight")
-"""Keys of messages that are not among a template's messages."""
+"""Keys of messages that are not passed to the template as part of a message."""
 LONGEST_REASON = 200
-"""Characters of a template's reason that are quoted: it comes from a model's folder and may say anything."""
+"""Characters of a template's error that are quoted: it comes from a model's folder and is untrusted."""
 
 
 class TemplateRefusal(Exception):
-    """The template cannot write these messages; the message is its reason, one line that is safe to print."""
+    """The template cannot render these messages; the message is its error as one printable line."""
 
 
 def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
-    """The template's text; `ask` appends the generation prompt.
+    """Render messages; `ask` appends the generation prompt.
 
     Arguments of calls are given as objects, or as JSON text to a template that cannot write objects.
 

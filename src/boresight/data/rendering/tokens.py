@@ -1,7 +1,7 @@
 """Rendered text as token rows, with the loss mask found by position: nothing is masked by the id of a token.
 
-A row is tokenized whole. Where a token would hold the end of a context and the beginning of a turn, which are
-two tokens when the model generates, the text is tokenized in parts that end there.
+A row is tokenized as one text. If a token would span the end of a context and the beginning of a turn, which
+generation never produces, the text is tokenized in parts that are split there.
 """
 
 from __future__ import annotations

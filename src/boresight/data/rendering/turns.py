@@ -1,4 +1,4 @@
-"""An assistant's turn as text: in the context that generation would see, up to its end-of-turn token.
+"""An assistant's turn as text: in the context that generation has, up to its end-of-turn token.
 
     <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵[Hello.<|im_end|>]
 
@@ -39,7 +39,7 @@ class Turn:
 
 
 def write_messages(tokenizer: Tokenizer, messages: Sequence[Message], id: str, *, ask: bool = False) -> str:
-    """The template's text of row `id`; `ask` appends the generation prompt.
+    """Render the messages of row `id`; `ask` appends the generation prompt.
 
     Raises:
         UserError: the template refuses the messages; gives its reason.
@@ -52,15 +52,15 @@ def write_messages(tokenizer: Tokenizer, messages: Sequence[Message], id: str, *
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Writes the messages of one example, whose id is `id`, with the tokenizer's chat template."""
+    """Renders the messages of one example, whose id is `id`, with the tokenizer's chat template."""
 
     tokenizer: Tokenizer
     end: EndOfTurn
     id: str
 
     def write(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """As `write_messages`; the error names the setting that keeps the row where a system turn is what is
-        refused."""
+        """As `write_messages`; if the template refuses a system turn, the error names the setting that
+        keeps the row."""
         try:
             return write_messages(self.tokenizer, messages, self.id, ask=ask)
         except UserError as error:
@@ -98,9 +98,10 @@ class Renderer:
         ask: bool = False,
         where: str = "",
     ) -> None:
-        """Refuse content of `turns` that the template leaves out: rendered without it, the text begins alike.
+        """Raise a `UserError` if the template ignores content of `turns`: the text would be the same without
+        it.
 
-        Thoughts count in a turn that is scored: templates drop them from the history on purpose.
+        Reasoning is required only in a scored turn: templates drop it from the history on purpose.
         """
         for n in turns:
             scored = not ask and n == len(messages) - 1

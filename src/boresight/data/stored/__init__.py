@@ -1,1 +1,1 @@
-"""Rows and examples on the disk, read one at a time: what they take in memory does not grow with them."""
+"""Rows and examples on the disk, read one at a time, so that memory does not grow with their number."""

@@ -69,7 +69,7 @@ class MappedArray:
             raise UserError(f"{path}: is not the array that was written.")
 
     def release(self) -> None:
-        """Give back the memory of pages that were read; they are read again when they are needed."""
+        """Release the memory of pages that were read; they are read again on access."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def sha256(self) -> str:

@@ -29,23 +29,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LIBRARIES = ("jinja2", "numpy", "tokenizers", "transformers")
-"""What rows depend on besides the code of `boresight.data`."""
+"""Libraries whose versions the rows depend on, besides the code of `boresight.data`."""
 LOCK = "writer.lock"
-"""Held while its folder is written: a temporary folder whose lock is free was left by a killed run."""
+"""Lock file, held while its folder is written: a temporary folder whose lock is free was left by a killed
+run."""
 
 NOT_RENDERED = ("meta", "as_text")
 """Fields of an example on which its tokens do not depend."""
 
 MakeRows = Callable[[], Iterable[Sequence[RowOrReason]]]
-"""Makes the rows of every example, or the reasons for none."""
+"""Function that yields, for every example, its rows or the reasons why it has none."""
 
 
 def cached_token_rows(
     examples: Sequence[Example], tokenizer: Tokenizer, make: MakeRows, console: Console | None = None
 ) -> StoredRows:
-    """The rows of the examples under the tokenizer: those in the cache, else those of `make`, which are kept.
+    """The rows of the examples under the tokenizer: from the cache, or from `make`, and then stored.
 
-    A damaged folder is made again, which is printed.
+    A damaged cache folder is replaced, which is printed.
 
     Raises:
         OSError: rows fit into neither the cache folder nor a temporary one.
@@ -67,7 +68,8 @@ def cached_token_rows(
 
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
-    """Digest of what rows depend on: vocabulary, chat template, the special tokens it names, and its day."""
+    """Digest of everything in the tokenizer that rows depend on: vocabulary, chat template, the special
+    tokens that it names, and its date."""
     template = str(tokenizer.chat_template)
     parts = (
         template,

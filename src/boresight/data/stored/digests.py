@@ -1,4 +1,4 @@
-"""Texts compared by eight bytes each, so that what is compared need not be kept.
+"""Compare texts by digests of eight bytes, so that the texts need not be kept.
 
 Among a hundred million texts, two different ones have the same digest with a probability of 0.0003.
 """
@@ -32,7 +32,7 @@ def _digest(text: str) -> bytes:
 
 
 class DigestSet:
-    """A set of texts, of which their digests are kept."""
+    """A set of texts that stores only their digests."""
 
     def __init__(self, texts: Iterable[str] | np.ndarray) -> None:
         found = texts if isinstance(texts, np.ndarray) else digests(texts)

@@ -14,11 +14,11 @@ from boresight.data.stored.view import View
 IN_MEMORY = 400_000_000
 """Bytes of the examples of a source that are held in memory: about 70,000 pairs with answers of 300 words."""
 MEASURED_EVERY = 16
-"""Examples of which one is measured: the size of every one would take a tenth of the time of reading it."""
+"""One in this many examples is measured: measuring every one would take a tenth of the reading time."""
 DEEPEST = 100
-"""Levels of a value that are written; Python refuses to go through very many."""
+"""Levels of nesting of a value that are written; Python's JSON writer fails at many."""
 KEPT = "\0kept"
-"""Key of an object that stands for a value in memory."""
+"""Key of an object that refers to a value in memory."""
 KINDS: dict[str, type[Example]] = {
     kind.__name__: kind for kind in (Prompt, Demonstration, Preference, Labeled)
 }
@@ -27,8 +27,8 @@ KINDS: dict[str, type[Example]] = {
 class SpooledExamples(Sequence[Example]):
     """Examples in the order in which they were appended, equal to a list of them.
 
-    Those beyond `IN_MEMORY` are on the disk as JSON, and decoded at every access. Values that JSON does not
-    give back as they were, such as the dates of a Parquet file, stay in memory.
+    Those beyond `IN_MEMORY` are on the disk as JSON, and decoded at every access. Values that do not survive
+    a round trip through JSON, such as the dates of a Parquet file, stay in memory.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -40,7 +40,7 @@ class SpooledExamples(Sequence[Example]):
         self._kept: list[Any] = []
 
     def append(self, example: Example) -> None:
-        """Append one. Raises `UserError` where the disk takes no more."""
+        """Append one. Raises `UserError` if the disk is full."""
         if self._room > 0:
             if len(self._first) % MEASURED_EVERY == 0:
                 self._room -= MEASURED_EVERY * example_bytes(example)
@@ -85,7 +85,7 @@ class SpooledExamples(Sequence[Example]):
 
 
 def example_bytes(example: Example) -> int:
-    """Bytes that an example takes in memory, with all that belongs to it."""
+    """Memory that an example and its parts take, in bytes."""
     size, rest = getsizeof(example), [getattr(example, name) for name in example.__slots__]
     while rest:
         value = rest.pop()

@@ -1,4 +1,4 @@
-"""Records of bytes in a file without a name, which the system frees with the process: a kill leaves none."""
+"""Byte records in an unnamed file, which the system deletes with the process, even after a kill."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from boresight.core.files import cache_folder
 
 
 class UnnamedRecords:
-    """Appends records and reads any of them; the file lies beside the cache of other runs.
+    """Appends records and reads any of them by index; the file is in the cache folder.
 
     Raises:
-        UserError: the disk takes no more, or does not give back what it took.
+        UserError: the disk is full, or returns other data than were written.
     """
 
     def __init__(self) -> None:

@@ -26,10 +26,10 @@ PARTS = {
 """What a row consists of: all tokens and which are scored, the lengths of the prompt and the completions,
 their scores, and the id. Where an example makes no row, only the id and the reason are not empty."""
 EXAMPLES = "examples.npy"
-"""How many rows, or reasons for none, there are up to each example."""
+"""File with the number of rows (or reasons for none) up to each example."""
 HASHES = "rows.json"
 RELEASED_EVERY = 4096
-"""Rows that are read before their memory is given back."""
+"""Rows read before their memory is released."""
 
 
 def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) -> dict[str, list[str]]:
@@ -97,11 +97,11 @@ class StoredRows(Sequence[RowOrReason]):
 
     @property
     def ends(self) -> np.ndarray:
-        """How many of the items there are up to each example, int64 `(examples,)`."""
+        """Number of items up to and including each example, int64 `(examples,)`."""
         return self._ends.values
 
     def of_example(self, index: int) -> Sequence[RowOrReason]:
-        """The rows of one example, or the reason for none; each is read when it is asked for."""
+        """The rows of one example, or the reason for none; each is read on access."""
         start = int(self.ends[index - 1]) if index else 0
         return View(int(self.ends[index]) - start, lambda place: self[start + place])
 

@@ -11,9 +11,10 @@ S = TypeVar("S")
 
 
 class View(Sequence[T]):
-    """`count` items, `get(0)` to `get(count - 1)`; none of them is kept. A slice is a view too.
+    """`count` items, `get(0)` to `get(count - 1)`, computed at every access and not stored. A slice is a view
+    too.
 
-    Equal to a sequence with equal items.
+    Compares equal to a sequence with equal items.
     """
 
     __hash__ = None  # type: ignore[assignment]

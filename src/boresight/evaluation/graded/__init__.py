@@ -1,1 +1,1 @@
-"""Evaluation by a reward: completions of every prompt, their scores, and what those say of systems."""
+"""Evaluation by a reward: completions of every prompt, their scores, and statistics over systems."""

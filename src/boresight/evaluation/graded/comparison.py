@@ -1,4 +1,5 @@
-"""Systems by a reward: every metric against the first system, its power, and what is odd."""
+"""Comparison of systems by a reward: every metric against the first system, statistical power, and
+warnings."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ class RewardComparison:
 
     @property
     def graded_by(self) -> str:
-        """What the completions are graded by, and from which reward on they are right."""
+        """Names of the rewards, and the smallest reward of a right answer, as text."""
         names = dict.fromkeys(name for system in self.systems for one in system.all for name in one.rewards)
         right = "" if self.threshold is None else f"; right from a reward of {self.threshold:g}"
         return f"Graded by {' + '.join(names)}{right}."
@@ -65,13 +66,14 @@ class RewardComparison:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What is missing, truncated, decided by the reading of answers, or not defined."""
+        """Warnings: missing scores, truncation, grades that depend on how an answer was extracted,
+        undefined metrics."""
         odd = [sentence for system in self.systems for sentence in _oddities(system)]
         bounds = [said for system in self.systems if (said := self._within_bounds(system))]
         return [*bounds, *odd, *why_undefined(self.systems, self.ks, self.threshold)]
 
     def as_dict(self) -> dict[str, Any]:
-        """What `evaluation.json` holds."""
+        """The content of `evaluation.json`."""
         several = len(self.measured) > 1
         metrics = [
             {**one.as_dict(), "name": f"{one.name}:{name}" if several else one.name}
@@ -116,7 +118,7 @@ class RewardComparison:
         return over_seeds([difference], bounds=bounds).p
 
     def lacking(self, system: GradedSystem) -> list[str]:
-        """Of the reference and the system, those with too many missing scores for a verdict."""
+        """Names, of the reference and the system, of those with too many missing scores for a verdict."""
         compared = (self.systems[0], system)
         return [s.name for s in compared if _share_missing(self.metrics[0], s) > MOST_MISSING]
 
@@ -137,7 +139,7 @@ class RewardComparison:
 
 
 def decided_by_reading(system: GradedSystem) -> Counter[str]:
-    """For every rule of reading, how many completions would be graded otherwise without it."""
+    """For every rule of extracting answers, the number of completions whose grade depends on it."""
     readings = [one.reading for one in system.all if one.reading is not None]
     return Counter(rule for reading in readings for rule in reading.decided_by)
 

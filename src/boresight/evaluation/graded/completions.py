@@ -1,11 +1,11 @@
-"""Files of completions, several for each prompt: made elsewhere, or kept by this evaluation.
+"""Files of completions, several for each prompt: from elsewhere, or written by this evaluation.
 
     {"prompt": "2 + 2?", "completions": ["4", "5"], "truncated": [false, false]}
     {"id": "q7", "completion": "4", "finish_reason": "stop"}
     {"nums": [3, 4], "target": 7, "completion": "<answer>3 + 4</answer>"}
 
-Rows of one prompt are put together. A row belongs to the prompt with its text, or is a Countdown problem in
-any order of its numbers, or, without either, belongs to the prompt with its id.
+Rows of one prompt are combined. A row belongs to the prompt with its text, to the Countdown problem with its
+numbers in any order, or, without either, to the prompt with its id.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from boresight.tasks.countdown.prompts import countdown_prompt
 
 SEVERAL = ("completions", "responses", "generations")
 SINGLE = ("completion", "response", "output", "after", names.GOLD)
-"""Columns of texts. A gold `answer` beside one of the others is what the reward compares with."""
+"""Columns of texts. A gold `answer` beside one of the others is the reference answer of the reward."""
 TRUNCATED = ("truncated", "finish_reason", "finish_reasons")
 FINISHES = {"length": True, "max_tokens": True, "stop": False, "eos": False, "end_turn": False}
-"""Why servers say that a completion ended, and whether that is truncation."""
+"""Values of `finish_reason`, and whether each means truncation."""
 WORDS = {"true": True, "false": False, "": None}
 """A truth value in a CSV file."""
 
@@ -88,9 +88,9 @@ def prompts_of_completions(rows: Sequence[CompletionRow]) -> list[Prompt]:
 def matched_completions(
     prompts: Sequence[Prompt], rows: Sequence[CompletionRow], source: str | Path
 ) -> tuple[list[list[Response]], int]:
-    """Responses `[prompt][sample]` from a file, and how many belong to none of the prompts.
+    """Responses `[prompt][sample]` from a file, and the number of rows that belong to none of the prompts.
 
-    A prompt that no row completes has one missing response.
+    A prompt without a row has one missing response.
 
     Raises:
         UserError: no prompt has a completion; the files do not belong together.

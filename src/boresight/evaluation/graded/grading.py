@@ -1,7 +1,6 @@
-"""Scores of completions: the reward, how the reward reads them, and the rank for best of k.
+"""Scores of completions: the reward, the answer that the reward extracts, and the rank for best of k.
 
-A score that could not be had is missing: a function that raised or declined, a completion that is not there.
-It is never zero.
+A score is missing, and never zero, if the function raised or declined, or if there is no completion.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ DECLINED = "declined"
 
 @dataclass(frozen=True, slots=True)
 class GradedResponse:
-    """One completion and what is known of it; None is missing, and `failure` is the reason.
+    """One completion with its scores; None where missing, and `failure` is the reason.
 
     `rewards` holds the unweighted parts of `reward` by the name of their function.
     """
@@ -57,7 +56,7 @@ class GradedSystem:
         return [graded for of_prompt in self.by_prompt for graded in of_prompt]
 
     def lines(self, threshold: float | None) -> Iterable[dict[str, Any]]:
-        """One line of the results file per completion."""
+        """One dictionary per completion, for the results file."""
         for prompt, of_prompt in zip(self.prompts, self.by_prompt, strict=True):
             for sample, graded in enumerate(of_prompt):
                 yield {

@@ -1,7 +1,7 @@
-"""What graded completions say of a system: one number per prompt and metric, with intervals over prompts.
+"""Metrics of graded completions: one number per prompt and metric, with intervals over prompts.
 
-A prompt's completions are one unit. A metric that a prompt has too few known completions for is missing
-there. `bounds` are the values with all that is missing wrong, and with all of it right.
+A prompt's completions are one cluster. A metric is missing for a prompt with too few scored completions.
+`bounds` are the values with every missing outcome wrong, and with every one right.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from boresight.stats.subsets import best_of_k, majority_at_k
 from boresight.tasks.reading import AnswerReading
 
 Outcome = Callable[[GradedResponse], Value]
-"""What one completion counts for; None where it is missing."""
+"""Value of one completion for a metric; None if it is missing."""
 Combine = Callable[[Sequence[Value], Sequence[GradedResponse], Value], list[Value]]
 """From the outcomes of one prompt's completions to the values that are averaged: all of them, or one. The
-last argument stands in for what is not known; None leaves it out."""
+last argument replaces missing outcomes; None drops them."""
 
 
 @dataclass(frozen=True)
 class GradedMetric:
-    """One metric: what a completion counts for, and how those of a prompt are put together."""
+    """One metric: the value of a completion, and how the values of a prompt are combined."""
 
     name: str
     label: str
@@ -46,26 +46,26 @@ class GradedMetric:
     better: str = "higher"
 
     def values(self, of_prompt: Sequence[GradedResponse], missing: Value = None) -> list[Value]:
-        """The values of one prompt; `missing` stands in for outcomes that are not known."""
+        """The values of one prompt; `missing` replaces missing outcomes, None drops them."""
         outcomes = [missing if (known := self.outcome(g)) is None else known for g in of_prompt]
         return self.combine(outcomes, of_prompt, missing)
 
     def by_prompt(self, system: GradedSystem) -> dict[str, Value]:
-        """The mean of every prompt, by a key that two systems share."""
+        """The mean of every prompt, by a key that is the same for all systems."""
         return {
             prompt_key(prompt): _mean(self.values(of_prompt))
             for prompt, of_prompt in zip(system.prompts, system.by_prompt, strict=True)
         }
 
     def interval(self, system: GradedSystem) -> Interval | None:
-        """The mean over prompts, clustered by prompt; None where nothing is known."""
+        """The mean over prompts, clustered by prompt; None if no value is known."""
         values = [self.values(of_prompt) for of_prompt in system.by_prompt]
         if all(value is None for of_prompt in values for value in of_prompt):
             return None
         return clustered_mean(values) if self.limits(system) is None else clustered_share(values)
 
     def bounds(self, system: GradedSystem) -> tuple[float, float] | None:
-        """The mean with all that is missing at 0, and at 1; None where values have no bounds."""
+        """The mean with every missing outcome 0, and with every one 1; None if values have no bounds."""
         if self.limits(system) is None:
             return None
         filled = [[self.values(p, missing) for p in system.by_prompt] for missing in (0.0, 1.0)]
@@ -73,7 +73,7 @@ class GradedMetric:
         return None if low is None or high is None else (float(low), float(high))
 
     def limits(self, *systems: GradedSystem) -> Bounds | None:
-        """Smallest and largest possible value, as far as there are such."""
+        """Smallest and largest possible value; None if the values are not bounded."""
         values = (v for system in systems for p in system.by_prompt for v in self.values(p))
         return bounds_of(self.unit, values)
 
@@ -101,7 +101,8 @@ def metrics_of(
 ) -> list[GradedMetric]:
     """The metrics that these completions allow; `why_undefined` names the others.
 
-    Accuracy and what is made of it need a threshold, maj@k and the format rate readings, best of k ranks.
+    Accuracy and pass@k need a threshold, maj@k and the format rate need extracted answers, best of k needs
+    ranks.
     """
     graded = [one for system in systems for one in system.all]
     rewards = {one.reward for one in graded if one.reward is not None}
@@ -138,7 +139,7 @@ def why_undefined(systems: Sequence[GradedSystem], ks: Sequence[int], threshold:
 
 
 def right_at(threshold: float) -> Outcome:
-    """Whether a completion is right, from this reward up."""
+    """Outcome that is 1 for a completion with at least this reward, else 0."""
     return lambda graded: is_right(graded.reward, threshold)
 
 

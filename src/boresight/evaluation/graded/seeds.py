@@ -1,4 +1,4 @@
-"""Systems that differ by their training seed alone, as one: intervals over seeds and prompts."""
+"""Combine systems that differ only in their training seed: intervals over seeds and prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from boresight.stats.units import unit_named
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """One metric of a group; `difference` is to the group or system `against`, None for that one itself."""
+    """One metric of a group; `difference` is to the group or system `against`, None for the reference
+    itself."""
 
     name: str
     against: str
@@ -25,7 +26,7 @@ class SeedGroup:
 
     @property
     def sentence(self) -> str:
-        """The mean, the difference, and how much of its uncertainty is owed to seeds."""
+        """The mean, the difference, and the share of its variance that is due to seeds, as text."""
         unit = unit_named(self.metric.unit)
         said = (
             f"{self.name} over {self.mean.seeds} seeds: {self.metric.label} {unit.estimate(self.mean.mean)}"

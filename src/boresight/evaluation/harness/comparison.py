@@ -1,4 +1,4 @@
-"""What a tuned model lost or gained on tasks: every metric against the first system, paired by document.
+"""Losses and gains of tuned models on tasks: every metric against the first system, paired by document.
 
 A task's first metric decides its verdict, and p-values are adjusted by Holm over all tasks and systems. Where
 no difference is significant, the lower limit is the largest loss that remains possible.
@@ -158,7 +158,7 @@ class TaskComparison:
 
 
 def label(key: Key) -> str:
-    """A metric in words: the task, the metric, and its filter where there is one."""
+    """A metric as text: the task, the metric, and its filter if there is one."""
     task, by_filter, metric = key
     return f"{task} {metric}" + ("" if by_filter == NO_FILTER else f" ({by_filter})")
 

@@ -20,7 +20,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl, refuse_changed_rows, write_hashed_jsonl
 
 SAME = 1e-6
-"""How far the harness's number may lie from the mean of the values by document."""
+"""Tolerance between the harness's number and the mean of the values by document."""
 NO_FILTER = "none"
 
 
@@ -29,7 +29,8 @@ class Document:
     """One document of a task under one of its filters.
 
     `digest` is of its data, equal for equal documents. `scores` are by metric, None where the metric has no
-    finite value; `lower` names metrics of which less is better, `not_by_document` those that are no mean.
+    finite value; `lower` names metrics of which lower is better, `not_by_document` those that are not a mean
+    over documents.
     """
 
     task: str

@@ -1,9 +1,10 @@
 """Run tasks of lm-evaluation-harness (Gao et al., github.com/EleutherAI/lm-evaluation-harness) on a model.
 
-The model is loaded here, adapters included, and handed over; the harness builds prompts, asks and grades. It
-is imported when tasks are run. A folder of tasks of one's own may name Python functions (`!function`,
-`class`), which run with the rights of the user: it is the user's own code. Code that comes with a data set or
-a model is refused, and so are tasks that the harness marks as unsafe, which run what the model writes.
+The model is loaded here, adapters included, and handed over; the harness builds prompts, requests answers and
+grades them. It is imported when tasks are run. A folder of tasks of one's own may name Python functions
+(`!function`, `class`), which run with the rights of the user: it is the user's own code. Code that comes with
+a data set or a model is refused, and so are tasks that the harness marks as unsafe, which run what the model
+writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""One attempt at a job: run it, and write how it ended. A failure becomes one sentence of the outcome."""
+"""One attempt at a job: run it, and write its outcome. The outcome of a failed job contains the error as
+one sentence."""
 
 from __future__ import annotations
 
@@ -90,7 +91,7 @@ def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> 
 
 
 def error_sentence(error: Exception) -> str:
-    """An unexpected error in one sentence."""
+    """One sentence for an unexpected error."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

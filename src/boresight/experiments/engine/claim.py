@@ -1,10 +1,10 @@
-"""Which worker has a job: one file per attempt, created by a hard link, which is atomic on shared disks too.
+"""Assign jobs to workers: one file per attempt, created by a hard link, which is atomic on shared disks too.
 
     trials/03-seed0/claim-1     host and process; touched every few seconds while its worker lives
     trials/03-seed0/claim-2     another worker took over
 
 A worker takes over by creating the next number, which only one worker can do. The holder of an older number
-notices at its next line of metrics and stops. Ages are measured by the file system's own clock, so the
+finds out at its next line of metrics and stops. Ages are measured by the file system's own clock, so the
 clocks of machines need not agree.
 """
 
@@ -67,7 +67,7 @@ class Claim:
 
 
 class NoClaim:
-    """Stands in for a claim where a folder has one worker: always held, no file."""
+    """A claim for a folder with one worker: always held, no file."""
 
     held = True
     lost = 0

@@ -38,5 +38,5 @@ class Queue(Generic[J, O]):
         return not any(needed in open_jobs for needed in self._experiment.dependencies(job))
 
     def mark_attempted(self, job: J) -> None:
-        """Take note that this process has attempted a job, which it does once."""
+        """Record that this process has attempted a job; it attempts each job once."""
         self._retried.pop(job, None)

@@ -1,6 +1,7 @@
 """One worker: claim a job, run it, write its outcome; repeat until no job is open.
 
-Any number of workers may share a folder whose policy allows it, on all machines that see it. None leads.
+Any number of workers may share a folder whose policy allows it, on all machines with access to it. There is
+no coordinator.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         return ArmOutcome(attempt.seconds)
 
     def failure(self, run: ArmRun, attempt: Attempt, why: str) -> ArmOutcome:
-        """An arm without a result."""
+        """Outcome of an arm that failed; `why` is one sentence."""
         return ArmOutcome(attempt.seconds, f"failed: {why}")
 
     def report(self, run: ArmRun, outcome: ArmOutcome) -> None:

@@ -1,4 +1,4 @@
-"""Sections of a plan that is confirmatory: blocks of arms with test prompts of their own, and questions."""
+"""Sections of a confirmatory plan: blocks of arms with their own test prompts, and questions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ START = "start"
 REWARD = "reward"
 """Metric of a question: the reward on the block's test prompts."""
 MARGIN = "margin"
-"""By how many nats the policy prefers the chosen answer of a held-out pair more than its start does."""
+"""Metric of a question: the margin of a held-out pair under the policy minus that under its start model,
+nats."""
 JUDGED = "reward_model"
-"""The scores of a block's judge among the rewards of an answer."""
+"""Name of the judge's scores among the rewards of an answer."""
 WINS = "win_rate"
-"""Share of prompts where the judge scores an arm's answer higher than the start's; ties count half."""
+"""Metric of a question: share of prompts where the judge scores an arm's answer higher than the start's;
+ties count half."""
 
 
 class Block(Section):
-    """Arms that start from one model and answer the same test prompts."""
+    """Arms of a plan with the same start model and test prompts."""
 
     title: str
     start: str
@@ -36,11 +38,11 @@ class Block(Section):
     pairs: str | None = None
     """Held-out pairs in place of prompts: every run ranks them at its end, and trains on others."""
     reward: list[RewardConfig] = []
-    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions. Of
-    pairs, `reward` is whether one is ranked right, and its part `margin` by how many nats."""
+    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions.
+    For pairs, `reward` is 1 if a pair is ranked right, and its part `margin` is by how many nats."""
     judge: str | None = None
-    """An arm of no block that trains a reward model, whose first seed scores all answers besides: a part that
-    is in no total, and the share of prompts where an arm scores higher than the start."""
+    """An arm of no block that trains a reward model, whose first seed also scores all answers. Reported
+    are the scores, outside the total, and the share of prompts where an arm scores higher than the start."""
     samples: int = Field(default=1, gt=0)
     """Answers per prompt."""
     max_new_tokens: int = Field(default=64, gt=0)

@@ -20,7 +20,7 @@ from boresight.reports.tables.files import pipe_table
 from boresight.stats.units import format_duration
 
 PLAN = "study/plan-"
-"""How the names of plans for a scale begin."""
+"""Prefix of the names of plans for a scale."""
 
 
 def run_study(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class StudyMetric:
     """One number per prompt. `logged` is its name in end.json; without one it comes from the answers.
 
-    `by_row`: measured on held-out rows, of which several may share a prompt, and not on prompts.
+    `by_row`: True for metrics of held-out rows, of which several may share a prompt; False for metrics of
+    prompts.
     """
 
     label: str
@@ -31,5 +32,5 @@ METRICS = {
     "words": StudyMetric("words of an answer", "words"),
     "win_rate": StudyMetric("win rate", "share", even=0.5),
 }
-"""`win_rate` compares two arms and is no column. It counts prompts on which one arm passes and the other does
-not; ties count one half."""
+"""Metrics by name. `win_rate` compares two arms and is no column: the share of prompts on which one arm
+passes the check and the other does not, ties counted one half."""

@@ -42,7 +42,8 @@ class Arm(Section):
     group: str
     """The table that lists it."""
     role: Role = "other"
-    """`published`: as the study ran it; `tuned`: with the settings that evidence supports."""
+    """`published`: with the settings of the published study; `tuned`: with the settings that evidence
+    supports."""
     recipe: str
     """Its recipe: a path relative to the plan's folder, or a name."""
     set: dict[str, Any] = {}
@@ -57,13 +58,13 @@ class Arm(Section):
     keep_weights: bool = True
     """Keep the trained weights after the arm has answered."""
     shrunk: str = ""
-    """Differences in size from the published study, in words."""
+    """How the arm is smaller than in the published study, as text."""
     minutes: float = Field(default=1.0, gt=0)
     """Rough duration of one seed."""
     block: str | None = None
     """The block whose start model it trains and whose test prompts it answers; null: none."""
     verifier_calls: int = Field(default=0, ge=0)
-    """Verifier calls that its data took before the run, such as labels of its pairs."""
+    """Verifier calls spent on its data before the run, for example to label its pairs."""
 
 
 class Group(Section):
@@ -82,10 +83,11 @@ class ArmComparison(Section):
     title: str
     of: list[str] = Field(min_length=1)
     to: list[str] = Field(min_length=1)
-    """One arm each, or as many as `of` has: the first against the first, and so on, their mean by prompt."""
+    """As many arms as `of`: the first is compared with the first, and so on; several differences are
+    averaged by prompt."""
     metrics: list[str] = ["accuracy", "win_rate"]
     headline: bool = True
-    """Count it in the sentence at the top."""
+    """Include the comparison in the sentence at the top."""
 
     @field_validator("of", "to", mode="before")
     @classmethod
@@ -117,7 +119,7 @@ class PlannedFigure(Section):
     arms: list[str] = Field(min_length=1)
     guide: Guide | None = None
     reading: str = ""
-    """How to read it, and the result of the study."""
+    """Caption: how to read the figure, and the result of the study."""
 
 
 class StudyAnswers(Section):

@@ -1,4 +1,5 @@
-"""The preflight check of an arm: as it is run here, and at the full size of the published recipe."""
+"""The preflight check of an arm: for the recipe that is run here, and for the published recipe at full
+size."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def at_full_size(recipe: Recipe) -> dict[str, Any] | None:
 def forecast_numbers(f: Forecast) -> dict[str, Any]:
     """A forecast as a dictionary; margin and loss only if a calibrated curve applies.
 
-    `basis` names the runs that they are from; `elsewhere` what runs on other pairs were worth, where no run
-    on these was measured.
+    `basis` names the runs of the curve; `elsewhere` is the margin of runs on other pairs, if no run on these
+    was measured.
     """
     found: dict[str, Any] = {"steps": f.steps, "budget": f.budget}
     if f.margin is not None and f.loss is not None:
@@ -50,12 +51,13 @@ def forecast_numbers(f: Forecast) -> dict[str, Any]:
 
 
 def finding_as_dict(finding: Finding) -> dict[str, str]:
-    """The parts of a finding that the report shows."""
+    """A finding as a dictionary of the parts that the report shows."""
     return {key: getattr(finding, key) for key in ("name", "severity", "why", "fix", "link")}
 
 
 def forecast_in_words(check: dict[str, Any] | None) -> str:
-    """`sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you will see …`."""
+    """The forecast as text: `sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you
+    will see …`."""
     if not check:
         return "no forecast"
     lead = f"sum of rates {check['budget']:.1e} over {check['steps']:,} steps"

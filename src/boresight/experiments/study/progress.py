@@ -13,7 +13,8 @@ from boresight.stats.units import format_duration
 
 
 class TimeLeft:
-    """Time that the open runs need: the plan's minutes, scaled by how long ended runs took against theirs."""
+    """Time that the open runs need: the plan's minutes, scaled by the ratio of actual to planned time of
+    the runs that have ended."""
 
     def __init__(self, minutes: Mapping[ArmRun, float]) -> None:
         self.planned = {run: 60 * of_run for run, of_run in minutes.items()}
@@ -21,7 +22,7 @@ class TimeLeft:
         self._planned_of_ended = self._taken = 0.0
 
     def subtract(self, run: ArmRun, seconds: float) -> None:
-        """Take note that a run has ended after `seconds`."""
+        """Record that a run has ended after `seconds`."""
         self._planned_of_ended += self.planned.pop(run)
         self._taken += seconds
 

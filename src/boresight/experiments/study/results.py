@@ -61,13 +61,13 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """`direction`, with `, alone` added if it does not survive Holm's adjustment (5 %)."""
+        """`direction`, followed by `, alone` if it is not significant after Holm's adjustment (5 %)."""
         survives = self.p <= FAMILY_ERROR or self.direction not in ("better", "worse")
         return self.direction if survives else f"{self.direction}, alone"
 
     @property
     def direction(self) -> Direction:
-        """The verdict by this comparison's own 95 % interval."""
+        """The verdict by this comparison's own 95 % interval, without adjustment."""
         if self.difference is None:
             return "not measured"
         if not self.difference.mean.excludes_zero:
@@ -187,5 +187,5 @@ def _rate(balance: float) -> float:
 
 
 def counts_in_words(d: OverSeeds) -> str:
-    """`2 seeds, 1,200 prompts`."""
+    """Numbers of seeds and prompts as text: `2 seeds, 1,200 prompts`."""
     return f"{plural(d.seeds, 'seed')}, {d.mean.n:,} prompts"

@@ -77,7 +77,8 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return plans.needed_runs(self.plan, run)
 
     def is_here(self, run: ArmRun) -> bool:
-        """Whether a run has finished and its folder is here: results by prompt may be another machine's."""
+        """Whether a run has finished and its folder exists on this machine; results by prompt may be from
+        another machine."""
         return self.finished(run) and self.run_folder(run).is_dir()
 
     def is_asked(self, run: ArmRun) -> bool:
@@ -112,7 +113,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return None if block is None else outcome_path(Path(str(self.plan.outcomes)), block, run)
 
     def outcome(self, run: ArmRun) -> ArmOutcome | None:
-        """How a run ended. One whose results are there has finished, wherever that was, and no other has.
+        """How a run ended. A run with a file of results has finished, on whatever machine; no other run has.
 
         A run that others start from is open as long as its weights are not in this folder.
         """

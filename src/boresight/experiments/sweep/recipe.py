@@ -33,7 +33,7 @@ class PruneSection(Section):
     after: int = Field(default=2, gt=0)
     """Evaluations before a trial may be pruned."""
     trials: int = Field(default=4, gt=0)
-    """Number of other trials that must have come as far for the comparison."""
+    """Number of other trials that must have reached this point for the comparison."""
 
 
 class ConfirmSection(Section):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 NUMBER = "setting"
-"""User attribute of an Optuna trial: the number of its setting."""
+"""User attribute of an Optuna trial that holds the number of its setting."""
 
 
 def require_optuna(recipe: SweepRecipe) -> None:

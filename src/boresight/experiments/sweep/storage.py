@@ -66,7 +66,7 @@ class TrialOutcome:
 
 
 class Sweep(ExperimentFolder[Trial, TrialOutcome]):
-    """A sweep's folder and recipe."""
+    """A sweep: its recipe, and the folder of its trials."""
 
     jobs_below = "trials"
     shared = True
@@ -147,5 +147,5 @@ def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
 
 
 def join(folder: Path) -> Sweep:
-    """The sweep in `folder`, for a worker."""
+    """Open the sweep in `folder` for a worker."""
     return Sweep(folder, SweepRecipe.load(folder / "sweep.yaml"))

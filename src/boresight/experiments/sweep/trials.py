@@ -46,7 +46,7 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
         return TrialOutcome("finished", value, attempt.seconds, "", attempt.number)
 
     def failure(self, trial: Trial, attempt: Attempt, why: str) -> TrialOutcome:
-        """A trial without a value."""
+        """Outcome of a trial that failed."""
         return TrialOutcome("failed", None, attempt.seconds, why, attempt.number)
 
     def report(self, trial: Trial, outcome: TrialOutcome) -> None:

@@ -1,4 +1,5 @@
-"""Let a file's model answer the run's evaluation prompts, and check its answers beside the run's model's."""
+"""Answer the run's evaluation prompts with a GGUF file's model, and compare the checks with those of the
+run's model."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from boresight.training.probes.answers import answer_all, prompts_to_answer
 
 
 def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
-    """Up to `most` evaluation prompts that carry checks, each with the trained model's answer.
+    """Up to `most` evaluation prompts with checkable constraints, each with the trained model's answer.
 
     Raises:
         UserError: the run has none, or its prompts cannot be read here.
@@ -41,7 +42,7 @@ def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
 def answer_checks(
     model: Policy, tokenizer: Tokenizer, asked: Sequence[tuple[Prompt, str]], run: Path, console: Console
 ) -> tuple[Measured, ...]:
-    """Every check on the run's model's answers (before) and on `model`'s (after), paired by prompt."""
+    """Every check on the answers of the run's model (before) and of `model` (after), paired by prompt."""
     wire_stop_tokens(model, tokenizer)
     prompts = [prompt for prompt, _ in asked]
     settings = Recipe.load(run / "config.yaml").evaluate

@@ -1,6 +1,6 @@
-"""Model architectures as GGUF describes them: metadata keys, names of tensors, and the order of rows.
+"""Model architectures in GGUF: metadata keys, names of tensors, and the order of rows.
 
-Llama's query and key weights have their rows in another order in GGUF: llama.cpp rotates neighboring entries
+The rows of Llama's query and key weights are in another order in GGUF: llama.cpp rotates neighboring entries
 of a head, transformers its first half against its second.
 """
 
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`arch` is a name of `MODEL_ARCH`; `permutes`: whether rows of queries and keys are reordered."""
+    """An architecture of GGUF. `arch` is a name of `MODEL_ARCH`; `permutes`: rows of queries and keys are
+    reordered."""
 
     arch: str
     permutes: bool
 
 
 ARCHITECTURES = {"llama": Architecture("LLAMA", True), "qwen2": Architecture("QWEN2", False)}
-"""By `model_type` of transformers."""
+"""Supported architectures by `model_type` of transformers."""
 INSTEAD = (
     "export whole weights without --gguf, and convert the folder with convert_hf_to_gguf.py of llama.cpp."
 )
 
 
 def refuse_unsupported(config: PreTrainedConfig) -> None:
-    """Raise a `UserError` for a model that the GGUF files written here cannot describe."""
+    """Raise a `UserError` for a model that cannot be described by the GGUF files written here."""
     reason = next(_reasons(config), None)
     if reason is not None:
         raise UserError(f"--gguf: {reason}; {INSTEAD}")
@@ -59,7 +60,7 @@ def _reasons(config: PreTrainedConfig) -> Iterator[str]:
 
 
 def head_width(config: PreTrainedConfig) -> int:
-    """Entries of one attention head."""
+    """Width of one attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 

@@ -1,4 +1,4 @@
-"""A GGUF file read back by transformers against the model that it was written from."""
+"""Compare a GGUF file, read back by transformers, with the model that it was written from."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROMPTS, TOKENS = 64, 48
-"""Evaluation prompts, and tokens of the answer to each, on which next-token distributions are compared."""
+"""Number of evaluation prompts, and of tokens of each answer, on which next-token distributions are
+compared."""
 SAME_SETTINGS = (
     "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
     "max_position_embeddings", "vocab_size", "tie_word_embeddings", "hidden_act",
 )  # fmt: skip
 SHOWN_CHECKS = ("constraint_met", "good_answer")
 CLOSE_SETTINGS = ("rms_norm_eps", "rope_theta")
-"""Floating-point settings, which the file holds in float32."""
+"""Floating-point settings, which GGUF stores in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """One file beside the run's model.
+    """Comparison of one file with the run's model.
 
-    `kl` is KL(model || file), nats per token, the interval over prompts; `agree` is the share of the `tokens`
-    places with the same most likely token. `model` names what the file was compared with. `checks` are those
-    of answers, before them the answers of the run itself, also where its base is in 4 bits.
+    `kl` is KL(model || file), nats per token, with an interval over prompts; `agree` is the share of the
+    `tokens` positions with the same most likely token. `model` names the model of the comparison. `checks`
+    compare the answers of the run itself (before), also where its base is in 4 bits, with the file's (after).
     """
 
     quantization: str
@@ -69,7 +70,7 @@ class GgufFile:
 
     @property
     def sentence(self) -> str:
-        """In words, for the terminal."""
+        """The comparison as text, for the terminal."""
         checks = "".join(
             f" {label}: {after}, of the run's model {before}."
             for _, label, before, after, *_ in self.check_rows
@@ -82,7 +83,7 @@ class GgufFile:
 
 
 def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
-    """The run's evaluation prompts with the trained model's answers; a fixed question where it has none."""
+    """The run's evaluation prompts with the trained model's answers; or a fixed question if it has none."""
     from boresight.data.chat import encode_answer
     from boresight.reports.read_run import read_run
 
@@ -93,7 +94,8 @@ def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
 
 
 def divergence(ours: Policy, theirs: Policy, rows: Sequence[Row]) -> tuple[list[list[float]], float]:
-    """KL(ours || theirs) at every token of the answers, nats, by row; and the share of equal argmaxes."""
+    """`(by_row, share)`: KL(ours || theirs) at every token of the answers, nats, by row, and the share of
+    tokens with the same argmax."""
     import torch
 
     from boresight.training.probes.kl import kl_divergence
@@ -118,7 +120,7 @@ def _answer_logits(model: Policy, row: Row) -> torch.Tensor:
 
 
 def mean_kl(by_row: Sequence[Sequence[float]]) -> Interval:
-    """The mean per token, and its interval over answers; no limit is below 0."""
+    """The mean KL per token, with an interval over answers; limits are at least 0."""
     found = clustered_mean(by_row)
     return Interval(found.value, max(0.0, found.low), found.high, found.n)
 

@@ -77,8 +77,8 @@ def compare_file(
     plan: ExportPlan,
     console: Console,
 ) -> GgufFile:
-    """Read a file back, refuse it if it differs from `model` by more than rounding, and measure the effect of
-    rounding."""
+    """Read a file back, compare it with `model`, and measure the effect of quantization. Raises
+    `UserError` if it differs by more than rounding."""
     rows = answer_rows(plan.run, tokenizer)
     theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)

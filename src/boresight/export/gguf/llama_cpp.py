@@ -19,9 +19,10 @@ params = llama_cpp.llama_model_quantize_default_params()
 params.ftype = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + kind)
 sys.exit(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
 """
-"""What `llama-quantize SOURCE TARGET KIND` does; in a process of its own, which llama.cpp ends on errors."""
+"""Python code that does the same as `llama-quantize SOURCE TARGET KIND`. It runs in a process of its own,
+which llama.cpp aborts on errors."""
 LONGEST = 7200.0
-"""Seconds."""
+"""Seconds after which quantization is given up."""
 
 
 def quantizer() -> Sequence[str]:

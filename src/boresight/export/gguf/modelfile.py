@@ -18,7 +18,7 @@ from boresight.export.gguf.vocabulary import opening_bos
 
 ROLES = ("system", "user", "assistant")
 WORDS = {"system": "Answer in verse.", "user": "What is a tide?", "assistant": "The sea, twice a day."}
-"""What the probes say; none of it is in a template."""
+"""Contents of the probe messages; no template contains them."""
 NO_TEMPLATE = (
     "the chat template is not one that Ollama's language can repeat, so Modelfile has no TEMPLATE: Ollama "
     "takes the one of its own that is nearest; llama.cpp uses the template in the file."
@@ -27,7 +27,8 @@ NO_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Text around each role's words and before an answer, and the system message where none is given."""
+    """The text around each role's content, the text before an answer, and the default system message
+    (None: no default)."""
 
     before: dict[str, str]
     after: dict[str, str]
@@ -35,7 +36,7 @@ class Turns:
     system: str | None
 
     def render(self, messages: Sequence[Message], *, ask: bool) -> str:
-        """What the Go template writes, without BOS."""
+        """The text that the Go template renders, without BOS."""
         given = self.system is None or (bool(messages) and messages[0]["role"] == "system")
         default: list[Message] = [] if given else [{"role": "system", "content": str(self.system)}]
         turns = (
@@ -45,7 +46,7 @@ class Turns:
 
 
 def render_modelfile(file: str, turns: Turns | None, stops: Sequence[str]) -> str:
-    """The Modelfile for `file`, which lies beside it.
+    """The Modelfile for `file`, which must be in the same folder.
 
     Raises:
         UserError: a stop token, which comes with the model, that a Modelfile cannot quote.
@@ -66,7 +67,7 @@ def render_modelfile(file: str, turns: Turns | None, stops: Sequence[str]) -> st
 
 
 def find_turns(tokenizer: Tokenizer) -> Turns | None:
-    """The markers of the tokenizer's chat template; None where it is more than words between markers."""
+    """The markers of the tokenizer's chat template; None if it renders more than contents between markers."""
     try:
         turns = _derived(tokenizer)
         if turns is None or any(_written(tokenizer, p, a) != turns.render(p, ask=a) for p, a in _probes()):

@@ -1,4 +1,4 @@
-"""Which quantizations can be written, by this package or through llama.cpp."""
+"""The supported quantizations, written by this package or by llama.cpp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A tokenizer as GGUF's metadata: tokens with their types, merges, the pre-tokenizer, special ids, template.
+"""Write a tokenizer into GGUF's metadata: tokens with their types, merges, the pre-tokenizer, special ids,
+template.
 
 llama.cpp selects pre-tokenizers by name and contains their code, so a tokenizer can be written only if its
 own is one of those named here. They are recognized by their behavior, not by their publisher.
@@ -28,7 +29,7 @@ SPLITS = {
     COMMON_SPLIT.replace("DIGITS", r"\p{N}"): "qwen2",
     COMMON_SPLIT.replace("DIGITS", r"\p{N}{1,3}"): "llama-bpe",
 }
-"""Names in llama.cpp of the patterns that text is split by before merges."""
+"""Name of the pre-tokenizer in llama.cpp by the regular expression that splits text before merges."""
 
 
 def add_tokenizer(writer: GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
@@ -63,14 +64,14 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
 
 
 def opening_bos(tokenizer: Tokenizer) -> str:
-    """The BOS token if the chat template begins with it, else nothing: llama.cpp writes it by itself."""
+    """The BOS token if the chat template begins with it, else ''. llama.cpp adds it by itself."""
     bos = None if tokenizer.bos_token_id is None else tokenizer.convert_ids_to_tokens(tokenizer.bos_token_id)
     text = render_messages(tokenizer, QUESTION, ask=True)
     return bos if bos and text.startswith(bos) else ""
 
 
 def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]:
-    """Every token of a vocabulary of `size` with its type; ids that no text gives are unused."""
+    """Tokens of a vocabulary of `size`, and their types; ids without a token are of the type UNUSED."""
     from gguf import TokenType
 
     known = {id: token for token, id in tokenizer.backend_tokenizer.get_vocab(True).items()}
@@ -91,7 +92,7 @@ def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]
 
 
 def pre_tokenizer_name(backend: dict[str, Any]) -> str:
-    """Name in llama.cpp of the pre-tokenizer in the JSON of a tokenizer. Raises `UserError` without one."""
+    """llama.cpp's name of a pre-tokenizer, given the tokenizer's JSON. Raises `UserError` if it has none."""
     model, normalizer = backend["model"], backend.get("normalizer") or {"type": None}
     if model["type"] != "BPE" or model.get("byte_fallback") or model.get("dropout"):
         raise UserError(f"--gguf: only tokenizers with byte-level BPE are supported; {INSTEAD}")

@@ -24,7 +24,7 @@ def write_gguf(
     """Write `model` to `path` in a quantization of this package; `name` is the model's name in the file.
 
     Raises:
-        UserError: a weight or a tokenizer that GGUF has no name for.
+        UserError: a weight or a pre-tokenizer without a name in GGUF.
     """
     from gguf import GGUFWriter, LlamaFileType, quantize
     from gguf.constants import GGML_QUANT_VERSION

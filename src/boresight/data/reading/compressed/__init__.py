@@ -1,1 +1,1 @@
-"""Files that are smaller than what they hold."""
+"""Compressed files."""

@@ -10,13 +10,14 @@ from typing import Any
 from boresight.core.errors import UserError
 
 ALLOWED = 2**28
-"""Bytes to which any file may expand."""
+"""Bytes to which any file may be decompressed."""
 RATIO = 200
-"""Times its size to which a larger one may. Text expands 3 to 20 times, repetitive records up to 100."""
+"""Largest ratio of decompressed to compressed size, for larger files. Text expands 3 to 20 times,
+repetitive records up to 100."""
 
 
 class Expansion:
-    """Counts the bytes that a compressed file expands to."""
+    """Counts the bytes that a compressed file expands to, against the limits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +39,7 @@ class Expansion:
 
 
 class Decompressed(io.RawIOBase):
-    """What a gzip file holds, up to the limit."""
+    """Reads a gzip file, decompressed, up to the limit."""
 
     def __init__(self, packed: gzip.GzipFile, path: Path) -> None:
         self._packed, self._expansion = packed, Expansion(path)
@@ -48,7 +49,7 @@ class Decompressed(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """To the beginning."""
+        """Always; only to the beginning."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -65,7 +66,7 @@ class Decompressed(io.RawIOBase):
         return self._packed.seek(offset, whence)
 
     def tell(self) -> int:
-        """Bytes before the next one."""
+        """Position in the decompressed file, bytes."""
         return self._packed.tell()
 
     def close(self) -> None:

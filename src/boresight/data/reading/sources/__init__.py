@@ -1,1 +1,1 @@
-"""Data that is no file of its own: made from a seed, or mixed from several sources."""
+"""Data that are not a single file: generated from a seed, or mixed from several sources."""

@@ -1,4 +1,4 @@
-"""Data sets that are made on the spot from a seed: `data.train: generate:NAME`.
+"""Data sets that are generated from a seed: `data.train: generate:NAME`.
 
     generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
     generate:countdown-tiny-rare-searches       the same, with a search in three of a hundred
@@ -47,11 +47,12 @@ PREFIX = "generate:"
 AT_ONCE = 0.55
 """Share of the tiny model's demonstrations that answer without a search.
 
-More than half, so that a model trained on them does the same, and reinforcement learning has to raise the
-share of searches.
+It is more than half, so a model trained on them usually answers without a search, and reinforcement learning
+has to raise the share of searches.
 """
 RARELY_AT_ONCE = 0.97
-"""The same share where a search is rare: a method has to come across it before it can learn that it pays."""
+"""The same share in `countdown-tiny-rare-searches`: a method must first sample one of the rare searches to
+learn that it is rewarded."""
 
 
 def _all_tiny(split: ProblemSplit) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Several sources as one: so many rows of each that their shares come out, and no row twice."""
+"""Mix several sources by their shares, without repeating a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boresight.data.stored.digests import DigestSet, digests
 from boresight.data.stored.view import concatenated, each_changed, picked
 
 JOINED = " + "
-"""Between the sources in the name of a mixture."""
+"""Separator of the sources in the name of a mixture."""
 
 
 def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) -> Loaded:
@@ -26,7 +26,7 @@ def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) ->
     number: `row-1` of the second becomes `2:row-1`.
 
     Args:
-        loaded: what was read of each source.
+        loaded: the rows of each source.
         shares: share of the rows that each source gives; they sum to 1.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Rendering of untrusted chat templates, within limits of time and memory."""
+"""Rendering of untrusted chat templates, with limits on time and memory."""

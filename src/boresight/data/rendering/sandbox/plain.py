@@ -1,7 +1,7 @@
-"""Which templates only join parts of the messages, so that their time is bounded by what they are given.
+"""Recognize templates that only concatenate parts of the messages, so that their time is bounded.
 
-Such a template is rendered in this process. Every other one is a program that may run for ever or fill the
-memory, and is rendered in `process`.
+Such a template is rendered in this process. Every other one is a program that may not terminate or may
+exhaust the memory, and is rendered in `process`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ JOINING = (
     *(nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Add, nodes.Concat, nodes.Compare, nodes.Operand),
     *(nodes.And, nodes.Or, nodes.Not, nodes.Test, nodes.Slice),
 )
-"""Parts of a template whose time and result grow no faster than the template and what it is given."""
+"""Nodes of a template whose time and output grow at most linearly with the template and its input."""
 FILTERS, FUNCTIONS = {"trim"}, {"raise_exception"}
 LONGEST = 20_000
 """Characters of a template that may be rendered in this process."""
 
 
 class Generation(Extension):
-    """`{% generation %}`, by which transformers marks the assistant's words: its body counts here."""
+    """Parses `{% generation %}`, with which transformers marks the assistant's text, as its plain body."""
 
     tags = {"generation"}
 
@@ -38,7 +38,8 @@ class Generation(Extension):
 
 @lru_cache(maxsize=64)
 def only_joins(template: str) -> bool:
-    """Whether a template loops over the messages at most, one loop at a time, and joins what it finds."""
+    """Whether a template at most loops over the messages, without nested loops, and concatenates parts of
+    them."""
     if len(template) > LONGEST:
         return False
     try:

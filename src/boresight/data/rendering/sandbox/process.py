@@ -28,11 +28,11 @@ KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "HOME", "TZ", "LANG",
 
 
 class RenderingFailed(Exception):
-    """The template cannot write the messages, or not within its limits; the message is the reason."""
+    """The template cannot render the messages, or exceeds its limits; the message is the reason."""
 
 
 class TemplateProcess:
-    """The process, started when it is needed: in every process anew, a forked one included."""
+    """A process that renders templates, started when it is first needed, and again after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,10 +43,10 @@ class TemplateProcess:
     def render(self, template: str, messages: list[Any], options: dict[str, Any]) -> str:
         """The text, as `worker.render` writes it.
 
-        A template that ran over its limits once is not tried again.
+        A template that has exceeded its limits once is not rendered again.
 
         Raises:
-            RenderingFailed: with the template's reason, or the limit that it ran over.
+            RenderingFailed: with the template's reason, or the limit that was exceeded.
         """
         request = {"template": template, "messages": messages, "options": options}
         line = json.dumps(request | {"seconds": SECONDS, "longest": LONGEST}, default=_placeholder)

@@ -20,7 +20,7 @@ MEMORY = 2**30
 def render(request: dict[str, Any]) -> str:
     """The text of a request's `messages` in its `template`, as `apply_chat_template` writes it.
 
-    `options` are the template's variables: the special tokens, the tools and what the data set.
+    `options` are the template's variables: the special tokens, the tools and those in the data.
 
     Raises:
         jinja2.TemplateError: the template refuses the messages.
@@ -36,7 +36,7 @@ def render(request: dict[str, Any]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why a template cannot write the messages, in one line."""
+    """The error of a template as one line."""
     from jinja2 import TemplateError
 
     from boresight.core.errors import first_line, named_first_line
@@ -47,7 +47,8 @@ def reason(error: Exception) -> str:
 
 
 def answer_requests() -> None:
-    """Answer requests until stdin ends; imports come first, as their time is no template's."""
+    """Answer requests until stdin ends. Imports come first, so that their time does not count against a
+    template's limit."""
     import transformers.utils.chat_template_utils  # noqa: F401
 
     with contextlib.suppress(ValueError, OSError):

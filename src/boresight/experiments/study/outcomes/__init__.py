@@ -1,1 +1,1 @@
-"""Results of arms by prompt and seed, in files that are committed, and what follows from them."""
+"""Results of arms by prompt and seed, in committed files, and their analysis."""

@@ -1,7 +1,8 @@
-"""What the files of a block show of each arm: means, differences from the start model, and costs.
+"""Results of a block from its files: means, differences from the start model, and costs of each arm.
 
 Intervals cluster prompts by topic and pool the variance of seeds over the arms of a group of the plan. Where
-no arm of a group has two seeds yet, they are over prompts alone, and `prompts_only` is true.
+no arm of a group has two seeds yet, intervals cover the variation of prompts only, and `prompts_only` is
+true.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from boresight.training.rollouts.rewards import short_names
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm of a block, as far as its files are there, or its start model."""
+    """Results of one arm of a block, or of its start model, from the files that exist."""
 
     arm: str
     group: str
@@ -40,7 +41,8 @@ class ArmResult:
     means: Mapping[str, Interval]
     """By metric, for those that were measured."""
     differences: Mapping[str, Interval]
-    """The same minus the start model; empty for that and without it."""
+    """Differences from the start model, by metric; empty for the start model itself, and if it has no
+    results."""
     prompts_only: bool
     """Whether the intervals hold the noise of prompts alone."""
 
@@ -61,7 +63,7 @@ class BlockResults:
     name: str
     block: Block
     metrics: list[str]
-    """The reward, then its parts that say something else, and the win rate under a judge."""
+    """Names of metrics: the reward, its parts that differ from it, and the win rate under a judge."""
     shares: frozenset[str]
     """Metrics whose values all lie between 0 and 1, the area included."""
     start: ArmResult

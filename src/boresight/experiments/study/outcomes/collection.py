@@ -1,4 +1,4 @@
-"""The files of results of a plan: which are there, which are missing, and which belong to no arm of it."""
+"""The files of results of a plan: existing, missing and unplanned ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Outcomes:
         return [name for name, arm in self.plan.arms.items() if arm.block == block]
 
     def unplanned(self) -> list[Path]:
-        """Files of results that the plan does not ask for, such as those of an arm that it had before."""
+        """Files of results that do not belong to the plan, such as those of an arm that it had before."""
         wanted = {
             path
             for block in self.plan.blocks

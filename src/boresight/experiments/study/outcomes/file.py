@@ -4,7 +4,7 @@
     {"id": "p0", "topic": "tea", "rewards": {"reward": [1.0, 0.0]}}
 
 JSON Lines, compressed. The file is written at once when the arm has been measured, and committed: a
-comparison continues from it on any machine. A score that could not be had is null.
+comparison continues from it on any machine. A missing score is null.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class OutcomeFile:
     seed: int | None
     settings: dict[str, Any]
     numbers: dict[str, float]
-    """One number per run: `seconds` where its time was kept, `verifier_calls`, `trained_tokens`; where it
-    samples, `area` and `informative_prompts` too, else `training_rows`."""
+    """One number per run: `seconds` if recorded, `verifier_calls`, `trained_tokens`; for a run that
+    samples also `area` and `informative_prompts`, else `training_rows`."""
     curve: list[tuple[int, float]]
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]

@@ -1,4 +1,5 @@
-"""How a run used its verifier calls: how fast it learned, and how many calls distinguished answers."""
+"""Efficiency of a run's verifier calls: its held-out reward over calls, and the prompts with informative
+samples."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from boresight.core.errors import UserError
 from boresight.reports.read_run import RunData
 
 CALLS = "verifier_calls"
-"""Completions that a run's rewards have scored since it began, as the log has them."""
+"""Name in the log of the number of completions scored by a run's rewards so far."""
 PART = "reward_"
-"""How the names of a run's several rewards begin in its log."""
+"""Prefix of the names of single rewards in the log of a run with several."""
 
 
 def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, float]]:
@@ -63,12 +64,12 @@ def area_under(curve: Sequence[tuple[int, float]]) -> float:
 
 
 LOST = ("identical_share", "ties_share", "unscorable_share")
-"""Shares of sampled pairs that are none, as the methods that learn from pairs log them."""
+"""Logged shares of sampled pairs that gave no preference, by reason."""
 
 
 def informative_prompts(run: RunData, k: int) -> float | None:
-    """Prompts whose samples got different rewards: pairs, or groups of k with unequal rewards, of the whole
-    run.
+    """Number of prompts over the whole run whose samples got different rewards: pairs, or groups of k with
+    unequal rewards.
 
     None if the run samples nothing, or logs no share of samples with different rewards for one of its
     rollouts.
@@ -97,7 +98,7 @@ def training_rows(run: RunData) -> float | None:
 
 
 def trained_tokens(run: RunData) -> float | None:
-    """Tokens of all rows that the run has trained on, as far as the log's digits go; None if it has none."""
+    """Tokens of all rows that the run has trained on, to the precision of the log; None if it logs none."""
     wanted = ("seconds", "tokens_per_second")
     timed = [line for line in run.train if all(_known(line, name) for name in wanted)]
     return math.fsum(line["seconds"] * line["tokens_per_second"] for line in timed) if timed else None

@@ -101,7 +101,7 @@ def _results(
 
 
 def ranked_pairs(path: Path) -> list[PromptResult]:
-    """Whether each held-out pair of a run is ranked right, and by how much, from a file of its numbers.
+    """Whether each held-out pair of a run is ranked right, and its margin, from a file of held-out numbers.
 
     Raises:
         UserError: the file is torn, or the method of the run ranks no pairs.
@@ -119,7 +119,7 @@ def ranked_pairs(path: Path) -> list[PromptResult]:
 
 
 def judged_block(study: Study, block: Block) -> Block:
-    """The block with the scores of its judge among its rewards, where it has one."""
+    """The block with its judge added to the rewards, if it has one."""
     judge = plans.block_judge_run(study.plan, block)
     if judge is None:
         return block

@@ -66,13 +66,14 @@ def question_sentence(answered: AnsweredQuestion) -> str:
 
 
 def seeds_in_words(asked: PlannedQuestion, counts: tuple[int, int]) -> str:
-    """`3 and 4`, or the number of the trained arm alone: the start model has no seeds."""
+    """Numbers of seeds as text: `3 and 4`, or that of the trained arm alone, since the start model has no
+    seeds."""
     named = zip((asked.of, asked.to), counts, strict=True)
     return " and ".join(f"{count:,}" for arm, count in named if arm != START)
 
 
 def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
-    """The verdicts on all questions in one sentence, or what they wait for."""
+    """The verdicts on all questions in one sentence, or the reason why there are none yet."""
     if waiting := {name for each in answered for name in each.missing}:
         files = f"{plural(len(waiting), 'file')} of results {'is' if len(waiting) == 1 else 'are'} missing"
         return f"No question is decided yet, since {files}."
@@ -88,7 +89,7 @@ def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
 
 
 def question_of(results: Outcomes, asked: PlannedQuestion) -> Question:
-    """A question with the difference that the files show."""
+    """The question to be decided, with the difference computed from the files."""
     block = _block(results, asked)
     arms = {arm: results.results(block, arm) for arm in _arms(asked)}
     values = {arm: seed_values(found, asked.metric) for arm, found in arms.items()}

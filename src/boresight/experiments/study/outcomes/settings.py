@@ -1,4 +1,4 @@
-"""Every setting that results depend on, by which results of another plan are recognized."""
+"""Every setting that results depend on; results with other settings are refused."""
 
 from __future__ import annotations
 

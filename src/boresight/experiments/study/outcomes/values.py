@@ -10,7 +10,7 @@ from boresight.stats.intervals import SHARE, Bounds, Value
 from boresight.stats.pooled_seeds import SeedValues
 
 SAME_SCORE = 1e-4
-"""Scores of a judge that are as close are a tie. A reward model that was trained by the same recipe on Zen 5
+"""Scores of a judge that differ by less count as a tie. A reward model trained by the same recipe on Zen 5
 and on Zen 3 scores one answer within 6e-6; its scores of different answers spread over about 1."""
 
 
@@ -38,12 +38,12 @@ def _wins(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, 
 
 
 def topics_of(results: Sequence[OutcomeFile], metric: str) -> dict[str, Hashable] | None:
-    """Topic by prompt; None if the block has none, or if a run has one number."""
+    """Topic by prompt; None if the block has no topics, or for a metric with one number per run."""
     return None if metric in results[0].numbers else results[0].topics
 
 
 def share_bounds(*arms: SeedValues) -> Bounds | None:
-    """Those of shares if all values of several prompts lie between 0 and 1."""
+    """Bounds of shares if there are several prompts and all values lie between 0 and 1; else None."""
     by_prompt = [values for arm in arms for values in arm.by_seed]
     single = all(len(values) == 1 for values in by_prompt)
     return SHARE if not single and are_shares(arms) else None

@@ -26,12 +26,12 @@ from boresight.runs.environment import environment
 from boresight.stats.units import format_duration
 
 MACHINE = ("processor", "cores", "gpu")
-"""Facts of `environment.json` that make a machine the same one."""
+"""Keys of `environment.json` by which two machines count as the same."""
 
 
 @dataclass(frozen=True)
 class ExpectedCost:
-    """Seconds of every arm over all its seeds; None where this machine has not measured the arm."""
+    """Seconds of every arm over all its seeds; None if the arm has not run on this machine."""
 
     seconds: dict[str, float | None]
     usd_per_hour: float | None
@@ -54,10 +54,10 @@ class ExpectedCost:
 
 
 def expected_cost(plan: StudyPlan, here: Path, folder: Path, only: Sequence[str] = ()) -> ExpectedCost:
-    """What the plan's arms will take, by the study in `folder` if this machine ran it.
+    """Expected cost of the plan's arms, from the study in `folder` if it ran on this machine.
 
-    An arm with a finished run of the same settings takes as long as it did, by seed; one whose run was cut
-    short takes the seconds of its steps, times the steps of the recipe.
+    A finished run with the same settings gives the time of its arm and seed; for one that was cut short, the
+    time per step is multiplied by the steps of the recipe.
     """
     study, recipes = Study(plan, here, folder), _measured_recipes(folder)
     seconds = {name: _seconds(study, name, recipes) for name in only or plan.arms}
@@ -67,7 +67,7 @@ def expected_cost(plan: StudyPlan, here: Path, folder: Path, only: Sequence[str]
 def print_expected_cost(
     plan: StudyPlan, here: Path, folder: Path, only: Sequence[str], console: Console
 ) -> None:
-    """Print what the plan's arms will take."""
+    """Print the expected cost of the plan's arms."""
     for line in expected_cost(plan, here, folder, only).in_words():
         console.print(line, markup=False, highlight=False)
 

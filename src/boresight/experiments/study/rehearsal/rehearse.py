@@ -43,7 +43,7 @@ class RehearsedStudy(Study):
     stand_ins: StandIns
 
     def recipe(self, run: ArmRun) -> Recipe:
-        """The shrunk recipe of a run. Raises `UserError` where the recipe is wrong or nothing stands in."""
+        """The shrunk recipe of a run. Raises `UserError` if the recipe is wrong or there is no stand-in."""
         start = self.start_of(run)
         judge = self.model_of(plans.judge_run(self.plan, run))
         made, base = plans.arm_recipe(self.plan, self.here, run, judge=judge), run
@@ -70,7 +70,7 @@ class RehearsedArms(StudyArms):
 def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Console) -> int:
     """Rehearse the arms of a plan, or those named in `only`; returns how many lines are failures.
 
-    Whatever they start from is rehearsed too. Nothing outside a temporary folder is written, and nothing is
+    Arms that they start from are rehearsed too. Nothing outside a temporary folder is written, and nothing is
     read from the network.
 
     Raises:

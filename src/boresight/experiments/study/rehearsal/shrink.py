@@ -37,7 +37,7 @@ SET: dict[str, object] = {
     "train.trackers": [],
     "train.guard": None,
 }
-"""What a rehearsal sets to one value: no network, no second machine, no early end."""
+"""Settings that a rehearsal replaces: no network, no second machine, no early end."""
 
 
 def shrunk(recipe: Recipe, stand_ins: StandIns, base: str, start: str | None = None) -> Recipe:

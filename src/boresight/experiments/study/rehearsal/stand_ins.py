@@ -1,4 +1,4 @@
-"""What stands in for the models and data sets that a plan names."""
+"""Stand-ins for the models and data sets that a plan names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from boresight.models.embedded import countdown_tiny
 from boresight.models.source import EMBEDDED
 
 ROWS = 60
-"""Rows of a data set that stands in."""
+"""Rows of a data set that is a stand-in."""
 MADE_LATER = "runs"
-"""Folder whose files other commands make before a plan is run."""
+"""Folder of files that other commands create before a plan is run."""
 
 
 class StandIns:
@@ -33,10 +33,10 @@ class StandIns:
         self.missing: dict[str, None] = {}
 
     def model(self, name: str) -> str:
-        """The model in place of `name`; the tiny embedded one stands for itself.
+        """The model in place of `name`; the tiny embedded model is used as it is.
 
         Raises:
-            UserError: `name` is neither embedded nor a folder, nor has it the form of a hub id.
+            UserError: `name` is neither an embedded model nor a folder, and has not the form of a hub id.
         """
         if name == countdown_tiny.NAME:
             return name
@@ -50,7 +50,7 @@ class StandIns:
         return str(folder)
 
     def data(self, source: str) -> str:
-        """The data in place of `source`. Local files and data that are generated stand for themselves.
+        """The data in place of `source`. Local files and generated data are used as they are.
 
         Raises:
             UserError: no such file, or a data set on the hub whose columns are not known here.
@@ -70,7 +70,7 @@ class StandIns:
         return f"{self._saved(name)}{at}{split}"
 
     def head(self, source: str, rows: int) -> str:
-        """A file with the first rows of what `data` returns, unless that is generated."""
+        """A file with the first rows of the result of `data`; generated data are returned as they are."""
         found = self.data(source)
         if found.startswith(PREFIX):
             return found

@@ -1,4 +1,4 @@
-"""The settings of an arm in one line."""
+"""The settings of an arm as one line of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from boresight.config.recipe import Recipe
 
 
 def settings_in_words(recipe: Recipe) -> str:
-    """`dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`."""
+    """Settings as text: `dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`."""
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
     length = f"{recipe.train.steps:,} steps" if recipe.train.steps else f"{recipe.train.epochs or 1:g} epochs"

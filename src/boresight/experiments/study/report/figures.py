@@ -20,7 +20,8 @@ COLORS = {
     "published": ("run-2", "run-5", "run-6"),
     "other": ("run-4", "run-3"),
 }
-"""What is tuned is blue and what is published orange in every figure, then further colors."""
+"""Color names by role: blue for tuned arms, orange for published ones in every figure, then further
+colors."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DrawnFigure:
 
     @property
     def plot(self) -> Plot:
-        """What it shows."""
+        """The figure as a plot."""
         return study_plot(self.figure, self.curves, self.x_axis)
 
 
@@ -102,9 +103,9 @@ def colors_of(plan: StudyPlan, arms: Sequence[str]) -> dict[str, str]:
 
 
 def study_plot(figure: PlannedFigure, curves: Sequence[ArmCurve], x_axis: str = STEPS) -> Plot:
-    """Guide and curves: logged values faint, the mean over seeds strong.
+    """Plot of curves and a horizontal guide: logged values faint, the mean over seeds strong.
 
-    In training it is over neighboring steps too; evaluations are few and measured well.
+    Training values are also averaged over neighboring steps; evaluations are few and averaged over many rows.
     """
     guide = (figure.guide.at, figure.guide.label) if figure.guide else None
     lines = [line for curve in curves for line in curve.lines]
@@ -143,7 +144,7 @@ def mean_line(lines: Sequence[SeedLine]) -> tuple[list[int], list[float]]:
 def smoothed(y: Sequence[float]) -> list[float]:
     """Means over about a sixth of the points around each; a dozen points or fewer stay as they are.
 
-    Small batches are noisy, and a trend of a hundredth of a nat is what these figures are about.
+    Small batches are noisy, and these figures are to show trends of a hundredth of a nat.
     """
     if len(y) <= 12:
         return list(y)
@@ -153,7 +154,7 @@ def smoothed(y: Sequence[float]) -> list[float]:
 
 
 def standalone(d: DrawnFigure) -> str:
-    """The figure as a file: title and legend inside, light or dark as the reader's system is."""
+    """The figure as a file: title and legend inside, in the reader's light or dark mode."""
     legend, y = [], 44 + d.plot.height
     for curve in d.curves:
         dashes = f";stroke-dasharray:{DASHES[curve.dash]}" if DASHES[curve.dash] else ""

@@ -63,14 +63,14 @@ class Forest:
 
     @property
     def svg(self) -> str:
-        """The drawing for a page that defines the colors and has the title as a heading."""
+        """The plot as SVG, for a page that defines the colors and shows the title as a heading."""
         body, height = self._body()
         head = f'<svg class="forest" viewBox="0 {HEAD - 8} {WIDTH} {height - HEAD + 8:g}" role="img">'
         return f"{head}<title>{escape(self.title)}</title>{body}</svg>"
 
     @property
     def file(self) -> str:
-        """The drawing as a file, light or dark as the reader's system is."""
+        """The drawing as a file, in the reader's light or dark mode."""
         body, height = self._body()
         heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
         return (
@@ -93,7 +93,7 @@ class Forest:
 
 
 def on_one_scale(forests: Sequence[Forest | None]) -> list[Forest | None]:
-    """The same plots, those of one unit with one axis, so that lengths compare from plot to plot."""
+    """The plots with a common axis for those of one unit, so that lengths can be compared between plots."""
     rows: dict[Unit, list[ForestRow]] = {}
     for forest in filter(None, forests):
         rows.setdefault(forest.unit, []).extend(forest.rows)

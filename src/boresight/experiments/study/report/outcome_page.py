@@ -1,7 +1,7 @@
 """The page of a plan with blocks, made from the plan and its files of results alone.
 
-It stands beside the files: index.html, results.md, results.csv and figures. Without a change of them it is
-the same to the byte, whenever and wherever it is written.
+It is written beside the files of results: index.html, results.md, results.csv and figures. The same files of
+results give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_outcome_page(plan: StudyPlan, here: Path, changes: Sequence[str] = ())
 
     Args:
         here: folder of the plan, to which its recipes are relative.
-        changes: what the command line changed in the plan; named on the page.
+        changes: changes of the plan by the command line; shown on the page.
 
     Raises:
         UserError: a file of results is torn or lacks something, or the plan's text is not there.
@@ -50,7 +50,7 @@ def write_outcome_page(plan: StudyPlan, here: Path, changes: Sequence[str] = ())
 
 
 def outcome_page_files(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> dict[str, str | None]:
-    """The content of all files of the page by their path below its folder; None for one that is not to be."""
+    """The content of all files of the page by relative path; None for a file that must not exist."""
     report = outcome_report(plan, here, changes)
     return {
         **{f"figures/{name}.svg": svg for name, svg in _figures(report).items()},

@@ -46,7 +46,7 @@ class ShownPrompt:
 
 @dataclass(frozen=True)
 class BlockPart:
-    """What the page shows of one block."""
+    """The part of the page about one block."""
 
     results: BlockResults
     about: str
@@ -74,7 +74,7 @@ class OutcomeReport:
 
     @property
     def tables(self) -> list[ResultTable]:
-        """The questions, then the arms of each block."""
+        """All tables: the questions, then the arms of each block."""
         return [self.table, *(part.table for part in self.blocks)]
 
 

@@ -1,6 +1,6 @@
 """The tables of a plan with blocks: its questions, and the arms of each block, as text and as numbers.
 
-Page, Markdown and CSV are made from the same cells, so that they cannot say different things.
+Page, Markdown and CSV are made from the same cells, so that they agree.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
 SECONDS, INFORMATIVE, ROWS, TOKENS = "seconds", "informative_prompts", "training_rows", "trained_tokens"
 DIGITS = 9
-"""Significant digits of a number in the CSV: the last ones differ by machine."""
+"""Significant digits of a number in the CSV; further digits differ between machines."""
 
 
 @dataclass(frozen=True)
 class ResultCell:
-    """A number of a table: as it is printed, and unrounded where it is one or an interval."""
+    """A cell of a table: as printed, and unrounded if it is a number or an interval."""
 
     shown: Cell
     interval: Interval | None = None
@@ -189,7 +189,7 @@ def _text(shown: str, value: float | None = None) -> ResultCell:
 
 
 def results_csv_text(tables: Sequence[ResultTable]) -> str:
-    """One line per cell: what it is, its numbers, and how it is printed."""
+    """One CSV line per cell: block, row, column, unrounded numbers, and the printed text."""
     head = ["block", "name", "title", "column", "value", "low", "high", "n", "missing", "text"]
     rows = [
         [t.block, plain_text(row.name), plain_text(row.title), column, *cell.numbers, plain_text(str(cell))]
@@ -212,7 +212,7 @@ def table_markdown(table: ResultTable) -> str:
 
 
 def used_columns(table: ResultTable) -> list[int]:
-    """Columns in which something stands."""
+    """Columns with at least one entry."""
     return [i for i in range(len(table.columns)) if any(row.cells[i] is not None for row in table.rows)]
 
 
