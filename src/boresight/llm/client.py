@@ -3,8 +3,8 @@
     async with Client(ledger, [endpoint], Budget(...)) as client:
         await client.each(rows, lambda row: client.ask(request_of(row)))
 
-`ask` looks in the ledger first, then sends, and stores each reply before it returns it. What
-came back in which order changes nothing: read results from the ledger afterwards, in the order wanted.
+`ask` looks in the ledger first, then sends, and stores each reply before it returns it. The order in which
+replies arrive has no effect: read results from the ledger afterwards, in any order.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from boresight.llm.transports.openai import Transport
 T = TypeVar("T")
 
 ATTEMPTS = 8
-"""Times a request is sent before it is given up for this run."""
+"""Attempts at a request before this run gives it up."""
 BILLED_ATTEMPTS = 3
-"""The same where every attempt may be billed because its body came and could not be read."""
+"""Attempts at a request whose every attempt may be billed, because a body was received and could not be
+read."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between attempts: doubling, with jitter."""
 STUCK_AFTER = 300.0
@@ -51,12 +52,12 @@ class Endpoint:
     price: Price | None = None
     timeout: float = 120.0
     slow: bool = False
-    """It takes as long as it takes, as a model in this process or a batch does, and is never stuck."""
+    """True for a model in this process or a batch, which have no time limit and never count as stuck."""
 
 
 @dataclass
 class Progress:
-    """What this run did, for the live view."""
+    """Counters of a run, for the progress display."""
 
     answered: int = 0
     cached: int = 0
@@ -66,9 +67,9 @@ class Progress:
     first_failure: dict[str, str] = field(default_factory=dict)
     """Message of the first failure of each kind."""
     told: set[str] = field(default_factory=set)
-    """Kinds whose first failure the terminal has shown."""
+    """Kinds of failures of which the first has been printed."""
     unusable: Counter[str] = field(default_factory=Counter)
-    """Answers that came and cannot be used (truncated, refused), by kind."""
+    """Answers that were received and cannot be used (truncated, refused), by kind."""
     estimated: int = 0
     """Answers whose reported usage was replaced by an estimate."""
     tokens: int = 0
@@ -83,7 +84,7 @@ class _Door:
 
 
 class Client:
-    """See the module. Use it inside `async with`."""
+    """Asynchronous client of language-model endpoints; see the module. Use it inside `async with`."""
 
     def __init__(
         self,
@@ -112,26 +113,26 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for transport in {id(t): t for t in (d.endpoint.transport for d in self._doors.values())}.values():
             await transport.close()
 
     @property
     def window(self) -> int:
-        """How many requests are worth having in hand: those in flight, and a queue to draw from."""
+        """Requests to hold at a time: those in flight, and a queue of waiting ones."""
         return 2 * sum(door.endpoint.limits.max_concurrency for door in self._doors.values()) + 16
 
     def concurrency(self) -> int:
-        """Requests that may be in flight now, over all endpoints."""
+        """Requests that may be in flight now, summed over endpoints."""
         return sum(door.gate.limits.concurrency.allowed for door in self._doors.values())
 
     async def ask(self, request: Request) -> Reply:
-        """The reply to a request: from the ledger, or bought once and kept.
+        """The reply to a request: from the ledger, or sent once and stored.
 
         A failure is a reply with `failure` set, never an empty answer.
 
         Raises:
-            Stopped: the key is refused, the account is empty, or the endpoint answers nothing at all.
+            Stopped: the key is refused, the account is empty, or the endpoint does not answer.
         """
         if not request.is_text:
             return self._give_up(request, "invalid_text", "the request has half a surrogate pair in it")
@@ -170,16 +171,19 @@ class Client:
             raise _first(several) from None
 
     def probe(self, request: Request) -> AbstractAsyncContextManager[None]:
-        """A place for a request whose reply is noted in `usable`: few until one was usable, then any number.
+        """A context for one request whose reply is reported in `usable`: few may be entered until one reply
+        was usable, then any number.
 
-        A model in this process costs nothing, and a batch is bought as a whole: there are no probes there.
+        A model in this process costs nothing, and a batch is paid as a whole, so there the number is not
+        limited.
         """
         if self._doors[request.endpoint, request.model].endpoint.slow:
             return nullcontext()
         return self.usable.probe(request.stage, request.model)
 
     async def ask_usable(self, request: Request, read: Reader = usual_reader) -> Reply:
-        """As `ask`, but stops when none of the first replies can be used; `read` returns the reason.
+        """As `ask`, but raises if none of the first replies can be used; `read` returns the reason why one
+        cannot.
 
         Raises:
             Stopped: see `UsableReplies`, and `ask`.

@@ -18,15 +18,17 @@ class EndpointSection(Section):
     """A model, and how it is reached."""
 
     model: str = "starter"
-    """Its name there; in this process `starter`, a folder or a hub id."""
+    """Name of the model at the endpoint; in this process `starter`, a folder or a hub id."""
     base_url: Address | None = None
     """An OpenAI-compatible endpoint, usually ending in /v1; null runs the model in this process."""
     key_env: KeyVariable = "OPENAI_API_KEY"
-    """Environment variable that holds the key. Any non-empty value does for servers that ask for none."""
+    """Environment variable that holds the key. Any non-empty value is accepted by servers that need no
+    key."""
     structured: Literal["schema", "object", "prompt"] = "schema"
-    """How it takes a JSON schema: as `response_format`, as JSON mode, or in words only."""
+    """How the endpoint takes a JSON schema: as `response_format`, as JSON mode, or only described in the
+    prompt."""
     token_limit: TokenLimit = "max_tokens"
-    """Under which name it takes the longest answer. One that refuses the first name gets the second."""
+    """Name of the parameter for the longest answer. If an endpoint refuses it, the other name is used."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one attempt; a model in this process has no such limit."""
     batch: bool = False
@@ -38,5 +40,6 @@ class EndpointSection(Section):
 
     @property
     def url(self) -> str:
-        """What stands for it in requests and ledger."""
+        """Base URL that identifies the endpoint in requests and in the ledger; `in-process` without an
+        endpoint."""
         return self.base_url or IN_PROCESS

@@ -1,4 +1,4 @@
-"""One door per endpoint and model: a request passes when limits and budget let it."""
+"""Queue of requests per endpoint and model, which admits a request when limits and budget allow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from boresight.llm.rate_limits import Limits
 
 
 class BudgetSpent(Exception):
-    """No further request fits. The message names the ceiling."""
+    """No further request fits into the budget. The message names the limit."""
 
 
 class Gate:
-    """First come, first served. Whoever waits here holds nothing, so a retry queues like any other
+    """A first-in, first-out queue. A waiting request holds no resources, so a retry queues like any other
     request."""
 
     def __init__(self, limits: Limits, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,22 +45,22 @@ class Gate:
             raise
 
     def leave(self, reserved: Cost, actual: Cost) -> None:
-        """Give the place back, and say what the request came to."""
+        """Return the place, and settle the reserved cost with the actual one."""
         self.under_way -= 1
         self.limits.used(reserved.tokens, actual.tokens, self.clock())
         self.budget.settle(reserved, actual)  # pumps every gate, this one too
 
     def succeeded(self, started: float, tokens: int) -> None:
-        """The server answered."""
+        """Record a success. `started` is when the request was sent, `tokens` the length of its answer."""
         self.trying_since = None
         self.limits.succeeded(started, self.clock(), tokens, self.under_way)
 
     def refused(self, started: float, retry_after: float | None) -> None:
-        """The server returned 429."""
+        """Record a 429 response to a request sent at `started`; `retry_after` in seconds."""
         self.limits.refused(started, self.clock(), retry_after)
 
     def pump(self) -> None:
-        """Let pass whoever may, in order."""
+        """Admit waiting requests in order, as far as the limits allow."""
         while self._waiting:
             cost, turn = self._waiting[0]
             if turn.done():  # its waiter was cancelled

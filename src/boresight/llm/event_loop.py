@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class EventLoop:
-    """One loop for several calls, since connections belong to a loop. Close it at the end.
+    """An event loop for several calls, since connections belong to one loop. Close it at the end.
 
     In a thread whose own loop is running, such as that of a notebook's cells, coroutines run in another
     thread while this one waits.
@@ -22,7 +22,8 @@ class EventLoop:
         self._task: asyncio.Task[Any] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result. Ctrl-C cancels it, waits for its end, and raises KeyboardInterrupt."""
+        """Run a coroutine and return its result. Ctrl-C cancels it, waits for its end, and raises
+        KeyboardInterrupt."""
         return self._beside(lambda: self._runner.run(self._noted(coroutine)))
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The ledger: every response that was paid for, kept from the moment it arrives.
 
-One SQLite file in WAL mode, one transaction per event, so that a process killed at any instant has lost
-nothing that it had received. A response is stored in the transaction in which it stops being owed. Tables:
+One SQLite file in WAL mode, one transaction per event, so that a process killed at any time loses nothing
+that it has received. A response is stored in the transaction that settles its attempt. Tables:
 
     responses   key (see `Request.key`), the request, the server's body as it came
     attempts    what was sent, reserved before sending and settled after: the budget's memory
@@ -51,10 +51,10 @@ WHERE typeof(tokens) = 'integer'
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What attempts have cost so far.
+    """Cost of all attempts so far.
 
-    `lost` is the part that came to nothing we saw (killed, timed out, dropped) and may have been billed:
-    it is counted at the amount that was reserved, because a budget must hold in the worst case.
+    `lost` is the cost of attempts without a response (killed, timed out, dropped), which may have been
+    billed. It is counted at the reserved amount, because a budget must hold in the worst case.
     """
 
     requests: int
@@ -65,7 +65,7 @@ class Spent:
 
 
 class Ledger:
-    """An open ledger. One process at a time; a second one is refused.
+    """An open ledger, which one process may hold at a time.
 
     Raises:
         UserError: another process holds it, or the file is no ledger.
@@ -133,12 +133,12 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let go of it."""
+        """Checkpoint the write-ahead log into the file and close it."""
         self._db.close()
         self._lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The body of a completed response."""
+        """The body of a completed response; None if there is none."""
         row = self._db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
@@ -146,7 +146,8 @@ class Ledger:
         return self._db.execute("SELECT 1 FROM responses WHERE key = ?", (key,)).fetchone() is not None
 
     def reserve(self, request: Request, tokens: int, usd: float) -> int:
-        """Note that a request is about to be sent and what it can cost at most; returns a ticket."""
+        """Record that a request is about to be sent, with its largest cost; returns a ticket for settling
+        it."""
         row = (request.key, request.stage, tokens, usd, time.time())
         with self._transaction() as db:
             cursor = db.execute(
@@ -158,9 +159,9 @@ class Ledger:
     def complete(
         self, ticket: int, request: Request, body: dict[str, Any], tokens: int, usd: float, doubt: str = ""
     ) -> None:
-        """Keep a response, and settle its attempt at what it cost, also if it came in a batch.
+        """Store a response and settle its attempt at the actual cost, also if it was in a batch.
 
-        `doubt` is the reason why the cost is an estimate, where it is one.
+        `doubt` is the reason if the cost is an estimate.
         """
         with self._transaction() as db:
             db.execute(INSERT_RESPONSE, _response(request, body, tokens, usd))
@@ -172,12 +173,12 @@ class Ledger:
                 db.execute("INSERT OR REPLACE INTO estimated VALUES (?, ?, ?)", row)
 
     def keep(self, computed: Iterable[tuple[Request, dict[str, Any]]]) -> None:
-        """Keep what was computed here and cost nothing: no attempt is counted."""
+        """Store responses that were computed in this process at no cost; no attempt is counted."""
         with self._transaction() as db:
             db.executemany(INSERT_RESPONSE, (_response(r, body, 0, 0.0) for r, body in computed))
 
     def fail(self, ticket: int, request: Request, kind: str, perhaps_billed: bool) -> None:
-        """Settle an attempt that failed, also if it was in a batch: free, or lost at the amount reserved."""
+        """Settle a failed attempt, also one in a batch: at no cost, or as lost at the reserved amount."""
         with self._transaction() as db:
             if perhaps_billed:
                 db.execute("UPDATE attempts SET state = 'lost' WHERE id = ?", (ticket,))
@@ -186,18 +187,18 @@ class Ledger:
             db.execute("DELETE FROM batched WHERE key = ?", (request.key,))
 
     def give_up(self, request: Request, kind: str, detail: str) -> None:
-        """Note that this run asks no more for `request`, and why; the next run will."""
+        """Record that this run has given up `request`, and why; the next run sends it again."""
         row = (request.key, request.stage, kind, detail)
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
 
     def batch(self, keys: Iterable[str], batch: str) -> None:
-        """Note in which batch these requests are, whatever was noted before."""
+        """Record the batch of these requests, replacing an earlier record."""
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
 
     def batches(self) -> dict[str, list[str]]:
-        """Keys by batch, of those that an earlier process submitted and did not see the end of."""
+        """Keys of requests by batch, for batches that an earlier process submitted and did not finish."""
         found: dict[str, list[str]] = {}
         for key, batch in self._db.execute("SELECT key, batch FROM batched"):
             found.setdefault(batch, []).append(key)
@@ -212,7 +213,7 @@ class Ledger:
         return Spent(*(value or 0 for value in row))
 
     def costs(self) -> list[tuple[str, str, int, int, float]]:
-        """`(stage, model, responses, tokens, usd)` of what was completed."""
+        """`(stage, model, responses, tokens, usd)` of completed responses."""
         rows = self._db.execute(
             "SELECT stage, model, count(*), sum(tokens), sum(usd) FROM responses"
             " GROUP BY stage, model ORDER BY min(at)"
@@ -220,7 +221,8 @@ class Ledger:
         return [tuple(row) for row in rows]
 
     def estimates(self) -> list[tuple[str, int, str]]:
-        """`(model, responses, why)` of those whose usage is an estimate; `why` is that of one of them."""
+        """`(model, responses, why)` of responses whose usage is an estimate; `why` is the reason for one
+        of them."""
         rows = self._db.execute(
             "SELECT model, count(*), min(why) FROM estimated GROUP BY model ORDER BY model"
         )
@@ -232,14 +234,16 @@ class Ledger:
         return row[0]
 
     def reply(self, request: Request) -> Reply:
-        """What is known of a request: its response, else why it was given up, else `missing`."""
+        """The stored reply to a request: its response, else the reason why it was given up, else
+        `missing`."""
         if (body := self.get(request.key)) is not None:
             return read_body(body)
         row = self._db.execute("SELECT kind, detail FROM failures WHERE key = ?", (request.key,)).fetchone()
         return failed(*row) if row else failed("missing", "was never answered")
 
     async def ask(self, request: Request) -> Reply:
-        """As `Client.ask`, but from the ledger alone; what asks several times runs on either."""
+        """As `Client.ask`, but from the ledger alone, so that code which sends several requests runs on
+        either."""
         return self.reply(request)
 
 

@@ -1,4 +1,4 @@
-"""The live view: progress, rate, money spent and to come, failures by type."""
+"""Progress display: throughput, money spent and expected, failures by kind."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ def _tell(client: Client, console: Console) -> None:
 
 
 class Meter:
-    """What there is to say about a stage, computed from the client's counters."""
+    """Status line of a stage, computed from the client's counters."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self.client, self.clock = client, clock
         self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
 
     def line(self, done: int, total: int | None) -> str:
-        """For instance `31.4 a second · 32 at once · $0.52 spent, $1.10 at the end · 12 rate_limit`."""
+        """The status line, for instance `31.4 a second · 32 at once · $0.52 spent, $1.10 at the end · 12
+        rate_limit`."""
         progress, budget = self.client.progress, self.client.budget
         seconds = max(self.clock() - self.began, 1e-6)
         parts = [

@@ -14,23 +14,23 @@ from pydantic import Field
 from boresight.config.section import Section
 
 BURST_SECONDS = 0.25
-"""A bucket saves up this much of its rate: 0.4 % of a minute's limit, and enough that a late wake-up
+"""Seconds of its rate that a bucket can save up: 0.4 % of a minute's limit, and enough that a late wake-up
 loses no throughput."""
 CUT, GROWTH_FLOOR = 0.75, 1.0
 LATENCY_CUT, LATENCY_TOLERANCE, LATENCY_DRIFT = 0.9, 2.0, 1.02
 FIXED_TOKENS = 50
-"""What a call costs in time besides its answer, in tokens, when calls of different length are compared."""
+"""Fixed cost of a call in tokens of answer, for comparing the time of calls of different length."""
 
 
 class LimitSection(Section):
-    """Ceilings of one endpoint; they are shared by everything that asks the same model there."""
+    """Rate limits of one endpoint, shared by all requests for the same model there."""
 
     rpm: float | None = Field(default=None, gt=0)
     """Requests per minute; null leaves it to the server's refusals."""
     tpm: float | None = Field(default=None, gt=0)
-    """Tokens per minute, prompt and answer together."""
+    """Tokens per minute, prompt and answer together; null leaves it to the server's refusals."""
     tpm_counts: Literal["used", "requested"] = "used"
-    """What the server counts against it: tokens used, or the prompt plus `max_tokens` asked for."""
+    """Tokens that the server counts: those used, or the prompt plus `max_tokens`."""
     max_concurrency: int = Field(default=64, gt=0)
     """Upper bound on concurrent requests; lowered while the server refuses or slows down."""
     start_concurrency: int = Field(default=8, gt=0)
@@ -41,10 +41,11 @@ class LimitSection(Section):
 
 @dataclass
 class Bucket:
-    """A token bucket that may go into debt: a request larger than the bucket still passes, once it is full.
+    """A token bucket whose level may become negative: a request larger than the bucket passes once it is
+    full.
 
-    It starts with one request's worth, so that over any span from the start no more than
-    rate · span + 1 is let through.
+    It starts with one request's worth, so that over any span from the start no more than rate · span + 1 is
+    let through.
     """
 
     per_minute: float
@@ -53,7 +54,7 @@ class Bucket:
 
     @property
     def capacity(self) -> float:
-        """The most that is saved up; at least one request."""
+        """Largest level; at least one request."""
         return max(1.0, self.per_minute / 60 * BURST_SECONDS)
 
     def wait(self, amount: float, now: float) -> float:
@@ -63,12 +64,12 @@ class Bucket:
         return max(0.0, missing / (self.per_minute / 60))
 
     def take(self, amount: float, now: float) -> None:
-        """Take it, below zero if need be."""
+        """Take `amount`; the level may become negative."""
         self._fill(now)
         self.level -= amount
 
     def give_back(self, amount: float, now: float) -> None:
-        """Return what was taken and not used."""
+        """Return an amount that was taken and not used."""
         self._fill(now)
         self.level = min(self.capacity, self.level + amount)
 
@@ -80,12 +81,12 @@ class Bucket:
 
 @dataclass
 class Concurrency:
-    """Limit of concurrent requests: additive increase, multiplicative decrease.
+    """Adaptive limit of concurrent requests: additive increase, multiplicative decrease.
 
     It doubles every round until the first cut, then grows by one a round. A refusal (429) cuts it by a
-    quarter, once per burst: requests sent before the cut say nothing new. Servers without a limit of
-    their own queue instead of refusing, so a round that took twice as long per token as the best one
-    cuts it by a tenth.
+    quarter, once per burst: requests sent before the cut say nothing new. Servers without a limit of their
+    own queue instead of refusing, so a round that took twice as long per token as the best one cuts it by a
+    tenth.
     """
 
     limit: float
@@ -102,7 +103,7 @@ class Concurrency:
         return max(1, int(self.limit))
 
     def succeeded(self, started: float, now: float, tokens: int, under_way: int) -> None:
-        """A response came. Only a limit that is in use grows."""
+        """Record a success. The limit grows only while it is reached."""
         self.round_seconds += now - started
         self.round_tokens += tokens + FIXED_TOKENS
         self.round_left -= 1
@@ -158,24 +159,24 @@ class Limits:
         return max(waits)
 
     def take(self, tokens: int, now: float) -> None:
-        """A request of `tokens` (prompt and longest answer) goes out."""
+        """Record that a request of `tokens` (prompt and longest answer) is sent."""
         if self.requests:
             self.requests.take(1, now)
         if self.tokens:
             self.tokens.take(tokens, now)
 
     def used(self, reserved: int, actual: int, now: float) -> None:
-        """It is over and came to `actual` tokens."""
+        """Replace the reserved tokens of a finished request by the actual number."""
         if self.tokens and self.settings.tpm_counts == "used":
             self.tokens.give_back(reserved - actual, now)
 
     def succeeded(self, started: float, now: float, tokens: int, under_way: int) -> None:
-        """An answer of `tokens` came."""
+        """Record an answer of `tokens` to a request sent at `started`."""
         if self.settings.adapt:
             self.concurrency.succeeded(started, now, tokens, under_way)
 
     def refused(self, started: float, now: float, retry_after: float | None) -> None:
-        """429: cut concurrency, and hold everything back for as long as the server asked."""
+        """Record a 429: lower the concurrency, and pause all requests for `retry_after` seconds."""
         if self.settings.adapt:
             self.concurrency.refused(started, now)
         if retry_after is not None:

@@ -12,18 +12,18 @@ from typing import Any
 from boresight.core.schema import Message
 
 BYTES_PER_TOKEN = 3.0
-"""English text has about four bytes per token; three errs on the side that a budget needs."""
+"""Bytes per token, for a high estimate: English text has about four."""
 TOKENS_PER_MESSAGE = 8
-"""Role, separators and the priming of the answer."""
+"""Tokens per message for role, separators and the beginning of the answer."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to be had.
+    """A request for one completion.
 
-    `endpoint` is the base URL, or `in-process`. `params` are sampling parameters under their OpenAI
-    names. `schema` is a JSON schema that the answer must follow. `sample` numbers several answers to one
-    prompt. `stage` is the purpose of the answer and determines nothing about it.
+    `endpoint` is the base URL, or `in-process`. `params` are sampling parameters under their OpenAI names.
+    `schema` is a JSON schema that the answer must follow. `sample` numbers several answers to one prompt.
+    `stage` labels the purpose; it does not affect the response.
     """
 
     endpoint: str
@@ -68,7 +68,7 @@ class Request:
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """Tokens of the messages, estimated from their bytes and on the high side."""
+        """Upper estimate of the tokens of the messages, from their bytes."""
         return int(self.prompt_bytes / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
 
     @cached_property
@@ -78,7 +78,7 @@ class Request:
         return size + (0 if self.schema is None else len(json.dumps(self.schema)))
 
     def followed_by(self, answer: str, objection: str) -> Request:
-        """The same conversation with two more turns: the model's answer, and what was wrong with it."""
+        """The conversation with two more turns: the model's answer, and the objection to it."""
         turns: list[Message] = [
             {"role": "assistant", "content": answer},
             {"role": "user", "content": objection},

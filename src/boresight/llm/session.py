@@ -1,4 +1,4 @@
-"""A run's ledger, endpoints and account behind calls that wait: stages are plain functions.
+"""A synchronous interface to a run's ledger, endpoints and budget.
 
 with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
     replies = session.complete(requests)
@@ -29,11 +29,11 @@ from boresight.llm.transports.openai import OpenAITransport, import_openai, read
 T = TypeVar("T")
 
 A_YEAR = 365 * 86400.0
-"""Timeout of a model in this process and of a batch: they take as long as they take."""
+"""Timeout of a model in this process and of a batch, seconds: in effect none."""
 
 
 class Session:
-    """Use it inside `with`. It is a judge's `Completer` too.
+    """Synchronous client of a run; use it inside `with`. It also is a `Completer` for judges.
 
     Raises:
         UserError: the ledger is in use, a key is not set, the package `openai` is not installed.
@@ -71,7 +71,7 @@ class Session:
     def each(
         self, what: str, items: Iterable[T], do: Callable[[T], Awaitable[object]], total: int | None = None
     ) -> None:
-        """Run `do` on every item, with a live view called `what`; see `Client.each`."""
+        """Run `do` on every item, with a progress display labeled `what`; see `Client.each`."""
         with watching(self.client, what, total, self.console) as step:
 
             async def counted(item: T) -> None:
@@ -81,7 +81,7 @@ class Session:
             self._loop.run(self.client.each(items, counted))
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """One reply per request, in the order asked: from the ledger, or bought now.
+        """One reply per request, in their order: from the ledger, or sent now.
 
         `read` returns the reason why a reply cannot be used, None if it can; see `UsableReplies`.
         """

@@ -1,7 +1,7 @@
-"""Answers that must be JSON of a given shape: extracted, validated, and asked again with the error.
+"""Answers that must be JSON of a given shape: extracted, validated, and requested again with the error.
 
-A server that takes JSON schemas rarely needs the second half; one that does not gets the error as a message.
-Every round is a request of its own in the ledger, so a better reader replays all of it.
+A server that supports JSON schemas rarely needs a second request; otherwise the error is sent as a message.
+Every round is a request of its own in the ledger, so a later parser can read all of them again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 ROUNDS = 3
-"""Requests for a shape, the first included."""
+"""Largest number of requests for one answer, the first included."""
 OBJECTION = (
     "That is not what was asked for: {error}. Answer again with nothing but one JSON object that follows "
     "this schema: {schema}"
@@ -30,7 +30,7 @@ OBJECTION = (
 
 
 class Asker(Protocol):
-    """The client, or the ledger alone."""
+    """Interface of the client and of the ledger."""
 
     async def ask(self, request: Request) -> Reply:
         """The reply to one request."""
@@ -39,7 +39,8 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[M]):
-    """A validated answer, or why there is none; `rounds` it took. `text` is what did not validate."""
+    """A validated answer, or the reason why there is none, after `rounds` requests. `text` is the text
+    that did not validate."""
 
     value: M | None
     rounds: int
@@ -49,7 +50,7 @@ class Parsed(Generic[M]):
 
 
 async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = ROUNDS) -> Parsed[M]:
-    """Ask until the answer validates as `shape`, at most `rounds` times."""
+    """Request an answer until it validates as `shape`, at most `rounds` times."""
     request = first_round(request, shape)
     error = text = ""
     for number in range(1, rounds + 1):
@@ -66,7 +67,8 @@ async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = 
 
 
 def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that asks the ledger alone, such as `ask_for(ledger, …)`: it never waits."""
+    """The result of a coroutine that never waits, such as `ask_for(ledger, …)`, which reads the ledger
+    alone."""
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -75,15 +77,15 @@ def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def first_round(request: Request, shape: type[BaseModel]) -> Request:
-    """The request as it goes out first, and stands in the ledger: with the schema of `shape`."""
+    """The first request of `ask_for`, as in the ledger: with the JSON schema of `shape`."""
     return replace(request, schema=strict_schema(shape))
 
 
 def read_shape(text: str, shape: type[M]) -> M:
-    """The last JSON object in a model's text that validates as `shape`; what comes before may be a draft.
+    """The last JSON object in a model's text that validates as `shape`; earlier ones may be drafts.
 
     Raises:
-        ValueError: there is none, in words that a model understands.
+        ValueError: there is none; the message is addressed to the model.
     """
     for value in reversed(found := extract_json(text)):
         try:
@@ -99,7 +101,7 @@ def read_shape(text: str, shape: type[M]) -> M:
 
 
 def strict_schema(shape: type[BaseModel]) -> Mapping[str, Any]:
-    """The JSON schema in the form that strict servers take: closed objects, all fields required."""
+    """The JSON schema in the form that strict servers require: closed objects, all fields required."""
     return _closed(shape.model_json_schema())
 
 

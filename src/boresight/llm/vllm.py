@@ -30,34 +30,34 @@ from boresight.llm.replies.failures import one_line, redacted
 from boresight.models.sampler.params import Sample, SamplingParams, within_context
 
 CONCURRENCY = 64
-"""Prompts in flight at a time; the server batches them as it sees fit."""
+"""Prompts in flight at a time; the server forms batches."""
 ATTEMPTS = 4
 PAUSE = 0.5
 """Times a request is sent while the server fails, and seconds between the first two (then doubling)."""
 TIMEOUT = 1800.0
-"""Seconds for one answer."""
+"""Timeout of one request, seconds."""
 MOST_BYTES = 2**28
 """Largest body that is read: token ids and log-probabilities of all completions of a prompt."""
 MOST_ERROR_BYTES = 2**16
-"""The same of an error."""
+"""Largest body of an error that is read."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect is an error: urllib would send the key along, also to another host."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow nothing."""
+        """Refuse every redirect."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class VllmServer:
-    """One server. The key is sent with every request and appears in no message; `section` is where the
-    recipe names the server.
+    """Client of one vLLM server. The key is sent with every request and appears in no message; `section` is
+    the recipe section of the server, for errors.
 
     Raises (all methods):
-        UserError: the server cannot be reached, refuses, or answers otherwise than vLLM does.
+        UserError: the server cannot be reached, refuses, or returns something else than vLLM does.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class VllmServer:
         self._pause = pause
 
     def base_model(self) -> str:
-        """Name of the model that is served without adapters."""
+        """Name of the served model without adapters."""
         return str(self._served()["id"])
 
     @cached_property
     def context(self) -> int | None:
-        """Largest number of tokens of a prompt and its completion together; None where the server does not
-        say."""
+        """Largest number of tokens of a prompt and its completion together; None if the server does not
+        report it."""
         longest = self._served().get("max_model_len")
         return longest if isinstance(longest, int) and longest > 0 else None
 
@@ -89,21 +89,22 @@ class VllmServer:
             return base | {"id": base["id"]}
 
     def load_adapter(self, name: str, folder: Path) -> None:
-        """Have the server read the PEFT adapter in `folder`, which it must see under the same path."""
+        """Load the PEFT adapter in `folder` into the server, which must be able to read the same path."""
         body = {"lora_name": name, "lora_path": str(folder)}
         self._call("/v1/load_lora_adapter", body, "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
                    "--enable-lora and a --max-lora-rank that holds model.lora.r")  # fmt: skip
 
     def unload_adapter(self, name: str) -> None:
-        """Have the server forget an adapter."""
+        """Unload an adapter from the server."""
         self._call("/v1/unload_lora_adapter", {"lora_name": name})
 
     def sample(
         self, model: str, prompts: Sequence[np.ndarray], params: SamplingParams, k: int
     ) -> list[list[Sample]]:
-        """Draw `k` completions of each prompt, as `models.sample.sample` does, with vLLM's random numbers.
+        """Draw `k` completions of each prompt, as `models.sampler.sample` does, with vLLM's random numbers.
 
-        A completion ends as cut where the server's context does; vLLM refuses to be asked for more.
+        A completion that reaches the server's context length is marked as truncated; the requested length is
+        reduced, since vLLM refuses longer requests.
         """
         fitting = within_context(self.context, prompts, [params] * len(prompts))
 
@@ -174,7 +175,7 @@ class VllmServer:
 def completion_request(
     model: str, prompt: np.ndarray, params: SamplingParams, k: int, index: int
 ) -> dict[str, Any]:
-    """The body of one request. Every setting is explicit: the server has defaults of its own, taken from the
+    """The body of one request. Every setting is explicit, because the server takes defaults from the
     model's generation config."""
     stream = index if params.stream is None else params.stream
     return {

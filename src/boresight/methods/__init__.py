@@ -25,12 +25,12 @@ NOT_METHODS = {"inputs", "base", "foreign_logs", "published", "schedule"}
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method as the rest of the package sees it."""
+    """A method: its name, its settings class, its loss, and the type of the loss's input."""
 
     name: str
     Config: type[MethodConfig]
     loss: Callable[[LossInput, MethodConfig], LossOutput]
-    """Takes an `Input` and a `Config`, and no other input or settings."""
+    """The loss function of an `Input` and a `Config`."""
     Input: type[LossInput]
 
 
@@ -58,7 +58,7 @@ def get(name: str) -> Method:
 
 
 def name_of(config: MethodConfig) -> str:
-    """Name under which `get` returns the method of these settings."""
+    """Name with which `get` returns the method of these settings."""
     return type(config).__module__.removeprefix(f"{__name__}.")
 
 

@@ -1,4 +1,4 @@
-"""What every method's `Config` inherits: strict, frozen, documented fields."""
+"""Base class of every method's `Config`: strict, frozen, documented fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class MethodConfig(StrictModel):
 
     @property
     def reward_scale(self) -> float | None:
-        """Implicit reward per nat of log-ratio: beta where there is one. None: log-ratios are no rewards."""
+        """Implicit reward per nat of log-ratio: beta, if the method has one. None: log-ratios are not
+        rewards."""
         return getattr(self, "beta", None)
 
     @property
@@ -29,12 +30,14 @@ class MethodConfig(StrictModel):
 
     @property
     def target_margin(self) -> float | None:
-        """The margin that the loss asks for, nats, or nats per token if `per_token`; None: no finite one."""
+        """The margin at which the loss is smallest, nats, or nats per token if `per_token`; None if it is
+        not finite."""
         return None
 
     @property
     def loss_unit(self) -> str:
-        """Unit of the loss; empty for a number without one. Losses of different units share no axis."""
+        """Unit of the loss; '' for a dimensionless one. Losses of different units are not drawn on one
+        axis."""
         return "nats"
 
     @property
@@ -44,7 +47,7 @@ class MethodConfig(StrictModel):
 
     @property
     def metric_labels(self) -> Mapping[str, str]:
-        """What metrics are called that mean something else than they do for pairs."""
+        """Labels of metrics whose meaning differs from that for pairs."""
         return {}
 
     @property
@@ -59,23 +62,24 @@ class MethodConfig(StrictModel):
 
     @property
     def replays(self) -> float:
-        """Pairs of earlier iterations for each prompt of a step, in methods that sample pairs."""
+        """Pairs of earlier iterations per prompt of a step, for methods that sample pairs."""
         return 0.0
 
     @property
     def explores(self) -> bool:
-        """Whether the loss pays for moving away from where the reference samples."""
+        """Whether the loss has a bonus for moving away from samples of the reference."""
         return False
 
     @property
     def dominating_bonus(self) -> float | None:
-        """Gradient of the pay for exploring over that of the preference at the first step; None if small."""
+        """Gradient of the exploration bonus relative to that of the preference at the first step; None if
+        small."""
         return None
 
     def at(self, progress: float) -> Self:
-        """These settings at `progress` (0 to 1) of the run: schedules become their current number.
+        """These settings at `progress` (0 to 1) of the run: schedules are replaced by their current value.
 
-        Without schedules it returns `self`, so the loop may call it every step for every method.
+        Without schedules it returns `self`, so the loop can call it at every step for every method.
         """
         now = {name: value.at(progress) for name, value in self if isinstance(value, Schedule)}
         return self.model_copy(update=now) if now else self

@@ -59,7 +59,7 @@ class Config(MethodConfig):
 
     @property
     def loss_unit(self) -> str:
-        """The hinge is a distance between logits."""
+        """Unit of the loss; the hinge is a distance between logits."""
         return "" if self.loss_type == "hinge" else "nats"
 
 
@@ -69,23 +69,23 @@ def sigmoid_loss(logit: Tensor) -> Tensor:
 
 
 def hinge_loss(logit: Tensor) -> Tensor:
-    """Distance to a logit of one; zero beyond it."""
+    """Hinge: distance of `logit` to one; zero beyond it."""
     return F.relu(1 - logit)
 
 
 Shape = Callable[[Tensor], Tensor]
-"""From logits to losses, `(batch,)` both."""
+"""A function from logits to losses, both `(batch,)`."""
 
 LOSSES: dict[str, Shape] = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
 
 
 def smoothed(shape: Shape, logit: Tensor, flipped: float) -> Tensor:
-    """The expected loss where the share `flipped` of labels is the wrong way round (cDPO)."""
+    """Expected loss `(batch,)` if a share `flipped` of the labels is wrong (cDPO); `logit` `(batch,)`."""
     return (1 - flipped) * shape(logit) + weighted(flipped, shape(-logit))
 
 
 def chosen_nll(x: PairLogps) -> Tensor:
-    """Negative log-likelihood of the chosen answer, nats per token of its own (RPO)."""
+    """Negative log-likelihood of the chosen answer, nats per token, `(batch,)` (RPO)."""
     return -x.policy_chosen / x.chosen_len
 
 

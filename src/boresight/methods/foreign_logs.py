@@ -1,12 +1,12 @@
-"""Which method a log of another program is of, by what it logs."""
+"""Infer the method of another program's log from the metrics in it."""
 
 from __future__ import annotations
 
 
 def method_of_log(*, rewards: bool, margins: bool, accuracies: bool) -> str:
-    """The usual method of a log that has rewards of samples, margins of answers, and ranked pairs.
+    """The usual method of a log, given whether it has rewards of samples, margins, and accuracies of pairs.
 
-    Single labeled answers have margins and no pairs that could be ranked.
+    Single labeled answers have margins and no accuracies.
     """
     if rewards:
         return "grpo"

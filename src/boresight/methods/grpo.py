@@ -33,7 +33,7 @@ from boresight.methods import rloo
 from boresight.methods.inputs import GroupTokenLogps, LossOutput, weighted
 
 SMALLEST = 1e-4
-"""Added to the deviation, as in TRL: nearly equal rewards make no giant of a difference."""
+"""Added to the deviation, as in TRL, so that nearly equal rewards do not give huge advantages."""
 
 
 class Config(rloo.Config):
@@ -52,21 +52,23 @@ class Config(rloo.Config):
     """Divide advantages by the deviation of the group's rewards. Dr. GRPO does not."""
 
     average: Literal["answer", "token", "sum"] = "answer"
-    """Over an answer's tokens, then answers (the paper); all tokens of the batch (DAPO); sums (Dr. GRPO)."""
+    """How the loss is averaged: over an answer's tokens, then answers (the paper); over all tokens of the
+    batch (DAPO); or summed over tokens (Dr. GRPO)."""
 
     ratio: Literal["token", "sequence"] = "token"
-    """Of each token, or one for a whole answer, which is the mean of its tokens' log-ratios (GSPO)."""
+    """Ratio of each token, or one ratio per answer from the mean of its tokens' log-ratios (GSPO)."""
 
     @property
     def loss_unit(self) -> str:
-        """Standardized advantages have no unit; others that of the reward."""
+        """Unit of the loss: none for standardized advantages, else that of the reward."""
         return "" if self.standardize else "reward"
 
 
 def advantages(reward: Tensor, standardize: bool) -> Tensor:
-    """Rewards minus their mean, over their deviation if `standardize`, `(groups, k)`; NaN where missing.
+    """Rewards minus their group's mean, divided by its deviation if `standardize`, `(groups, k)`; NaN where
+    missing.
 
-    Exactly zero where all are equal, as leave-one-out advantages are: those are k / (k - 1) times as large.
+    Exactly zero if all are equal, as for leave-one-out advantages, which are k / (k - 1) times as large.
     """
     count = (~reward.isnan()).sum(-1, keepdim=True)
     centered = rloo.leave_one_out(reward) * (count - 1) / count
@@ -77,8 +79,9 @@ def advantages(reward: Tensor, standardize: bool) -> Tensor:
 
 
 def tokens_of(x: GroupTokenLogps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities under policy, old policy and reference, and the share of each place in its answer's
-    mean, `(groups, k, places)`. Means stand for tokens where those are not given."""
+    """Log-probabilities under policy, old policy and reference, and the weight of each position in its
+    answer's mean, all `(groups, k, positions)`. If tokens are not given, their mean is used for each of
+    them."""
     if x.policy_tokens is None:
         policy, old, ref = ((sums / x.length).unsqueeze(-1) for sums in (x.policy, x.old, x.ref))
         return policy, old, ref, torch.ones_like(old)

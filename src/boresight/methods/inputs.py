@@ -19,12 +19,11 @@ from boresight.core.errors import UserError
 class LossOutput:
     """What a loss returns.
 
-    `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`.
-    `weight` is the number of things that mean runs over (pairs, tokens, scorable completions), as a
-    number or, so that a GPU need not be waited for in the middle of a step, a scalar tensor. So
-    that `loss * weight` summed over micro-batches and divided by the summed weights is the loss of
-    the whole batch, however it was cut. With nothing to average, loss and weight are 0.
-    `metrics` are detached, each `(batch,)`; NaN marks a row that has no value.
+    `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`. `weight` is
+    the number of things that mean runs over (pairs, tokens, scorable completions), as a number or, to avoid a
+    synchronization with the GPU, a scalar tensor. `loss * weight` summed over micro-batches and divided by
+    the summed weights is the loss of the whole batch, however it is divided. With nothing to average, loss
+    and weight are 0. `metrics` are detached, each `(batch,)`; NaN marks a row that has no value.
     """
 
     loss: Tensor
@@ -32,7 +31,7 @@ class LossOutput:
     weight: float | Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
     counts: Tensor | None = None
-    """How much of `weight` each example is, `(batch,)`, such as its tokens; None where each counts 1."""
+    """Contribution of each example to `weight`, `(batch,)`, such as its tokens; None if each counts 1."""
 
     @classmethod
     def mean_of(cls, per_example: Tensor, **metrics: Tensor) -> LossOutput:
@@ -65,7 +64,8 @@ class LossOutput:
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:
-    """weight · term, of its shape; exactly 0 where the weight is 0, since 0 · NaN and 0 · inf are NaN."""
+    """weight · term, of the shape of `term`; exactly 0 where the weight is 0, since 0 · NaN and 0 · inf
+    are NaN."""
     return weight * term if weight else torch.zeros_like(term)
 
 
@@ -123,8 +123,8 @@ class PairLogps:
 class OnlinePairLogps(PairLogps):
     """Pairs of sampled completions, labeled by a reward: both the policy's, or one of them the reference's.
 
-    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won. Ties and identical
-    samples state no preference: the rollout drops and counts them, so they never get here.
+    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won. Ties and identical samples
+    have no preference; the rollout drops and counts them, so they are not in this input.
     """
 
     chosen_from_ref: Tensor
@@ -151,7 +151,7 @@ class LabeledLogps:
 
     @property
     def reference_point(self) -> Tensor:
-        """z = max(0, kl), nats, `(batch,)`: the log-ratio that counts as neither gain nor loss."""
+        """z = max(0, kl), nats, `(batch,)`: log-ratios above it count as a gain, below it as a loss."""
         return self.kl.clamp(min=0)
 
     @property
@@ -177,10 +177,10 @@ class PairScores:
 class GroupLogps:
     """Groups of k sampled completions per prompt, each tensor `(groups, k)`.
 
-    `old` is the log-probability under the policy that sampled (on-policy: `policy.detach()`), computed as
-    `policy` is; `sampled` is the same as the sampler computed it, `old` where that is not known.
-    `reward` the verifier's score before any KL term; NaN marks an unscorable completion.
-    `truncated` is bool: True where the token limit cut the completion before its end token.
+    `policy`, `old`, `ref` and `sampled` are summed log-probabilities, nats. `old` is that of the policy that
+    sampled, computed by the trainer (on-policy: `policy.detach()`); `sampled` is the sampler's own value, or
+    `old` if unknown. `reward` is the score of reward functions before any KL term; NaN marks an unscorable
+    completion. `truncated` is bool: True where the token limit cut the completion before its end token.
     `importance` is pi_old over the sampler's probability, truncated; 1 where the policy itself sampled.
     """
 
@@ -202,10 +202,11 @@ class GroupLogps:
 
 @dataclass(frozen=True, slots=True)
 class GroupTokenLogps(GroupLogps):
-    """The same with every scored token's log-probability, `(groups, k, longest)`, 0 after the last one.
+    """A `GroupLogps` with the log-probability of every scored token, `(groups, k, longest)`, 0 after the last
+    one.
 
-    None while the policy is what sampled and what `ref` stands for: every ratio is 1 then, and the mean of a
-    completion stands for each of its tokens.
+    None while the policy is unchanged since sampling: every ratio is 1 then, and the mean of a completion is
+    used for each of its tokens.
     """
 
     policy_tokens: Tensor = None  # type: ignore[assignment]  # None as stated above
@@ -214,10 +215,10 @@ class GroupTokenLogps(GroupLogps):
 
     @property
     def scored(self) -> Tensor:
-        """Whether there is a token at a place, bool `(groups, k, longest)`."""
+        """True at positions with a token, bool `(groups, k, longest)`."""
         places = torch.arange(self.policy_tokens.shape[-1], device=self.length.device)
         return places < self.length.unsqueeze(-1)
 
 
 LossInput = SequenceLogps | PolicyPairLogps | PairLogps | LabeledLogps | PairScores | GroupLogps
-"""What a loss may take. `OnlinePairLogps` is a `PairLogps`, `GroupTokenLogps` a `GroupLogps`."""
+"""All input types of losses. `OnlinePairLogps` is a `PairLogps`, `GroupTokenLogps` a `GroupLogps`."""

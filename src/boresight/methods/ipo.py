@@ -45,12 +45,12 @@ class Config(MethodConfig):
 
     @property
     def loss_unit(self) -> str:
-        """A squared margin."""
+        """Unit of the loss: that of the margin, squared."""
         return "nats²" if self.reduction == "sum" else "(nats per token)²"
 
     @property
     def reward_scale(self) -> float:
-        """tau is what other methods call beta."""
+        """tau, which corresponds to beta of other methods."""
         return self.tau
 
 

@@ -33,14 +33,14 @@ class Config(MethodConfig):
     """Steepness per nat: the larger, the sooner an answer counts as good or bad enough. Often 0.1."""
 
     desirable_weight: float = Field(default=1.0, gt=0)
-    """Weight of good answers: lambda_D."""
+    """Weight of good answers, lambda_D."""
 
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers: lambda_U. For uneven labels, `boresight check` prints what balances them."""
 
     @property
     def loss_unit(self) -> str:
-        """A value between 0 and the weight."""
+        """Unit of the loss: none; its value is between 0 and the weight."""
         return ""
 
     @property
@@ -50,7 +50,7 @@ class Config(MethodConfig):
 
     @property
     def metric_labels(self) -> Mapping[str, str]:
-        """Single answers have no rival."""
+        """Labels of metrics: single answers have no rejected answer to compare with."""
         return {
             "accuracy": "held-out answers on their label's side of the reference point",
             "margin": "distance from the reference point, on the label's side",

@@ -30,7 +30,7 @@ class Config(MethodConfig):
     """Strength of the pull towards the reference, per nat of margin. The paper uses 0.1."""
 
     second_sample: Literal["policy", "reference"] = "policy"
-    """Who draws the second sample of a pair; the first is always the policy's."""
+    """Model that draws the second sample of a pair; the first is always the policy's."""
 
     @property
     def samples_reference(self) -> bool:

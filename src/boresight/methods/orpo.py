@@ -22,7 +22,7 @@ from boresight.methods.dpo import sigmoid_loss
 from boresight.methods.inputs import LossOutput, PolicyPairLogps
 
 MOST_CERTAIN = -1e-6
-"""Nats per token above which an answer counts as this likely: the odds of a certain one are infinite."""
+"""Largest log-probability, nats per token, that enters the odds: those of a certain answer are infinite."""
 
 
 class Config(MethodConfig):
@@ -33,12 +33,12 @@ class Config(MethodConfig):
 
     @property
     def per_token(self) -> bool:
-        """Odds are those of the mean log-probability."""
+        """Always True: odds are those of the mean log-probability per token."""
         return True
 
     @property
     def margin_unit(self) -> str:
-        """The lead of the mean log-probability."""
+        """Unit of the margin, a difference of mean log-probabilities."""
         return "nats per token"
 
 

@@ -1,4 +1,4 @@
-"""Settings of others that worked on models up to about 1B, and the learning rates to try first.
+"""Published settings for models up to about 1B, and the learning rates to try first.
 
 A method needs no entry: without one, `boresight check` shows those of other methods on its kind of data.
 """
@@ -25,9 +25,9 @@ class Published:
 
 
 CALIBRATED = "dpo"
-"""The method of runs in a calibration that do not name theirs."""
+"""The method of calibration runs that do not name one."""
 TRY_FIRST = {"preference": "dpo", "demonstration": "sft", "labeled": "kto", "prompt": "grpo"}
-"""The method to begin with, by the kind of data."""
+"""The default method by the kind of data."""
 PUBLISHED: dict[str, tuple[Published, ...]] = {
     "dpo": (
         Published("SmolLM2-135M", 134_500_000, 1e-6, 0.5, 128, "alignment-handbook"),
@@ -49,7 +49,8 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
 
 @dataclass(frozen=True)
 class Ladder:
-    """Settings to try, in order. From `too_high` on, runs degenerate, according to `source`."""
+    """Settings to try, in order. `too_high` is the learning rate at which runs degenerate, according to
+    `source`."""
 
     lrs: tuple[float, ...]
     betas: tuple[float, ...]
@@ -80,4 +81,4 @@ LADDERS = {
         (1e-5, 5e-5, 1e-4), (0.001, 0.03), "64–128 prompts", 5e-3, "rates of full training, times ten"
     ),
 }
-"""By the kind of data and whether adapters are trained."""
+"""Settings to try, by the kind of data and whether adapters are trained."""

@@ -30,7 +30,7 @@ class Config(MethodConfig):
 
     @property
     def margin_unit(self) -> str:
-        """The lead of a score, whose differences are log-odds (Bradley-Terry)."""
+        """Unit of the margin: a difference of scores is a log-odds (Bradley-Terry)."""
         return "log-odds"
 
 

@@ -45,12 +45,13 @@ class Config(MethodConfig):
 
     @property
     def wants_reference(self) -> bool:
-        """Without a KL term the reference is not computed."""
+        """Whether there is a KL term; without one the reference is not computed."""
         return self.beta > 0
 
     @property
     def loss_unit(self) -> str:
-        """Advantages times log-probabilities: its gradient means something, its value does not."""
+        """Unit of the loss: advantages times log-probabilities; only its gradient is meaningful, not its
+        value."""
         return "reward · nats"
 
     @model_validator(mode="after")
@@ -71,8 +72,8 @@ def judged_reward(x: GroupLogps, cfg: Config) -> Tensor:
 def leave_one_out(reward: Tensor) -> Tensor:
     """Advantages `(groups, k)`: reward minus the mean of its scorable siblings, NaN where there is none.
 
-    A_i is the mean of r_i - r_j over siblings j, so equal rewards give exactly zero: Adam would blow
-    a rounding error up to a full step.
+    A_i is the mean of r_i - r_j over siblings j, so equal rewards give exactly zero: Adam would scale a
+    rounding error up to a full step.
     """
     scorable = ~reward.isnan()
     siblings = scorable.sum(-1, keepdim=True) - 1
@@ -109,7 +110,8 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
 
 
 def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config) -> dict[str, Tensor]:
-    """What is logged of groups: rewards as they were given, and `reward` as `judged_reward` made it."""
+    """Logged metrics of groups: rewards as given, and `reward` after the truncation rule
+    (`judged_reward`)."""
     kl = (x.old - x.ref).detach()
     metrics = {
         "reward": x.reward.nanmean(-1),

@@ -20,7 +20,7 @@ class Config(MethodConfig):
 
     @property
     def loss_unit(self) -> str:
-        """A mean over tokens."""
+        """Unit of the loss, a mean over tokens."""
         return "nats per token"
 
 

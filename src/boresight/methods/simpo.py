@@ -2,11 +2,11 @@
 
     L = - log sigmoid( beta * log pi(y_w|x)/|y_w| - beta * log pi(y_l|x)/|y_l| - gamma )
 
-Meng, Xia and Chen 2024 (arXiv 2405.14734), equation 6. The average log-probability is what a sampler
-ranks answers by, and gamma is the lead it must have.
+Meng, Xia and Chen 2024 (arXiv 2405.14734), equation 6. A sampler ranks answers by the average
+log-probability; gamma is the lead that the chosen answer must have.
 
-Left out: the added SFT term of some implementations. Nothing holds the policy near its start, so the
-learning rate is the only brake: the authors use 3e-7 to 1e-6.
+Left out: the added SFT term of some implementations. Nothing holds the policy near its start, so only the
+learning rate limits the change: the authors use 3e-7 to 1e-6.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Config(MethodConfig):
 
     @property
     def margin_unit(self) -> str:
-        """The lead of the mean log-probability."""
+        """Unit of the margin, a difference of mean log-probabilities."""
         return "nats per token"
 
 

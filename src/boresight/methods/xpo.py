@@ -45,7 +45,7 @@ class OptimismConfig(MethodConfig):
 
     @property
     def explores(self) -> bool:
-        """Alpha is the weight of the bonus."""
+        """Always True: the loss has the exploration bonus."""
         return True
 
     @property
@@ -71,7 +71,7 @@ class Config(OptimismConfig):
     """Settings of XPO."""
 
     replay: float = Field(default=0.0, ge=0, le=16)
-    """Pairs of earlier steps in a step, for each of its prompts: 1 doubles the batch, 0 has none."""
+    """Pairs of earlier steps in a step, per prompt of it: 1 doubles the batch, 0 adds none."""
 
     @property
     def replays(self) -> float:
@@ -80,7 +80,8 @@ class Config(OptimismConfig):
 
 
 def optimistic(margin: Tensor, explored: Tensor, cfg: OptimismConfig) -> LossOutput:
-    """DPO's loss plus alpha times the log-probability `explored` `(batch,)` is to move away from."""
+    """DPO's loss plus alpha times `explored` `(batch,)`, the log-probability of the sample that the bonus
+    pushes down."""
     preference = sigmoid_loss(constant(cfg.beta) * margin)
     per_pair = preference + weighted(constant(cfg.alpha), explored)
     return LossOutput.mean_of(per_pair, preference_loss=preference, explored_logp=explored)

@@ -26,7 +26,8 @@ class Config(xpo.OptimismConfig):
     """Settings of offline XPO: those of XPO, and which answer alpha acts on."""
 
     explore: Literal["rejected", "chosen"] = "rejected"
-    """The answer whose probability alpha pushes down; the data cannot say which one is the reference's."""
+    """The answer whose probability alpha pushes down; in given data neither is known to be the
+    reference's."""
 
 
 def loss(x: PairLogps, cfg: Config) -> LossOutput:

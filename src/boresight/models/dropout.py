@@ -1,4 +1,4 @@
-"""What a model does at random in training: dropout, with rates under many names, and choosing experts."""
+"""Randomness of a model in training: dropout, with rates under many names, and random choice of experts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JITTER_AT_ALL_TIMES = {"phimoe"}
 
 
 def dropout_rates(config: PreTrainedConfig) -> dict[str, float]:
-    """Rates above 0 by the names of the config's settings; those of other heads are not counted."""
+    """Dropout rates above 0 by the names of the config's settings; rates of other heads are ignored."""
     text = config.get_text_config()
     return {
         name: value
@@ -41,7 +41,7 @@ def set_dropout(config: PreTrainedConfig, rate: float) -> None:
 
 
 def route_as_evaluated(model: nn.Module) -> None:
-    """Have random routers choose the experts in training that they choose in evaluation."""
+    """Make random routers choose experts in training as in evaluation."""
     for module in model.modules():
         if type(module).__name__ in RANDOM_ROUTERS:
             module.register_forward_pre_hook(_evaluate)

@@ -1,4 +1,4 @@
-"""Evaluation mode, or the arithmetic of a run, for a while."""
+"""Context managers for evaluation mode and for the precision of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boresight.models.precision import resolve_dtype
 
 @contextmanager
 def evaluation_mode(model: Policy) -> Iterator[None]:
-    """Inside the block dropout is off; afterwards every module is in the mode that it was in."""
+    """Inside the block dropout is off; afterwards every module has its former mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -34,8 +34,9 @@ def arithmetic(
 
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens deviates by a third of a
     nat from its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a
-    GPU the lengths of forwards are part of that, so they are filled up to few: `tokens_per_forward` of a
-    recipe, a half or a quarter. So are the `kernels` (`model.kernels`).
+    GPU rounding also depends on the length of a forward, so forwards are padded to one of a few lengths:
+    `tokens_per_forward` of a recipe, a half or a quarter of it. It depends on the `kernels` too
+    (`model.kernels`).
 
     Raises:
         UserError: the device has no `fast` kernels for this precision.

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 OutputHead = Literal["lm", "score"]
 READS, END_OF_TURN = "boresight_reads", "end_of_turn"
-"""Setting of a model's config for the token at which its score is read, and the value of ours."""
+"""Setting of a model's config that records the token at which its score is read, and its value for models
+trained here."""
 BESIDE_ADAPTER = "reward.json"
 """File with the same setting beside an adapter."""
 
 
 def head_of(folder: Path) -> OutputHead:
-    """`score` for a reward model, with all its weights or as an adapter; else `lm`, a vocabulary."""
+    """The head of the weights in a folder: `score` for a reward model (all weights or an adapter), else
+    `lm`."""
     if _read(folder / "adapter_config.json").get("task_type") == "SEQ_CLS":
         return "score"
     architectures = _read(folder / "config.json").get("architectures") or []
@@ -39,23 +41,26 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def mark_reading(model: Policy | PreTrainedModel) -> None:
-    """Record in the model's config that its scores are read where an assistant's turn ends."""
+    """Record in the model's config that its scores are read at the end of an assistant's turn."""
     setattr(model.config, READS, END_OF_TURN)
 
 
 def reads_end_of_turn(model: Policy) -> bool:
-    """Whether scores are read where an assistant's turn ends, and not at the last token that is rendered."""
+    """Whether scores are read at the end of an assistant's turn; False: at the last token that is
+    rendered."""
     return getattr(model.config, READS, None) == END_OF_TURN
 
 
 def write_reading(model: Policy, folder: Path) -> None:
-    """Write the setting beside an adapter, which has no config of its own; nothing for a language model."""
+    """Write the setting beside an adapter, which has no config of its own. Does nothing for a language
+    model."""
     if reads_end_of_turn(model):
         write_json(folder / BESIDE_ADAPTER, {READS: END_OF_TURN})
 
 
 def trained_here(folder: Path) -> bool:
-    """Whether the adapter, or the model of an older run, in a folder was trained as a reward model here."""
+    """Whether the adapter, or the model of an older run, in a folder is a reward model trained by this
+    package."""
     if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:
         return True
     method = recipe_of_run(folder.parent).get("method")

@@ -1,10 +1,10 @@
-"""Models that compute otherwise where a sequence is long, and with them whatever shares its forward.
+"""Models whose computation changes with the length of the longest sequence in a forward.
 
 LongRoPE and dynamic NTK scaling: transformers sets the frequencies of rotary embeddings once per forward, by
-the longest sequence in it; under dynamic NTK they even stay as the forwards before left them. Sparse
-attention (Doge, DeepSeek V3.2): the best few of many keys are taken, and which of equal ones depends on how
-many there are, padding included. A row's log-probabilities would then depend on the rows that it is computed
-with, by several nats. So rows share a forward only if each of them would be computed alike alone.
+the longest sequence in it; under dynamic NTK they even depend on earlier forwards. Sparse attention (Doge,
+DeepSeek V3.2): the best few of many keys are taken, and which of equal ones depends on how many there are,
+padding included. A row's log-probabilities would then depend on the rows that it is computed with, by several
+nats. So rows share a forward only if each would be computed in the same way alone.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ KEYS_KEPT = ("keep_window_size", "index_topk")
 
 @dataclass(frozen=True, slots=True)
 class LengthSwitch:
-    """Up to `limit` tokens a model computes alike; beyond, in another way.
+    """A model computes sequences of up to `limit` tokens in one way and longer ones in another.
 
-    It is the same for all longer sequences, or, where it is `growing`, different for every length.
+    `growing`: every length beyond the limit is computed differently; else all longer sequences alike.
     """
 
     limit: int
     growing: bool
 
     def key(self, tokens: int) -> Hashable:
-        """Equal for sequences that are computed alike."""
+        """Key of a length; sequences with equal keys are computed in the same way."""
         return max(tokens, self.limit) if self.growing else tokens > self.limit
 
 
@@ -48,7 +48,7 @@ _switches: WeakKeyDictionary[nn.Module, tuple[LengthSwitch, ...]] = WeakKeyDicti
 def length_switches(model: Policy) -> tuple[LengthSwitch, ...]:
     """Lengths at which the model computes in another way; none for most.
 
-    Makes every forward of the model forget the lengths of those before it.
+    Also registers a hook that resets length-dependent state, so that no forward depends on earlier ones.
     """
     base = causal_model(model)
     if base not in _switches:
@@ -61,15 +61,16 @@ def length_switches(model: Policy) -> tuple[LengthSwitch, ...]:
 
 
 def forward_keys(model: Policy, lengths: Sequence[int]) -> list[Hashable]:
-    """For sequences of so many tokens, a key each: sequences with one key may share a forward."""
+    """A key for each sequence length: sequences with equal keys may share a forward."""
     switches = length_switches(model)
     return [tuple(switch.key(tokens) for switch in switches) for tokens in lengths]
 
 
 def split_by_length(model: Policy, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]] | None:
-    """Groups of completions that may share a forward; None where all of `rows` may.
+    """Groups of completions that may share a forward; None if all of `rows` may.
 
-    Of each group the places of its completions, counted through all rows, and a row for each of them alone.
+    Each group is `(indices, rows)`: the indices of its completions, counted through all rows, and for each a
+    row with that completion alone.
     """
     if not length_switches(model):
         return None

@@ -27,7 +27,7 @@ _tables: WeakKeyDictionary[PreTrainedModel, int | None] = WeakKeyDictionary()
 
 
 def position_table(model: Policy) -> int | None:
-    """Tokens that the model's table of positions has room for; None where any position can be computed.
+    """Size of the model's table of positions, in tokens; None if any position can be computed.
 
     Tables are learned positions (GPT-2, OPT), angles computed once (GPT-J), and biases that MPT builds
     beforehand. Rotary positions and the biases of BLOOM are computed for every length.
@@ -75,7 +75,7 @@ def refuse_unreadable(model: Policy, sequences: Iterable[np.ndarray]) -> None:
 
 
 def refuse_unreadable_rows(model: Policy, rows: Sequence[Row]) -> None:
-    """The same for prompts and completions of rows."""
+    """Raise a `UserError` for rows whose prompts or completions the model cannot run."""
     refuse_unreadable(model, (row.prompt for row in rows))
     refuse_unreadable(model, (completion.ids for row in rows for completion in row.completions))
     refuse_longer(model, max((len(r.prompt) + len(c.ids) for r in rows for c in r.completions), default=0))
@@ -92,8 +92,8 @@ def refuse_longer(model: Policy, tokens: int) -> None:
 
 
 def room_for_answers(context: int | None, prompts: Sequence[int]) -> list[int | None]:
-    """Tokens that an answer may have to prompts of these lengths; 0 where one fills `context` tokens.
+    """Tokens left for an answer to prompts of these lengths within `context` tokens; 0 if a prompt fills it.
 
-    None is no limit, as in a model without a table of positions.
+    None means no limit, as in a model without a table of positions.
     """
     return [None if context is None else max(0, context - tokens) for tokens in prompts]

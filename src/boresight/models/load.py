@@ -68,8 +68,8 @@ def load_model(
 ) -> Policy:
     """The causal language model called `name`, in evaluation mode.
 
-    Weights are float32 by default: they are the master weights of training, and an update of 1e-6
-    is lost in bfloat16. Only safetensors are read, and no code that comes with a model is run.
+    Weights are float32 by default: they are the master weights of training, and an update of 1e-6 is lost in
+    bfloat16. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
         dtype: one of `DTYPES`; `saved` is bfloat16 where all weights are saved in it, else float32.
@@ -77,14 +77,14 @@ def load_model(
         attention: name of an attention implementation known to transformers; None is `sdpa`, or `eager` for a
             model that does not offer it.
         dropout: rate of the model's own dropout layers; None keeps that of its config.
-        merge: fold PEFT adapters into their base, so that training starts from, and measures its KL
-            against, the adapted model. False leaves the last one in a `PeftModel`, whose base is one
-            switch away.
+        merge: fold PEFT adapters into their base, so that training starts from, and measures its KL against,
+            the adapted model. False keeps the last one as an adapter in a `PeftModel`, so that it can be
+            switched off.
         allowed: weights that may be missing or left over; those found are entered into it.
 
     Raises:
-        UserError: no such model, dtype, or no safetensors in it; weights that it does not share with its
-            checkpoint and that are not allowed.
+        UserError: no such model, dtype, or no safetensors in it; weights that differ between it and its
+            checkpoint and are not allowed.
     """
     import torch
 
@@ -99,7 +99,8 @@ def load_model(
 
 
 def saved_in_bfloat16(source: ModelSource) -> bool:
-    """Whether all weights are, by the headers of their files; False where these are not on this machine."""
+    """Whether all weights are saved in bfloat16, by the headers of their files; False if these are not on
+    this machine."""
     with suppress(Unreachable):
         headers = read_headers(replace(source, cached_only=True))
         return bool(headers) and all(saved.dtype == "BF16" for saved in headers.values())
@@ -123,7 +124,7 @@ def load_source(
 
 
 def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
-    """Fold an adapter into its base, all of which can be trained again: PEFT froze it.
+    """Fold an adapter into its base; all weights of the result are trainable (PEFT had frozen them).
 
     Raises:
         UserError: an adapter of a kind that PEFT cannot merge.

@@ -31,14 +31,14 @@ PeftTask = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 
 def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CAUSAL_LM") -> Policy:
-    """Add fresh adapters and freeze everything else; the model's outputs do not change by it.
+    """Add fresh adapters and freeze everything else; the model's outputs do not change.
 
-    `model` is changed in place and lives on inside the result. Initial weights come from `seed` alone:
-    the global random state is neither used nor moved. With `SEQ_CLS` the scalar head is trained and saved
-    whole beside the adapters.
+    `model` is changed in place and becomes a part of the result. Initial weights depend on `seed` alone: the
+    global random state is neither used nor changed. With `SEQ_CLS` the scalar head is trained and saved whole
+    beside the adapters.
 
     Raises:
-        UserError: `model` has adapters already, or no layer of it is called like a target.
+        UserError: `model` has adapters already, or no layer of it has the name of a target.
     """
     import torch
     from peft import LoraConfig as PeftLoraConfig
@@ -74,8 +74,7 @@ def has_adapters(model: object) -> TypeGuard[PeftModel]:
 def adapters_off(model: Policy) -> Iterator[None]:
     """Inside the block the model is the reference: no adapters, no dropout.
 
-    Afterwards the adapters are back and every module is in the mode it was in. A model without
-    adapters only loses its dropout.
+    Afterwards adapters and modes are restored. For a model without adapters only dropout is switched off.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

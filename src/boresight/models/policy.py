@@ -1,4 +1,4 @@
-"""What this package needs of a language model."""
+"""The interface of a language model that this package uses."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def arithmetic_of(policy: Policy) -> torch.dtype:
 
 
 def key_widths(config: PreTrainedConfig) -> list[int]:
-    """Entries that a token's keys have in each layer; of a model without attention, its hidden states."""
+    """Width of one token's keys in each layer; for a model without attention, that of its hidden states."""
     return [_key_width(layer) for layer in config.get_text_config().per_layer_config]
 
 
@@ -80,7 +80,7 @@ def _key_width(layer: PreTrainedConfig) -> int:
 
 
 def longest_sequence(policy: Policy) -> int:
-    """Longest sequence of the model, in tokens; very large where its config does not say."""
+    """Longest sequence of the model, in tokens; a very large number if its config does not limit it."""
     config = policy.config.get_text_config()
     named = (
         getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")
@@ -101,7 +101,7 @@ def cache_argument(model: PreTrainedModel) -> str:
 
 
 def narrowest_window(config: PreTrainedConfig) -> int | None:
-    """Tokens that the narrowest layer sees, or None where every layer sees all."""
+    """Tokens to which the layer with the narrowest window attends; None if no layer has a window."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
         return None

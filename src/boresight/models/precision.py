@@ -1,9 +1,10 @@
 """The precision of a run and of sums over tokens, and how far rounding alone moves a log-probability.
 
 In half precision two computations of one log-probability differ where their forwards have different shapes:
-products then sum in another order, and what lies near the middle between two numbers is rounded the other
-way. The differences of single tokens are about independent with mean 0, so that of a sum over n tokens grows
-with the square root of n, and that of a mean shrinks with it. A difference between two models grows with n.
+products then sum in another order, and values near the midpoint of two representable numbers are rounded
+differently. The differences of single tokens are about independent with mean 0, so that of a sum over n
+tokens grows with the square root of n, and that of a mean shrinks with it. A difference between two models
+grows with n.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ import torch
 from torch import Tensor
 
 TOKEN_NOISE = {torch.bfloat16: 0.06, torch.float16: 0.0075}
-"""Standard deviation that rounding gives a token's log-probability, nats, at most: of bfloat16 the largest of
-four models of 0.5B to 7B that were measured on one GPU (verl issue 6280), and above what the starter shows
-(benchmarks/RESULTS.md). float16 has three bits more."""
+"""Upper bound of the standard deviation that rounding gives a token's log-probability, nats: of bfloat16
+the largest of four models of 0.5B to 7B that were measured on one GPU (verl issue 6280), and more than for
+the starter (benchmarks/RESULTS.md). float16 has three bits more."""
 FEWEST_TOKENS = 16
-"""Completions of fewer tokens count as this long: rounding of one token has heavier tails than a normal."""
+"""Tokens that a shorter completion counts as: the rounding error of one token has heavier tails than a
+normal distribution."""
 LARGEST_MEAN, LARGEST_COMPLETION = 5.0, 6.0
-"""Standard deviations that the mean over a batch, and one completion, may be off. Of a normal, one
-completion in 500 million is."""
+"""Number of standard deviations by which the mean over a batch, and one completion, may differ. Of a
+normal distribution, one completion in 500 million does."""
 
 EXPERIMENTAL = {"mps"}
-"""Devices without float64, on which only the padded layout and sampling without a cache are used. Not
-measured."""
+"""Devices without float64, which only use the padded layout and sampling without a cache. Not measured."""
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """float64 where `device` has it."""
+    """float64 if `device` supports it, else float32."""
     return torch.float32 if device.type in EXPERIMENTAL else torch.float64
 
 
@@ -53,18 +54,20 @@ def resolve_dtype(setting: str, device: torch.device) -> str:
 
 
 def token_noise(dtype: torch.dtype | str) -> float:
-    """Nats of rounding per token in arithmetic of `dtype`, or its name; 0 where sharp limits hold."""
+    """Nats of rounding per token in `dtype`, or its name; 0 for float32 and float64, where limits are
+    strict."""
     return TOKEN_NOISE.get(getattr(torch, dtype) if isinstance(dtype, str) else dtype, 0.0)
 
 
 def per_root_token(gap: Tensor, length: Tensor) -> Tensor:
-    """|gap| of summed log-probabilities, nats, over the square root of their number of tokens; as `gap`."""
+    """|gap| / sqrt(length): difference of summed log-probabilities, nats, over the square root of the
+    number of tokens, of the shape of `gap`."""
     return gap.abs() / length.clamp(min=FEWEST_TOKENS).sqrt()
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """How two computations of the same log-probabilities differ.
+    """Differences between two computations of the same log-probabilities.
 
     `mean` is their difference in nats per token over all `tokens`, `largest` that of one completion in nats
     per square root of its tokens.
@@ -76,16 +79,18 @@ class Disagreement:
 
     @classmethod
     def of(cls, gap: Tensor, length: Tensor) -> Disagreement:
-        """From differences of summed log-probabilities, nats, and the scored tokens of each, of one shape."""
+        """Build from differences of summed log-probabilities, nats, and the number of scored tokens of
+        each, tensors of one shape."""
         gap, length = gap.detach().cpu().double(), length.cpu().double()
         tokens = float(length.sum())
         return cls(float(gap.sum()) / max(tokens, 1.0), tokens, float(per_root_token(gap, length).max()))
 
     def beyond_rounding(self, noise: float) -> str | None:
-        """What rounding of `noise` nats per token does not explain, in words; None where it explains all.
+        """Describe a difference that is larger than rounding explains; None if rounding explains it.
 
-        NaN is never explained. The limit of the mean has `noise` squared added: rounding that is independent
-        of the text lowers the log-probability of sampled tokens by half its variance on average.
+        `noise` is the standard deviation of rounding, nats per token. NaN is never explained. `noise` squared
+        is added to the limit of the mean, because rounding that is independent of the text lowers the mean
+        log-probability of sampled tokens by half its variance.
         """
         spread = LARGEST_MEAN * noise * math.sqrt(max(self.tokens, FEWEST_TOKENS))  # of the sum of all
         mean = spread / max(self.tokens, 1.0) + noise**2

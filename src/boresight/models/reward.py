@@ -56,7 +56,7 @@ def load_reward_model(
 
     Raises:
         UserError: no such model, a classifier with several labels where one is wanted, an encoder, or weights
-            that the model does not share with its checkpoint and that are not allowed.
+            that differ between the model and its checkpoint and are not allowed.
     """
     source = locate(name)
     allowed, options = (
@@ -121,8 +121,8 @@ def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "a
 def completion_outputs(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
     """Outputs of prompt + completion, `(rows, k, labels)`, float32.
 
-    Reads the hidden state of each completion's last token and applies the head there, so padding
-    plays no part in the score. `auto` computes every prompt once (`packed`) where the model allows it.
+    Reads the hidden state of each completion's last token and applies the head there, so padding does not
+    affect the score. `auto` computes every prompt once (`packed`) if the model supports it.
     """
     refuse_unreadable_rows(model, rows)
     groups = split_by_length(model, rows)

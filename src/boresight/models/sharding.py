@@ -1,9 +1,10 @@
-"""A model whose weights are spread over processes (FSDP2, `fully_shard`), for models that no device holds.
+"""Shard the weights of a model over processes (FSDP2, `fully_shard`), for models that do not fit on one
+device.
 
 Each process keeps a part of every weight, of its gradient and of the optimizer's moments. The weights of a
-layer are put together for its forward and its backward and let go after each; gradients are summed over
-processes as they are cut up again. So all processes must run equally many forwards and backwards, unless
-the model is `whole`, as for sampling and evaluation, where each may run what it likes.
+layer are gathered for its forward and its backward and freed after each; gradients are reduce-scattered. So
+all processes must run the same number of forwards and backwards, unless the model is `whole`, as for sampling
+and evaluation, when each process may run any number.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 ForwardOutputs = tuple[Any, ...]
-"""Tensors, or None."""
+"""Outputs of a forward: tensors, or None."""
 
 
 class Sharded(Protocol):
-    """What `shard` adds to a model."""
+    """The method that `shard` adds to a model."""
 
     as_forward: Callable[[Callable[[], ForwardOutputs]], ForwardOutputs]
 
 
 def fits(policy: Policy) -> bool:
-    """Whether weights, gradients and Adam's moments leave a third of the device to activations.
+    """Whether the weights, gradients and Adam's moments leave a third of the device's memory for activations.
 
-    On a CPU always: its memory is shared by the processes of the machine anyway.
+    Always True on a CPU, since the processes share its memory.
     """
     if policy.device.type != "cuda":
         return True
@@ -44,7 +45,7 @@ def fits(policy: Policy) -> bool:
 
 
 def shard(policy: Policy) -> None:
-    """Spread the weights of `policy`, the same in every process, layer by layer; in place."""
+    """Shard the weights of `policy`, which must be the same in every process, layer by layer; in place."""
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     find_plan_now(policy)  # the layout is found by trying, which needs all the weights
@@ -72,9 +73,10 @@ def is_sharded(model: Policy) -> bool:
 
 
 def as_forward(model: Policy, compute: Callable[[], ForwardOutputs]) -> ForwardOutputs:
-    """`compute()`, which calls parts of `model`, as one forward of it.
+    """Run `compute`, which calls parts of `model`, as one forward of it.
 
-    What goes around the model, such as our own head, would otherwise meet weights in parts.
+    Without it, code outside the model's own forward, such as this package's output head, would read sharded
+    weights.
     """
     base = causal_model(model)
     return cast("Sharded", base).as_forward(compute) if is_sharded(model) else compute()
@@ -82,9 +84,9 @@ def as_forward(model: Policy, compute: Callable[[], ForwardOutputs]) -> ForwardO
 
 @contextmanager
 def whole(model: Policy) -> Iterator[None]:
-    """Inside the block every process holds all weights, and forwards need no other process.
+    """Inside the block every process has all weights, and forwards need no communication.
 
-    To be entered by all processes together. Nothing to do for a model that is not sharded.
+    All processes must enter it together. Does nothing for a model that is not sharded.
     """
     if not is_sharded(model):
         yield
@@ -102,7 +104,7 @@ def whole(model: Policy) -> Iterator[None]:
 
 
 def whole_weights(model: Policy) -> dict[str, Tensor]:
-    """Every weight of a `whole` model by name, on the CPU: what saving takes for a state dictionary."""
+    """Every weight of a `whole` model by name, on the CPU: the state dictionary to be saved."""
     return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
 
 

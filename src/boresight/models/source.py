@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EMBEDDED = ("starter", "countdown-tiny")
-"""Models that need no network; each lives in a cache folder whose name begins with its own."""
+"""Models that need no network; each has a cache folder whose name begins with the model's."""
 HUB_TIMEOUT = 5.0
 """Seconds until the hub counts as unreachable."""
 
 
 class Unreachable(UserError):
-    """The hub gives no answer, so whether the model would load is not known."""
+    """The hub does not answer, so it is unknown whether the model would load."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model's files come from.
+    """Location of a model's files.
 
     `place` is a folder or a hub id. `cached_only`: the hub cannot be reached, so its local cache must do.
     `adapters` are the folders of the PEFT adapters on top of it, in order: a run that started from another
@@ -41,13 +41,13 @@ class ModelSource:
 
 
 def locate(name: str) -> ModelSource:
-    """Find what `name` stands for, without loading it.
+    """Find the files of the model called `name`, without loading them.
 
-    A folder may be a model, a PEFT adapter, or a run folder that holds either in `model/`. A hub id
-    is looked up once with a short time limit; when the hub cannot be reached, its local cache serves.
+    A folder may be a model, a PEFT adapter, or a run folder with either in `model/`. A hub id is looked up
+    once with a short time limit; if the hub cannot be reached, its local cache is used.
 
     Raises:
-        UserError: nothing of that name; the message lists where it was looked for.
+        UserError: no model of that name; the message lists where it was searched.
     """
     return _locate(name, above=())
 
@@ -77,7 +77,7 @@ def tokenizer_place(name: str) -> tuple[str, bool]:
 
 
 def weights_at_hand(name: str) -> bool:
-    """Whether a model's weights are on this machine: a hub model's only when they were downloaded before.
+    """Whether a model's weights are on this machine: for a hub model, whether they were downloaded before.
 
     Raises:
         UserError: as `locate` does.
@@ -175,7 +175,8 @@ def _allowed_by(recipe: dict[str, Any]) -> tuple[str, ...]:
 
 
 def embedded_in(base: str) -> str | None:
-    """Which embedded model has a cache folder of that name, on this machine or another."""
+    """Name of the embedded model whose cache folder, on this machine or another, is `base`; None for other
+    folders."""
     return next((name for name in EMBEDDED if Path(base).name.startswith(f"{name}-")), None)
 
 

@@ -1,4 +1,5 @@
-"""Numbers before training that no measurement was needed for: the start model is its own reference."""
+"""Metrics whose value before training is known without a measurement, because the start model is its own
+reference."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from collections.abc import Sequence
 from boresight.reports.read_run import Metric
 
 AT_THE_REFERENCE = {"margin": 0.0, "accuracy": 0.5, "kl_per_token": 0.0}
-"""What a policy that is the reference has: no margin, so that all pairs are ties, and no divergence."""
+"""Values of a policy that equals the reference: margin 0, so that all pairs are ties, and no divergence."""
 
 
 def constants_before(metrics: Sequence[Metric]) -> set[str]:
     """Names of metrics whose value before training is a constant.
 
-    An accuracy is one only beside margins that are all 0: without a reference, half may be measured.
+    An accuracy is one only together with margins that are all 0: without a reference, one half may be a
+    measured value.
     """
     found = {
         metric.name

@@ -1,6 +1,6 @@
-"""Which charts a report can have: the metrics each one shows and how to read them.
+"""The charts that a report may have: the metrics of each, and a sentence on how to read it.
 
-A chart appears when a run logged any of its metrics; `figures` draws it.
+A chart appears if a run logged any of its metrics; `figures` draws it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one small chart shows. `reading` is one sentence for a reader who is new to the chart."""
+    """The definition of one small chart. `reading` is one sentence for a reader who is new to the chart."""
 
     title: str
     unit: str
@@ -31,14 +31,15 @@ class Chart:
     band: tuple[str, str] | None = None
     kind: Literal["linear", "log"] = "linear"
     unit_from: str = ""
-    """Property of a method's settings that gives the unit; without settings it is `unit`."""
+    """Property of a method's settings that gives the unit; without settings `unit` is used."""
     guide: str | None = None
-    """Name of a reference line that `figures` can compute from the run."""
+    """Name of a reference line that `figures` computes from the run."""
     is_share: bool = False
     is_of_rows: bool = True
-    """Whether values are means over rows, whose number a caption gives; a learning rate is none."""
+    """Whether values are means over rows, whose number the caption gives; False for example for a learning
+    rate."""
     told: tuple[str, str] | None = None
-    """A metric whose mean the caption contains, and the format of its sentence, which also takes the number
+    """A metric whose mean the caption contains, and the format of its sentence, which also has the number
     of steps."""
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """One setting that the runs do not share; a run without it has ''."""
+    """One setting that differs between runs; '' for a run without it."""
 
     key: str
     values: list[str]
@@ -37,17 +37,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class DifferenceCell:
-    """A paired difference to the first run as text, and its verdict, which is also its style."""
+    """A paired difference to the first run as text, and its verdict, which is also the name of its CSS
+    class."""
 
     cell: Cell
     verdict: str
     p: str
-    """After Holm's adjustment; empty where there is a single comparison."""
+    """p-value after Holm's adjustment, as text; '' if there is a single comparison."""
 
 
 @dataclass(frozen=True)
 class SharedMetric:
-    """One metric after training, a cell a run, and a paired difference to the first for each later run."""
+    """One metric after training, one cell per run, and a paired difference to the first for each later
+    run."""
 
     label: str
     cells: list[Cell | None]
@@ -57,7 +59,7 @@ class SharedMetric:
 
 @dataclass(frozen=True)
 class Comparison(Printable):
-    """Runs side by side: what differs in their set-up, what follows of their answers, and the page."""
+    """Comparison of runs: verdicts, differences of their settings, and the path of the page."""
 
     runs: list[RunData]
     verdicts: list[str]
@@ -115,7 +117,7 @@ def _after(run: RunData, name: str) -> Interval | None:
 
 
 def render_comparison(runs: Sequence[RunData]) -> str:
-    """The page as text."""
+    """The page as HTML."""
     drawn, samples = overlaid(runs), shared_prompts(runs)
     return page(
         "compare.html.j2",
@@ -165,7 +167,7 @@ def _difference_cell(metric: Metric, found: PairedDifference) -> DifferenceCell:
 
 
 def verdicts(runs: Sequence[RunData]) -> list[str]:
-    """Each later run against the first: is every check of a prompt met, and how do held-out numbers differ?
+    """Each later run against the first: checks of answers, and held-out numbers.
 
     Answers are paired by prompt id, numbers by row. With several comparisons, p-values (McNemar's for the
     answers) are adjusted by Holm's method.

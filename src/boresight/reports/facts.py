@@ -1,4 +1,4 @@
-"""The small print of a run: what it was, on what data, with which versions."""
+"""Facts about a run for its report: settings, data, versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SplitFacts:
 
 
 def facts(run: RunData) -> list[tuple[str, str]]:
-    """The few settings that identify a run at a glance; those the run does not state are omitted."""
+    """The main settings of a run as `(label, value)`; settings that are missing in the run are omitted."""
     get, use = partial(lookup, run.config), MachineUse.of(run)
     candidates = [
         ("method", run.method),
@@ -55,7 +55,7 @@ def _steps(run: RunData) -> str | None:
 
 
 def method_settings(run: RunData) -> MethodConfig | None:
-    """Settings of the run's method; None for a method of one's own, which a report does not import."""
+    """Settings of the run's method; None for a user's own method, which a report does not import."""
     section = run.config.get("method")
     if run.method not in methods.names() or not isinstance(section, Mapping):
         return None
@@ -67,7 +67,7 @@ def method_settings(run: RunData) -> MethodConfig | None:
 
 
 def splits(run: RunData) -> list[SplitFacts]:
-    """Every split of data.json; unknown fields are shown too."""
+    """Every data split in data.json; fields that are not known are listed too."""
     found = []
     for name, split in run.data.items():
         if isinstance(split, Mapping):
@@ -77,7 +77,7 @@ def splits(run: RunData) -> list[SplitFacts]:
 
 
 def environment_facts(run: RunData) -> list[tuple[str, str]]:
-    """environment.json as name and value, one level."""
+    """Names and values in environment.json, without nested ones."""
     return [(name.rsplit(".", 1)[-1], value) for name, value in texts(run.environment).items()]
 
 
@@ -87,7 +87,7 @@ def texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def lookup(tree: Mapping[str, Any] | None, *keys: str) -> Any:
-    """Value of a nested key; None when any part is not there."""
+    """Value of a nested key; None if any part of it is missing."""
     found: Any = tree
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None

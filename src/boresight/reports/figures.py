@@ -1,6 +1,6 @@
-"""Curves of a run, or of several on the same axes, ready for a page.
+"""Figures of a run, or of several runs on the same axes, for a page.
 
-Metrics that no chart of `charts` names get a plain one of their own, so that nothing logged is hidden.
+Metrics without a chart in `charts` get a plain one, so that everything logged is shown.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from boresight.reports.sample_sizes import sample_sizes
 from boresight.stats.intervals import clopper_pearson
 
 MOST_POINTS = 600
-"""Points of a curve: more than a page has pixels for."""
+"""Largest number of points of a curve, more than a page has pixels."""
 ROUNDING = 0.002
-"""Nats by which a loss may miss its value before the first update, for half-precision runs."""
+"""Nats by which a loss may differ from its value before the first update, for half-precision runs."""
 STEPS = "optimizer step"
 
 
@@ -45,7 +45,8 @@ def figures(run: RunData) -> list[Figure]:
 
 
 def overlaid(runs: Sequence[RunData]) -> list[Figure]:
-    """The same charts with one curve a run: its held-out values, or its training values without them."""
+    """The charts of `figures` with one curve per run: its held-out values, or its training values if there
+    are none."""
     last = max((run.last_step for run in runs), default=1)
     charts = dict.fromkeys(chart for run in runs for chart in [*CHARTS, *_unnamed(run)])
     found = [
@@ -78,7 +79,7 @@ def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last
 
 
 def run_color(number: int) -> str:
-    """Name of the color of the number-th run, from 1; six colors, then again."""
+    """Name of the color of run `number`, from 1; six colors, repeated."""
     return f"run-{(number - 1) % 6 + 1}"
 
 
@@ -165,7 +166,8 @@ def points(lines: Sequence[LogLine], metric: str) -> tuple[list[int], list[float
 
 
 def thinned(x: list[int], y: list[float]) -> tuple[list[int], list[float]]:
-    """At most `MOST_POINTS` of the points: the lowest and the highest of each stretch, so that peaks stay."""
+    """At most `MOST_POINTS` points: the lowest and the highest of each interval of steps, so that peaks
+    stay."""
     if len(x) <= MOST_POINTS:
         return x, y
     size = -(-2 * len(x) // MOST_POINTS)
@@ -177,7 +179,8 @@ def thinned(x: list[int], y: list[float]) -> tuple[list[int], list[float]]:
 
 
 def moving_average(y: list[float]) -> list[float]:
-    """A centered average over about a twentieth of the points; short or smooth series come back unchanged."""
+    """Centered moving average over about a twentieth of the points; short or smooth series are returned
+    unchanged."""
     reach = len(y) // 40
     if reach < 1 or _is_smooth(y):
         return y

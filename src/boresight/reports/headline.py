@@ -1,4 +1,4 @@
-"""What a run has achieved, in sentences."""
+"""The result of a run in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from boresight.stats.verdict import what_would_resolve
 
 @dataclass(frozen=True)
 class Headline:
-    """One sentence to remember, one with its numbers, and what else moved for better or worse."""
+    """One sentence with the main result, one with its numbers, and sentences about other metrics that
+    changed."""
 
     title: str
     detail: str
@@ -35,14 +36,14 @@ class Change:
 
 
 OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
-"""What training itself optimizes or pays on held-out rows; a measured outcome comes before these."""
+"""Metrics of the training objective on held-out rows; a measured outcome comes before these."""
 
 
 def headline(run: RunData) -> Headline:
-    """The first outcome that was measured before and after leads; others are added where they are
-    significant.
+    """The headline of a run. The first outcome that was measured before and after training leads; others are
+    added if they are significant.
 
-    An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead.
+    An outcome is a reward or a check of answers; if none was measured, metrics of the objective lead.
     """
     constants = constants_before(run.metrics)
     changes = [
@@ -66,7 +67,7 @@ def _stopped(run: RunData) -> list[str]:
 
 
 def direction(metric: Metric) -> str:
-    """'better', 'worse' or 'unresolved': which side of zero the difference's interval lies on.
+    """'better', 'worse' or 'unresolved': by the side of zero on which the difference's interval is.
 
     'rose' or 'fell' for a metric of which neither more nor less is better.
     """
@@ -79,7 +80,7 @@ def direction(metric: Metric) -> str:
 
 
 def movement(change: Change) -> str:
-    """How a metric moved, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
+    """The change of a metric as a sentence, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
     told = _moved(change)
     return told[:1].upper() + told[1:]
 
@@ -96,7 +97,8 @@ def _moved(change: Change) -> str:
 
 
 def evidence(change: Change) -> str:
-    """The paired difference with its interval, and what it would take when that is not enough."""
+    """The paired difference with its interval as text; for an insignificant one also the number of prompts
+    that would be needed."""
     unit, difference = unit_named(change.metric.unit), change.difference
     sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, 'prompt')}"
     if difference.missing:

@@ -41,7 +41,7 @@ class PairLine:
 def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[Path, list[str]]:
     """Write the page and its tables; returns the path and the sentences to print.
 
-    `bar` is a threshold as a share, such as 0.10, that every row is held against.
+    `bar` is a threshold as a share, such as 0.10, with which every row is compared.
     """
     check_page_path(path)
     if path.with_suffix(".csv").resolve() == csv.resolve():
@@ -59,7 +59,7 @@ def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[
 def render_leaderboard(
     name: str, entries: Sequence[Entry], compared: Sequence[EntryPair], bar: float | None, bars: Sequence[str]
 ) -> str:
-    """The page as text."""
+    """The page as HTML."""
     resolved = sum(pair.resolved for pair in compared)
     return page(
         "leaderboard.html.j2",

@@ -1,4 +1,4 @@
-"""Time and memory of a run, and the forecasts of the ramp that planned it."""
+"""Time and memory of a run, and the forecasts of them by the ramp of its own preflight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from boresight.reports.read_run import RunData
 
 @dataclass(frozen=True, slots=True)
 class MachineUse:
-    """Time of all training steps, s, and peak memory, GB, as logged and by the ramp; None where unknown."""
+    """Time of all training steps, s, and peak memory, GB: as logged, and as forecast by the ramp; None
+    where unknown."""
 
     seconds: float | None
     memory_gb: float | None
@@ -20,7 +21,8 @@ class MachineUse:
 
     @classmethod
     def of(cls, run: RunData) -> MachineUse:
-        """Of the steps that a run has logged; the ramp's pace is applied to their tokens."""
+        """Time and memory of the steps that a run has logged; the ramp's throughput is applied to their
+        tokens."""
         steps = [
             (s, t) for s, t in zip(_logged(run, "seconds"), _logged(run, "tokens_per_second"), strict=True)
         ]

@@ -1,6 +1,6 @@
 """report.html of a run: one file, no network, opens from disk.
 
-Model answers, prompts and settings are untrusted text. Three walls keep them from becoming code: jinja
+Model answers, prompts and settings are untrusted text. Three measures prevent them from being executed: jinja
 escapes everything it writes, data for scripts is JSON with its angle brackets escaped, and the page's content
 security policy runs only the scripts whose hashes it lists and loads nothing from anywhere.
 """
@@ -39,9 +39,9 @@ NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
 def write_report(run: Path, console: Console | None = None) -> Path:
-    """Write `run/report.html` from whatever the run folder holds, and return its path.
+    """Write `run/report.html` from the files in the run folder, and return its path.
 
-    Works for unfinished runs; the page lists what is missing. What was measured stands beside the page as
+    Works for unfinished runs; the page lists what is missing. Metrics are written beside the page as
     Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
@@ -59,13 +59,13 @@ def write_report(run: Path, console: Console | None = None) -> Path:
 
 
 def metrics_table(run: RunData) -> Table:
-    """The page's table of metrics, for other formats."""
+    """The page's table of metrics, to be written in other formats."""
     rows = [TableRow(m.label, m.unit, [m.before, m.after, m.difference]) for m in run.metrics]
     return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
 
 
 def render_report(run: RunData) -> str:
-    """The page of one run."""
+    """The page of one run as HTML."""
     return page(
         "report.html.j2",
         title=run.name,
@@ -102,10 +102,10 @@ def page(
 ) -> str:
     """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
 
-    `connects` lets the page talk to the server that it came from, and to no other.
+    `connects` permits requests to the server that the page came from, and to no other.
 
-    `payload` is what report.js draws: `samples`, the names of their `columns`, and `outcomes`: what to call
-    a check that only the last of two columns meets, only the first, or neither.
+    `payload` is the data for report.js: `samples`, the names of their `columns`, and `outcomes`, the labels
+    of a check that only the last of two columns passes, only the first, or neither.
     """
     texts = [_asset(script) for script in scripts]
     return (
@@ -134,7 +134,7 @@ def check_page_path(path: Path) -> None:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Replace the file at once, so that an open report is never half a page."""
+    """Replace the file atomically, so that a reader never finds an incomplete page."""
     write_text(path, html)
 
 
@@ -149,7 +149,8 @@ def _digest(script: str) -> str:
 
 
 def typeset(text: str) -> str:
-    """Numbers as a printer sets them: a true minus sign, no line break before % or inside interval and n."""
+    """Typographic replacements in numbers: a true minus sign, no line break before % or inside interval
+    and n."""
     text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
     text = text.replace(" %", "\u00a0%").replace(", n = ", ", n\u00a0=\u00a0")
     return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)

@@ -1,7 +1,7 @@
-"""A run folder as one value, with a note on every gap in it.
+"""Read a run folder into one value, with a note on everything that is missing.
 
-Reports are also wanted of runs that stopped half-way, so nothing here insists on a file: what is missing or
-broken becomes a note, and only a folder that holds no run at all is an error.
+Reports are also made of unfinished runs, so no file is required: missing or malformed files become notes, and
+only a folder without a run is an error.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ class Metric:
     difference: Interval | None
     unit: str = ""
     better: str = "higher"
-    """`higher`, `lower`, or `neither` for what is a distance or a cost and no result."""
+    """`higher`, `lower`, or `neither` for a distance or a cost."""
 
 
 @dataclass(frozen=True)
 class RunSample:
-    """One prompt with its answers, in the order of the report's columns, and which checks each one met."""
+    """One prompt with its answers, in the order of the report's columns, and the result of each check per
+    answer."""
 
     id: str
     prompt: list[Message]
     answers: list[str | None]
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
-    """Earlier steps and their answers, for prompts that were followed."""
+    """Earlier steps and their answers, for prompts that are answered at every evaluation."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,20 @@ class RunData(Printable):
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
-    """What the recipe left to the machine."""
+    """Contents of choices.json: settings that the recipe left to the machine."""
     train: list[LogLine] = field(default_factory=list)
     eval: list[LogLine] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     samples: list[RunSample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    """What the checks found before and while it ran, worst first."""
+    """Findings before and during the run, most severe first."""
     by_row: ByRow = field(default_factory=dict)
     """Held-out numbers after training, by metric and row id."""
     kept_step: int | None = None
-    """Steps that the trained model has behind it, where the guard stopped the run later."""
+    """Step of the trained model, if the guard stopped the run later; else None."""
     ramp: Ramp | None = None
-    """What the run was planned by."""
+    """The ramp from which the run was planned."""
 
     @property
     def method(self) -> str:
@@ -99,12 +100,12 @@ class RunData(Printable):
 
     @property
     def model_step(self) -> int:
-        """Steps that the trained model has behind it."""
+        """Number of steps that the trained model was trained for."""
         return self.last_step if self.kept_step is None else self.kept_step
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.folder / "report.html"
 
     def metric(self, name: str) -> Metric:
@@ -134,7 +135,7 @@ class RunData(Printable):
         return [int(line["step"]) for line in logged], [float(line[name]) for line in logged]
 
     def show(self, console: Console) -> None:
-        """Print what was measured, what was found, and where the report is."""
+        """Print metrics, findings, and the path of the report."""
         from boresight.findings.printing import print_findings
         from boresight.reports.tables.terminal import evaluation_table
 

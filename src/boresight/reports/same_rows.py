@@ -23,16 +23,18 @@ SIGNIFICANCE = 0.05
 @final  # without subclasses, `found and found.interval` is an interval or None to a type checker
 @dataclass(frozen=True)
 class PairedDifference:
-    """A later run minus the first one, over the rows of both; p is adjusted by Holm's method."""
+    """Difference of a later run minus the first one, over the rows of both; p is adjusted by Holm's
+    method."""
 
     interval: Interval
     p: float
     alone: bool
-    """Whether it is the only comparison of its metric, so that nothing was adjusted."""
+    """Whether it is the only comparison of its metric, so that p is not adjusted."""
 
     @property
     def is_resolved(self) -> bool:
-        """Whether it is not 0: by its interval, and among several comparisons by its adjusted p too."""
+        """Whether the difference is significant: by its interval, and among several comparisons by its
+        adjusted p too."""
         return self.interval.excludes_zero and (self.alone or self.p < SIGNIFICANCE)
 
 

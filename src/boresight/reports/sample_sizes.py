@@ -1,4 +1,4 @@
-"""How many rows or answers the numbers of a chart are means over."""
+"""Number of rows or answers over which the metrics of a chart are means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_ANSWERS = ("reward", "stopped_share", "repetition_share", "distinct_share", "
 
 
 def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
-    """A sentence with n of a training step and of every held-out size; none where nothing is known."""
+    """A sentence with n of a training step and of every held-out size; empty if nothing is known."""
     batch = lookup(run.config, "train", "batch")
     is_trained = any(metric in line for line in run.train for metric in metrics)
     sizes = [f"n = {plural(batch, 'row')} per step in training"] if is_trained and _is_count(batch) else []

@@ -28,12 +28,12 @@ from boresight.training.memory import available_gb
 
 EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 NOT_FOR_USERS = ("bench", "docs", "dev")
-"""Extras of those who work on boresight itself."""
+"""Extras for developers of boresight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model by its shape: `kv` is the width of keys and values, `parameters` a count."""
+    """The shape of a model: `kv` is the width of keys and values, `parameters` a count."""
 
     name: str
     parameters: int
@@ -44,15 +44,16 @@ class Size:
 
     @property
     def adapters(self) -> int:
-        """Parameters of the default adapters: rank times the widths of each layer that has one."""
+        """Parameters of the default LoRA adapters: for each adapted layer, rank times the sum of its two
+        widths."""
         both = {"q_proj": self.hidden, "o_proj": self.hidden, "k_proj": self.kv, "v_proj": self.kv}
         lora = LoraConfig()
         return self.layers * lora.r * sum(self.hidden + both[name] for name in lora.targets)
 
     def needed_gb(self, lora: bool) -> float:
-        """Least peak memory of DPO with the default settings, GB: with activation checkpointing.
+        """Smallest peak memory of DPO with the default settings, GB, with activation checkpointing.
 
-        Training all weights keeps no second model, because the reference is scored beforehand.
+        Training all weights holds no second model, because the reference is scored before training.
         """
         import torch
 
@@ -79,7 +80,7 @@ SIZES = (
     Size("Qwen2.5-3B", 3_085_938_688, 36, 2048, 11008, 256),
     Size("Llama-3.1-8B", 8_030_261_248, 32, 4096, 14336, 1024),
 )
-"""Models of the sizes that boresight is for; shapes from their published configs."""
+"""Models of the sizes for which boresight is made; shapes from their published configs."""
 
 
 def print_diagnosis(console: Console) -> None:
@@ -116,7 +117,7 @@ def _extras() -> Iterator[tuple[str, str]]:
 
 
 def extras_of(distribution: str) -> dict[str, list[str]]:
-    """Names of the packages that each extra for users asks for, from the installed metadata."""
+    """Packages of each extra for users, from the installed metadata."""
     found: dict[str, list[str]] = {}
     for requirement in importlib.metadata.requires(distribution) or []:
         extra = EXTRA.search(requirement)
@@ -169,7 +170,7 @@ def torch_blas() -> str:
 
 
 def device_lines() -> Iterator[tuple[str, str]]:
-    """The GPUs that torch sees, or that there is none."""
+    """`(label, text)` for each GPU that torch finds, or a line that there is none."""
     import torch
 
     if not torch.cuda.is_available():

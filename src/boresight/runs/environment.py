@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, commit. Holds no secrets and no user names."""
+"""Versions, machine and commit of a run. Contains no secrets and no user names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def environment() -> dict[str, Any]:
 
 
 def unmeasured_path(device: str | None) -> str | None:
-    """A warning where a run on `device` (`model.device` of a recipe) takes a path without measurements.
+    """A warning if a run on `device` (`model.device` of a recipe) uses code without measurements; else None.
 
     Raises:
         UserError: there is no such device.

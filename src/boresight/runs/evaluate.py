@@ -1,4 +1,4 @@
-"""One evaluation from recipe to page: answer, judge, test the judge, write it all down."""
+"""Run a win-rate evaluation: answer, judge, check the judge, and write the results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation(Printable):
-    """What an evaluation found. `pairs` compares every two systems; the first system is the reference."""
+    """Result of an evaluation. `pairs` compares every two systems; the first system is the reference."""
 
     folder: Path
     tournament: Tournament
@@ -56,16 +56,16 @@ class Evaluation(Printable):
 
     @property
     def pairs(self) -> tuple[WinRate, ...]:
-        """Win rates, by prompt and in sum."""
+        """Win rates of every pair, with the comparison of each prompt."""
         return self.tournament.pairs
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.folder / "report.html"
 
     def show(self, console: Console) -> None:
-        """Print rates, verdicts and what is known of the judge."""
+        """Print win rates, verdicts and the results of the judge's checks."""
         rates = [pair.rate_in_words for pair in self.pairs]
         sentences = [*rates, *self.tournament.verdicts, self.tournament.distinct_answers]
         for sentence in [*sentences, *self.trust.sentences]:
@@ -93,8 +93,8 @@ def run_evaluation(
 def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
     """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
-    A folder that an interrupted evaluation of the same recipe left is continued: answers that were
-    generated and replies that were paid for are used again.
+    If `folder` holds an interrupted evaluation by the same recipe, that is continued: generated answers and
+    paid replies are reused.
 
     Raises:
         UserError: `folder` holds another evaluation, or anything in the recipe or the files is wrong.
@@ -141,7 +141,7 @@ def examine(
 ) -> Trust:
     """Sanity checks of the judge, on the answers of the first two systems.
 
-    Recorded verdicts exist for these answers only, so nothing is planted and nothing asked again.
+    Recorded verdicts exist for these answers only, so there are no controls and no repeated requests.
     """
     wanted = recipe.trust
     if isinstance(judge, RecordedJudge):

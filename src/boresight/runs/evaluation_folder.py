@@ -1,16 +1,12 @@
-"""The folder of an evaluation.
+"""Files in the folder of an evaluation.
 
-config.yaml             the resolved recipe; locked by the process that evaluates
-ledger.sqlite           paid answers of systems behind endpoints
-environment.json        versions, machine, commit
-answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
-answers-SYSTEM.sha256   its hash
-problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; still read
-comparisons.jsonl       one line per prompt and pair of systems
-completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
-documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and its hash beside
-evaluation.json         metrics
-report.html             the page
+config.yaml the resolved recipe; locked by the process that evaluates ledger.sqlite paid answers of systems
+behind endpoints environment.json versions, machine, commit answers-SYSTEM.jsonl generated answers, which a
+continued evaluation reads instead of generating them again answers-SYSTEM.sha256 its hash
+problems-SYSTEM.jsonl graded completions of Countdown problems, of earlier versions; still read
+comparisons.jsonl one line per prompt and pair of systems completions-SYSTEM.jsonl by a reward: one line per
+completion, with its grades documents-SYSTEM.jsonl of tasks: one line per document and filter, with its
+scores, and its hash beside evaluation.json metrics report.html the page
 """
 
 from __future__ import annotations
@@ -26,9 +22,10 @@ from boresight.runs.folder import LockedFolder
 
 
 class EvaluationFolder(LockedFolder):
-    """Files of one evaluation, and a context: the lock that `open` takes is released on exit.
+    """Paths and contents of an evaluation's folder. A context manager: the lock that `open` takes is released
+    on exit.
 
-    JSON has no infinity and no NaN: a limit that is not known is null.
+    JSON has no infinity and no NaN: unknown limits are null.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,11 +33,11 @@ class EvaluationFolder(LockedFolder):
         self.report, self.ledger = path / "report.html", path / "ledger.sqlite"
 
     def refuse_other(self, recipe: Mapping[str, Any]) -> None:
-        """See `RunFolder.refuse_other`; budgets may differ, so that a spent one can be raised."""
+        """As `RunFolder.refuse_other`, but budgets may differ, so that a spent one can be raised."""
         self._refuse_differences("recipe", _without_budgets(self.recipe() or {}), _without_budgets(recipe))
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """See `RunFolder.open`; a second process is refused before it changes anything."""
+        """As `RunFolder.open`; a second process is refused before it changes anything."""
         self.refuse_foreign()
         if self.recipe() is None:
             self.begin(recipe)
@@ -68,7 +65,7 @@ class EvaluationFolder(LockedFolder):
         write_jsonl(self.path / "comparisons.jsonl", map(_finite, lines))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write metrics and whatever stands beside them."""
+        """Write metrics and other results to `evaluation.json`."""
         write_state(self.path / "evaluation.json", _finite(results))
 
 

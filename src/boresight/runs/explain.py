@@ -38,7 +38,7 @@ from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
 
 SMALLEST_PACE = 0.03
-"""Nats below which a margin is too small to measure a rate."""
+"""Margin, nats, below which a rate of learning cannot be estimated."""
 COLUMNS = 80
 """Widest line of an explanation."""
 CAUSES = (
@@ -56,7 +56,7 @@ CAUSES = (
     "reward-constant-live",
     "reward-hacking",
 )
-"""Findings that explain others, before all others of their severity."""
+"""Findings that are causes of others; they come first within their severity."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Explanation(Printable):
     """The diagnosis of a run.
 
     `outcome` is a sentence each; `findings` are causes, most likely first; `looked_for` answers the usual
-    questions with yes, no or unknown; `commands` has one to try by the name of a finding.
+    questions with yes, no or unknown; `commands` maps the name of a finding to a command to try.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Explanation(Printable):
     commands: dict[str, str] = field(default_factory=dict)
 
     def show(self, console: Console) -> None:
-        """Print the outcome, the causes in order, and what was looked for, in at most 80 columns."""
+        """Print the outcome, the causes in order, and the answers to the questions, in at most 80 columns."""
         with at_most(console, COLUMNS):
             console.print(Text(self.name, style="bold"))
             for sentence in self.outcome:
@@ -93,7 +93,7 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
 
     Args:
         path: a run folder, or a TRL `trainer_state.json` or a folder that holds one.
-        beta: of a TRL run; without it, it is worked out from the log where that is possible.
+        beta: beta of a TRL run; by default it is derived from the log if possible.
 
     Raises:
         UserError: neither of the two is there, or the log has no steps.
@@ -116,7 +116,8 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """By severity, and within it causes before symptoms; a budget that explains a flat run comes first."""
+    """Findings sorted by severity, and within it causes before symptoms; a budget that explains a flat run
+    comes first."""
     names = {finding.name for finding in findings if finding.severity != "note"}
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
@@ -143,7 +144,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
-    """Findings in which the margin that was reached replaces the forecast."""
+    """Findings in which the measured margin replaces the forecast."""
     bought = _margin_bought(history)
     if bought is None:
         return list(findings)
@@ -152,9 +153,9 @@ def with_measured_budget(findings: Sequence[Finding], history: History) -> list[
 
 
 def spent_budget(history: History, margin: float) -> Finding | None:
-    """Learning rates that summed to too little, by the margin that they yielded, nats.
+    """The sum of learning rates was too small, judged by the margin that was reached, nats.
 
-    A small margin grows in proportion to the sum of rates, so the sum that a good one takes follows from it.
+    A small margin grows in proportion to the sum of rates, which gives the sum needed for a good margin.
     """
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
     if not budget or not budget[0] or margin >= 1 or (held and held.low > 0.55):
@@ -188,7 +189,7 @@ def _margin_bought(history: History) -> float | None:
 
 
 def not_resolved(metric: Metric) -> Finding | None:
-    """A difference that its interval does not resolve."""
+    """A difference that is not significant."""
     d = metric.difference
     if d is None or d.excludes_zero or metric.name not in ("accuracy", "reward", "win_rate", "constraints"):
         return None

@@ -20,7 +20,7 @@ from boresight.core.files import create_text, write_json
 from boresight.core.lock import FileLock
 
 LONGEST_VALUES = 80
-"""Characters of two differing values that an error still quotes."""
+"""Largest length of two differing values that an error quotes."""
 
 
 def default_folder(recipe_path: Path) -> Path:
@@ -34,7 +34,7 @@ class RunFolder:
     Args:
         path: the folder, which need not exist.
         noun: what it holds, for messages.
-        section: a section that recipes of this kind have and recipes of other kinds have not.
+        section: a section that only recipes of this kind have.
         recipe_name: name of the file with the resolved recipe.
     """
 
@@ -43,10 +43,10 @@ class RunFolder:
         self.recipe_file = path / recipe_name
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """Begin here with a resolved recipe, or continue what the same recipe has begun.
+        """Begin a run in the folder with a resolved recipe, or continue one with the same recipe.
 
         Raises:
-            UserError: the folder holds something else, or what another recipe has begun.
+            UserError: the folder holds something else, or a run with another recipe.
         """
         self.refuse_foreign()
         if self.recipe() is None:
@@ -66,7 +66,7 @@ class RunFolder:
         return found if own else None
 
     def refuse_foreign(self) -> None:
-        """Raise a `UserError` if the folder holds anything but `noun`, or cannot be written.
+        """Raise a `UserError` if the folder contains something else than a `noun`, or cannot be written.
 
         Hidden files are ignored: another process may be writing one.
         """
@@ -92,7 +92,8 @@ class RunFolder:
         self._refuse_differences("recipe", begun or {}, recipe)
 
     def begin(self, recipe: Mapping[str, Any]) -> None:
-        """Create the folder with a resolved recipe. Raises `UserError` if another process was faster."""
+        """Create the folder with a resolved recipe. Raises `UserError` if another process has created it
+        in the meantime."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not create_text(self.recipe_file, as_yaml(recipe)):
             raise UserError(
@@ -115,11 +116,11 @@ class RunFolder:
 
 
 class LockedFolder(RunFolder):
-    """A run folder in which one process works, and a context: the lock is released on exit.
+    """A run folder for one process at a time, and a context manager: the lock is released on exit.
 
     Args:
         recipe_class: parses the recipe in the folder.
-        work: what the other process does, for the message that refuses a second one.
+        work: description of what the other process does, for the error of a second one.
     """
 
     def __init__(
@@ -136,12 +137,14 @@ class LockedFolder(RunFolder):
         self._lock.release()
 
     def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe in the folder, with the defaults of settings that its version had not."""
+        """The resolved recipe in the folder, with defaults for settings that its version did not have;
+        None if there is none."""
         found = super().recipe()
         return self._recipe_class.completed(found) if found else found
 
     def lock(self) -> None:
-        """Lock the recipe in the folder; again does nothing. Raises `UserError` if another process has it."""
+        """Lock the folder; does nothing if this object holds the lock. Raises `UserError` if another
+        process has it."""
         if not self._lock.acquire():
             raise UserError(
                 f"{self.path}: another process is {self._work} here; wait for it, or give another folder "

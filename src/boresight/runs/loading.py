@@ -1,4 +1,4 @@
-"""Everything that a training run holds in memory before its first step."""
+"""Load everything that a training run needs before its first step."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ Preparing = Callable[[Dataset, Tokenizer, Console], Prepared]
 
 @dataclass(frozen=True, slots=True)
 class LoadedRun:
-    """A run in memory: its task, its data, and the prompts that the start and the end model answer.
+    """A loaded run: its task, its data, and the prompts that both the start model and the trained model
+    answer.
 
-    `leftovers` are weights that the recipe allowed to be missing or left over, by model or adapter.
+    `leftovers` are weights that the recipe allowed to be missing or unexpected, by model or adapter.
     """
 
     task: Task
@@ -56,7 +57,7 @@ class LoadedRun:
     choices: Choices
 
     def facts(self) -> dict[str, Any]:
-        """What `data.json` of the run holds."""
+        """The content of `data.json` of the run."""
         asked = json.dumps([(p.id, p.prompt) for p in self.prompts], ensure_ascii=False)
         digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
         return self.data.facts() | {"prompts": {"asked": len(self.prompts), "sha256": digest}}
@@ -64,14 +65,15 @@ class LoadedRun:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a resumed run takes from its folder: the day that its chat template prints, and its choices."""
+    """Values that a resumed run takes from its folder: the date that its chat template prints, and its
+    choices."""
 
     template_day: str | None = None
     choices: Choices | None = None
 
     @property
     def libraries(self) -> Libraries | None:
-        """Libraries of its matrix products; None where none are kept."""
+        """Libraries of its matrix products; None if none are recorded."""
         kept = None if self.choices is None else self.choices.libraries
         return None if kept is None else Libraries(**kept)
 
@@ -89,12 +91,12 @@ def load_run(
     """Load tokenizer, data, model, rewards and reference, in this order; seeds all generators first.
 
     Args:
-        datasets: where data that were read before are kept.
+        datasets: cache of data that were read before.
         folder: the run folder, which need not exist yet.
-        earlier: of the run that has begun in the folder; None where none has.
-        preparing: makes rows of the data.
-        trained: folder of the run's trained model, whose weights the policy then has; the reference and the
-            start of the KL are those of the recipe's model either way.
+        earlier: values of the run to resume; None for a new run.
+        preparing: function that makes rows of the data.
+        trained: folder of the run's trained model, whose weights are loaded into the policy; the reference
+            and the start of the KL remain those of the recipe's model.
 
     Raises:
         UserError: any of them cannot be loaded, or does not fit the others.
@@ -137,7 +139,8 @@ def load_run(
 
 
 def put_trained_weights(task: Task, folder: Path) -> None:
-    """Load the weights that training wrote to `folder`, into which a reward model's adapters are merged."""
+    """Load the weights that training wrote to `folder` into the policy; adapters of a reward model are
+    merged first."""
     if task.kind.head == "score":
         task.policy = lora.merge(task.policy)
     load_weights(task.policy, folder)

@@ -1,7 +1,7 @@
-"""Measure the trained model of a run folder: what is missing of its evaluation, or all of it again.
+"""Measure the trained model of a run folder: complete its evaluation, or repeat it.
 
-measure_trained(recipe, folder, DatasetCache(), console)      # after training, in another process
-evaluate_run(Path("runs/mine"), console)                      # `boresight evaluate runs/mine`
+measure_trained(recipe, folder, DatasetCache(), console) # after training, in another process
+evaluate_run(Path("runs/mine"), console) # `boresight evaluate runs/mine`
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from boresight.training.loop import measure_again
 def evaluate_run(path: Path, console: Console) -> Path:
     """Measure the model of the run in `path` again, by the run's own recipe; returns the path of the report.
 
-    Answers and scores of the start model are taken from the folder where it is there. Nothing else is touched
-    before the new results replace the old ones.
+    Answers and scores of the start model are taken from the folder where it is there. The folder is unchanged
+    until the new results replace the old ones.
 
     Raises:
         UserError: `path` is no run folder with a trained model, or its model, data or start model have
@@ -79,7 +79,8 @@ def measure_trained(
     *,
     again: bool = False,
 ) -> list[Measured]:
-    """Measure the start model and the trained one as far as the folder does not say; write the metrics.
+    """Measure the start model and the trained one, unless the folder has their numbers; write and return the
+    metrics.
 
     Args:
         again: measure the trained model even if the folder already has its numbers.

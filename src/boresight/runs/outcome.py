@@ -1,4 +1,4 @@
-"""What a run changed: answers and held-out numbers of the start model, and of the trained one."""
+"""Measure a run's start model and trained model: answers and held-out numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from boresight.training.probes import answers, likelihood
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A model's answers to the prompts of a run, in their order, and its held-out numbers by row."""
+    """Measurements of a model: its answers to the prompts of a run, in their order, and its held-out
+    numbers by row."""
 
     answers: list[str]
     numbers: ByRow
@@ -34,7 +35,8 @@ class Snapshot:
 def measure_start(
     task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
 ) -> Snapshot:
-    """Measure the start model, log it as step 0, and keep it in the folder with the sizes of the logs."""
+    """Measure the start model, log it as step 0, and store it in the folder together with the sizes of the
+    logs."""
     start = Snapshot(answer(task, prompts, console), evaluate_now(task, 0)[1])
     if collectives.is_first():
         write_state(folder.start, asdict(start) | {"logs": logs_now(folder.path)})
@@ -44,7 +46,7 @@ def measure_start(
 def measure_start_again(
     task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
 ) -> Snapshot:
-    """Measure the start model of a run that has logged it, where its file is missing."""
+    """Measure the start model of a run that has already logged it, if its file is missing."""
     start = Snapshot(answer(task, prompts, console), measure_again(task, 0))
     if collectives.is_first():
         write_state(folder.start, asdict(start))
@@ -52,7 +54,7 @@ def measure_start_again(
 
 
 def read_start(folder: TrainingFolder) -> Snapshot | None:
-    """The start model as `measure_start` kept it; None where it has not been measured."""
+    """The stored measurements of the start model; None if it has not been measured."""
     if not folder.start.is_file():
         return None
     kept = read_state(folder.start, "delete this file, and the start model is measured again")
@@ -60,7 +62,7 @@ def read_start(folder: TrainingFolder) -> Snapshot | None:
 
 
 def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[str] | None:
-    """The trained model's answers in `samples.jsonl`; None where one is missing or was changed."""
+    """The trained model's answers in `samples.jsonl`; None if one is missing or belongs to another prompt."""
     if not trained.is_unchanged(folder.path, folder.samples):
         return None
     found = {line.get("id"): line.get("after") for line in read_jsonl(folder.samples)}
@@ -77,7 +79,7 @@ def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[str]
 def likelihood_of_answers(
     task: Task, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot
 ) -> list[Measured]:
-    """Log-likelihood of both sides' answers under the start model, nats per token."""
+    """Log-likelihood of the answers before and after training under the start model, nats per token."""
     with whole(task.policy):
         return likelihood.under_start_model(
             task.policy, task.tokenizer, prompts, before.answers, after.answers
@@ -91,7 +93,7 @@ def write_outcome(
     before: Snapshot,
     after: Snapshot,
 ) -> list[Measured]:
-    """Write samples, and the metrics over them and over the held-out numbers, which are returned.
+    """Write samples and metrics of a run; returns the metrics.
 
     To be called by all processes; the first writes.
     """
@@ -120,7 +122,7 @@ def _write_samples(
 
 
 def write_run_report(folder: TrainingFolder, recipe: Recipe, console: Console) -> None:
-    """Write the report, which ends the run. Before that, temporary files and unwanted checkpoints go."""
+    """Delete temporary files and unwanted checkpoints, and write the report, which ends the run."""
     from boresight.reports.page import write_report
 
     folder.refuse_replaced()

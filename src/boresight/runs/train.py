@@ -1,4 +1,4 @@
-"""One training run from recipe to report: check, load, train, evaluate, write it all down."""
+"""One training run from recipe to report: check, load, train, evaluate, write."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def run_training(
     """Train by `recipe` into `folder`, or resume the run there; returns the path of the report.
 
     A run that was cut short is completed with what is missing (steps after its checkpoint, answers, metrics,
-    the report), with `resume` or without; with it, there must be a run. `listeners` get every line of
-    metrics; what they raise ends the run. The caller has locked `claimed` folders.
+    the report), with `resume` or without; with it, there must be a run. `listeners` are called with every
+    line of metrics; an exception of theirs ends the run. `claimed`: the caller has locked the folder.
     `datasets` keeps the data for the caller's next run.
 
     Started by torchrun, all processes make this one run; the first writes the folder and the report.
@@ -93,7 +93,7 @@ def run_training(
 
 @contextmanager
 def telling_how_to_go_on(folder: TrainingFolder) -> Iterator[None]:
-    """A Ctrl-C between two stages, which no step holds back, ends the run with a sentence."""
+    """Inside the block a Ctrl-C between two stages ends the run with a sentence on how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -111,7 +111,7 @@ def run_to_end(
     claimed: bool = False,
     datasets: DatasetCache | None = None,
 ) -> None:
-    """As `run_training`, but a finished run is left alone."""
+    """As `run_training`, but does nothing for a finished run."""
     with TrainingFolder(folder, claimed) as run_folder:
         if run_folder.finished:
             return
@@ -140,8 +140,7 @@ def _run(
 
 
 def find_place(folder: TrainingFolder, recipe: Recipe, resume: bool) -> Place:
-    """What the run in `folder` has completed, according to `find_place` of the folder in the first
-    process."""
+    """The stage that the run in `folder` has reached, as determined by the first process."""
     found = folder.find_place(recipe, resume=resume) if collectives.is_first() else Place(Stage.NOTHING)
     stage = Stage(collectives.from_first(found.stage.value))
     return Place(stage, collectives.path_from_first(lambda: found.checkpoint))
@@ -156,9 +155,9 @@ def train_and_measure(
     console: Console,
     ramp: Ramp | None = None,
 ) -> list[Measured]:
-    """Measure the start model, train it from the beginning or a checkpoint, and measure what it became.
+    """Measure the start model, train from the beginning or a checkpoint, and measure the trained model.
 
-    `ramp` is what the run was planned by.
+    `ramp` is the ramp from which the run was planned.
     """
     anew = place.checkpoint is None
     findings = preflight_findings(recipe, console, datasets, ramp) if anew else []
@@ -187,7 +186,7 @@ def train_and_measure(
 
 
 def guard_of(task: Task, before: ByRow) -> Guard | None:
-    """The guard of a run; None where it is off, or nothing is measured that it could look at."""
+    """The guard of a run; None if it is off, or if none of its metrics is measured."""
     bounds = task.recipe.train.guard
     if bounds is None:
         return None
@@ -198,7 +197,8 @@ def guard_of(task: Task, before: ByRow) -> Guard | None:
 def preflight_findings(
     recipe: Recipe, console: Console, datasets: DatasetCache, ramp: Ramp | None = None
 ) -> list[Finding]:
-    """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
+    """Findings of the preflight checks, by the first process. Raises `UserError` for those that stop the
+    run."""
     return before_training(recipe, console, datasets, ramp) if collectives.is_first() else []
 
 
@@ -210,7 +210,7 @@ def open_training_folder(
     place: Place,
     console: Console,
 ) -> None:
-    """Create the run folder with what is known before training, or bring it back to the checkpoint."""
+    """Create the run folder with everything known before training, or rewind it to the checkpoint."""
     refuse_full_disk(folder.path, recipe.train, loaded.task.policy)
     console.print(checkpoints_in_words(recipe.train, loaded.task.policy), highlight=False)
     if place.checkpoint is None:

@@ -1,4 +1,4 @@
-"""Prompts of an evaluation that its systems were trained on, by the run folders that they come from."""
+"""Prompts of an evaluation that its systems were trained on, according to their run folders."""
 
 from __future__ import annotations
 

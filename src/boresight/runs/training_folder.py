@@ -1,18 +1,18 @@
-"""The folder of a training run: which run is there, what it has behind it, and what is written.
+"""The folder of a training run: which run it contains, which stages are complete, and its files.
 
     config.yaml        the resolved recipe; locked by the process that trains
     data.json          files, hashes and counts of training and held-out data, a digest of their tokens
-    weights.json       weights missing or left over that `model.allow_weights` accepted; only where there were
+    weights.json       weights missing or unexpected that `model.allow_weights` accepted, if there are any
     environment.json   versions, machine, commit
-    choices.json       what was left to the machine: device, activations, processes
+    choices.json       settings that were left to the machine: device, activations, processes
     start.json         answers and held-out numbers of the start model
     model/, end.json   the trained model and its held-out numbers, by row
     samples.jsonl      answers of both models
     evaluation.json    metrics before and after with intervals
     report.html        the page
 
-A run has stages, and every stage leaves a file that marks it as done for the same command. The loop adds
-metrics and checkpoints; findings have their own module.
+A run has stages, and every stage leaves a file that marks it as complete when the command is run again. The
+loop adds metrics and checkpoints; findings have a module of their own.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ from boresight.training.choices import read_choices
 
 
 class Stage(Enum):
-    """What a run has behind it, in the order of a run."""
+    """Stages of a run, in order; the value is the last complete one."""
 
     NOTHING, BEGUN, UNDER_WAY, TRAINED, EVALUATED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run resumes: its stage, and the checkpoint if training has begun."""
+    """Point from which a run resumes: its stage, and the checkpoint if training has begun."""
 
     stage: Stage
     checkpoint: Path | None = None
@@ -76,11 +76,11 @@ class Place:
 
 
 class TrainingFolder(LockedFolder):
-    """A run folder, and a context: what it has locked is released on exit.
+    """The folder of a training run, and a context manager: locks are released on exit.
 
     Args:
         path: the folder, which need not exist.
-        claimed: the caller has locked the folder; nothing is locked.
+        claimed: the caller has locked the folder, so it is not locked again.
     """
 
     def __init__(self, path: Path, claimed: bool = False) -> None:
@@ -93,10 +93,10 @@ class TrainingFolder(LockedFolder):
         self._claimed = claimed
 
     def lock(self) -> None:
-        """Lock the recipe in the folder; again does nothing.
+        """Lock the folder; does nothing if this object holds the lock.
 
-        A second process would rewind the log of the first and delete its checkpoints. Where the file system
-        has no locks, nothing prevents that.
+        Without the lock a second process would rewind the log of the first and delete its checkpoints. On a
+        file system without locks this is not prevented.
 
         Raises:
             UserError: another process has the lock.
@@ -105,7 +105,7 @@ class TrainingFolder(LockedFolder):
             super().lock()
 
     def refuse_replaced(self) -> None:
-        """Raise a `UserError` if another run has taken the place of the one that was locked."""
+        """Raise a `UserError` if the locked run was replaced by another one."""
         if not self._lock.intact:
             raise UserError(
                 f"{self.path}: this folder was deleted or replaced during the run, which stops; leave the "
@@ -114,7 +114,7 @@ class TrainingFolder(LockedFolder):
 
     @property
     def trained(self) -> bool:
-        """Whether the training has ended and its model is there."""
+        """Whether training has ended and the model has been written."""
         return is_trained(self.path)
 
     @property
@@ -124,7 +124,7 @@ class TrainingFolder(LockedFolder):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all stages are complete."""
         return self.evaluated and self.report.is_file()
 
     @property
@@ -134,16 +134,16 @@ class TrainingFolder(LockedFolder):
         return max((int(line.get("step", 0)) for line in logged if line.get("split") == "train"), default=0)
 
     def earlier(self) -> Earlier:
-        """What a resumed run takes from its folder."""
+        """Values that a resumed run takes from the folder."""
         train = read_state(self.data).get("train", {}) if self.data.is_file() else {}
         return Earlier(train.get("template_day"), read_choices(self.choices_file))
 
     def find_place(self, recipe: Recipe, *, resume: bool) -> Place:
-        """What the run in the folder has behind it.
+        """The stage that the run in the folder has reached.
 
         Args:
-            recipe: what the caller wants to train.
-            resume: there must be a run.
+            recipe: recipe of the caller.
+            resume: raise an error if there is no run.
 
         Raises:
             UserError: no run to resume, a finished one, one whose checkpoints are all damaged, one with
@@ -200,7 +200,7 @@ class TrainingFolder(LockedFolder):
         findings: Sequence[Finding],
         leftovers: Mapping[str, Leftovers],
     ) -> None:
-        """Create the folder with everything that is known before training, or a run that took no step anew.
+        """Create the folder with everything known before training, or start again a run that took no step.
 
         Args:
             recipe: the resolved recipe.
@@ -225,12 +225,12 @@ class TrainingFolder(LockedFolder):
             write_findings(self.path, findings)
 
     def resume_from(self, checkpoint: Path, data: dict[str, Any]) -> int:
-        """Drop what was written after `checkpoint`, the end of a run that the guard stopped included.
+        """Delete everything written after `checkpoint`, including the end of a run that the guard stopped.
 
         Returns its step.
 
         Raises:
-            UserError: the run had other data, and which; or a log was changed.
+            UserError: the run had other data (named in the message), or a log was changed.
         """
         self.refuse_other_data(data)
         for file in (self.report, self.evaluation):
@@ -240,7 +240,7 @@ class TrainingFolder(LockedFolder):
         return step_of(checkpoint)
 
     def refuse_other_data(self, data: dict[str, Any]) -> None:
-        """Raise a `UserError` that names the difference if the run that has begun has other data."""
+        """Raise a `UserError` that names the difference if the run began with other data."""
         if not self.data.is_file():
             return
         old, new = read_state(self.data), json.loads(json.dumps(data))

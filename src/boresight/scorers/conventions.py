@@ -1,12 +1,12 @@
-"""How a reward function is called: two conventions, chosen by its signature.
+"""Two conventions for calling a reward function, chosen by its signature.
 
     def own(prompts, completions, rows, scale=1.0): ...       # three lists, by position
     def trl(prompts, completions, answer, **kwargs): ...      # TRL's: everything by name, columns as lists
 
-The first is given conversations, texts and the other columns of each row as a mapping. The second is given
-what TRL gives: strings where the data have the prompt as text, else lists of messages; a column that a row
-lacks is None. A function that takes `**kwargs` or cannot take three lists by position is TRL's, unless it has
-a parameter `rows`. Either may be `async`. `options` of the recipe are arguments by name.
+The first is given conversations, texts and the other columns of each row as a mapping. The second gets TRL's
+arguments: strings if the data have the prompt as text, else lists of messages; a column that a row lacks is
+None. A function that takes `**kwargs` or cannot take three lists by position is TRL's, unless it has a
+parameter `rows`. Either may be `async`. `options` of the recipe are arguments by name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RewardCallable = Callable[..., Any]
 
 IDS, STATE = "completion_ids", "trainer_state"
 LOGS = ("log_extra", "log_metric")
-"""TRL's ways to log from a reward function. They are accepted, and what they are given is dropped."""
+"""TRL's arguments for logging from a reward function. They are accepted, and calls to them have no effect."""
 GIVEN = ("prompts", "completions", IDS, *LOGS)
 ALIASES = tuple(name for name in names.COMPLETION if name != "completion")
 """Columns that are read as the answer; TRL gives a column `completion` to no function."""
@@ -49,7 +49,7 @@ class RewardBatch:
     ids: Sequence[Sequence[int]] | None = None
 
     def only(self, i: int) -> RewardBatch:
-        """The batch of one completion."""
+        """A batch of the completion `i` alone."""
         return RewardBatch(
             [self.prompts[i]], [self.completions[i]], None if self.ids is None else [self.ids[i]]
         )
@@ -74,7 +74,7 @@ class BoundReward(ABC):
     def _call(self, batch: RewardBatch) -> Any: ...
 
     def lacking(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Columns that the function cannot do without and that no row has."""
+        """Required columns that no row has."""
         return []
 
 
@@ -113,7 +113,7 @@ class TrlReward(BoundReward):
 
 
 def bind_reward(function: RewardCallable, name: str, options: Mapping[str, Any]) -> BoundReward:
-    """The function with its options, to be called by the convention that its signature shows.
+    """Bind options to a function, with the calling convention that its signature shows.
 
     Raises:
         UserError: the signature fits neither convention or both, or an option is not one of its parameters.
@@ -132,7 +132,8 @@ def bind_reward(function: RewardCallable, name: str, options: Mapping[str, Any])
 
 
 def options_model(function: RewardCallable) -> type[BaseModel]:
-    """The options of a function of the own convention, as a section: its parameters after the third."""
+    """The options of a function of the first convention as a settings class: its parameters after the
+    third."""
     parameters = _options(inspect.signature(function))
     try:
         hints = get_type_hints(function, include_extras=True)

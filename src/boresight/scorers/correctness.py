@@ -1,17 +1,17 @@
-"""From a reward to right or wrong."""
+"""Decide from a reward whether an answer is right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 ROUNDING = 1e-9
-"""How far below the threshold a weighted sum may lie and still reach it."""
+"""Tolerance below the threshold, for the rounding of a weighted sum."""
 
 
 def threshold_of(rewards: Iterable[float | None], correct_at: float | None) -> float | None:
-    """The smallest reward of a right answer: as asked, or 1 where every reward lies in [0, 1], or None.
+    """The smallest reward of a right answer: `correct_at`, or 1 if every reward is in [0, 1], or None.
 
-    Rewards that are None are missing.
+    Missing rewards are None.
     """
     if correct_at is not None:
         return correct_at

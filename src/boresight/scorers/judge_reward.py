@@ -1,4 +1,4 @@
-"""Judges as rewards: any that scores answers one by one, such as a reward model.
+"""Judges as rewards: any judge that scores single answers, such as a reward model.
 
     reward:
       - judge: {name: reward_model, model: runs/reward}
@@ -20,11 +20,11 @@ from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.scorers.open_judge import open_judge
 
 LEDGER = "runs/judgements.sqlite"
-"""Replies of endpoints are kept here, as those of evaluations are."""
+"""File that stores replies of endpoints, shared with evaluations."""
 
 
 def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
-    """The judge's own settings, checked.
+    """Parse the settings of a judge.
 
     Raises:
         UserError: no name, no such judge, a wrong setting, or a key in plain text.
@@ -48,9 +48,9 @@ def judge_reward(section: Mapping[str, Any]) -> Scorer:
 
 
 class EndpointReward(Scorer):
-    """A judge behind an endpoint. The ledger of its replies is open during a batch only.
+    """A judge behind an endpoint as a reward. The ledger of its replies is only open during a batch.
 
-    A ledger has one holder at a time, and the preflight check uses the same one.
+    One process at a time can open a ledger, and the preflight check uses the same one.
     """
 
     def __init__(self, name: str, settings: EndpointConfig) -> None:
@@ -58,7 +58,7 @@ class EndpointReward(Scorer):
         self.name, self.settings = name, settings
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """The judge's scores."""
+        """One score per answer: `answers[i]` answers `prompts[i]`. `repeat` as in `Judge.compare`."""
         with open_judge(self.settings, LEDGER) as judge:
             assert isinstance(judge, Scorer)
             return judge.score(prompts, answers, repeat)

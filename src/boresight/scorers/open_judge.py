@@ -1,4 +1,4 @@
-"""Build a judge together with the ledger that keeps its replies or scores."""
+"""Build a judge together with the ledger for its replies or scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | None = None) -> Iterator[Judge]:
-    """The judge with these settings. The ledger is open inside the block, where the judge needs one."""
+    """Context manager that yields the judge with these settings, and opens the ledger if the judge needs
+    one."""
     build = judges.get(judges.name_of(settings)).build
     if not settings.needs_ledger:
         yield build(settings, None, console)

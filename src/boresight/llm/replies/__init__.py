@@ -1,1 +1,1 @@
-"""What servers send back, read without trust: typed failures, bounded JSON, replies, plausible usage."""
+"""Parse what servers return without trusting it: typed failures, bounded JSON, replies, plausible usage."""

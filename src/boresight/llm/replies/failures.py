@@ -1,4 +1,4 @@
-"""Why a request brought no usable response, as types: HTTP statuses, errors inside a 200, empty accounts."""
+"""Typed reasons why a request has no usable response: HTTP statuses, errors inside a 200, empty accounts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from urllib.parse import quote
 from boresight.core.errors import UserError, terminal_safe
 
 RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
-"""Failures of one attempt that another attempt may not have."""
+"""Kinds of failures that may not occur in another attempt."""
 LONGEST_DETAIL = 300
 REDACTED = "[key removed]"
 SHORT_KEY = 12
-"""A shorter key may be a word such as `none`: it is removed where it stands alone."""
+"""Length below which a key may be a common word such as `none`, and is removed only where it is a word of
+its own."""
 OTHER_LIMIT_NAME: Final = "max_completion_tokens"
-"""What OpenAI's reasoning models call the longest answer."""
+"""Name of the parameter for the longest answer in OpenAI's reasoning models."""
 
 NO_MONEY_CODES = frozenset(
     {
@@ -38,7 +39,8 @@ NO_MONEY = re.compile(
     r"payment required|billing hard limit",
     re.IGNORECASE,
 )
-"""Not "exceeded your current quota": some servers say that of a limit per minute."""
+"""Messages of an empty account. "exceeded your current quota" is not one: some servers use it for a limit
+per minute."""
 STATUS_OF_WORDS = (
     ("rate_limit", 429),
     ("overloaded", 503),
@@ -50,7 +52,7 @@ STATUS_OF_WORDS = (
     ("not_found", 404),
     ("unsupported", 400),
 )
-"""HTTP statuses of codes in words, for errors inside a response of status 200."""
+"""HTTP statuses by error code, for errors inside a response of status 200."""
 
 
 class Stopped(UserError):
@@ -68,10 +70,10 @@ def one_line(text: str) -> str:
 
 
 def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also where it is quoted as in JSON or in a URL. Cut only afterwards.
+    """The text without the key, also in its JSON or URL encoding. Apply it before truncating the text.
 
-    >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef")
-    'Incorrect API key provided: [key removed].'
+    >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef") 'Incorrect API key
+    provided: [key removed].'
     """
     if not key:
         return text
@@ -92,11 +94,11 @@ def _without_word(text: str, word: str) -> str:
 
 
 class RequestFailure(Exception):
-    """One attempt that brought no response.
+    """An attempt without a response.
 
     `kind` is `rate_limit`, `timeout`, `server`, `invalid_json` (a body that cannot be read), `auth`,
-    `no_money` (the account is empty), `token_limit` (the endpoint wants the limit by its other name),
-    `bad_request` (a 4xx that no repetition helps), `invalid_text` (the request is no Unicode text),
+    `no_money` (the account is empty), `token_limit` (the endpoint requires the other name of the token
+    limit), `bad_request` (a 4xx that a retry cannot fix), `invalid_text` (the request is no Unicode text),
     `content_filter`, `budget` (never sent) or `missing` (not in the ledger, where only the ledger is read).
     `retry_after` is what the server asked for, in seconds. `perhaps_billed`: the server may have done the
     work although no response was read.
@@ -111,7 +113,7 @@ class RequestFailure(Exception):
 
     @property
     def detail(self) -> str:
-        """The message, in one line that a terminal can print. It is cut here, after keys are removed."""
+        """The message as one printable line. It is truncated here, after keys were removed."""
         return one_line(self.said).rstrip(".")
 
     def without(self, key: str) -> RequestFailure:
@@ -121,12 +123,12 @@ class RequestFailure(Exception):
 
 
 def unreadable(said: str) -> RequestFailure:
-    """A body that cannot be read. A success with garbage in it may well be billed."""
+    """Failure for a body that cannot be read. The request may have been billed."""
     return RequestFailure("invalid_json", said, perhaps_billed=True)
 
 
 def classify_status(status: int, headers: Mapping[str, str], error: object, message: str) -> RequestFailure:
-    """An HTTP status that is no success, as a typed failure. `error` is the object in the body, if any."""
+    """Convert an HTTP error status into a typed failure. `error` is the object in the body, if any."""
     message = message.removeprefix(f"Error code: {status} - ")
     if 300 <= status < 400:
         said = f"it redirects to {headers.get('location', 'nowhere')}, where no key is sent"
@@ -135,7 +137,7 @@ def classify_status(status: int, headers: Mapping[str, str], error: object, mess
 
 
 def classify_error(error: object) -> RequestFailure:
-    """An error inside a response of status 200, by its code as if that were the status."""
+    """Convert an error inside a response of status 200 into a typed failure, by its code."""
     status, message = _status_in(error), _message_in(error)
     failure = _typed(status, {}, error, f"error {status} in a response of status 200: {message}")
     failure.perhaps_billed = failure.kind == "server"
@@ -187,7 +189,8 @@ def _message_in(error: object) -> str:
 def retry_after(
     headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date."""
+    """Seconds that the server asks to wait, from `retry-after-ms`, or `retry-after` as seconds or a date;
+    None without."""
     milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds:
@@ -204,7 +207,7 @@ def retry_after(
 
 
 LONGEST_WAIT = 3600.0
-"""Seconds that a server may ask for; infinite ones, and NaN, would hold everything back for ever."""
+"""Largest number of seconds that a server may ask for; infinity or NaN would block all requests."""
 
 
 def _wait(seconds: float) -> float | None:

@@ -10,11 +10,11 @@ from typing import Any
 from boresight.llm.replies.failures import one_line, unreadable
 
 DEEPEST = 100
-"""Nested brackets in a body. Python's reader and writer give up at about a thousand."""
+"""Levels of nested brackets in a body. Python's JSON reader and writer fail at about a thousand."""
 EXCERPT = 120
 """Characters of an unreadable body that an error quotes."""
 LONGEST_REPLY = 200_000
-"""Characters at the end of a model's text in which JSON is looked for."""
+"""Characters at the end of a model's text that are searched for JSON."""
 MOST_STARTS = 200
 """Opening braces that are tried as the beginning of an object."""
 REASONING_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>|<\|channel\|>final<\|message\|>")
@@ -22,7 +22,7 @@ REASONING_BEGINS = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>")
 
 
 def parse_body(content: bytes | str) -> dict[str, Any]:
-    """The JSON object that a body is.
+    """Parse a body that must be a JSON object.
 
     Raises:
         RequestFailure: `invalid_json`: not UTF-8, no JSON, nested too deeply, or no object.
@@ -60,10 +60,10 @@ def is_deep(value: object) -> bool:
 
 
 def after_reasoning(text: str) -> str:
-    """The answer after the model's thought: the text after its last `</think>`, '' while it still thinks.
+    """The answer after the model's reasoning: the text after its last `</think>`, '' if the thought is not
+    closed.
 
-    >>> after_reasoning("<think>maybe 1</think>2")
-    '2'
+    >>> after_reasoning("<think>maybe 1</think>2") '2'
     """
     if ends := list(REASONING_ENDS.finditer(text)):
         return text[ends[-1].end() :]
@@ -73,11 +73,10 @@ def after_reasoning(text: str) -> str:
 def extract_json(text: str) -> list[object]:
     """The JSON objects in a model's text, after its reasoning and whatever stands around them, in order.
 
-    >>> extract_json('<think>{"a": 0}?</think> Sure: {"a": [1, 2]} as you asked')
-    [{'a': [1, 2]}]
+    >>> extract_json('<think>{"a": 0}?</think> Sure: {"a": [1, 2]} as you asked') [{'a': [1, 2]}]
 
     Raises:
-        ValueError: there is none, in words that a model understands.
+        ValueError: there is none, the message is addressed to the model.
     """
     said = after_reasoning(text)[-LONGEST_REPLY:]
     problem = "there is no JSON object in it"

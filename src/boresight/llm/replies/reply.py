@@ -1,4 +1,4 @@
-"""A response of a chat endpoint as it is read now: its text, why it cannot be used, its usage."""
+"""A parsed response of a chat endpoint: its text, the reason why it cannot be used, its usage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from boresight.llm.replies.failures import RequestFailure, classify_error, one_line, unreadable
 
 MOST_TOKENS = 10**9
-"""A larger number of tokens is no count."""
+"""Largest plausible number of tokens."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -28,7 +28,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response as it is read now. The stored body is the server's own, so a better reader replays it.
+    """A parsed response. The ledger stores the server's body, so that a later parser can read it again.
 
     `text` is the model's answer, also where `failure` gives the reason why it cannot be used: `refusal`,
     `content_filter`, `truncated`, `empty` (there is no content) or `invalid_text` (it is no Unicode text).
@@ -56,12 +56,12 @@ class Reply:
 
 
 def failed(kind: str, detail: str) -> Reply:
-    """A reply that never came."""
+    """A reply for a request that has no response."""
     return Reply("", kind, detail)
 
 
 def read_body(body: Mapping[str, Any]) -> Reply:
-    """A stored body, read by today's reader; one that it cannot read is a failure, not an exception."""
+    """Parse a stored body; one that cannot be parsed becomes a reply with a failure, not an exception."""
     try:
         return Reply.read(body)
     except RequestFailure as failure:

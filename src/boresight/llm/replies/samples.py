@@ -1,4 +1,4 @@
-"""Whether several samples of one prompt differ: servers exist that ignore the temperature."""
+"""Detect endpoints that ignore the temperature: several samples of one prompt are identical."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ class IdenticalSamples:
             self.identical += len(set(texts)) == 1
 
     def sentence(self, source: str, temperature: float) -> str | None:
-        """The warning, where the answers of at least half of the prompts are alike; else None.
+        """A warning if the samples of at least half of the prompts are identical; else None.
 
-        >>> IdenticalSamples(9, 9).sentence("m", 0.9).partition(":")[0]
-        'm'
+        >>> IdenticalSamples(9, 9).sentence("m", 0.9).partition(":")[0] 'm'
         """
         if not self.prompts or self.identical * 2 < self.prompts:
             return None

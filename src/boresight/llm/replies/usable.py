@@ -1,4 +1,4 @@
-"""Stop early when nothing that a model replies can be used, instead of paying for all of it."""
+"""Stop early if none of a model's replies can be used, instead of paying for all of them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from boresight.llm.replies.failures import Stopped, one_line
 from boresight.llm.replies.reply import Reply
 
 Reader = Callable[[Reply], str | None]
-"""Why a reply without a failure cannot be used, in words; None if it can."""
+"""Function that returns the reason why a reply without a failure cannot be used; None if it can."""
 
 ENOUGH = 12
 """Unusable replies without a usable one after which a stage stops."""
 PROBES = 4
 """Requests in flight until the first usable reply; with three rounds each, they make `ENOUGH` replies."""
 OF_THE_SETTINGS = frozenset({"truncated", "empty", "invalid_json", "invalid_text"})
-"""Failures that come from a model or its settings; refusals belong to a prompt, the others to a server."""
+"""Failures that are due to the model or its settings; refusals are due to a prompt, the others to a
+server."""
 
 
 def usual_reader(reply: Reply) -> str | None:
-    """Any text can be used."""
+    """The default `Reader`: any text can be used."""
     return None
 
 
@@ -42,14 +43,14 @@ class _Seen:
 
 
 class UsableReplies:
-    """Counts replies by stage and model as they come, from the ledger too."""
+    """Counts usable replies by stage and model, including those from the ledger."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     @asynccontextmanager
     async def probe(self, stage: str, model: str) -> AsyncIterator[None]:
-        """Wait inside for a place: there are `PROBES` until a reply was usable, any number afterwards."""
+        """Context that waits for a place: `PROBES` places until a reply was usable, any number afterwards."""
         seen = self._seen.setdefault((stage, model), _Seen())
         while not seen.usable and seen.probing >= PROBES:
             turn = asyncio.get_running_loop().create_future()
@@ -65,7 +66,7 @@ class UsableReplies:
     def note(
         self, stage: str, model: str, failure: str | None, detail: str, text: str = "", replies: int = 1
     ) -> None:
-        """Count what a request brought; `replies` it took.
+        """Count the result of a request; it took `replies` replies.
 
         Raises:
             Stopped: `ENOUGH` replies came and none can be used. The message quotes the first.

@@ -1,6 +1,6 @@
-"""What a response is taken to have cost: its reported usage where that can be, a safe estimate elsewhere.
+"""Cost of a response: its reported usage if plausible, else a safe estimate.
 
-A server may report no usage, or any number. Fewer tokens than the texts certainly take would let a run pass
+A server may report no usage, or any number. Fewer tokens than the texts certainly take would let a run exceed
 its budget; absurdly many would end it. Both are replaced by the worst case that was reserved, and counted.
 """
 
@@ -10,13 +10,13 @@ from boresight.llm.replies.reply import Reply, Usage
 from boresight.llm.request import Request
 
 MOST_CHARACTERS = 8
-"""Characters per token in no language on average: English has about 4.5."""
+"""Characters per token; the average of every language is lower: English has about 4.5."""
 UNSEEN = 100_000
-"""Tokens that a server may report beyond what was seen: its own system prompt, reasoning that it hides."""
+"""Tokens that a server may report beyond the visible ones: its own system prompt, hidden reasoning."""
 
 
 def counted(request: Request, reply: Reply) -> tuple[Usage, str]:
-    """Tokens to book for a response, and what was wrong with the reported ones, '' if nothing."""
+    """Usage of a response for the budget, and what was implausible in the reported usage, '' if nothing."""
     seen = len(reply.text.encode("utf-8", "surrogatepass"))
     honors_limit = least_tokens(reply.text) <= request.max_tokens
     # No token is shorter than a byte, which bounds an answer that ignores max_tokens.

@@ -1,9 +1,9 @@
 """OpenAI's batch API as a transport: half the price, up to a day.
 
-Waiting requests go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results
-are joined on that id, whatever their order. Which request is in which batch is in the ledger before the
-batch exists, so that a process that dies meanwhile finds the batch again instead of buying it twice. That is
-deleted in the transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
+Waiting requests go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results are
+joined on that id, whatever their order. The assignment of requests to a batch is in the ledger before the
+batch is created, so that after a crash the batch is found again instead of being paid twice. It is deleted in
+the transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MOST_RESULT_BYTES = 2**29
 """Largest file of results that is read."""
 POLL_EVERY = 30.0
 LINGER = 1.0
-"""Seconds without a new request after which those that wait become a batch."""
+"""Seconds without a new request after which the waiting requests are sent as a batch."""
 UNSENT = "?"
-"""Prefix of a batch that was about to be created; what follows is its mark on the server."""
+"""Prefix of the record of a batch that was about to be created; the rest is its mark on the server."""
 MARK = "boresight"
 OVER = {"completed", "failed", "expired", "cancelled"}
 
@@ -54,7 +54,7 @@ Waiting = tuple[Request, "asyncio.Future[dict[str, Any]]"]
 
 
 class BatchTransport(OpenAITransport):
-    """See the module; `send` returns when the batch that holds the request is over."""
+    """Transport through the batch API; see the module. `send` returns when the request's batch has ended."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class BatchTransport(OpenAITransport):
         return await promise
 
     async def close(self) -> None:
-        """See `Transport.close`. Batches continue at the server and are found again."""
+        """Close connections. Batches continue on the server and are found again by the next process."""
         for task in self._tasks:
             task.cancel()
         await super().close()

@@ -14,9 +14,9 @@ MOST_BYTES = 16 * 2**20
 ACCEPTED = "gzip, deflate"
 """Compressions that are accepted; a body in another one is refused."""
 AUTOMATIC = zlib.MAX_WBITS | 32
-"""zlib finds out whether a body is gzip or deflate."""
+"""Setting with which zlib detects whether a body is gzip or deflate."""
 AT_ONCE = 2**20
-"""Bytes decompressed at a time: a kilobyte of gzip can hold a megabyte."""
+"""Bytes decompressed at a time, since a kilobyte of gzip can expand to a megabyte."""
 
 
 def bounded(most: int) -> Callable[[Any], Awaitable[None]]:

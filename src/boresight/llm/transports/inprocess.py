@@ -1,7 +1,7 @@
 """A model in this process as a transport: no server, no network, the starter model by default.
 
-Requests that wait are sampled together in one thread. What a request draws depends on its prompt, settings
-and sample index alone, so an interrupted run continues with the same answers.
+Waiting requests are sampled together in one thread. The random numbers of a request depend only on its
+prompt, settings and sample index, so an interrupted run continues with the same answers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from boresight.models.sampler.params import Sample, SamplingParams
 
 IN_PROCESS = "in-process"
-"""Stands for the base URL in requests and ledger."""
+"""Takes the place of the base URL in requests and ledger."""
 BodyOrFailure = dict[str, Any] | RequestFailure
-"""A chat completion, or why one request among others has none."""
+"""A chat completion, or the failure of one request in a batch."""
 KNOWN = {"max_tokens", "temperature", "top_p", "top_k", "seed"}
 
 

@@ -1,9 +1,9 @@
-"""How a request reaches a model: an OpenAI-compatible endpoint over HTTP.
+"""Send requests to an OpenAI-compatible endpoint over HTTP.
 
 A transport has a `base_url` and one coroutine, `send(request) -> body`, which raises `RequestFailure`.
-Retries, limits and accounts are the client's, so the SDK's own retries are off. Its HTTP client follows no
-redirects, which would carry the key to another address, and reads bodies up to a limit. The key is removed
-from what servers say about a failure, and never from a response: answers are kept as they are.
+Retries, limits and budgets are handled by the client, so the SDK's own retries are off. Its HTTP client
+follows no redirects, which would carry the key to another address, and reads bodies up to a limit. The key is
+removed from error messages of servers, but not from responses, which are stored unchanged.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from boresight.llm.transports.reward_outputs import (
 )
 
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
-"""What an endpoint calls the longest answer: OpenAI's reasoning models take the second name alone."""
+"""Name of the parameter for the longest answer; OpenAI's reasoning models accept the second one only."""
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
-"""Exceptions of the SDK's HTTP client (httpx or httpx2) when no connection was made, which costs nothing."""
+"""Exceptions of the SDK's HTTP client (httpx or httpx2) that mean that no connection was made, so that
+nothing was billed."""
 OPENAI_PARAMS = frozenset(
     {
         "temperature",
@@ -42,12 +43,12 @@ OPENAI_PARAMS = frozenset(
         "frequency_penalty",
     }
 )
-"""Sampling parameters that are named arguments of the SDK; others (`top_k`, `min_p`) travel in the extra
+"""Sampling parameters that are named arguments of the SDK; others (`top_k`, `min_p`) are sent in the extra
 body."""
 
 
 class Transport(Protocol):
-    """What the client asks through."""
+    """Interface through which the client sends requests."""
 
     base_url: str
 
@@ -56,7 +57,7 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
@@ -65,12 +66,12 @@ class OpenAITransport:
 
     Args:
         base_url: for instance `https://api.openai.com/v1` or a vLLM server's `http://127.0.0.1:8000/v1`.
-        key_env: name of the environment variable that holds the key; the key itself stays in here.
+        key_env: name of the environment variable that holds the key; the key is not stored elsewhere.
         timeout: seconds for one attempt.
-        structured: how the server takes a JSON schema: `schema` (response_format json_schema),
-            `object` (JSON mode), or `prompt` (only the prompt describes it).
-        token_limit: under which name it takes the longest answer; one that asks for the other gets it from
-            then on.
+        structured: how the server takes a JSON schema: `schema` (response_format json_schema), `object` (JSON
+            mode), or `prompt` (only the prompt describes it).
+        token_limit: name of the parameter for the longest answer; if the server requires the other name, that
+            is used from then on.
         most_bytes: largest body that is read.
 
     Raises:
@@ -184,13 +185,13 @@ def request_body(request: Request, structured: str, token_limit: TokenLimit = "m
 
 
 def completion_in(body: dict[str, Any]) -> dict[str, Any]:
-    """The body, if it is a chat completion; what it is otherwise is raised where the key is known."""
+    """The body, if it is a chat completion; raises a `RequestFailure` otherwise."""
     Reply.read(body)
     return body
 
 
 def classify(openai: ModuleType, error: Exception) -> RequestFailure:
-    """One of the SDK's exceptions as a typed failure."""
+    """Convert one of the SDK's exceptions into a typed failure."""
     if isinstance(error.__cause__, RequestFailure):  # of the hook that reads bodies
         return error.__cause__
     unheard = type(error.__cause__).__name__ in UNHEARD

@@ -1,6 +1,6 @@
 """Outputs of a reward model behind vLLM's `/classify` and `/pooling`, or SGLang's `/classify`.
 
-These paths lie beside `/v1` and take a conversation as `messages`, or its token ids:
+These paths are next to `/v1` and take a conversation as `messages`, or its token ids:
 
     vLLM      {"model", "messages", "use_activation": false}  or  {"model", "input": [id, …], …}
               -> {"data": [{"index": 0, "probs": [x, …], "num_classes": n}], "usage"}       /classify
@@ -28,20 +28,20 @@ ROUTE = "route"
 VLLM_IDS, SGLANG_IDS = "input", "input_ids"
 """Parameter with the tokens of the conversation, for servers that do not render it."""
 OUTPUTS = ("probs", "data", "embedding")
-"""Where a result has its numbers."""
+"""Keys of a result with its outputs."""
 MOST_OUTPUTS = 64
-"""More numbers are the hidden state of a model without a reward head."""
+"""Largest number of outputs; more are the hidden state of a model without a reward head."""
 LONGEST_OUTPUTS = 512
-"""Tokens that the text of the outputs takes at most: `max_tokens` of a request."""
+"""`max_tokens` of a request for outputs: upper bound of the tokens of their text."""
 
 
 def asks_for_outputs(request: Request) -> bool:
-    """Whether a request is for a reward model's outputs and not for words."""
+    """Whether a request is for a reward model's outputs and not for generated text."""
     return ROUTE in request.params
 
 
 def outputs_url(base_url: str, request: Request) -> str:
-    """The address of the request's route, beside `/v1`."""
+    """The URL of the request's route, next to `/v1`."""
     return f"{base_url.rstrip('/').removesuffix('/v1')}/{request.params[ROUTE]}"
 
 

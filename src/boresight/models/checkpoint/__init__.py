@@ -1,1 +1,1 @@
-"""What a saved model holds, and whether all of it arrives in the model that is loaded."""
+"""Check that a saved model is complete and that all of it is loaded."""

@@ -1,4 +1,4 @@
-"""PEFT adapters put onto a model: every tensor of theirs in its place, or a refusal that names it."""
+"""Attach PEFT adapters to a model; a tensor of the adapter that does not fit is an error that names it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WEIGHTS = "adapter_model.safetensors"
 NAME = "default"
 """PEFT's own name for the only adapter of a model; a segment of the names of all its parameters."""
 SHARED = ("vblora_vector_bank", "prompt_encoder")
-"""Parts of PEFT's parameter names that stand for tensors saved elsewhere in the adapter."""
+"""Parts of names of PEFT parameters whose tensors are saved under other names in the adapter."""
 OTHER_BASE = (
     "the adapter is incomplete or of another base: take both from one place, or accept the names with "
     "allow_weights"
@@ -36,9 +36,10 @@ MISMATCH = re.compile(
 
 
 def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftModel:
-    """Put the adapter in `folder` onto `base`, in place; its vocabulary grows to the adapter's.
+    """Attach the adapter in `folder` to `base`, in place; the vocabulary of the base is extended to the
+    adapter's.
 
-    A base on torch's `meta` device gets an adapter without weights, and the same refusals.
+    A base on torch's `meta` device gets an adapter without weights, with the same errors.
 
     Raises:
         UserError: no safetensors, a file that was cut short, tensors that do not fit the base, or an adapter

@@ -1,4 +1,4 @@
-"""Weights that contain NaN or infinity, which load like any others."""
+"""Detect weights that contain NaN or infinity, which load without an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A test forward of few tokens: the model must run, give finite numbers, read the text and not look ahead.
+"""A test forward of few tokens: the model must run, give finite numbers, depend on the tokens, and not on
+later ones.
 
 An encoder such as BERT loads as a language model, but attends to the tokens that it should predict, so its
 log-probabilities are not those of next tokens. Weights that contain NaN load without an error.
@@ -23,15 +24,15 @@ SHARED, LENGTH = 4, 8
 BAND = {torch.float64: 1e-5, torch.float32: 1e-3}
 """Largest difference that counts as rounding, relative to the largest entry."""
 HALF_BAND = 0.05
-"""The same in half precision."""
+"""The same limit in half precision."""
 
 
 def refuse_unusable(model: PreTrainedModel, name: str) -> None:
-    """Run `model`, a decoder with either head, on two short sequences that share their first tokens.
+    """Test a model, a decoder with either head, on two short sequences that share their first tokens.
 
     Raises:
-        UserError: it cannot run, returns NaN or infinity, or the same whatever the tokens, or later tokens
-            change the output at earlier ones.
+        UserError: it cannot run, returns NaN or infinity, or the same for all tokens, or later tokens change
+            the output at earlier ones.
     """
     kind = type(model).__name__
     refuse_not_finite(model.named_parameters(), name)

@@ -26,9 +26,8 @@ def read_gguf_tokenizer(file: Path) -> Tokenizer:
 def read_gguf_model(file: Path) -> PreTrainedModel:
     """The language model in `file`, dequantized to float32, in a fresh config and in evaluation mode.
 
-    The model that transformers returns has a config that calls it quantized, although every tensor is float32
-    by then; saved that way it could not be trained or loaded plainly, so its weights move into a model whose
-    config does not.
+    The config of the model that transformers returns marks it as quantized, although every tensor is float32.
+    Such a model could not be trained or reloaded, so its weights are moved into a model with a fresh config.
     """
     import torch
     from transformers import AutoModelForCausalLM

@@ -1,9 +1,9 @@
 """Names, shapes and dtypes of saved tensors, read from safetensors headers alone.
 
 A safetensors file begins with the length of its header (8 bytes, little-endian) and the header itself, JSON
-that gives every tensor's dtype, shape and place (https://huggingface.co/docs/safetensors). So a file of
-gigabytes is described by its first kilobytes, on a disk or on the hub, and one that was cut short is
-recognized by its size.
+that gives every tensor's dtype, shape and place (https://huggingface.co/docs/safetensors). So the first
+kilobytes of a file describe all of it, on a disk or on the hub, and a truncated file is recognized by its
+size.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Saved:
 
 
 def read_headers(source: ModelSource) -> dict[str, Saved]:
-    """Every saved tensor of a model by name; nothing of the weights is read.
+    """Every saved tensor of a model by name; the weights are not read.
 
     Raises:
         UserError: no safetensors, a file that the index names is not there, or a file that was cut short.
@@ -55,7 +55,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold a model's weights.
 
     Raises:
-        UserError: there is none, or not every one that the index names.
+        UserError: there is none, or one that the index names is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]

@@ -1,5 +1,4 @@
-"""Weights that a model and its checkpoint do not share, and the refusal of any that the recipe does not
-accept.
+"""Compare the weights of a model and its checkpoint, and refuse differences that the recipe does not allow.
 
 A weight that the checkpoint lacks is drawn at random by transformers, and one that the model lacks is thrown
 away, both with a warning; training then starts from another model than the one that was saved.
@@ -17,7 +16,7 @@ from boresight.core.errors import UserError
 SHOWN = 3
 """Names of weights in a message."""
 STRAY = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "base_model.model.", "_forward_module.")
-"""What torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed put before every name."""
+"""Prefixes of all names that torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed add."""
 QUANTIZED = (
     *(
         "weight_scale",
@@ -28,12 +27,12 @@ QUANTIZED = (
     *("qweight", "qzeros", "scales", "g_idx"),  # GPTQ, AWQ
     *("absmax", "quant_map", "SCB", "weight_format"),  # bitsandbytes
 )
-"""Last parts of the names of tensors that only quantized weights have."""
+"""Suffixes of names of tensors that only quantized weights have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Names of weights, sorted: those the checkpoint lacks, those the model lacks, those of another shape.
+    """Names of weights, sorted: missing from the checkpoint, unexpected by the model, or of another shape.
 
     `mismatched` has (name, shape in the checkpoint, shape in the model).
     """
@@ -47,7 +46,7 @@ class Leftovers:
 
     @classmethod
     def of_report(cls, report: Mapping[str, Collection[Any]]) -> Leftovers:
-        """From what transformers returns under `output_loading_info=True`."""
+        """Build from transformers' loading info (`output_loading_info=True`)."""
         mismatched = ((name, tuple(a), tuple(b)) for name, a, b in report["mismatched_keys"])
         return cls(
             tuple(sorted(report["missing_keys"])),
@@ -56,7 +55,7 @@ class Leftovers:
         )
 
     def without(self, missing: Collection[str], unexpected: Collection[str]) -> Leftovers:
-        """Less what is meant to be missing, and meant to be left over."""
+        """The leftovers without those that are expected to be missing or unexpected."""
         return replace(
             self,
             missing=tuple(name for name in self.missing if name not in missing),
@@ -74,7 +73,8 @@ class Leftovers:
 
 @dataclass(slots=True)
 class Allowed:
-    """Shell patterns of weights that may be missing or left over, and which were, by model or adapter."""
+    """Shell patterns of weights that may be missing or unexpected; `found` lists those that were, by model
+    or adapter."""
 
     patterns: tuple[str, ...] = ()
     found: dict[str, Leftovers] = field(default_factory=dict)
@@ -86,15 +86,16 @@ class Allowed:
 
 
 def refuse(leftovers: Leftovers, name: str, kind: str, allowed: Allowed, remedy: str | None = None) -> None:
-    """Refuse the leftovers that `allowed` does not accept; the others are entered into it.
+    """Raise a `UserError` for leftovers that `allowed` does not accept; accepted ones are added to its
+    `found`.
 
     Args:
         name: what the user called the model or adapter.
         kind: class of the model that the weights are for.
-        remedy: what to do; None words it by the names.
+        remedy: what to do; None derives it from the names.
 
     Raises:
-        UserError: weights are missing, left over or of another shape; the last are never accepted.
+        UserError: weights are missing, unexpected or of another shape; the last are never accepted.
     """
     accepted = leftovers.matching(allowed.patterns)
     rest = leftovers.without(accepted.missing, accepted.unexpected)

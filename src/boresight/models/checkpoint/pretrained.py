@@ -1,7 +1,7 @@
 """transformers' `from_pretrained` and `from_config`, called in this file and nowhere else.
 
 Every call keeps two rules: code that comes with a model is never run, and weights are read from safetensors
-alone. What transformers raises becomes one sentence.
+alone. Errors of transformers are converted into one sentence.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DTYPE_NAMES = {
 }
 """Dtypes that hold weights, by the names that safetensors gives them."""
 VOCABULARIES = ("tokenizer*", "*.model", "*.tiktoken", "vocab*", "spiece*")
-"""Names of files of which a tokenizer has at least one."""
+"""Patterns of the files of a tokenizer, of which it has at least one."""
 
 
 def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
@@ -88,7 +88,7 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
 
 
 def read_generation_config(source: ModelSource) -> GenerationConfig | None:
-    """What stops and steers generation; None for a model that leaves it to its config.
+    """The generation config of a model, with its stop tokens and sampling defaults; None if it has none.
 
     Raises:
         UserError: the file is damaged.
@@ -119,7 +119,7 @@ class BuildOptions:
 def read_weights(
     source: ModelSource, name: str, head: OutputHead, options: BuildOptions
 ) -> tuple[PreTrainedModel, Leftovers]:
-    """A model, and the weights that it does not share with its checkpoint.
+    """A model, and the weights that differ between it and its checkpoint.
 
     Raises:
         UserError: the files cannot be read, or are of another kind of model.
@@ -157,9 +157,9 @@ def read_weights(
 
 
 def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[PreTrainedModel, Leftovers]:
-    """The same without weights, on torch's `meta` device: names and shapes come from the files' headers.
+    """As `read_weights`, but on torch's `meta` device: names and shapes come from the files' headers.
 
-    transformers loads it as it would load the weights, so names that it translates are translated here too.
+    It is loaded through transformers like real weights, so names are translated in the same way.
 
     Raises:
         UserError: as `read_weights`.
@@ -211,7 +211,7 @@ def _dtype(saved: Saved) -> torch.dtype:
 
 @contextmanager
 def one_sentence(name: str, what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise inside the block into one sentence: they raise nearly anything."""
+    """Convert any exception of the libraries inside the block into one sentence; they raise many types."""
     try:
         yield
     except UserError:
@@ -260,7 +260,7 @@ def _with_head(
 
 
 def classifies(config: PreTrainedConfig) -> bool:
-    """Whether the saved model ends in scores and not in tokens."""
+    """Whether the saved model has a classification head and not a language-model head."""
     return any("ForSequenceClassification" in kind for kind in config.architectures or [])
 
 

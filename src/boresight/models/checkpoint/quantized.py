@@ -1,6 +1,6 @@
-"""Quantized weights: which loading turns back into ordinary ones, and how the others are recognized.
+"""Quantized weights: which of them are dequantized while loading, and how the others are recognized.
 
-Training changes weights by less than the step between two integers, so quantized weights cannot be trained.
+Training changes weights by less than the quantization step, so quantized weights cannot be trained.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
-"""Methods that transformers undoes while it loads, with its class of settings for each."""
+"""Quantization methods that transformers can undo while loading, with its settings class for each."""
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Dtypes of weights that are not quantized, by the names that safetensors gives them."""
 
 
 def refuse_quantized(config: PreTrainedConfig, name: str) -> None:
-    """Raise a `UserError` for weights that the config calls quantized and loading does not turn back."""
+    """Raise a `UserError` if the config declares quantized weights that cannot be dequantized while
+    loading."""
     method = _method(config)
     if method is not None and method not in DEQUANTIZED:
         raise UserError(
@@ -41,7 +42,7 @@ def dequantize(config: PreTrainedConfig) -> Any:
 def refuse_integers(saved: Mapping[str, Saved], model: PreTrainedModel, name: str) -> None:
     """Raise a `UserError` where a parameter was saved as integers though the config does not declare it.
 
-    transformers casts them, and without the scales that they were quantized with they are no weights.
+    transformers would cast the integers to floating point without applying their scales.
     """
     if _method(model.config) is not None:
         return

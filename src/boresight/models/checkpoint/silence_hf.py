@@ -1,4 +1,4 @@
-"""Keep the libraries' own progress bars and warnings off the terminal where ours say enough."""
+"""Suppress progress bars and warnings of libraries where this package prints its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as it would be loaded, without its weights: what can be refused is refused by the headers alone."""
+"""A model without its weights, for errors that can be found from the headers alone."""
 
 from __future__ import annotations
 

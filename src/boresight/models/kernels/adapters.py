@@ -1,7 +1,7 @@
-"""Low-rank adapters whose dropout keeps one byte per entry for the backward.
+"""Low-rank adapters whose dropout saves one byte per entry for the backward.
 
-torch keeps the mask in float32 and the masked input: eight bytes per entry and adapter. The input itself is
-kept once for all adapters that read it, and the masked one is a product away.
+torch saves the mask in float32 and the masked input: eight bytes per entry and adapter. Here the input is
+saved once for all adapters that read it, and the masked input is recomputed by one product.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from boresight.models.kernels.matmul import goes_in_place, product, weight_gradi
 
 
 def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
-    """Dropout of an adapter and the layer that alone reads it; none where `layer` has no such pair."""
+    """Dropout of each adapter and the linear layer that is its only reader; empty if `layer` has no such
+    pair."""
     if not hasattr(layer, "lora_dropout"):
         return
     from peft.tuners.lora import Linear as LoraLinear
@@ -32,7 +33,7 @@ def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
 
 
 class DropoutLinear(torch.autograd.Function):
-    """dropout(x) W^T, with the mask that `F.dropout` would draw; keeps x and one byte per entry."""
+    """dropout(x) W^T, with the mask that `F.dropout` would draw; saves x and one byte per entry."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, rate: float) -> Tensor:

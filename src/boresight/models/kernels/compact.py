@@ -1,9 +1,10 @@
-"""Frozen weights in fewer bytes: bfloat16, or 4 bits in blocks of 64 (NF4), under the arithmetic of the run.
+"""Frozen weights in fewer bytes: bfloat16, or 4 bits in blocks of 64 (NF4), with the computation in the
+precision of the run.
 
 In a run that computes in bfloat16 the first changes no training step: its matrix products round the weights
 to bfloat16 in any case. Embeddings are looked up without rounding, so they are stored in bfloat16 only where
-that is exact, as it is for most published models. Norms, biases and layers of other classes stay float32.
-NF4 does change the model (Dettmers et al. 2023, arXiv 2305.14314).
+that is exact, as it is for most published models. Norms, biases and layers of other classes stay float32. NF4
+does change the model (Dettmers et al. 2023, arXiv 2305.14314).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def compact_frozen(model: nn.Module, form: BaseForm, compute: torch.dtype, head:
 
     Args:
         model: with its adapters attached; what is trained stays float32.
-        compute: what the run computes in. bfloat16 as a form needs bfloat16.
-        head: the output layer, which NF4 leaves out.
+        compute: precision of the run; the form bfloat16 requires bfloat16.
+        head: the output layer, which NF4 does not quantize.
     """
     if form == "float32":
         return
@@ -82,12 +83,13 @@ def _rest_in_float32(model: nn.Module) -> None:
 
 
 def is_compact(model: nn.Module) -> bool:
-    """Whether some weights of `model` are stored in fewer bytes, so that its products are rounded."""
+    """Whether some weights of `model` are stored in fewer bytes, so that its matrix products are rounded."""
     return any(isinstance(module, COMPACT) for module in model.modules())
 
 
 def dtype_of_products(model: nn.Module) -> torch.dtype | None:
-    """What frozen layers multiply in, whatever their input is; None where that follows the input."""
+    """Precision in which frozen layers multiply regardless of their input; None if they use that of the
+    input."""
     for module in model.modules():
         if isinstance(module, HalfLinear):
             return torch.bfloat16
@@ -97,7 +99,7 @@ def dtype_of_products(model: nn.Module) -> torch.dtype | None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Parameters of `model`, each weight of four bits counted as one."""
+    """Number of parameters of `model`; a 4-bit weight counts as one."""
     packed = [module for module in model.modules() if isinstance(module, NF4Linear)]
     stored = sum(p.numel() for layer in packed for p in layer.quantized)
     weights = sum(layer.in_features * layer.out_features for layer in packed)
@@ -121,7 +123,7 @@ class HalfEmbedding(nn.Embedding):
 
 
 class NF4Linear(nn.Linear):
-    """A frozen linear layer of 4-bit weights, which are multiplied out for each product and let go again.
+    """A frozen linear layer of 4-bit weights, which are dequantized for each product and then freed.
 
     `weight` holds two weights per byte; `scales` is one byte per block, `outer` and `offset` scale those.
     """
@@ -143,7 +145,7 @@ class NF4Linear(nn.Linear):
 
     @property
     def quantized(self) -> tuple[Tensor, ...]:
-        """What stands for the weights."""
+        """The tensors that hold the quantized weights."""
         return self.weight, self.scales, self.outer, self.offset
 
     def unpacked(self) -> Tensor:

@@ -1,7 +1,7 @@
 """The kernels of a run, `model.kernels` of a recipe: `proven`, or `fast` ones that only a GPU has.
 
-`fast` is an explicit choice, so whatever it cannot serve is refused with the reason; nothing falls back to
-`proven` silently.
+`fast` is an explicit choice: a model or setting that it does not support is refused with the reason, without
+a silent fallback to `proven`.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""The layers of a decoder with fewer passes over memory, swapped in for one forward on a CPU.
+"""Layers of a decoder with fewer passes over memory, which replace the model's own for one forward on a CPU.
 
-Four things, each the same function of the same numbers as what it stands in for:
+Each computes the same function as the layer that it replaces:
 
-- RMSNorm and the gated MLP as one autograd node each, which keep what only a product could bring back
-  and recompute the rest, cheap and elementwise, in the backward;
-- dropout and the first layer of an adapter as one node, which keeps one byte per entry (`adapters`);
+- RMSNorm and the gated MLP as one autograd node each, which save the results of matrix products and recompute
+  the rest, which is elementwise, in the backward;
+- dropout and the first layer of an adapter as one node, which saves one byte per entry (`adapters`);
 - matrix products by the library that is faster on this machine (`libraries`).
 
-Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
-and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
-5.27 s, fused 4.67 s. Peak memory of two pairs: 3.35 GB eager, 3.05 GB fused.
+Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward and
+backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager 5.27 s,
+fused 4.67 s. Peak memory of two pairs: 3.35 GB eager, 3.05 GB fused.
 
-A class of layers is compared with its stand-in once, on numbers, before it is ever replaced. What is
-not recognized stays as it is, and after the forward everything is as it was.
+Before a class of layers is replaced for the first time, its output is compared with that of the replacement.
+Layers that are not recognized are not replaced, and after the forward all replacements are undone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _recipes: dict[tuple[type, type], LayerBuilder | None] = {}
 
 @contextmanager
 def fused_layers(decoder: nn.Module) -> Iterator[None]:
-    """Inside the block the layers of `decoder` that have a faster equal use it.
+    """Inside the block the layers of `decoder` that have a faster equivalent use it.
 
     Does nothing off the CPU, in other precisions than float32, and under activation checkpointing, whose
     recomputation runs after the block and must save the same tensors.
@@ -154,7 +154,7 @@ def _plain_embedding(module: nn.Embedding) -> bool:
 
 
 class RMSNorm(torch.autograd.Function):
-    """y = x / rms(x) * (shift + weight), over the last dimension; keeps x and 1 / rms."""
+    """y = x / rms(x) * (shift + weight), over the last dimension; saves x and 1 / rms for the backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, shift: float) -> Tensor:
@@ -177,7 +177,7 @@ class RMSNorm(torch.autograd.Function):
 
 
 class GatedMLP(torch.autograd.Function):
-    """(silu(x G^T) * (x U^T)) D^T; keeps x and the two inputs of the gate, not their product."""
+    """(silu(x G^T) * (x U^T)) D^T; saves x and the two inputs of the gate, not their product."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class GatedMLP(torch.autograd.Function):
 
 
 class SwiGLU(torch.autograd.Function):
-    """silu(gate) * up; keeps its two inputs alone."""
+    """silu(gate) * up; saves only its two inputs for the backward."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
@@ -239,7 +239,7 @@ class Linear(torch.autograd.Function):
 
 
 class Embedding(torch.autograd.Function):
-    """Rows of W; only used where the gradient is added in place, to the rows that were read."""
+    """Rows of W; used only if the gradient is added in place, to the rows that were read."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:

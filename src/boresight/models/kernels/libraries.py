@@ -8,7 +8,7 @@ oneDNN 75. Three kinds of product are timed, each as the code computes it:
     weight_gradients    W.grad += g^T x
     decoding            x W^T of few rows; oneDNN has W laid out for it
 
-The two sum in different orders, so a run keeps its libraries in `choices.json`, and resumes with them.
+The two sum in different orders, so a run records its libraries in `choices.json`, and resumes with them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 @dataclass(frozen=True, slots=True)
 class Libraries:
-    """The library of each kind of product."""
+    """The library in use for each kind of product."""
 
     products: Library = "blas"
     weight_gradients: Library = "blas"
@@ -93,7 +93,7 @@ class Measurement:
 
 
 def usual_libraries() -> Libraries:
-    """Those that were faster on the processors measured so far.
+    """The libraries that were faster on the processors measured so far.
 
     oneDNN multiplies 8 to 12 % faster on AMD processors with AVX-512 (Zen 4), MKL on those with AVX2 alone
     (Zen 3: 90 to 94 GFLOP/s against 64 to 87).
@@ -107,12 +107,12 @@ _in_force: Libraries | None = None
 
 
 def libraries() -> Libraries:
-    """The libraries in force: those of the last `use_libraries`, else the measured ones."""
+    """The libraries in use: those of the last `use_libraries`, else the measured ones."""
     return _in_force or measured_libraries()
 
 
 def use_libraries(chosen: Libraries | None) -> None:
-    """Compute by these from now on; by the measured ones if None, or in a torch without oneDNN."""
+    """Set the libraries to use; None, or a torch without oneDNN, resets them to the measured ones."""
     global _in_force
     _in_force = chosen if torch.backends.mkldnn.is_available() else None
 
@@ -129,7 +129,7 @@ def measured_libraries() -> Libraries:
 def measurement() -> Measurement:
     """The stored measurement of this machine, or a new one, which takes about a second and is stored.
 
-    Of several processes that measure at once, the first one's is taken by all. Needs a torch with oneDNN.
+    If several processes measure at once, all use the first result. Needs a torch with oneDNN.
     """
     path = cache_folder() / "products" / f"{_machine()}.json"
     if (stored := _read(path)) is not None:
@@ -188,7 +188,7 @@ def _seconds(product: Callable[[], Tensor]) -> float:
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, in the shape that it has; `weight` may be laid out for it."""
+    """`x @ weight.T + bias` by oneDNN, without padding; `weight` may be in oneDNN's own layout."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 

@@ -18,11 +18,11 @@ from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.matmul import onednn_product
 
 WORTHWHILE = 1000
-"""Tokens from which on packing pays: it costs about as much as it saves on that many."""
+"""Tokens from which packing is worthwhile: it costs about as much time as it saves for that many."""
 
 
 def can_pack(model: torch.nn.Module) -> bool:
-    """On a CPU, in float32, where oneDNN decodes faster than BLAS."""
+    """Whether packing helps: on a CPU, in float32, if oneDNN decodes faster than BLAS."""
     weight = next(model.parameters())
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
     return on_cpu and libraries().decoding == "onednn"
@@ -32,8 +32,8 @@ def can_pack(model: torch.nn.Module) -> bool:
 def packed_linears(model: torch.nn.Module) -> Iterator[None]:
     """Inside the block the linear layers of `model` compute from a packed copy of their weights.
 
-    The copy takes as much memory as the weights. It does not follow changes of the weights, and has no
-    gradient.
+    The copy takes as much memory as the weights. Later changes of the weights have no effect on it, and it
+    has no gradient.
     """
     changed: list[torch.nn.Module] = []
     inside_adapters: set[torch.nn.Module] = set()

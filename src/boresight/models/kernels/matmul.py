@@ -1,14 +1,14 @@
-"""Matrix products by the faster of two libraries, and gradients of weights added where they are kept.
+"""Matrix products by the faster of two libraries, and weight gradients that are accumulated in place.
 
 autograd hands a weight's gradient over as a new tensor, which is then added to `.grad`: two more passes over
-as much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of
-our own nodes adds the product to `.grad` itself (the product's beta = 1) and returns no gradient to autograd.
-What ends up in `.grad` is the same.
+as much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of this
+package's autograd functions adds the product to `.grad` itself (the product's beta = 1) and returns no
+gradient to autograd. The resulting `.grad` is the same.
 
 oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never
 freed, not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length
-would need some 9 MB for each number of tokens, scattered among the activations. So products by oneDNN are
-filled up to one of few numbers of rows.
+would need some 9 MB for each number of tokens, scattered among the activations. So the operands of products
+by oneDNN are padded with rows of zeros to one of a few sizes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 from boresight.models.kernels.libraries import libraries, onednn_linear
 
 NARROW = 64
-"""Products with fewer columns on either side, as of low-rank adapters, are left to BLAS: filling them up
-costs what oneDNN saves."""
+"""Smallest width for which oneDNN is used; narrower products, as of low-rank adapters, are left to BLAS,
+because padding them costs what oneDNN saves."""
 FEWEST_ROWS = 8
 
 _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
@@ -33,10 +33,10 @@ _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
 
 @contextmanager
 def gradients_in_place(allowed: bool = True) -> Iterator[None]:
-    """For graphs built inside the block, `backward()` may add to `.grad` behind autograd's back.
+    """For graphs built inside the block, `backward()` may add to `.grad` directly, without autograd.
 
-    Only for a caller that runs plain `backward()` on them and reads `.grad`: `torch.autograd.grad` would
-    find no gradient of these weights.
+    Only for a caller that runs plain `backward()` on them and reads `.grad`: `torch.autograd.grad` would find
+    no gradient of these weights.
     """
     before = _in_place.set(allowed)
     try:
@@ -46,16 +46,16 @@ def gradients_in_place(allowed: bool = True) -> Iterator[None]:
 
 
 def goes_in_place(weight: Tensor) -> bool:
-    """Whether a node that is being built may add the gradient of `weight` to `.grad` in its backward.
+    """Whether a node under construction may add the gradient of `weight` to `.grad` in its backward.
 
-    Skipped where the module has hooks, which this path would bypass.
+    False if the module has hooks, which would be bypassed.
     """
     hooks = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
     return _in_place.get() and weight.is_leaf and weight.requires_grad and not hooks
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias`, no gradient: `(…, in)` by `(out, in)`."""
+    """`x @ weight.T + bias` without a gradient: `x` `(…, in)`, `weight` `(out, in)`."""
     if _for_onednn(x, weight) and x.numel() and libraries().products == "onednn":
         return onednn_product(x, weight, weight.shape[0], bias)
     return F.linear(x, weight, bias)
@@ -67,9 +67,10 @@ def _for_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
-    """The same by oneDNN, with `x` filled up by rows of zeros to one of few shapes.
+    """`x @ weight.T + bias` by oneDNN, without a gradient, with `x` padded by rows of zeros to one of a few
+    sizes.
 
-    `weight` may be laid out for it, which hides its shape; `out` is its number of rows.
+    `weight` may be in oneDNN's own layout, which hides its shape; `out` is its number of rows.
     """
     rows = x.shape[:-1].numel()
     filler = filled_rows(rows) - rows
@@ -83,10 +84,10 @@ def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = No
 
 
 def filled_rows(rows: int) -> int:
-    """`rows` rounded up to one of few numbers: by a sixteenth at most, or to a multiple of `FEWEST_ROWS`.
+    """Number of rows to which `rows` is padded: at most a sixteenth more, or a multiple of `FEWEST_ROWS`.
 
-    There are 16 such numbers between a power of two and its double. A single row stays one: oneDNN multiplies
-    it by another kernel, which rounds otherwise.
+    There are 16 such numbers between a power of two and its double. A single row is not padded: oneDNN
+    computes it by another kernel, which rounds differently.
     """
     if rows < 2:
         return rows
@@ -95,11 +96,11 @@ def filled_rows(rows: int) -> int:
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight.T` with the sums of half-precision products kept in float32, no gradient: `(n, in)` by
-    `(out, in)`; of other operands as `product`.
+    """`x @ weight.T`, `(n, in)` and `(out, in)`, without a gradient; the sums of half-precision products stay
+    in float32. Other operands as `product`.
 
-    On CUDA the product itself does so, from torch 2.8 on; before that its sums are rounded. Elsewhere the
-    operands are widened first: products of two half-precision numbers are exact in float32.
+    On CUDA the product does so itself from torch 2.8 on; before that its sums are rounded. On other devices
+    the operands are converted first: products of two half-precision numbers are exact in float32.
     """
     if x.dtype not in (torch.bfloat16, torch.float16):
         return product(x, weight)
@@ -112,20 +113,21 @@ def wide_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
-    """What the gradient of `weight` is added to: `.grad` where there is one, or zeros."""
+    """The tensor to which the gradient of `weight` is added: `.grad` if it exists, else zeros."""
     if in_place and weight.grad is not None:
         return weight.grad
     return torch.zeros_like(weight, dtype=gradient_dtype(weight))
 
 
 def gradient_dtype(weight: Tensor) -> torch.dtype:
-    """Precision that gradients of a parameter are summed in: its own, unless a wider one was set for them."""
+    """Precision in which gradients of a parameter are summed: its own, unless a wider one was set for it."""
     wider = getattr(weight, "grad_dtype", None) if weight.is_leaf else None  # others have none
     return wider or weight.dtype
 
 
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
-    """total += grad.T @ x, in one pass where all are of one precision: `(out, in)`, `(n, out)`, `(n, in)`.
+    """total += grad.T @ x, in one pass if all have the same precision; `total` `(out, in)`, `grad` `(n,
+    out)`, `x` `(n, in)`.
 
     Half-precision products are added to a wider total without being rounded first.
     """
@@ -138,7 +140,8 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> Tensor | None:
-    """`grad.T @ x` over all tokens, `(…, out)` and `(…, in)`; None where it has been added to `.grad`."""
+    """`grad.T @ x` over all tokens, for `grad` `(…, out)` and `x` `(…, in)`; None if it was added to
+    `.grad`."""
     grad, x = grad.flatten(0, -2), x.flatten(0, -2)
     if in_place and weight.grad is not None:
         add_outer(weight.grad, grad, x)
@@ -155,7 +158,8 @@ def _outer_by_onednn(weight: Tensor, x: Tensor) -> bool:
 
 
 def onednn_outer(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad.T @ x` by oneDNN, `(n, out)` and `(n, in)`, filled up by rows of zeros to one of few shapes."""
+    """`grad.T @ x` by oneDNN, for `grad` `(n, out)` and `x` `(n, in)`, padded with rows of zeros to one of
+    a few sizes."""
     filler = filled_rows(len(x)) - len(x)
     if filler:
         grad, x = (F.pad(part, (0, 0, 0, filler)) for part in (grad, x))

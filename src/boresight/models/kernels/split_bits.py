@@ -1,7 +1,7 @@
 """A float32 number as a bfloat16 and 16 more bits, which together are that number, bit for bit.
 
 The forward multiplies the first half; an optimizer joins both, updates the float32 number and splits it
-again. 4 bytes per weight do for both what float32 weights and their bfloat16 copies take 6 for.
+again. They take 4 bytes per weight, where float32 weights and their bfloat16 copies take 6.
 
 Let b be the 32 bits of a number as an integer. Its sign and exponent are among the 16 high bits, and a
 bfloat16 has just those 16. The nearest one takes the next integer where the low bits are 2^15 or more:
@@ -24,8 +24,8 @@ and stay NaN in both halves. Infinities have low bits 0. A finite number beyond 
 infinite high half, as under autocast.
 
 Sources: Kalamkar et al. 2020 (arXiv 2005.04680) train with the truncated half; the rounded one with its
-signed remainder is the option `store_param_remainders` of NVIDIA's Apex and Transformer Engine (pull
-request 1408).
+signed remainder is the option `store_param_remainders` of NVIDIA's Apex and Transformer Engine (pull request
+1408).
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from torch import Tensor
 
 HALF_STEP, QUIET, LOW_BITS = 1 << 15, 1 << 22, (1 << 16) - 1
 INFINITY, UNSIGNED = 0x7F800000, 0x7FFFFFFF
-"""Bits of infinity, above which are those of NaN, and all bits but that of the sign."""
+"""Bits of infinity, above which are those of NaN, and a mask of all bits but the sign."""
 CHUNK = 1 << 22
-"""Numbers that are joined or split at a time where the steps are not compiled into one."""
+"""Numbers that are joined or split at a time if the steps are not compiled into one kernel."""
 CHUNK_BYTES = 17
-"""Bytes of integers in between, per number: four of 4 bytes, and whether it is NaN."""
+"""Bytes of temporary integers per number: four of 4 bytes, and a mask of NaN."""
 
 
 def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest bfloat16 of float32 numbers, and the int16 bits that complete it, of their shape."""
+    """`(high, low)`: the nearest bfloat16 of float32 numbers, and the int16 bits that complete it, of the
+    same shape."""
     high = torch.empty(numbers.shape, dtype=torch.bfloat16, device=numbers.device)
     low = torch.empty(numbers.shape, dtype=torch.int16, device=numbers.device)
     split_into(numbers.reshape(-1), high.view(-1), low.view(-1))
@@ -54,19 +55,19 @@ def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def joined_bits(high: Tensor, low: Tensor) -> Tensor:
-    """The float32 numbers that `split_bits` has taken apart."""
+    """The float32 numbers from the two parts that `split_bits` returned."""
     numbers = torch.empty(high.shape, dtype=torch.float32, device=high.device)
     join_into(numbers.view(-1), high.reshape(-1), low.reshape(-1))
     return numbers
 
 
 def split_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
-    """`split_bits` into given tensors, all of them `(n,)`."""
+    """As `split_bits`, but writes into the given tensors, all of them `(n,)`."""
     _in_one_pass(_split, numbers.view(torch.int32), high.view(torch.int16), low)
 
 
 def join_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
-    """`joined_bits` into a given tensor, all of them `(n,)`."""
+    """As `joined_bits`, but writes into the given tensor, all of them `(n,)`."""
     _in_one_pass(_join, numbers.view(torch.int32), high.view(torch.int16), low)
 
 

@@ -1,4 +1,4 @@
-"""Trained weights in two halves (`split_bits`): parameters are the first, buckets hold both.
+"""Trained weights in two halves (`split_bits`): the parameters are the first halves, buckets store both.
 
     split_weights(model)                 parameters become bfloat16; their gradients are summed in float32
     for bucket in by_bucket(parameters):
@@ -7,8 +7,8 @@
     with master_weights(model):          for saving and loading: all of them are float32, on the CPU
         ...
 
-A bucket is storage that parameters share, so that one pass joins many small ones. Copies of a parameter are
-bfloat16 weights and no more, as a frozen reference should be.
+A bucket is storage shared by several parameters, so that one pass joins many small ones. A copy of a
+parameter contains only the bfloat16 half, which suffices for a frozen reference.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from boresight.models.kernels.split_bits import join_into, split_into
 BUCKET = 1 << 24
 """Weights of a bucket, unless one parameter has more: 64 MB while they are joined."""
 ALIGNED = 128
-"""Every parameter begins at a multiple of so many entries, 256 bytes, where tensor cores read fastest."""
+"""Every parameter begins at a multiple of this many entries, 256 bytes, where tensor cores read fastest."""
 PLAIN = (nn.Linear, nn.Embedding, nn.LayerNorm)
 _PLACE = "_split_place"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPlace:
-    """Where a parameter is: both halves of its bucket, `(n,)`, and its first entry in them."""
+    """Position of a parameter: both halves of its bucket, `(n,)`, and the index of its first entry in
+    them."""
 
     high: Tensor
     low: Tensor
     start: int
 
     def view(self, flat: Tensor, shape: torch.Size) -> Tensor:
-        """The entries of a parameter of `shape` in a tensor like the bucket's."""
+        """View of a parameter's entries, of shape `shape`, in a flat tensor of the bucket's size."""
         return flat[self.start : self.start + shape.numel()].view(shape)
 
 
 def split_obstacle(model: nn.Module) -> str | None:
-    """Why the weights of `model` cannot be split, in words; None where they can.
+    """The reason why the weights of `model` cannot be split, as text; None if they can.
 
     Without autocast a forward in bfloat16 needs layers that compute in the precision of their weights and
     keep sums in float32 by themselves: linear layers, embeddings and norms. Others may need float32 weights.
@@ -63,13 +64,13 @@ def split_obstacle(model: nn.Module) -> str | None:
 
 
 def split_weights(model: nn.Module, bucket: int = BUCKET) -> None:
-    """Store the parameters of `model` in halves, in place, where they are; they must not be moved later.
+    """Store the parameters of `model` in halves, in place, on their device; they must not be moved later.
 
     Args:
-        bucket: entries that share storage, unless one parameter has more.
+        bucket: entries per bucket, unless one parameter has more.
 
     Raises:
-        UserError: `split_obstacle` has found one.
+        UserError: the weights cannot be split, with the reason that `split_obstacle` returns.
     """
     if obstacle := split_obstacle(model):
         raise UserError(f"model: the weights of {type(model).__name__} cannot be split: {obstacle}.")
@@ -140,7 +141,7 @@ def low_bits(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
 def joined_bucket(
     bucket: Sequence[nn.Parameter], device: torch.device | None = None, *, write: bool = True
 ) -> Iterator[None]:
-    """Inside the block the parameters of one bucket are float32, on `device`, or where they are.
+    """Inside the block the parameters of one bucket are float32, on `device`, or on their own device.
 
     With `write` they are split again after it, unless it raised.
     """
@@ -164,7 +165,7 @@ def joined_bucket(
 def master_weights(model: nn.Module, *, write: bool = False) -> Iterator[None]:
     """Inside the block the weights of `model` are float32, on the CPU, if they are split.
 
-    With `write` what the block changes in them is kept.
+    With `write` changes made in the block are kept.
     """
     with ExitStack() as stack:
         for bucket in by_bucket(model.parameters()):

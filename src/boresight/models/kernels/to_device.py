@@ -1,10 +1,9 @@
-"""From the host's memory to a device, without waiting for the device.
+"""Copy from host memory to a device without synchronization.
 
-A copy out of ordinary memory makes PyTorch wait until everything queued before it is done. Out of
-page-locked memory it is queued like a kernel (PyTorch's tutorial "A guide on good usage of non_blocking and
+A copy out of ordinary memory makes PyTorch wait until everything queued before it is done. Out of page-locked
+memory it is queued like a kernel (PyTorch's tutorial "A guide on good usage of non_blocking and
 pin_memory()"), and the page-locked block is not used again before the copy is done. So the host packs the
-next micro-batch while the device computes this one, which is all the asynchronous loading that rows in
-memory need.
+next micro-batch while the device computes this one; rows in memory need no other asynchronous loading.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Attention over the packed layout, registered with transformers so that models stay unpatched.
 
-In a packed row each completion attends to the prompt and to itself. On a CPU the softmax over both
-parts is put together from kernels that need no mask: every completion at once against the prompt,
-each causally against itself, joined by their log-sum-exp (the same identity that flash attention uses
-between blocks: Dao et al. 2022, arXiv 2205.14135, section 3.1). Its backward is exact with the joint
-log-sum-exp. On CUDA one FlexAttention kernel with a block mask does the same, or, for a batch that was packed
-for fast kernels, two calls of flash attention over many sequences each (`shared_prefix`).
+In a packed row each completion attends to the prompt and to itself. On a CPU the softmax over both parts is
+put together from kernels that need no mask: every completion at once against the prompt, each causally
+against itself, joined by their log-sum-exp (the same identity that flash attention uses between blocks: Dao
+et al. 2022, arXiv 2205.14135, section 3.1). Its backward is exact with the joint log-sum-exp. On CUDA one
+FlexAttention kernel with a block mask does the same, or, for a batch that was packed for fast kernels, two
+calls of flash attention over many sequences each (`shared_prefix`).
 
-Without a layout the registered function is the attention the model had before, so that generation
-and the padded path run on the same model undisturbed.
+Without a layout the registered function calls the attention that the model had before, so generation and the
+padded path are not affected.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class UnsupportedAttention(Exception):
-    """The model asks for an attention that the packed layout does not compute."""
+    """The model uses an option of attention that the packed layout does not support."""
 
 
 def install(model: PreTrainedModel) -> bool:
-    """Make `model`, a transformers model, accept packed sequences; False where it cannot.
+    """Make `model`, a transformers model, accept packed sequences; returns False if it cannot.
 
-    Its own attention stays in use for everything that is not packed. Idempotent.
+    Its own attention is still used for everything that is not packed. Idempotent.
     """
     before = model.config._attn_implementation
     if before.startswith(_PREFIX):
@@ -58,10 +58,10 @@ def install(model: PreTrainedModel) -> bool:
 
 
 def poisoned_mask(like: Tensor) -> Tensor:
-    """A mask that no attention but ours can apply.
+    """A mask with which every attention function but this package's fails.
 
-    transformers hands a four-dimensional mask to every layer as it is. This one has no keys, so an
-    attention that overlooks the layout fails on the shape instead of letting rows see each other.
+    transformers passes a four-dimensional mask to every layer unchanged. This one has no keys, so an
+    attention that ignores the layout fails on its shape instead of letting rows attend to each other.
     """
     return torch.zeros(1, 1, 1, 0, dtype=torch.bool, device=like.device)
 

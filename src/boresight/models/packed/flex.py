@@ -1,11 +1,11 @@
 """Packed attention on CUDA: one FlexAttention kernel over a block mask of the packed layout.
 
-Compiled with dynamic shapes, since every batch has its own length and a static compilation would start
-again for each of them. One graph serves a dtype, a number and width of heads, and a set of inputs with
-gradients; one run makes about five, and several models in one process more than torch's limit of eight.
-Beyond its limit torch would continue uncompiled, with the scores of all pairs of tokens in memory, so the
-limit is raised and reaching it is an error. The block mask is counted on the host from the offsets of the
-rows; torch's own `create_block_mask` would write out the rule for every pair of tokens first.
+It is compiled with dynamic shapes, since every batch has its own length, which would be recompiled otherwise.
+One graph is for a dtype, a number and width of heads, and a set of inputs with gradients; one run makes about
+five, and several models in one process more than torch's limit of eight. Beyond its limit torch would
+continue uncompiled, with the scores of all pairs of tokens in memory, so the limit is raised and reaching it
+is an error. The block mask is computed on the host from the offsets of the rows; torch's own
+`create_block_mask` would evaluate the rule for every pair of tokens first.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def flex_packed_attention(
 
 
 def may_attend(packed: PackedBatch) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """The rule of the layout as FlexAttention wants it: (batch, head, query, key) -> bool.
+    """The rule of the layout as a `mask_mod` of FlexAttention: (batch, head, query, key) -> bool.
 
-    A query sees keys of its own row, not later than itself, of the prompt or of its own completion.
+    A query attends to keys of its own row that are not later than itself, of the prompt or of its own
+    completion.
     """
     row, part = (to_device(array, packed.ids.device) for array in _membership(packed))
 
@@ -59,7 +60,8 @@ def may_attend(packed: PackedBatch) -> Callable[[Tensor, Tensor, Tensor, Tensor]
 
 
 def block_mask(packed: PackedBatch) -> BlockMask:
-    """The rule by blocks of tokens: which hold no visible pair, which some, and which nothing but."""
+    """Block mask of the packed layout: which blocks of tokens have no visible pair, some, or only visible
+    pairs."""
     visible = visible_pairs(packed)
     whole = visible == BLOCK * BLOCK
     arrays = (*_in_order((visible > 0) & ~whole), *_in_order(whole))
@@ -77,10 +79,10 @@ def block_mask(packed: PackedBatch) -> BlockMask:
 
 
 def visible_pairs(packed: PackedBatch) -> np.ndarray:
-    """How many pairs of tokens may attend, by block of queries and block of keys, `(blocks, blocks)`.
+    """Number of pairs of tokens that may attend, by block of queries and block of keys, `(blocks, blocks)`.
 
-    Every token sees two stretches of keys, of its prompt and of its own completion, both inside its row; so
-    only the few blocks that a row reaches are counted for each token.
+    Every token attends to two ranges of keys, of its prompt and of its own completion, both inside its row;
+    so for each token only the few blocks of its row are counted.
     """
     tokens = packed.ids.shape[1]
     blocks = -(-tokens // BLOCK)
@@ -143,7 +145,7 @@ def _mask_of(packed: PackedBatch) -> BlockMask:
 
 @functools.cache
 def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
-    """FlexAttention compiled by `backend`; a call that needs one graph more than `GRAPHS` raises."""
+    """FlexAttention compiled by `backend`; a call that needs more than `GRAPHS` graphs raises an error."""
     raise_recompile_limit()
     # Only a graph without breaks may not fall back to uncompiled code.
     return torch.compile(flex_attention, dynamic=True, fullgraph=True, backend=backend)

@@ -1,15 +1,15 @@
-"""From hidden states to log-probabilities of given tokens, without ever holding full logits.
+"""Log-probabilities of given tokens from hidden states, without materializing the full logits.
 
-The vocabulary is walked in tiles that stay in a processor's cache, or that are large enough to fill a
-GPU. With l the logits of a position, t its token and p = softmax(l),
+The vocabulary is processed in tiles that fit into a processor's cache, or that are large enough for a GPU.
+With l the logits of a position, t its token and p = softmax(l),
 
     log p_t = l_t - logsumexp(l)          d log p_t / d l = onehot(t) - p
 
-so the backward needs nothing saved but the log-sum-exp: it recomputes each tile and multiplies. A few
-positions (`KEPT_ELEMENTS`) keep their tiles of exp(l) instead, which saves that product. Where
-the head is frozen (LoRA) even that is spared: the forward accumulates  sum_v p_v W_v  beside the sum of
-exponentials, rescaled as the running maximum grows (online softmax, Milakov and Gimelshein 2018,
-arXiv 1805.02867), which is the whole gradient of the hidden state up to the factor from above.
+so the backward needs nothing saved but the log-sum-exp: it recomputes each tile and multiplies. For a few
+positions (`KEPT_ELEMENTS`) the tiles of exp(l) are saved instead, without that product. If the head is frozen
+(LoRA), nothing is recomputed: the forward accumulates sum_v p_v W_v beside the sum of exponentials, rescaled
+as the running maximum grows (online softmax, Milakov and Gimelshein 2018, arXiv 1805.02867), which is the
+whole gradient of the hidden state up to the factor from above.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from boresight.models.precision import at_least_float32
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
 ROWS = 512
-"""Positions of one product on a GPU, the last of them filled up, so that all have one shape."""
+"""Positions per product on a GPU; the last product is padded, so that all have one shape."""
 CUDA_TILE_ELEMENTS = 1 << 26
-"""The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
-thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
+"""Logits held at a time on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small
+products and thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
 KEPT_ELEMENTS = 1 << 25
 """Most logits that are kept for the backward rather than recomputed: 128 MB in float32."""
 
@@ -92,9 +92,9 @@ class _Logits:
         self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
 
     def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits over temperature, at least float32, and their derivative by the raw product.
+        """Logits over temperature, at least float32, and their derivative with respect to the raw product.
 
-        The derivative is None where it is the constant `self.slope`.
+        The derivative is None if it is the constant `self.slope`.
         """
         raw = wide_product(hidden, weight.to(hidden.dtype))
         if bias is not None:

@@ -1,8 +1,8 @@
-"""The last layer of a decoder at the positions that are scored, and at no other.
+"""Compute the last layer of a decoder only at the positions that are scored.
 
-Nothing after the last layer reads the other positions but its own attention, which needs their keys and
-values. So their queries, output projection, MLP and final norm are not computed, forward or backward. The
-results are the same sums of the same products.
+The other positions are only needed for the keys and values of the last layer's attention. So their queries,
+output projection, MLP and final norm are not computed, forward or backward. The results are the same sums of
+the same products.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 QUERIES = ("q_proj",)
-"""Layers that compute keys and values as well are missing: those are needed everywhere."""
+"""Names of query projections. Layers that compute keys and values as well are not listed: those are needed
+at all positions."""
 OUTPUT = ("o_proj", "out_proj", "dense", "c_proj")
 MLP = ("mlp",)
 NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
@@ -38,7 +39,8 @@ class LastLayer:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> LastLayer | None:
-        """Those of `model`, a causal model or a reward model; None where names are not recognized."""
+        """The last layer of `model`, a causal model or a reward model; None if its modules are not
+        recognized."""
         decoder = cast("PreTrainedModel", model.base_model).get_decoder()
         layers, norm = _child(decoder, LAYERS), _child(decoder, NORM)
         if norm is None or not isinstance(layers, nn.ModuleList) or not len(layers):
@@ -54,8 +56,9 @@ class LastLayer:
 def applies(model: PreTrainedModel, positions: Tensor) -> bool:
     """Whether a forward of `model` may compute its last layer at `positions` alone.
 
-    On a GPU products round by their shape, which would depend on how many positions are scored. Activation
-    checkpointing recomputes layers after the forward has ended, when their modules are as before.
+    On a GPU the rounding of products depends on their shape, here on the number of scored positions.
+    Activation checkpointing recomputes layers after the forward has ended, when their modules have been
+    restored.
     """
     recomputed = getattr(model.base_model, "gradient_checkpointing", False)
     return len(positions) > 0 and not fills(positions.device) and not recomputed

@@ -1,8 +1,8 @@
-"""Summed log-probabilities of completions: the one place where hidden states become log-probs.
+"""Summed log-probabilities of completions: the only place where hidden states become log-probabilities.
 
-`completion_logprobs` has two layouts that give the same numbers. `padded` is the plain one: a row
-per completion, an attention mask, full logits. `packed` computes every prompt once, pads nothing and
-never holds full logits. The tests hold the second equal to the first, values and gradients.
+`completion_logprobs` has two layouts that give the same numbers. `padded` is the plain one: one row per
+completion, an attention mask, full logits. `packed` computes every prompt once, without padding and without
+full logits. The tests compare values and gradients of the two.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Layout = Literal["auto", "packed", "padded"]
 
 @dataclass(frozen=True, slots=True)
 class CompletionLogps:
-    """What a model thinks of the completions of a batch of rows, each tensor `(rows, k)`.
+    """Log-probabilities of the completions of a batch of rows, each tensor `(rows, k)`.
 
-    `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64
-    model). `lengths` count the scored tokens. `entropy` is the entropy of the next-token
-    distribution summed over the scored positions, nats, detached; None unless asked for. `tokens` are the
-    log-probabilities of the scored tokens, `(rows, k, longest)`, 0 after the last; None unless asked for.
+    `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64 model).
+    `lengths` count the scored tokens. `entropy` is the entropy of the next-token distribution summed over the
+    scored positions, nats, detached; None unless asked for. `tokens` are the log-probabilities of the scored
+    tokens, `(rows, k, longest)`, 0 after the last; None unless asked for.
     """
 
     sums: Tensor
@@ -58,9 +58,9 @@ def completion_logprobs(
 ) -> CompletionLogps:
     """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
 
-    All rows carry the same number k of completions. Differentiable with respect to the model's
-    parameters unless gradients are off. `temperature` divides the logits. `auto` takes the packed
-    layout where the model can be served by it, else the padded one, and logs why once.
+    All rows carry the same number k of completions. Differentiable with respect to the model's parameters
+    unless gradients are off. `temperature` divides the logits. `auto` takes the packed layout if the model
+    supports it, else the padded one, and logs the reason once.
 
     Raises:
         UserError: `packed` was asked for and the model, or the length of a row, does not allow it; or a row
@@ -125,7 +125,8 @@ def padded_logprobs(
     entropy: bool = False,
     tokens: bool = False,
 ) -> CompletionLogps:
-    """The plain path: one right-padded row per completion, full logits. Slow, and obviously right."""
+    """Score completions in the padded layout: one right-padded row per completion, full logits. Slow and
+    simple."""
     taken, keep, logps = _padded_tokens(model, rows, temperature)
     shape = (len(rows), completions_per_row(rows))
     spread = None
@@ -143,7 +144,8 @@ def padded_logprobs(
 
 
 def entropies(logps: Tensor) -> Tensor:
-    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`; tokens never drawn add nothing."""
+    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`; tokens of probability 0 add
+    nothing."""
     return torch.special.entr(logps.exp()).sum(-1)
 
 
@@ -166,7 +168,7 @@ def packed_logprobs(
     entropy: bool = False,
     tokens: bool = False,
 ) -> CompletionLogps:
-    """The fast path: one packed sequence, and a head over the positions that score a token."""
+    """Score completions in the packed layout, with the head only at positions that predict a scored token."""
     batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
     counts = [c.scored for row in rows for c in row.completions]  # of the host, which must not wait
     return CompletionLogps(
@@ -219,7 +221,7 @@ def _token_logprobs(model: Policy, rows: Sequence[Row], temperature: float) -> S
 
 
 def completions_per_row(rows: Sequence[Row]) -> int:
-    """k, the number of completions that every row of a batch carries."""
+    """k, the number of completions of every row of a batch."""
     counts = {len(row.completions) for row in rows}
     if len(counts) != 1:
         raise ValueError(f"rows of one batch must carry the same number of completions, got {sorted(counts)}")

@@ -1,12 +1,14 @@
 """The packed layout: rows end to end, every prompt once, no padding.
 
-A row lies as `[prompt | y1 | … | yk]`, and rows with the same prompt as one, with the completions of all. For
-fast kernels all prompts lie before all completions (`shared_prefix`). Position ids count through the prompt
-and restart after it for every completion, so each completion sits where it would sit alone. The logits that
-score the first token of every completion come from the last position of the prompt.
+A row is laid out as `[prompt | y1 | … | yk]`; rows with the same prompt are laid out as one, with the
+completions of all. For fast kernels all prompts come before all completions (`shared_prefix`). Position ids
+count through the prompt and restart after it for every completion, so each completion has the positions that
+it would have alone. The logits that score the first token of every completion come from the last position of
+the prompt.
 
 On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
-are filled up to one of few lengths (`filled_forwards`), and forwards of one length round a row alike.
+are padded to one of a few lengths (`filled_forwards`), and forwards of equal length round a row in the same
+way.
 """
 
 from __future__ import annotations
@@ -31,16 +33,16 @@ from boresight.models.precision import widest_float
 BLOCK = 128
 """Tokens of a block of FlexAttention's mask, its default."""
 PARTS = (4, 2, 1)
-"""Forwards are filled up to the length of a full one over these."""
+"""Divisors of the length of a full forward that give the lengths to which shorter forwards are padded."""
 
 _full: ContextVar[int | None] = ContextVar("tokens of a full forward", default=None)
 
 
 @contextmanager
 def filled_forwards(tokens: int | None) -> Iterator[None]:
-    """Inside the block forwards on a GPU are filled up to `tokens`, to a half or to a quarter of them.
+    """Inside the block forwards on a GPU are padded to `tokens`, or to a half or a quarter of it.
 
-    With None, or outside of any block, to whole blocks of `BLOCK` tokens.
+    With None, or outside of any block, they are padded to whole blocks of `BLOCK` tokens.
     """
     before = _full.set(tokens)
     try:
@@ -50,15 +52,15 @@ def filled_forwards(tokens: int | None) -> Iterator[None]:
 
 
 def fills(device: torch.device) -> bool:
-    """Whether forwards on `device` are filled up: on a CPU rounding does not depend on their shape."""
+    """Whether forwards on `device` are padded; on a CPU rounding does not depend on their shape."""
     return device.type == "cuda"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a prompt and completions of it lie in the packed sequence.
+    """Positions of a prompt and of its completions in the packed sequence.
 
-    They adjoin, in this order, but for rows that were packed for fast kernels.
+    They are contiguous, in this order, except in rows that were packed for fast kernels.
     """
 
     prompt: slice
@@ -71,7 +73,7 @@ class Span:
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt and its longest completion, which is what a sliding window must hold."""
+        """Tokens of the prompt and its longest completion, which a sliding window must cover."""
         return length(self.prompt) + max((length(c) for c in self.completions), default=0)
 
 
@@ -79,41 +81,42 @@ class Span:
 class PackedBatch:
     """Rows packed into one sequence of T tokens, S of their positions predicting a scored token.
 
-    `ids` and `positions` are int64 `(1, T)`. `scored` are the places in the sequence whose hidden states
-    predict scored tokens, each once: the end of a prompt predicts the first token of all its completions.
-    `predictors` are the entries of `scored` that predict `targets`; `owner` is the completion of the token,
-    as row * k + completion; all `(S,)`.
+    `ids` and `positions` are int64 `(1, T)`. `scored` are the positions whose hidden states predict scored
+    tokens, each once: the end of a prompt predicts the first token of all its completions. `predictors` are
+    the entries of `scored` that predict `targets`; `owner` is the index of the target's completion, row * k +
+    completion; all `(S,)`.
     """
 
     ids: Tensor
     positions: Tensor
     rows: tuple[Span, ...]
-    """Of every row its prompt, which rows may share, and its own completions."""
+    """For every row its prompt, which rows may share, and its own completions."""
     spans: tuple[Span, ...]
-    """Every distinct prompt and, behind it, its completions in all rows: parts that attend to themselves."""
+    """Every distinct prompt and its completions in all rows: the parts that attend to themselves."""
     scored: Tensor
     predictors: Tensor
     targets: Tensor
     owner: Tensor
     completions: int
     short: ShortRows | None = None
-    """How to attend in one block, where all rows are short."""
+    """Block layout for attention if all rows are short; else None."""
     calls: PrefixCalls | None = None
-    """How to attend by fast kernels, and then the order of tokens is that of `prompts_first`."""
+    """Calls of fast kernels; the order of tokens is then that of `prompts_first`. None for other kernels."""
     plain: bool = False
-    """Attend by the formula written out, not by a kernel: slow, and the same everywhere."""
+    """Compute attention by the formula and not by a kernel: slow, and identical on all devices."""
     filler: tuple[Span, ...] = ()
     """Tokens after the last row that belong to no row and predict nothing, in spans of up to `BLOCK`."""
 
     @property
     def segments(self) -> tuple[Span, ...]:
-        """The prompts with their completions, and the filler: what attention has to cover."""
+        """The prompts with their completions, and the filler: all parts that attention must cover."""
         return (*self.spans, *self.filler)
 
     def per_completion(self, values: Tensor) -> Tensor:
         """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`.
 
-        In float64: a GPU adds in any order, and the rounded result must not depend on it.
+        In float64, because the order of additions on a GPU varies and the rounded result must not depend on
+        it.
         """
         shape = len(self.rows), self.completions
         exact = widest_float(values.device)
@@ -130,7 +133,7 @@ def pack(
 ) -> PackedBatch:
     """Lay `rows`, each with the same number of completions, end to end, every distinct prompt once.
 
-    `fill` up to one of few lengths, or not; None does so on CUDA.
+    `fill`: pad the sequence to one of a few lengths; None does so on CUDA only.
 
     Raises:
         ValueError: a prompt without a token, whose first answer token nothing would predict.
@@ -177,7 +180,7 @@ def pack(
 
 
 def whole_blocks(tokens: int) -> int:
-    """Tokens rounded up to whole blocks, at least two: a single one would be compiled for apart."""
+    """Tokens rounded up to whole blocks, at least two, since a single block would be compiled separately."""
     return max(2, -(-tokens // BLOCK)) * BLOCK
 
 
@@ -187,9 +190,9 @@ def length(s: slice) -> int:
 
 
 def filled_length(tokens: int) -> int:
-    """Tokens that a forward of so many is filled up to: one of few lengths inside `filled_forwards`.
+    """Length to which a forward of `tokens` is padded: one of a few lengths inside `filled_forwards`.
 
-    A row longer than a full forward makes one of its own, filled up to a multiple of a full one.
+    A row longer than a full forward has a forward of its own, padded to a multiple of a full one.
     """
     full = _full.get()
     if full is None:

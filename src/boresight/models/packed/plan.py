@@ -1,11 +1,12 @@
-"""Whether, and how, a model runs on the packed layout; found once per model by trying it.
+"""Determine whether and how a model supports the packed layout, once per model, by a test.
 
-Nothing is taken on trust from a model's name. A few tokens are run packed and, one sequence at a
-time, plain: the hidden states must agree, and the logits must be a known function of them. A model
-that fails keeps the padded path, with the reason in words.
+Names of models are not used. A few tokens are run packed and, one sequence at a time, plain: the hidden
+states must agree, and the logits must be a known function of them. A model that fails uses the padded path,
+and the reason is reported.
 
 The kernels that are tried are those of the run, in its precision. In half precision agreement can only be
-rough, so there the layout is first tried in float32 with the attention written out, which needs no kernel.
+rough, so there the layout is first tested in float32 with attention by the plain formula, which needs no
+kernel.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("boresight")
 
 AMPLIFIED = 16.0
-"""How many times what a nudge of the embeddings makes of hidden states is still rounding."""
+"""Factor by which a difference of hidden states may exceed the effect of a small perturbation of the
+embeddings and still count as rounding."""
 
 _plans: WeakKeyDictionary[nn.Module, dict[tuple[torch.dtype, bool], PackedPlan | str]] = WeakKeyDictionary()
 """By model, and by the precision and whether the kernels are fast ones."""
@@ -49,10 +51,11 @@ _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class PackedPlan:
-    """How a model runs packed: rows no longer than `window`, and logits = cap(scale * lm_head(hidden)).
+    """How a model runs in the packed layout: rows no longer than `window`, and logits = cap(scale *
+    lm_head(hidden)).
 
-    A reward model has no logits; its plan holds the window alone. With `partial_last_layer`
-    the last layer may be computed at some positions alone.
+    A reward model has no logits, so only `window` applies. With `partial_last_layer` the last layer may be
+    computed only at some positions.
     """
 
     scale: float = 1.0
@@ -94,17 +97,17 @@ class PackedPlan:
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 
     def logits(self, model: Policy, hidden: Tensor) -> Tensor:
-        """Logits by calling the output layer as a module, whatever is wrapped around it."""
+        """Logits by calling the output layer as a module, including any wrapper around it."""
         with wide_logits(model):
             raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
 
 def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
-    """The plan by which `model` runs `rows` packed, or the reason in words why it must not.
+    """The plan by which `model` runs `rows` packed, or the reason why it cannot, as text.
 
     Raises:
-        UserError: the kernels of the run are fast ones, and there is such a reason.
+        UserError: the run uses fast kernels, and the model does not support the packed layout.
     """
     plan = _plan_or_obstacle(model, rows)
     if isinstance(plan, str) and fast_kernels():
@@ -130,12 +133,12 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
 
 
 def find_plan_now(model: Policy) -> None:
-    """Find the plan now: later the weights of `model` may be spread over processes."""
+    """Determine the plan before the weights of `model` are sharded."""
     packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
 def warn_once(model: Policy, obstacle: str) -> None:
-    """Say that the padded path is taken, once per model and reason."""
+    """Log that the padded path is used, once per model and reason."""
     said = _warned.setdefault(causal_model(model), set())
     if obstacle not in said:
         said.add(obstacle)

@@ -1,20 +1,20 @@
 """Attention over a packed sequence by two calls of flash attention and no mask (`model.kernels: fast`).
 
 A token of a completion attends to its row's prompt and to its own completion up to itself. The softmax over
-both is put together from two calls, each over sequences of many lengths: one causal over every prompt and
+both is combined from two calls, each over sequences of various lengths: one causal over every prompt and
 every completion by itself, and one of the completions' queries, row by row, over the prompts' keys. Their
 outputs are weighted by their log-sum-exp, the identity that flash attention uses between blocks (Dao et al.
-2022, arXiv 2205.14135, section 3.1). The gradient of a softmax needs its output and its log-sum-exp alone, so
-each call's backward with the joint ones gives the exact share of its keys.
+2022, arXiv 2205.14135, section 3.1). The gradient of a softmax depends only on its output and its
+log-sum-exp, so the backward of each call, given the joint ones, is the exact contribution of its keys.
 
-The kernels read each sequence from the place where the one before it ends. So the tokens of all rows are in
-this order, and both operands of the second call are slices, which are not copied:
+The kernels require sequences to be contiguous. So the tokens of all rows are in this order, and both operands
+of the second call are slices, which are not copied:
 
     [prompts of rows with completions | their completions, row by row | other prompts | filler]
 
 The prompt of a row whose completions are all empty is not part of the second call, and no sequence of either
 call is empty. Attention alone depends on the order of tokens: positions are explicit. A kernel cuts each
-sequence into blocks from its own first token, so what a row gives does not depend on its place.
+sequence into blocks from its own first token, so the result of a row does not depend on its position.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from boresight.models.packed import varlen_flash
 from boresight.models.packed.varlen_flash import Sequences
 
 RowLengths = Sequence[Sequence[int]]
-"""Tokens of the parts of every row, `[prompt, y1, …, yk]`."""
+"""Numbers of tokens of the parts of every row, `[prompt, y1, …, yk]`."""
 ROUNDED_TO = 128
-"""Longest lengths are rounded up to a multiple of a block of the kernels: those of single tokens take another
-path."""
+"""Longest lengths are rounded up to a multiple of this, the kernels' block; for single tokens the kernels
+use another path."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixCalls:
-    """Where the two calls find their sequences in a packed sequence of T tokens."""
+    """The sequences of both calls in a packed sequence of T tokens."""
 
     segments: Sequences
     """Every prompt, completion and span of filler: all T tokens."""

@@ -1,10 +1,10 @@
-"""Attention for many short rows at once: padded inside the attention only, one kernel call per layer.
+"""Attention for many short rows at once: padded only inside the attention, with one kernel call per layer.
 
-Segment by segment a packed batch costs about ten kernel calls per row and layer, which is nothing for
-rows of hundreds of tokens and everything for Countdown's fifteen. Here rows are gathered into a block
-`(rows, longest, …)` with a mask; every other layer still runs unpadded. Forward and backward of 128
-rows of 15 tokens in the 0.87M-parameter model took 0.27 s of CPU time against 0.35 s by segments (one
-thread, median of four, 2026-11-23); with eight completions per row there is more to save.
+Attention by segment costs about ten kernel calls per row and layer, which is negligible for rows of hundreds
+of tokens and dominates for Countdown's rows of fifteen. Here rows are gathered into a block `(rows, longest,
+…)` with a mask; every other layer still runs unpadded. Forward and backward of 128 rows of 15 tokens in the
+0.87M-parameter model took 0.27 s of CPU time against 0.35 s by segments (one thread, median of four,
+2026-11-23); with eight completions per row the gain is larger.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LONGEST = 192
-"""Rows beyond this many tokens would pay more for their masked scores than for kernel calls."""
+"""Longest row, in tokens: beyond it masked scores cost more than the kernel calls that are saved."""
 FEWEST = 8
-"""Fewer rows have too few kernel calls to save."""
+"""Fewest rows for which the calls saved are worthwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortRows:
     """`index` `(rows, longest)` gathers positions of the packed sequence, `place` `(T,)` puts them back.
 
-    `mask` is bool `(rows, 1, longest, longest)`: each token sees the prompt and its own completion, up
+    `mask` is bool `(rows, 1, longest, longest)`: each token attends to the prompt and its own completion, up
     to itself.
     """
 
@@ -47,7 +47,7 @@ class ShortRows:
 
 
 def short_rows(segments: Sequence[Sequence[int]], device: torch.device) -> ShortRows | None:
-    """The block for rows given as lengths `[prompt, y1, …, yk]`; None where it would not pay."""
+    """The block for rows given as lengths `[prompt, y1, …, yk]`; None if it would not be faster."""
     lengths = [sum(parts) for parts in segments]
     if len(lengths) < FEWEST or max(lengths) > LONGEST:
         return None

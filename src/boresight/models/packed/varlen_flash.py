@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 Gradients = tuple[Tensor, Tensor, Tensor]
-"""Of queries, keys and values."""
+"""Gradients of queries, keys and values."""
 MULTIPLE, WIDEST = 8, 256
 """Widths of a head that the kernels have: multiples of 8 up to 256."""
 
@@ -78,7 +78,8 @@ def varlen_backward(
     causal: bool,
     scaling: float,
 ) -> Gradients:
-    """Gradients of what these keys add, where `out` and `lse` may be of a softmax over further keys too.
+    """Contribution of these keys to the gradients; `out` and `lse` may be those of a softmax over further
+    keys too.
 
     `grad`, `out` and `lse` `(heads, Tq)` are contiguous.
     """

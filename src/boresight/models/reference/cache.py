@@ -1,10 +1,10 @@
 """Reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
 
-The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite
-file per reference model, and further ones for what it gives under autocast and by fast kernels; SQLite's
-write-ahead log lets several runs fill it at once, and every forward is committed when it is done, so that a
-crash loses one forward at most. Every row has a checksum over its key and its numbers. A few stored rows are
-recomputed before the first use: the arithmetic may have changed since.
+The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite file per
+reference model, and further ones for values under autocast and by fast kernels; SQLite's write-ahead log lets
+several runs write at once, and every forward is committed when it is done, so that a crash loses one forward
+at most. Every row has a checksum over its key and its numbers. A few stored rows are recomputed before the
+first use: the arithmetic may have changed since.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from boresight.models.reference.frozen import StoredReference, reference_sums
 CHECKED_ROWS = 4
 """Stored rows that are recomputed before the first use."""
 SAME_NATS, SAME_SHARE = 1e-2, 1e-5
-"""In float32 two machines, or two cuts into batches, round sums of hundreds of nats by about this."""
+"""Tolerance, nats and share: rounding differences in float32 between two machines, or two divisions into
+batches, for sums of hundreds of nats."""
 WAIT_SECONDS = 60.0
-"""How long a writer waits for another one."""
+"""Seconds that a writer waits for another one."""
 _TABLE = "checked_logps (key BLOB PRIMARY KEY, sums BLOB, checksum BLOB)"
 """Earlier versions have a table `logps` without checksums, which is not read."""
 _ADAPTER = "lora_"
@@ -50,13 +51,14 @@ def cached_reference(
     *,
     folder: Path | None = None,
 ) -> StoredReference:
-    """Reference log-probabilities of `rows`, read where they are stored, else computed and stored.
+    """Reference log-probabilities of `rows`, from the cache, or computed and stored.
 
-    `model` is the policy while it still is the reference; adapters are off for it. `on_rows` receives how
-    many rows each read or forward finished. `folder` defaults to the user's cache folder.
+    `model` is the policy before training, when it equals the reference; its adapters are switched off.
+    `on_rows` receives how many rows each read or forward finished. `folder` defaults to the user's cache
+    folder.
 
     Raises:
-        UserError: the file is broken, or holds other numbers than the model gives now.
+        UserError: the file is damaged, or contains other numbers than the model computes now.
     """
     wanted = DistinctRows(rows)
     path = (folder or _default_folder()) / f"{reference_fingerprint(model)}{_precision(model)}.sqlite"

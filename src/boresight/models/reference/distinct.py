@@ -1,4 +1,5 @@
-"""Rows by content, and a table of their log-probabilities: some 60 bytes per row, and no row is kept."""
+"""Distinct rows by content, and a table of their log-probabilities: some 60 bytes per row, without the
+rows themselves."""
 
 from __future__ import annotations
 
@@ -24,9 +25,9 @@ def row_key(row: Row) -> bytes:
 
 
 class DistinctRows:
-    """Rows of which no two have the same content, in the order of `rows`.
+    """Rows without repetitions, in the order of `rows`.
 
-    `key_array` has their `row_key`, `(n,)` of 32 bytes.
+    `key_array` contains their `row_key`, `(n,)` of 32 bytes.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -55,11 +56,11 @@ class DistinctRows:
         return np.fromiter((row.tokens for _, row in self), np.int64, len(self))
 
     def only(self, wanted: Callable[[bytes], bool]) -> DistinctRows:
-        """The rows with a key that is wanted."""
+        """The rows whose key satisfies `wanted`."""
         return self.at(np.flatnonzero([wanted(self.key(place)) for place in range(len(self))]))
 
     def at(self, places: np.ndarray) -> DistinctRows:
-        """The rows at some places, in this order."""
+        """The rows at `places`, in this order."""
         some = DistinctRows(())
         some._rows, some._places, some.key_array = self._rows, self._places[places], self.key_array[places]
         return some
@@ -69,7 +70,7 @@ class LogpTable(Mapping[bytes, Tensor]):
     """Log-probabilities `(k,)` of known rows by `row_key`, float32, nats.
 
     Args:
-        keys: those that may be written, `(n,)` of 32 bytes.
+        keys: keys of the rows that may be written, `(n,)` of 32 bytes.
     """
 
     def __init__(self, keys: np.ndarray) -> None:
@@ -78,7 +79,7 @@ class LogpTable(Mapping[bytes, Tensor]):
         self._sums = torch.zeros(len(keys), 0)
 
     def put(self, part: Mapping[bytes, Tensor]) -> None:
-        """Write some rows."""
+        """Write the log-probabilities of some rows, by key."""
         for key, sums in part.items():
             if (wider := len(sums) - self._sums.shape[1]) > 0:
                 self._sums = torch.nn.functional.pad(self._sums, (0, wider))

@@ -1,8 +1,7 @@
-"""The frozen reference model, as the training loop sees it: rows in, log-probabilities out.
+"""The frozen reference model, as the training loop uses it: a function from rows to log-probabilities.
 
-For offline data the reference's log-probabilities are computed once, before the first step, by the
-policy itself while it still is the reference (with LoRA: with its adapters off). No second model is
-ever held in memory.
+For offline data the reference's log-probabilities are computed once, before the first step, by the policy
+itself, which then equals the reference (with LoRA: with adapters off). No second model is held in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from boresight.models.policy import Policy, causal_model
 from boresight.models.reference.distinct import DistinctRows, LogpTable, row_key
 
 Reference = Callable[[Sequence[Row]], Tensor]
-"""Rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
+"""A function from rows to summed log-probabilities `(rows, k)`, float32, nats, without gradient."""
 
 
 class StoredReference:
@@ -44,7 +43,7 @@ def store_reference(
     tokens_per_forward: int,
     on_rows: Callable[[int], None] = lambda done: None,
 ) -> StoredReference:
-    """Compute the reference's log-probabilities of `rows` with `model` as it is now, adapters off.
+    """Compute the reference's log-probabilities of `rows` with `model` in its current state, adapters off.
 
     `on_rows` receives how many rows each forward finished.
     """
@@ -85,7 +84,7 @@ def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:
 
 
 class LiveReference:
-    """The reference for rows that did not exist before: `model` with its adapters off, run when asked."""
+    """The reference for rows that are sampled during training: runs `model` with its adapters off."""
 
     def __init__(self, model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> None:
         self.model, self.tokens_per_forward, self.temperature = model, tokens_per_forward, temperature
@@ -95,7 +94,8 @@ class LiveReference:
         return torch.stack(self._by_row(rows, tokens=False))
 
     def tokens(self, rows: Sequence[Row]) -> Tensor:
-        """The same of every scored token, `(rows, k, longest)`; 0 after the last one of a completion."""
+        """Log-probability of every scored token, `(rows, k, longest)`, nats; 0 after the last one of a
+        completion."""
         by_place = [line.T for line in self._by_row(rows, tokens=True)]
         return torch.nn.utils.rnn.pad_sequence(by_place, batch_first=True).transpose(1, 2)
 
@@ -112,9 +112,10 @@ class LiveReference:
 
 
 def frozen_copy(policy: Policy, dtype: str = "float32") -> Policy:
-    """A model that stays what `policy` is now: itself when it has adapters to switch off, else a copy.
+    """A model with the current weights of `policy` that does not change: `policy` itself if it has adapters
+    to switch off, else a copy.
 
-    A copy that will compute in bfloat16 (`dtype`) has its weights stored so, which changes no result. Of
+    If the copy is to compute in bfloat16 (`dtype`), its weights are stored in it, which changes no result. Of
     split weights it has the bfloat16 half.
     """
     if has_adapters(policy):

@@ -1,9 +1,9 @@
 """Attention while sampling, registered with transformers so that models stay unpatched.
 
-In a decode step the samples of one prompt ask the prompt's keys together, one matrix product per
-prompt and kv head, whatever the number of samples; each asks its own tokens apart. One softmax runs
-over both. Query heads that share a kv head are further rows of the same product, so nothing is ever
-repeated in memory.
+In a decode step the samples of one prompt are multiplied by the prompt's keys together, in one matrix product
+per prompt and kv head for any number of samples; each sample attends to its own tokens separately. One
+softmax is over both. Query heads that share a kv head are further rows of the same product, so keys and
+values are never repeated in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q
 
 
 def unsupported(model: PreTrainedModel) -> str | None:
-    """Why this attention cannot compute what `model` declares; None if it can.
+    """The reason why this attention does not support `model`, as text; None if it does.
 
     It computes decoders of plain and sliding-window attention layers that each have keys of their own.
     """
@@ -45,7 +45,7 @@ def unsupported(model: PreTrainedModel) -> str | None:
 
 @contextmanager
 def rollout_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Inside the block `model` attends through this file."""
+    """Inside the block `model` uses the attention of this file."""
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     try:
@@ -84,7 +84,7 @@ def attend(
 def prefill_attention(
     query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float | None, window: int | None
 ) -> Tensor:
-    """Causal attention over prompts padded on the right: no token ever sees the padding after it."""
+    """Causal attention over prompts padded on the right: tokens do not attend to the padding after them."""
     repeats = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
     tokens = query.shape[2]
@@ -110,7 +110,8 @@ def decode_attention(
     softcap: float | None,
     window: int | None,
 ) -> Tensor:
-    """One new token per row; `key` and `value` are the rows' own, `(n, kv heads, tokens, d)`."""
+    """Attention in a decode step, one new token per row; `key` and `value` are the rows' own, `(n, kv
+    heads, tokens, d)`."""
     n, heads, _, d = query.shape
     shape = torch.Size((n, key.shape[1], heads // key.shape[1]))
     prompt_key, prompt_value = (

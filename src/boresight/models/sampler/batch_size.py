@@ -1,4 +1,4 @@
-"""How many samples are decoded at a time, unless the caller sets it: as many as memory has room for.
+"""Number of samples decoded at a time, unless the caller sets it: as many as fit into memory.
 
 A decode step costs the same launches whether it serves 16 rows or 4,096, so a GPU takes large batches.
 """
@@ -23,9 +23,10 @@ CACHE = 2**30
 """Bytes of keys and values on a CPU."""
 FEWEST_ON_CUDA, MOST_ON_CUDA = 16, 4096
 SHARE = 0.5
-"""Part of a GPU's free memory that a rollout may fill; growing tables are copied, so more would not fit."""
+"""Share of a GPU's free memory that a rollout may use; a cache that grows is copied, so more would not
+fit."""
 LOGITS = 6
-"""Arrays of the size of the logits, float32, that drawing a token holds at a time."""
+"""Number of float32 arrays of the size of the logits that exist while a token is drawn."""
 
 
 def batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
@@ -37,7 +38,7 @@ def batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
 
 
 def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free: int) -> int:
-    """Samples that `SHARE` of `free` bytes hold, a power of two from 16 to 4,096.
+    """Samples that fit into `SHARE` of `free` bytes, a power of two from 16 to 4,096.
 
     A sample holds keys and values of its own tokens and its part of those of the prompts, and its logits.
     """
@@ -51,7 +52,7 @@ def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free
 
 
 def bytes_per_token(model: PreTrainedModel) -> int:
-    """Keys and values of one token in all layers, bytes."""
+    """Size of the keys and values of one token in all layers, bytes."""
     itemsize = 4 if is_compact(model) else model.dtype.itemsize  # which returns float32 here
     return 2 * sum(key_widths(model.config)) * itemsize
 

@@ -1,4 +1,4 @@
-"""The sampling loop: prefill prompts, decode all live rows, swap finished ones for waiting ones."""
+"""The sampling loop: prefill prompts, decode all live rows, replace finished ones by waiting ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREFILL_PROMPTS = 16
 PREFILL_TOKENS = 2048
 """Largest number of prompts, and of tokens unless one prompt alone is longer, of a prefill forward."""
 ENTER_SHARE = 8
-"""Waiting samples enter once this part of the batch is free, or all of them fit."""
+"""Waiting samples are admitted once this fraction (1/8) of the batch is free, or if all of them fit."""
 
 
 class Rollout:
@@ -47,7 +47,7 @@ class Rollout:
         return len(self.waiting) + len(self.rows)
 
     def step(self) -> int:
-        """Let waiting samples in, then give every row one token; returns how many samples ended."""
+        """Admit waiting samples, then generate one token for every row; returns how many samples ended."""
         before = self.unfinished
         # A few at a time: a prefill of one short prompt wastes the machine, a few idle rows do not.
         while self.waiting and self._room >= min(len(self.waiting), -(-self.max_batch // ENTER_SHARE)):
@@ -131,7 +131,7 @@ class Rollout:
 
 
 def prefill_batches(prompts: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
-    """Cut prompts, the longest first, into batches that waste little on padding.
+    """Divide prompts, the longest first, into batches with little padding.
 
     At most an eighth of a batch is padding, or 64 tokens: a forward over fewer tokens is no faster.
     """

@@ -1,9 +1,9 @@
 """From logits to a token and its log-probability: temperature, top-k, top-p, and one uniform number.
 
-A token is sampled by inverting the distribution function at a uniform number that the caller brings, so
-a draw depends on that number and the distribution alone. The distribution function of a vocabulary is
-searched in two steps, blocks of tokens first: nothing is sorted unless top-k or top-p asks for it, and
-then only as many candidates as the nucleus needs.
+A token is sampled by inverting the distribution function at a uniform number that the caller passes, so a
+draw depends on that number and the distribution alone. The distribution function of a vocabulary is searched
+in two steps, blocks of tokens first: nothing is sorted except for top-k or top-p, and then only as many
+candidates as are needed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from boresight.models.precision import at_least_float32
 BLOCK = 256
 """Tokens per block of the two-step search."""
 CANDIDATES = 64
-"""Most likely tokens that top-p looks at first; eight times more whenever they do not suffice."""
+"""Number of most likely tokens that top-p considers first; eight times more whenever they do not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowSettings:
-    """Sampling settings of n rows; every tensor is `(n,)`.
+    """Sampling settings of n rows.
 
-    `temperature` is positive, 1 for greedy rows. `top_p` is 1 and `top_k` the vocabulary size where
-    off. `truncated` and `greedy` are the rows that each of them concerns; a greedy row is never
-    truncated.
+    `temperature`, `top_p` and `top_k` are `(n,)`. `temperature` is positive, 1 for greedy rows; `top_p` is 1
+    and `top_k` the vocabulary size where off. `truncated` and `greedy` are the indices of the rows with top-p
+    or top-k and of the greedy rows; no row is in both. `tempered`: some temperature is not 1.
     """
 
     temperature: Tensor

@@ -26,7 +26,7 @@ from boresight.models.sampler.sample import sample
 def load_chat_model(
     name: str, *, device: str | None = None, merge: bool = True, allowed: Allowed | None = None
 ) -> tuple[Policy, Tokenizer]:
-    """Model and tokenizer called `name`, which agree on the tokens that end a turn.
+    """Load the model and tokenizer called `name`, with the end-of-turn token set as a stop token.
 
     The arguments are those of `load_model`.
 
@@ -64,7 +64,7 @@ def generate(
 
 
 def stopping_at_turns(model: GenerativeModel, params: SamplingParams) -> SamplingParams:
-    """The same settings with the stop tokens of the model."""
+    """A copy of `params` with the model's stop tokens."""
     return replace(params, stop_token_ids=stop_token_ids(model))
 
 

@@ -1,9 +1,9 @@
 """Keys and values of many sequences that continue few prompts.
 
-A prompt's keys and values are stored once, however many samples continue it; each sample owns a row
-with those of its own tokens. Prompts and rows are dense: when one is done, the last one moves into its
-place, so that a decode step touches live ones only. Room for tokens grows in small steps, because
-reading rows with gaps between them costs more than the rare copy.
+A prompt's keys and values are stored once, however many samples continue it; each sample owns a row with
+those of its own tokens. Prompts and rows are dense: when one is done, the last one is moved into its place,
+so that a decode step only reads live ones. The capacity for tokens grows in small steps, because reading rows
+with gaps costs more than the rare copy.
 
     prompt part   (prompts, kv heads, tokens, d)
     own part      (rows, kv heads, tokens, d)
@@ -24,20 +24,20 @@ from boresight.models.kernels.to_device import to_device
 TOKEN_STEP = 16
 
 Moves = list[tuple[int, int]]
-"""Pairs (from, to) of places."""
+"""Pairs (from, to) of indices of rows or prompts that were moved."""
 
 
 class KeyValues:
     """A growing table of keys and one of values, `(places, kv heads, tokens, d)`.
 
-    What is new is zero: an attention weight of zero times a stray NaN would be NaN.
+    New entries are zero: an attention weight of zero times an uninitialized NaN would be NaN.
     """
 
     def __init__(self) -> None:
         self.keys = self.values = torch.empty(0, 0, 0, 0)
 
     def reserve(self, places: int, tokens: int, keys: Tensor, values: Tensor) -> None:
-        """Have room for at least so much; `keys` and `values` give heads, width, dtype and device."""
+        """Grow to at least `places` and `tokens`; `keys` and `values` give heads, width, dtype and device."""
         have_places, _, have_tokens, _ = self.keys.shape
         if places <= have_places and tokens <= have_tokens:
             return
@@ -46,7 +46,7 @@ class KeyValues:
         self.values = _enlarged(self.values, values, places, tokens)
 
     def move(self, moves: Tensor) -> None:
-        """Copy place to place, `(moves, 2)`."""
+        """Copy entries from place to place; `moves` is `(moves, 2)`, from and to."""
         source, target = moves.T
         self.keys[target] = self.keys[source]
         self.values[target] = self.values[source]
@@ -64,7 +64,8 @@ class RolloutLayer(CacheLayerMixin):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Store the new token of every row, `(rows, kv heads, 1, d)`; return all of the rows' own."""
+        """Store the new token of every row, `(rows, kv heads, 1, d)`; return the rows' own keys and
+        values."""
         step, own = self.cache.step, self.own
         n = len(key_states)
         own.reserve(n, step.tokens, key_states, value_states)
@@ -73,7 +74,7 @@ class RolloutLayer(CacheLayerMixin):
         return own.keys[:n, :, : step.tokens], own.values[:n, :, : step.tokens]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: tables grow when they are written to."""
+        """Does nothing: the tables grow when they are written to."""
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         raise NotImplementedError("the rollout attention makes its own masks")
@@ -87,13 +88,13 @@ class RolloutLayer(CacheLayerMixin):
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """What every layer needs to know about one decode step of n rows.
+    """Data of one decode step of n rows, shared by all layers.
 
-    `lengths` `(n,)` counts each row's own tokens before this step, `tokens` the most of them with the
-    new one; `prompt_lengths` `(n,)` and `prompt_tokens` say the same of the prompts. The rows of a
-    prompt lie scattered; to attend to the prompts they are gathered into a grid of `prompts` by `width`
-    cells. `cell_row` `(prompts * width,)` names the row of a cell (any row, for an empty cell) and
-    `row_cell` `(n,)` is the way back. Both are None where rows lie as in the grid.
+    `lengths` `(n,)` counts each row's own tokens before this step, `tokens` the most of them with the new
+    one; `prompt_lengths` `(n,)` and `prompt_tokens` are the same for the prompts. The rows of a prompt are
+    not contiguous; to attend to the prompts they are gathered into a grid of `prompts` by `width` cells.
+    `cell_row` `(prompts * width,)` is the row of each cell (any row, for an empty cell), `row_cell` `(n,)`
+    the cell of each row. Both are None if rows are in the order of the grid.
     """
 
     rows: Tensor
@@ -113,10 +114,10 @@ class DecodeStep:
         return (self.prompt_lengths + self.lengths).unsqueeze(1)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """0 where a row may look and -inf where not, `(n, 1, 1, prompt_tokens + tokens)`.
+        """Attention bias: 0 where a row may attend and -inf elsewhere, `(n, 1, 1, prompt_tokens + tokens)`.
 
-        A row sees its prompt and its own tokens up to the new one; with a sliding `window` only the
-        last that many of them all.
+        A row attends to its prompt and its own tokens up to the new one; with a sliding `window` only to the
+        last `window` of them.
         """
         if (window, dtype) not in self._biases:
             prompt = torch.arange(self.prompt_tokens, device=self.rows.device)
@@ -153,7 +154,8 @@ class RolloutCache(Cache):
     def admit_prompts(
         self, prompts: Sequence[int], lengths: Sequence[int], filled: Sequence[tuple[Tensor, Tensor]]
     ) -> None:
-        """Take over a prefill: keys and values of each layer, padded on the right to the longest prompt."""
+        """Add prompts after a prefill: `filled` are keys and values of each layer, padded on the right to
+        the longest prompt."""
         new, longest = slice(len(self._prompts), len(self._prompts) + len(prompts)), max(lengths)
         self._prompts += prompts
         self._prompt_length += lengths
@@ -164,13 +166,13 @@ class RolloutCache(Cache):
         self._grid = None
 
     def admit_rows(self, prompts: Sequence[int]) -> None:
-        """Append an empty row for each of `prompts`, all admitted before."""
+        """Append an empty row for each of `prompts`, which must have been added before."""
         self._row_prompt += prompts
         self._row_length += [0] * len(prompts)
         self._grid = None
 
     def drop_rows(self, rows: Sequence[int]) -> Moves:
-        """Free `rows`; returns the moves that made the rest dense again."""
+        """Remove `rows`; returns the moves that made the remaining ones contiguous."""
         moves = dense_moves(len(self._row_prompt), rows)
         self._apply(moves, [layer.own for layer in self.tables])
         for numbers in (self._row_prompt, self._row_length):
@@ -179,7 +181,7 @@ class RolloutCache(Cache):
         return moves
 
     def drop_prompts(self, retain: set[int]) -> None:
-        """Forget the prompts that no row continues, but those in `retain`."""
+        """Remove prompts that no row continues, except those in `retain`."""
         alive = retain | set(self._row_prompt)
         idle = [place for place, prompt in enumerate(self._prompts) if prompt not in alive]
         if not idle:
@@ -191,7 +193,7 @@ class RolloutCache(Cache):
         self._grid = None
 
     def begin_step(self) -> DecodeStep:
-        """Describe the next step, one token more for every row, to the layers."""
+        """Begin a decode step of one token for every row; returns its data for the layers."""
         place = {prompt: i for i, prompt in enumerate(self._prompts)}
         places = [place[prompt] for prompt in self._row_prompt]
         if self._grid is None:
@@ -236,7 +238,7 @@ class RolloutCache(Cache):
 
 
 def dense_moves(size: int, gone: Sequence[int]) -> Moves:
-    """Which of `size` places move where, so that without those `gone` the first ones are filled."""
+    """The moves that fill the gaps when the indices `gone` of `size` are removed."""
     holes, left = set(gone), size - len(gone)
     survivors = [place for place in range(left, size) if place not in holes]
     return list(zip(survivors, sorted(hole for hole in holes if hole < left), strict=True))

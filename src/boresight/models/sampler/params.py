@@ -23,10 +23,10 @@ class SamplingParams:
     """How to sample one prompt's completions.
 
     `temperature` divides the logits; 0 takes the most likely token. `top_k` keeps that many of the most
-    likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass.
-    A completion ends with one of `stop_token_ids`, or after `max_new_tokens`, or where the model's table of
-    positions ends. `stream` names the prompt's
-    random numbers in place of its place in the call, so that it draws the same in any company.
+    likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass. A
+    completion ends with one of `stop_token_ids`, or after `max_new_tokens`, or where the model's table of
+    positions ends. `stream` seeds the prompt's random numbers in place of its index in the call, so that its
+    samples do not depend on other prompts.
 
     Raises:
         UserError: a setting is out of range.
@@ -74,10 +74,10 @@ class Sample:
 
 @dataclass(slots=True, eq=False)
 class RunningSample:
-    """A completion in the making: `sample_index` of the k of its prompt.
+    """A completion while it is sampled: `sample_index` of the k of its prompt.
 
-    `uniforms` holds the random number of every token that it may draw: a function of (seed, prompt
-    index or stream, sample index) alone.
+    `uniforms` contains one random number for every token, a function of (seed, prompt index or stream, sample
+    index) alone.
     """
 
     prompt_index: int
@@ -113,7 +113,7 @@ class RunningSample:
 def requests(
     model: Policy, prompts: Sequence[np.ndarray], params: SamplingParams | Sequence[SamplingParams], k: int
 ) -> list[RunningSample]:
-    """The k samples of every prompt, none begun, in order; none longer than the model can run.
+    """The k samples of every prompt before their first token, in order, limited to the model's context.
 
     Raises:
         UserError: an empty prompt, one that the model cannot run or that leaves no room for an answer, a
@@ -139,7 +139,8 @@ def requests(
 def within_context(
     context: int | None, prompts: Sequence[np.ndarray], params: Sequence[SamplingParams]
 ) -> list[SamplingParams]:
-    """The settings of each prompt for completions that end within `context` tokens, None for any number.
+    """The settings of each prompt, with `max_new_tokens` limited so that completions fit into `context`
+    tokens (None: no limit).
 
     Raises:
         UserError: a prompt leaves no room for a completion.

@@ -1,7 +1,7 @@
-"""The same samples without a cache: one padded forward over everything so far for each token.
+"""Sample without a cache: for each token, one padded forward over the whole sequence so far.
 
-Quadratically slower than `sample`, and obviously right: the tests hold the fast path equal to it, and
-models that the fast path does not cover are sampled with it.
+It draws the same tokens as `sample`, in quadratic time. Tests compare the fast path with it, and models that
+the fast path does not support are sampled with it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sample_plain(
     *,
     max_batch: int = 16,
 ) -> list[list[Sample]]:
-    """As `sample`."""
+    """As `sample`, without a cache."""
     running = requests(model, prompts, params, k)
     draw_plainly(model, running, max_batch)
     return [[r.result(model.dtype) for r in running[i : i + k]] for i in range(0, len(running), k)]
@@ -47,7 +47,7 @@ def draw_plainly(
     max_batch: int,
     ended: Callable[[int], None] = lambda n: None,
 ) -> None:
-    """Finish every one of `samples`; `ended` hears how many ended with each token."""
+    """Complete all of `samples`; `ended` is called after each token with the number of samples that ended."""
     with torch.inference_mode(), evaluation_mode(model):
         for start in range(0, len(samples), max_batch):
             rows = list(samples[start : start + max_batch])
@@ -60,7 +60,7 @@ def draw_plainly(
 
 
 def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
-    """Logits after the last token of every sequence, `(n, V)`, on a device that can draw from them."""
+    """Logits after the last token of every sequence, `(n, V)`, on a device that supports sampling."""
     keys = forward_keys(model, [len(sequence) for sequence in sequences])
     groups = [[i for i, key in enumerate(keys) if key == own] for own in dict.fromkeys(keys)]
     logits = torch.cat([_next_logits(model, [sequences[i] for i in group]) for group in groups])

@@ -3,9 +3,9 @@
     params = SamplingParams(max_new_tokens=96, seed=0, stop_token_ids=(2,))
     samples = sample(model, prompts, params, k=8)     # samples[prompt][j].ids, .logps, .finish
 
-A prompt is computed once for all of its samples. A sample that ends leaves the batch at once and a
-waiting one takes its place. What a sample draws depends on (seed, prompt index, sample index) alone,
-not on who shares the batch. `sample_plain` draws the same without a cache, slowly.
+A prompt is computed once for all of its samples. A sample that ends leaves the batch at once and a waiting
+one takes its place. The random numbers of a sample depend on (seed, prompt index, sample index) alone, not on
+the other samples in the batch. `sample_plain` draws the same tokens without a cache, slowly.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def sample(
     """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
 
     `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
-    is what samples. It runs in evaluation mode, without gradients, and is put back as it was. A model
-    that the sampler with a cache does not serve (`trial.samples_with_cache`) takes the plain one.
+    samples. It runs in evaluation mode, without gradients; its mode is restored afterwards. A model that the
+    sampler with a cache does not support (`trial.samples_with_cache`) is sampled by `sample_plain`.
 
     Args:
         prompts: token ids, one non-empty array each.

@@ -1,4 +1,4 @@
-"""One completion, heard token by token: for people who watch."""
+"""Stream one completion token by token."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from boresight.models.sampler.trial import samples_with_cache
 def stream(
     model: Policy, prompt: np.ndarray, params: SamplingParams, hear: Callable[[Sequence[int]], None]
 ) -> Sample:
-    """Draw what `sample` draws; `hear` is given all ids so far after every forward (the first brings two).
+    """Draw one completion as `sample` does, and call `hear` after every forward with all ids so far (two at
+    the first call).
 
-    Whatever `hear` raises, and Ctrl-C, ends it with the model as it was.
+    If `hear` raises, or on Ctrl-C, sampling stops and the model's state is restored.
     """
     base = causal_model(model)
     (running,) = requests(model, [prompt], params, 1)

@@ -1,9 +1,9 @@
-"""Whether the sampler with a cache draws by the model's own probabilities; found by trying it.
+"""Test whether the sampler with a cache draws from the model's own distribution.
 
 Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
 and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of
-transformers. A model that fails is sampled without a cache. One trial serves all models of a class with the
-same config.
+transformers. A model that fails is sampled without a cache. One trial is valid for all models of a class with
+the same config.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _found: dict[tuple[object, ...], str | None] = {}
 
 
 def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample]) -> bool:
-    """Whether `samples` may be drawn with a cache. Logs one line, once, for a model that may not."""
+    """Whether `samples` may be drawn with a cache. If not, one line is logged, once per model."""
     longest = max((len(s.prompt) + s.params.max_new_tokens for s in samples), default=0)
     window = narrowest_window(model.config.get_text_config()) or longest
     prompt = LONG if longest <= window else window + LONG

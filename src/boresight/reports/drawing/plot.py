@@ -1,8 +1,8 @@
 """A plot as SVG: axes with their units, curves, bands, guides and numbered findings.
 
-A drawing fills the width of its page while its text keeps its size: what is measured lies in a box that is
-stretched, text and axes around it. Colors are variables of the page's style sheet, so that a plot is light
-or dark with its page; a file defines them itself. `curves.js` reads values back from the drawing.
+A drawing fills the width of its page while its text keeps its size: curves are in a box that is stretched,
+text and axes around it. Colors are variables of the page's style sheet, so that a plot follows the page's
+light or dark mode; a file defines them itself. `curves.js` reads values back from the drawing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from boresight.reports.drawing.scales import PlotScale
 BOX = 1000
 """Width and height of the stretched box in its own units."""
 AREA, RIGHT, FOOT, ROW = 170, 14, 40, 17
-"""Pixels: height of what is measured, space at its right and below it, and a row of findings."""
+"""Pixels: height of the plot area, space at its right and below it, and height of a row of findings."""
 HALO = "paint-order:stroke;stroke:var(--card);stroke-width:4px"
-"""Parts words from curves behind them, in the color of the card."""
+"""Style of text over curves: an outline in the color of the background."""
 DASHES = {"solid": "", "dash": "7 4", "dot": "2 3"}
 STYLE = (
     ":root{--ink:#1c1e22;--muted:#5f626a;--grid:#e5e2dc;--card:#fff;--guide:#8f8b83;--run-1:#2456c8;"
@@ -54,7 +54,7 @@ class PlotLine:
 
 @dataclass(frozen=True)
 class PlotBand:
-    """An area between two curves."""
+    """A filled area between two curves."""
 
     x: Sequence[float]
     low: Sequence[float]
@@ -63,7 +63,7 @@ class PlotBand:
 
 @dataclass(frozen=True)
 class Plot:
-    """What a drawing shows. Axes are named by what they count or measure, with the unit."""
+    """The content of a plot. The axes' titles name the quantity and its unit."""
 
     title: str
     x_axis: str
@@ -84,7 +84,7 @@ class Plot:
 
     @property
     def svg(self) -> Markup:
-        """The drawing for a page that defines the colors; as wide as its place."""
+        """The plot as SVG for a page that defines the colors; as wide as its container."""
         margin = f"{self._top}px {RIGHT}px {FOOT}px {self._left}px"
         return Markup(
             f'<svg class="curve" role="img" aria-label="{escape(self.summary)}" height="{AREA}" '
@@ -93,7 +93,7 @@ class Plot:
         )
 
     def fixed(self, width: int) -> str:
-        """The same of a given width in pixels, to stand in a file."""
+        """The plot as SVG of a fixed width in pixels, for a file."""
         left, top = self._left, self._top
         return (
             f'<svg x="{left}" y="{top}" width="{width - left - RIGHT}" height="{AREA}" overflow="visible">'
@@ -102,7 +102,7 @@ class Plot:
 
     @property
     def summary(self) -> str:
-        """The drawing in words: the ends of every curve."""
+        """The plot as text, for screen readers: the first and last value of every curve."""
         shown = [line for line in self.lines if not line.is_faint and len(line.x)]
         ends = [
             f"{line.label}: {line.y[0]:.4g} at {line.x[0]:,.6g}, {line.y[-1]:.4g} at {line.x[-1]:,.6g}"

@@ -1,4 +1,4 @@
-"""Axes: from a value to a place between 0 and 1, and round numbers to write along them."""
+"""Axes: convert values to positions between 0 and 1, and choose round numbers as marks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Literal
 
 AIR = 0.06
-"""Share of the range that is left free above and below the values."""
+"""Share of the range left free above and below the values."""
 MOST_DECIMALS = 4
-"""Numbers that need more are written with an exponent."""
+"""Largest number of decimals; numbers that need more are written with an exponent."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PlotScale:
     is_share: bool = False
 
     def at(self, value: float) -> float:
-        """Place of a value: 0 is `low`, 1 is `high`."""
+        """Position of a value between `low` (0) and `high` (1)."""
         low, high, value = map(self._straight, (self.low, self.high, value))
         return (value - low) / (high - low)
 
@@ -48,9 +48,9 @@ class PlotScale:
 def scale_of(
     values: Iterable[float], kind: Literal["linear", "log"] = "linear", *, is_share: bool = False
 ) -> PlotScale:
-    """A scale that holds all values, with some air; shares stay within 0 and 1.
+    """A scale that covers all values, with free space at both ends; shares stay within 0 and 1.
 
-    A logarithmic scale is for positive values: if any is 0 or negative, the scale is linear.
+    A logarithmic scale requires positive values: if any is 0 or negative, the scale is linear.
 
     Raises:
         ValueError: there is no value.
@@ -72,7 +72,7 @@ def named_scale(names: Sequence[str]) -> PlotScale:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from low to high, at most `most` of them apart from rounding."""
+    """Round numbers from `low` to `high`, about `most` at most."""
     rough = (high - low) / most
     scale = 10 ** math.floor(math.log10(rough))
     step = next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
@@ -82,9 +82,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten from low to high, with their double and their fivefold where those are few.
+    """Powers of ten from `low` to `high`, and their multiples by 2 and 5 if there are few powers.
 
-    Nothing where fewer than two lie within: such a range is better marked as a linear one.
+    Empty if fewer than two are in the range: then linear marks are better.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for parts in ((1, 2, 5), (1, 3), (1,)):
@@ -95,7 +95,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def tick_texts(values: Sequence[float]) -> list[str]:
-    """Numbers of an axis as text, alike in their decimals, with a true minus sign."""
+    """Texts of the numbers on an axis, all with the same number of decimals, with a true minus sign."""
     gap = min((b - a for a, b in pairwise(values)), default=1.0)
     digits = min(decimals(gap), 12)
     if digits > MOST_DECIMALS or max(map(abs, values), default=0.0) >= 1e6:
@@ -114,5 +114,5 @@ def _with_exponent(value: float) -> str:
 
 
 def decimals(gap: float) -> int:
-    """Decimals that distinguish numbers that are a round `gap` away from each other."""
+    """Number of decimals that distinguishes round numbers at a distance of `gap`."""
     return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))

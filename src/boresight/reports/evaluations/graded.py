@@ -1,4 +1,5 @@
-"""The page of an evaluation by a reward: metrics, what k samples give, what is missing, prompt by prompt."""
+"""The page of an evaluation by a reward: metrics, results of k samples, missing values, and single
+prompts."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def _headline(found: RewardComparison) -> str:
 
 
 def as_metric(m: Measured) -> Metric:
-    """The metric as reports take it."""
+    """The metric in the form that reports use."""
     return Metric(m.name, m.label, m.before, m.after, m.difference, m.unit, m.better)
 
 
@@ -177,7 +178,8 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
 
 
 def outcome_tag(means: Sequence[float | None]) -> str:
-    """The last system against the first; how often a system that stands alone is right."""
+    """Verdict on one prompt: the last system against the first, or, for a single system, how often it is
+    right."""
     first, last = means[0], means[-1]
     if first is None or last is None:
         return "missing"

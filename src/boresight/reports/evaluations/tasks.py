@@ -1,4 +1,4 @@
-"""The page of an evaluation on tasks: what was lost or gained, and document by document."""
+"""The page of an evaluation on tasks: differences by metric, and single documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from boresight.reports.tables.metrics import metric_rows
 from boresight.stats.units import format_number
 
 MOST_SHOWN = 300
-"""Documents of a task on the page, those whose score changed first; `documents-SYSTEM.jsonl` has all."""
+"""Largest number of documents of a task on the page, those whose score changed first;
+`documents-SYSTEM.jsonl` has all."""
 
 
 def write_tasks_page(path: Path, found: TaskComparison) -> Path:

@@ -1,4 +1,4 @@
-"""The page of an evaluation: who won, at which length, with the judge's sanity checks, on which prompts."""
+"""The page of an evaluation: win rates, also by length, the judge's sanity checks, and single prompts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from boresight.stats.units import format_number, unit_named
 
 SHARE = unit_named("share")
 EVEN = 50.0
-"""Where neither is better, in percent of the scale."""
+"""The win rate at which neither is better, in percent."""
 LONGER_BY = 1.1
-"""Answers within a tenth of each other count as equally long."""
+"""Ratio of lengths up to which two answers count as equally long."""
 
 KINDS = [
     ("Won", "won"), ("Lost", "lost"), ("Tied", "tied"), ("Flipped", "flipped"), ("Failed", "failed"),
@@ -32,7 +32,7 @@ BADGES = {"won": "better", "lost": "worse", "tied": "", "failed": "worse"}
 
 @dataclass(frozen=True)
 class FactRow:
-    """One number with its interval: a win rate, what is known about the judge, or a system's strength."""
+    """One number with its interval: a win rate, a result of the judge's checks, or a system's strength."""
 
     label: str
     cell: Cell
@@ -61,7 +61,7 @@ def rates_table(found: Tournament) -> Table:
 
 
 def render_win_rate(found: Tournament, believed: Trust) -> str:
-    """The page as text."""
+    """The page as HTML."""
     first = found.pairs[0]
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
     return page(
@@ -90,7 +90,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
 
 
 def win_rate_headline(pair: WinRate) -> str:
-    """Who won, in a few words."""
+    """The winner as a short phrase."""
     if not pair.has_verdict:
         return "No verdict: too many judgments are missing"
     if pair.rate.low <= 0.5 <= pair.rate.high:
@@ -101,7 +101,8 @@ def win_rate_headline(pair: WinRate) -> str:
 
 
 def parts_of(pair: WinRate) -> list[FactRow]:
-    """Win rates of the candidate: all prompts, at equal length, and by which answer was longer."""
+    """Win rates of the candidate: on all prompts, at equal length, and on prompts where its answer is
+    shorter, as long, or longer."""
     ours = f"Where {pair.candidate}'s answer is"
     rows = [
         *brief(pair),
@@ -162,7 +163,8 @@ def _row(
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every prompt once, with each system's answer and what the judge made of every pair."""
+    """One dictionary per prompt for the page: `answers` by system, `notes` and `tags` with the judge's
+    verdict on every pair, and `outcome` if there is only one pair."""
     rows: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         for comparison in pair.comparisons:

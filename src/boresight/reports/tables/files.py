@@ -37,7 +37,8 @@ class Table:
     columns: list[str]
     rows: list[TableRow]
     differences: tuple[str, ...] = ()
-    """Columns that hold a difference of two values, which is written with its sign, of shares in points."""
+    """Columns that contain a difference of two values, which is written with its sign, and in points for
+    shares."""
 
 
 def write_tables(page: Path, table: Table) -> list[Path]:
@@ -52,7 +53,7 @@ def write_tables(page: Path, table: Table) -> list[Path]:
 
 
 def markdown(table: Table) -> str:
-    """The table with pipes."""
+    """The table as Markdown."""
     return pipe_table([table.head, *table.columns], _cells(table))
 
 
@@ -99,7 +100,7 @@ def comma_separated(table: Table) -> str:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file with these lines."""
+    """CSV text with a header and rows."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     return stream.getvalue()
@@ -125,5 +126,6 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def plain_text(name: str) -> str:
-    """A name that a spreadsheet does not take for a formula; names come from untrusted files."""
+    """A name prefixed so that a spreadsheet does not interpret it as a formula; names come from untrusted
+    files."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

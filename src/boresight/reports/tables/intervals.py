@@ -9,7 +9,7 @@ from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit
 
 NOTHING = "–"
-"""Stands where nothing was measured."""
+"""Text of a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ def interval_text(found: Cell | None) -> str:
 
 
 def missing_counts(interval: Interval) -> str:
-    """The number of prompts, and of those that are missing, e.g. 798 (2 missing)."""
+    """The number of prompts and of missing ones as text, e.g. 798 (2 missing)."""
     return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")

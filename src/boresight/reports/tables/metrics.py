@@ -1,4 +1,4 @@
-"""The table of metrics: numbers as text, and where their dots and intervals lie."""
+"""The table of metrics: numbers as text, and positions of their dots and intervals."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Drawing:
     left: str
     right: str
     label: str
-    """The same in words, for screen readers."""
+    """The drawing as text, for screen readers."""
     null: float | None = None
-    """Where no difference lies, in percent of the width."""
+    """Position of a difference of zero, in percent of the width."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def _counts(metric: Metric) -> str:
 def draw_intervals(
     intervals: dict[str, Interval | None], unit: Unit, null: float | None = None
 ) -> Drawing | None:
-    """Where the marks of several intervals lie on a scale that holds them all, with `null` in its middle."""
+    """Positions of several intervals on a scale that covers them all, with `null` in its middle; None
+    without intervals."""
     found = {role: interval for role, interval in intervals.items() if interval}
     ends = [x for i in found.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
     if not ends:

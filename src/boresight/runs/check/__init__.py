@@ -1,1 +1,1 @@
-"""`boresight check`: what can be known before a run."""
+"""`boresight check`: the preflight checks of a recipe, and probes of a run."""

@@ -1,4 +1,4 @@
-"""`optim.lr: auto`: the learning rate that a ramp found harmless, chosen once and kept with the run."""
+"""`optim.lr: auto`: choose a learning rate that a ramp found harmless, once, and store it with the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from boresight.runs.check.probe import probe_run
 def choose_rate(
     recipe: Recipe, begun: Mapping[str, Any] | None, console: Console
 ) -> tuple[Recipe, Ramp | None]:
-    """The recipe with a number for `optim.lr: auto`, and the ramp that it was chosen by.
+    """Replace `optim.lr: auto` by a number; returns the recipe and the ramp behind the choice, None without
+    `auto`.
 
     Args:
         begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.

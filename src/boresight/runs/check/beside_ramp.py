@@ -9,7 +9,8 @@ from boresight.stats.units import format_duration
 
 
 def beside_the_ramp(run: RunData, ramp: Ramp) -> list[str]:
-    """Sentences on margin, sum of learning rates, time and memory, as far as both sides are known."""
+    """Sentences that compare margin, sum of learning rates, time and memory with the ramp's forecast, as
+    far as both are known."""
     return [*_margin(run, ramp), *_use(MachineUse.of(run))]
 
 

@@ -14,7 +14,8 @@ from boresight.stats.units import format_duration
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
-    """What the run will do and show; `rows` are training rows, `load` its demand on the machine."""
+    """Forecast and demands of a run as a table; `rows` is the number of training rows, `load` the demand
+    on the machine."""
     lines = [*_budget(f, rows), *_expected(f), *load_lines(load), *_advice(f), ("", "")]
     return name_table(((name, Text(value)) for name, value in lines), title="forecast", style="dim")
 
@@ -68,7 +69,7 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
 
 
 def load_lines(load: Load | None) -> list[tuple[str, str]]:
-    """Memory and time of the run on this machine, and where the numbers come from; none where nothing is."""
+    """Memory and time of the run on this machine, and the source of the numbers; empty if `load` is None."""
     if load is None:
         return []
     hours = load.hours

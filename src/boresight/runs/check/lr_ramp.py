@@ -4,9 +4,9 @@
     ramp.points[-1].gain           # RowMean(mean, error, n) after the last step, nats
 
 The model, method, adapters, dtype and data are those of the recipe. Rates grow by the same factor from step
-to step, so that a few steps cover sums of learning rates over two decades. Measured are pairs of the training
-data that the ramp does not train on, with prompts of their own; the evaluation set is not touched. Nothing
-is kept of the weights.
+to step, so that the sums of learning rates of a few steps cover two decades. Measurements use pairs of the
+training data that the ramp does not train on, whose prompts do not occur in its training rows; the evaluation
+set is not used. The trained weights are discarded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from boresight.training.probes.kl import KLProbe
 STEPS = 16
 """Steps of a ramp."""
 SPAN = 64.0
-"""The last learning rate, in units of the first."""
+"""Ratio of the last learning rate to the first."""
 BATCH = 16
 """Most rows of a step."""
 MEASURED = 96
@@ -51,13 +51,13 @@ MEASURED = 96
 EVERY = 2
 """Steps between measurements."""
 FEWEST = 8
-"""With fewer rows than this on either side there is no ramp."""
+"""Fewest rows for training and for measuring; with fewer there is no ramp."""
 SAMPLED = 32
-"""Most prompts that the start model answers itself."""
+"""Largest number of prompts for which the start model generates answers."""
 LONGEST_SAMPLE = 128
-"""Longest of those answers, tokens; else the median of the chosen ones."""
+"""Largest length of these answers, tokens; the median length of chosen answers if that is smaller."""
 BROKEN_KL = 1.0
-"""Nats per token at which the ramp ends early: the model has degenerated."""
+"""KL, nats per token, at which the ramp ends early because the model has degenerated."""
 
 
 def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: float) -> Ramp:
@@ -90,7 +90,7 @@ def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float
 
 
 def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
-    """Take the steps and measure after each, until the model degenerates."""
+    """Train one step per rate and measure after each, until the model degenerates."""
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     numbers, first = measure_held_out(task, 0)
     start, budget = point_of(numbers, first, first), 0.0
@@ -126,7 +126,7 @@ def point_of(
     budget: float = 0.0,
     taken: Mapping[str, float] | None = None,
 ) -> RampPoint:
-    """What was measured after a step; gains and changes are differences from the `first` measurement."""
+    """The measurement after a step; gains and changes are differences from the `first` measurement."""
     taken = taken or {}
     if "margin" in found:
         gain = row_differences(found["margin"], first["margin"])
@@ -150,7 +150,7 @@ def point_of(
 
 
 def change_per_token(found: ByRow, first: ByRow, side: str) -> RowMean | None:
-    """By how much one side's answers have become likelier, nats per token; None where there are none."""
+    """Change of the log-probability of one side's answers, nats per token; None if there are none."""
     if f"{side}_logps" not in found:
         return None
     mean = RowMean.of(row_differences(per_token(found, side), per_token(first, side)))
@@ -163,10 +163,11 @@ def per_token(found: ByRow, side: str) -> dict[str, float]:
 
 
 def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
-    """The pairs' answers beside samples of the start model to the same prompts; None for other data.
+    """Likelihood of the pairs' answers compared with samples of the start model to the same prompts; None for
+    other data.
 
     Args:
-        first: what was measured before the first step.
+        first: held-out numbers before the first step.
     """
     if "chosen_logps" not in first:
         return None
@@ -181,12 +182,13 @@ def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
 
 
 def row_differences(later: Mapping[str, float], earlier: Mapping[str, float]) -> list[float]:
-    """Row by row."""
+    """Differences `later - earlier`, row by row."""
     return [value - earlier[id] for id, value in later.items()]
 
 
 def ramp_recipe(recipe: Recipe) -> Recipe:
-    """The recipe with as few rows as a ramp needs and no answers; every other setting acts as in the run."""
+    """The recipe with as few rows as a ramp needs and without answers to prompts; all other settings are
+    unchanged."""
     batch = min(BATCH, recipe.train.batch)
     limit = STEPS * batch + 2 * MEASURED  # some are too long, and some share a prompt
     limit = min(limit, recipe.data.limit) if recipe.data.limit else limit
@@ -202,7 +204,8 @@ def ramp_recipe(recipe: Recipe) -> Recipe:
 
 
 def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
-    """Training rows, of which up to `MEASURED` with prompts of their own stand in for the held-out ones."""
+    """Training rows, divided into rows to train on and up to `MEASURED` rows with other prompts in place
+    of held-out ones."""
     made = prepare(data, tokenizer, console)
     side = made.train
     keys = group_numbers(map(prompt_key, side.examples))

@@ -1,8 +1,8 @@
-"""Overfit a few rows as a sanity check: a setup that cannot do that cannot learn, and the findings name the
+"""Overfit a few rows as a sanity check: a setup that cannot overfit cannot learn, and the findings name the
 cause.
 
 The recipe's method, model, template and mask are used as they are; batch and learning rate are not, since
-the question is whether the machinery works and not whether the settings are good.
+this tests the implementation and not the settings.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from boresight.training.policy import load_policy, seed_everything
 
 PASSING = 0.95
 PASSING_SHARE = 0.5
-"""Demonstrations have no accuracy: half of the loss must go."""
+"""Share of the loss that must be gone for demonstrations, which have no accuracy."""
 MOST_STEPS = 60
 BATCH = 8
 LOOK_EVERY = 4
@@ -67,7 +67,7 @@ class Start:
 @dataclass(frozen=True)
 class OverfitResult:
     """`reached` is the accuracy on the rows themselves (for demonstrations: the share of the loss that is
-    gone) after `steps` steps; `findings` say what is broken where it does not pass."""
+    gone) after `steps` steps; `findings` are the causes of a failure."""
 
     reached: float
     steps: int
@@ -109,8 +109,8 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
 
 
 def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
-    """The first `count` rows that fit and whose two answers differ; raises `UserError` when there are "
-    "none."""
+    """The first `count` rows of at most `longest` tokens whose two answers differ. Raises `UserError` if
+    there are none."""
     found = [
         row
         for row in rows
@@ -170,7 +170,7 @@ def _train(start: Start, folder: Path, console: Console) -> OverfitResult:
 
 
 def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> list[Finding]:
-    """What a run that did not learn its own rows suffers from, most specific first."""
+    """Findings that explain why a run did not learn its own rows, most specific first."""
     from boresight.checks.run import method, model
     from boresight.checks.run.method import MethodSetting
 
@@ -186,7 +186,7 @@ def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> li
 
 
 def nothing_moves() -> Finding:
-    """Training changes no number at all."""
+    """Finding: training changes no number at all."""
     return error(
         "nothing-moves",
         "After training on them the loss of the rows is exactly the same: no weight that they depend on "
@@ -197,7 +197,7 @@ def nothing_moves() -> Finding:
 
 
 def learns_backwards(accuracy: float, pairs: int) -> Finding:
-    """The rejected answers win."""
+    """Finding: the rejected answers are preferred."""
     return error(
         "learns-backwards",
         f"After training on them the rejected answer leads in {1 - accuracy:.0%} of {pairs:,} pairs: chosen "
@@ -207,7 +207,7 @@ def learns_backwards(accuracy: float, pairs: int) -> Finding:
 
 
 def not_learned(now: dict[str, float]) -> Finding:
-    """The model did not overfit the rows, for a reason that no other check names."""
+    """Finding: the model did not overfit the rows, without a cause found by another check."""
     return error(
         "not-learned",
         f"The model did not overfit the rows; {_measure(now)} reached {_value(now):.2f} with loss "
@@ -217,7 +217,7 @@ def not_learned(now: dict[str, float]) -> Finding:
 
 
 def say(outcome: OverfitResult, console: Console) -> None:
-    """The verdict, and what is broken."""
+    """Print the verdict and the findings."""
 
     verdict = "overfit the rows" if outcome.passed else "did NOT overfit the rows"
     style = "green" if outcome.passed else "bold red"

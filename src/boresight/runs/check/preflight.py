@@ -1,10 +1,10 @@
-"""Before a run: everything that can be known without training, in seconds.
+"""Preflight checks: everything that can be checked without training, in seconds.
 
     report = preflight(recipe, rehearsing=True)
     report.stop          the sentence with which `boresight train` would stop before its first step
 
-The slow half, reading and tokenizing, is cached under the content of the data; findings on the recipe
-itself are always fresh.
+The slow part, reading and tokenizing, is cached under a digest of the data; findings on the recipe itself are
+always fresh.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from boresight.training.probes.answers import prompts_to_answer, refuse_unanswer
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
-"""In the order of causes: what is wrong with the data explains what is wrong later."""
+"""Modules of checks in the order of causes: problems of the data explain later ones."""
 STOPS = {
     "device": "device-not-available",
     "trackers": "tracker-not-installed",
@@ -69,12 +69,13 @@ STOPS = {
     "model": "model-not-loadable",
     "first step": "first-step-fails",
 }
-"""What training cannot do without, in the order in which it asks, and the finding if it cannot be had."""
+"""Inputs that training requires, in the order in which it reads them, each with the finding if it is
+missing."""
 
 
 @dataclass(frozen=True)
 class Report(Printable):
-    """What preflight found. `rows` is how many training rows there are, None where the number is unknown."""
+    """Result of `preflight`. `rows` is the number of training rows, None if unknown."""
 
     findings: list[Finding]
     forecast: Forecast | None
@@ -123,8 +124,8 @@ def preflight(
     """Check a recipe before it is run.
 
     Args:
-        rows: number of training rows, where the run is planned for another machine: data are not checked
-        then, and a hub that cannot be reached is no error.
+        rows: number of training rows, for a run that is planned for another machine: then data are not
+            checked, and an unreachable hub is not an error.
         datasets: keeps what is read and tokenized here, for a run that follows.
         rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
             run. A run that follows does so anyway.
@@ -178,7 +179,7 @@ def preflight(
 def before_training(
     recipe: Recipe, console: Console, datasets: DatasetCache | None = None, ramp: Ramp | None = None
 ) -> list[Finding]:
-    """Preflight as `boresight train` runs it: prints what it found.
+    """Run `preflight` for `boresight train`, print the findings, and return them.
 
     Raises:
         UserError: an error that `check.allow` does not name.
@@ -193,7 +194,8 @@ def before_training(
 def rehearse_first_step(
     recipe: Recipe, missing: Missing, datasets: DatasetCache, parameters: int | None
 ) -> None:
-    """Try the first step where nothing is missing and the machine can hold it; what stops it is kept."""
+    """Rehearse the first step if all inputs are available and the machine has enough memory; an error is
+    stored in `missing`."""
     from boresight.runs.check import rehearsal
 
     if missing.refused or missing.why:
@@ -205,7 +207,7 @@ def rehearse_first_step(
 
 
 def prompts_to_ask(recipe: Recipe, missing: Missing) -> Sequence[Prompt]:
-    """The prompts of `evaluate.prompts`; none where the recipe names none, or they cannot be read."""
+    """The prompts of `evaluate.prompts`; empty if the recipe names none, or if they cannot be read."""
     if not recipe.evaluate.prompts or kind_of(recipe).head != "lm":
         return ()
     return missing.attempt("prompts", prompts_to_answer, recipe, []) or ()
@@ -218,7 +220,7 @@ def look_at_data(
     datasets: DatasetCache,
     asked: Sequence[Prompt],
 ) -> Looked:
-    """Findings about data and tokens, from the cache where the same content was checked before."""
+    """Findings about data and tokens, from the cache if the same content was checked before."""
     rewards = missing.attempt("reward", rewards_of, recipe)
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
@@ -245,7 +247,7 @@ def look_at_data(
 
 
 def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
-    """Training rows, rows tokenized, mean tokens of an answer, mean tokens of a packed row."""
+    """`(training rows, rows tokenized, mean tokens of an answer, mean tokens of a packed row)`."""
     if made is None or not made.rows:
         return len(examples.trained_on), 0, None, None
     room = [min(row.tokens, made.max_length * max(1, len(row.completions))) for row in made.rows]
@@ -271,14 +273,14 @@ def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:
 
 
 def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
-    """Facts of a model, with weights or without."""
+    """Facts of a model, with weights or without, for the checks of `model`."""
     from boresight.data.stop_tokens import end_of_turn
 
     return Wiring(policy, tokenizer, end_of_turn(tokenizer), recipe)
 
 
 def steps_of(recipe: Recipe, rows: int | None) -> int | None:
-    """Optimizer steps; None where neither the recipe nor the data say."""
+    """Number of optimizer steps; None if neither the recipe nor the data determine it."""
     if rows is None and recipe.train.steps is None:
         return None
     updates = recipe.rollout.updates if kind_of(recipe).online else 1
@@ -286,7 +288,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
 
 
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
-    """What the run asks of the machine."""
+    """The run's demand on the machine, for the checks of `machine`."""
     of_config = Shape.of(skeleton.config) if skeleton is not None else None
     guessed = "" if of_config else "size by the model's name, 24 layers of width 1,024 assumed"
     trained = size
@@ -312,14 +314,14 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
 
 
 def allowed(recipe: Recipe, finding: Finding) -> Finding:
-    """An error that the recipe allows is a warning."""
+    """The finding, as a warning if it is an error that the recipe allows."""
     if finding.severity == "error" and finding.name in recipe.check.allow:
         return replace(finding, severity="warning")
     return finding
 
 
 def finding_names() -> list[str]:
-    """Names of everything preflight can find: the checks' own, with dashes."""
+    """Names of all findings of preflight: the names of the checks, with dashes."""
     own = [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)]
     return [*own, *dict.fromkeys(STOPS.values()), "not-checked"]
 
@@ -334,7 +336,8 @@ def refuse_unknown(allow: Sequence[str]) -> None:
 
 
 def refusals(missing: Missing) -> list[Finding]:
-    """The sentences with which training would stop, the first one first; no setting allows it."""
+    """Findings for the inputs with which training would stop, in the order in which it reads them;
+    `check.allow` does not apply."""
     return [
         error(name, missing.refused[part], "Nothing can be trained until this is right.")
         for part, name in STOPS.items()
@@ -343,7 +346,7 @@ def refusals(missing: Missing) -> list[Finding]:
 
 
 def not_checked(missing: Missing) -> list[Finding]:
-    """One note for everything of which nothing is known."""
+    """One note that lists everything that could not be checked."""
     if not missing.why:
         return []
     parts, why = " and ".join(missing.why), next(iter(missing.why.values()))

@@ -33,14 +33,15 @@ from boresight.training.forward import kind_of
 from boresight.training.optim import learning_rate_sum
 
 HIGHEST = 10.0
-"""Highest rate of a ramp, in units of the highest published one; the recipe's own where that is more."""
+"""Highest rate of a ramp relative to the highest published rate; the recipe's own rate if that is higher."""
 PAST = 1.5
-"""A ramp spends so much more than the run, where that takes no higher rate."""
+"""Ratio of the ramp's sum of rates to the run's, if that takes no higher rate."""
 
 
 @dataclass(frozen=True)
 class ProbedRun(Printable):
-    """A ramp, the forecast made from it, and settings that spend as much as the ramp found harmless.
+    """A ramp, the forecast made from it, and suggested settings whose sum of learning rates is the largest
+    harmless one.
 
     `planned` is the sum of learning rates of the recipe, None where the rate is still to be chosen; `report`
     then is of the suggested settings.
@@ -54,21 +55,21 @@ class ProbedRun(Printable):
     arguments: Sequence[str] = ("RECIPE",)
 
     def show(self, console: Console) -> None:
-        """Print the ramp, what it found harmless, and the command."""
+        """Print the ramp, the largest harmless sum of learning rates, and the command."""
         console.print(ramp_table(self.ramp))
         console.print(name_table(self.lines(), style="dim"))
         console.print(f"  {self.command}", markup=False, highlight=False)
 
     @property
     def command(self) -> str:
-        """The run with the suggested settings."""
+        """The command that trains with the suggested settings."""
         new = self.suggestion.settings
         names = {setting.partition("=")[0] for setting in new}
         kept = [argument for argument in self.arguments if argument.partition("=")[0] not in names]
         return shlex.join(["boresight", "train", *kept, *new])
 
     def lines(self) -> list[tuple[str, str]]:
-        """The ramp's forecasts of the planned run, by name."""
+        """`(label, text)` of each forecast of the planned run by the ramp."""
         limit = self.ramp.limit
         harmless = f"up to a sum of {limit.budget:.2g}"
         harmless += f", where {limit.why}" if limit.why else ", the end of the ramp"
@@ -88,14 +89,15 @@ class ProbedRun(Printable):
 
 
 def published_rates(recipe: Recipe) -> tuple[float, ...]:
-    """Learning rates that others use for this kind of training, from the lowest."""
+    """Published learning rates for this kind of training, ascending."""
     return LADDERS[kind_of(recipe).data, recipe.model.lora is not None].lrs
 
 
 def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -> Report:
-    """Preflight with a ramp, or rollouts for a method that samples, where nothing stops the run before.
+    """Preflight with a ramp, or with rollouts for a method that samples; neither is run if an error stops the
+    run.
 
-    Prints what was measured.
+    Prints the measurements.
 
     Args:
         arguments: recipe and overrides of the suggested command.
@@ -165,14 +167,15 @@ def probe_run(
 
 
 def to_be_tried(recipe: Recipe) -> Recipe:
-    """The recipe with the highest rate that is tried, where its rate is still to be chosen."""
+    """The recipe with the highest rate of the ramp if its own rate is still to be chosen."""
     if recipe.optim.lr != "auto":
         return recipe
     return recipe.changed([f"optim.lr={HIGHEST * published_rates(recipe)[-1]}"])
 
 
 def top_rate(recipe: Recipe, planned: float) -> float:
-    """Highest rate of the ramp: so that it spends more than the planned run, within `HIGHEST`."""
+    """Highest rate of the ramp, such that its sum of rates exceeds that of the planned run, within
+    `HIGHEST`."""
     published = published_rates(recipe)[-1]
     wanted = PAST * planned / sum(ramp_rates(1.0))
     highest = max(recipe.optim.peak, HIGHEST * published)

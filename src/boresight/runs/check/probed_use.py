@@ -1,4 +1,4 @@
-"""Time and memory of a planned run, from what a probe of it measured."""
+"""Time and memory of a planned run, extrapolated from a probe of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from boresight.checks.run.measured_use import MeasuredUse
 from boresight.runs.check.rollout_probe import RolloutProbe
 
 SMALLEST_GB = 0.05
-"""Memory that is worth a word."""
+"""GB below which a difference of memory is not reported."""
 
 
 def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
-    """Time and memory of a run from a ramp of it, whose steps may be smaller.
+    """Time and memory of a run, from a ramp whose steps may be smaller.
 
-    Time is scaled by tokens. Memory is the ramp's; where the run's forwards are larger than its, what they
-    hold in addition is estimated.
+    Time is scaled by tokens. Memory is the ramp's; if the run's forwards are larger, the difference is
+    estimated.
     """
     pace, limit = ramp.tokens_per_second, load.tokens_per_forward
     seconds = load.tokens / pace if load.tokens is not None and pace else None
@@ -34,11 +34,11 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
 def use_by_rollouts(load: Load, probed: RolloutProbe, steps: int) -> MeasuredUse:
     """Time and memory of a run that samples, from rollouts of its start model.
 
-    A rollout serves `rollout.updates` steps, each with a gradient of its own, of earlier pairs too where the
+    A rollout is used for `rollout.updates` steps, each with a gradient, which includes earlier pairs if the
     method replays some. The probe takes no step, so Adam's two moments are added to its memory.
 
     Args:
-        steps: of the optimizer.
+        steps: number of optimizer steps.
     """
     updates = probed.updates
     gradient = probed.gradient * (1 + load.recipe.method.replays)

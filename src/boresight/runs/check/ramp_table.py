@@ -10,7 +10,8 @@ from boresight.checks.forecast.row_mean import RowMean
 
 
 def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
-    """How likely the start model finds the pairs' answers and its own, in a line."""
+    """Likelihood of the pairs' answers and of its own samples under the start model, as one line; empty
+    without data."""
     if found is None:
         return []
     known = {"chosen": found.chosen, "rejected": found.rejected, "own": found.own}
@@ -19,7 +20,7 @@ def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
 
 
 def ramp_table(ramp: Ramp) -> Table:
-    """What was measured after each step, in nats; likelihoods and KL are per token."""
+    """Table of the measurements after each step, in nats; likelihoods and KL are per token."""
     table = Table(
         title="learning-rate ramp, nats; chosen, rejected and KL per token",
         title_justify="left",

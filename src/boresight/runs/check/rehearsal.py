@@ -1,6 +1,6 @@
-"""The first step of a run on a few short rows: what would stop `boresight train` there is found here.
+"""Rehearse the first step of a run on a few short rows, to find errors before `boresight train` does.
 
-Nothing is kept: the gradient is computed and no weight is changed.
+The gradient is computed, and no weight is changed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ ROWS = 4
 ANSWER_TOKENS = 8
 """Longest answer that is sampled; whether sampling works does not depend on it."""
 COPIES = 4
-"""Of the weights in memory at most: policy, gradients, a frozen copy, and one more for activations."""
+"""Upper bound of the copies of the weights in memory: policy, gradients, a frozen copy, and one more for
+activations."""
 
 
 def why_not(recipe: Recipe, parameters: int | None) -> str | None:
-    """Why the first step cannot be tried on this machine, now; None where it can."""
+    """The reason why the first step cannot be rehearsed on this machine; None if it can."""
     if not weights_at_hand(recipe.model.name):
         return "the weights are not on this machine yet"
     needed = (parameters or 0) * FLOAT * COPIES / 1e9
@@ -52,7 +53,7 @@ def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
 
 
 def in_small(recipe: Recipe) -> Recipe:
-    """The same recipe with fewer and shorter samples; every other setting acts as it will in the run."""
+    """The recipe with fewer and shorter samples; all other settings are unchanged."""
     rollout = {"max_new_tokens": min(ANSWER_TOKENS, recipe.rollout.max_new_tokens)}
     asked = {
         "samples": min(1, recipe.evaluate.samples),

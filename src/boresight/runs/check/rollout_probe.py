@@ -1,11 +1,11 @@
-"""`boresight check --probe` for methods that sample: what rollouts of the start model are worth.
+"""`boresight check --probe` for methods that sample: the learning signal in rollouts of the start model.
 
     probed = probe_rollouts(recipe, DatasetCache(), console)
     probed.start.unequal          # share of prompts whose samples earned different rewards, with interval
     probed.signal_to_noise        # of the gradient of one step
 
-No step is taken. The gradient of a rollout is computed in two halves: what they agree on is signal, and what
-they do not is noise.
+No step is taken. The gradient of a rollout is computed in two halves: their common part is signal, their
+difference is noise.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from boresight.training.logging.logger import peak_memory_gb
 from boresight.training.loop import Batch, Task, gradient
 
 PROMPTS = 64
-"""Fewest prompts that are sampled, where there are so many."""
+"""Number of prompts that are sampled, if there are as many."""
 
 
 @dataclass(frozen=True)
 class RolloutProbe(Printable):
     """Rollouts of the start model.
 
-    `sampling` is what one rollout took with its scores, `gradient` what that of one step took, s;
+    `sampling` is the time of one rollout with its scores, `gradient` that of the gradient of one step, s;
     `signal_to_noise` compares squares, NaN where no row has a gradient. `memory_gb` is the process's peak.
     """
 
@@ -53,11 +53,11 @@ class RolloutProbe(Printable):
     batch: int
     memory_gb: float = 0.0
     updates: int = 1
-    """Steps that a rollout serves."""
+    """Number of steps that use one rollout."""
 
     @property
     def seconds(self) -> float:
-        """Of sampling, scoring and one gradient."""
+        """Time of sampling, scoring and one gradient."""
         return self.sampling + self.gradient
 
     def show(self, console: Console) -> None:
@@ -116,7 +116,8 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
 
 
 def sampled_start(recipe: Recipe, drawn: Sequence[Batch], asked: int) -> SampledStart:
-    """Shares and means over the rollouts; prompts that made no row, such as ties of pairs, count as equal."""
+    """Statistics of the rollouts; prompts without a row, such as ties of pairs, count as having equal
+    rewards."""
     rows = [row for batch in drawn for row in batch.rows]
     unequal = sum(unequal_scores(row) for row in rows)
     rewards = [score for row in rows for score in row.scores if not math.isnan(score)]
@@ -135,10 +136,10 @@ def unequal_scores(row: Row) -> bool:
 
 
 def signal_to_noise(task: Task, rows: Sequence[Row]) -> float:
-    """Squared length of the mean gradient over the squared length of its noise, for all `rows` together.
+    """Ratio of the squared norms of the mean gradient and of its noise, for all `rows` together.
 
-    With gradients a and b of two halves, a·b has the square of the mean as its expectation, and |a - b|²/4
-    the noise that is left in their mean. NaN where a half has no gradient; negative where noise is all.
+    With gradients a and b of two halves, a·b is an unbiased estimate of the squared norm of the mean, and |a
+    - b|²/4 of that of its noise. NaN if a half has no gradient; may be negative if noise dominates.
     """
     halves = [rows[start::2] for start in (0, 1)]
     if not all(halves):
@@ -151,7 +152,7 @@ def signal_to_noise(task: Task, rows: Sequence[Row]) -> float:
 
 
 def flat_gradient(task: Task, rows: Sequence[Row]) -> torch.Tensor:
-    """The gradient of `rows` as one vector; the policy is left without gradients."""
+    """The gradient of `rows` as one vector `(parameters,)`; the policy's `.grad` are reset."""
     trainable = [p for p in task.policy.parameters() if p.requires_grad]
     clip = task.recipe.optim.clip
     unclipped = replace(task, recipe=_without_clipping(task.recipe)) if clip is not None else task

@@ -1,4 +1,4 @@
-"""How good systems are by a reward, from recipe to files: generate or read, grade, compare, write."""
+"""Run an evaluation by a reward: generate or read completions, grade them, compare systems, write files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Given = Mapping[str, Sequence[CompletionRow]]
 
 @dataclass(frozen=True)
 class RewardEvaluation(Printable):
-    """What was found of every system; the first is the reference."""
+    """Result of an evaluation by a reward; the first system is the reference."""
 
     folder: Path
     found: RewardComparison
@@ -63,11 +63,11 @@ class RewardEvaluation(Printable):
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.folder / "report.html"
 
     def show(self, console: Console) -> None:
-        """Print a table for every system, the verdicts, and what is odd."""
+        """Print a table for every system, the verdicts, and warnings."""
         console.print(self.found.graded_by, markup=False, highlight=False)
         first = self.found.systems[0].name
         for name, measured in self.metrics.items():
@@ -83,8 +83,8 @@ def run_by_reward(
 ) -> RewardEvaluation:
     """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
-    A folder that an interrupted evaluation of the same recipe left is continued: completions that were
-    generated are used again. `written` is the recipe that the folder keeps, where `recipe` is made of it.
+    If `folder` holds an interrupted evaluation by the same recipe, that is continued: generated completions
+    are reused. `written` is the recipe to store in the folder, if `recipe` was derived from another one.
 
     Raises:
         UserError: `folder` holds something else, or anything in the recipe or the files is wrong.

@@ -1,4 +1,4 @@
-"""Models on tasks of lm-evaluation-harness, from recipe to files: run, compare by document, write."""
+"""Run tasks of lm-evaluation-harness on models: run, compare by document, write files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskEvaluation(Printable):
-    """What was found on every task; the first system is the reference."""
+    """Result of an evaluation on tasks; the first system is the reference."""
 
     folder: Path
     found: TaskComparison
@@ -41,11 +41,11 @@ class TaskEvaluation(Printable):
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.folder / "report.html"
 
     def show(self, console: Console) -> None:
-        """Print a table for every system, the verdicts, and what is missing."""
+        """Print a table for every system, the verdicts, and missing values."""
         first = self.found.reference
         for name, measured in self.metrics.items():
             console.print(reward_table(measured, name, None if name == first else first))
@@ -57,8 +57,8 @@ class TaskEvaluation(Printable):
 def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskEvaluation:
     """Evaluate by `recipe` into `folder`, which holds the page afterwards.
 
-    A folder that an interrupted evaluation of the same recipe left is continued with the systems that it
-    lacks.
+    If `folder` holds an interrupted evaluation by the same recipe, that is continued with the missing
+    systems.
 
     Raises:
         UserError: the harness is not installed, `folder` holds something else, or anything in the recipe or

@@ -1,1 +1,1 @@
-"""`boresight init`: a first recipe, from a look at the user's data, model and machine."""
+"""`boresight init`: a first recipe for the user's data, model and machine."""

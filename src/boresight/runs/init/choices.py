@@ -1,4 +1,4 @@
-"""From what was seen to settings, each with its reason."""
+"""Choose the settings of a first recipe, each with its reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN_REWARD = "my_rewards:reward"
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 BATCHES = (32, 16, 8, 4)
 STEPS = 30
-"""Fewer are a warning of `boresight check`."""
+"""Fewest steps; `boresight check` warns about fewer."""
 MOST_EPOCHS = 8
 
 
@@ -40,7 +40,7 @@ def choose_settings(data: DataFacts, model: ModelFacts, method: str, free_gb: fl
     """The settings of a first recipe, in the order of its sections.
 
     Args:
-        free_gb: memory for training, GB.
+        free_gb: memory available for training, GB.
     """
     adapters = uses_adapters(data, model, free_gb)
     return [
@@ -62,9 +62,11 @@ def as_recipe(settings: list[Setting]) -> dict[str, Any]:
 
 
 def uses_adapters(data: DataFacts, model: ModelFacts, free_gb: float) -> bool:
-    """Whether LoRA is trained: always, but for demonstrations where all weights surely fit.
+    """Whether to train LoRA adapters: always, except for demonstrations if full fine-tuning certainly fits
+    into memory.
 
-    Other methods compare the model with its start, which costs nothing where adapters can be switched off.
+    The other methods compare the model with its start, which costs nothing with adapters that can be switched
+    off.
     """
     return data.kind != "demonstration" or room_for(model.size.needed_gb(lora=False), free_gb) != "yes"
 
@@ -146,12 +148,12 @@ def _longest_answer(model: ModelFacts) -> int:
 
 
 def input_kind(method: str) -> InputKind:
-    """What a method learns from. Raises `UserError` for an unknown name."""
+    """Type of a method's inputs. Raises `UserError` for an unknown name."""
     if method not in methods.names():
         raise UserError(f"--method: there is no method {method!r}{nearest(method, methods.names())}.")
     return kind_of(Recipe.parse({"method": {"name": method}, "data": {"train": "-"}, "optim": {"lr": 1e-5}}))
 
 
 def parsed(settings: list[Setting]) -> Recipe:
-    """The settings as a checked recipe."""
+    """The settings as a validated recipe."""
     return Recipe.parse(as_recipe(settings))

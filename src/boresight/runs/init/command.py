@@ -1,4 +1,5 @@
-"""What `boresight init` does: look, choose, perhaps measure the learning rate, and write one file."""
+"""The command `boresight init`: inspect data and model, choose settings, optionally measure the learning
+rate, and write one file."""
 
 from __future__ import annotations
 

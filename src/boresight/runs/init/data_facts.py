@@ -1,4 +1,4 @@
-"""What a first recipe depends on in the data: their kind, their rows and their lengths."""
+"""Facts about the data that a first recipe depends on: their kind, number of rows and lengths."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ TRIED = 20
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """A source of data as it was read. Malformed rows are counted by `bad`; `first_bad` is a row number.
+    """Facts about a source of data. `bad` is the number of malformed rows, `first_bad` the row number of the
+    first.
 
-    `layout` is the one that was asked for, None where it was detected.
+    `layout` is the one that the user named, None if it was detected.
     """
 
     source: str
@@ -40,9 +41,10 @@ class DataFacts:
     bad: int
     first_bad: int | None
     lengths: Sequence[int]
-    """Tokens of the sampled rows: prompt plus longest completion, of a prompt alone its own."""
+    """Tokens of the sampled rows: prompt plus longest completion, or the prompt alone."""
     verifier: str | None
-    """A built-in reward that can score every tried prompt; None for other kinds of data too."""
+    """A built-in reward that can score every tried prompt; None if there is none, and for other kinds of
+    data."""
 
     @property
     def quantiles(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What a first recipe depends on in the model: its template, its positions and the memory that it takes."""
+"""Facts about the model that a first recipe depends on: its template, its context length and its memory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ FALLBACK = "chatml"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A model by its headers. `chat_template` is for the recipe: None where the tokenizer has its own."""
+    """Facts about a model, from its headers. `chat_template` is the setting for the recipe: None if the
+    tokenizer has a template."""
 
     size: Size
     longest: int
-    """Positions of the model, tokens."""
+    """Context length of the model, tokens."""
     chat_template: str | None
 
 

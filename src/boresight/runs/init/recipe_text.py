@@ -13,9 +13,9 @@ from boresight.runs.init.choices import Setting, as_recipe
 
 
 def recipe_text(title: str, settings: Sequence[Setting]) -> str:
-    """YAML that is read back as the settings; `title` becomes the comment at the top, indented as it is.
+    """YAML with a comment beside each setting; `title` becomes the comment at the top, with its line breaks.
 
-    Names of files and models may hold any character: values are quoted, comments are kept to one line.
+    Names of files and models may contain any character: values are quoted, comments are kept to one line.
     """
     lines, section = [_comment(line) for line in title.split("\n")], ""
     for setting in settings:

@@ -31,7 +31,7 @@ NOT_JUDGES = {"base", "endpoint", "heads", "verdict_rows"}
 
 @dataclass(frozen=True, slots=True)
 class JudgeFile:
-    """A judge as a recipe sees it."""
+    """A judge: its name, its settings class, and the function that builds it."""
 
     name: str
     Config: type[JudgeConfig]

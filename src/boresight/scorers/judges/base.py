@@ -44,7 +44,8 @@ class Score:
     """The scorer returned no value on purpose: the score is missing, but nothing failed."""
 
     def checked(self) -> Score:
-        """The same score, with a finite value or the reason why there is none. NaN would lose silently."""
+        """The score with a finite value, or with the reason why there is none: NaN would compare as a
+        loss."""
         if self.value is None:
             return self if self.failure else replace(self, failure="no score")
         if math.isfinite(self.value):
@@ -57,11 +58,12 @@ DECLINED = Score(None, failure="the function declined to judge", declined=True)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A pairwise judge's word on one showing: which answer stood first, and which was preferred."""
+    """Verdict of a pairwise judge on one presentation: which answer was shown first, and which was
+    preferred."""
 
     first: Literal["a", "b"]
     preference: float | None
-    """1 for a, 0.5 for a tie, 0 for b; None when the reply could not be had or read."""
+    """1 for a, 0.5 for a tie, 0 for b; None if there is no reply or it cannot be parsed."""
     reasoning: str = ""
 
 
@@ -90,8 +92,8 @@ class Judge(Protocol):
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """Compare `a[i]` with `b[i]` as answers to `prompts[i]`.
 
-        Equal questions get the remembered judgment; another number in `repeat` asks anew, which is how a
-        judge's agreement with itself is measured.
+        Equal requests get the stored judgment; another `repeat` sends a new request, which measures a judge's
+        agreement with itself.
         """
         ...
 
@@ -99,7 +101,7 @@ class Judge(Protocol):
 class Scorer(ABC):
     """Scores answers one by one, and compares two by their scores.
 
-    `compare` remembers scores: each (prompt, answer, repeat) is scored once.
+    `compare` caches scores: each (prompt, answer, repeat) is scored once.
     """
 
     name: str

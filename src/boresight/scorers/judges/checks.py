@@ -1,4 +1,4 @@
-"""A program as judge: a check that a prompt's answer meets or does not, or any reward function."""
+"""A function as judge: a check that an answer passes or fails, or any reward function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boresight.tasks.constraints.evaluation import LABELS, check_answer, checkab
 
 
 class Config(JudgeConfig):
-    """What is checked."""
+    """The check or reward function, and its options."""
 
     check: str = "good_answer"
     """A check of prompts that carry a constraint, such as `constraint_met` or `good_answer`; or a reward
@@ -24,7 +24,7 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: object = None) -> Scorer:
-    """Find the check or the function.
+    """Build the judge from the name of a check or reward function.
 
     Raises:
         UserError: there is none of that name, or it does not take these options.

@@ -1,4 +1,5 @@
-"""The Countdown verifier as judge: a solution beats a wrong answer; two of a kind tie."""
+"""The Countdown verifier as judge: a solution beats a wrong answer; two solutions tie, and so do two wrong
+answers."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Config(JudgeConfig):
     mode: Literal["strict", "compat"] = "strict"
     """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
     format_credit: float = 0.0
-    """Worth of a wrong answer of the right form; above 0, it beats one without form."""
+    """Score of a wrong answer of the right form; above 0, it beats one of another form."""
 
 
 def score(prompt: Prompt, answer: str, config: Config) -> Score:

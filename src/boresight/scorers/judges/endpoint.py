@@ -43,7 +43,7 @@ class EndpointConfig(JudgeConfig):
     key_env: KeyVariable = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
     token_limit: TokenLimit = "max_tokens"
-    """Under which name it takes the longest reply. One that refuses the first name gets the second."""
+    """Name of the parameter for the longest reply. If an endpoint refuses it, the other name is used."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds for one attempt."""
     limits: LimitSection = LimitSection()
@@ -51,21 +51,21 @@ class EndpointConfig(JudgeConfig):
     price: Price | None = None
     """Dollars per million tokens; null looks it up where that is possible."""
     budget: BudgetSection = BudgetSection()
-    """Ceilings over all evaluations that share the ledger."""
+    """Spending limits over all evaluations that share the ledger."""
 
 
 class Completer(Protocol):
-    """Answers requests, each in its place."""
+    """Interface that answers requests in their order."""
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """One reply per request, in the order asked. `read` returns the reason why a reply cannot be used,
-        None if it can: when none of the first can, the rest is not asked."""
+        """One reply per request, in their order. `read` returns the reason why a reply cannot be used,
+        None if it can; if none of the first replies can be used, the remaining requests are not sent."""
         ...
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A ledger for a judge that computes its scores in this process."""
+    """Holder of a ledger, for a judge that computes its scores in this process."""
 
     ledger: Ledger
 
@@ -83,7 +83,7 @@ class LedgerCompleter:
         next run.
 
         Raises:
-            UserError: the endpoint refuses access, or answers nothing at all, or nothing that can be used.
+            UserError: the endpoint refuses access, does not answer, or its replies cannot be used.
         """
         with EventLoop() as loop:
             return loop.run(self._complete(requests, read))
@@ -119,5 +119,5 @@ class LedgerCompleter:
 
 
 def why(reply: Reply) -> str:
-    """The failure of a reply in words, '' when it has none."""
+    """The failure of a reply as text, '' if it has none."""
     return f"{reply.failure}: {reply.detail}".removesuffix(": ") if reply.failure else ""

@@ -2,8 +2,8 @@
 
     weights: {helpfulness: 0.65, correctness: 0.8, verbosity: -0.4}
 
-Labels that no weight names count nothing. Outputs of a model are on scales of their own, so nothing is
-normalized: the score is Σ weight · output, as HelpSteer2 and ArmoRM combine their attributes.
+Labels without a weight are ignored. Outputs are not normalized, since a model's outputs have their own
+scales: the score is Σ weight · output, as HelpSteer2 and ArmoRM combine their attributes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Heads:
-    """The outputs of a model by their labels, in order, and what each counts.
+    """Labels of a model's outputs, in order, and the weight of each.
 
-    Without weights there is one output, and it is the score. No labels: their number is not known yet.
+    Without weights there is one output, which is the score. No labels: their number is not known yet.
     """
 
     labels: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Heads:
 
 
 def several_outputs(labels: Sequence[str]) -> str:
-    """The sentence that refuses several outputs where one score is wanted."""
+    """The error for several outputs where one score is expected."""
     named = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
     return (
         f"judge.weights: the model has {len(labels)} outputs ({named}) and not one score; give weights to "

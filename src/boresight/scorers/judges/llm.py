@@ -1,9 +1,9 @@
 """A language model as judge of pairs, each shown in both orders.
 
-Judges favor a slot: which one differs by judge and task, and most where the answers are close (Shi et al.
-2024, arXiv 2406.07791). An answer therefore wins only if it is preferred in both orders, and everything else
-is a tie (Zheng et al. 2023, arXiv 2306.05685, §3.4). A reply that cannot be had or read leaves the pair
-unjudged.
+Judges are biased towards the answer shown first or second, depending on judge and task, most for answers of
+similar quality (Shi et al. 2024, arXiv 2406.07791). An answer therefore wins only if it is preferred in both
+orders, and everything else is a tie (Zheng et al. 2023, arXiv 2306.05685, §3.4). A pair with a missing or
+unreadable reply is not judged.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Config(EndpointConfig):
     """The judge's model and how it samples."""
 
     orders: Literal[1, 2] = 2
-    """2 shows every pair in both orders. 1 costs half, shows each pair in one order drawn by its prompt, and
-    cannot separate the judge's opinion from its favorite slot."""
+    """2 shows every pair in both orders. 1 costs half, shows each pair in one order drawn by its prompt,
+    and cannot separate the judge's preference from its position bias."""
     prompt: str | None = None
     """A file with the judge's prompt, with the fields {conversation}, {first} and {second}."""
     max_tokens: int = 512
@@ -72,7 +72,8 @@ class Config(EndpointConfig):
 
 
 def build(config: Config, completer: Completer, console: object = None) -> LLMJudge:
-    """A judge that asks `completer`. Raises UserError when the prompt file is missing or lacks a field."""
+    """Build a judge that sends requests through `completer`. Raises UserError if the prompt file is
+    missing or lacks a field."""
     return LLMJudge(config, completer, PROMPT if config.prompt is None else read_prompt(Path(config.prompt)))
 
 
@@ -136,7 +137,8 @@ class LLMJudge:
 
 
 def read_verdict(reply: Reply, first: Literal["a", "b"]) -> tuple[Verdict, str]:
-    """The verdict on the last verdict line after the reasoning, and the reason for its absence or ''."""
+    """Parse the last verdict line after the reasoning; returns the verdict, and the reason if there is
+    none, else ''."""
     if reply.failure:
         return Verdict(first, None, reply.text), why(reply)
     found = list(VERDICT.finditer(after_reasoning(reply.text)))
@@ -152,7 +154,8 @@ def _problem(reply: Reply) -> str | None:
 
 
 def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgment:
-    """A win needs every order; a failure in one order leaves the pair unjudged."""
+    """Combine the verdicts in all orders: a win needs every order; a failure in one order leaves the pair
+    unjudged."""
     reasoning = "\n\n".join(f"{v.first} shown first: {v.reasoning}" for v in verdicts if v.reasoning)
     if failure:
         return Judgment(None, verdicts=verdicts, reasoning=reasoning, failure=failure)

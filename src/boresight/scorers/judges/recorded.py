@@ -1,10 +1,10 @@
-"""Verdicts that were given already, by people or by another judge, as the judge of a win rate.
+"""Recorded verdicts, by people or by another judge, as the judge of a win rate.
 
 The file holds verdicts on two answers (`boresight.data.layouts.verdicts`), or preference pairs of any layout,
 whose chosen answer won; the folder of an arena has both its votes and its ties. A verdict belongs to a prompt
 and two texts, in either order. Several raters of one comparison count as their mean; rows name them in the
-column `rater`. Two rows without a rater, or of one rater, are one verdict given twice: where they differ,
-neither counts.
+column `rater`. Two rows without a rater, or of one rater, are the same verdict; if they differ, neither
+counts.
 
 A comparison without a verdict is missing. It is never a tie.
 """
@@ -33,7 +33,7 @@ Compared = tuple[str, str, str]
 
 
 class Config(JudgeConfig):
-    """Where the verdicts are."""
+    """The file of the verdicts."""
 
     file: str
     """A file of `prompt`, two answers (`completion_a`, `completion_b`) and `preference`, `winner` or `votes`,
@@ -52,7 +52,7 @@ class _Comparison:
     prompt: str
     ratings: Ratings = field(default_factory=Counter)
     contradicting: tuple[int, int] | None = None
-    """Rows of one rater that differ."""
+    """Row numbers of two verdicts by one rater that contradict each other."""
 
 
 class RecordedJudge:
@@ -77,13 +77,13 @@ class RecordedJudge:
 
     @property
     def raters(self) -> RaterAgreement | None:
-        """How often raters agree; None where no comparison has two."""
+        """Agreement between raters; None if no comparison has two."""
         rated = [(c.prompt, _sides(c.ratings)) for c in self._comparisons.values()]
         return rater_agreement([sides for _, sides in rated], [prompt for prompt, _ in rated])
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of the file: contradictions, repeated rows and verdicts without use."""
+        """Warnings about the file: contradictions, repeated rows and unused verdicts."""
         rows = [c.contradicting for c in self._comparisons.values() if c.contradicting]
         unused = len(self._comparisons.keys() - self._used)
         notes = []

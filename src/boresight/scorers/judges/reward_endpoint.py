@@ -1,8 +1,8 @@
 """A reward model behind an OpenAI-compatible endpoint that replies `reward:<float>`.
 
 Llama-3.1-Nemotron-70B-Reward answers so: the conversation goes out with the answer as its last, assistant
-turn, and the reply's text is the reward. Its scores compare within one prompt only, and lie on a coarse grid,
-so exact ties are common; they count one half.
+turn, and the reply's text is the reward. Its scores are comparable within one prompt only, and have few
+distinct values, so exact ties are common; they count one half.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ REWARD = re.compile(r"\s*reward:\s*(?P<value>[-+]?\d+(\.\d+)?(e[-+]?\d+)?)\s*", 
 
 
 LONGEST_REPLY = 64
-"""Tokens; `reward:-12.34567` needs about ten."""
+"""`max_tokens` of a reply; `reward:-12.34567` needs about ten."""
 
 
 class Config(EndpointConfig):
-    """Which reward model, and where."""
+    """Settings of the endpoint."""
 
     endpoint: Address = "https://integrate.api.nvidia.com/v1"
     """Base URL, usually ending in /v1."""
@@ -36,12 +36,12 @@ class Config(EndpointConfig):
 
 
 def build(config: Config, completer: Completer, console: object = None) -> RewardEndpoint:
-    """A judge that asks `completer`."""
+    """Build a judge that sends requests through `completer`."""
     return RewardEndpoint(config, completer)
 
 
 class RewardEndpoint(Scorer):
-    """Scores are the rewards that the endpoint names."""
+    """Scores are the rewards in the endpoint's replies."""
 
     def __init__(self, config: Config, completer: Completer) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class RewardEndpoint(Scorer):
         self.config, self.completer = config, completer
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One request an answer; a reply that names no reward is a failure."""
+        """One request per answer; a reply without a reward is a failure."""
         requests = [
             self._request([*p.prompt, Message(role="assistant", content=text)], repeat)
             for p, text in zip(prompts, answers, strict=True)
@@ -67,7 +67,7 @@ def _problem(reply: Reply) -> str | None:
 
 
 def read_reward(reply: Reply) -> Score:
-    """The number after `reward:` when the reply holds that and nothing else."""
+    """The number after `reward:`, if the reply contains nothing else."""
     # Some servers say that a reward was cut at max_tokens; fewer characters than that cannot have been.
     is_whole = reply.failure == "truncated" and len(reply.text) < LONGEST_REPLY
     if reply.failure and not is_whole:

@@ -40,7 +40,7 @@ PROBE_ANSWERS = ("Four.", "It is five, or maybe the colour green.")
 
 
 class Config(JudgeConfig):
-    """Which model, and how much at a time."""
+    """The model, and how it is run."""
 
     needs_ledger: ClassVar[bool] = True
     model: str
@@ -52,13 +52,13 @@ class Config(JudgeConfig):
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
     weights: dict[str, float] = {}
-    """What each output counts, by its label in the model's config; needed where there are several."""
+    """Weight of each output, by its label in the model's config; required if there are several."""
     allow_weights: list[str] = []
     """Weights that may be missing or unknown to the model, by shell patterns, as `model.allow_weights`."""
 
 
 def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
-    """Load the model; a completer that has a ledger lends it.
+    """Load the model; its scores are stored in the ledger of `completer`, if that has one.
 
     Raises:
         UserError: there is none of that name, it has no reward head (a fresh one would judge at random), or
@@ -116,7 +116,8 @@ class RewardModel(Scorer):
         self.at_end_of_turn = reads_end_of_turn(model)
 
     def check_reading(self) -> None:
-        """Compare scores of a few conversations with the model's own forward, which reads them where it does.
+        """Compare scores of a few conversations with those of the model's own forward, which chooses the
+        position itself.
 
         Raises:
             UserError: they differ, so the model does not score a conversation by its last token.
@@ -140,7 +141,8 @@ class RewardModel(Scorer):
                     )
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """The reward of each conversation; one too long or unencodable is a failure, never cut."""
+        """The reward of each conversation; one that is too long or cannot be rendered is a failure, and is
+        not truncated."""
         asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
         scores = [self._recalled(request) for request in asked]
         # Alike lengths go together, so that padding is small.

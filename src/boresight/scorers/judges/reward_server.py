@@ -2,9 +2,9 @@
 
     judge: {name: reward_server, endpoint: http://127.0.0.1:8000/v1, model: my-reward-model}
 
-The conversation goes out with the answer as its last, assistant turn. vLLM renders it with its own template;
-with `tokenizer` it is rendered here and goes out as token ids, which SGLang needs. Scores are the model's
-outputs before any activation. Of several outputs, `weights` make one score.
+The conversation is sent with the answer as its last, assistant turn. vLLM renders it with its own template;
+with `tokenizer` it is rendered here and sent as token ids, which SGLang needs. Scores are the model's outputs
+before any activation. Several outputs are combined by `weights`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from boresight.scorers.judges.heads import Heads
 
 
 class Config(EndpointConfig):
-    """Which reward model, and where."""
+    """Settings of the server."""
 
     key_env: KeyVariable = "VLLM_API_KEY"
-    """Environment variable that holds the key. Any non-empty value does for servers that ask for none."""
+    """Environment variable that holds the key. Any non-empty value is accepted by servers that need no
+    key."""
     server: Literal["vllm", "sglang"] = "vllm"
-    """What serves the model."""
+    """Server program."""
     route: Literal["classify", "pooling"] = "classify"
-    """vLLM's interface to use."""
+    """Route of vLLM to use."""
     tokenizer: str | None = None
     """A model folder or hub id whose chat template renders conversations here; null leaves that to vLLM."""
     labels: list[str] = []
-    """Names of the model's outputs in their order, where there are several."""
+    """Names of the model's outputs in order, if there are several."""
     weights: dict[str, float] = {}
-    """What each output counts, by its label: `{helpfulness: 0.65, correctness: 0.8}`."""
+    """Weight of each output, by its label: `{helpfulness: 0.65, correctness: 0.8}`."""
 
     @model_validator(mode="after")
     def _as_served(self) -> Self:
@@ -56,7 +57,7 @@ class Config(EndpointConfig):
 
 
 def build(config: Config, completer: Completer, console: object = None) -> RewardServer:
-    """A judge that asks `completer`."""
+    """Build a judge that sends requests through `completer`."""
     return RewardServer(config, completer)
 
 
@@ -70,7 +71,8 @@ class RewardServer(Scorer):
         self.heads = Heads(tuple(config.labels), config.weights)
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One request an answer; one that cannot be rendered, and a reply without outputs, are failures."""
+        """One request per answer; an answer that cannot be rendered and a reply without outputs are
+        failures."""
         asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
         requests = [request for request in asked if isinstance(request, Request)]
         replies = iter(self.completer.complete(requests, self._problem) if requests else [])

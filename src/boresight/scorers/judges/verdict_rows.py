@@ -26,7 +26,7 @@ ARENA = ("preferences.jsonl", "ties.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """One row (from 1): prompt, both answers, the verdicts on them and who gave them, if known."""
+    """One row (from 1): prompt, both answers, the verdicts on them, and the rater, if known."""
 
     row: int
     id: str
@@ -38,7 +38,7 @@ class VerdictRow:
 
 
 def read_verdict_rows(source: str | Path) -> list[VerdictRow]:
-    """All rows. An answer may be empty: an empty cell of a table, or null where other rows have a text.
+    """Read all rows. An answer may be empty: an empty cell of a table, or null if other rows have a text.
 
     Raises:
         UserError: no such file, no rows, or one that cannot be read; names the row.
