@@ -62,7 +62,8 @@ def read_start(folder: TrainingFolder) -> Snapshot | None:
 
 
 def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[str] | None:
-    """The trained model's answers in `samples.jsonl`; None if one is missing or belongs to another prompt."""
+    """The trained model's answers in `samples.jsonl`; None if the file was changed, or an answer is
+    missing."""
     if not trained.is_unchanged(folder.path, folder.samples):
         return None
     found = {line.get("id"): line.get("after") for line in read_jsonl(folder.samples)}

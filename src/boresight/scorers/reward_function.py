@@ -2,9 +2,9 @@
 
     def reward(prompts, completions, rows) -> list[float | None]
 
-`prompts` (conversations: lists of messages with `role` and `content`), `completions` (text) and `rows`
-(each prompt's other columns, such as numbers and target) have one entry per completion. None or NaN declines
-to judge a completion. A function is named by its import path, `package.module:function`, or is one of
+`prompts` (conversations: lists of messages with `role` and `content`), `completions` (text) and `rows` (each
+prompt's other columns, such as numbers and target) have one entry per completion. None or NaN means that the
+function gives no score. A function is named by its import path, `package.module:function`, or is one of
 `BUILTIN`. A `UserError` from a function reports data that lack what it needs; it stops the run. Functions
 written for TRL are called as TRL calls them (`conventions`).
 """
@@ -41,7 +41,7 @@ BUILTIN = {
 }
 
 SHORT_ANSWER = "It is 1."
-"""What built-in functions score to find out whether a row has what they need."""
+"""Answer that built-in functions score, to check that a row has the columns they need."""
 
 
 class RewardFunction(Scorer):
@@ -64,9 +64,10 @@ class RewardFunction(Scorer):
         repeat: int = 0,
         ids: Sequence[Sequence[int]] | None = None,
     ) -> list[Score]:
-        """The whole batch in one call. If that raises, one call per answer finds those that cannot be scored.
+        """Score the whole batch in one call. If that raises, one call per answer finds those that cannot be
+        scored.
 
-        `ids` are the tokens of the answers, for a function that asks for `completion_ids`.
+        `ids` are the tokens of the answers, for a function with a parameter `completion_ids`.
 
         Raises:
             UserError: the function returned another number of rewards than there are answers, or raised one.
@@ -82,8 +83,8 @@ class RewardFunction(Scorer):
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
         """Raise a `UserError` for the first row that lacks what the function needs.
 
-        A built-in scores a short answer to every prompt. Of a user's function, the columns that its
-        signature requires must be in some row.
+        A built-in function is called with a short answer to every prompt. For a user's function, some row
+        must have each column that its signature requires.
         """
         if lacking := self.reward.lacking(prompts):
             near = nearest(lacking[0], {key for prompt in prompts for key in prompt.meta})

@@ -2,7 +2,7 @@
 
 A completion without a score is missing (NaN), never zero. With several scorers its total is missing when any
 score that counts is, since a partial sum does not compare with the full sums of the other completions. A
-scorer of weight 0 is measured beside the total and never enters it, whatever it returns.
+scorer of weight 0 is logged and does not affect the total.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Failure:
 class Rewards:
     """Rewards of a batch. Lists have one entry per completion; NaN is missing.
 
-    `total` is the weighted sum, `by_function` the unweighted parts. `failures` are errors; completions that
-    a scorer declined to judge are missing too, but are no failures.
+    `total` is the weighted sum, `by_function` the unweighted parts. `failures` are errors; completions
+    without a score by the scorer's choice are missing too, but are not failures.
     """
 
     total: list[float]
@@ -66,7 +66,7 @@ class RewardSum:
 
     @property
     def of_user(self) -> bool:
-        """Whether a reward is something else than a built-in function."""
+        """Whether some reward is not a built-in function."""
         return any(
             not isinstance(scorer, RewardFunction) or scorer.path not in BUILTIN
             for scorer in self.scorers.values()

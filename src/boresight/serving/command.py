@@ -40,7 +40,7 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
 
 
 def example(server: ChatServer) -> str:
-    """Address and token, and a request to copy."""
+    """Text for the terminal: address, token, and an example request."""
     return (
         f"Serving {server.name} on {server.address}/v1 for this machine alone, API key {server.token}\n"
         f"curl {server.address}/v1/chat/completions -H 'Authorization: Bearer {server.token}' \\\n"

@@ -1,7 +1,7 @@
-"""A run's model behind a small part of OpenAI's API, for trying it out: `/v1/models`, `/v1/chat/completions`.
+"""Serve a run's model through a small part of OpenAI's API: `/v1/models` and `/v1/chat/completions`.
 
-One answer at a time, computed by the package's own sampler. What a request asks for and this does not do,
-such as streaming or tools, is an error.
+It is for trying a model out: one answer at a time, computed by the package's own sampler. A request for
+anything that is not supported, such as streaming or tools, is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from boresight.models.policy import Policy
 
 LONGEST_CONVERSATION = 1_000_000
-"""Bytes of a request."""
+"""Largest request body, bytes."""
 
 
 class ChatTurn(StrictModel):
@@ -35,7 +35,8 @@ class ChatTurn(StrictModel):
 
 
 class ChatRequest(StrictModel):
-    """The fields of a chat completion that are served; defaults are OpenAI's, but for `max_tokens`."""
+    """The supported fields of a chat completion request; defaults are OpenAI's, except that of
+    `max_tokens`."""
 
     messages: list[ChatTurn] = Field(min_length=1)
     model: str | None = None
@@ -50,7 +51,7 @@ class ChatRequest(StrictModel):
 
 
 class ChatServer(LoopbackServer):
-    """Serves one model under `name`."""
+    """HTTP server for one model under `name`."""
 
     def __init__(
         self, model: Policy, tokenizer: Tokenizer, name: str, port: int = 0, max_new_tokens: int = 256
@@ -108,17 +109,17 @@ class ChatServer(LoopbackServer):
 
 
 class ChatHandler(LoopbackHandler):
-    """One request, in OpenAI's form."""
+    """Handles one request in OpenAI's format."""
 
     server: ChatServer
     longest_body = LONGEST_CONVERSATION
 
     def do_GET(self) -> None:
-        """The list of models."""
+        """Send the list of models."""
         self.serve(self._list)
 
     def do_POST(self) -> None:
-        """A chat completion."""
+        """Send a chat completion."""
         self.serve(self._complete)
 
     def describe(self, refused: Refused) -> object:

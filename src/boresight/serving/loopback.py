@@ -17,11 +17,11 @@ from boresight.core.errors import UserError
 
 LINGER_SECONDS = 2.0
 LONGEST_DISCARDED = 64_000_000
-"""Bytes of a refused request that are read and thrown away."""
+"""Largest part of the body of a refused request that is read and discarded, bytes."""
 
 
 class Refused(Exception):
-    """A request that is not served: a status, and a sentence for whoever sent it."""
+    """An error response: its HTTP status, and a sentence for the client."""
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
         super().__init__(sentence)
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Listens on 127.0.0.1; port 0 takes a free one. `token` is what every request must bring.
+    """Server on 127.0.0.1; port 0 takes a free one. Every request must contain `token`.
 
     Raises:
         UserError: a port that is taken or that does not exist.
@@ -51,25 +51,25 @@ class LoopbackServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away; anything else is a fault of ours and is printed."""
+        """Ignore errors of clients that disconnected; print any other error."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """One request. A subclass has `do_GET` and `do_POST`, which call `serve`."""
+    """Handles one request. A subclass has `do_GET` and `do_POST`, which call `serve`."""
 
     server: LoopbackServer
     protocol_version = "HTTP/1.1"
     timeout = 60
     longest_body = 10_000
-    """Bytes."""
+    """Largest body of a request, bytes."""
 
     def log_message(self, *_: object) -> None:
-        """The token may stand in the address, so addresses are not logged."""
+        """Log nothing: an address may contain the token."""
 
     def serve(self, act: Callable[[], None]) -> None:
-        """Answer by `act`, or with its refusal."""
+        """Call `act` to answer the request, or send its `Refused` error."""
         try:
             # A page elsewhere that resolves its own name to this machine is not let in.
             if self.headers.get("Host") not in self.server.hosts:
@@ -81,7 +81,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
             self._linger()
 
     def describe(self, refused: Refused) -> object:
-        """What stands in the body of a refusal under `error`."""
+        """The value of `error` in the body of an error response."""
         return str(refused)
 
     def check_token(self, given: str) -> None:
@@ -116,7 +116,8 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         self.send_text(status, "application/json", json.dumps(value))
 
     def send_text(self, status: HTTPStatus, kind: str, text: str) -> None:
-        """Send text of the media type `kind`; nothing may store, frame or reinterpret it."""
+        """Send text of the media type `kind`, with headers that forbid caching, framing and content
+        sniffing."""
         content = text.encode("utf-8", "replace")
         self.send_response(status)
         headers = {

@@ -13,7 +13,7 @@ from boresight.models.head import head_of
 from boresight.models.source import embedded_in
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What `--max-lora-rank` may be, but for 1."""
+"""Permitted values of `--max-lora-rank`, besides 1."""
 
 
 def vllm_command(run: Path) -> str:

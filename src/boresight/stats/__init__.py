@@ -1,1 +1,1 @@
-"""From numbers to intervals, tests and verdicts."""
+"""Statistics: intervals, tests and verdicts."""

@@ -1,4 +1,4 @@
-"""How often two judges agree on the same items, how much of it is chance, and where they do not."""
+"""Agreement of two judges on the same items: raw, beyond chance, and the items on which they differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from boresight.stats.intervals import Interval, clustered_share, grouped, share_
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two judges agree, raw and beyond chance; kappa is None when both gave one same label."""
+    """Agreement of two judges, raw and beyond chance; kappa is None if both gave one and the same label to
+    all items."""
 
     accuracy: Interval
     kappa: float | None
@@ -42,11 +43,11 @@ def agreement(a: Sequence[Hashable | None], b: Sequence[Hashable | None]) -> Agr
 
 @dataclass(frozen=True)
 class PreferenceAgreement(Agreement):
-    """Agreement on which of two answers is better, and the items without it by what they are.
+    """Agreement on which of two answers is better, and counts of the items without agreement by type.
 
     `ties` are items that one of the two calls a tie, `contradictions` those on which they name different
-    winners. `flips` are items whose winner changed with the order of the answers: they are no opinion, and
-    `accuracy` leaves them out.
+    winners. `flips` are items whose winner changed with the order of the answers: they are not preferences,
+    and `accuracy` excludes them.
     """
 
     ties: int
@@ -59,13 +60,12 @@ def preference_agreement(
 ) -> PreferenceAgreement | None:
     """Agreement of a judge's preferences with others' (1: the first answer, 0.5: a tie, 0: the second).
 
-    `flipped` marks the items on which the judge named the one answer in one order and the other in the other.
-    Kappa counts every item in both orders of its answers. Which answer is called the first is a matter of the
-    file, and where it is always the better one, the labels are constant and kappa in the file's order is 0
-    however good the judge.
+    `flipped` marks the items whose winner, by the judge, changed with the order of the answers. Kappa counts
+    every item in both orders of its answers. The order in the file is arbitrary; if the first answer is
+    always the better one, labels are constant and kappa in the file's order is 0 for every judge.
 
     Returns:
-        None where no item has both labels and an opinion.
+        None if no item has both labels and a preference of the judge.
     """
     if not len(judge) == len(others) == len(flipped):
         raise ValueError(
@@ -106,7 +106,7 @@ class RaterAgreement:
 
 
 def rater_agreement(ratings: Sequence[Mapping[float, int]], prompts: Sequence[str]) -> RaterAgreement | None:
-    """Agreement of any number of raters, from how many of them named which side of each comparison.
+    """Agreement of any number of raters, from counts of raters by side of each comparison.
 
     Krippendorff's alpha of nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"):
 

@@ -2,7 +2,8 @@
 
     decisions = decide([Question("online against offline", difference, margin=0.05), …])
 
-Each ends as better, worse, equivalent or undecided; undecided ones name the seeds and prompts that would do.
+Each verdict is better, worse, equivalent or undecided; undecided ones contain the seeds and prompts that
+would suffice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Asks = Literal["difference", "not worse"]
 Conclusion = Literal["better", "worse", "equivalent", "not worse", "undecided"]
 
 MOST_TIMES = 100
-"""More seeds and prompts than this many times those at hand are no use to know."""
+"""Factor on the present seeds and prompts above which the required number is not reported."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Question:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, else -1."""
+        """1 if higher is better, else -1."""
         return 1 if self.better == "higher" else -1
 
     @property
     def p(self) -> float:
-        """p-value of what it asks: two-sided against zero, or one-sided against worse by the margin."""
+        """p-value of the question: two-sided against zero, or one-sided against worse by the margin."""
         if self.asks == "difference":
             return self.difference.p
         above = self.difference.p_above(-self.margin)
@@ -65,7 +66,7 @@ class Decision:
     """The verdict on a question, with its p-values after Holm's adjustment.
 
     `p_equivalent` is None for questions that ask whether b is not worse. `enough` is None unless the question
-    is undecided and a number of seeds and prompts of use would decide it.
+    is undecided and at most `MOST_TIMES` the present data would decide it.
     """
 
     question: Question

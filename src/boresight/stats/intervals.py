@@ -1,4 +1,4 @@
-"""How sure can we be? Intervals, paired tests and sample sizes for comparing systems.
+"""Intervals, paired tests and sample sizes for comparing systems.
 
 Everything here is a pure function of numbers. Three rules hold throughout:
 
@@ -37,7 +37,7 @@ SHARE: Bounds = (0.0, 1.0)
 DIFFERENCE: Bounds = (-1.0, 1.0)
 """Bounds of the difference of two such outcomes."""
 MOST_GRADES = 5
-"""Distinct values up to which rewards in [0, 1] are taken for grades, such as 0, 0.1 and 1."""
+"""Largest number of distinct values of rewards in [0, 1] that count as grades, such as 0, 0.1 and 1."""
 
 Z95 = 1.959964
 """97.5 % quantile of the normal distribution: half-width of a 95 % interval in standard errors."""
@@ -45,7 +45,7 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, its confidence limits, and how many prompts they rest on."""
+    """An estimate, its confidence limits, and the number of prompts."""
 
     value: float
     low: float
@@ -80,8 +80,8 @@ def clopper_pearson(k: float, n: int, level: float = 0.95) -> tuple[float, float
     """The exact binomial interval for k in n: never covers less than `level`. (0, 1) when n is 0.
 
     Limits are quantiles of Beta(k, n-k+1) and Beta(k+1, n-k). Clopper & Pearson 1934. k may be half-integer,
-    where only totals are known and ties count one half. A tie varies less than a coin, so the interval is
-    then wide; `share_interval` sees the outcomes and is narrower.
+    where only totals are known and ties count one half. The variance of ties is smaller than that of wins and
+    losses, so the interval is then conservative; `share_interval`, given the outcomes, is narrower.
     """
     _require_count(k, n)
     if n == 0:
@@ -107,8 +107,8 @@ def share_interval(outcomes: Sequence[Value], level: float = 0.95) -> Interval:
 def mean_interval(values: Sequence[Value], level: float = 0.95, bounds: Bounds | None = None) -> Interval:
     """The mean with Student's t interval: mean ± t(n-1) s/√n. One value alone has no interval (±∞).
 
-    With `bounds`, the limits are those of the values with one more at either bound (Agresti & Caffo 2000),
-    so that values which all agree do not read as certainty.
+    With `bounds`, the limits are those of the values with one more at either bound (Agresti & Caffo 2000), so
+    that the interval of identical values has a width.
     """
     present, missing = _present(values)
     low, high = _t_limits(present, level) if bounds is None else _bounded_limits(present, level, bounds)
@@ -127,7 +127,8 @@ def clustered_share(outcomes_by_prompt: Sequence[Sequence[Value]], level: float 
 
 
 def clustered_mean(values_by_prompt: Sequence[Sequence[Value]], level: float = 0.95) -> Interval:
-    """The same of values without bounds, such as a reward model's scores, with Student's interval."""
+    """The mean of values without bounds, such as a reward model's scores, of which a prompt has several,
+    with Student's interval of the prompts' means."""
     mean, units, missing = _ratio_estimate(values_by_prompt)
     return Interval(mean, *_t_limits(units, level), units.size, missing)
 
@@ -178,7 +179,7 @@ def paired_difference(
     either value is missing. The interval is
 
     - for values that are all 0 or 1, Bonett & Price 2012 (equation 7): one is added to each discordant cell,
-      so five prompts that all agree do not read as certainty;
+      so the interval of five identical outcomes has a width;
     - for other values with `bounds`, and for values that are all 0, ½ or 1, Student's t over the differences
       with one more difference at either bound, for the same reason;
     - otherwise Student's t over the differences (Miller 2024, arXiv 2411.00640, §3.2).
@@ -205,7 +206,7 @@ def sign_test(wins: int, losses: int) -> float:
 
 @dataclass(frozen=True)
 class McNemar:
-    """How two systems with right/wrong outcomes disagree."""
+    """Agreement of two systems with right/wrong outcomes: counts, and the p-value."""
 
     only_a: int
     only_b: int
@@ -236,9 +237,9 @@ class Unpaired:
 
 
 def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float = 0.95) -> Unpaired:
-    """Share k_b / n_b minus share k_a / n_a, as if the two had been asked different prompts.
+    """Share k_b / n_b minus share k_a / n_a, as for independent samples of prompts.
 
-    For totals alone: where outcomes per prompt are known, `paired_difference` sees more. The interval is
+    For totals alone: if outcomes per prompt are known, `paired_difference` has more power. The interval is
     Agresti and Caffo's (2000), with one success and one failure added to each; the test pools both shares.
     `n` is the smaller sample.
     """
@@ -257,9 +258,9 @@ def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the chance of any false finding at the level asked for, in the given order.
+    """p-values adjusted by Holm's method, which bounds the chance of any false finding, in the given order.
 
-    p(i)* = max over j ≤ i of (m - j + 1) p(j), at most 1, for p sorted ascending.   Holm 1979.
+    p(i)* = max over j ≤ i of (m - j + 1) p(j), at most 1, for p sorted ascending. Holm 1979.
     """
     adjusted = [0.0] * len(p_values)
     running = 0.0
@@ -270,7 +271,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def n_to_resolve(difference: float, sd: float = 0.5, power: float = 0.8, level: float = 0.95) -> int:
-    """Prompts needed to see a mean of `difference` against zero with the given power.
+    """Number of prompts needed to distinguish a mean of `difference` from zero with the given power.
 
         n = ((z(level) + z(power)) · sd / difference)²
 
@@ -283,10 +284,11 @@ def n_to_resolve(difference: float, sd: float = 0.5, power: float = 0.8, level: 
 
 
 def n_to_resolve_shares(p_a: float, p_b: float, power: float = 0.8, level: float = 0.95) -> int:
-    """Prompts for *each* of two systems asked different prompts, to distinguish share p_a from p_b.
+    """Number of prompts per system, for two systems with different prompts, to distinguish share p_a from
+    p_b.
 
-    Fleiss, Levin & Paik 2003, equation 4.14, without continuity correction. Asking both the same prompts
-    (`n_to_resolve` with the sd of the paired difference) usually needs fewer.
+    Fleiss, Levin & Paik 2003, equation 4.14, without continuity correction. The same prompts for both
+    (`n_to_resolve` with the sd of the paired difference) usually need fewer.
     """
     if p_a == p_b:
         raise ValueError("no number of prompts resolves a difference of zero")

@@ -1,4 +1,4 @@
-"""Is it better, or only longer? Win rates that take the answers' length out.
+"""Win rates that control for the length of answers.
 
 Judges and reward models favor long answers. Two views are given: the win rate split by which answer was
 longer, which assumes nothing, and a logistic model of the win rate at equal lengths, which uses every prompt.
@@ -17,7 +17,7 @@ from boresight.core.errors import UserError
 from boresight.stats.intervals import Array, Interval, Value, clustered_share, grouped
 
 LEAST_OVERLAP = 0.05
-"""Share of prompts that must lie on either side of equal length. Our own bound, not from the literature: for
+"""Share of prompts that must lie on either side of equal length. The bound is not from the literature: for
 alpaca-7b against GPT-4 turbo, where 2 % do, the model turns a win rate of 2 % into 22 % at equal length."""
 
 

@@ -1,7 +1,7 @@
-"""Differences between systems that were trained several times, so that luck has two sources.
+"""Differences between systems trained with several seeds: intervals over seeds and prompts.
 
-Training again with another seed gives another model, and asking other prompts gives another score. An
-interval over prompts alone is about *these two models*, not about the two recipes.
+Another seed gives another model, and other prompts give another score. An interval over prompts alone is
+valid for the two trained models, not for their recipes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boresight.core.errors import UserError
 from boresight.stats.intervals import Bounds, Interval, Value
 
 SMALLEST_P = 1e-12
-"""p-values below are given as this one."""
+"""Smallest p-value that is returned."""
 
 
 @final  # without subclasses, `mean and mean.mean` is an interval or None to a type checker
@@ -27,8 +27,8 @@ SMALLEST_P = 1e-12
 class OverSeeds:
     """A mean over seeds and prompts. `n` of the interval counts prompts.
 
-    `seed_sd` is the standard deviation of the seeds' means, `seed_share` the part of the variance of the
-    mean that is owed to seeds, `p` the two-sided test against zero.
+    `seed_sd` is the standard deviation of the seeds' means, `seed_share` the share of the variance of the
+    mean that is due to seeds, `p` the two-sided test against zero.
     """
 
     mean: Interval
@@ -54,8 +54,8 @@ def over_seeds(
     A prompt that lacks a value for any seed is missing. With one seed the interval is over prompts alone.
 
     With `bounds`, limits and p are those of the data with one prompt at either bound added (Bonett & Price
-    2012 for differences, Agresti & Caffo 2000 for shares), so that prompts which all agree do not read as
-    certainty.
+    2012 for differences, Agresti & Caffo 2000 for shares), so that the interval of identical prompts has a
+    width.
 
     Raises:
         UserError: no prompt has a value for every seed.
@@ -101,7 +101,7 @@ def difference_over_seeds(
 
 
 def difference_by_prompt(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict[str, float]:
-    """b minus a of every prompt that either has; NaN where one lacks it."""
+    """b minus a for every prompt of either; NaN if one value is missing."""
     return {key: _number(b.get(key)) - _number(a.get(key)) for key in dict.fromkeys([*a, *b])}
 
 
@@ -147,7 +147,8 @@ def two_sided_p(parts: Sequence[VariancePart], distance: float) -> float:
 
 
 def table_by_seed(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
-    """Values `(seeds, prompts)` of the prompts that have all of them, and how many have not."""
+    """Values `(seeds, prompts)` of the prompts that have a value for every seed, and the number of the
+    other prompts."""
     prompts = list(dict.fromkeys(key for seed in values for key in seed))
     table = np.array([[_number(seed.get(key)) for key in prompts] for seed in values])
     whole = ~np.isnan(table).any(axis=0) if prompts else np.zeros(0, bool)

@@ -34,7 +34,7 @@ class Measured:
     difference: Interval | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As `evaluation.json` holds it."""
+        """The metric as a dictionary, as in `evaluation.json`."""
         return asdict(self)
 
 
@@ -53,7 +53,7 @@ def paired_metrics(
     """Every labeled metric of held-out rows, paired by row; margins are in `margin_unit`.
 
     Args:
-        names: labels of metrics that mean something else than for pairs.
+        names: labels of metrics whose meaning differs from that for pairs.
     """
     names = names or {}
     units = {name: unit for name, (_, unit, _) in LABELS.items()} | {"margin": margin_unit}

@@ -1,4 +1,4 @@
-"""Differences between arms with few seeds each, the variance of seeds pooled over the arms of a class.
+"""Differences between arms with few seeds each; the variance of seeds is pooled over the arms of a class.
 
 Three seeds say little about how seeds differ. If the arms of a class (the same start model and prompts,
 recipes alike) differ by seed about equally, ten arms of three seeds measure it with 20 degrees of freedom.
@@ -18,14 +18,15 @@ from boresight.stats.intervals import Array, Bounds, Interval, Value
 from boresight.stats.over_seeds import VariancePart, difference_by_prompt, half_width_of, two_sided_p
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
-"""Numbers of topics, one for each prompt."""
+"""Index of the topic of each prompt."""
 Topics = Mapping[str, Hashable]
 """Topic of each prompt. Prompts of one topic are not independent of each other."""
 
 
 @dataclass(frozen=True)
 class SeedValues:
-    """An arm's value by prompt, once per seed. A model that was not `trained` has one entry and no luck."""
+    """An arm's value by prompt, once per seed. A model that was not `trained` has one entry and no
+    variance of seeds."""
 
     by_seed: Sequence[Mapping[str, Value]]
     trained: bool = True
@@ -38,7 +39,7 @@ class SeedValues:
 
     @property
     def weight(self) -> float:
-        """Variance of the arm's mean per variance of one seed's mean."""
+        """Factor between the variance of one seed's mean and that of the arm's mean."""
         return 1 / len(self.by_seed) if self.trained else 0.0
 
 
@@ -46,8 +47,8 @@ class SeedValues:
 class PooledDifference:
     """b minus a over seeds and prompts. `n` of the interval counts prompts.
 
-    `center` is what tests and limits refer to: with bounds it is drawn towards zero. `parts` are the parts of
-    its variance, None where it cannot be known. `seeds` are those of a and of b.
+    `center` is the estimate of tests and limits: with bounds it is shrunk towards zero. `parts` are the parts
+    of its variance, None where it cannot be known. `seeds` are those of a and of b.
     """
 
     mean: Interval

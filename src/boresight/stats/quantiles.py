@@ -1,4 +1,4 @@
-"""Quantiles of values that are shown one by one, such as lengths and scores."""
+"""Quantiles that are observed values, without interpolation, for lengths and scores that are displayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scale for many systems: Bradley-Terry strengths from pairwise games, with ties.
+"""Bradley-Terry strengths of many systems from pairwise comparisons with ties.
 
 Davidson's model (Davidson 1970, JASA 65:317), with theta the log-strength and nu >= 0 how common ties are:
 
@@ -26,7 +26,7 @@ from boresight.stats.intervals import Array, Interval
 class Game:
     """A comparison of a with b on a prompt: 1 when a won, 0.5 tied, 0 lost, None when judging failed.
 
-    Any other share of a, such as that of several raters, is part win and part loss.
+    Any other value, such as the share of several raters, counts as part win and part loss.
     """
 
     prompt: str

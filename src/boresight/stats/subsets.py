@@ -1,7 +1,7 @@
-"""What k of the n samples of one problem would give, exactly: best of k and majority of k.
+"""Exact expectations over k of the n samples of one problem: best of k and majority of k.
 
-    best_of_k(values, ranks, k=4)                   # the one of the 4 that is ranked first
-    majority_at_k(values, answers, k=4)             # the answer that most of the 4 give
+    best_of_k(values, ranks, k=4)                   # value of the highest-ranked of 4
+    majority_at_k(values, answers, k=4)             # value of the most frequent answer of 4
 
 Each is the expectation over all subsets of k samples, every one equally likely, as `intervals.pass_at_k` is:
 unbiased for k new samples, and nothing is drawn. Ties are averaged: of samples ranked alike, and of answers
@@ -41,10 +41,10 @@ def best_of_k(values: Sequence[float], ranks: Sequence[float], k: int) -> float:
 
 
 def majority_at_k(values: Sequence[float], answers: Sequence[Hashable | None], k: int) -> float:
-    """Expected value of the answer that most of k samples give; `values` and `answers` are `(n,)`.
+    """Expected value of the most frequent answer among k samples; `values` and `answers` are `(n,)`.
 
-    A sample whose answer is None does not vote; where none of the k votes, the value is the mean of theirs.
-    The value of an answer is the mean over the samples that give it.
+    A sample whose answer is None does not vote; if none of the k votes, the result is the mean of their
+    values. The value of an answer is the mean over the samples that give it.
     """
     _require_k(len(values), k, len(answers))
     by_answer: dict[Hashable, list[float]] = {}

@@ -1,8 +1,7 @@
-"""Numbers and intervals as text, in the unit of a metric.
+"""Format numbers and intervals in the unit of a metric.
 
-share = unit_named("share")
-share.estimate(interval)        # 62.5 % [40.0, 80.0]
-share.change(difference)        # +4.1 points [1.0, 7.2]
+share = unit_named("share") share.estimate(interval) # 62.5 % [40.0, 80.0] share.change(difference) # +4.1
+points [1.0, 7.2]
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def unit_named(name: str) -> Unit:
 
 
 def format_number(x: float) -> str:
-    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up."""
+    """Format a number: one decimal from 1 up, two significant digits below, no decimals from 1,000 up."""
     if not math.isfinite(x):
         return "∞" if x > 0 else "-∞" if x < 0 else "?"
     if abs(x) >= 1000:
@@ -75,13 +74,13 @@ def format_number(x: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best, e.g. 31.0 min."""
+    """Format a duration in seconds, minutes or hours, e.g. 31.0 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{format_number(seconds / 60)} min" if seconds < 3600 else f"{format_number(seconds / 3600)} h"
 
 
 def rounded_up(n: int) -> int:
-    """Two significant digits, upwards: an estimate must not look exact."""
+    """Round up to two significant digits, so that an estimate does not look exact."""
     digits = max(0, len(str(n)) - 2)
     return math.ceil(n / 10**digits) * 10**digits

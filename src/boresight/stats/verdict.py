@@ -1,4 +1,4 @@
-"""A comparison in one sentence that a person can act on."""
+"""The result of a comparison in one sentence."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from boresight.stats.units import Unit, format_number, rounded_up, unit_named
 
 
 def prompts_needed(difference: Interval) -> int | None:
-    """Prompts that would resolve a difference of the size seen, with 80 % power; None when no use to know.
+    """Number of prompts at which a difference of this size would be significant with 80 % power; None if it
+    is impractical.
 
-    The standard deviation per prompt is read off the interval: half-width · √n / 1.96. None when the interval
-    is infinite or the difference so small that more than 100 times the prompts were needed.
+    The standard deviation per prompt is computed from the interval: half-width · √n / 1.96. None when the
+    interval is infinite or if more than 100 times the prompts would be needed.
     """
     half_width = (difference.high - difference.low) / 2
     if difference.value == 0 or not math.isfinite(half_width):
@@ -25,11 +26,11 @@ def prompts_needed(difference: Interval) -> int | None:
 
 
 def detectable_difference(difference: Interval, power: float = 0.8) -> float | None:
-    """The smallest true difference that as many prompts would resolve with the given power.
+    """The smallest true difference that is significant with as many prompts and the given power.
 
         (z(95 %) + z(power)) · standard error
 
-    The standard error is read off the interval. None when the interval is infinite.
+    The standard error is computed from the interval. None when the interval is infinite.
     """
     half_width = (difference.high - difference.low) / 2
     return half_width * (1 + float(norm.ppf(power)) / Z95) if math.isfinite(half_width) else None
@@ -61,11 +62,11 @@ def verdict(
 
 
 def after_holm(sentence: str, p: float, resolved: bool) -> str:
-    """A verdict among several, with its p-value adjusted by Holm; adds where the adjustment makes a lead not
-    significant.
+    """A verdict among several, with its p-value adjusted by Holm; states if the adjustment makes a difference
+    insignificant.
 
-    >>> after_holm("B beats A.", 0.053, resolved=True)
-    "B beats A; p = 0.053 after Holm's adjustment: not significant among so many comparisons."
+    >>> after_holm("B beats A.", 0.053, resolved=True) "B beats A; p = 0.053 after Holm's adjustment: not
+    significant among so many comparisons."
     """
     undone = ": not significant among so many comparisons" if resolved and p >= 0.05 else ""
     return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."
@@ -93,7 +94,8 @@ def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> s
 
 
 def what_would_resolve(difference: Interval, style: Unit) -> str:
-    """'not significant, …' and either how many prompts would do or how small the difference must be."""
+    """Text for an insignificant difference: the number of prompts needed, or the smallest detectable
+    difference."""
     return f"not significant, {_needs(difference, style)}"
 
 

@@ -4,10 +4,10 @@ Read in this order:
 
     run.py         the stages, one after the other
     prompts.py     stage 1: from a file, or new ones in the style of seeds
-    answers.py     stage 2: n of every source to every prompt
+    answers.py     stage 2: n answers of every source to every prompt
     judge.py       stage 3: a score for every answer
-    pairs.py       stage 4: the best answer against the worst of like length
-    card.py        stage 5: what was made, by whom, at what price
+    pairs.py       stage 4: the best answer against the worst of similar length
+    card.py        stage 5: contents, sources and cost of the data set
 
 Requests, the ledger of paid responses, budgets and limits are `boresight.llm`'s.
 """

@@ -1,4 +1,4 @@
-"""Stage 2, answers: n of every source to every prompt."""
+"""Stage 2, answers: n answers of every source to every prompt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def words(self) -> int:
-        """Words between white space: the unit of all length statistics here."""
+        """Number of words between white space, the unit of all length statistics in this package."""
         return len(self.reply.text.split())
 
 
@@ -45,7 +45,7 @@ class Answered:
 
 
 def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
-    """Have every answer in the ledger, or its failure."""
+    """Bring every answer, or its failure, into the ledger."""
     total = len(prompts) * sum(section.n for section in recipe.answers.values())
     session.each(STAGE, _requests(recipe, prompts), session.client.ask_usable, total)
 
@@ -53,7 +53,7 @@ def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Pr
 class Answers:
     """All answers in the order of the prompts, read from the ledger anew at each iteration.
 
-    Nothing is held in memory, however many there are.
+    Answers are not held in memory.
     """
 
     def __init__(self, ledger: Ledger, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
@@ -75,7 +75,7 @@ class Answers:
 
 
 def identical_samples(recipe: SynthesisRecipe, answered: Iterable[Answered]) -> list[str]:
-    """A sentence for every source whose several answers to a prompt do not differ; none where all is well."""
+    """A warning for every source whose answers to one prompt are identical; empty if there is none."""
     alike = {name: IdenticalSamples() for name in recipe.answers}
     for row in answered:
         for name, counts in alike.items():
@@ -85,7 +85,7 @@ def identical_samples(recipe: SynthesisRecipe, answered: Iterable[Answered]) -> 
 
 
 def requests_to(recipe: SynthesisRecipe, section: AnswersSection, prompt: Prompt) -> list[Request]:
-    """The requests of one source for one prompt, one a sample."""
+    """The requests of one source for one prompt, one per sample."""
     endpoint = recipe.endpoints[section.by]
     messages = list(prompt.prompt)
     if section.system:

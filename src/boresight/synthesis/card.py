@@ -1,4 +1,4 @@
-"""Stage 5, card: what was made, by whom, at what price, and what to beware of."""
+"""Stage 5, card: contents, sources and cost of the data set, with warnings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from boresight.synthesis.recipe import Decoding, SynthesisRecipe
 
 EXAMPLES = 5
 LEAKY = 0.65
-"""Guessing by length this well, over all answers or within pairs, is worth a warning."""
+"""AUC of predicting the label by length, over all answers or within pairs, above which a warning is
+written."""
 
 
 @dataclass
 class Tally:
-    """Counted while the judged rows pass by."""
+    """Counts of prompts, answers and scores, updated as the judged rows are read."""
 
     prompts: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -33,7 +34,7 @@ class Tally:
     scores: Counter[float] = field(default_factory=Counter)
 
     def add(self, row: Judged) -> None:
-        """Count one prompt."""
+        """Add one prompt."""
         self.prompts += 1
         for scored in row.scored:
             self.answers[scored.answer.source] += 1

@@ -1,4 +1,4 @@
-"""What `boresight synthesize` does with its arguments."""
+"""The command `boresight synthesize`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from boresight.synthesis.run import run_synthesis
 def synthesize(
     path: Path, overrides: list[str], folder: Path | None, dry_run: bool, console: Console
 ) -> None:
-    """Make the data set of a recipe, or say what that would take.
+    """Make the data set of a recipe, or print the planned requests and their cost.
 
     The folder has no time in its name: the same command resumes where it stopped.
 
     Raises:
         UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
-        Interrupted: Ctrl-C; everything that had arrived is kept.
+        Interrupted: Ctrl-C; all replies received so far are stored.
     """
     recipe = SynthesisRecipe.load(path, overrides)
     folder = folder or Path("runs") / path.stem

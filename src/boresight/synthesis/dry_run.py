@@ -1,7 +1,8 @@
-"""`--dry-run`: what a run would ask, how much of it is there already, and what the rest would cost.
+"""`--dry-run`: the requests of a run, those already in the ledger, and the cost of the rest.
 
-Nothing is sent. Answers that do not exist yet have an unknown length: the low end takes the mean length that
-the ledger has seen from the same stage and model, or an eighth of `max_tokens`; the high end takes all of it.
+Nothing is sent. Answers that do not exist yet have an unknown length: the lower estimate takes the mean
+length of the same stage and model in the ledger, or an eighth of `max_tokens`; the upper one takes
+`max_tokens`.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from boresight.synthesis.judge_config import RubricConfig, endpoint_of
 from boresight.synthesis.recipe import NewPrompts, SynthesisRecipe
 
 UNSEEN = 1 / 8
-"""Share of `max_tokens` that an answer takes at the low end, when none has been seen."""
+"""Share of `max_tokens` that an answer takes in the lower estimate, if the ledger has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One stage at one endpoint. Tokens and dollars are (low, high) of what is still to be bought."""
+    """Requests of one stage to one endpoint. Tokens and dollars are (low, high) for the requests still to
+    be sent."""
 
     stage: str
     endpoint: EndpointSection
@@ -50,7 +52,7 @@ class Estimate:
 
     @property
     def minutes(self) -> float | None:
-        """At the endpoint's own limits; None where it has none, or takes batches."""
+        """Duration at the endpoint's own rate limits; None if it has none, or uses batches."""
         if self.endpoint.batch:
             return None
         limits, left = self.endpoint.limits, self.requests - self.cached
@@ -63,7 +65,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request that is known, or one that stands for those whose text does not exist yet."""
+    """A planned request, or one that represents requests whose text does not exist yet."""
 
     stage: str
     endpoint: EndpointSection
@@ -203,7 +205,7 @@ def _estimate(stage: str, endpoint: EndpointSection, asked: list[Planned], ledge
 def print_estimate(
     estimates: list[Estimate], recipe: SynthesisRecipe, sieve: Sieve, console: Console
 ) -> None:
-    """The plan as a table, with what the budget would stop."""
+    """Print the plan as a table, and which requests the budget would not cover."""
     table = Table("stage", "model", box=SIMPLE_HEAD)
     for heading in ("requests", "there", "1,000 tokens", "dollars", "minutes"):
         table.add_column(heading, justify="right")

@@ -13,7 +13,7 @@ LONGEST = 160
 
 @dataclass
 class Sieve:
-    """Counts by reason, with the first few examples of each."""
+    """Counts of dropped items by reason, with the first few examples of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -27,5 +27,5 @@ class Sieve:
             shown.append(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…")
 
     def say(self) -> str:
-        """For instance `12 copies, 3 overlap with held-out data`."""
+        """The counts as text, for instance `12 copies, 3 overlap with held-out data`."""
         return ", ".join(f"{count:,} {reason}" for reason, count in self.counts.most_common())

@@ -1,8 +1,8 @@
 """Stage 3, judge: a score for every answer, from a rubric, a reward model or a verifier.
 
-Every judge of win rates that scores answers one by one works here too (`boresight.scorers.judges`). `rubric`
-exists only here: a language model rates all answers to a prompt side by side, once in their order and once
-reversed, since judges favor a position.
+Every judge of win rates that scores single answers can be used (`boresight.scorers.judges`). `rubric` exists
+only here: a language model rates all answers to a prompt side by side, once in their order and once reversed,
+since judges have a position bias.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from boresight.synthesis.recipe import SynthesisRecipe
 
 STAGE = "judge"
 CHUNK = 512
-"""Answers that a scorer sees at a time."""
+"""Answers per call of a scorer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A prompt with its judged answers; `flipped`: the two orders disagree on best against worst."""
+    """A prompt with its judged answers; `flipped`: the two orders disagree on which of the best and the
+    worst answer is better."""
 
     prompt: Prompt
     scored: tuple[Scored, ...]

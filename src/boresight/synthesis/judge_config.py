@@ -19,11 +19,11 @@ RUBRIC = "rubric"
 
 
 PAIRWISE = ("llm", "recorded")
-"""Judges of pairs: many answers to a prompt need one that scores."""
+"""Judges of pairs, which are refused: several answers to a prompt require scores."""
 
 
 def endpoint_of(judge: EndpointConfig) -> EndpointSection:
-    """The endpoint that a judge brings along."""
+    """The endpoint in the settings of a judge."""
     names = ("model", "key_env", "token_limit", "timeout", "price", "limits")
     return EndpointSection(base_url=judge.endpoint, **{name: getattr(judge, name) for name in names})
 
@@ -32,11 +32,11 @@ class Axis(Section):
     """One question of a rubric."""
 
     name: str = Field(pattern=r"^[a-z_]+$")
-    """Under which the rating is reported."""
+    """Name of the rating in reports."""
     question: str
-    """The axes that the judge rates."""
+    """The question to the judge."""
     weight: float = 1.0
-    """What it counts for in the score."""
+    """Weight in the score."""
 
 
 ULTRAFEEDBACK = [
@@ -56,23 +56,24 @@ HELPSTEER2 = [
     Axis(name="verbosity", question="How much detail does it go into?", weight=0.0),
 ]
 """The five attributes of HelpSteer2 (Wang et al. 2024, arXiv 2406.08673), in our words. The last two
-describe an answer and do not say that it is good, so they count nothing unless given a weight."""
+describe an answer without rating it, so they have weight 0 by default."""
 
 
 RUBRICS = {"ultrafeedback": ULTRAFEEDBACK, "helpsteer2": HELPSTEER2}
 
 
 class RubricConfig(JudgeConfig):
-    """A language model with a rubric."""
+    """Settings of a language model that rates answers by a rubric."""
 
     by: str
     """Name of the endpoint that judges."""
     rubric: Literal["ultrafeedback", "helpsteer2"] | list[Axis] = "ultrafeedback"
     """A known rubric, or your own axes."""
     scale: int = Field(default=5, ge=2, le=10)
-    """Ratings go from 1 to this."""
+    """Highest rating; the lowest is 1."""
     orders: Literal[1, 2] = 2
-    """2 shows the answers in both orders and takes the mean; 1 costs half and mixes quality with place."""
+    """2 shows the answers in both orders and takes the mean; 1 costs half, and its scores contain the
+    position bias."""
     max_tokens: int = Field(default=1024, gt=0)
     """Longest reply, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
@@ -84,7 +85,7 @@ class RubricConfig(JudgeConfig):
 
 
 class Rubric:
-    """The judge that only synthesis has, as `get` returns judges."""
+    """The judge `rubric`, which only synthesis has, with the interface of a `JudgeFile`."""
 
     Config = RubricConfig
 
@@ -104,5 +105,5 @@ def get(name: str) -> JudgeFile | type[Rubric]:
 
 
 def name_of(config: JudgeConfig) -> str:
-    """Name of the judge that these settings belong to."""
+    """Name of the judge with these settings."""
     return RUBRIC if isinstance(config, RubricConfig) else judges.name_of(config)

@@ -16,20 +16,21 @@ FEWEST = 4
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """The user's words of a conversation."""
+    """The text of the user's turns of a conversation."""
     return "\n".join(m["content"] for m in messages if m["role"] != "system")
 
 
 def fingerprint(text: str) -> str:
-    """Equal for texts that differ in case, punctuation and white space only."""
+    """A key that is equal for texts that differ only in case, punctuation and white space."""
     return hashlib.sha256(" ".join(word_list(text)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class HeldOut:
-    """Evaluation prompts, to be kept out of training data.
+    """Evaluation prompts, which must not occur in training data.
 
-    A text overlaps when it shares `size` words in a row with one of them. One that is shorter must occur
-    whole, and one below `FEWEST` words must be all of the text: "Hello!" is in too many others.
+    A text overlaps if it has `size` consecutive words in common with one of them. A shorter evaluation prompt
+    must occur completely, and one below `FEWEST` words must be the whole text: "Hello!" occurs in too many
+    others.
     """
 
     def __init__(self, texts: Iterable[str], size: int) -> None:
@@ -39,7 +40,8 @@ class HeldOut:
             self._runs.setdefault(length, set()).update(shingles(words, size))
 
     def overlap(self, text: str) -> str | None:
-        """The longest run of words that is theirs too, of those that count."""
+        """The longest run of words in common with an evaluation prompt, if it counts as an overlap; else
+        None."""
         words = word_list(text)
         for length in sorted(self._runs, reverse=True):
             if length < FEWEST and length != len(words):
@@ -51,7 +53,7 @@ class HeldOut:
 
 
 class NearDuplicates:
-    """Prompts seen so far, found again by MinHash over word 3-grams (Broder 1997).
+    """Prompts seen so far, searched for near-duplicates by MinHash over word 3-grams (Broder 1997).
 
     Raises:
         UserError: the extra `dedup` is not installed.
@@ -69,7 +71,7 @@ class NearDuplicates:
         self._texts: list[str] = []
 
     def seen(self, text: str) -> str | None:
-        """An earlier text that is nearly the same; otherwise None, and `text` is remembered."""
+        """An earlier text that is a near-duplicate; if there is none, adds `text` and returns None."""
         sketch = self._MinHash(num_perm=PERMUTATIONS, seed=1)
         for shingle in shingles(word_list(text), SHINGLE):
             sketch.update(shingle.encode("utf-8", "surrogatepass"))
@@ -81,7 +83,7 @@ class NearDuplicates:
 
 
 def copies(texts: Iterable[str]) -> Iterator[bool]:
-    """For each text whether it came before, letter case, punctuation and spaces aside."""
+    """For each text, whether it occurred before, ignoring letter case, punctuation and spaces."""
     seen: set[str] = set()
     for text in texts:
         print_ = fingerprint(text)

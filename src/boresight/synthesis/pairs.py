@@ -1,4 +1,4 @@
-"""Stage 4, pairs: the best answer against the worst of like length; ties and doubtful judgments are
+"""Stage 4, pairs: the best answer against the worst of similar length; ties and inconsistent judgments are
 dropped."""
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ REFUSAL = re.compile(
     r"\s+(assist|help|provide|fulfil|comply|answer|do that)",
     re.IGNORECASE,
 )
-"""How answers begin that decline to answer."""
+"""Beginnings of answers that refuse the request."""
 
 
 def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
     """At most `per_prompt` pairs per prompt; with sides, one for each chosen answer.
 
-    Of equally good pairs, one is taken whose chosen answer is the shorter when it was the longer more often
-    so far, and the other way round: within a pair, too, length should say nothing.
+    Among equally good pairs, the choice balances length: if so far the chosen answer was more often the
+    longer one, a pair with a shorter chosen answer is taken, and vice versa.
     """
     lean = 0
     for row in judged:
@@ -164,9 +164,10 @@ def _origin(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How well length predicts the label. Words; `auc` 0.5 is chance, 0 and 1 are certainty.
+    """How well length in words predicts the label. `auc` 0.5 is chance, 0 and 1 are certainty.
 
-    `auc` compares every chosen answer with every rejected one, `within_pairs` with its own alone.
+    `auc` compares every chosen answer with every rejected one, `within_pairs` each chosen answer with that of
+    its pair.
     """
 
     chosen: float

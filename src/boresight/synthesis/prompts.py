@@ -1,4 +1,5 @@
-"""Stage 1, prompts: from a file, or new ones in the style of seeds; filtered before anything is bought."""
+"""Stage 1, prompts: from a file, or generated in the style of seeds; filtered before any request is sent
+for them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from boresight.synthesis.recipe import NewPrompts, PromptsSection, SynthesisReci
 STAGE = "prompts"
 DEMO = "demo"
 ROUNDS = 8
-"""Requests for more prompts, until there are enough."""
+"""Largest number of rounds of requests for more prompts."""
 
 ASK = """\
 Below are tasks that people have given to an assistant. Write {count} new ones of the same kind and
@@ -34,7 +35,7 @@ assistant can answer in text. Do not answer them.
 
 
 class PromptList(BaseModel):
-    """What a request for new prompts must bring."""
+    """The reply to a request for new prompts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,7 +60,7 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
 def make_prompts(
     session: Session, recipe: SynthesisRecipe, found: list[Prompt], sieve: Sieve
 ) -> list[Prompt]:
-    """All of stage 1; `found` are the prompts of the source."""
+    """The prompts of stage 1; `found` are those of the source."""
     if recipe.prompts.new is not None:
 
         async def ask(request: Request) -> None:
@@ -109,9 +110,10 @@ def new_prompts(
     sieve: Sieve,
     have: Callable[[Sequence[Request]], bool],
 ) -> list[Prompt]:
-    """Ask in rounds until there are enough; which are kept depends on the replies alone.
+    """Generate prompts in rounds until there are enough; the choice depends on the replies alone.
 
-    `have` brings the replies to the requests of a round into the ledger; False ends the asking.
+    `have` is called with the requests of a round and brings their replies into the ledger; it returns False
+    to stop.
     """
     variety = Variety([text_of(seed.prompt) for seed in seeds], new.max_overlap)
     accepted: list[Prompt] = []
@@ -148,7 +150,7 @@ class Variety:
             self._add(text, shingles(word_list(text), 2))
 
     def too_near(self, text: str) -> str | None:
-        """The earlier text that is too similar, or None, and then `text` counts from now on."""
+        """An earlier text that is too similar; if there is none, adds `text` and returns None."""
         pairs = shingles(word_list(text), 2)
         for i in sorted({i for pair in pairs for i in self._with.get(pair, ())}):
             earlier, its = self._texts[i]
@@ -164,7 +166,7 @@ class Variety:
 
 
 def request_for(recipe: SynthesisRecipe, new: NewPrompts, seeds: Sequence[Prompt], number: int) -> Request:
-    """The request number `number`: its shots and topic are drawn from that number and the seed alone."""
+    """Request `number`: its examples and topic are drawn from that number and the seed alone."""
     draw = random.Random(f"{recipe.seed}:{number}")
     shown = draw.sample(list(seeds), min(new.shots, len(seeds)))
     shots = "\n\n".join(f"Task {i}:\n{text_of(s.prompt)}" for i, s in enumerate(shown, 1))

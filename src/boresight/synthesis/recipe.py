@@ -25,12 +25,12 @@ class Decoding(Section):
     temperature: float = Field(default=0.9, ge=0)
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Share of probability that is sampled from."""
+    """Sampling uses the smallest set of tokens with this share of the probability."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
-    """Sent along where set; the sample's number is added to it."""
+    """Seed that is sent with requests if set; the sample's number is added to it."""
 
     def params(self) -> dict[str, Any]:
-        """Under their OpenAI names, unset ones left out."""
+        """The sampling parameters under their OpenAI names, without unset ones."""
         chosen = {name: getattr(self, name) for name in Decoding.model_fields}
         return {name: value for name, value in chosen.items() if value is not None}
 
@@ -43,7 +43,7 @@ class NewPrompts(Decoding):
     count: int = Field(gt=0)
     """Prompts wanted."""
     shots: int = Field(default=4, gt=0)
-    """Seeds shown in one request, drawn anew each time."""
+    """Seeds shown in one request, drawn again for each."""
     per_request: int = Field(default=5, gt=0)
     """Prompts asked for in one request."""
     topics: list[str] = []
@@ -55,7 +55,7 @@ class NewPrompts(Decoding):
 
 
 class PromptsSection(Section):
-    """Where prompts come from, and which are dropped before any request is sent for them."""
+    """Source of the prompts, and filters that are applied before any request is sent."""
 
     source: str = "demo"
     """Prompts as `data.train` names them (a file, a hub id, `generate:NAME`), or `demo`; the seeds, where new
@@ -70,40 +70,41 @@ class PromptsSection(Section):
     held_out: list[str] = []
     """Evaluation data; a prompt that overlaps with one of theirs is dropped."""
     overlap_words: int = Field(default=8, gt=1)
-    """How many words in a row are an overlap; a held-out prompt that is shorter must occur whole."""
+    """Consecutive words that count as an overlap; a shorter held-out prompt must occur completely."""
 
 
 class AnswersSection(Decoding):
     """Answers of one model to every prompt."""
 
     by: str
-    """Name of the endpoint that answers."""
+    """Name of the endpoint that generates the answers."""
     n: int = Field(default=4, gt=0)
     """Answers per prompt."""
     system: str | None = None
     """A system message put before the prompt, and left out of the data."""
     side: Side | None = None
-    """Take these answers as chosen or rejected without judging. Who writes good and bad on demand leaks the
-    label through style; see `pairs.leaks`."""
+    """Take these answers as chosen or rejected without judging. Answers that are written to be good or bad
+    leak the label through style; see `pairs.leaks`."""
 
 
 class PairsSection(Section):
-    """Which answers become a pair."""
+    """Rules by which answers become pairs."""
 
     per_prompt: int = Field(default=1, gt=0)
-    """Most pairs of one prompt, the best first; no answer is in two of them."""
+    """Largest number of pairs per prompt, the best first; no answer is in two of them."""
     margin: float = Field(default=0.0, ge=0)
     """The scores must differ by more than this; equal scores are never a pair."""
     max_length_gap: float | None = Field(default=0.3, gt=0, le=1)
-    """Longest difference in words, as a share of the longer answer; the worst within it is rejected."""
+    """Largest difference of length in words, as a share of the longer answer; the worst answer within it
+    is the rejected one."""
     min_words: int = Field(default=1, gt=0)
-    """A shorter answer is in no pair."""
+    """Fewest words of an answer in a pair."""
     leaks: bool = False
-    """True if the two sides are made differently on purpose, as the study did; needed to do so."""
+    """Permit the two sides to be made differently on purpose, as in the study; required for such a recipe."""
 
 
 class SynthesisRecipe(BaseRecipe):
-    """A synthetic data set, completely."""
+    """The recipe of a synthetic data set."""
 
     CHOICES = {"judge": judge_config}
 
@@ -111,13 +112,13 @@ class SynthesisRecipe(BaseRecipe):
     """Models by a name of your choice."""
     prompts: PromptsSection = PromptsSection()
     answers: dict[str, AnswersSection] = Field(min_length=1)
-    """Who answers, by a name of your choice."""
+    """Sources of answers, by a name of your choice."""
     judge: SerializeAsAny[JudgeConfig] | None = None
     """`name`, and that judge's own settings; null where every answer has a side."""
     pairs: PairsSection = PairsSection()
     budget: BudgetSection = BudgetSection()
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Draws prompts, shots and orders."""
+    """Seed of the draw of prompts, examples and orders."""
     stuck_after: float = Field(default=300.0, gt=0)
     """Seconds without any answer after which the run stops."""
 

@@ -2,13 +2,13 @@
 
     runs/NAME/
       config.yaml      the resolved recipe
-      ledger.sqlite    every response that was bought; delete it and all is bought again
+      ledger.sqlite    every paid response; if it is deleted, all requests are sent again
       prompts.jsonl    the prompts answers.jsonl    every answer with its score, or why it has none
-      pairs.jsonl      what `boresight train` reads; pairs.parquet holds the same
-      card.md          what all this is
+      pairs.jsonl      the data for `boresight train`; pairs.parquet contains the same
+      card.md          description of the data set
 
-Run the same command again to resume. What is in the ledger is not asked again, so
-a change of the recipe costs only what it changes.
+Run the same command again to resume. Requests in the ledger are not sent again, so a change of the recipe
+costs only the requests that it changes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEDGER = "ledger.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Made(Printable):
-    """What a run made: `pairs` preference pairs in `folder`, described by `card`."""
+    """The result of a synthesis: `pairs` preference pairs in `folder`, described by `card`."""
 
     folder: Path
     pairs: int
@@ -54,20 +54,20 @@ class Made(Printable):
 
     @property
     def file(self) -> Path:
-        """The pairs, as `boresight train` reads them."""
+        """Path of the pairs, a file for `boresight train`."""
         return self.folder / "pairs.jsonl"
 
     def show(self, console: Console) -> None:
-        """Print where the pairs are."""
+        """Print the number and the path of the pairs."""
         line = f"{plural(self.pairs, 'pair')} in {self.file}; {self.card} describes them."
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
-    """Make the data set, or what is missing of it.
+    """Make the data set, or complete it.
 
     Raises:
-        Stopped: the budget is spent (what could be made of the rest is written), or an endpoint fails.
+        Stopped: the budget is spent (pairs from the replies so far are written), or an endpoint fails.
         UserError: unreadable prompts, or not one pair.
     """
     source = read_prompt_source(recipe.prompts, recipe.seed)
@@ -108,7 +108,7 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
 
 
 def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
-    """Endpoints in use, each once: others need no key. A judge may bring its own."""
+    """Endpoints that the recipe uses, each once, a judge's own included. Only these need a key."""
     names = [answers.by for answers in recipe.answers.values()]
     names += [recipe.prompts.new.by] if recipe.prompts.new else []
     names += [recipe.judge.by] if isinstance(recipe.judge, RubricConfig) else []

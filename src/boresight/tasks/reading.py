@@ -1,10 +1,10 @@
-"""How a reward reads a completion: the answer that it grades, its form, and what the reading decides.
+"""Readers of rewards: the answer that a reward grades, its form, and rules that decide the grade.
 
     @reads(reading)                     # reading(completion, row) -> AnswerReading, or the answer alone
     def correct(prompts, completions, rows): ...
 
-An evaluation counts votes of answers (majority of k) and answers of the right form by it. A reward without a
-reading has neither.
+An evaluation uses the reader for votes (majority of k) and for the share of answers with the right form. A
+reward without a reader has neither.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ READING = "reading"
 
 @dataclass(frozen=True, slots=True)
 class AnswerReading:
-    """What is read in one completion.
+    """The answer extracted from one completion.
 
-    `answer` is the text that votes are counted by, equal for equal answers, None where there is none.
-    `formatted`: whether the form asked for is there. `decided_by` names the rules of reading without
-    which the completion would be graded otherwise, such as "the last of several <answer>".
+    `answer` is a normalized text, equal for equal answers, by which votes are counted; None without an
+    answer. `formatted`: whether the completion has the required form. `decided_by` names the rules of
+    extraction that decide the grade, such as "the last of several <answer>".
     """
 
     answer: str | None
@@ -32,8 +32,8 @@ class AnswerReading:
 
 
 AnswerReader = Callable[..., "AnswerReading | str | None"]
-"""Reads a completion, given the row's other columns; it may return the answer alone. Of the reward's options
-it is given, by name, those that it takes."""
+"""A function that extracts the answer of a completion, given the row's other columns. It may return the
+answer alone. Options of the reward are passed by name if it has a parameter for them."""
 
 
 def reads(reader: AnswerReader) -> Callable[[F], F]:
@@ -53,7 +53,8 @@ def reader_of(function: Callable[..., Any]) -> AnswerReader | None:
 
 
 def read_by(reader: AnswerReader, completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """The reading of a completion; of a reader that returns the answer alone, formatted is an answer."""
+    """Apply a reader to a completion; for a reader that returns the answer alone, `formatted` is whether
+    there is one."""
     found = reader(completion, row)
     if isinstance(found, AnswerReading):
         return found

@@ -1,7 +1,7 @@
 """Activation checkpointing: keep activations for the backward or recompute them, by an estimate or as set.
 
-Recomputing costs about a third more arithmetic (a second forward of every layer) and a few per cent of
-the memory; the numbers are the same.
+Recomputing takes about a third more computation (a second forward of every layer) and a few percent of the
+memory; the results are the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ SPARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class ActivationChoice:
-    """What was chosen, and the estimate it rests on, GB: with activations kept, without, and what is free."""
+    """The choice, and the estimates behind it, GB: memory with activations kept, with recomputation, and
+    free memory."""
 
     recompute: bool
     kept_gb: float
@@ -51,7 +52,7 @@ class ActivationChoice:
 
 
 def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit: int) -> int:
-    """Tokens of the largest forward with a backward: a full one, or a whole batch where that is less.
+    """Tokens of the largest forward with a backward: a full micro-batch, or a whole batch if that is smaller.
 
     A row is never split, so one may hold more than `limit`, the tokens of a full one. Rows of methods that
     sample are prompts, to which the longest answers are added.
@@ -65,7 +66,7 @@ def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit:
 
 
 def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
-    """What the memory of training `policy` depends on."""
+    """The parameters of the memory model for training `policy`."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     dtype = resolve_dtype(recipe.model.dtype, policy.device)
     return Footprint(
@@ -84,11 +85,11 @@ def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
 def activation_choice(
     recipe: Recipe, policy: Policy, tokens: int, earlier: bool | None = None
 ) -> ActivationChoice:
-    """Choose for `policy`, whose weights are loaded, and switch recomputation on where it was chosen.
+    """Choose whether `policy`, whose weights are loaded, recomputes activations, and switch that on.
 
     Args:
-        tokens: of the largest forward that has a backward.
-        earlier: what the run did before it was interrupted; None for a new run.
+        tokens: tokens of the largest forward that has a backward.
+        earlier: the choice of the run before it was interrupted; None for a new run.
     """
     base, footprint = causal_model(policy), footprint_of(recipe, policy)
     sizes = {

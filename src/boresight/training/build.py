@@ -1,4 +1,4 @@
-"""What a run needs besides its model, for data that is given and for answers that are sampled."""
+"""Build a run's batches, reference and probes, for given data and for sampled answers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class OfflineBatches:
         return Batch([self.rows[index] for index in self.plan.indices(step)])
 
     def used(self) -> Sequence[Row]:
-        """Every row that any step will see."""
+        """Every row that is used in some step."""
         return picked(self.rows, self.plan.used())
 
 
@@ -117,10 +117,10 @@ def build_task(
 def given_rows(
     recipe: Recipe, kind: InputKind, data: Prepared, console: Console
 ) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Training and held-out rows, each with a mismatched answer where the method looks at one.
+    """Training and held-out rows, each with a mismatched answer if the method needs one.
 
     Raises:
-        UserError: there is no other answer to give a row.
+        UserError: there is no other answer for a row.
     """
     train, held = data.train.rows, data.eval.rows
     if not kind.mismatched:

@@ -1,6 +1,7 @@
-"""What a recipe leaves open, as a run settled it before its first step: `choices.json` of its folder.
+"""Settings that a recipe leaves open, as chosen before the first step and stored in the run folder
+(`choices.json`).
 
-A resumed run takes over what it can, and prints what has changed.
+A resumed run keeps those that it can, and prints changes.
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ from boresight.models.kernels.libraries import Library
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Settings of one run that its recipe need not name."""
+    """Settings of one run that its recipe leaves open."""
 
     device: str
-    """Where the model is: `cpu`, `cuda:0`."""
+    """Device of the model: `cpu`, `cuda:0`."""
     processes: int
-    """Processes that make the run."""
+    """Number of processes of the run."""
     sharded: bool
-    """Whether the weights are spread over them (`train.parallel`)."""
+    """Whether the weights are sharded over the processes (`train.parallel`)."""
     recompute: bool
     """Whether activations are recomputed in the backward (`train.activations`)."""
     eval_every: int
     """Steps between evaluations (`train.eval_every`)."""
     dtype: str | None = None
-    """What the model computes in (`model.dtype`); None in runs of earlier versions."""
+    """Precision of the computation (`model.dtype`); None in runs of earlier versions."""
     base: str | None = None
     """Storage of the frozen weights under adapters (`model.lora.base`); None without adapters."""
     libraries: dict[str, Library] | None = None
     """Library of each kind of product on a CPU (`models.kernels.libraries`); None on other devices."""
 
     def write(self, path: Path) -> None:
-        """Keep them."""
+        """Write the choices to a file."""
         write_state(path, asdict(self))
 
     def differences(self, earlier: Choices) -> str:
-        """`device was cuda:0 and is cpu`; empty where all are the same."""
+        """`device was cuda:0 and is cpu`; '' if all are equal."""
         known = [f.name for f in fields(self) if getattr(earlier, f.name) is not None]
         changed = [name for name in known if getattr(self, name) != getattr(earlier, name)]
         return ", ".join(
@@ -47,7 +48,7 @@ class Choices:
 
 
 def read_choices(path: Path) -> Choices | None:
-    """Choices of the run that has begun; None where there is none, or one of an earlier version.
+    """Choices of the run in a folder; None if there are none, as for a run of an earlier version.
 
     Raises:
         UserError: the file is torn or was edited.

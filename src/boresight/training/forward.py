@@ -1,7 +1,7 @@
 """From rows to the input of a loss: one function per kind of input.
 
-`KINDS` is the only place that refers to both. A new pairwise method needs nothing here; a new kind of
-input needs its dataclass in `methods/inputs.py` and one entry below.
+`KINDS` is the only place that refers to rows and losses. A new pairwise method needs no change here; a new
+kind of input needs its dataclass in `methods/inputs.py` and one entry below.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ RowSequence = Sequence[Row]
 
 @dataclass(frozen=True, slots=True)
 class InputKind:
-    """What an input type needs and how it is computed.
+    """Requirements of an input type, and how it is computed.
 
-    `build` runs the policy. `unmoved` gives the same without a forward while the policy still is what stored
-    log-probabilities are from: the reference's before the first step, the sampler's for fresh samples; None
-    where they are not stored. `data` is the kind of data that trains it; `prompt` means that answers are
-    sampled during training, and `samples` is how: a group of the policy's, or a pair, maybe with one of the
-    reference's. `head` is the model's: a language model's, or one scalar per sequence. `mismatched`: rows
-    carry an answer to another prompt, and an estimate of the KL made from those of the batch.
+    `build` runs the policy. `unmoved` returns the same without a forward while stored log-probabilities are
+    valid for the policy: the reference's before the first step, the sampler's for fresh samples; None if
+    there are none. `data` is the kind of data that trains it; `prompt` means that answers are sampled during
+    training, and `samples` is how: a group of the policy's, or a pair, maybe with one of the reference's.
+    `head` is the model's: a language model's, or one scalar per sequence. `mismatched`: rows contain an
+    answer to another prompt, from which the KL is estimated over the batch.
     """
 
     data: str
@@ -247,11 +247,10 @@ def kind_of(recipe: Recipe) -> InputKind:
 
 
 def at_reference(x: LossInput) -> LossInput:
-    """The same inputs with the policy's log-probabilities replaced by the reference's.
+    """The inputs with the policy's log-probabilities replaced by the reference's.
 
-    This is what every method must see before the first step, so `loss(at_reference(x))` is the
-    value the step-0 check expects, whatever the method. Inputs without a reference come back as
-    they are.
+    Before the first step both are equal, so `loss(at_reference(x))` is the value that the check of the
+    initial loss expects for every method. Inputs without a reference are returned unchanged.
     """
     if isinstance(x, LabeledLogps):
         return replace(x, policy=x.ref, kl=torch.zeros_like(x.kl))
@@ -261,7 +260,8 @@ def at_reference(x: LossInput) -> LossInput:
 
 
 def log_ratios(x: PairLogps | LabeledLogps) -> tuple[Tensor, Tensor]:
-    """log pi - log ref of every completion of the batch, nats, without gradient, and their tokens."""
+    """`(log_ratios, tokens)` of every completion of the batch: log pi - log ref, nats, without gradient,
+    and numbers of tokens."""
     if isinstance(x, LabeledLogps):
         return x.logratio.detach(), x.length
     ratios, lengths = (x.chosen_logratio, x.rejected_logratio), (x.chosen_len, x.rejected_len)

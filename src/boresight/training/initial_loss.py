@@ -1,9 +1,9 @@
-"""What must be true before the first update, whatever the method.
+"""Checks before the first update, for every method.
 
-The policy still is the reference, so every log-ratio is zero and the loss is the one that the
-method's own formula gives when the policy's log-probabilities are replaced by the reference's: ln 2
-for DPO, (1 / 2 tau)^2 for IPO. A run that starts elsewhere compares two different models or two
-different texts, and nothing it learns means what its curves say.
+The policy equals the reference, so every log-ratio is zero and the loss is that of the method's own formula
+with the policy's log-probabilities replaced by the reference's: ln 2 for DPO, (1 / 2 tau)^2 for IPO. A run
+with another initial loss compares two different models or two different texts, and its curves are
+meaningless.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ CAUSES = (
 
 
 LARGEST_LOG_RATIO = 1e-3
-"""Nats between policy and reference before training, both computed in float32."""
+"""Largest difference between policy and reference before training, nats, both computed in float32."""
 LARGEST_GAP = 1e-4
-"""Nats per token between sampler and trainer, both in float32; SmolLM2-135M shows a tenth of it."""
+"""Largest difference between sampler and trainer, nats per token, both in float32; SmolLM2-135M shows a
+tenth of it."""
 KL_TOKENS = 100
-"""Tokens that the answers behind an estimate of the KL have, unless those of the batch are longer."""
+"""Assumed number of tokens of the answers behind an estimate of the KL, unless those of the batch are
+longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepZero:
-    """The check's outcome: `loss` against `expected`, and the largest |log-ratio| in nats."""
+    """Outcome of the check: `loss` against `expected`, and the largest |log-ratio| in nats."""
 
     loss: float
     expected: float
@@ -55,10 +57,15 @@ class StepZero:
 
 
 def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float, step: int = 0) -> str:
-    """Before an update on fresh samples the policy must give them the log-probability they were drawn with.
+    """Check that the policy gives fresh samples the log-probabilities with which they were drawn; returns a
+    sentence for the log.
 
-    All three have one shape: nats, nats, and tokens of each completion. `noise` is what rounding does to a
-    token of the trainer's, nats, and 0 for float32; `step` counts the updates made.
+    Args:
+        policy: log-probabilities of the completions under the policy, nats.
+        drawn: log-probabilities with which the sampler drew them, nats, of the same shape.
+        length: scored tokens of each completion, of the same shape.
+        noise: standard deviation that rounding gives a token's log-probability, nats; 0 for float32.
+        step: number of updates so far.
 
     Raises:
         UserError: sampler and trainer disagree, with the likely causes in order.
@@ -70,7 +77,8 @@ def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float
 
 
 def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: int) -> None:
-    """The same of a step's logged rows of so many completions each; nothing where no answer was sampled."""
+    """As `check_sampler`, from the metrics of a step's rows, each of `completions` completions; does
+    nothing if no answer was sampled."""
     if "sampler_gap" not in measured:
         return
     tokens = measured["length"].double() * completions
@@ -105,12 +113,13 @@ def check_initial_loss(
     drawn: Tensor | None = None,
     reference: Tensor | None = None,
 ) -> str | None:
-    """Check the first micro-batch; None where there is nothing to compare with.
+    """Check the loss of the first micro-batch; returns a sentence for the log, None if there is nothing to
+    compare with.
 
-    `reference` are the log-probabilities of sampled groups under the reference, where the method has one.
-    `drawn` are the log-probabilities `(rows, 2)` that sampled pairs were drawn with, by this process: before
-    the first update by one and the same model, whichever side a sample is on. `noise` is what rounding does
-    to the log-probability of a token, nats, and 0 for float32.
+    `reference` are log-probabilities of sampled groups under the reference, if the method has one. `drawn`
+    are the log-probabilities `(rows, 2)` with which sampled pairs were drawn by this process; before the
+    first update both sides are drawn by the same model. `noise` is the standard deviation that rounding gives
+    a token's log-probability, nats; 0 for float32.
 
     Raises:
         UserError: the loss or a log-ratio is off, with the likely causes in order.

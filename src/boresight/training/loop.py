@@ -1,8 +1,8 @@
-"""The training loop. It does not know which method it runs.
+"""The training loop, independent of the method.
 
-Rows become the method's input (`forward`), the input becomes a loss, and gradients of
-`loss * weight` are summed over micro-batches, and over processes where there are several, and divided
-once by the summed weight, which is the exact gradient of the whole batch.
+Rows are converted into the method's input (`forward`), and the input into a loss. Gradients of `loss *
+weight` are summed over micro-batches and processes, and divided once by the summed weight, which gives the
+exact gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ from boresight.training.rollouts.replay import Replay
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one step, and what is worth logging about how they came to be."""
+    """Rows of one step, metrics of how they were sampled, and failures of rewards."""
 
     rows: Sequence[Row]
     numbers: dict[str, float] = field(default_factory=dict)
     failures: Sequence[dict[str, Any]] = ()
-    """Completions that a reward failed on; they are missing from the rows' scores."""
+    """Completions for which a reward failed; their scores are missing in the rows."""
 
 
 class Batches(Protocol):
-    """Where the rows of a step come from: a file's, in a seeded order, or fresh rollouts."""
+    """Source of the rows of each step: given rows in a seeded order, or fresh rollouts."""
 
     @property
     def steps(self) -> int:
@@ -84,12 +84,12 @@ class Batches(Protocol):
 
 
 Probe = Callable[[int], ByRow]
-"""A measurement on held-out rows after a number of steps."""
+"""Function that measures held-out rows after a number of steps."""
 
 
 @dataclass(slots=True)
 class Task:
-    """One run in memory: what is trained, on which batches, how it is measured, and where it is written."""
+    """One run in memory: the model, its batches, probes, and the run folder."""
 
     recipe: Recipe
     policy: Policy
@@ -101,19 +101,19 @@ class Task:
     probes: Sequence[Probe] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
     tracker: RunLog = field(default_factory=collectives.Silent)
-    """Takes the metrics; silent until a run folder is there for them."""
+    """Log of metrics; silent until the run folder exists."""
     moved: bool = False
-    """Whether an update has changed the policy, which is its own reference until then."""
+    """Whether an update has changed the policy, which equals the reference until then."""
     kl: Tensor | None = None
-    """Estimate of the KL to the reference, nats, for the current batch, where the method looks at one."""
+    """Estimate of the KL to the reference, nats, for the current batch, if the method uses one."""
     old_logps: OldLogps = field(default_factory=dict)
-    """Of the rollout that several updates use."""
+    """Log-probabilities before the first update on the current rollout, if several updates use it."""
     replay: Replay | None = None
-    """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
+    """Pairs of earlier steps, if the method replays them; part of every checkpoint."""
     loss_scale: LossScale = field(init=False)
     """Factor on the loss in float16, 1 in other precisions."""
     guard: Guard | None = None
-    """What may end the run early; set where the start model has been measured."""
+    """The guard, which may stop the run; set after the start model has been measured."""
     method: Method = field(init=False)
     kind: InputKind = field(init=False)
     eval_every: int = field(init=False)
@@ -126,35 +126,37 @@ class Task:
 
     @property
     def temperature(self) -> float:
-        """Log-probabilities are taken at the temperature the rows were sampled at; 1 for given text."""
+        """Temperature at which rows were sampled and log-probabilities are computed; 1 for given text."""
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
     @property
     def dtype(self) -> str:
-        """What the policy computes in: `model.dtype` on its device."""
+        """Precision of the policy: `model.dtype`, resolved for its device."""
         return resolve_dtype(self.recipe.model.dtype, self.policy.device)
 
     @property
     def token_noise(self) -> float:
-        """Nats per token by which rounding moves a log-probability; 0 in float32, where sharp limits hold."""
+        """Standard deviation that rounding gives a token's log-probability, nats; 0 in float32, where
+        limits are strict."""
         return token_noise(self.dtype)
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """The arithmetic of the run: its precision, the lengths of its forwards, and its kernels."""
+        """Context in which the policy computes as in the run: precision, padded lengths of forwards, and
+        kernels."""
         model = self.recipe.model
         return arithmetic(self.policy, model.dtype, self.tokens_per_forward, model.kernels)
 
     @property
     def tokens_per_forward(self) -> int:
-        """Tokens that a micro-batch is filled up to."""
+        """Largest number of tokens of a micro-batch."""
         return forward_tokens(self.recipe.train, self.policy.device)
 
     @property
     def current_reference(self) -> Reference | None:
         """The reference of the next step. None for groups of a policy that has not moved.
 
-        Its log-ratios are then exactly zero. Rounding would leave some 1e-6 nats, a difference in reward
-        within a group that earned the same, and Adam scales any gradient up to a full step.
+        Its log-ratios are then exactly zero. With rounding they would be about 1e-6 nats, a difference of
+        rewards within a group of equal rewards, and Adam scales any gradient up to a full step.
         """
         return self.reference if self.moved or self.kind.samples != "group" else None
 
@@ -166,21 +168,21 @@ class Task:
         return x
 
     def is_fresh(self, step: int) -> bool:
-        """Whether the policy of `step` is what sampled its rows: after an update it no longer is."""
+        """Whether the policy at `step` is the one that sampled its rows; False after an update on them."""
         return self.kind.online and step % self.recipe.rollout.updates == 0
 
     def build_at_start(self, rows: Sequence[Row]) -> LossInput:
-        """The same before the first step; the policy is not run where the reference already has the
-        log-probabilities."""
+        """The method's input before the first step; stored log-probabilities of the reference are used in
+        place of a forward."""
         unmoved = self.kind.unmoved(self.reference, rows)
         return self.build(rows) if unmoved is None else unmoved
 
 
 def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
-    """Run all steps; weights, metrics, checkpoints and the last held-out numbers end up in the run folder.
+    """Run all steps; writes weights, metrics, checkpoints and the last held-out numbers to the run folder.
 
-    Returns those numbers by row; None where the guard has stopped the run and put an earlier model into the
-    folder than that of `task`.
+    Returns those numbers by row; None if the guard has stopped the run, whose trained model is then an
+    earlier one than that of `task`.
 
     Raises:
         Interrupted: a signal asked the run to stop; it did so at a checkpoint, or with the trained model.
@@ -266,15 +268,16 @@ def _time_to_save(recipe: Recipe, timer: CheckpointTimer) -> bool:
 
 
 def measure_again(task: Task, step: int) -> ByRow:
-    """Held-out numbers by row after `step` steps, for a policy whose log has them."""
+    """Held-out numbers by row after `step` steps, for a policy whose evaluation has been logged already."""
     with whole(task.policy):
         return measure_held_out(task, step)[1]
 
 
 def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
-    """Whether the guard stops the run at this evaluation, which is then printed and written to the findings.
+    """Whether the guard stops the run at this evaluation; then prints the finding and writes it to the
+    findings.
 
-    It does not look between two updates on one rollout, where no checkpoint can be written.
+    Returns False between two updates on one rollout, where no checkpoint can be written.
     """
     if task.guard is None or step % task.recipe.rollout.updates:
         return False
@@ -294,14 +297,15 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 
 
 def how_to_go_on(run: Path) -> str:
-    """In words; torchrun keeps `--run` for itself."""
+    """The command to resume as text; torchrun has an option `--run` of its own."""
     return f"resume with --resume {'--run' if collectives.world() == 1 else '--run-folder'} {run}"
 
 
 def save_policy(task: Task, folder: Path) -> None:
-    """Write the policy for other tools: adapters, whole weights, or a reward model with all in one.
+    """Write the policy in standard formats: adapters, whole weights, or a reward model with its adapters
+    merged.
 
-    To be called by all processes. The adapters of a reward model are merged into it for good.
+    To be called by all processes. The adapters of a reward model are merged permanently.
     """
     final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
     with whole(final):
@@ -347,7 +351,7 @@ def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
 
 
 def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
-    """One optimizer step; returns what is logged about it."""
+    """Take one optimizer step; returns its metrics."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
     if batch.failures and step % task.recipe.rollout.updates == 0 and collectives.is_first():
@@ -390,9 +394,9 @@ def gradient(
     """Compute the mean gradient of a batch into the trainable weights.
 
     Returns:
-        What was measured on the rows, the norm of the gradient, and whether it was clipped. The norm is 0
-        where the weights of the rows sum to 0, and the gradient is not divided; it is not finite where a
-        float16 gradient has overflowed, which the next step's lower loss scale may prevent.
+        The metrics of the rows, the norm of the gradient before clipping, and whether it was clipped. The
+        norm is 0 where the weights of the rows sum to 0, and the gradient is not divided; it is not finite
+        where a float16 gradient has overflowed, which the next step's lower loss scale may prevent.
 
     Raises:
         UserError: a check of the first step fails, or the gradient is not finite.
@@ -540,7 +544,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
 
 
 def measure_held_out(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
-    """Every held-out number of this moment: as means, and by row."""
+    """All held-out numbers at this step: means, and values by row."""
     numbers: dict[str, float] = {}
     by_row: ByRow = {}
     if task.eval_rows:

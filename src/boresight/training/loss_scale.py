@@ -1,9 +1,9 @@
 """Dynamic loss scaling, without which small gradients are zero in float16.
 
 The smallest float16 above zero is 6e-8; gradients of single activations are often below it. The loss is
-multiplied by a power of two and the summed gradient divided by it. A gradient that overflows despite it
-is dropped with its step and halves the scale; many steps without overflow double it (Micikevicius et al.
-2018, arXiv 1710.03740). A power of two changes no digit of a number that stays within range.
+multiplied by a power of two and the summed gradient divided by it. A gradient that overflows despite it is
+dropped with its step and halves the scale; many steps without overflow double it (Micikevicius et al. 2018,
+arXiv 1710.03740). Multiplying by a power of two is exact as long as the result is within range.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LossScale:
     value: float = 1.0
     held: int = 0
     acts: bool = False
-    """Whether it may change; it is 1 otherwise."""
+    """Whether the scale may change; otherwise it is 1."""
 
     @classmethod
     def of(cls, dtype: str) -> LossScale:
@@ -33,7 +33,7 @@ class LossScale:
         return cls(START, acts=True) if dtype == "float16" else cls()
 
     def lower(self) -> bool:
-        """Halve the scale after an overflow; False where that cannot help, since it is 1 already."""
+        """Halve the scale after an overflow; False if it is 1 already."""
         if not self.acts or self.value <= 1:
             return False
         self.value, self.held = self.value / 2, 0
@@ -48,10 +48,10 @@ class LossScale:
             self.value, self.held = self.value * 2, 0
 
     def state(self) -> dict[str, float]:
-        """What a checkpoint keeps."""
+        """The values for a checkpoint."""
         return {"value": self.value, "held": self.held}
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Take over what a checkpoint kept; a run resumed in another precision has its own scale."""
+        """Restore the values of a checkpoint; a run resumed in another precision keeps its own scale."""
         if self.acts and state is not None:
             self.value, self.held = float(state["value"]), int(state["held"])

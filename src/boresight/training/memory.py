@@ -1,4 +1,4 @@
-"""How much memory is free, and how much this process holds."""
+"""Free memory, and memory of this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def available_gb() -> float:
 
 
 def held_gb() -> float:
-    """What this process holds of it: reserved memory of the GPU, else resident memory."""
+    """Memory of this process, GB: reserved memory of the GPU, else resident memory."""
     import torch
 
     if torch.cuda.is_available():

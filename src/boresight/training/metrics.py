@@ -1,7 +1,7 @@
-"""Per-row numbers that are logged for every method of a kind, and how rows become one number.
+"""Metrics by row for every kind of input, and their means over rows.
 
-Values are collected per row and averaged once, so a metric does not depend on how a batch was cut
-into micro-batches, and a short last batch is not over-weighted.
+Values are collected per row and averaged once, so a metric does not depend on the division of a batch into
+micro-batches, and a short last batch is not over-weighted.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Gathered:
         self.ids: list[str] = []
 
     def add(self, ids: Sequence[str], x: LossInput, out: LossOutput) -> None:
-        """Take one micro-batch; `ids` name its rows."""
+        """Add one micro-batch; `ids` are the ids of its rows."""
         self.ids += ids
         rows = {**row_metrics(x), **out.metrics}
         loss, weight = out.loss.detach(), out.weight
@@ -174,7 +174,7 @@ class Gathered:
         self._added.clear()
 
     def of_all(self) -> Gathered:
-        """The same, with what the other processes have collected."""
+        """The metrics of all processes."""
         if collectives.world() == 1:
             return self
         self._look()
@@ -191,7 +191,7 @@ class Gathered:
         return whole
 
     def rows(self) -> RowMetrics:
-        """Every metric as one tensor `(rows,)`, in the order the micro-batches came."""
+        """Every metric as one tensor `(rows,)`, in the order of the micro-batches."""
         self._look()
         return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
 
@@ -200,7 +200,7 @@ class Gathered:
         return {name: dict(zip(self.ids, v.tolist(), strict=True)) for name, v in self.rows().items()}
 
     def summary(self) -> dict[str, float]:
-        """Means over rows, quantiles of the margin, and the loss as its own method averages it."""
+        """Means over rows, quantiles of the margin, and the loss as the method averages it."""
         rows = self.rows()
         numbers = {"loss": self._loss / self._weight if self._weight else float("nan")}
         numbers |= {name: float(value.nanmean()) for name, value in rows.items()}

@@ -2,8 +2,8 @@
 
     KL(pi || ref) ~ mean of log pi(y'|x) - log ref(y'|x)
 
-over the rows of a batch, y' being an answer to another prompt. Which one is fixed with the data, so that the
-reference scores it once, behind the same computation of the prompt as the row's own answer.
+over the rows of a batch, y' being an answer to another prompt. The choice of y' is fixed, so that the
+reference scores it once, together with the row's own answer after the same prompt.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from boresight.training.distributed import collectives
 def with_mismatched(
     rows: Sequence[Row], max_length: int, others: Sequence[Row] = ()
 ) -> tuple[Sequence[Row], int]:
-    """Rows that carry an answer to another prompt, cut to `max_length` tokens behind the row's own prompt.
+    """`(rows, count)`: rows with an answer to another prompt, truncated to `max_length` tokens including the
+    row's own prompt.
 
     It is the answer of the next row whose prompt and answer both differ, in the order of `rows` and then
-    `others`, cyclically; where there is none, of the next row whose answer differs. Rows of the second kind
-    are counted.
+    `others`, cyclically; if there is none, of the next row whose answer differs. `count` is the number of
+    rows of the second kind.
 
     Raises:
         UserError: no two rows have different answers, as where there is one row alone, or no other answer
@@ -122,16 +123,16 @@ class _Circle:
             self._after[here] = 1 if changes else min(count, 1 + self._after[following])
 
     def equal(self, one: int, other: int) -> bool:
-        """Whether two places hold the same value."""
+        """Whether the values at two places are equal."""
         return bool(self.values[one % len(self.values)] == self.values[other % len(self.values)])
 
     def changes_after(self, place: int) -> int:
-        """Places until the next value that is another one; their number where there is none."""
+        """Number of places until the next different value; the number of all places if there is none."""
         return self._after[place % len(self.values)]
 
 
 def together(rows: Sequence[Row]) -> Sequence[Row]:
-    """Rows with a mismatched answer as rows of two completions, the row's own first; others as they are."""
+    """Rows with a mismatched answer as rows of two completions, the row's own first; other rows unchanged."""
     return each_changed(rows, lambda r: replace(r, completions=_both(r)) if r.mismatched else r)
 
 
@@ -145,7 +146,8 @@ def mismatched_alone(rows: Sequence[Row]) -> list[Row]:
 
 
 def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReference:
-    """The reference of every answer alone, own and mismatched, from that of `together(rows)`."""
+    """Reference log-probabilities of every answer, own and mismatched, as rows of one completion, from
+    those of `together(rows)`."""
     alone = {}
     for row, sums in zip(rows, reference(together(rows)), strict=True):
         count = len(row.completions)
@@ -159,12 +161,13 @@ def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReferen
 def estimate_kl(
     policy: Policy, reference: Reference, forwards: Sequence[tuple[Sequence[Row], bool]]
 ) -> Tensor:
-    """The KL, nats, float64 and without gradient, that the mismatched answers of a batch give.
+    """Estimate of the KL, nats, float64 and without gradient, from the mismatched answers of a batch.
 
-    To be called by all processes. Dropout is off. One process alone does not wait for its device.
+    To be called by all processes. Dropout is off. With one process the device is not synchronized.
 
     Args:
-        forwards: this process's share of `mismatched_alone(rows)` in forwards, and whether each counts.
+        forwards: this process's share of `mismatched_alone(rows)`, divided into forwards, each with whether
+            it counts.
     """
     training = policy.training
     policy.eval()

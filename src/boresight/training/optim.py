@@ -18,14 +18,14 @@ from boresight.models.policy import Policy
 from boresight.training.optimizer.split_adamw import SplitAdamW, split_adamw_8bit
 
 SECOND_MOMENTS = ("exp_avg_sq", "state2")
-"""Their names in AdamW of torch and of bitsandbytes."""
+"""Names of the second moments in AdamW of torch and of bitsandbytes."""
 
 
 def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
-    """Rate of step `step`, `0 <= step < steps`.
+    """Learning rate of step `step`, `0 <= step < steps`.
 
-    Warm-up rises linearly and reaches the peak at its last step; the first step's rate is not zero.
-    Cosine and linear then fall so that the step after the last would have rate zero.
+    Warm-up rises linearly and reaches the peak at its last step; the first step's rate is not zero. Cosine
+    and linear then fall so that the step after the last would have rate zero.
     """
     warm = math.ceil(optim.warmup * steps)
     if step < warm:
@@ -73,13 +73,13 @@ def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.Optimizer:
 
 
 def has_moved(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether any of this process's gradients so far was not zero: Adam's second moments remember it."""
+    """Whether any of this process's gradients so far was not zero, according to Adam's second moments."""
     moments = [state[name] for state in optimizer.state.values() for name in SECOND_MOMENTS if name in state]
     return any(bool((m.to_local() if isinstance(m, DTensor) else m).any()) for m in moments)
 
 
 def total_norm(grads: Sequence[Tensor]) -> float:
-    """Euclidean norm over all gradients, of which a sharded one is here only in part."""
+    """Euclidean norm over all gradients; of a sharded one, each process has only a part."""
     norm = torch.nn.utils.get_total_norm(grads)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 

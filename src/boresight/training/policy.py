@@ -1,4 +1,4 @@
-"""The model that a run trains: load it, spread it over processes, describe it."""
+"""Load, shard and describe the model that a run trains."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_policy(
 ) -> tuple[Policy, Mapping[str, Leftovers]]:
     """The model to train, on its device: adapters attached, stop tokens wired, trained weights in float32.
 
-    It is put together on the CPU, so that a device never holds more of it than the run needs.
+    It is built on the CPU, so that the device never holds more than the run needs.
 
     Args:
         split: store trained weights in two halves, which together are float32; None decides by the recipe.
@@ -110,10 +110,10 @@ def refuse_random_base(allowed: Allowed) -> None:
 
 
 def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
-    """Whether the weights are to be spread over the processes of this run.
+    """Whether the weights are to be sharded over the processes of this run.
 
     Raises:
-        UserError: a reward model is to be spread, which it cannot.
+        UserError: a reward model is to be sharded, which is not supported.
     """
     parallel = recipe.train.parallel
     if collectives.world() == 1 or parallel == "ddp":
@@ -139,7 +139,7 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
 
 
 def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
-    """Print what will run, in the numbers that decide whether it can work."""
+    """Print the main facts of the run: model, trained parameters, data and steps."""
     print_note_on_base(recipe.model.name, console)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = count_parameters(causal_model(policy))
@@ -162,7 +162,7 @@ def choose_activations(
 ) -> bool:
     """Keep activations or recompute them, by the recipe or an estimate, and print the choice.
 
-    Returns whether they are recomputed; `earlier` is what a resumed run did so far.
+    Returns whether they are recomputed; `earlier` is the choice of a run to resume.
     """
     limit = forward_tokens(recipe.train, policy.device)
     tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows, limit)

@@ -82,7 +82,8 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten from `low` to `high`, and their multiples by 2 and 5 if there are few powers.
+    """Powers of ten from `low` to `high`, with their multiples by 2 and 5, or by 3, as long as there are at
+    most `most`.
 
     Empty if fewer than two are in the range: then linear marks are better.
     """

@@ -16,8 +16,7 @@ from boresight.runs.check.probe import probe_run
 def choose_rate(
     recipe: Recipe, begun: Mapping[str, Any] | None, console: Console
 ) -> tuple[Recipe, Ramp | None]:
-    """Replace `optim.lr: auto` by a number; returns the recipe and the ramp behind the choice, None without
-    `auto`.
+    """Replace `optim.lr: auto` by a number; returns the recipe, and the ramp if one was run.
 
     Args:
         begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.

@@ -1,12 +1,12 @@
 """Constraints on an answer that a program can check, and measures of quality beside them.
 
-A constraint is something like "at most 20 words" or "start with 'Did you know'". Whether an answer
-meets it is arithmetic, so preference pairs built from constraints need no judge and no person.
+A constraint is something like "at most 20 words" or "start with 'Did you know'". Whether an answer meets it
+is computed, so preference pairs built from constraints need no judge and no person.
 
-A constraint alone is easy to satisfy badly: the shortest answer meets every word limit. Hence the
-second half of this file, measures that no constraint rewards: does the answer name its topic, does
-it end as a sentence does, is it long enough to say something, is it free of loops. How likely the start
-model finds it is measured where there is a model (`boresight.training.probes.likelihood`).
+A constraint alone is easy to satisfy badly: the shortest answer meets every word limit. Hence the second half
+of this file, measures that no constraint rewards: whether the answer names its topic, ends like a sentence,
+is not too short, and has no loops. Its likelihood under the start model is measured elsewhere
+(`boresight.training.probes.likelihood`).
 
 Only the constraint's own text is matched here; answers are untrusted and are never evaluated.
 """
@@ -31,7 +31,7 @@ FEWEST_WORDS = 8
 class Constraint:
     """One checkable demand, `Constraint("max_words", {"n": 20})`.
 
-    `params` are plain JSON values, so that a constraint can travel in the `meta` of a row.
+    `params` are plain JSON values, so that a constraint can be stored in the `meta` of a row.
 
     Raises:
         UserError: no such kind, or parameters that the kind does not take.
@@ -72,14 +72,14 @@ class Constraint:
         return cls(raw["kind"], dict(raw["params"]))
 
     def instruction(self) -> str:
-        """The demand in words, one sentence to append to a prompt."""
+        """The constraint as one sentence to append to a prompt."""
         shown = {
             k: " and ".join(f'"{i}"' for i in v) if isinstance(v, list) else v for k, v in self.params.items()
         }
         return CONSTRAINT_KINDS[self.kind].instruction.format(**shown)
 
     def met(self, text: str) -> bool:
-        """Whether `text` does what the constraint demands. Surrounding white space does not count."""
+        """Whether `text` meets the constraint. Surrounding white space is ignored."""
         return CONSTRAINT_KINDS[self.kind].met(text.strip(), **self.params)
 
 
@@ -201,18 +201,18 @@ def mentions(text: str, topic: str) -> bool:
 
 
 def ends_as_sentence(text: str) -> bool:
-    """Whether `text` stops where a sentence stops: at `.`, `!` or `?`, closing quotes and brackets aside.
+    """Whether `text` ends like a sentence: with `.`, `!` or `?`, possibly followed by quotes and brackets.
 
-    A JSON object, whose last sign is `}`, is complete too.
+    A JSON object, which ends with `}`, counts as complete too.
     """
     return re.search(r"[.!?][\"')\]”’]*$|\}$", text.strip()) is not None
 
 
 def loops(text: str, size: int = 3, times: int = 3) -> bool:
-    """Whether `text` goes round in circles, as a stuck sampler does.
+    """Whether `text` repeats itself, as in degenerate sampling.
 
-    Either some run of `size` words occurs `times` times or more, or a word of four letters or more
-    comes back within three words: "versatile and versatile", "a tree is a tree".
+    Either some run of `size` words occurs `times` times or more, or a word of four letters or more comes back
+    within three words: "versatile and versatile", "a tree is a tree".
     """
     w = [word.lower() for word in words(text)]
     runs = Counter(tuple(w[i : i + size]) for i in range(len(w) - size + 1))
@@ -231,7 +231,7 @@ def talks_of_task(text: str) -> bool:
 
 
 def quality(text: str, topic: str) -> dict[str, bool]:
-    """The five measures by name; an answer without fault has all of them."""
+    """The five measures of quality by name; all are True for a good answer."""
     return {
         "on_topic": mentions(text, topic),
         "complete": ends_as_sentence(text),

@@ -1,4 +1,5 @@
-"""Answers to prompts that carry a checkable constraint: what they meet, and whether they are any good.
+"""Evaluation of answers to prompts with a checkable constraint: whether they meet it, and measures of
+quality.
 
 `meta` of such a prompt is `{"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 15}}}`.
 """
@@ -30,8 +31,8 @@ def checkable(meta: Mapping[str, Any]) -> bool:
 def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
     """Every check of `LABELS` by name.
 
-    `good_answer` is the number to look at: a policy that learned to meet constraints with fragments
-    raises `constraint_met` and lowers it.
+    `good_answer` is the main check: a policy that learns to meet constraints with fragments raises
+    `constraint_met` and lowers `good_answer`.
     """
     met = Constraint.from_meta(meta).met(text)
     qualities = quality(text, meta["topic"])

@@ -1,10 +1,9 @@
-"""Read the answer out of a completion, trusting nothing in it.
+"""Parse the answer in a completion, which is untrusted text.
 
-A completion is untrusted text that a model has every incentive to game, so the answer passes five
-gates in this order, each cheap and none ever evaluating it: the last `<answer>` of the completion,
-a length cap, a character class, a nesting cap, and a walk over the syntax tree that accepts four operations
-and whole numbers. Values are exact rationals. The caps bound the work to well under a millisecond, whatever
-the text.
+Training rewards a model for exploiting errors of the parser, so an answer must pass five checks in this
+order, each cheap and none with `eval`: the last `<answer>` of the completion, a length cap, a character
+class, a nesting cap, and a walk over the syntax tree that accepts four operations and whole numbers. Values
+are exact rationals. The caps bound the work to well under a millisecond, whatever the text.
 """
 
 from __future__ import annotations
@@ -18,16 +17,17 @@ from fractions import Fraction
 
 OPEN, CLOSE = "<answer>", "</answer>"
 MAX_LENGTH = 200
-"""Characters of an answer. Six numbers with their operators and parentheses need about 40."""
+"""Largest length of an answer, in characters. Six numbers with their operators and parentheses need about
+40."""
 MAX_DEPTH = 20
-"""Nested parentheses."""
+"""Largest depth of nested parentheses."""
 
 TURN_MARKS = (
     "<|im_start|>",
     "\nAssistant:",
     "return the final answer in <answer> </answer> tags, for example",
 )
-"""Text that belongs to a prompt. The public prompts hold an example answer, which must never count."""
+"""Text that occurs only in prompts. The public prompts contain an example answer, which must not count."""
 
 SYMBOLS = {"×": "*", "÷": "/", "−": "-"}
 BLANKS = " \t\r\n"
@@ -51,16 +51,15 @@ REFUSED: dict[type[ast.AST], str] = {
 
 
 class Unreadable(Exception):
-    """The completion holds no answer of the form asked for; the message gives the reason."""
+    """The completion has no answer of the required form; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountdownAnswer:
     """An expression of whole numbers, `+ - * /` and parentheses.
 
-    `value` is exact, and None when the expression divides by zero. `numbers` are its literals from left
-    to right. `claim` is the number after a trailing `=`. `notes` say what was accepted that the form
-    does not ask for.
+    `value` is exact, and None when the expression divides by zero. `numbers` are its literals from left to
+    right. `claim` is the number after a trailing `=`. `notes` list accepted deviations from the form.
     """
 
     expression: str
@@ -95,7 +94,7 @@ def read_answer(completion: str) -> CountdownAnswer:
 
 
 def last_answer(completion: str) -> str:
-    """What stands in the last `<answer>…</answer>`, stripped; it may span lines.
+    """The content of the last `<answer>…</answer>`, stripped; it may span lines.
 
     Raises:
         Unreadable: no such tags, an unclosed or empty or overlong one, or text that is a whole conversation.

@@ -1,17 +1,17 @@
 """The public Countdown grader, reproduced so that published numbers can be compared.
 
-TinyZero's `countdown.py` and its descendants pay 0 without `<answer>…</answer>` on one line, 1 when the
-digit runs of the last such answer are the given numbers and Python's value of it is within 1e-5 of the
-target, and 0.1 for every other answer. What that lets through is kept: powers, `//`, signs, and `1.5` as a
-use of 1 and 5. So is what it misses: `×`, `÷`, `= target`, a line break inside the tags.
+TinyZero's `countdown.py` and its descendants pay 0 without `<answer>…</answer>` on one line, 1 when the digit
+runs of the last such answer are the given numbers and Python's value of it is within 1e-5 of the target, and
+0.1 for every other answer. Its errors are reproduced: it accepts powers, `//`, signs, and `1.5` as a use of 1
+and 5, and it rejects `×`, `÷`, `= target` and a line break inside the tags.
 
-The last answer anywhere in the text counts, as in the copies that grade a bare completion; TinyZero's
-own file looks at the last line only and wants the prompt in front.
+The last answer anywhere in the text counts, as in the copies that grade a bare completion; TinyZero's own
+file looks at the last line only and wants the prompt in front.
 
-Three things differ, none of which changes a grade that the public code reaches in sensible time:
+Three things differ, without effect on any grade that the public code reaches in reasonable time:
 
 - nothing is given to `eval`: a walk over the syntax tree does the same arithmetic on Python's numbers;
-- a power that would exceed `MAX_BITS` bits is 0.1; the public code computes it, which can take for ever;
+- a power that would exceed `MAX_BITS` bits is 0.1; the public code computes it, which may not terminate;
 - an answer longer than `MAX_LENGTH` characters, or nested beyond the interpreter's recursion limit, is 0.1.
 """
 
@@ -44,7 +44,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 
 
 def grade(completion: str, numbers: Sequence[int], target: int) -> tuple[float, str]:
-    """Reward 0, 0.1 or 1, and why."""
+    """`(reward, reason)` with a reward of 0, 0.1 or 1."""
     answer = last_answer_tag(completion)
     if answer is None:
         return 0.0, "there is no <answer>…</answer> on one line"

@@ -1,4 +1,5 @@
-"""Countdown problems: made up, read from rows, and split so that training never sees a held-out one."""
+"""Countdown problems: generated, read from rows, and split so that training and held-out problems are
+disjoint."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ HELD_OUT_SHARE = 0.1
 """Share of all problems that is held out. A constant: another share would move problems between splits."""
 
 PATIENCE = 30_000
-"""Draws in a row that bring nothing new, after which `generate` gives up."""
+"""Consecutive draws without a new problem after which `generate` stops."""
 
 MOST_DIGITS = 18
-"""Digits of a number. Python refuses to convert texts of 4,300 digits and more."""
+"""Largest number of digits of a number. Python refuses to convert texts of 4,300 digits and more."""
 LAYOUTS = (("nums", "target"), ("numbers", "target"), ("input", "output"))
-"""Field names of numbers and target, in the order they are looked for."""
+"""Field names of numbers and target, in the order of search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """Numbers and target; the same for every order of the numbers. Equal keys mean the same problem."""
+        """Key of the problem: its sorted numbers and its target. Equal keys mean the same problem."""
         return f"{sorted(self.numbers)} {self.target}"
 
     @property
@@ -47,7 +48,7 @@ class Problem:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a row keeps of the problem, so that its completions can be scored."""
+        """Columns for a row's `meta` with which its completions can be scored."""
         return {"numbers": list(self.numbers), "target": self.target}
 
 
@@ -68,12 +69,12 @@ def generate_problems(
 ) -> list[Problem]:
     """`count` different solvable problems of one split, the same for the same seed.
 
-    Numbers are drawn evenly from `low` to `high`; random pairs of them are joined by random operations
-    until one value is left, and that is the target if it is a whole number within `targets`. Orders of
-    the same numbers are one problem. The splits are disjoint whatever the seeds.
+    Numbers are drawn evenly from `low` to `high`; random pairs of them are joined by random operations until
+    one value is left, and that is the target if it is a whole number within `targets`. Orders of the same
+    numbers are one problem. The splits are disjoint whatever the seeds.
 
     Raises:
-        UserError: there are not that many such problems, as far as the drawing found.
+        UserError: the generator did not find that many such problems.
     """
     rng = random.Random(seed)
     found: dict[str, Problem] = {}
@@ -120,7 +121,7 @@ def all_problems(
 def orders(given: Problem) -> list[Problem]:
     """The problem with its numbers in every order.
 
-    The split ignores order, so they are more training data and never leak a held-out problem.
+    The split ignores order, so they are additional training data without held-out problems.
     """
     return [problem(numbers, given.target) for numbers in sorted(set(permutations(given.numbers)))]
 
@@ -168,4 +169,4 @@ def _join(numbers: Sequence[int], rng: random.Random) -> Fraction | None:
 
 
 TINY: dict[str, Any] = {"sizes": (3,), "low": 1, "high": 20, "targets": (10, 99)}
-"""The problems it is made for, as arguments of `boresight.tasks.countdown.generate_problems`."""
+"""The problems of `countdown-tiny`, as arguments of `boresight.tasks.countdown.generate_problems`."""

@@ -28,7 +28,7 @@ ASKED = re.compile(
     r"that equals (?P<target>\d{1,18})(?!\d)",
     re.IGNORECASE,
 )
-"""What the wordings of public copies have in common."""
+"""Pattern of the prompt's wording that all public copies share."""
 SYSTEM = (
     "You are a helpful assistant. You first thinks about the reasoning process in the mind and then provides "
     "the user with the answer."
@@ -41,7 +41,7 @@ BASE = (
 
 
 def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
-    """The problem as a conversation that waits for its answer.
+    """Render a problem as a prompt.
 
     `chat` is TinyZero's wording for instruction-tuned models: a system and a user message. `base` is its
     wording for base models, one message that ends inside the assistant's turn, to be used without a chat
@@ -63,7 +63,7 @@ def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
 
 
 def asked_problem(words: str) -> Problem | None:
-    """The problem that a prompt in the public wording asks; None for other words."""
+    """The problem in a prompt of the public wording; None for other texts."""
     found = ASKED.search(words)
     if found is None:
         return None

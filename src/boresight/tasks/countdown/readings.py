@@ -1,4 +1,5 @@
-"""How the Countdown rewards read a completion, for votes, for the form, and for what the reading decides."""
+"""Readers of Countdown rewards: the answer in a completion, whether it has the form, and rules that decide
+its grade."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ LENIENT = "the public grader and the exact verifier differ"
 
 
 def strict_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """The expression of the last answer, without blanks, as the exact verifier reads it."""
+    """The expression of the last answer, without blanks, as read by the exact verifier."""
     asked = problem_of(row, "reading")
 
     def solves(text: str) -> bool:
@@ -42,7 +43,8 @@ def strict_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
 
 
 def public_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """What stands in the last tags, without blanks, as the public grader reads it; the form is the tags."""
+    """The content of the last tags, without blanks, as read by the public grader; the form is the presence
+    of the tags."""
     asked = problem_of(row, "reading")
     answer = last_answer_tag(completion)
     strict, public = (

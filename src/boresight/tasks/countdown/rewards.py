@@ -1,7 +1,7 @@
 """Countdown rewards for training: batched functions of prompts, completions and the rows' own data.
 
-Every row must carry `numbers` (or `nums`) and `target`. The prompts are not read, so an answer that
-stands in a prompt earns nothing.
+Every row must carry `numbers` (or `nums`) and `target`. The prompts are not read, so an answer in a prompt
+gets no reward.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ARTEFACT = re.compile(
 ARTEFACT_PENALTY, MAX_ARTEFACTS = 0.1, 3
 FORM_CREDIT, OPERATOR_CREDIT, NUMBERS_CREDIT, NEAR_CREDIT = 0.1, 0.1, 0.2, 0.2
 NEAR = 10
-"""Distance from the target at which near-miss credit is down to nothing."""
+"""Distance from the target from which there is no near-miss credit."""
 
 
 @reads(strict_reading)
@@ -64,7 +64,7 @@ def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns)
 
     It follows the reward of a study whose RLOO run ended at a score of 0.12, below the 0.18 of its start,
     where the plain reward (with some thirty times the rollouts) took the same base model from 0.30 to 0.64
-    correct. It pays for wrong answers, so compare it with `plain` before trusting it.
+    correct. It pays for wrong answers, so compare it with `plain` before using it.
     """
     pairs = zip(completions, map(_problem, rows), strict=True)
     return [_shaped(completion, problem) for completion, problem in pairs]

@@ -1,4 +1,4 @@
-"""The Countdown verifier: is this completion a solution?"""
+"""The Countdown verifier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Mode = Literal["strict", "compat"]
 
 @dataclass(frozen=True, slots=True)
 class CountdownScore:
-    """The verdict on one completion. `formatted` and `correct` are apart; `reason` explains the result."""
+    """The verdict on one completion. `formatted` and `correct` are independent; `reason` explains the
+    result."""
 
     correct: bool
     formatted: bool

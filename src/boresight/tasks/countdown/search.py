@@ -1,13 +1,15 @@
 """A search for the solution, written out in the words of the tiny model.
 
-A bare answer asks for everything between two tokens. Here every try is a token of its own: for each pair of
-the three numbers what the two can make (sum, difference, product, quotient), an equals sign, and what the
-third leaves to be made, until one of these is one of those.
+A bare answer would have to be computed between two tokens. Here every attempt has tokens of its own: for each
+pair of the three numbers its possible results (sum, difference, product, quotient), an equals sign, and the
+values that the pair must have for the third number to complete the solution, until one value is in both
+lists.
 
     3 7 8 = 29     <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer>
 
-21 is 29 - 8, and 3 and 7 have it as their product. A blank stands for what is not whole or beyond 99, and a
-semicolon for a pair given up. This is backward chaining with backtracking (`traces` has both in English).
+21 is 29 - 8, and 3 and 7 have it as their product. A blank stands for a value that is not whole or is above
+99, and a semicolon for a pair that fails. This is backward chaining with backtracking (`traces` has both in
+English).
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ from boresight.tasks.countdown.prompts import answered
 from boresight.tasks.countdown.solver import Expression, solutions
 
 LARGEST = 99
-"""The largest number the tiny model has a word for."""
+"""The largest number in the tiny model's vocabulary."""
 BLANK, NEXT_PAIR = "_", ";"
 
 
 def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
     """A problem with three numbers, the search through its pairs in their order, and the solution found.
 
-    One problem in fifty needs a number beyond 99 or a fraction on the way. Its search ends without
-    success, and any solution follows. Not `written`, the same solution is given at once.
+    One problem in fifty needs a number beyond 99 or a fraction on the way. Its search ends without success,
+    and any solution follows. If not `written`, the same solution is given without the search.
 
     Raises:
         UserError: not three numbers, or a problem that has no solution.

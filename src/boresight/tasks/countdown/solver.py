@@ -43,7 +43,7 @@ def solve(numbers: Sequence[int], target: int) -> str | None:
 
 
 def solutions(numbers: Sequence[int], target: int) -> Iterator[Expression]:
-    """Solutions with different last steps. Each part stands for one of the ways to make its value."""
+    """Solutions with different last steps; for each part one way to compute its value."""
     goal = (target, 1)
     if len(numbers) == 1 and numbers[0] == target:
         yield numbers[0]
@@ -106,7 +106,8 @@ def operations(expression: Expression) -> list[tuple[str, Expression, Expression
 
 
 def effort(expression: Expression) -> int:
-    """0 when every value on the way is a natural number, 1 with negative ones, 2 with fractions."""
+    """Difficulty of the intermediate values: 0 if all are natural numbers, 1 with negative ones, 2 with
+    fractions."""
     values = [value_of(step) for step in operations(expression)]
     if any(value.denominator != 1 for value in values):
         return 2

@@ -1,9 +1,8 @@
-"""Teacher traces: solutions that think aloud, written from the solver.
+"""Teacher traces: worked solutions in English, generated from the solver.
 
-Gandhi et al. 2025 (arXiv 2503.01307) name four behaviors that let a small model improve under
-reinforcement learning: verification, backtracking, setting sub-goals and backward chaining. A trace shows
-those asked for, around one solution. Every equation and every claim in it is true; the solver vouches for
-both, the dead ends included.
+Gandhi et al. 2025 (arXiv 2503.01307) name four behaviors that let a small model improve under reinforcement
+learning: verification, backtracking, setting sub-goals and backward chaining. A trace contains the requested
+ones, around one solution. Every equation and every claim in it is checked by the solver, dead ends included.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ def trace(
     behaviours: Sequence[Behaviour] = BEHAVIOURS,
     style: Style = "chat",
 ) -> Demonstration:
-    """A worked solution, `<think>…</think>` then `<answer>…</answer>`, that shows the behaviors asked for.
+    """A worked solution, `<think>…</think>` then `<answer>…</answer>`, with the requested behaviors.
 
-    The seed chooses the solution, the dead ends and the wording. `meta` keeps the problem and the
-    behaviors.
+    The seed chooses the solution, the dead ends and the wording. `meta` keeps the problem and the behaviors.
 
     Raises:
         UserError: an unknown behavior, or a problem that has no solution.

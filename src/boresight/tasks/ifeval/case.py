@@ -8,19 +8,20 @@ from boresight.tasks.ifeval.parameters import Relation, compare_count
 
 
 def is_english_in_capitals(text: str) -> bool | None:
-    """No small letter, and English; None where no language can be detected."""
+    """Whether the text has no small letter and is English; None if no language can be detected."""
     return text.isupper() and is_in_language(text, language="en")
 
 
 def is_english_in_lower_case(text: str) -> bool | None:
-    """No capital letter, and English; None where no language can be detected."""
+    """Whether the text has no capital letter and is English; None if no language can be detected."""
     return text.islower() and is_in_language(text, language="en")
 
 
 def capital_word_count_holds(text: str, *, capital_frequency: int, capital_relation: Relation) -> bool | None:
-    """So many tokens in capital letters, `I` and both parts of `DON'T` among them.
+    """The number of tokens in capital letters, `I` and both parts of `DON'T` among them, has the relation to
+    `capital_frequency`.
 
-    None where splitting the text takes too long.
+    None if splitting the text takes too long.
     """
     tokens = english.split_words(text)
     if tokens is None:

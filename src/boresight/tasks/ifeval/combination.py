@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 SEPARATOR = "******"
-"""Between two responses."""
+"""Separator of two responses."""
 
 
 def has_two_responses(text: str) -> bool:
-    """Two different responses and nothing else between separators."""
+    """Whether the answer consists of two different responses with separators."""
     parts = [part.strip() for part in text.split(SEPARATOR)]
     filled = [part for part in parts if part]
     return all(parts[1:-1]) and len(filled) == 2 and filled[0] != filled[1]
 
 
 def repeats_prompt(text: str, *, prompt_to_repeat: str) -> bool:
-    """The answer begins with the request, in upper or lower case."""
+    """Whether the answer begins with the prompt, ignoring case."""
     return text.strip().lower().startswith(prompt_to_repeat.lower())
 
 
 def ends_with(text: str, *, end_phrase: str) -> bool:
-    """The answer ends with the phrase, in upper or lower case; quotation marks may follow it."""
+    """Whether the answer ends with the phrase, ignoring case; quotation marks may follow it."""
     return text.strip().strip('"').lower().endswith(end_phrase.lower())
 
 
 def is_quoted(text: str) -> bool:
-    """The answer begins and ends with a double quotation mark."""
+    """Whether the answer begins and ends with a double quotation mark."""
     bare = text.strip()
     return len(bare) > 1 and bare[0] == bare[-1] == '"'

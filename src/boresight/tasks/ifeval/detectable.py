@@ -1,4 +1,4 @@
-"""Format and content that show in the text: bullets, highlights, sections, titles, JSON, placeholders."""
+"""Format and content of an answer: bullets, highlights, sections, titles, JSON, placeholders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
-"""One star. A line break after it belongs to the bullet, and with it the next line."""
+"""A line that begins with a single star. A line break after the star is part of the match, and with it the
+next line."""
 DASH = re.compile(r"^[^\S\n]*-", re.MULTILINE)
 """Any line that begins with a dash, a horizontal rule `---` as well."""
 
@@ -18,44 +19,44 @@ DOUBLE_HIGHLIGHT = re.compile(r"\*\*([^\n*]*)\*\*")
 POSTSCRIPTS = {"P.S.": re.compile(r"p\.\s?s\."), "P.P.S": re.compile(r"p\.\s?p\.\s?s")}
 
 FENCES = ("```json", "```Json", "```JSON", "```")
-"""Openings of a block of code, removed one after the other."""
+"""Openings of a block of code, removed in this order."""
 
 
 def has_bullets(text: str, *, num_bullets: int) -> bool:
-    """Exactly so many lines that begin with `*` or `-`."""
+    """Whether exactly `num_bullets` lines begin with `*` or `-`."""
     return len(BULLET.findall(text)) + len(DASH.findall(text)) == num_bullets
 
 
 def has_highlights(text: str, *, num_highlights: int) -> bool:
-    """At least so many passages within a line between stars, `*so*` or `**so**`."""
+    """Whether at least `num_highlights` passages within a line are between stars, `*so*` or `**so**`."""
     marked = HIGHLIGHT.findall(text) + DOUBLE_HIGHLIGHT.findall(text)
     return sum(bool(passage.strip()) for passage in marked) >= num_highlights
 
 
 def has_sections(text: str, *, section_spliter: str, num_sections: int) -> bool:
-    """At least so many headings, such as `SECTION 1`."""
+    """Whether there are at least `num_sections` headings, such as `SECTION 1`."""
     return _headings(section_spliter, text) >= num_sections
 
 
 def has_title(text: str) -> bool:
-    """A line contains a title between double angular brackets, `<<so>>`."""
+    """Whether a line contains a title between double angular brackets, `<<so>>`."""
     return any(_title(line) for line in text.split("\n"))
 
 
 def has_placeholders(text: str, *, num_placeholders: int) -> bool:
-    """At least so many placeholders within a line between square brackets, `[so]`."""
+    """Whether at least `num_placeholders` placeholders are between square brackets within a line, `[so]`."""
     return sum(map(_placeholders, text.split("\n"))) >= num_placeholders
 
 
 def has_postscript(text: str, *, postscript_marker: str) -> bool:
-    """The marker occurs, in upper or lower case, `P.S.` and `P.P.S` also with blanks between the letters."""
+    """Whether the marker occurs, ignoring case; `P.S.` and `P.P.S` also with blanks between the letters."""
     lower, pattern = text.lower(), POSTSCRIPTS.get(postscript_marker)
     return pattern.search(lower) is not None if pattern else postscript_marker.lower() in lower
 
 
 def is_json(text: str) -> bool | None:
-    """True if the whole text is JSON, also inside a block of code; None where it is nested too deeply to be
-    read."""
+    """Whether the whole text is JSON, possibly inside a block of code; None if it is nested too deeply to
+    be parsed."""
     bare = text.strip()
     for fence in FENCES:
         bare = bare.removeprefix(fence)
@@ -69,7 +70,7 @@ def is_json(text: str) -> bool | None:
 
 
 def is_constrained_response(text: str) -> bool:
-    """One of the three permitted answers occurs."""
+    """Whether one of the three permitted answers occurs."""
     return any(response in text for response in RESPONSES)
 
 

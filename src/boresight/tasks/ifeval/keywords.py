@@ -1,7 +1,7 @@
 """Words, letters and commas that an answer must contain or avoid.
 
 Keywords are literal text here. The published code searches for them as regular expressions, which is the same
-for every keyword of the data set, and would let a row's keyword stop the program.
+for every keyword of the data set, and a keyword of a row could then make the program hang.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from boresight.tasks.ifeval.parameters import Relation, compare_count
 
 
 def contains_keywords(text: str, *, keywords: tuple[str, ...]) -> bool:
-    """Every keyword occurs, in upper or lower case, also within a longer word."""
+    """Whether every keyword occurs, ignoring case, also within a longer word."""
     return all(_occurs(keyword, text) for keyword in keywords)
 
 
 def keyword_frequency_holds(text: str, *, keyword: str, frequency: int, relation: Relation) -> bool:
-    """The keyword occurs so often, without overlaps, in upper or lower case, also within longer words."""
+    """Whether the number of occurrences of the keyword has the relation to `frequency`: without overlaps,
+    ignoring case, also within longer words."""
     return compare_count(_occurs(keyword, text), relation, frequency)
 
 
 def avoids_words(text: str, *, forbidden_words: tuple[str, ...]) -> bool:
-    """No forbidden word occurs as a word of its own."""
+    """Whether no forbidden word occurs as a separate word."""
     return not any(_occurs_as_word(word, text) for word in forbidden_words)
 
 
 def letter_frequency_holds(text: str, *, letter: str, let_frequency: int, let_relation: Relation) -> bool:
-    """The letter occurs so often, in upper or lower case."""
+    """Whether the number of occurrences of the letter, ignoring case, has the relation to `let_frequency`."""
     return compare_count(text.lower().count(letter), let_relation, let_frequency)
 
 
 def avoids_commas(text: str) -> bool:
-    """No comma occurs."""
+    """Whether no comma occurs."""
     return "," not in text
 
 

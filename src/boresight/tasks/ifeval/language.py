@@ -1,7 +1,7 @@
 """The language of an answer, by langdetect: letter n-grams and a naive Bayes classifier.
 
 Its estimate averages random trials. `langdetect.detect` draws them anew in every call, so that a short answer
-is English now and Dutch a moment later. Here every call draws the same.
+may be English in one call and Dutch in the next. Here every call uses the same random numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SEED = 0
 
 
 def is_in_language(text: str, *, language: str) -> bool | None:
-    """The language of the text is the one called `language`; None where none can be detected."""
+    """Whether the text is in the language with the code `language`; None if no language can be detected."""
     from langdetect.lang_detect_exception import LangDetectException
 
     detector = language_detectors().create()

@@ -17,7 +17,7 @@ RELATIONS: tuple[Relation, ...] = ("at least", "less than")
 """The two comparisons of the data set."""
 
 LONGEST = 60
-"""Characters of a wrong value that a message shows."""
+"""Characters of a wrong value in a message."""
 
 
 def read_count(value: object) -> int:

@@ -20,7 +20,7 @@ from boresight.tasks.ifeval.parameters import (
 
 ParameterReader = Callable[[object], Any]
 Check = Callable[[str], bool | None]
-"""Whether a text follows an instruction; None where the check cannot be made."""
+"""Whether a text follows an instruction; None if the check is not possible."""
 
 IDS, PARAMETERS = "instruction_id_list", "kwargs"
 """Columns of a row."""
@@ -30,7 +30,8 @@ IDS, PARAMETERS = "instruction_id_list", "kwargs"
 class Instruction:
     """How an instruction is checked: `check(text, **parameters)`, and how each parameter is read.
 
-    `load` loads what the check needs, so that a missing package is reported before any answer is judged.
+    `load` loads the packages and data of the check, so that a missing one is reported before any answer is
+    checked.
     """
 
     check: Callable[..., bool | None]
@@ -38,7 +39,7 @@ class Instruction:
     load: Callable[[], object] = lambda: None
 
     def bind(self, given: Mapping[str, object]) -> Check:
-        """The check with the parameters that a row gives; null is as good as absent.
+        """The check with the parameters that a row gives; null counts as absent.
 
         Raises:
             ValueError: one is missing, unknown or wrong; the message names it.

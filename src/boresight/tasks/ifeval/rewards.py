@@ -4,10 +4,10 @@
     ifeval_share          share of the row's instructions that it follows
     ifeval_loose, ifeval_share_loose          the same by the loose criterion
 
-Strict judges the answer as it is. Loose judges eight versions, without its first line, its last line and its
-stars, and is content with one that follows the instruction: a bonus for "Sure, here it is:" and for Markdown.
-A blank answer follows nothing, and a thought is no part of the answer. Where a check cannot be made, there is
-no share; that an answer does not follow all instructions is known as soon as it does not follow one.
+The strict criterion checks the answer as it is. The loose one checks eight versions, without its first line,
+its last line and its stars, and passes if one of them follows the instruction, which allows for "Sure, here
+it is:" and Markdown. A blank answer follows no instruction, and reasoning is not part of the answer. If a
+check is not possible, there is no share; `ifeval` is still 0 if another instruction is not followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from boresight.tasks.ifeval.registry import Check, read_instructions
 from boresight.tasks.text.parts import without_thought
 
 Columns = Sequence[Mapping[str, Any]]
-"""Of each answer's row: `instruction_id_list`, `kwargs` and others."""
+"""Columns of each answer's row: `instruction_id_list`, `kwargs` and others."""
 
 
 def all_strict(prompts: Sequence[Any], completions: Sequence[str], rows: Columns) -> list[float | None]:
@@ -29,7 +29,8 @@ def all_strict(prompts: Sequence[Any], completions: Sequence[str], rows: Columns
 
 
 def all_loose(prompts: Sequence[Any], completions: Sequence[str], rows: Columns) -> list[float | None]:
-    """The same by the loose criterion: prompt-level loose accuracy."""
+    """1 where all instructions are followed by the loose criterion; the mean is the paper's prompt-level
+    loose accuracy."""
     return [_all(loose_verdicts(row, text)) for text, row in zip(completions, rows, strict=True)]
 
 
@@ -39,7 +40,7 @@ def share_strict(prompts: Sequence[Any], completions: Sequence[str], rows: Colum
 
 
 def share_loose(prompts: Sequence[Any], completions: Sequence[str], rows: Columns) -> list[float | None]:
-    """The same by the loose criterion."""
+    """Share of instructions followed by the loose criterion."""
     return [_share(loose_verdicts(row, text)) for text, row in zip(completions, rows, strict=True)]
 
 
@@ -60,7 +61,8 @@ def loose_verdicts(row: Mapping[str, Any], answer: str) -> list[bool | None]:
 
 
 def loose_versions(answer: str) -> Iterator[str]:
-    """The answer, and without its first line, its last line and both; then all four without stars."""
+    """Eight versions of the answer: complete, and without its first line, its last line and both; then
+    these four without stars."""
     lines = answer.split("\n")
     parts = (lines, lines[1:], lines[:-1], lines[1:-1])
     for (number, part), stars in product(enumerate(parts), (True, False)):

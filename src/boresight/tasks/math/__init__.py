@@ -1,1 +1,1 @@
-"""Mathematical answers: found in a completion, read as exact numbers, or compared by math-verify."""
+"""Mathematical answers: extracted from a completion, compared as exact numbers, or by math-verify."""

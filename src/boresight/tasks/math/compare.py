@@ -21,7 +21,7 @@ from boresight.tasks.math import worker
 from boresight.tasks.math.quantity import quantity
 
 SECONDS = 5.0
-"""Time for one comparison, after which the worker is killed."""
+"""Seconds for one comparison, after which the worker is killed."""
 START_SECONDS = 120.0
 
 _LEFT_TO_DO = re.compile(r"[\d)}]\s?[-+*/]|\\(?:times|cdot|div|pm)|[,;=<>∪]|\b(?:or|and)\b")
@@ -80,7 +80,7 @@ def _by_math_verify(gold: str, answer: str) -> bool | None:
 
 
 class Worker:
-    """The process that compares. It is started when it is first needed, and anew after it was killed."""
+    """The worker process. It is started when it is first needed, and again after it was killed."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -88,7 +88,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def ask(self, question: dict[str, str]) -> dict[str, Any] | None:
-        """The worker's reply; None where it took too long or died."""
+        """The worker's reply; None if it took too long or died."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start()
@@ -103,7 +103,7 @@ class Worker:
             return reply
 
     def reads(self, gold: str) -> bool:
-        """Whether a gold answer can be parsed, which it can where it equals itself."""
+        """Whether a gold answer can be parsed: whether it equals itself."""
         reply = self.ask({"gold": gold, "answer": gold})
         return bool(reply and reply.get("gold"))
 

@@ -1,8 +1,8 @@
-"""The final answer of a completion, as it is written there.
+"""Extract the final answer of a completion.
 
-In this order: the last `\\boxed{…}`, the rest of the line after the last `####`, the last closed
-`<answer>…</answer>`, what follows the last "answer is" or "answer:", and a completion that is short and one
-line. Exactly one place is read, so that several guesses are no better than one. Thoughts are ignored.
+The first of these that occurs: the last `\boxed{…}`, the rest of the line after the last `####`, the last
+closed `<answer>…</answer>`, the text after the last "answer is" or "answer:", and a completion that is one
+short line. Exactly one of them is read, so that several guesses are no better than one. Reasoning is ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from boresight.tasks.text.parts import tagged, without_thought
 
 BOXES = ("\\boxed{", "\\fbox{")
 SHORT = 60
-"""Characters of a completion that is nothing but an answer."""
+"""Largest length of a completion that counts as an answer without a marker, in characters."""
 _PHRASE = re.compile(r"\banswer(?: is|:| =)[ *:]*", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?<![\w.,])[-−]?(?:[$€£] ?)?[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?!\d|[.,]\d)%?", re.ASCII
@@ -23,7 +23,7 @@ _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 
 
 def final_answer(completion: str) -> str | None:
-    """The final answer; None where there is no marked one, or the last mark is left open."""
+    """The final answer; None if there is no marker, or the last one is not closed."""
     text = without_thought(completion)
     if any(box in text for box in BOXES):
         return boxed(text)
@@ -45,7 +45,7 @@ def last_number(completion: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last box; None where its braces do not close."""
+    """The content of the last `\boxed{…}`; None if its braces do not close."""
     start = max(text.rfind(box) + len(box) if box in text else -1 for box in BOXES)
     depth = 1
     for end in range(start, len(text)):

@@ -1,6 +1,6 @@
-"""An answer read as an exact number with a unit.
+"""Parse an answer as an exact number with a unit.
 
-`1,234.50`, `-3`, `3/4`, `\\frac{3}{4}`, `3 1/2`, `45%`, `$18`, `18 apples`, `2 dozen`, `x = 5`.
+`1,234.50`, `-3`, `3/4`, `\frac{3}{4}`, `3 1/2`, `45%`, `$18`, `18 apples`, `2 dozen`, `x = 5`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SPELLINGS = {
     "degree": ["°"],
     "person": ["people"],
 }
-"""Other spellings of a unit, after a plural s is off."""
+"""Other spellings of a unit, after a plural s has been removed."""
 UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings}
 # fmt: off
 NO_UNIT = frozenset({
@@ -62,7 +62,8 @@ NO_UNIT = frozenset({
     "until",
 })
 # fmt: on
-"""Words that make something else of the number before them: 18 or so, 18 and a half, 18 pi."""
+"""Words that change the meaning of the number before them, so that it is not read: 18 or so, 18 and a
+half, 18 pi."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Quantity:
 
 
 def quantity(text: str) -> Quantity | None:
-    """A cleaned answer as a number; None where it is anything else."""
+    """Parse a cleaned answer as a number; None if it is anything else."""
     text = " ".join(_WRAPPED.sub(r" \1 ", text).split())
     assigned = _ASSIGNED.match(text)
     found = _QUANTITY.fullmatch(text[assigned.end() :] if assigned else text)

@@ -33,7 +33,8 @@ def math_reading(
     column: GoldColumn = "answer",
     unmarked: Unmarked = "wrong",
 ) -> AnswerReading:
-    """The final answer, numbers by their value without unit, and whether its place decides the grade.
+    """Reader of `solves_math`: the final answer, numbers by their value without unit, and whether its
+    position decides the grade.
 
     Raises:
         UserError: as `solves_math` does.
@@ -81,7 +82,7 @@ def solves_math(
     column: GoldColumn = "answer",
     unmarked: Unmarked = "wrong",
 ) -> list[float | None]:
-    """1 for a final answer equal to the gold answer; else 0. None where the gold answer cannot be read.
+    """1 for a final answer equal to the gold answer; else 0. None if the gold answer cannot be parsed.
 
     Raises:
         UserError: math-verify is not installed, or a row has no gold answer or several.

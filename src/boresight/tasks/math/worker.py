@@ -1,7 +1,8 @@
-"""Compares answers by math-verify, one JSON line in and one out. A script that imports nothing of ours.
+"""Compare answers by math-verify: one JSON line in, one out. A script that imports nothing of boresight.
 
-In a process of its own because the parser may need for ever or all memory: `9^{9^9}` is one call into C that
-no signal interrupts, and math-verify's own time limit is a signal, which works in main threads alone.
+It runs in a process of its own because the parser may take unlimited time or memory: `9^{9^9}` is one call
+into C that no signal interrupts, and math-verify's own time limit is a signal, which works in main threads
+only.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import logging
 import sys
 
 MEMORY = 4 * 2**30
-"""Bytes of address space."""
+"""Limit of the address space, bytes."""
 
 
 def compare_lines() -> None:
-    """Answer `{"gold", "answer"}` with `{"gold": readable, "equal": …}` until the input ends."""
+    """Read `{"gold", "answer"}` and write `{"gold": readable, "equal": …}` for each line until the input
+    ends."""
     logging.disable(logging.CRITICAL)
     _limit_memory()
     replies, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no reply

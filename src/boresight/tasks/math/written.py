@@ -1,7 +1,7 @@
-"""An answer in one spelling, refused where nothing sensible looks like it.
+"""Normalize the spelling of an answer, and refuse text that cannot be a reasonable answer.
 
-What is refused never reaches a parser: foreign characters, digits of other scripts among them, texts of more
-than `MAX_LENGTH` characters, deep nesting, and powers and factorials too large to be worked out.
+Refused text does not reach a parser: other characters, such as digits of other scripts, texts of more than
+`MAX_LENGTH` characters, deep nesting, and powers and factorials too large to compute.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 MAX_LENGTH = 300
-"""Characters of an answer. The longest in public sets, matrices and lists, need about 200."""
+"""Largest length of an answer, in characters. The longest in public sets, matrices and lists, have about
+200."""
 MAX_DEPTH = 12
-"""Nested braces, brackets and parentheses."""
+"""Largest depth of nested braces, brackets and parentheses."""
 
 _SPELLINGS = {
     "\\frac": ["\\dfrac", "\\tfrac", "\\cfrac"],
@@ -43,7 +44,7 @@ _TOO_LARGE = re.compile(
 
 
 def cleaned(text: str) -> str | None:
-    """The answer in one spelling; None where it is refused."""
+    """The answer in normalized spelling; None if it is refused."""
     if len(text) > MAX_LENGTH:
         return None
     text = text.strip(" *`\n\t")  # bold, before ** is a power

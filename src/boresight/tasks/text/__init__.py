@@ -1,1 +1,2 @@
-"""Rewards of plain text: equal to a gold answer, containing it, of a form, of a length."""
+"""Rewards of plain text: the answer equals a gold answer or contains it, has a given form, or has a given
+length."""

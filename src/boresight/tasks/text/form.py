@@ -1,4 +1,4 @@
-"""Reward for completions of a form: tags, each once, closed, in order, with something inside."""
+"""Reward for completions of a given form: tags, each once, closed, in order, and not empty."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def has_form(
     prefilled: Prefilled = False,
     alone: Alone = True,
 ) -> list[float]:
-    """1 for `<think>…</think><answer>…</answer>`, tags of your own in their place; else 0.
+    """1 for `<think>…</think><answer>…</answer>`, or the same form with other `tags`; else 0.
 
     Raises:
-        UserError: a tag is named twice, or with more than letters, digits, - and _.
+        UserError: a tag is named twice, or contains other characters than letters, digits, - and _.
     """
     for tag in tags:
         if tags.count(tag) > 1 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", tag):

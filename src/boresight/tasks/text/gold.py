@@ -1,4 +1,4 @@
-"""Gold answers of rows: what a completion is compared with."""
+"""Gold answers of rows, the reference answers of rewards."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import Field
 from boresight.core.errors import UserError
 
 GoldColumn = Annotated[str, Field(min_length=1, description="Column of the row that holds the gold answer.")]
-"""Option of rewards that compare."""
+"""Option of rewards with a gold answer."""
 
 MARK = "####"
-"""GSM8K writes its final answer after this mark, and the solution before it."""
+"""Mark of GSM8K between the solution and the final answer."""
 
 
 def gold_texts(row: Mapping[str, Any], column: str, reward: str) -> list[str]:
-    """The accepted answers of a row: one text or number, or a list. Of a text with `####`, what follows it.
+    """The accepted answers of a row: one text or number, or a list. Of a text with `####`, the part after it.
 
     Raises:
         UserError: the column is missing or empty, or holds something else; `reward` is named.

@@ -1,7 +1,7 @@
-"""Reward for the length of completions, less what repetition and very short answers cost.
+"""Reward for the length of completions, less penalties for repetition and very short answers.
 
-A limit on length alone is met by a fragment, and a lower limit alone by saying one thing many times; both are
-how the runs of the study went wrong. So both cost something here.
+An upper limit alone is met by a fragment, and a lower limit alone by repetition; both occurred in the runs of
+the study. So both have a penalty here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def length_score(
     repetition: Penalty = 1.0,
     very_short: ShortPenalty = 1.0,
 ) -> list[float]:
-    """1 from `fewest` to `most` units, falling to 0 outside, less the penalties. Thoughts are ignored.
+    """1 from `fewest` to `most` units, falling to 0 outside, less the penalties. Reasoning is ignored.
 
     Raises:
         UserError: `most` is less than `fewest`.
@@ -68,10 +68,10 @@ def length_score(
 
 
 def repeated_share(units: Sequence[str], run: int, text: str) -> float:
-    """Share of runs of units that occurred before, case aside; 1 for a text with a character stuck.
+    """Share of runs of units that occurred before, case aside; 1 for a text with one character repeated many
+    times.
 
-    >>> repeated_share("tea is warm tea is warm".split(), 3, "")
-    0.25
+    >>> repeated_share("tea is warm tea is warm".split(), 3, "") 0.25
     """
     if _STUCK.search(text):
         return 1.0

@@ -1,4 +1,4 @@
-"""Rewards for completions that are, or contain, the gold answer of their row. Prompts are not read."""
+"""Rewards for completions that equal or contain the gold answer of their row. Prompts are not read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def exact_reading(
     ignore_punctuation: IgnorePunctuation = False,
     column: GoldColumn = "answer",
 ) -> AnswerReading:
-    """The answer as `exact_match` compares it; whether the last of several tags decides its grade."""
+    """Reader of `exact_match`: the answer as compared, and whether the last of several tags decides its
+    grade."""
     found = tagged(without_thought(completion), tag)
     answer = None if found is None else _spaced(_folded(found, ignore_case, ignore_punctuation))
     first, closed, _ = completion.partition(f"</{tag}>")
@@ -56,7 +57,7 @@ def exact_match(
     ignore_case: IgnoreCase = False,
     ignore_punctuation: IgnorePunctuation = False,
 ) -> list[float | None]:
-    """1 for an answer equal to the gold answer, white space aside; else 0. Thoughts are ignored."""
+    """1 for an answer equal to the gold answer, ignoring white space; else 0. Reasoning is ignored."""
 
     def plain(text: str) -> str:
         return _spaced(_folded(text, ignore_case, ignore_punctuation))
@@ -81,7 +82,7 @@ def contains_answer(
     ignore_case: IgnoreCase = True,
     max_words: MostWords = None,
 ) -> list[float]:
-    """1 for an answer in which the gold answer stands as whole words; else 0. Thoughts are ignored."""
+    """1 for an answer that contains the gold answer as whole words; else 0. Reasoning is ignored."""
 
     def plain(text: str) -> str:
         return _spaced(_folded(text, ignore_case, False))

@@ -1,4 +1,4 @@
-"""The part of a completion that is its answer: after the thought, inside a tag."""
+"""Extract the answer from a completion: the text after the reasoning, inside a tag."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ AnswerTag = Annotated[
 
 
 def without_thought(completion: str) -> str:
-    """The completion after its last `</think>`; of an unclosed thought, what stands before it.
+    """The completion after its last `</think>`; for unclosed reasoning, the text before it.
 
-    >>> without_thought("<think>18?</think> 17")
-    ' 17'
+    >>> without_thought("<think>18?</think> 17") ' 17'
     """
     opening, closing = THOUGHT
     rest = completion[completion.rfind(closing) + len(closing) :] if closing in completion else completion
@@ -29,9 +28,9 @@ def without_thought(completion: str) -> str:
 
 
 def tagged(text: str, tag: str | None) -> str | None:
-    """What stands in the last `<tag>…</tag>`; None where the last one is not closed, or there is none.
+    """The content of the last `<tag>…</tag>`; None if the last one is not closed, or there is none.
 
-    Without a tag it is the whole text.
+    Without a tag, the whole text.
     """
     if tag is None:
         return text

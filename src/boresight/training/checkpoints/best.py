@@ -1,6 +1,6 @@
-"""The best checkpoint by a held-out number, `train.keep_best`, which stays when older ones go.
+"""The best checkpoint by a held-out metric (`train.keep_best`), which is not deleted with older ones.
 
-`best_step` and `best` travel with the progress of a checkpoint, so that a resumed run has them.
+`best_step` and `best` are stored in the progress of each checkpoint, so that a resumed run has them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 
 LOWER = {"loss", "nll_per_token"}
-"""Numbers of which less is better."""
+"""Metrics of which lower is better."""
 
 
 def found(recipe: Recipe, numbers: Mapping[str, float], done: Mapping[str, Any]) -> dict[str, Any]:
-    """`best_step` and `best` when this evaluation is the best so far, else nothing.
+    """`best_step` and `best` if this evaluation is the best so far, else an empty dictionary.
 
-    A tie goes to the earlier step. A step between two updates on one rollout cannot be saved, so it does
-    not count.
+    Of equal values the earlier step is best. A step between two updates on one rollout cannot be saved, so it
+    is ignored.
     """
     name, step = recipe.train.keep_best, int(done["step"])
     if name is None or step % recipe.rollout.updates:
@@ -39,7 +39,7 @@ def best_checkpoint_line(recipe: Recipe, done: Mapping[str, Any]) -> str:
 
 
 def refuse_unmeasured(recipe: Recipe, numbers: Mapping[str, float]) -> None:
-    """Raise a `UserError` when this run does not measure what `train.keep_best` names."""
+    """Raise a `UserError` if this run does not measure the metric of `train.keep_best`."""
     name = recipe.train.keep_best
     if name is not None and name not in numbers:
         measured = ", ".join(sorted({*LOWER, "accuracy", "margin", "reward"} & set(numbers)))

@@ -1,8 +1,8 @@
 """Weights and training state on disk: standard formats, written atomically.
 
-    step-40/model/                what transformers and PEFT load (full weights or adapter, tokenizer)
+    step-40/model/                full weights or adapter, and tokenizer, for transformers and PEFT
     step-40/state.safetensors     optimizer moments and random states
-    step-40/replay.safetensors    pairs of earlier steps, where the method trains on them again
+    step-40/replay.safetensors    pairs of earlier steps, if the method replays them
     step-40/state.json            progress, sizes and hashes of the logs, hashes of all other files
 
 Nothing is pickled. A folder gets its final name only once everything in it is on the disk.
@@ -44,7 +44,7 @@ def save_model(
 ) -> None:
     """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them.
 
-    `weights` by name stand in for the policy's own, where it holds only a part of them.
+    `weights` by name replace the policy's own, if it is sharded.
     """
     with master_weights(causal_model(policy)):
         lora.save(policy, folder, tokenizer, weights, parents=False)
@@ -58,7 +58,7 @@ def save_state(
     progress: dict[str, Any],
     replay: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write everything that continuing after `progress["step"]` steps needs.
+    """Write everything needed to continue after `progress["step"]` steps.
 
     Raises:
         OSError: the disk is full, or the run folder was deleted.
@@ -73,7 +73,7 @@ def save_state(
 
 
 def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights, optimizer and random states back; returns the saved progress."""
+    """Restore weights, optimizer and random states; returns the saved progress."""
     load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     states: dict[str, dict[str, Any]] = {}
@@ -103,7 +103,7 @@ def load_replay(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def latest_sound(run: Path) -> Path | None:
-    """The newest checkpoint whose files still have the hashes they were saved with."""
+    """The newest checkpoint whose files have the hashes they were saved with; None if there is none."""
     return next((folder for folder in newest_first(run) if _is_sound(folder)), None)
 
 
@@ -114,7 +114,7 @@ def damaged_in_words(run: Path, sound: Path) -> str:
 
 
 def newest_first(run: Path) -> list[Path]:
-    """Every checkpoint that stands under its final name."""
+    """Every complete checkpoint, newest first."""
     found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
     return sorted(found, key=step_of, reverse=True)
 
@@ -132,9 +132,9 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
 
 
 def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
-    """Delete the checkpoints of a finished run, but for the best by `train.keep_best`.
+    """Delete the checkpoints of a finished run, except the best by `train.keep_best`.
 
-    With `keep_stop`, that at which the guard stopped the run stays too, so that the run can resume.
+    With `keep_stop`, the one at which the guard stopped the run is kept too, so that the run can resume.
     """
     for newest in newest_first(run)[:1]:
         state = read_state(newest / "state.json")
@@ -167,7 +167,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def load_weights(policy: Policy, folder: Path) -> None:
-    """Put the weights that `save_model` wrote into `policy`, adapters into one with adapters."""
+    """Load the weights that `save_model` wrote into `policy`; if it has adapters, only those."""
     if has_adapters(policy):
         from peft import load_peft_weights, set_peft_model_state_dict
 

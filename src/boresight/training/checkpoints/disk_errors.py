@@ -1,4 +1,4 @@
-"""Turn "disk full" and similar errors into one sentence that names the last good checkpoint and how to
+"""Turn "disk full" and similar errors into one sentence that names the last complete checkpoint and how to
 resume."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def explain_disk_errors(folder: Path) -> Iterator[None]:
-    """Inside it, a failure to write becomes a `UserError`; other errors pass."""
+    """Inside the block a failure to write raises a `UserError`; other errors are not changed."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,7 @@
-"""The state of every generator that a run may draw from, as tensors: torch's, Python's and numpy's.
+"""Save and restore the states of all random generators that a run may use: torch's, Python's and numpy's.
 
-Nothing of ours draws from the last two without a seed of its own; rewards and losses of users may.
+This package uses the last two only with seeds of its own; rewards and losses of users may use the global
+ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 
 def states() -> dict[str, Tensor]:
-    """What `restore` puts back."""
+    """The states of all generators as tensors."""
     version, words, spare = random.getstate()
     legacy = np.random.get_state(legacy=False)
     own = legacy["state"]
@@ -31,7 +32,7 @@ def states() -> dict[str, Tensor]:
 
 
 def restore(tensors: Mapping[str, Tensor]) -> None:
-    """Put the generators back to where `states` found them."""
+    """Restore the states that `states` returned."""
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -1,8 +1,8 @@
-"""Bring a run folder back to a checkpoint, so that a resumed run continues as if it had not stopped.
+"""Rewind a run folder to a checkpoint, so that a resumed run is the same as an uninterrupted one.
 
 Batches are pure functions of the step, so a checkpoint needs weights, optimizer, random state and the step.
-The reference is recomputed from the start model, before the checkpoint is loaded. A checkpoint also has
-the size and the hash of every log at that time: what was written later is cut off.
+The reference is recomputed from the start model, before the checkpoint is loaded. A checkpoint also has the
+size and the hash of every log at that time: anything written later is removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOGS = (METRICS, monitor.FILE, generations.FILE, reward_failures.FILE)
 
 
 def logs_now(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of every log, by its name, after all of it is on the disk."""
+    """Size in bytes and SHA-256 of every log by name, after flushing them to the disk."""
     found = {}
     for path in (folder / name for name in LOGS):
         if path.is_file():
@@ -45,17 +45,18 @@ def logs_now(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def rewind(folder: Path, saved: Path) -> None:
-    """Drop what was logged after the checkpoint `saved`, newer checkpoints, and half-written files.
+    """Remove log lines after the checkpoint `saved`, newer checkpoints, and temporary files.
 
     Raises:
-        UserError: a log is missing or was changed before that point; nothing was dropped then.
+        UserError: a log is missing or was changed before that point; nothing was removed then.
     """
     logs = read_state(saved / "state.json").get("logs")
     _go_back(folder, logs, checkpoint.step_of(saved), f"begin another run with model.name={saved / 'model'}")
 
 
 def rewind_to_start(folder: Path, start: Path | None) -> None:
-    """Drop what was logged after the start model was measured into `start`; everything where it was not.
+    """Remove log lines after the measurement of the start model in the file `start`; all log lines if there
+    is none.
 
     Raises:
         UserError: as for `rewind`.

@@ -1,12 +1,12 @@
-"""Checkpoints of a model that is spread over processes: every process writes its part, any number reads.
+"""Checkpoints of a sharded model: every process writes its part, and any number of processes can read it.
 
-    step-40/weights/*.safetensors       what is trained, in parts
+    step-40/weights/*.safetensors       trained weights, in parts
     step-40/optimizer/*.safetensors     Adam's moments, in parts
     step-40/state.json                  progress, Adam's step counts, hashes
 
-Written and read by `torch.distributed.checkpoint` in its safetensors format. The reader takes whole files
-as well, so a run may resume with sharded weights after it began with whole ones, and the other way
-round. The folder must be on storage that all processes share.
+Written and read by `torch.distributed.checkpoint` in its safetensors format. The reader takes whole files as
+well, so a run may resume with sharded weights after it began with whole ones, and the other way round. The
+folder must be on storage that all processes share.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def save_shards(
     progress: dict[str, Any],
     replay: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write what continuing after `progress["step"]` steps needs; to be called by all processes."""
+    """Write everything needed to continue after `progress["step"]` steps; to be called by all processes."""
     part = folder.with_name(f".{folder.name}.part")
     if collectives.is_first():
         write_point("start", folder)
@@ -73,9 +73,9 @@ def save_shards(
 
 
 def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights and optimizer back, whatever is spread and over how many; returns the saved progress.
+    """Restore weights and optimizer, for any sharding and number of processes; returns the saved progress.
 
-    The random state is not kept: with several processes dropout is seeded by the step.
+    The random state is not saved: with several processes dropout is seeded by the step.
     """
     progress = read_state(folder / "state.json")
     in_parts = is_sharded_checkpoint(folder)

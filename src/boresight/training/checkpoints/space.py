@@ -1,4 +1,4 @@
-"""How often checkpoints are written, what they take on the disk, and whether it has that."""
+"""Interval, size and required disk space of checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOAT = 4
 
 
 def model_gb(policy: Policy) -> float:
-    """Size of a saved model, GB: its weights, those of adapters alone where there are some."""
+    """Size of a saved model, GB: its weights, or those of its adapters alone."""
     saved = (p for p in policy.parameters() if p.requires_grad or not has_adapters(policy))
     return FLOAT * sum(p.numel() for p in saved) / 1e9
 
@@ -40,8 +40,8 @@ def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
     """Raise a `UserError` where the disk of a run folder cannot hold its checkpoints.
 
-    While one is written, the older ones are still there; the trained model is at most as large as one. The
-    guard holds two models while it replaces one.
+    While one is written, the older ones still exist; the trained model is at most as large as one. The guard
+    stores two models while it replaces one.
     """
     needed = checkpoint_gb(policy) * (train.keep + 1) + (2 * model_gb(policy) if train.guard else 0)
     place = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())

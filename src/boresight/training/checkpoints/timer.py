@@ -1,4 +1,4 @@
-"""When a checkpoint is due that no setting asks for: so seldom that it costs below 2 % of the time."""
+"""Interval of automatic checkpoints, so long that they cost less than 2 % of the time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SECONDS = 300.0
-"""Least time between two checkpoints."""
+"""Smallest time between two checkpoints, seconds."""
 TIMES_ITS_COST = 50.0
-"""Least time between two checkpoints, in units of what the last one took."""
+"""Smallest time between two checkpoints, in units of the time that the last one took."""
 
 
 class CheckpointTimer:
-    """Decides when to save: after five minutes, or 50 times what the last save took, whichever is longer.
+    """Decides when to save: after five minutes, or 50 times the duration of the last save, whichever is
+    longer.
 
     Args:
-        clock: seconds that only grow.
+        clock: a monotonic clock, seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

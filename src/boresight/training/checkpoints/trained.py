@@ -1,9 +1,9 @@
-"""What a run has when its training has ended: `model/`, and `end.json` with its last held-out numbers.
+"""Files of a run after training: `model/`, and `end.json` with its last held-out numbers.
 
     write_numbers(run, by_row, step)        end.json, before the model: a run with a model has its numbers
-    write_hashes(run, model_files(run))     end.json again, with the hashes of what was written since
+    write_hashes(run, model_files(run))     end.json again, with the hashes of files written since
 
-`model/` gets its name when it is whole, so a run that has it is trained.
+`model/` is renamed to this name when it is complete, so its existence marks a run as trained.
 """
 
 from __future__ import annotations
@@ -34,48 +34,49 @@ def is_trained(run: Path) -> bool:
 
 
 def write_numbers(run: Path, numbers: ByRow, step: int) -> None:
-    """Keep the held-out numbers of the trained model, which is that of `step`."""
+    """Write the held-out numbers of the trained model, that of `step`, to `end.json`."""
     write_state(end_file(run), {"numbers": numbers, "step": step})
 
 
 def step_of_model(run: Path) -> int | None:
-    """Number of steps that the trained model was trained for; None where earlier versions did not say."""
+    """Number of steps that the trained model was trained for; None for runs of earlier versions that did
+    not record it."""
     return read_end(run).get("step")
 
 
 def take_back(run: Path) -> None:
-    """Delete the trained model with its numbers, so that training resumes from a checkpoint."""
+    """Delete the trained model and its numbers, so that training resumes from a checkpoint."""
     if model_folder(run).exists():
         remove_folder(model_folder(run))
     end_file(run).unlink(missing_ok=True)
 
 
 def model_files(run: Path) -> list[Path]:
-    """Trained weights, config and tokenizer."""
+    """Paths of the trained weights, config and tokenizer."""
     return sorted(file for file in model_folder(run).rglob("*") if file.is_file())
 
 
 def has_hashes(run: Path) -> bool:
-    """Whether the hashes of the trained model were kept; a run may have been killed before that."""
+    """Whether the hashes of the trained model are recorded; a run may have been killed before."""
     known = read_end(run).get("sha256", {})
     return any((run / name).is_relative_to(model_folder(run)) for name in known)
 
 
 def write_hashes(run: Path, files: Sequence[Path]) -> None:
-    """Keep the hashes of files of the run beside the numbers."""
+    """Add the hashes of files of the run to `end.json`."""
     end = read_end(run)
     hashes = {file.relative_to(run).as_posix(): sha256_of(file) for file in files}
     write_state(end_file(run), {**end, "sha256": {**end.get("sha256", {}), **hashes}})
 
 
 def is_unchanged(run: Path, file: Path) -> bool:
-    """Whether a file of the run has the hash that was kept."""
+    """Whether a file of the run still has its recorded hash."""
     known = read_end(run).get("sha256", {}).get(file.relative_to(run).as_posix())
     return file.is_file() and sha256_of(file) == known
 
 
 def read_end(run: Path) -> dict[str, Any]:
-    """What `end.json` holds: `numbers`, `step`, and with the model `sha256`; nothing if there is no file.
+    """The content of `end.json`: `numbers`, `step`, and with a model `sha256`; empty if there is no file.
 
     Raises:
         UserError: the file is torn or was edited.
@@ -86,7 +87,8 @@ def read_end(run: Path) -> dict[str, Any]:
 
 
 def refuse_changed_model(run: Path) -> None:
-    """Raise a `UserError` if a file of the trained model is not as training wrote it, where that is known."""
+    """Raise a `UserError` if a file of the trained model was changed after training, as far as hashes are
+    recorded."""
     for name in read_end(run).get("sha256", {}):
         file = run / name
         if file.is_relative_to(model_folder(run)) and not is_unchanged(run, file):

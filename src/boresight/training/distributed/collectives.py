@@ -1,12 +1,13 @@
-"""Several processes, one run: each does its share of the work, and every one learns all results.
+"""Communication between the processes of one run: each does its share of the work, and all get all results.
 
     torchrun --nproc-per-node 2 -m boresight train RECIPE
 
-Every process has the whole batch of a step, takes its share of it (`share`, `in_shares`), and adds its
-gradients to everybody's (`replicas.py`). Numbers, samples and rewards travel as JSON or safetensors over the
-processor's network, gradients over the accelerator's. The first process alone writes the run folder.
+Every process has the whole batch of a step, takes its share of it (`share`, `in_shares`), and sums its
+gradients with those of the others (`replicas.py`). Numbers, samples and rewards are sent as JSON or
+safetensors over the CPU backend, gradients over the accelerator's. Only the first process writes the run
+folder.
 
-Alone, every function here is the identity, and nothing of `torch.distributed` is touched.
+With one process, every function here is the identity, and `torch.distributed` is not used.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ from boresight.training.checkpoints import checkpoint
 V = TypeVar("V")
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for one that is still alive, which may be reading data or writing a checkpoint.
-A dead one is noticed at once, by its closed connection."""
+"""Time that a process waits for another one that is alive, which may be reading data or writing a
+checkpoint. A dead one is noticed at once, by its closed connection."""
 
 _store: dist.Store | None = None
 
 
 def world() -> int:
-    """How many processes make this run."""
+    """Number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process among them, from 0."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -62,10 +63,10 @@ def is_first() -> bool:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Inside the block the processes that torchrun has started belong together; alone it does nothing.
+    """Inside the block the processes started by torchrun form one group; does nothing for one process.
 
-    An error that every process meets is raised by the first to meet it. The others exit in silence,
-    so one sentence is printed and not one per process.
+    If all processes raise the same error, the first of them reports it and the others exit silently, so that
+    one sentence is printed and not one per process.
     """
     if dist.is_initialized() or not _started_together():
         yield
@@ -109,7 +110,7 @@ def _speaks_first() -> bool:
 
 @contextmanager
 def noticing_losses(run: Path) -> Iterator[None]:
-    """Inside the block the death of another process ends this one as a signal would: with one sentence."""
+    """Inside the block the death of another process ends this one like a signal, with one sentence."""
     try:
         yield
     except RuntimeError as error:
@@ -131,7 +132,7 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def from_first(value: V) -> V:
-    """What the first process holds, JSON; the others' own value is ignored."""
+    """The value of the first process, which must be JSON; the values of the others are ignored."""
     return cast("V", gather(value if is_first() else None)[0])
 
 
@@ -157,7 +158,8 @@ def wait() -> None:
 
 @contextmanager
 def taking_turns() -> Iterator[None]:
-    """The block is run by the first process of every machine, then by the others: downloads are shared."""
+    """The block is run by the first process of every machine, then by the others, so that downloads are
+    shared."""
     early = os.environ.get("LOCAL_RANK", "0") == "0"
     if not early:
         wait()
@@ -167,14 +169,14 @@ def taking_turns() -> Iterator[None]:
 
 
 def gather(value: V) -> list[V]:
-    """Every process's value, JSON, by rank."""
+    """The values of all processes, which must be JSON, by rank."""
     if world() == 1:
         return [value]
     return [json.loads(part) for part in _gather_bytes(json.dumps(value).encode())]
 
 
 def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Every process's tensors, on the CPU, by rank."""
+    """The tensors of all processes, on the CPU, by rank."""
     if world() == 1:
         return [tensors]
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -195,7 +197,8 @@ def _gather_bytes(own: bytes) -> list[bytes]:
 
 
 def share(rows: Sequence[Row], number: int | None = None) -> Sequence[Row]:
-    """The rows of process `number` (this one): dealt longest first, back and forth, so tokens balance."""
+    """The rows of process `number` (default: this one): dealt longest first, in alternating order, to
+    balance tokens."""
     count, number = world(), rank() if number is None else number
     if count == 1:
         return rows
@@ -208,9 +211,10 @@ def share(rows: Sequence[Row], number: int | None = None) -> Sequence[Row]:
 
 
 def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[V]:
-    """`work` on every index below `count`, each process on its own; the results, JSON, in order for all.
+    """Call `work` in each process on its share of the indices below `count`; returns all results, which must
+    be JSON, in order.
 
-    `work` is called in every process, with no index where there are fewer than processes.
+    `work` is called in every process, possibly with no index.
     """
     if world() == 1:
         return list(work(range(count)))
@@ -221,7 +225,7 @@ def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[
 
 
 class Silent:
-    """Stands in for the tracker in all processes but the first, which logs for everybody."""
+    """Replaces the tracker in all processes but the first."""
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []
@@ -234,7 +238,7 @@ class Silent:
         """Nothing is open."""
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Numbers are everybody's, so the first process logs the same."""
+        """Does nothing: the first process logs the same numbers."""
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """The first process prints it."""
+        """Does nothing: the first process prints the sentence."""

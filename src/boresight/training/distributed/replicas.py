@@ -1,7 +1,7 @@
-"""One model in several processes: gradients added up, weights that stay the same.
+"""One model in several processes: sum gradients, and check that weights stay equal.
 
-Each process back-propagates sums of `loss * weight` over its share of the rows. Added over processes and
-divided once, by the weight of the whole batch, they are the update that a single process makes.
+Each process back-propagates sums of `loss * weight` over its share of the rows. Summed over processes and
+divided once, by the weight of the whole batch, they are the gradient of a single process.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
 BUCKET = 16 << 20
-"""Gradient elements that are summed in one message: 64 MB in float32."""
+"""Gradient elements per all-reduce: 64 MB in float32."""
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace every gradient by its sum over processes, one bucket a message.
+    """Replace every gradient by its sum over processes, with one all-reduce per bucket.
 
-    A parameter that has no gradient anywhere keeps none: to the optimizer that is not a zero.
-    Sharded parameters are left alone, since their backward has summed them.
+    A parameter without a gradient in any process keeps none, since optimizers treat None and zero
+    differently. Gradients of sharded parameters are not summed here: their backward has done so.
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in parameters):
         return
@@ -65,7 +65,8 @@ def _is_dtensor(parameter: Tensor) -> bool:
 
 
 def reseed(seed: int, step: int) -> None:
-    """Dropout of one step: other masks in every process, and nothing to save for a resumed run."""
+    """Seed the dropout of one step: masks differ between processes, and no random state must be saved for
+    a resumed run."""
     if collectives.world() > 1:
         torch.manual_seed(int(np.random.SeedSequence((seed, step, collectives.rank())).generate_state(1)[0]))
 
@@ -74,7 +75,7 @@ def check_replicas(policy: Policy, when: str) -> None:
     """Compare the weights of all processes, bit by bit through an integer sum.
 
     Raises:
-        UserError: two processes hold different ones, which would train different models as one.
+        UserError: they differ between processes.
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in policy.parameters()):
         return

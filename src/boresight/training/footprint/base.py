@@ -1,4 +1,4 @@
-"""How a run stores its weights: the frozen ones under adapters, and those that it trains."""
+"""Storage formats of a run's weights: the frozen ones under adapters, and the trained ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from boresight.training.forward import InputKind
 
 
 def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
-    """How the frozen weights under adapters are stored, in a run that computes in `dtype`.
+    """Storage format of the frozen weights under adapters, in a run that computes in `dtype`.
 
-    float32 where they may have to be spread over processes, and in reward models, whose adapters are merged
-    into them at the end.
+    float32 if they may have to be sharded, and in reward models, whose adapters are merged into them at the
+    end.
 
     Raises:
-        UserError: 4 bits are wanted in such a run.
+        UserError: 4 bits are requested in such a run.
     """
     if recipe.model.lora is None:
         return "float32"
@@ -37,7 +37,7 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
 def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
     """Whether trained weights are stored in two halves, in a run that computes in `dtype`.
 
-    With `model.kernels: fast` in bfloat16, where a language model is trained whole in one place.
+    True with `model.kernels: fast` in bfloat16, for full fine-tuning of a language model without sharding.
     """
     whole = recipe.model.lora is None and kind.head == "lm" and not _may_be_spread(recipe)
     return recipe.model.kernels == "fast" and dtype == "bfloat16" and whole

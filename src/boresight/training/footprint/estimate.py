@@ -1,4 +1,4 @@
-"""Peak memory of training, added up from what is in memory at the same time."""
+"""Estimate of the peak memory of training: the sum of everything that is in memory at the same time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from boresight.training.footprint.layer import (
 )
 
 FLOAT, HALF, NF4 = 4, 2, 0.516
-"""Bytes of a weight; of one in 4 bits with its share of a scale in 8 bits."""
+"""Bytes per weight; for 4 bits including the share of a scale in 8 bits."""
 MOMENTS = {"float32": 8.0, "8bit": 2 + 8 / 256}
-"""Bytes of Adam's two moments of a weight; in 8 bits with their scales."""
+"""Bytes of Adam's two moments per weight; for 8 bits including their scales."""
 SCORED = 0.6
-"""Share of the tokens that are scored, where it is not known."""
+"""Assumed share of scored tokens if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A run by all that its memory depends on.
+    """The parameters of a run on which its memory depends.
 
-    `parameters` are those of the model without adapters, `trained` all that is trained. `base` is how frozen
-    weights are stored, `states` how Adam's moments are.
+    `parameters` are those of the model without adapters, `trained` all trained ones. `base` is the format of
+    frozen weights, `states` that of Adam's moments.
     """
 
     shape: Shape
@@ -44,7 +44,8 @@ class Footprint:
     frozen_copy: bool = False
     """Whether a second model is kept as the reference."""
     split: bool = False
-    """Whether trained weights are stored in two halves, 4 bytes that need no copies in half precision."""
+    """Whether trained weights are stored in two halves, 4 bytes per weight, without copies in half
+    precision."""
     cuda: bool = False
 
     @property
@@ -54,7 +55,7 @@ class Footprint:
 
     @property
     def weights_gb(self) -> float:
-        """Weights before training: the model, its adapters and the frozen copy."""
+        """Memory of the weights before training, GB: the model, its adapters and the frozen copy."""
         linear = min(self.parameters, self.shape.layers * self.shape.matrices)
         rest = self.parameters - linear
         narrow = HALF if self.dtype == "bfloat16" else FLOAT
@@ -69,18 +70,19 @@ class Footprint:
 
     @property
     def moments_gb(self) -> float:
-        """Adam's two moments."""
+        """Memory of Adam's two moments, GB."""
         return self.trained * MOMENTS[self.states] / 1e9
 
     @property
     def state_gb(self) -> float:
-        """Gradients and Adam's moments."""
+        """Memory of gradients and Adam's moments, GB."""
         return self.trained * FLOAT / 1e9 + self.moments_gb
 
     def activations_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
-        """What a forward and its backward over `tokens` hold beside weights, gradients and moments.
+        """Memory of a forward and its backward over `tokens`, GB, besides weights, gradients and moments.
 
-        The last layer counts as the others do, though on a CPU it keeps less where no token is scored.
+        The last layer is counted like the others, though on a CPU it saves less for tokens that are not
+        scored.
         """
         kernels: Kernels = "half" if self.half else "float32" if self.cuda else "fused"
         kernels = "bfloat16" if self.split else kernels
@@ -134,6 +136,6 @@ class Footprint:
         return FLOAT * bucket + CHUNK_BYTES * min(bucket, CHUNK)
 
     def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
-        """The most that is in memory at a time."""
+        """Peak memory of training, GB."""
         held = self.weights_gb + self.state_gb
         return held + self.activations_gb(tokens, recompute=recompute, scored=scored)

@@ -1,4 +1,4 @@
-"""How many tokens a forward holds at most, where the recipe leaves it to the device."""
+"""Number of tokens of a forward, if the recipe leaves it to the device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     import torch
 
 ON_CPU, ON_ACCELERATOR = 1024, 4096
-"""A processor multiplies matrices of 1,024 rows as fast as larger ones, and activations of 4,096 tokens of a
-135M model take gigabytes. A GPU needs more rows to be busy between launches."""
+"""Tokens per forward on a CPU and on an accelerator. A CPU multiplies matrices of 1,024 rows as fast as
+larger ones, and activations of 4,096 tokens of a 135M model take gigabytes. A GPU needs more rows to be
+busy between launches."""
 
 
 def forward_tokens(section: TrainSection, device: torch.device) -> int:
-    """`train.tokens_per_forward` on `device`, where it may be `auto`."""
+    """`train.tokens_per_forward`, with `auto` resolved for `device`."""
     if section.tokens_per_forward != "auto":
         return section.tokens_per_forward
     return ON_CPU if device.type == "cpu" else ON_ACCELERATOR

@@ -1,8 +1,8 @@
-"""Bytes per token that a decoder layer keeps for its backward, and holds while that runs.
+"""Bytes per token that a decoder layer saves for its backward, and that it allocates during it.
 
 The numbers are multiples of three widths: of the hidden states, of the keys, of the MLP. They were counted
 tensor by tensor on layers with RMSNorm and a gated MLP, the shape of Llama, Qwen, Mistral and their kin
-(`tests/training/test_footprint.py` counts them again). Attention keeps no scores.
+(`tests/training/test_footprint.py` counts them again). Attention saves no scores.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 Kernels = Literal["fused", "float32", "half", "bfloat16"]
-"""Our own layers (float32 on a CPU), the model's own in float32, those under autocast, or those with weights
-in bfloat16 (`split_weights`)."""
+"""Kinds of layers: this package's own (float32 on a CPU), the model's own in float32, those under
+autocast, or those with weights in bfloat16 (`split_weights`)."""
 ATTENTION_IN, MLP_IN = {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}
 
 
@@ -31,7 +31,7 @@ class Shape:
     intermediate: int
     kv: int
     vocabulary: int = 0
-    """0 where it is not known."""
+    """Size of the vocabulary; 0 if unknown."""
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> Self:
@@ -69,7 +69,7 @@ class PerToken:
         )
 
     def bytes(self, shape: Shape) -> float:
-        """Per token of a model of this shape."""
+        """Bytes per token for a model of this shape."""
         widths = self.hidden * shape.hidden + self.kv * shape.kv + self.mlp * shape.intermediate
         return widths + self.constant
 
@@ -83,7 +83,8 @@ KEPT: dict[tuple[Kernels, bool], PerToken] = {
     ("float32", True): PerToken(16, 8, 12),
     ("half", True): PerToken(12, 4, 6),
 }
-"""By kernels, and whether the weights of the layer are frozen; adapters come on top."""
+"""Bytes that a layer saves for its backward, by kernels and whether its weights are frozen; adapters are
+added."""
 PASSING: dict[tuple[Kernels, bool], PerToken] = {
     ("fused", False): PerToken(14, 0, 12),
     ("float32", False): PerToken(14, 0, 6),
@@ -93,15 +94,16 @@ PASSING: dict[tuple[Kernels, bool], PerToken] = {
     ("float32", True): PerToken(2, 0, 12),
     ("half", True): PerToken(18, 0, 2),
 }
-"""What the backward of the last layer holds beside all that is kept."""
+"""Bytes that the backward of the last layer allocates besides everything saved, by kernels and whether
+weights are frozen."""
 RESIDUAL: dict[Kernels, int] = {"fused": 4, "float32": 4, "half": 4, "bfloat16": 2}
-"""Bytes of an entry of the hidden states between two layers."""
+"""Bytes per entry of the hidden states between two layers."""
 
 
 def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
-    """What a layer keeps for its backward.
+    """Bytes per token that a layer saves for its backward.
 
-    `mask` are the bytes of an entry of a dropout mask, where it is torch's and not that of fused layers.
+    `mask` is the size of an entry of a dropout mask in bytes: torch's, unless the layers are fused.
     """
     kept = KEPT[kernels, lora is not None]
     return kept if lora is None else kept + _adapters(kernels, lora, mask)

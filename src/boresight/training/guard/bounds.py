@@ -1,6 +1,6 @@
-"""How far a model is from its start by held-out numbers, beside the bounds that `train.guard` sets.
+"""Compare held-out changes against the start model with the bounds of `train.guard`.
 
-readings(bounds, before, now)      # one per bound that can be tested
+readings(bounds, before, now) # one per bound that can be tested
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from boresight.stats.paired import ByRow, mean_of_known
 from boresight.stats.units import unit_named
 
 WORKING, LOOPING = 0.5, 0.25
-"""Share of the start model's answers that must end, and that may loop, for a change in them to count."""
+"""Shares of the start model's answers: at least so many must end, and at most so many may loop, for a
+change of these shares to be tested."""
 
 Values = dict[str, float]
 
@@ -33,12 +34,12 @@ class Reading:
 
     @property
     def inside(self) -> bool:
-        """Whether the estimate itself is within the bound."""
+        """Whether the estimate is within the bound."""
         return self.change.value <= self.bound
 
     @property
     def exceeded(self) -> bool:
-        """Whether the whole interval lies beyond the bound."""
+        """Whether the whole interval is beyond the bound."""
         return self.change.low > self.bound
 
     def __str__(self) -> str:
@@ -49,10 +50,11 @@ class Reading:
 
 
 def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
-    """What can be compared with a bound, of the numbers by row of the start model and of this evaluation.
+    """The changes that can be compared with a bound, from numbers by row of the start model and of this
+    evaluation.
 
-    The intervals are those of one number, 95 %. What keeps a healthy run from being stopped by one of many
-    evaluations is the distance of its numbers from the bounds (`tests/training/guard/test_bounds.py`).
+    The intervals are 95 % for one number. A healthy run is not stopped by one of many evaluations because its
+    numbers are far from the bounds (`tests/training/guard/test_bounds.py`).
     """
     changes = [(bound, bound.change(bounds, before, now)) for bound in BOUNDS]
     return [bound.reading(bounds, change) for bound, change in changes if change is not None]
@@ -60,17 +62,17 @@ def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One field of `train.guard`: what is compared with it, by row, larger being worse."""
+    """One field of `train.guard`: the value that is compared with it, by row; larger is worse."""
 
     field: str
     what: str
     unit: str
     measure: Callable[[ByRow, ByRow], Values | Pair | None]
     scale: Callable[[float], float] | None = None
-    """From the scale that is averaged on to that of the bound."""
+    """Converts the mean from the scale on which values are averaged to that of the bound."""
 
     def change(self, bounds: GuardSection, before: ByRow, now: ByRow) -> Values | Pair | None:
-        """Values by row; None where the bound is off, or nothing was measured that it applies to."""
+        """Values by row; None if the bound is off, or if its values were not measured."""
         return None if getattr(bounds, self.field) is None else self.measure(before, now)
 
     def reading(self, bounds: GuardSection, values: Values | Pair) -> Reading:
@@ -146,7 +148,7 @@ BOUNDS = (
     Bound("distinct_fall", "fall in the share of answers unlike all others", "share", _distinct_fall),
     Bound("reward_fall", "fall in the reward of answers", "", _reward_fall),
 )
-"""What the guard looks at; the docstrings of `GuardSection` say when."""
+"""All bounds of the guard; the docstrings of `GuardSection` describe them."""
 
 
 def _pair(less: ByRow, more: ByRow, name: str) -> Pair | None:

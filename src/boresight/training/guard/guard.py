@@ -16,7 +16,7 @@ from boresight.training.guard.bounds import Reading, readings
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Of one run: its bounds, and the start model's numbers by row."""
+    """The guard of one run: its bounds, and the start model's numbers by row."""
 
     run: Path
     bounds: GuardSection
@@ -25,19 +25,20 @@ class Guard:
     """Writes the policy in its current state to a folder; called by all processes."""
 
     def readings(self, now: ByRow) -> list[Reading]:
-        """What can be compared with a bound at this evaluation."""
+        """The changes that can be compared with a bound at this evaluation."""
         return readings(self.bounds, self.before, now)
 
     def begin(self, step: int) -> None:
-        """Keep the start model of a run that has taken no step yet."""
+        """Store the start model of a run that has taken no step yet."""
         if step == 0 and not collectives.anyone(bool(kept.kept_models(self.run))):
             self._keep(0, self.before)
 
     def look(self, step: int, now: ByRow) -> Finding | None:
-        """The finding that stops the run at an evaluation, None in processes other than the first.
+        """Check an evaluation; returns the finding that stops the run, None in processes other than the
+        first.
 
-        The model is kept where every number is within its bound; a number that is beyond it by less than its
-        interval does neither.
+        The model is stored if every number is within its bound. A number that is beyond its bound by less
+        than its interval neither stops the run nor lets the model be stored.
         """
         found = self.readings(now)
         if collectives.from_first(all(reading.inside for reading in found)):
@@ -46,7 +47,7 @@ class Guard:
         return guard_stopped(self.run, step, exceeded) if exceeded and collectives.is_first() else None
 
     def end(self) -> bool:
-        """Make the model that was kept last the trained one; False where none was kept."""
+        """Make the last stored model the trained one; False if none was stored."""
         found = kept.kept_models(self.run)
         if found and collectives.is_first():
             kept.end_with(self.run, found[0])
@@ -58,7 +59,7 @@ class Guard:
 
 
 def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
-    """Held-out numbers have left the bounds of `train.guard`, each by more than its interval."""
+    """Finding: held-out numbers exceed the bounds of `train.guard`, each by more than its interval."""
     models = kept.kept_models(run)
     step_kept = kept.step_of_kept(models[0]) if models else step
     which = "the start model" if step_kept == 0 else f"the model of step {step_kept:,}"

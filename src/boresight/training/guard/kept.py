@@ -1,9 +1,9 @@
-"""The last model within the bounds, in the run folder until the run has ended.
+"""The last model within the bounds, stored in the run folder until the run ends.
 
-    checkpoints/within-bounds-12/model/          as the trained model is written
+    checkpoints/within-bounds-12/model/          in the format of the trained model
     checkpoints/within-bounds-12/numbers.json    its held-out numbers, by row
 
-There is no optimizer state in it: a run resumes from checkpoints, not from here.
+It has no optimizer state: a run resumes from checkpoints, not from here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ PREFIX = "within-bounds-"
 
 
 def kept_models(run: Path) -> list[Path]:
-    """Every model that was kept, the newest first."""
+    """Every stored model, the newest first."""
     found = [p for p in (run / "checkpoints").glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
     return sorted(found, key=step_of_kept, reverse=True)
 
 
 def step_of_kept(folder: Path) -> int:
-    """The number of steps after which a model was kept."""
+    """The number of steps after which a model was stored."""
     return int(folder.name.removeprefix(PREFIX))
 
 
 def keep_model(run: Path, step: int, numbers: ByRow, save_policy: Callable[[Path], None]) -> None:
-    """Write the model of `step` with its numbers, then delete older ones; to be called by all processes.
+    """Store the model of `step` with its numbers, then delete older ones; to be called by all processes.
 
     Raises:
         OSError: the disk is full, or the run folder was deleted.
@@ -51,7 +51,7 @@ def keep_model(run: Path, step: int, numbers: ByRow, save_policy: Callable[[Path
 
 
 def end_with(run: Path, kept: Path) -> None:
-    """Make a kept model the trained model of the run."""
+    """Make a stored model the trained model of the run."""
     numbers = read_state(kept / "numbers.json")["numbers"]
     trained.write_numbers(run, numbers, step_of_kept(kept))
     with atomic_folder(trained.model_folder(run), durable=True, parents=False) as part:
@@ -60,6 +60,6 @@ def end_with(run: Path, kept: Path) -> None:
 
 
 def drop_kept(run: Path) -> None:
-    """Delete all kept models."""
+    """Delete all stored models."""
     for folder in kept_models(run):
         remove_folder(folder)

@@ -1,9 +1,9 @@
-"""Metrics to W&B, TensorBoard or trackio, under the names that trainers built on transformers log.
+"""Send metrics to W&B, TensorBoard or trackio, under the names used by trainers built on transformers.
 
     train: {trackers: [tensorboard]}
 
-None is on by default, and the run folder holds everything either way. A tracker that fails during the run
-receives nothing from then on, and a warning is printed: a run is not lost to a dashboard.
+None is on by default, and the run folder contains all metrics in any case. If a tracker fails during the run,
+it is switched off and a warning is printed; the run continues.
 """
 
 from __future__ import annotations
@@ -41,29 +41,31 @@ USUAL_NAMES = {
     "sampled_len": "completions/mean_length",
     "truncated": "completions/clipped_ratio",
 }
-"""Our names and the usual ones (TRL 1.16); whatever is not here goes under its own name."""
+"""Names of metrics here and in TRL 1.16; other metrics keep their name."""
 
 IN_REWARD = ("margin", "chosen_logratio", "rejected_logratio")
-"""Logged in nats here; what others call a reward is beta times that (`MethodConfig.reward_scale`)."""
+"""Metrics logged in nats here; in other programs they are rewards, which are beta times as large
+(`MethodConfig.reward_scale`)."""
 
 
 class Service(Protocol):
-    """One place that metrics go to."""
+    """Interface of one experiment tracker."""
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """Take the numbers of one step."""
+        """Send the numbers of one step."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Send the remaining data."""
         ...
 
 
 def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dict[str, float]:
-    """Numbers under their usual names, `train/` or `eval/` first; values that are not finite are skipped.
+    """Numbers under the names of other trainers, `train/` or `eval/` first; values that are not finite are
+    skipped.
 
-    `method` is the method's settings at this step; their `reward_scale` turns nats into rewards. Without
-    one, as for a reward model, margins and accuracies keep their own names.
+    `method` is the method's settings at this step; their `reward_scale` turns nats into rewards. Without one,
+    as for a reward model, margins and accuracies keep their own names.
     """
     reward_scale = method.reward_scale
     named = {}
@@ -165,7 +167,7 @@ class Wandb:
         )
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """Numbers of a step; W&B joins the lines of one step."""
+        """Send the numbers of a step; W&B joins the lines of one step."""
         self._run.log(numbers | {"train/global_step": step}, step=step)
 
     def close(self) -> None:
@@ -183,7 +185,7 @@ class TensorBoard:
         self._writer.add_text("recipe", f"```yaml\n{recipe.to_yaml()}```")
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """One scalar a number."""
+        """Write one scalar per number."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
 
@@ -207,7 +209,7 @@ class Trackio:
         )
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """Numbers of a step."""
+        """Send the numbers of a step."""
         self._trackio.log(numbers | {"train/global_step": step}, step=step)
 
     def close(self) -> None:
@@ -223,7 +225,7 @@ SERVICES: dict[str, Callable[[Path, Recipe], Service]] = {
 
 
 def sendable(value: Any) -> Any:
-    """The value with lone surrogates as their escapes, as clients encode text as UTF-8."""
+    """The value with lone surrogates escaped, since clients encode text as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

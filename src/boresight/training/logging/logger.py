@@ -1,4 +1,4 @@
-"""Where numbers go: `metrics.jsonl`, and a progress line with an estimate of the time left."""
+"""Write metrics to `metrics.jsonl`, and show a progress line with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from boresight.findings.monitor import Log
 SHOWN = {"loss": ".4f", "reward": ".3f", "accuracy": ".2f", "margin": ".2f", "grad_norm": ".2f"}
 
 Listener = Callable[[int, str, dict[str, float]], None]
-"""Takes step, split (`train` or `eval`) and numbers of one line of metrics."""
+"""Function that is called with step, split (`train` or `eval`) and numbers of every line of metrics."""
 
 
 class RunLog(Log, Protocol):
-    """The log that the loop writes to: a `Tracker` in the first process, nothing in the others."""
+    """The log of the training loop: a `Tracker` in the first process, `Silent` in the others."""
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Take one line of metrics."""
+        """Log one line of metrics."""
         ...
 
 
 class Tracker:
-    """Appends metrics to the run folder and keeps the terminal informed."""
+    """Appends metrics to the run folder and updates the progress line."""
 
     def __init__(self, run: Path, steps: int, console: Console) -> None:
         self._path = run / "metrics.jsonl"
@@ -101,7 +101,7 @@ class Tracker:
 
 
 def shown(numbers: dict[str, float]) -> str:
-    """The few numbers that are worth a line."""
+    """The main numbers as text for the progress line."""
     return "  ".join(f"{name} {numbers[name]:{style}}" for name, style in SHOWN.items() if name in numbers)
 
 

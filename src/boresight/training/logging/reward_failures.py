@@ -1,4 +1,4 @@
-"""Completions that a reward failed on: the first is printed, all are kept in the run folder."""
+"""Completions for which a reward failed: the first is printed, all are written to the run folder."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """AdamW on split weights: each bucket is joined to float32, updated by the library's own AdamW, and split.
 
-The update is the library's, of float32 weights with float32 gradients, so it is the same to the last bit, and
-so are its states and what a checkpoint holds of them. Beside the weights there is never more in float32 than
-one bucket, or the largest matrix, at a time when the activations are gone.
+The update is the library's, of float32 weights with float32 gradients, so weights, states and checkpoints are
+identical to the last bit. At most one bucket, or the largest matrix, is in float32 at a time, when
+activations have been freed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
 
 
 class SplitStep(Stepping):
-    """A base class before an optimizer that updates each weight by itself: its `step`, bucket by bucket."""
+    """Mixin for optimizers that update each weight separately: its `step` runs bucket by bucket."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -27,9 +27,9 @@ from boresight.training.rollouts.sampling import sample_in_shares
 
 
 def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
-    """Every prompt that may be sampled from: those of `evaluate.prompts`, or of the held-out rows.
+    """All prompts to answer: those of `evaluate.prompts`, or of the held-out rows.
 
-    Labeled answers to one prompt give it once; both sides of a pair would be two prompts else.
+    A prompt with several labeled answers is included once.
     """
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:

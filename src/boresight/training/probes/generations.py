@@ -1,7 +1,7 @@
-"""A few held-out prompts, answered at every evaluation: do answers still end, go in circles, get longer?
+"""A few held-out prompts, answered at every evaluation: measures whether answers end, loop or get longer.
 
 The answers are kept in `probes.jsonl` of the run folder, one line per answer, so that a report can show how
-answers changed on the way.
+answers changed during training.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
 LONGEST = 64
-"""Tokens of an answer: enough to see a loop, few enough to cost little."""
+"""Longest answer in tokens: enough to detect a loop, and cheap."""
 LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
 
 
 @dataclass(frozen=True)
 class AnswerProbe:
-    """Greedy answers of the policy in its current state to fixed prompts."""
+    """Probe that generates greedy answers of the policy in its current state to fixed prompts."""
 
     policy: Policy
     tokenizer: Tokenizer
@@ -58,7 +58,7 @@ class AnswerProbe:
 def answer_probe(
     recipe: Recipe, policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], folder: Path
 ) -> list[AnswerProbe]:
-    """The probe on `check.probes` prompts; nothing where a held-out reward asks prompts already."""
+    """The probe on `check.probes` prompts; empty if a held-out reward generates answers already."""
     asked = asked[: recipe.check.probes]
     if recipe.reward or not asked:
         return []
@@ -68,7 +68,8 @@ def answer_probe(
 
 
 def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
-    """Of answers by prompt id: does it stop by itself, end in a loop, differ from all others; its tokens.
+    """Metrics of answers by prompt id: stops by itself, ends in a loop, differs from all others, number of
+    tokens.
 
     Yes is 1, no is 0.
     """
@@ -83,7 +84,7 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
 
 
 def support(by_row: ByRow) -> dict[str, float]:
-    """Number of answers that a probe measured, and standard errors of what is averaged over them."""
+    """Number of answers that a probe measured, and the standard errors of its means."""
     if "stopped_share" not in by_row:
         return {}
     averaged = {name: by_row[name].values() for name in ("answer_len", "reward") if name in by_row}

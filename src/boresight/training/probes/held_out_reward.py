@@ -1,4 +1,4 @@
-"""Reward of greedy answers to held-out prompts: the curve that shows whether the policy learns."""
+"""Reward of greedy answers to held-out prompts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from boresight.training.rollouts.sampling import sample_in_shares
 
 @dataclass(frozen=True, slots=True)
 class HeldOutReward:
-    """A probe: rewards of greedy answers of the policy in its current state."""
+    """Probe that measures rewards of greedy answers of the policy in its current state."""
 
     policy: Policy
     tokenizer: Tokenizer
@@ -57,7 +57,7 @@ def held_out_reward(
     rewards: RewardSum | None,
     console: Console,
 ) -> list[HeldOutReward]:
-    """The probe, where the recipe names a reward and there are prompts to ask; else nothing."""
+    """The probe, if the recipe names a reward and there are prompts; else empty."""
     asked = asked[: recipe.evaluate.rewarded]
     if rewards is None or not asked:
         return []

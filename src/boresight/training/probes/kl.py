@@ -2,9 +2,9 @@
 
     KL(pi || ref) = sum_v pi(v) * (log pi(v) - log ref(v)),  averaged over positions
 
-Both distributions are taken along the same given text (teacher forcing), so there is no sampling
-noise, and zero means zero. The reference's distributions are kept from before training, which is why
-the number of positions is small.
+Both distributions are taken along the same given text (teacher forcing), so there is no sampling noise. The
+reference's distributions are computed and stored before training, which is why the number of positions is
+small.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from boresight.models.policy import Policy, last_logits
 from boresight.training.forward import InputKind
 
 POSITIONS_PER_ROW = 16
-"""With 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
+"""Positions per row; with 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
 
 
 class KLProbe:
-    """Measures KL(pi || ref) of a policy that is the reference now, at every later call."""
+    """Probe of KL(pi || ref). The policy must equal the reference when it is created; each call measures
+    the current policy."""
 
     def __init__(self, policy: Policy, rows: Sequence[Row]) -> None:
         self._policy = policy
@@ -55,7 +56,7 @@ def kl_probe(recipe: Recipe, kind: InputKind, policy: Policy, rows: Sequence[Row
 
 
 def kl_divergence(policy: Tensor, reference: Tensor) -> Tensor:
-    """KL of log-probabilities `(..., vocabulary)`, nats, `(...)`. Tokens never drawn add nothing.
+    """KL of log-probabilities `(..., vocabulary)`, nats, `(...)`. Tokens of probability 0 add nothing.
 
     Some models set the logits of padded vocabulary to minus infinity, and 0 · (-inf + inf) would be NaN.
     """

@@ -1,8 +1,8 @@
-"""How likely a model finds answers: a quality measure that no constraint rewards.
+"""Likelihood of answers under a model, a quality measure that no constraint rewards.
 
-Scored under the start model, the answers of a policy that took to fragments, loops or nonsense lose
-likelihood per token. So do answers in a style that the start model would not choose, hence the
-number stands beside other measures and not alone.
+Under the start model, the answers of a policy that has learned fragments, loops or nonsense have a lower
+likelihood per token. So do answers in a style that the start model would not choose; so read the number
+together with other measures.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ def under_start_model(
     before: Sequence[str],
     after: Sequence[str],
 ) -> list[Measured]:
-    """How likely the start model finds both sides' answers; nothing where it is no longer at hand.
+    """Log-likelihood of answers before and after training under the start model; empty if that is not in
+    memory.
 
-    A policy with adapters still holds its start model. One trained whole does not.
+    A policy with adapters contains its start model. After full fine-tuning it does not.
     """
     if not prompts or not has_adapters(policy):
         return []
@@ -56,9 +57,9 @@ def logps_per_token(
 ) -> list[float | None]:
     """Mean log-probability of every answer's tokens and its end of turn under `model`, nats per token.
 
-    For a policy with adapters, call it inside `adapters_off(policy)`: then the start model judges.
-    An empty answer has no tokens to judge and is missing, None; so is one that is longer than the model's
-    context once its end of turn is added.
+    For the likelihood under the start model of a policy with adapters, call it inside `adapters_off(policy)`.
+    An empty answer has no tokens and is missing, None; so is one that is longer than the model's context once
+    its end of turn is added.
     """
     rows = [
         encode_answer(tokenizer, prompt, answer, str(index))

@@ -1,14 +1,14 @@
-"""Importance weights of completions that another program sampled, almost from the policy.
+"""Importance weights of completions that were sampled by another program with almost the same policy.
 
     r_t = policy(y_t) / sampler(y_t)        per token, at the rollout's temperature
     w   = min(prod_t r_t, cap)              per completion
 
-A server computes in another precision and with other kernels, so its log-probabilities are not the
+A server computes in another precision and with other kernels, so its log-probabilities differ from the
 trainer's, and RLOO's gradient is biased by the difference (Yao et al. 2025, "Your efficient RL framework
-secretly brings you off-policy RL training"). Truncated importance sampling (Ionides 2008) repairs it at
-bounded variance. RLOO takes a whole completion for one action, so a completion has one weight.
+secretly brings you off-policy RL training"). Truncated importance sampling (Ionides 2008) corrects it at
+bounded variance. RLOO treats a whole completion as one action, so a completion has one weight.
 
-Far apart, the two are no longer the same model: the adapter did not arrive, the base is another one,
+If the difference is large, the two are different models: the adapter was not loaded, the base is another one,
 or the log-probabilities are of another temperature. Then the run stops.
 """
 
@@ -32,7 +32,7 @@ from boresight.training.rollouts.sampling import completion
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """Weights `(completions,)`, and how the two models differ."""
+    """Importance weights `(completions,)`, and metrics of the difference of the two models."""
 
     weights: np.ndarray
     numbers: dict[str, float]
@@ -57,7 +57,8 @@ def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: floa
 
 
 class ImportanceGate:
-    """Completions of a server as the policy in `dtype` sees them: its log-probabilities, and a weight each.
+    """Recomputes completions of a server under the policy in `dtype`: log-probabilities, and an importance
+    weight each.
 
     Raises:
         UserError: the mean |log policy - log sampler| per token is above the bound.

@@ -1,7 +1,7 @@
 """Log-probabilities of a rollout before its first update, for the ratios of its later updates.
 
-They are the trainer's own, since a ratio compares two policies and not two ways to compute: the sampler works
-in float32, and in bfloat16 an answer of forty tokens deviates by a third of a nat.
+They are computed by the trainer, since a ratio compares two policies and not two implementations: the sampler
+computes in float32, and in bfloat16 an answer of forty tokens deviates by a third of a nat.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from boresight.methods.inputs import GroupLogps, GroupTokenLogps, LossInput
 from boresight.models.reference.distinct import row_key
 
 SumAndTokens = tuple[float, list[float] | None]
-"""Log-probability of a completion, nats, and those of its scored tokens where the method compares tokens."""
+"""Log-probability of a completion, nats, and those of its scored tokens if the loss is per token (else
+None)."""
 
 OldLogps = dict[str, list[SumAndTokens]]
-"""Of the completions of each row, by its digest (`row_key`)."""
+"""Log-probabilities of the completions of each row, by its digest (`row_key`)."""
 
 
 def old_logps(rows: Sequence[Row], x: LossInput) -> OldLogps:
-    """Log-probabilities of `rows` under the policy that computed `x`; none where rows are no groups."""
+    """Log-probabilities of `rows` under the policy that computed `x`; empty if `x` is not of groups."""
     if not isinstance(x, GroupLogps):
         return {}
     sums = x.policy.tolist()

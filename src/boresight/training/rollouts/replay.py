@@ -1,10 +1,10 @@
-"""Pairs of earlier iterations, which a method may train on again, and how a checkpoint keeps them.
+"""Pairs of earlier iterations for methods that replay them, and their storage in checkpoints.
 
     replay.draw(step, 64)     # earlier pairs for a step of 64 prompts
     replay.add(step, rows)    # the pairs that the step has sampled
 
-What is drawn depends on the seed, the step and what was added before, so a resumed run draws what an
-uninterrupted one does.
+The draw depends on the seed, the step and the earlier additions, so a resumed run draws the same pairs as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 from boresight.data.rows import Completion, Row
 
 MOST = 16_384
-"""Pairs that are kept. Of more, each has the same chance to be among them (reservoir sampling)."""
+"""Largest number of pairs in memory. Of more, each has the same chance to be kept (reservoir sampling)."""
 DRAW, KEEP = 0, 1
-"""What the numbers of a step are drawn for."""
+"""Purposes of the random numbers of a step."""
 
 
 class Replay:
     """Pairs of earlier iterations, in memory.
 
     Args:
-        per_prompt: earlier pairs of a step for each of its prompts.
-        seed: of the run.
-        most: pairs that are kept.
+        per_prompt: earlier pairs per prompt of a step.
+        seed: seed of the run.
+        most: largest number of pairs in memory.
     """
 
     def __init__(self, per_prompt: float, seed: int, most: int = MOST) -> None:
@@ -39,13 +39,13 @@ class Replay:
         """Pairs that were added so far, kept or not."""
 
     def draw(self, step: int, prompts: int) -> list[Row]:
-        """Different pairs of earlier steps for a step of `prompts` prompts; all where there are too few."""
+        """Distinct pairs of earlier steps for a step of `prompts` prompts; all pairs if there are too few."""
         count = min(round(self.per_prompt * prompts), len(self.rows))
         chosen = self._generator(step, DRAW).permutation(len(self.rows))[:count]
         return [self.rows[place] for place in sorted(chosen.tolist())]
 
     def add(self, step: int, rows: Sequence[Row]) -> None:
-        """Keep the pairs of `step`, of each answer its tokens and what is scored."""
+        """Add the pairs of `step`; tokens and loss masks of the answers are kept."""
         generator = self._generator(step, KEEP)
         for row in rows:
             self.seen += 1
@@ -56,7 +56,7 @@ class Replay:
                 self.rows[place] = kept
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, for a checkpoint: tokens end to end, and how many belong to each part."""
+        """All pairs as tensors for a checkpoint: concatenated tokens, and the lengths of the parts."""
         answers = [completion for row in self.rows for completion in row.completions]
         ids = [row.id.encode("utf-8", "surrogatepass") for row in self.rows]
         return {
@@ -73,7 +73,7 @@ class Replay:
         }
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Restore the result of `tensors`."""
         self.seen = int(kept["seen"])
         ids = _parts(kept["id"], kept["id_length"])
         prompts = _parts(kept["prompt"], kept["prompt_length"])

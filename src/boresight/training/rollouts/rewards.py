@@ -1,4 +1,4 @@
-"""Rewards of sampled tokens: decode them, score the texts, and count what cannot be scored."""
+"""Rewards of sampled tokens: decode them, score the texts, and count those that cannot be scored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boresight.training.distributed import collectives
 class SampleRewards:
     """Rewards `[prompt][k]`, NaN where a completion could not be scored, and their metrics.
 
-    `parts` are the same of each function by its short name, where there are several.
+    `parts` are the rewards of each function by its short name, if there are several.
 
     A failure contains the prompt's `id`, the `function`, the `completion` and the `error`.
     """

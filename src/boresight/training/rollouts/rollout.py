@@ -35,9 +35,9 @@ class OnlinePrompt:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """What both kinds of online batches share: prompts in order, the policy's sampler and the rewards.
+    """Common parts of both kinds of online batches: prompts in order, the policy's sampler and the rewards.
 
-    `gate` weighs completions that another program sampled; None where the policy itself samples.
+    `gate` computes importance weights of completions by another program; None if the policy itself samples.
     """
 
     prompts: Sequence[OnlinePrompt]
@@ -71,7 +71,7 @@ class Rollouts:
         """Rewards of samples `[prompt][k]` of rollout `step`.
 
         Its metrics count the completions that were scored since the run began, as `verifier_calls`. The
-        number follows from the plan, so that a run that was interrupted logs the same.
+        number is computed from the plan, so that a resumed run logs the same.
         """
         found = reward_samples(self.rewards, self.tokenizer, prompts, samples)
         until_now = min((step + 1) * self.plan.batch, self.plan.total)
@@ -80,7 +80,7 @@ class Rollouts:
 
 
 class GroupRollouts:
-    """k samples of the current policy per prompt, used for `updates` steps."""
+    """Batches of k samples of the current policy per prompt, used for `updates` steps."""
 
     def __init__(self, rollouts: Rollouts, k: int, updates: int = 1) -> None:
         self.rollouts = rollouts
@@ -94,7 +94,7 @@ class GroupRollouts:
         return self.rollouts.steps * self.updates
 
     def batch(self, step: int) -> Batch:
-        """The groups of step `step`: sampled and scored at the first of its updates."""
+        """The groups of step `step`; they are sampled and scored at the first update on each rollout."""
         number = step // self.updates
         if self._current is None or self._current[0] != number:
             self._current = (number, self._roll_out(number))
@@ -114,7 +114,8 @@ class GroupRollouts:
 
 @dataclass(frozen=True, slots=True)
 class PairRollouts:
-    """Two samples per prompt, labeled by their rewards: both of the policy, or one of `reference_sampler`.
+    """Batches of two samples per prompt, labeled by their rewards: both of the policy, or one of
+    `reference_sampler`.
 
     Ties, identical completions and completions without a score make no pair; each is counted. `replay` adds
     pairs of earlier steps.
@@ -166,7 +167,7 @@ class PairRollouts:
 
 
 def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -> str | None:
-    """Name of the reason two samples make no pair, or None when they do."""
+    """Name of the reason why two samples give no pair; None if they give one."""
     if np.array_equal(mine.ids, other.ids):
         return "identical"
     if math.isnan(reward) or math.isnan(ref_reward):

@@ -16,11 +16,11 @@ from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
 
 Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
-"""Prompts, samples per prompt and number of the rollout to samples `[prompt][k]`."""
+"""A function from (prompts, samples per prompt, number of the rollout) to samples `[prompt][k]`."""
 
 
 def completion(sample: Sample) -> Completion:
-    """A sampled completion: every token is scored."""
+    """A sampled completion with all tokens scored."""
     return Completion(
         ids=sample.ids,
         mask=np.ones(len(sample.ids), bool),
@@ -32,7 +32,7 @@ def completion(sample: Sample) -> Completion:
 def policy_sampler(
     model: Policy, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
 ) -> Sampler:
-    """A sampler from `model`, in its state at the time of each call."""
+    """A sampler that draws from `model` in its current state at each call."""
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         params = rollout_params(settings, stop_token_ids, seed, number)

@@ -1,7 +1,7 @@
-"""Rollouts through a `vllm serve`: the adapter is handed over before every rollout, under a name of its own.
+"""Rollouts through a `vllm serve`: the adapter is loaded before every rollout, under a new name.
 
-A new name each time means that no request can meet older weights, and that the server's prefix cache, which
-goes by adapter, holds nothing stale.
+With a new name each time no request can use older weights, and the server's prefix cache, which is keyed by
+adapter, contains no stale entries.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class VllmRollouts:
     """Samplers of the policy and of its reference behind one server.
 
     Raises:
-        UserError: the recipe trains whole weights, several processes train, or the server does not answer.
+        UserError: the recipe trains all weights, there are several processes, or the server does not answer.
     """
 
     def __init__(self, policy: Policy, recipe: Recipe, stop_token_ids: tuple[int, ...]) -> None:
@@ -92,7 +92,7 @@ def _remove_adapters(folder: Path, run: str, is_ours: bool) -> None:
 
 
 def shared_folder(settings: RolloutSection) -> Path:
-    """Where adapters are put for the server, as an absolute path."""
+    """Folder of adapters for the server, as an absolute path."""
     if settings.shared_folder is None:
         folder = Path(tempfile.mkdtemp(prefix="boresight-adapters-"))
         folder.chmod(0o755)  # the server may be another user
