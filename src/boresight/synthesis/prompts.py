@@ -35,7 +35,7 @@ assistant can answer in text. Do not answer them.
 
 
 class PromptList(BaseModel):
-    """The reply to a request for new prompts."""
+    """What a request for new prompts must bring."""  # part of the JSON schema in the requests' ledger keys
 
     model_config = ConfigDict(extra="forbid")
 

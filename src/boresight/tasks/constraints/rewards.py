@@ -22,8 +22,7 @@ def meets_constraint(
     *,
     check: CheckName = "good_answer",
 ) -> list[float]:
-    """1 for an answer that meets its row's `constraint` and passes all checks of quality, or the named
-    `check`; else 0.
+    """1 for an answer that passes `check` (default: its constraint and all measures of quality); else 0.
 
     Raises:
         UserError: no such check, or a row without a constraint and a topic.
@@ -36,8 +35,7 @@ def meets_constraint(
 def whole_answer(
     prompts: Sequence[Any], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> list[float]:
-    """1 for an answer about its row's `topic` that passes all checks of quality, whether it meets the
-    constraint or not; else 0.
+    """1 for an answer that passes all measures of quality, its constraint met or not; else 0.
 
     It falls if a policy meets constraints with fragments, loops or text about the task.
 

@@ -29,8 +29,7 @@ def all_strict(prompts: Sequence[Any], completions: Sequence[str], rows: Columns
 
 
 def all_loose(prompts: Sequence[Any], completions: Sequence[str], rows: Columns) -> list[float | None]:
-    """1 where all instructions are followed by the loose criterion; the mean is the paper's prompt-level
-    loose accuracy."""
+    """1 where all instructions are followed by the loose criterion: prompt-level loose accuracy."""
     return [_all(loose_verdicts(row, text)) for text, row in zip(completions, rows, strict=True)]
 
 
