@@ -9,7 +9,10 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.runs.train import run_training
+from tests.export.gguf_runs import exported, run_of
 from tests.tiny import tiny_model, tiny_tokenizer
+
+__all__ = ["exported", "run_of", "trained"]
 
 
 @pytest.fixture(scope="session")
