@@ -88,7 +88,7 @@ def _os_sentence(error: OSError) -> str:
 
 
 def _internal(error: Exception) -> str:
-    """What went wrong inside, and the file with the traceback."""
+    """Sentence for an internal error, with the file of the traceback."""
     what = f"an error in boresight itself ({named_first_line(error)})"
     name = f"boresight-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     file = Path(tempfile.gettempdir()) / name

@@ -38,7 +38,7 @@ def print_names(verb: str) -> None:
 
 
 def _kind(verb: str) -> type[BaseRecipe]:
-    """What the recipes of a verb are read as."""
+    """Recipe class of a command."""
     if verb == "evaluate":
         from boresight.evaluation.recipe import EvaluationRecipe
 

@@ -73,7 +73,7 @@ Source = Annotated[Annotated[str, Tag("one_source")] | Mixture, Discriminator(_o
 
 
 class DataSection(Section):
-    """What the model is trained and tested on."""
+    """Training and held-out data."""
 
     train: Source
     """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the last two
@@ -98,7 +98,7 @@ class DataSection(Section):
     """System turns, for chat templates that refuse them: keep them, fold each into the user's turn that
     follows it, or drop them. Both are counted."""
     bad_rows: Literal["error", "drop"] = "error"
-    """What to do with a malformed row: stop with its row number, or drop and count it."""
+    """Handling of a malformed row: stop with its row number, or drop and count it."""
     weight: str | None = None
     """Column with a weight above 0 for every training row: a row of weight 2 counts as two in the mean of its
     batch. Held-out rows count alike."""
@@ -226,7 +226,7 @@ class TrainSection(Section):
 
 
 class EvaluateSection(Section):
-    """What is measured before and after training, besides the loss on held-out rows."""
+    """Measurements before and after training, besides the loss on held-out rows."""
 
     prompts: str | None = None
     """Prompts to answer side by side; null takes them from the held-out rows."""

@@ -147,7 +147,7 @@ def _unknown(trainer: str, option: str, value: object) -> Remark:
 
 
 def _left_out(t: Translation) -> list[tuple[str, str]]:
-    """What TRL does by default, or in the method itself, and is not so here."""
+    """Differences from TRL's defaults, and from its implementation of the method."""
     found = []
     for option in trl_fields()[t.trainer]:
         remark, known = t.remarks.get(option), trl_options()[option]

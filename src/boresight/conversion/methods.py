@@ -178,7 +178,7 @@ def _standardize(t: Translation) -> None:
 
 
 def _grouped(t: Translation) -> None:
-    """What RLOO and GRPO share."""
+    """Settings common to RLOO and GRPO."""
     t.put("method.beta", t["beta"], "beta")
     t.put("method.mask_truncated", t["mask_truncated_completions"], "mask_truncated_completions")
     t.exact("beta")

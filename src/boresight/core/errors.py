@@ -5,7 +5,7 @@ class OneSentence(Exception):
     """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints in place of a traceback; raises for IPython to print its own."""
+        """Text that IPython prints in place of a traceback; raises to let IPython print its own."""
         if self.__cause__ is not None:
             raise NotImplementedError
         return [f"{type(self).__name__}: {self}"]

@@ -25,7 +25,7 @@ class Printable(ABC):
         return text.getvalue().rstrip()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """What IPython shows and a notebook's file keeps, also as text: a `repr` would hold every sample."""
+        """Text and HTML for IPython and notebook files; a plain `repr` would contain every sample."""
         return {"text/plain": str(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:

@@ -43,7 +43,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What is in a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, good, bad,
+    """Report on a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, good, bad,
     answer."""
 
     loaded: Loaded

@@ -205,7 +205,7 @@ def _answers(row: Row) -> bytes:
 
 
 def _content(recipe: Recipe, kind: str) -> str:
-    """What the examples depend on: the data section, its files' sizes and times, the split."""
+    """Cache key of the examples: the data section, its files' sizes and times, the split."""
     named = [data_path(name) for name in recipe.data.all_sources]
     files = [file for path in named for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

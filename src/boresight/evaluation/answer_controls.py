@@ -48,7 +48,7 @@ class AnswerControls:
 
     @property
     def fault(self) -> str:
-        """What is wrong with the answers, in a few words; '' if nothing is."""
+        """The fault of the answers as a short phrase; '' if there is none."""
         short = len(word_list(self.text)) < SHORT
         if self.repeated.low >= (LEAST_SHORT if short else LEAST):
             return "one answer to many prompts"

@@ -76,7 +76,7 @@ def _params(settings: GenerateSection) -> dict[str, Any]:
 
 
 def _text(reply: Reply) -> str | None:
-    """What an answer is evaluated as: answers that reached the limit are cut, as those of models here are."""
+    """The response of a reply; an answer that reached the token limit is truncated, as for local models."""
     cut = reply.failure == "truncated" and reply.text.strip()
     return reply.text if reply.failure is None or cut else None
 

@@ -114,7 +114,7 @@ class History:
         return mean(early), mean(late), math.sqrt((variance(early) + variance(late)) / count)
 
     def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:
-        """Mean of the last `count` training values minus the first, and its standard error.
+        """Mean of the last `count` training values minus that of the first `count`, and its standard error.
 
         None with fewer than twice as many values.
         """

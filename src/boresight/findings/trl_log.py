@@ -115,7 +115,7 @@ def _ours(entry: Mapping[str, Any], prefix: str, beta: float | None) -> dict[str
 
 
 def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """What a log of sampled completions has besides: its KL, entropy, reward functions and their spread."""
+    """Further metrics in a log of sampled completions: KL, entropy, reward functions and their spread."""
     found = {ours: _number(entry.get(prefix + theirs)) for theirs, ours in SAMPLED.items()}
     entropy = _number(entry.get(prefix + "entropy"))
     found["logp_per_token"] = None if entropy is None else -entropy

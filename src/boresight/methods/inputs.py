@@ -17,7 +17,7 @@ from boresight.core.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class LossOutput:
-    """What a loss returns.
+    """The result of a loss.
 
     `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`. `weight` is
     the number of things that mean runs over (pairs, tokens, scorable completions), as a number or, to avoid a

@@ -136,7 +136,7 @@ def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
 
 
 def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
-    """What stops generation is saved beside an adapter, whose base does not have it."""
+    """Load stop tokens that are saved beside an adapter, since its base does not have them."""
     own = read_generation_config(ModelSource(str(adapter), cached_only=True))
     if own is not None:
         model.generation_config = own

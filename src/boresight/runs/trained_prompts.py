@@ -52,7 +52,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
 
 
 def _trained_on(recipe: Recipe) -> DigestSet:
-    """What the training examples of a run ask. Raises `UserError` where its data cannot be read here."""
+    """Prompt keys of a run's training examples. Raises `UserError` where its data cannot be read here."""
     for source in recipe.data.all_sources:
         if not (source.startswith(PREFIX) or data_path(source).exists()):
             raise UserError(f"{source} is not here.")

@@ -63,7 +63,7 @@ class BoundReward(ABC):
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, batch: RewardBatch) -> list[Any]:
-        """What the function returns for the batch, as a list."""
+        """The function's result for the batch, as a list."""
         returned = self._call(batch)
         if inspect.isawaitable(returned):
             with EventLoop() as loop:

@@ -114,7 +114,7 @@ class VariancePart:
 
 
 def _parts(table: np.ndarray) -> list[VariancePart]:
-    """What seeds and what prompts add to the variance of the mean of `table`, `(seeds, prompts)`."""
+    """Contributions of seeds and of prompts to the variance of the mean of `table`, `(seeds, prompts)`."""
     seeds, n = table.shape
     by_seed, by_prompt = table.mean(axis=1), table.mean(axis=0)
     parts = []

@@ -138,7 +138,7 @@ def _about(recipe: SynthesisRecipe, prompt: Prompt, ledger: Ledger | None) -> It
 
 
 def _later(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
-    """What one prompt that is not written yet will lead to."""
+    """Requests for one prompt that does not exist yet."""
     for section in recipe.answers.values():
         for _ in range(section.n):
             endpoint = recipe.endpoints[section.by]

@@ -201,7 +201,7 @@ def _rendered(settings: RubricConfig, prompt: Prompt, texts: Sequence[str]) -> s
 
 @lru_cache(maxsize=64)
 def _shape(names: tuple[str, ...], scale: int, count: int) -> type[BaseModel]:
-    """What a reply must look like: `count` ratings from 1 to `scale` on every axis."""
+    """Class of a valid reply: `count` ratings from 1 to `scale` on every axis."""
     fields: dict[str, Any] = {name: (int, Field(ge=1, le=scale)) for name in names}
     rating: Any = create_model("Rating", reason=(str, ...), **fields)
     return create_model("Ratings", ratings=(list[rating], Field(min_length=count, max_length=count)))

@@ -149,7 +149,7 @@ def _largest_log_ratio(x: PairLogps | LabeledLogps) -> float:
 
 
 def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) -> str | None:
-    """What of a first loss is not the reference's, in words; None where all is.
+    """The deviation of a first loss from that of the reference, as text; None if there is none.
 
     In half precision the log-ratios are judged alone: how far rounding moves the loss depends on its method.
     """
@@ -166,7 +166,7 @@ def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) ->
 
 
 def _beyond_zero(gap: Tensor, length: Tensor, noise: float) -> str | None:
-    """What keeps log-ratios `gap`, nats, of completions of `length` tokens from being 0, or None."""
+    """The deviation of log-ratios `gap`, nats, of completions of `length` tokens from 0, as text, or None."""
     if noise:
         return Disagreement.of(gap, length).beyond_rounding(noise)
     largest = float(gap.detach().abs().max())

@@ -429,7 +429,7 @@ def first_gradient(task: Task) -> None:
 
 
 def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
-    """What to look at and where the last good weights are, when a step would have broken them."""
+    """The error for a step that is not finite: likely causes, and the path of the last good weights."""
     measured = ("margin", "nll_per_token", "logp_per_token")
     by_row = gathered.by_row()
     broken = [

@@ -28,10 +28,10 @@ from boresight.methods.inputs import (
 def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
     """Gradients of the loss by log-probability, at probe inputs.
 
-    `better`: of the chosen answer over the rejected one (of the better-rewarded sample); must be negative.
-    `strayed`: of a sample further from the reference over its equally rewarded sibling; must be positive, and
-    is given only where the method has a KL weight. It is 0 where all samples get the same gradient, as from a
-    log-ratio that is a term of the loss. Empty for inputs without a probe.
+    `better`: gradient of the chosen answer (or better-rewarded sample) minus that of the other; must be
+    negative. `strayed`: gradient of a sample further from the reference minus that of an equally rewarded one;
+    must be positive, and is present only for methods with a KL weight. It is 0 if all samples get the same
+    gradient, as from a log-ratio that is a term of the loss. Empty for inputs without a probe.
     """
     probe = PROBES.get(method.Input)
     return probe(method.loss, cfg) if probe else {}

@@ -85,7 +85,7 @@ def _several_answers(record: Record) -> str:
 
 
 def _hint(record: Record) -> str:
-    """What the nearest layout would need: most columns in common, then fewest missing."""
+    """Phrase about the nearest layout (most columns in common, then fewest missing) and what it lacks."""
     ranked = sorted(all_layouts(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
     best = ranked[0]
     missing = [column for column in best.columns if column not in record]

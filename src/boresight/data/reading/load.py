@@ -213,7 +213,7 @@ def _identity(record: Record, row: int) -> str:
 
 
 class _Counts(NamedTuple):
-    """What the sentence counts: examples, bad rows, unused ones, identical pairs, answers labeled true."""
+    """Counts for the summary: examples, bad rows, unused ones, identical pairs, answers labeled true."""
 
     examples: int
     bad: int

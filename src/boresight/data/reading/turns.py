@@ -131,13 +131,13 @@ def split_pair(
 
 
 def after_prompt(prompt: list[Message], conversation: list[Message]) -> list[Message]:
-    """What follows the prompt, where a file repeats the prompt's messages in front of the answer."""
+    """The conversation without the prompt's messages, if it begins with them; else unchanged."""
     repeated = len(conversation) > len(prompt) and conversation[: len(prompt)] == prompt
     return conversation[len(prompt) :] if repeated else conversation
 
 
 def check_prompt(prompt: list[Message], field: str) -> None:
-    """A prompt is not empty and its last turn is the user's, or the result of a call.
+    """Raise a `BadField` unless the prompt ends with a turn of the user, or the result of a call.
 
     Raises:
         BadField: otherwise.
@@ -151,7 +151,7 @@ def check_prompt(prompt: list[Message], field: str) -> None:
 
 
 def check_completion(messages: list[Message], field: str) -> None:
-    """A completion begins and ends with the assistant's turn.
+    """Raise a `BadField` unless a completion begins and ends with the assistant's turn.
 
     Raises:
         BadField: otherwise.
@@ -163,7 +163,7 @@ def check_completion(messages: list[Message], field: str) -> None:
 
 
 def check_scored(messages: list[Message], field: str) -> None:
-    """Some turn of the assistant is to be learned.
+    """Raise a `BadField` unless some turn of the assistant is to be learned.
 
     Raises:
         BadField: otherwise.

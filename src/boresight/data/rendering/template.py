@@ -55,7 +55,7 @@ def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: b
 
 
 def _rendered_keys(message: Message) -> Message:
-    """What a template may read of a message, its thought under both names that templates use.
+    """The keys of a message for a template, with its reasoning under both names that templates use.
 
     transformers gives it both names too, from 5.21 on.
     """

@@ -23,7 +23,7 @@ PARTS = {
     "id": np.dtype(np.uint8),
     "reason": np.dtype(np.uint8),
 }
-"""What a row consists of: all tokens and which are scored, the lengths of the prompt and the completions,
+"""The parts of a row: all tokens and which are scored, the lengths of the prompt and the completions,
 their scores, and the id. Where an example makes no row, only the id and the reason are not empty."""
 EXAMPLES = "examples.npy"
 """File with the number of rows (or reasons for none) up to each example."""

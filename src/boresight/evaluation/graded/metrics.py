@@ -144,7 +144,7 @@ def right_at(threshold: float) -> Outcome:
 
 
 def _at_k(k: int, graded: Sequence[GradedResponse], threshold: float | None) -> Iterator[GradedMetric]:
-    """What k completions of a prompt give."""
+    """Metrics of k completions per prompt."""
     if threshold is not None:
         right = right_at(threshold)
         yield GradedMetric(f"pass_at_{k}", f"pass@{k}", right, _pass_at(k))

@@ -118,7 +118,7 @@ class TaskComparison:
         return "lower" if any(key[2] in d.lower for d in documents) else "higher"
 
     def as_dict(self) -> dict[str, Any]:
-        """What `evaluation.json` holds."""
+        """The content of `evaluation.json`."""
         several = len(self.measured) > 1
         return {
             "metrics": [

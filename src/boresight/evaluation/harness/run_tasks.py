@@ -117,7 +117,7 @@ def _refuse_remote_code(folder: Path) -> None:
 
 @contextmanager
 def _one_sentence(section: HarnessSection) -> Iterator[None]:
-    """What the harness raises as one sentence: its tasks are files of users, and its data are downloads."""
+    """Convert the harness's errors into one sentence: tasks are files of users, and data are downloads."""
     try:
         yield
     except (UserError, MemoryError):

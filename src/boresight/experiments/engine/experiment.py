@@ -1,4 +1,4 @@
-"""What the engine needs from an experiment: its jobs, what they depend on, and how to run one."""
+"""Interface of an experiment to the engine: its jobs, their dependencies, and how to run one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study prints while it runs: an estimate of the time left, and a bar over training steps."""
+"""Progress of a study: an estimate of the time left, and a bar over training steps."""
 
 from __future__ import annotations
 

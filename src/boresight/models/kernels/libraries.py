@@ -66,7 +66,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured on this machine."""
+    """Measured throughput of this machine."""
 
     products: Rates
     weight_gradients: Rates
@@ -206,7 +206,7 @@ def _read(path: Path) -> Measurement | None:
 
 
 def _machine() -> str:
-    """What a rate depends on, hashed: processor and its instructions, torch, threads."""
+    """Digest of everything that throughput depends on: processor and its instructions, torch, threads."""
     facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
     facts += [_cpuinfo().get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
     return hashlib.sha256("\n".join([*facts, *sorted(_instructions())]).encode()).hexdigest()[:16]
@@ -219,7 +219,7 @@ def _instructions() -> set[str]:
 
 @functools.cache
 def _cpuinfo() -> dict[str, str]:
-    """What Linux reports of the first processor."""
+    """Linux's description of the first processor."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split("\n\n")[0]
     except OSError:

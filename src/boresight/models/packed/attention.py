@@ -108,7 +108,7 @@ def packed_attention(
 
 
 def _lacks_flash(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> str | None:
-    """What flash attention over many sequences does not compute; None where it serves the layer."""
+    """Option of the layer that flash attention over many sequences does not support, or None."""
     width = query.shape[-1]
     if softcap:
         return "flash attention does not cap scores softly"

@@ -76,7 +76,7 @@ def token_logprobs(
 
 
 def _kept(hidden: Tensor, head: Head) -> KeptForBackward:
-    """What the forward keeps, beside its inputs, to make the backward cheaper."""
+    """Tensors saved by the forward, besides its inputs, to make the backward cheaper."""
     if not torch.is_grad_enabled():
         return None
     if not (head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad)):

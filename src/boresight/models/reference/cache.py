@@ -91,7 +91,7 @@ def reference_fingerprint(model: Policy) -> str:
 
 
 def _precision(model: Policy) -> str:
-    """What the arithmetic adds to the name of the file: half precision and fast kernels round otherwise."""
+    """Suffix of the file name for the precision: half precision and fast kernels round differently."""
     half = torch.is_autocast_enabled(model.device.type)
     dtype = f"-{str(arithmetic_of(model)).removeprefix('torch.')}" if half else ""
     return f"{dtype}-fast" if fast_kernels() else dtype

@@ -125,7 +125,7 @@ class Plot:
         return round(14 + 7 * max((len(text) for _, text in self.y.marks()), default=1))
 
     def _data(self) -> str:
-        """What a script needs to read values back."""
+        """Data with which the page's script reads values back."""
         axes: dict[str, dict[str, Any]] = {
             name: {"low": scale.low, "high": scale.high, "kind": scale.kind, "names": scale.names}
             for name, scale in (("x", self.x), ("y", self.y))

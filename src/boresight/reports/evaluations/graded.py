@@ -79,7 +79,7 @@ def render_graded(found: RewardComparison) -> str:
 
 
 def _headline(found: RewardComparison) -> str:
-    """Who is better by the first metric, in a few words; of one system or of many, how many there are."""
+    """The better system by the first metric, as a short phrase; for one or many systems, their number."""
     first, *others = found.systems
     if len(others) != 1:
         return f"{len(found.systems)} systems compared" if others else f"{first.name} alone"

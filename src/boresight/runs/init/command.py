@@ -86,7 +86,7 @@ def _stem(source: str) -> str:
 
 
 def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[str, str]]:
-    """What was examined, by name."""
+    """Examined inputs, by name."""
     median, nearly_all, longest = data.quantiles
     yield "data", data.sentence
     yield "lengths", f"median {median:,} tokens, 99 % within {nearly_all:,}, longest {longest:,}"

@@ -232,5 +232,5 @@ class RewardModel(Scorer):
 
 
 def _stored(outputs: Sequence[float]) -> dict[str, Any]:
-    """What the ledger keeps: every output, so that other weights cost no forward."""
+    """The content of a ledger entry: all outputs, so that other weights need no forward."""
     return {"score": outputs[0]} if len(outputs) == 1 else {"outputs": list(outputs)}

@@ -59,7 +59,7 @@ def _strict(completion: str, numbers: Sequence[int], target: int) -> CountdownSc
 
 
 def _fault(answer: CountdownAnswer, numbers: Sequence[int], target: int) -> str | None:
-    """What is wrong with a readable answer, or None."""
+    """The error of a readable answer, or None."""
     if sorted(answer.numbers) != sorted(numbers):
         used, given = (", ".join(map(str, sorted(n))) for n in (answer.numbers, numbers))
         return f"it uses {used}, not {given} once each"

@@ -61,7 +61,7 @@ def _search(a: int, b: int, c: int, *, target: int) -> tuple[list[str], Expressi
 
 
 def _made(x: int, y: int) -> list[tuple[int | None, Expression]]:
-    """What two numbers make, and how: the larger comes first where the order matters."""
+    """Results of two numbers, and the operations; the larger number comes first if the order matters."""
     high, low = max(x, y), min(x, y)
     return [
         (x + y, ("+", x, y)),
@@ -72,7 +72,7 @@ def _made(x: int, y: int) -> list[tuple[int | None, Expression]]:
 
 
 def _needed(target: int, last: int) -> list[tuple[int | None, str, bool]]:
-    """What a pair must make, the operation that then finishes it, and whether `last` stands left of that."""
+    """Value that a pair must have, the completing operation, and whether `last` is its left operand."""
     return [
         (abs(target - last), "+" if target >= last else "-", target < last),
         (target + last, "-", False),

@@ -65,7 +65,7 @@ def _first_marked(completion: str) -> str:
 
 
 def _vote(answer: str) -> str:
-    """What equal answers have in common: the value of a number, the spelling of anything else."""
+    """Key of an answer, equal for equal answers: the value of a number, the spelling of anything else."""
     text = cleaned(answer)
     number = None if text is None else quantity(text)
     if number is None:

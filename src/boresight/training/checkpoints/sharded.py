@@ -112,7 +112,7 @@ def _read(folder: Path, into: dict[str, Tensor]) -> None:
 
 
 def _weights(policy: Policy) -> dict[str, Tensor]:
-    """What is trained, under the names that PEFT and transformers save it with."""
+    """Trained weights by the names under which PEFT and transformers save them."""
     trained = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     return {name.replace(".default.", "."): p.detach() for name, p in trained.items()}
 

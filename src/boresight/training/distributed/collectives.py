@@ -137,7 +137,7 @@ def from_first(value: V) -> V:
 
 
 def path_from_first(make: Callable[[], Path | None]) -> Path | None:
-    """What `make` returns in the first process, the only one that calls it."""
+    """The result of `make` in the first process, the only one that calls it."""
     found = from_first(str(make() or "") if is_first() else "")
     return Path(found) if found else None
 

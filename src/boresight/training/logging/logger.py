@@ -45,7 +45,7 @@ class Tracker:
         self.listeners: list[Listener] = []
         """Called with every line that is logged."""
         self.closing = ExitStack()
-        """What is to be closed with the tracker."""
+        """Context managers that are closed with the tracker."""
         self.stopping = False
         """Set by a listener that asks the loop to end the run after this step."""
         self._steps = steps

@@ -79,7 +79,7 @@ class VllmRollouts:
 
 
 def _prefix(run: str) -> str:
-    """What the names of a run's adapters begin with."""
+    """Prefix of the names of a run's adapters."""
     return f"boresight-{run}-"
 
 

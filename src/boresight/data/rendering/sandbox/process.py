@@ -120,7 +120,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _placeholder(value: object) -> str:
-    """What transformers gives a template instead of a value that is no JSON."""
+    """The value that transformers passes to a template in place of one that is not JSON."""
     return f"<{type(value).__name__}>"
 
 

@@ -94,7 +94,7 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
 def _results(
     study: Study, block: Block, model: str, numbers: Path, console: Console
 ) -> tuple[list[PromptResult], list[ShownAnswer]]:
-    """What a model makes of the prompts or pairs of a block; `numbers` is the file with those of a run."""
+    """Results of a model on the prompts or pairs of a block; `numbers` is the file of a run's numbers."""
     if block.pairs is not None:
         return ranked_pairs(numbers), []
     return measure_model(model, judged_block(study, block), console)

@@ -117,7 +117,7 @@ def _planned(found: Sequence[BlockResults]) -> int:
 
 
 def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[str]) -> list[str]:
-    """What a reader must know before the numbers: missing runs, files of no arm, and changes of the plan."""
+    """Notes shown before the numbers: missing runs, files of no arm, and changes of the plan."""
     notes = [
         f"Missing in {each.block.title}: {'; '.join(gone)}."
         for each in found
@@ -218,7 +218,7 @@ def _settings(plan: StudyPlan, here: Path, arm: ArmResult) -> str:
 
 
 def _machines(found: Sequence[BlockResults]) -> list[tuple[str, str]]:
-    """What the runs were measured on, and how many runs each."""
+    """Machines of the runs, each with the number of its runs."""
     counts = Counter(_machine(file) for each in found for arm in each.arms for file in arm.files)
     return [(machine, plural(n, "run")) for machine, n in sorted(counts.items())]
 
