@@ -8,7 +8,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.export.command import export
-from boresight.export.gguf import architecture, llama_cpp
+from boresight.export.gguf import architecture, llama_cpp, vocabulary
 from boresight.export.gguf.architecture import refuse_unsupported
 from boresight.export.gguf.compare import mean_kl
 from boresight.export.gguf.modelfile import find_turns, render_modelfile
@@ -137,6 +137,18 @@ def test_the_modelfile_writes_what_the_chat_template_writes(template):
         expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         bos = tokenizer.bos_token or ""  # which llama.cpp writes, as add_bos_token says
         assert ollama(text, messages) == expected.removeprefix(bos)
+
+
+def test_a_bos_that_opens_every_turn_is_written_by_the_template():
+    """SmolLM2's BOS is ChatML's `<|im_start|>`: llama.cpp must not add one more, and no role may lack it."""
+    tokenizer = tokenizer_of("smollm", "chatml")
+    tokenizer.bos_token = "<|im_start|>"
+    turns = find_turns(tokenizer)
+    assert vocabulary.opening_bos(tokenizer) == ""
+    assert turns.before == {role: f"<|im_start|>{role}\n" for role in ("system", "user", "assistant")}
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.chat_template = "<|endoftext|>" + tokenizer.chat_template
+    assert vocabulary.opening_bos(tokenizer) == "<|endoftext|>"
 
 
 @pytest.mark.parametrize("template", ["qwen3", "gemma"])

@@ -35,7 +35,7 @@ from boresight.training.loop import measure_again
 def evaluate_run(path: Path, console: Console) -> Path:
     """Measure the model of the run in `path` again, by the run's own recipe; returns the path of the report.
 
-    Answers and scores of the start model are taken from the folder where it is there. The folder is unchanged
+    Answers and scores of the start model are read from the folder if they exist. The folder is unchanged
     until the new results replace the old ones.
 
     Raises:
