@@ -139,6 +139,18 @@ def test_the_modelfile_writes_what_the_chat_template_writes(template):
         assert ollama(text, messages) == expected.removeprefix(bos)
 
 
+def test_a_bos_that_opens_every_turn_is_written_by_the_template():
+    """SmolLM2's BOS is ChatML's `<|im_start|>`: llama.cpp must not add one more, and no role may lack it."""
+    tokenizer = tokenizer_of("smollm", "chatml")
+    tokenizer.bos_token = "<|im_start|>"
+    turns = find_turns(tokenizer)
+    assert vocabulary.opening_bos(tokenizer) == ""
+    assert turns.before == {role: f"<|im_start|>{role}\n" for role in ("system", "user", "assistant")}
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.chat_template = "<|endoftext|>" + tokenizer.chat_template
+    assert vocabulary.opening_bos(tokenizer) == "<|endoftext|>"
+
+
 @pytest.mark.parametrize("template", ["qwen3", "gemma"])
 def test_a_template_beyond_markers_is_left_out(template):
     """Qwen3's writes thoughts in the last turn only; Gemma's has no system role and other role names."""

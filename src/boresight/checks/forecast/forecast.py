@@ -130,7 +130,7 @@ def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends |
 
 
 def learning_rate_too_high(f: Forecast) -> Finding | None:
-    """A learning rate at which runs of this kind degenerate; a ramp that went as high decides for itself."""
+    """A learning rate at which runs of this kind degenerate, unless a ramp found a rate as high harmless."""
     if f.parameters is None or f.parameters < calibration.SMALLEST_MODEL:
         return None
     lr, limit = f.recipe.optim.peak, f.ladder.too_high

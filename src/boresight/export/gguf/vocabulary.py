@@ -67,7 +67,7 @@ def opening_bos(tokenizer: Tokenizer) -> str:
     """The BOS token if the chat template begins with it, else ''. llama.cpp adds it by itself."""
     bos = None if tokenizer.bos_token_id is None else tokenizer.convert_ids_to_tokens(tokenizer.bos_token_id)
     text = render_messages(tokenizer, QUESTION, ask=True)
-    return bos if bos and text.startswith(bos) else ""
+    return bos if bos and text.startswith(bos) and text.count(bos) == 1 else ""
 
 
 def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]:
