@@ -32,6 +32,8 @@ from tests.reports.looks import SETTINGS, faults, show_as  # noqa: E402
 
 LARGEST = 1_000_000
 """Bytes of a file."""
+PATIENCE = 300_000
+"""Milliseconds for a page to open, on a machine that is busy with other work."""
 
 
 def pages(wanted: list[str], stack: ExitStack) -> Iterator[tuple[str, str]]:
@@ -67,6 +69,7 @@ def too_large(url: str) -> list[str]:
 def check(browser: Any, name: str, url: str, shots: Path | None) -> int:
     """Print a line for every setting of a page, and its faults; returns their number."""
     page, count = browser.new_page(), 0
+    page.set_default_timeout(PATIENCE)
     show_as(page, SETTINGS["laptop"])
     page.goto(url)
     page.wait_for_load_state("networkidle")

@@ -1,8 +1,8 @@
 """One page of every kind, for screenshots and checks; what needs runs is made in build/screenshots.
 
-Report, comparison, sweep, win rate, graded answers and arena show runs of the model with 0.87M parameters
+Report, comparison, sweep, win rate and arena show runs of the model with 0.87M parameters
 (minutes on two cores), which are used again by the next call. The studies are the committed pages, the
-leaderboard is the committed table, and the documents of the task page are made up.
+leaderboard is the committed table; graded answers and documents of tasks are made up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from rich.console import Console
 
@@ -22,12 +21,18 @@ import boresight
 from boresight.arena.duels import read_duels
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
+from boresight.core.schema import Prompt
+from boresight.evaluation.graded.comparison import RewardComparison
+from boresight.evaluation.graded.grading import GradedResponse, GradedSystem
 from boresight.evaluation.harness.comparison import TaskComparison
 from boresight.evaluation.harness.documents import Document
+from boresight.evaluation.response import Response
 from boresight.experiments.sweep.command import run_sweep_recipe
 from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.reports.evaluations.graded import write_graded_page
 from boresight.reports.evaluations.tasks import write_tasks_page
 from boresight.reports.leaderboard import write_leaderboard
+from boresight.tasks.reading import AnswerReading
 
 ROOT = Path(__file__).parents[1]
 WORK, SITE = ROOT / "build" / "screenshots", ROOT / "build" / "site"
@@ -94,23 +99,35 @@ def study_of_arms() -> str:
 
 def win_rate() -> str:
     """Answers of the two runs to the same puzzles, by the verifier."""
-    return evaluated("win-rate", judge={"name": "countdown"})
-
-
-def graded() -> str:
-    """The same answers by a reward."""
-    return evaluated("graded", reward=[{"function": "countdown_correct"}], samples=1, k=[1])
-
-
-def evaluated(folder: str, **settings: Any) -> str:
-    shutil.rmtree(Path("runs") / folder, ignore_errors=True)
+    folder = Path("runs/win-rate")
+    shutil.rmtree(folder, ignore_errors=True)
     recipe = {
         "prompts": "generate:countdown-tiny-held-out",
         "limit": 60,
         "systems": {name: {"answers": str(trained(name))} for name in reversed(RATES)},
-        **settings,
+        "judge": {"name": "countdown"},
     }
-    return file_url(boresight.evaluate(recipe, run=Path("runs") / folder).page)
+    return file_url(boresight.evaluate(recipe, run=folder).page)
+
+
+def graded() -> str:
+    """Two completions each of 40 questions, of which the second system solves more."""
+    systems = [_graded("start", 10), _graded("trained", 25)]
+    return file_url(write_graded_page(Path("graded.html"), RewardComparison(systems, [1, 2], 1.0, {})))
+
+
+def _graded(name: str, right: int) -> GradedSystem:
+    """The first `right` questions are always solved, the others by the first completion alone."""
+    prompts = tuple(Prompt([{"role": "user", "content": f"Question {i}?"}], f"q{i}") for i in range(40))
+
+    def one(i: int, j: int) -> GradedResponse:
+        reward = float(i < right or j == 0)
+        text = f"answer {i}" if reward else "no answer"
+        return GradedResponse(
+            Response(text, False), reward, {"own": reward}, AnswerReading(text, True, ()), 0.0
+        )
+
+    return GradedSystem(name, prompts, tuple((one(i, 0), one(i, 1)) for i in range(40)))
 
 
 def tasks() -> str:
