@@ -108,7 +108,7 @@ def test_a_mistake_names_the_field_and_the_way_out(recipe_file, override, says):
 
 
 def test_steps_and_epochs_together_are_refused(recipe_file):
-    with pytest.raises(UserError, match="both set; keep one: train.epochs=null"):
+    with pytest.raises(UserError, match=r"both set; keep one: train\.epochs=null"):
         Recipe.load(recipe_file, ["train.steps=3", "train.epochs=1"])
 
 

@@ -162,7 +162,9 @@ def test_ctrl_c_between_stages_says_how_to_go_on(base, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "likelihood_of_answers", interrupted)
-        with pytest.raises(Interrupted, match=r"^interrupted; run the same command with --run .*run to resume\.$"):
+        with pytest.raises(
+            Interrupted, match=r"^interrupted; run the same command with --run .*run to resume\.$"
+        ):
             run_training(recipe(base), tmp_path / "run", QUIET)
         patch.setattr(train, "find_place", interrupted)
         with pytest.raises(KeyboardInterrupt):

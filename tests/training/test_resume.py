@@ -123,7 +123,7 @@ def test_a_signal_saves_and_stops_after_the_step(tmp_path, number):
             return ask(step)
 
     task.batches = Signalled()
-    with pytest.raises(Interrupted, match="stopped after step 2 of 4; run the same command with --run") as stopped:
+    with pytest.raises(Interrupted, match="stopped after step 2 of 4; run the same command") as stopped:
         run_steps(task)
     assert stopped.value.number == number
     assert checkpoint.latest_sound(tmp_path).name == "step-2"

@@ -44,7 +44,9 @@ def read_answers(source: str | Path) -> list[SystemAnswer]:
 def read_start_answers(run: Path) -> list[SystemAnswer]:
     """The start model's answers in `samples.jsonl` of a run. Raises `UserError` where there are none."""
     if not run.is_dir():
-        raise UserError(f"{run}: is no run folder, which would have the start model's answers; name a second one.")
+        raise UserError(
+            f"{run}: is no run folder, which would have the start model's answers; name a second one."
+        )
     file = answers_file(run)
     rows = [(row, f"{file}, row {number}") for number, row in records(file)]
     if missing := [where for row, where in rows if not isinstance(row, dict) or "before" not in row]:

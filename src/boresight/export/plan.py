@@ -52,7 +52,9 @@ def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answ
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: this is not a run folder; give the folder that `boresight train` wrote.")
     if not (run / "model").is_dir():
-        raise UserError(f"{run}: the run has not finished; run its command again with --run {run} to resume it.")
+        raise UserError(
+            f"{run}: the run has not finished; run its command again with --run {run} to resume it."
+        )
     if form == "adapter" and not (run / "model/adapter_config.json").is_file():
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":

@@ -295,7 +295,9 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 
 def how_to_go_on(run: Path) -> str:
     """In words; torchrun keeps `--run` for itself."""
-    return f"run the same command with {'--run' if collectives.world() == 1 else '--run-folder'} {run} to resume"
+    return (
+        f"run the same command with {'--run' if collectives.world() == 1 else '--run-folder'} {run} to resume"
+    )
 
 
 def save_policy(task: Task, folder: Path) -> None:
