@@ -211,6 +211,7 @@ def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tm
     (run / "config.yaml").write_text(yaml.safe_dump(recipe))
     data = json.loads((run / "data.json").read_text())
     data["train"]["path"] = f"{folder}/mine.jsonl (0.25) + org/pairs (0.75)"
+    data["train"]["bad"] = [{"row": 3, "field": "chosen", "message": "is empty"}]
     (run / "data.json").write_text(json.dumps(data))
     export(run, tmp_path / "out", "merged", "float32", QUIET)
     text = (tmp_path / "out/README.md").read_text()
@@ -218,6 +219,7 @@ def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tm
     assert yaml.safe_load(text.split("---")[1])["datasets"] == ["org/pairs"]
     assert "| train | mine.jsonl (0.25) + org/pairs (0.75) |" in text
     assert "mine.jsonl: 0.25" in text and "org/pairs: 0.75" in text
+    assert "\n\n1 malformed row of mine.jsonl (0.25) + org/pairs (0.75) left out.\n\n" in text
 
 
 def test_untrusted_names_stay_text_in_the_card(trained, tmp_path):

@@ -63,6 +63,7 @@ def render_card(
         relation="adapter" if plan.form == "adapter" else "finetune",
         datasets=[name for split in _splits(run) for name in _sources(split) if _hub_id(name)],
         summary=_summary(plan, run, start),
+        malformed=_malformed(run),
         splits=[_split_row(name, split) for name, split in run.data.items() if isinstance(split, Mapping)],
         facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
         recipe=_code(yaml.safe_dump(_without_folders(run.config), sort_keys=False), "yaml"),
@@ -109,9 +110,23 @@ def _sources(split: Mapping[str, Any]) -> list[str]:
 def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
     counts = [split.get(key) for key in ("rows", "kept", "truncated", "dropped")]
     numbers = [f"{n:,}" if isinstance(n, int) else "–" for n in counts]
-    where = JOINED.join(map(_short_path, str(split.get("path", "")).split(JOINED)))
-    texts = [_plain(text) for text in (name, where, str(split.get("layout", "")))]
+    texts = [_plain(text) for text in (name, _where(split), str(split.get("layout", "")))]
     return [*texts, *numbers, f"`{_plain(str(split.get('sha256', '')))}`"]
+
+
+def _malformed(run: RunData) -> list[str]:
+    """A sentence per source that has malformed rows; both splits of one source list the same ones."""
+    found = {_where(split): split.get("bad") for split in _splits(run)}
+    return [
+        f"{plural(len(rows), 'malformed row')} of {_plain(where)} left out."
+        for where, rows in found.items()
+        if isinstance(rows, list) and rows
+    ]
+
+
+def _where(split: Mapping[str, Any]) -> str:
+    """The sources of a split without the folders that they are in."""
+    return JOINED.join(map(_short_path, str(split.get("path", "")).split(JOINED)))
 
 
 def _metric_row(row: MetricRow) -> list[str]:
