@@ -18,6 +18,7 @@ from boresight.training.checkpoints.checkpoint import load_state
 from boresight.training.footprint.base import splits_weights
 from boresight.training.loop import run_steps
 from boresight.training.optim import divide_and_clip, has_moved, make_optimizer
+from boresight.training.optimizer import split_adamw
 from boresight.training.policy import load_policy
 from boresight.training.probes.kl import KLProbe
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -40,9 +41,9 @@ def layers(seed=0):
         )
 
 
-def pair_of(optim):
+def pair_of(optim, low_on_host=False):
     plain, split = layers(), layers()
-    split_weights(split, bucket=1200)
+    split_weights(split, bucket=1200, low_on_host=low_on_host)
     return (plain, make_optimizer(plain, optim)), (split, make_optimizer(split, optim))
 
 
@@ -74,12 +75,16 @@ def assert_same(plain, split):
             assert same, name
 
 
+@pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 @pytest.mark.parametrize("states", ["float32", "8bit"])
-def test_bit_for_bit_over_forty_steps(states, monkeypatch):
+def test_bit_for_bit_over_forty_steps(states, low_on_host, monkeypatch):
+    """The embedding's 6,000 weights in two pieces of 2,400 and one of 1,200, with float32 moments."""
     if states == "8bit":
         pytest.importorskip("bitsandbytes")
     monkeypatch.setattr(split_bits, "CHUNK", 777)
-    plain, split = pair_of(OptimSection(lr=1e-2, weight_decay=0.1, states=states, betas=(0.9, 0.99)))
+    monkeypatch.setattr(split_adamw, "PIECE", 2400)
+    optim = OptimSection(lr=1e-2, weight_decay=0.1, states=states, betas=(0.9, 0.99))
+    plain, split = pair_of(optim, low_on_host)
     assert len(by_bucket(split[0].parameters())) == 3
     assert not has_moved(split[1])
     for number in range(40):

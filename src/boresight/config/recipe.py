@@ -45,6 +45,10 @@ class ModelSection(Section):
     calls of flash attention without a mask, joined by their log-sum-exp, and differs by rounding. `fast`
     needs CUDA, bfloat16 or float16, and a model that flash attention serves; anything else is refused. Its
     speed has not been measured."""
+    low_bits: Literal["device", "host"] = "device"
+    """Where `kernels: fast` in bfloat16 stores the second halves of trained weights: beside the first ones,
+    or in host memory, which saves 2 bytes per weight on the GPU and copies them there and back at every step.
+    The values are the same. `host` is refused where weights are not split."""
     chat_template: str | None = None
     """`chatml`, `plain` or a Jinja file, for tokenizers that have no chat template; for those that have
     several, the name of one."""

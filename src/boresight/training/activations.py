@@ -77,6 +77,7 @@ def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
         states=recipe.optim.states,
         base=base_form(recipe, kind_of(recipe), dtype),
         split=is_split(causal_model(policy)),
+        low_on_host=recipe.model.low_bits == "host",
         cuda=policy.device.type != "cpu",
     )
 

@@ -34,7 +34,7 @@ from boresight.models.source import print_note_on_base
 from boresight.training import activations
 from boresight.training.build import batch_plan
 from boresight.training.distributed import collectives
-from boresight.training.footprint.base import base_form, splits_weights
+from boresight.training.footprint.base import base_form, refuse_host_bits, splits_weights
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.optim import learning_rate_sum
@@ -63,13 +63,14 @@ def load_policy(
         The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
 
     Raises:
-        UserError: the model cannot be loaded, adapters are wanted on weights drawn at random, or the device
-            has no kernels of the kind that the recipe names.
+        UserError: the model cannot be loaded, adapters are wanted on weights drawn at random, the device
+            has no kernels of the kind that the recipe names, or `model.low_bits: host` has no effect.
     """
     name, dropout = recipe.model.name, recipe.model.dropout
     device = device_called(recipe.model.device)
     dtype, allowed = resolve_dtype(recipe.model.dtype, device), Allowed(tuple(recipe.model.allow_weights))
     refuse_missing_kernels(recipe.model.kernels, device, dtype)
+    refuse_host_bits(recipe, kind, "bfloat16" if split else dtype)
     form = base_form(recipe, kind, dtype)
     if kind.head == "score":
         seed = recipe.train.seed
@@ -88,16 +89,22 @@ def load_policy(
         compact_frozen(base, form, getattr(torch, dtype), base.get_output_embeddings())
     module = cast(torch.nn.Module, policy).to(device)
     if splits_weights(recipe, kind, dtype) if split is None else split:
-        _split_where_possible(module)
+        _split_where_possible(module, recipe.model.low_bits == "host")
     return cast("Policy", module), allowed.found
 
 
-def _split_where_possible(model: torch.nn.Module) -> None:
-    """Split the weights; those of a model that needs some in float32 all stay so, under autocast."""
+def _split_where_possible(model: torch.nn.Module, low_on_host: bool) -> None:
+    """Split the weights; those of a model that needs some in float32 all stay so, under autocast.
+
+    Raises:
+        UserError: they stay so, and the recipe wants their second halves in host memory.
+    """
     if obstacle := split_obstacle(model):
+        if low_on_host:
+            raise UserError(f"model.low_bits: host has no effect, since {obstacle}; leave it out.")
         log.warning("Weights stay in float32, which takes more memory: %s.", obstacle)
     else:
-        split_weights(model)
+        split_weights(model, low_on_host=low_on_host)
 
 
 def refuse_random_base(allowed: Allowed) -> None:

@@ -102,6 +102,7 @@ class Load:
             lora=self.recipe.model.lora,
             base=base_form(self.recipe, kind_of(self.recipe), dtype),
             split=splits_weights(self.recipe, kind_of(self.recipe), dtype),
+            low_on_host=self.recipe.model.low_bits == "host",
             states=self.recipe.optim.states,
             frozen_copy=self.copies > 1,
             cuda=self.device.type == "cuda",

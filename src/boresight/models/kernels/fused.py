@@ -1,4 +1,4 @@
-"""The layers of a decoder with fewer passes over memory, swapped in for one forward on a CPU.
+"""The layers of a decoder with fewer passes over memory, swapped in for one forward, most of them on a CPU.
 
 Four things, each the same function of the same numbers as what it stands in for:
 
@@ -6,6 +6,9 @@ Four things, each the same function of the same numbers as what it stands in for
   and recompute the rest, cheap and elementwise, in the backward;
 - dropout and the first layer of an adapter as one node, which keeps one byte per entry (`adapters`);
 - matrix products by the library that is faster on this machine (`libraries`).
+
+A trained embedding has its stand-in on every device: its gradient is added to the rows of `.grad` that were
+read, where autograd makes one as large as the table first.
 
 Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
 and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
@@ -29,6 +32,7 @@ from torch import Tensor, nn
 from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
 from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.matmul import (
+    add_rows,
     goes_in_place,
     product,
     start_of_gradient,
@@ -46,11 +50,14 @@ _recipes: dict[tuple[type, type], LayerBuilder | None] = {}
 def fused_layers(decoder: nn.Module) -> Iterator[None]:
     """Inside the block the layers of `decoder` that have a faster equal use it.
 
-    Does nothing off the CPU, in other precisions than float32, and under activation checkpointing, whose
-    recomputation runs after the block and must save the same tensors.
+    Off the CPU, in other precisions than float32, and under activation checkpointing, whose recomputation
+    runs after the block and must save the same tensors, this is the embedding of the input alone.
     """
     changed: list[nn.Module] = []
     try:
+        table = _input_embedding(decoder)
+        if table is not None and "forward" not in vars(table):
+            changed.append(_replace(table, _embedding(table)))
         if _applies(decoder):
             for module in decoder.modules():
                 for dropout, down in dropped_inputs(module):
@@ -87,7 +94,7 @@ def _recipe_of(module: nn.Module) -> LayerBuilder | None:
         small = module.weight.dtype != torch.float32
         return _linear if not small and (_not_by_blas() or goes_in_place(module.weight)) else None
     if type(module) is nn.Embedding:
-        return _embedding if _plain_embedding(module) and goes_in_place(module.weight) else None
+        return _embedding if _adds_in_place(module) else None
     kind = (type(module), type(getattr(module, "act_fn", None)))
     if kind not in _recipes:
         _recipes[kind] = _tried(module)
@@ -149,8 +156,16 @@ def _embedding(module: nn.Embedding) -> Forward:
     return lambda ids: Embedding.apply(ids, module.weight, module.padding_idx)
 
 
-def _plain_embedding(module: nn.Embedding) -> bool:
-    return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+def _adds_in_place(module: nn.Embedding) -> bool:
+    plain = module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+    return plain and goes_in_place(module.weight)
+
+
+def _input_embedding(decoder: Any) -> nn.Embedding | None:
+    """The table of the tokens, if its gradient can be added in place; subclasses scale what they return."""
+    find = getattr(decoder, "get_input_embeddings", None)
+    table = find() if find is not None else None
+    return table if type(table) is nn.Embedding and _adds_in_place(table) else None
 
 
 class RMSNorm(torch.autograd.Function):
@@ -253,5 +268,5 @@ class Embedding(torch.autograd.Function):
         weight.grad = start_of_gradient(weight, in_place=True)
         if ctx.padding is not None:
             grad = grad.masked_fill((ids == ctx.padding).unsqueeze(-1), 0)
-        weight.grad.index_add_(0, ids.flatten(), grad.flatten(0, -2))
+        add_rows(weight.grad, ids.flatten(), grad.flatten(0, -2))
         return None, None, None

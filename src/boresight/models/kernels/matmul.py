@@ -137,6 +137,19 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
         total.addmm_(grad.T, x)
 
 
+def add_rows(total: Tensor, places: Tensor, rows: Tensor) -> None:
+    """total[places[i]] += rows[i] for every i, in the precision of the total: `(n,)`, `(n, width)`.
+
+    On a GPU by sorting, so that a row that is named twice is summed in the same order every time; `index_add_`
+    would take the order in which threads arrive.
+    """
+    rows = rows.to(total.dtype)
+    if total.is_cuda:
+        total.index_put_((places,), rows, accumulate=True)
+    else:
+        total.index_add_(0, places, rows)
+
+
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> Tensor | None:
     """`grad.T @ x` over all tokens, `(…, out)` and `(…, in)`; None where it has been added to `.grad`."""
     grad, x = grad.flatten(0, -2), x.flatten(0, -2)

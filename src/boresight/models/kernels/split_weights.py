@@ -4,11 +4,16 @@
     for bucket in by_bucket(parameters):
         with joined_bucket(bucket):      for an optimizer: these parameters are float32, and split after it
             ...
+    with joined_part(parameter, part):   the same of some entries of a large one
+        ...
     with master_weights(model):          for saving and loading: all of them are float32, on the CPU
         ...
 
 A bucket is storage that parameters share, so that one pass joins many small ones. Copies of a parameter are
 bfloat16 weights and no more, as a frozen reference should be.
+
+No forward reads the second halves, so they may be in host memory: an update copies those of a bucket to the
+device and back.
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ class SplitPlace:
     high: Tensor
     low: Tensor
     start: int
+    staged: bool = False
+    """Whether `low` is in host memory, and copied to the device of `high` where both are joined."""
 
     def view(self, flat: Tensor, shape: torch.Size) -> Tensor:
         """The entries of a parameter of `shape` in a tensor like the bucket's."""
@@ -62,11 +69,12 @@ def split_obstacle(model: nn.Module) -> str | None:
     return None
 
 
-def split_weights(model: nn.Module, bucket: int = BUCKET) -> None:
+def split_weights(model: nn.Module, bucket: int = BUCKET, *, low_on_host: bool = False) -> None:
     """Store the parameters of `model` in halves, in place, where they are; they must not be moved later.
 
     Args:
         bucket: entries that share storage, unless one parameter has more.
+        low_on_host: store the second halves in host memory, pinned where the model is on a GPU.
 
     Raises:
         UserError: `split_obstacle` has found one.
@@ -76,30 +84,49 @@ def split_weights(model: nn.Module, bucket: int = BUCKET) -> None:
     waiting: list[nn.Parameter] = []
     for parameter in model.parameters():
         if waiting and sum(map(_padded, [*waiting, parameter])) > bucket:
-            _split_together(waiting)
+            _split_together(waiting, low_on_host)
             waiting = []
         waiting.append(parameter)
     if waiting:
-        _split_together(waiting)
+        _split_together(waiting, low_on_host)
 
 
 def _padded(parameter: nn.Parameter) -> int:
     return -(-parameter.numel() // ALIGNED) * ALIGNED
 
 
-def _split_together(parameters: Sequence[nn.Parameter]) -> None:
+def _split_together(parameters: Sequence[nn.Parameter], low_on_host: bool) -> None:
     size, device = sum(map(_padded, parameters)), parameters[0].device
     high = torch.zeros(size, dtype=torch.bfloat16, device=device)
-    low = torch.zeros(size, dtype=torch.int16, device=device)
+    pinned = low_on_host and device.type == "cuda"
+    low = torch.zeros(size, dtype=torch.int16, device="cpu" if low_on_host else device, pin_memory=pinned)
     start = 0
     for parameter in parameters:
-        part = slice(start, start + parameter.numel())
-        split_into(parameter.data.reshape(-1), high[part], low[part])
-        place = SplitPlace(high, low, start)
+        place = SplitPlace(high, low, start, low_on_host)
+        _put_back(parameter.data.reshape(-1), place, slice(start, start + parameter.numel()))
         parameter.data = place.view(high, parameter.shape)
         parameter.grad_dtype = torch.float32
         setattr(parameter, _PLACE, place)
         start += _padded(parameter)
+
+
+def _join(place: SplitPlace, part: slice) -> Tensor:
+    """Entries `part` of a bucket in float32, `(n,)`, where their first halves are."""
+    high, low = place.high[part], place.low[part]
+    if place.staged:
+        low = torch.empty_like(low, device=high.device).copy_(low, non_blocking=True)
+    numbers = torch.empty(high.shape, dtype=torch.float32, device=high.device)
+    join_into(numbers, high, low)
+    return numbers
+
+
+def _put_back(numbers: Tensor, place: SplitPlace, part: slice) -> None:
+    """Split `numbers` into entries `part` of a bucket. Waits for second halves that go to the host."""
+    high, low = place.high[part], place.low[part]
+    here = torch.empty_like(low, device=high.device) if place.staged else low
+    split_into(numbers, high, here)
+    if place.staged:
+        low.copy_(here)
 
 
 def place_of(parameter: Tensor) -> SplitPlace | None:
@@ -145,19 +172,29 @@ def joined_bucket(
     With `write` they are split again after it, unless it raised.
     """
     places = {parameter: place for parameter in bucket if (place := place_of(parameter))}
-    high, low = next((place.high, place.low) for place in places.values())
-    whole = torch.empty(high.shape, dtype=torch.float32, device=high.device)
-    join_into(whole, high, low)
-    whole = whole.to(device or high.device)
+    first, everything = next(iter(places.values())), slice(None)
+    high = first.high
+    whole = _join(first, everything).to(device or high.device)
     for parameter, place in places.items():
         parameter.data = place.view(whole, parameter.shape)
     try:
         yield
         if write:
-            split_into(whole.to(high.device), high, low)
+            _put_back(whole.to(high.device), first, everything)
     finally:
         for parameter, place in places.items():
             parameter.data = place.view(high, parameter.shape)
+
+
+@contextmanager
+def joined_part(parameter: nn.Parameter, part: slice) -> Iterator[Tensor]:
+    """Entries `part` of a split parameter, flattened, in float32 `(n,)`; split again unless the block raised."""
+    place = place_of(parameter)
+    assert place is not None, "the parameter is not split"
+    within = slice(place.start + part.start, place.start + part.stop)
+    numbers = _join(place, within)
+    yield numbers
+    _put_back(numbers, place, within)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
 ROWS = 512
 """Positions of one product on a GPU, the last of them filled up, so that all have one shape."""
-CUDA_TILE_ELEMENTS = 1 << 26
-"""The same on a GPU: 256 MB in float32. Tiles of the CPU's size would be hundreds of small products and
+CUDA_TILE_ELEMENTS = 1 << 25
+"""The same on a GPU: 128 MB in float32. Tiles of the CPU's size would be hundreds of small products and
 thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
 KEPT_ELEMENTS = 1 << 25
 """Most logits that are kept for the backward rather than recomputed: 128 MB in float32."""

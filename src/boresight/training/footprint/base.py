@@ -43,6 +43,15 @@ def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
     return recipe.model.kernels == "fast" and dtype == "bfloat16" and whole
 
 
+def refuse_host_bits(recipe: Recipe, kind: InputKind, dtype: str) -> None:
+    """Raise a `UserError` where `model.low_bits: host` has no effect, in a run that computes in `dtype`."""
+    if recipe.model.low_bits == "host" and not splits_weights(recipe, kind, dtype):
+        raise UserError(
+            "model.low_bits: host has no effect on weights that are not split; set model.kernels=fast with "
+            "model.dtype=bfloat16 for a language model that is trained whole in one place, or leave it out."
+        )
+
+
 def _may_be_spread(recipe: Recipe) -> bool:
     """Whether processes may share the weights; decided when the model has been loaded."""
     return collectives.world() > 1 and recipe.train.parallel != "ddp"

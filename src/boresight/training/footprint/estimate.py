@@ -45,6 +45,8 @@ class Footprint:
     """Whether a second model is kept as the reference."""
     split: bool = False
     """Whether trained weights are stored in two halves, 4 bytes that need no copies in half precision."""
+    low_on_host: bool = False
+    """Whether the second halves are in host memory, which is not counted."""
     cuda: bool = False
 
     @property
@@ -59,7 +61,7 @@ class Footprint:
         rest = self.parameters - linear
         narrow = HALF if self.dtype == "bfloat16" else FLOAT
         own = {
-            "float32": FLOAT * self.parameters,
+            "float32": (HALF if self.low_on_host else FLOAT) * self.parameters,
             "bfloat16": HALF * self.parameters,
             "nf4": NF4 * linear + narrow * rest,
         }[self.base if self.lora else "float32"]
@@ -97,7 +99,7 @@ class Footprint:
             layers = shape.layers * (kept * tokens + copies)
             passing = PASSING[kernels, self.lora is not None].bytes(shape) * tokens
             peak = layers + max(head, passing + self._matrix_bytes())
-        return max(peak, self._embedding_bytes(kernels), self._update_bytes()) / 1e9
+        return max(peak, self._update_bytes()) / 1e9
 
     def _head_bytes(self, scored: float) -> float:
         """Tiles of logits, and hidden states and gradients of scored tokens."""
@@ -110,7 +112,7 @@ class Footprint:
             tile += FLOAT * (min(self.shape.vocabulary, most / max(1, scored)) * self.shape.hidden + rows)
         if self.lora:
             return tile + rows * (3 * FLOAT + (HALF if self.half else 0))
-        kept = FLOAT * logits if logits <= KEPT_ELEMENTS else 0
+        kept = FLOAT * logits if logits <= KEPT_ELEMENTS and not self.cuda else 0
         return tile + kept + rows * (2 * FLOAT + (2 * HALF if self.half else 0))
 
     def _matrix_bytes(self) -> float:
@@ -120,18 +122,18 @@ class Footprint:
             return HALF * largest if self.base == "nf4" else 0
         return largest * (FLOAT + HALF if self.half else FLOAT if self.cuda else 0)
 
-    def _embedding_bytes(self, kernels: Kernels) -> float:
-        """The gradient of the embedding, which autograd makes whole, when all activations are gone."""
-        trained = self.lora is None and kernels != "fused"
-        each = FLOAT + (HALF if self.split else 0)
-        return each * self.shape.vocabulary * self.shape.hidden if trained else 0
-
     def _update_bytes(self) -> float:
-        """Weights of a bucket in float32, and integers of a chunk, while an optimizer updates split ones."""
+        """Weights in float32, second halves from the host, and integers, while split weights are updated.
+
+        Of a bucket, or of the largest matrix with moments in 8 bits; integers of a chunk, where the steps are
+        not compiled into one.
+        """
         if not self.split:
             return 0
-        bucket = min(self.trained, max(BUCKET, self.shape.vocabulary * self.shape.hidden))
-        return FLOAT * bucket + CHUNK_BYTES * min(bucket, CHUNK)
+        whole = self.shape.vocabulary * self.shape.hidden if self.states == "8bit" else 0
+        joined = min(self.trained, max(BUCKET, whole))
+        staged = HALF * joined if self.low_on_host else 0
+        return FLOAT * joined + staged + (0 if self.cuda else CHUNK_BYTES * min(joined, CHUNK))
 
     def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
         """The most that is in memory at a time."""

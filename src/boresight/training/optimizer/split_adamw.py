@@ -2,7 +2,9 @@
 
 The update is the library's, of float32 weights with float32 gradients, so it is the same to the last bit, and
 so are its states and what a checkpoint holds of them. Beside the weights there is never more in float32 than
-one bucket, or the largest matrix, at a time when the activations are gone.
+one bucket, at a time when the activations are gone: a larger matrix is updated piece by piece, which for an
+update of each entry by itself is the same. Moments in 8 bits have a scale per 256 of them, and their matrices
+are updated whole.
 """
 
 from __future__ import annotations
@@ -15,12 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from boresight.models.kernels.compact import load_bitsandbytes
-from boresight.models.kernels.split_weights import by_bucket, joined_bucket, place_of
+from boresight.models.kernels.split_weights import BUCKET, by_bucket, joined_bucket, joined_part, place_of
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as Stepping
 else:
     Stepping = object
+
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Their names in AdamW's state."""
+PIECE = BUCKET
+"""Most entries of one parameter that are updated at a time."""
 
 
 class SplitStep(Stepping):
@@ -33,11 +41,14 @@ class SplitStep(Stepping):
         with _gradients_hidden(parameters) as gradients:
             for bucket in by_bucket(parameters):
                 if any(p in gradients for p in bucket):
-                    with joined_bucket(bucket):
-                        self._step_of(bucket, gradients)
+                    self._update(bucket, gradients)
             rest = [p for p in gradients if place_of(p) is None]
             if rest:
                 self._step_of(rest, gradients)
+
+    def _update(self, bucket: Sequence[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
+        with joined_bucket(bucket):
+            self._step_of(bucket, gradients)
 
     def _step_of(self, parameters: Sequence[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
         for parameter in parameters:
@@ -62,6 +73,41 @@ def _gradients_hidden(parameters: Sequence[nn.Parameter]) -> Iterator[dict[nn.Pa
 
 class SplitAdamW(SplitStep, torch.optim.AdamW):
     """`torch.optim.AdamW` on split weights."""
+
+    def _update(self, bucket: Sequence[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
+        first = bucket[0]
+        if len(bucket) == 1 and first.numel() > PIECE:
+            self._update_in_pieces(first, gradients[first])
+        else:
+            super()._update(bucket, gradients)
+
+    def _update_in_pieces(self, parameter: nn.Parameter, gradient: Tensor) -> None:
+        """Step on each piece as if it were the only parameter, with its part of the moments as its state."""
+        group = next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
+        state, flat = self._state_of(parameter), gradient.reshape(-1)
+        moments = {name: state[name].view(-1) for name in MOMENTS}
+        together, count = group["params"], state["step"]
+        try:
+            for start in range(0, parameter.numel(), PIECE):
+                part = slice(start, min(start + PIECE, parameter.numel()))
+                with joined_part(parameter, part) as numbers:
+                    piece = nn.Parameter(numbers)
+                    piece.grad, group["params"] = flat[part], [piece]
+                    of_piece = {name: values[part] for name, values in moments.items()}
+                    self.state[piece] = of_piece | {"step": count.clone()}
+                    super(SplitStep, self).step()
+                    state["step"] = self.state.pop(piece)["step"]
+        finally:
+            group["params"] = together
+
+    def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """Its state, as the library's AdamW makes it at the first step."""
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
+            for name in MOMENTS:
+                state[name] = torch.zeros_like(parameter, dtype=torch.float32)
+        return state
 
 
 def split_adamw_8bit(groups: Sequence[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer:
