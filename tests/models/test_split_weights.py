@@ -24,6 +24,8 @@ from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.reference.frozen import frozen_copy
 from tests.tiny import tiny_model
 
+pytestmark = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
+
 
 def bits(weight):
     return weight.detach().view(torch.int32)

@@ -26,6 +26,7 @@ from tests.models.families import FAMILIES, config_of
 from tests.tiny import tiny_model
 
 WITHIN = 0.10
+SPLITS = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
 QKVO = LoraConfig(r=8, dropout=0)
 EVERYWHERE = LoraConfig(r=8, dropout=0.1, targets="all-linear")
 
@@ -85,6 +86,7 @@ def test_within_a_tenth_of_what_is_held(dtype, config, recompute):
     check("llama", dtype, config, recompute, {"hidden_size": 192, "intermediate_size": 512})
 
 
+@SPLITS
 @pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 @pytest.mark.parametrize(
     ("recompute", "count"), [(False, 16), (True, 40), (True, 4)], ids=["kept", "recomputed", "update"]
@@ -96,6 +98,7 @@ def test_split_weights_within_a_tenth(recompute, count, low_on_host):
     check("llama", "bfloat16", None, recompute, shape, count=count, **split)
 
 
+@SPLITS
 @pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 def test_a_large_embedding_within_a_tenth(low_on_host, monkeypatch):
     """The tied table of 12,000 rows has five sixths of the weights. Neither its gradient nor its float32 weights

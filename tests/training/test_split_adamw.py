@@ -27,6 +27,8 @@ from tests.training.test_resume import Halt, halt_at, train_lines
 
 SETTINGS = ("model.dtype=bfloat16", "train.batch=8", "train.steps=6", "train.save_every=2", "optim.lr=1e-3")
 
+pytestmark = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
+
 
 def layers(seed=0):
     """An embedding of 6,000 weights, above a bucket of 1,200, and smaller layers; one is never used."""

@@ -167,12 +167,17 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
 
 def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
     """Run probe rows plain and packed, by the kernel of the arithmetic that is on."""
-    if arithmetic_of(base) != base.dtype:
-        with torch.autocast(base.device.type, enabled=False):
-            exact = _run_probe(base, config, plain=True)
-        if isinstance(exact, str):
-            return exact
-    return _run_probe(base, config, plain=False)
+    try:
+        if arithmetic_of(base) != base.dtype:
+            with torch.autocast(base.device.type, enabled=False):
+                exact = _run_probe(base, config, plain=True)
+            if isinstance(exact, str):
+                return exact
+        return _run_probe(base, config, plain=False)
+    finally:
+        # Before torch 2.10 autocast would keep its copies of the weights, made without gradient, for the
+        # forward that is to be trained (pytorch issue 158232).
+        torch.clear_autocast_cache()
 
 
 def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) -> PackedPlan | str:
