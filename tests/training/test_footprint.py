@@ -101,14 +101,15 @@ def test_split_weights_within_a_tenth(recompute, count, low_on_host):
 @SPLITS
 @pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 def test_a_large_embedding_within_a_tenth(low_on_host, monkeypatch):
-    """The tied table of 12,000 rows has five sixths of the weights. Neither its gradient nor its float32 weights
-    are made a second time: it is updated in pieces of 2^17 entries."""
+    """The tied table of 12,000 rows has five sixths of the weights. Neither its gradient nor its float32
+    weights are made a second time: it is updated in pieces of 2^17 entries."""
     monkeypatch.setattr(estimate, "BUCKET", 1 << 17)
     monkeypatch.setattr(split_adamw, "PIECE", 1 << 17)
     monkeypatch.setattr(split_bits, "CHUNK", 1 << 15)
     monkeypatch.setattr(estimate, "CHUNK", 1 << 15)
-    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "tie_word_embeddings": True}
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
     split = {"split": True, "low_on_host": low_on_host}
+    shape |= {"tie_word_embeddings": True}
     check("llama", "bfloat16", None, True, shape, count=4, vocabulary=12_000, **split)
 
 
@@ -177,7 +178,7 @@ def test_adapters_on_7b_fit_into_19_gb_and_in_4_bits_into_9(model):
 
 
 def test_all_weights_of_half_a_billion_fit_into_8_gb():
-    """With float32 moments 16 bytes per weight are 7.90 GB, or 14 are 6.92; 8.44 and 7.46 with activations."""
+    """With float32 moments 16 bytes per weight are 7.90 GB, 14 are 6.92; 8.44 and 7.46 with activations."""
     assert on_a_gpu(*QWEN_HALF_B, split=True, low_on_host=True) < 7.5
     assert 16 * QWEN_HALF_B[1] / 1e9 < 8 < on_a_gpu(*QWEN_HALF_B, split=True) < 8.5
     assert on_a_gpu(*QWEN_HALF_B, states="8bit", split=True, low_on_host=True) < 5

@@ -140,8 +140,8 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
 def add_rows(total: Tensor, places: Tensor, rows: Tensor) -> None:
     """total[places[i]] += rows[i] for every i, in the precision of the total: `(n,)`, `(n, width)`.
 
-    On a GPU by sorting, so that a row that is named twice is summed in the same order every time; `index_add_`
-    would take the order in which threads arrive.
+    On a GPU by sorting, so that a row that is named twice is summed in the same order every time;
+    `index_add_` would take the order in which threads arrive.
     """
     rows = rows.to(total.dtype)
     if total.is_cuda:

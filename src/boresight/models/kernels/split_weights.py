@@ -188,7 +188,7 @@ def joined_bucket(
 
 @contextmanager
 def joined_part(parameter: nn.Parameter, part: slice) -> Iterator[Tensor]:
-    """Entries `part` of a split parameter, flattened, in float32 `(n,)`; split again unless the block raised."""
+    """Entries `part` of a flattened split parameter, float32 `(n,)`; split again unless the block raised."""
     place = place_of(parameter)
     assert place is not None, "the parameter is not split"
     within = slice(place.start + part.start, place.start + part.stop)

@@ -175,8 +175,8 @@ def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | st
                 return exact
         return _run_probe(base, config, plain=False)
     finally:
-        # Before torch 2.10 autocast would keep its copies of the weights, made without gradient, for the
-        # forward that is to be trained (pytorch issue 158232).
+        # The autocast of torch 2.8 would keep its copies of the weights, made without gradient, for the
+        # forward that is to be trained (pytorch issue 158232; 2.13 does not).
         torch.clear_autocast_cache()
 
 
