@@ -8,7 +8,8 @@ from torch import nn
 
 from boresight.core.errors import UserError
 from boresight.models.eval_mode import arithmetic
-from boresight.models.kernels.matmul import gradient_dtype
+from boresight.models.kernels.fused import fused_layers
+from boresight.models.kernels.matmul import gradient_dtype, gradients_in_place
 from boresight.models.kernels.split_weights import (
     ALIGNED,
     by_bucket,
@@ -85,6 +86,23 @@ def test_gradients_are_summed_in_float32():
         layer(torch.tensor([[x]], dtype=torch.bfloat16)).sum().backward()
     assert layer.weight.grad.dtype == torch.float32
     assert float(layer.weight.grad) == 1 + 4 * 2**-9
+
+
+def test_the_gradient_of_an_embedding_is_added_in_place():
+    """1 + 4 * 2^-9 to the row of a token that is read five times; bfloat16 would sum to 1. The gradient of an
+    earlier forward, 1 everywhere, stays the same tensor."""
+    model = tiny_model()
+    split_weights(model)
+    table = model.get_input_embeddings()
+    table.weight.grad = before = torch.ones(table.weight.shape)
+    with gradients_in_place(), fused_layers(model.model):
+        rows = table(torch.full((1, 5), 7))
+    assert rows.dtype == torch.bfloat16
+    upstream = torch.tensor([1.0, *[2.0**-9] * 4]).bfloat16()
+    rows.backward(upstream[None, :, None].expand_as(rows))
+    assert table.weight.grad is before
+    assert (before[7] == 2 + 4 * 2**-9).all()
+    assert (before[:7] == 1).all() and (before[8:] == 1).all()
 
 
 def test_precision_of_gradients():

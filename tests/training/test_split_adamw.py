@@ -10,12 +10,13 @@ from torch import nn
 
 from boresight.checks.run.model import Wiring, half_precision_parameters
 from boresight.config.recipe import OptimSection
+from boresight.core.errors import UserError
 from boresight.models.kernels import split_bits
 from boresight.models.kernels.split_weights import by_bucket, is_split, master_weights, split_weights
 from boresight.models.sampler.sample import SamplingParams, sample
 from boresight.training.activations import footprint_of
 from boresight.training.checkpoints.checkpoint import load_state
-from boresight.training.footprint.base import splits_weights
+from boresight.training.footprint.base import refuse_host_bits, splits_weights
 from boresight.training.loop import run_steps
 from boresight.training.optim import divide_and_clip, has_moved, make_optimizer
 from boresight.training.optimizer import split_adamw
@@ -197,6 +198,13 @@ def test_the_policy_of_a_recipe(tmp_path, split):
 def test_which_runs_split_their_weights(tmp_path, settings, dtype, split):
     task = make_task(tmp_path, "sft", *settings.split())
     assert splits_weights(task.recipe, task.kind, dtype) == split
+
+
+def test_low_bits_in_host_memory_are_refused_where_no_weights_are_split(tmp_path):
+    task = make_task(tmp_path, "sft", "model.kernels=fast", "model.low_bits=host")
+    refuse_host_bits(task.recipe, task.kind, "bfloat16")
+    with pytest.raises(UserError, match="low_bits: host has no effect on weights that are not split"):
+        refuse_host_bits(task.recipe, task.kind, "float16")
 
 
 def test_samples_have_the_log_probabilities_of_training(tmp_path):
