@@ -321,7 +321,7 @@ def test_samples_longer_than_the_window_are_tried_beyond_it(monkeypatch):
     """Phi 3.5 MoE masks with a window and does not pass it to its attention."""
     tried = []
     monkeypatch.setattr(trial, "_found", {})
-    monkeypatch.setattr(trial, "_obstacle", lambda _, lengths: tried.append(lengths))
+    monkeypatch.setattr(trial, "_obstacle", lambda kind, model, lengths: tried.append(lengths))
     model = decoder("gemma2")
     for tokens in (7, 8, 9):  # with a prompt of 4 tokens, and a window of 12
         params = SamplingParams(max_new_tokens=tokens, seed=0)

@@ -200,7 +200,7 @@ def online(
     rollouts = Rollouts(
         prompts=_online_prompts(data.train),
         plan=batch_plan(recipe, len(data.train.rows)),
-        sampler=served.sample if served else policy_sampler(policy, recipe.rollout, ends, recipe.train.seed),
+        sampler=served.sample if served else _sampler_of(policy, recipe, ends),
         rewards=rewards,
         tokenizer=tokenizer,
         gate=_importance_gate(recipe, policy) if served else None,
@@ -209,6 +209,10 @@ def online(
     reference = LiveReference(frozen, limit, temperature) if frozen else None
     batches = _batches(recipe, kind, rollouts, frozen, ends, served.sample_reference if served else None)
     return batches, reference
+
+
+def _sampler_of(model: Policy, recipe: Recipe, ends: tuple[int, ...]) -> Sampler:
+    return policy_sampler(model, recipe.rollout, ends, recipe.train.seed, recipe.model.kernels)
 
 
 def _online_prompts(side: PreparedSide) -> Sequence[OnlinePrompt]:
@@ -246,7 +250,7 @@ def _batches(
 
 def _without_adapters(frozen: Policy, recipe: Recipe, ends: tuple[int, ...]) -> Sampler:
     """A sampler from `frozen` without its adapters."""
-    from_frozen = policy_sampler(frozen, recipe.rollout, ends, recipe.train.seed)
+    from_frozen = _sampler_of(frozen, recipe, ends)
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         with adapters_off(frozen):

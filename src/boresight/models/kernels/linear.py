@@ -1,4 +1,4 @@
-"""Linear layers with their weights laid out once for the processor's matrix product.
+"""Linear layers for sampling: adapters folded in, and weights laid out once for the processor's matrix product.
 
 A matrix product first copies the weights into the layout its kernel reads. With thousands of rows that
 is nothing; in a decode step of 64 rows it is a fifth of the time and with 8 rows half of it. Here the
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from boresight.models.kernels.compact import HalfLinear
 from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.matmul import onednn_product
 
@@ -35,15 +37,37 @@ def packed_linears(model: torch.nn.Module) -> Iterator[None]:
     The copy takes as much memory as the weights. It does not follow changes of the weights, and has no
     gradient.
     """
+    with _replaced_forwards(model, _packed):
+        yield
+
+
+@contextmanager
+def folded_adapters(model: torch.nn.Module) -> Iterator[None]:
+    """Inside the block linear layers with adapters compute from one weight, in the precision of their base's.
+
+    The copies take as much memory as the adapted layers. They do not follow changes of the weights, and have
+    no gradient. Layers that are more than a weight and its low-rank updates stay as they are.
+    """
+    with _replaced_forwards(model, _folded_into_base):
+        yield
+
+
+@contextmanager
+def _replaced_forwards(
+    model: torch.nn.Module, replacement: Callable[[torch.nn.Module], Callable[[Tensor], Tensor] | None]
+) -> Iterator[None]:
+    """Inside the block modules that have a `replacement` compute by it; one inside another has none."""
     changed: list[torch.nn.Module] = []
     inside_adapters: set[torch.nn.Module] = set()
     try:
         for module in model.modules():  # an adapted layer comes before the layer that it wraps
-            folded = _folded(module)
-            if folded is None or module in inside_adapters or "forward" in vars(module):
+            if module in inside_adapters or "forward" in vars(module):
+                continue
+            forward = replacement(module)
+            if forward is None:
                 continue
             inside_adapters.update(module.modules())
-            module.forward = _packed_forward(*folded)
+            module.forward = forward
             changed.append(module)
         yield
     finally:
@@ -51,18 +75,39 @@ def packed_linears(model: torch.nn.Module) -> Iterator[None]:
             del module.forward
 
 
+def _packed(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
+    folded = _folded(module)
+    return None if folded is None else _packed_forward(*folded)
+
+
+def _folded_into_base(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The forward of a layer like the base of an adapted one, with the weight that the two amount to."""
+    folded = _folded_lora(module, (torch.nn.Linear, HalfLinear))
+    if folded is None:
+        return None
+    base: Any = module.base_layer
+    layer = type(base)(base.in_features, base.out_features, bias=False, device="meta")
+    layer.weight = torch.nn.Parameter(folded[0].to(base.weight.dtype), requires_grad=False)
+    layer.bias = base.bias
+    forward: Callable[[Tensor], Tensor] = layer.forward
+    return forward
+
+
 def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
     """Weight `(out, in)` and bias `(out,)` that the layer amounts to; None for what is not such a layer."""
     if type(module) is torch.nn.Linear:
         return (module.weight, module.bias) if module.weight.dtype == torch.float32 else None
-    return _folded_lora(module)
+    return _folded_lora(module, (torch.nn.Linear,))
 
 
-def _folded_lora(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """W + sum of the active adapters' updates; None where the layer does more than that."""
+def _folded_lora(
+    module: torch.nn.Module, bases: tuple[type[torch.nn.Linear], ...]
+) -> tuple[Tensor, Tensor | None] | None:
+    """W + sum of the active adapters' updates on a layer of one of the classes `bases`; None where the layer
+    does more than that."""
     from peft.tuners.lora import Linear as LoraLinear
 
-    if type(module) is not LoraLinear or type(module.base_layer) is not torch.nn.Linear:
+    if type(module) is not LoraLinear or type(module.base_layer) not in bases:
         return None
     active = [name for name in module.active_adapters if name in module.lora_A]
     plain = not module.disable_adapters and not module.merged and not module.lora_variant

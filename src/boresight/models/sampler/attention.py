@@ -8,7 +8,7 @@ repeated in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,10 +44,10 @@ def unsupported(model: PreTrainedModel) -> str | None:
 
 
 @contextmanager
-def rollout_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Inside the block `model` attends through this file."""
+def rollout_attention(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
+    """Inside the block `model` attends through this file, or by another registered function of this `name`."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:
@@ -72,13 +72,18 @@ def attend(
 
     `query` `(rows, heads, tokens, d)`, result `(rows, tokens, heads, d)`.
     """
-    unhandled = [name for name in _UNHANDLED if kwargs.get(name) is not None]
-    if unhandled or attention_mask is not None:
-        raise NotImplementedError(f"rollout attention does not handle {unhandled or 'a mask'}")
+    refuse_unhandled(attention_mask, kwargs)
     if rollout is None:
         return prefill_attention(query, key, value, scaling, softcap, sliding_window), None
     prompts = rollout.tables[module.layer_idx].prompts  # type: ignore[index]  # transformers numbers its layers
     return decode_attention(query, key, value, prompts, rollout.step, scaling, softcap, sliding_window), None
+
+
+def refuse_unhandled(attention_mask: Tensor | None, arguments: Mapping[str, object]) -> None:
+    """Raise `NotImplementedError` for what changes the result of attention and is not handled here."""
+    unhandled = [name for name in _UNHANDLED if arguments.get(name) is not None]
+    if unhandled or attention_mask is not None:
+        raise NotImplementedError(f"rollout attention does not handle {unhandled or 'a mask'}")
 
 
 def prefill_attention(
@@ -96,8 +101,8 @@ def prefill_attention(
     distance = torch.arange(tokens, device=query.device)
     distance = distance.unsqueeze(1) - distance
     hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
-    scores = _cap(query @ key.transpose(2, 3) * scaling, softcap).masked_fill(hidden, -torch.inf)
-    return (_softmax(scores) @ value).transpose(1, 2).contiguous()  # some layers take a view of it
+    scores = soft_cap(query @ key.transpose(2, 3) * scaling, softcap).masked_fill(hidden, -torch.inf)
+    return (wide_softmax(scores) @ value).transpose(1, 2).contiguous()  # some layers take a view of it
 
 
 def decode_attention(
@@ -119,8 +124,8 @@ def decode_attention(
     q = (query * scaling).view(*shape, d)
     to_prompt = _to_rows(torch.bmm(_to_grid(q, step), prompt_key.mT), shape, step)
     to_own = torch.bmm(q.flatten(0, 1), key.flatten(0, 1).mT).view(*shape, -1)
-    scores = _cap(torch.cat([to_prompt, to_own], dim=-1), softcap)
-    weights = _softmax(scores.add_(step.bias(window, scores.dtype)))
+    scores = soft_cap(torch.cat([to_prompt, to_own], dim=-1), softcap)
+    weights = wide_softmax(scores.add_(step.bias(window, scores.dtype)))
     on_prompt, on_own = weights.split([step.prompt_tokens, step.tokens], dim=-1)
     out = _to_rows(torch.bmm(_to_grid(on_prompt, step), prompt_value), shape, step)
     return torch.baddbmm(out.flatten(0, 1), on_own.flatten(0, 1), value.flatten(0, 1)).view(n, 1, heads, -1)
@@ -146,11 +151,13 @@ def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
     return rows.view(*shape, -1)
 
 
-def _cap(scores: Tensor, softcap: float | None) -> Tensor:
+def soft_cap(scores: Tensor, softcap: float | None) -> Tensor:
+    """softcap * tanh(scores / softcap), or `scores` where there is no cap."""
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def _softmax(scores: Tensor) -> Tensor:
+def wide_softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension, computed in float32 at least, in the precision of `scores`."""
     return scores.softmax(-1, dtype=at_least_float32(scores.dtype)).to(scores.dtype)
 
 

@@ -28,22 +28,34 @@ LOGITS = 6
 """Arrays of the size of the logits, float32, that drawing a token holds at a time."""
 
 
-def batch_for(model: PreTrainedModel, samples: Sequence[RunningSample]) -> int:
-    """Samples of `model` to decode at a time; on a GPU by its free memory."""
+def batch_for(
+    model: PreTrainedModel, samples: Sequence[RunningSample], *, shared_prompts: bool = True
+) -> int:
+    """Samples of `model` to decode at a time; on a GPU by its free memory.
+
+    Args:
+        shared_prompts: whether the samples of a prompt share its keys and values, or each has a copy.
+    """
     if model.device.type == "cuda":
-        return rows_that_fit(model, samples, _free_bytes(model.device))
+        return rows_that_fit(model, samples, _free_bytes(model.device), shared_prompts=shared_prompts)
     longest = max((s.params.max_new_tokens for s in samples), default=1)
     return max(MAX_BATCH, min(MOST, CACHE // (bytes_per_token(model) * longest)))
 
 
-def rows_that_fit(model: PreTrainedModel, samples: Sequence[RunningSample], free: int) -> int:
+def rows_that_fit(
+    model: PreTrainedModel, samples: Sequence[RunningSample], free: int, *, shared_prompts: bool = True
+) -> int:
     """Samples that `SHARE` of `free` bytes hold, a power of two from 16 to 4,096.
 
-    A sample holds keys and values of its own tokens and its part of those of the prompts, and its logits.
+    A sample holds keys and values of its own tokens and its part of those of the prompts, or all of those of
+    the longest prompt where prompts are not shared; and its logits.
     """
     prompts = {s.prompt_index: len(s.prompt) for s in samples}
     longest = max((s.params.max_new_tokens for s in samples), default=1)
-    tokens = longest + sum(prompts.values()) / max(1, len(samples))
+    prompt = (
+        sum(prompts.values()) / max(1, len(samples)) if shared_prompts else max(prompts.values(), default=0)
+    )
+    tokens = longest + prompt
     logits = LOGITS * 4 * model.config.get_text_config().vocab_size
     rows = int(SHARE * free / (bytes_per_token(model) * tokens + logits))
     fitting = max(FEWEST_ON_CUDA, min(MOST_ON_CUDA, rows))

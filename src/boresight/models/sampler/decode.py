@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from transformers.cache_utils import DynamicCache
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.policy import cache_argument
+from boresight.models.sampler.attention import NAME
 from boresight.models.sampler.draw import RowSettings
-from boresight.models.sampler.kv_cache import RolloutCache
+from boresight.models.sampler.kv_cache import Moves, RolloutCache
 from boresight.models.sampler.params import RunningSample, extend, settings_of
 
 PREFILL_PROMPTS = 16
@@ -24,38 +26,60 @@ ENTER_SHARE = 8
 """Waiting samples enter once this part of the batch is free, or all of them fit."""
 
 
-class Rollout:
+class RowCache(Protocol):
+    """Keys and values of prompts, by ids that the caller chooses, and of rows that continue them."""
+
+    def admit_prompts(
+        self, prompts: Sequence[int], lengths: Sequence[int], filled: Sequence[tuple[Tensor, Tensor]]
+    ) -> None: ...
+
+    def admit_rows(self, prompts: Sequence[int]) -> None: ...
+
+    def drop_rows(self, rows: Sequence[int]) -> Moves: ...
+
+    def drop_prompts(self, retain: set[int]) -> None: ...
+
+
+class ContinuousBatch(ABC):
     """Many samples in progress; `step` until `unfinished` is 0.
 
     Samples start in order of prompt length, the longest first: prompts of similar length are prefilled
     together, and none that comes later needs more room.
     """
 
-    def __init__(self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int) -> None:
+    attention: ClassVar[str]
+    """Name of the attention function that its forwards call."""
+
+    def __init__(
+        self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int, cache: RowCache
+    ) -> None:
         self.model, self.max_batch = model, max_batch
-        self.config = model.config.get_text_config()
         # Taken from the end.
         self.waiting = sorted(samples, key=lambda s: (len(s.prompt), -s.prompt_index, -s.sample_index))
         self.rows: list[RunningSample] = []
-        self.cache = RolloutCache(self.config.num_hidden_layers, model.device)
+        self.row_cache = cache
         self.cache_argument = cache_argument(model)
         self.first_logits: dict[int, Tensor] = {}
-        self.settings: RowSettings | None = None
+        self.rows_changed = False
 
     @property
     def unfinished(self) -> int:
         return len(self.waiting) + len(self.rows)
 
     def step(self) -> int:
-        """Let waiting samples in, then give every row one token; returns how many samples ended."""
+        """Let waiting samples in, then continue every row; returns how many samples ended."""
         before = self.unfinished
         # A few at a time: a prefill of one short prompt wastes the machine, a few idle rows do not.
         while self.waiting and self._room >= min(len(self.waiting), -(-self.max_batch // ENTER_SHARE)):
             self._admit()
         if self.rows:
-            extend(self.rows, self._decode(), self._settings())
+            self._continue_rows()
             self._drop_finished()
         return before - self.unfinished
+
+    @abstractmethod
+    def _continue_rows(self) -> None:
+        """Draw at least one token more for every row."""
 
     @property
     def _room(self) -> int:
@@ -73,9 +97,9 @@ class Rollout:
         self.first_logits = {p: row for p, row in self.first_logits.items() if p in still_needed}
         live = [s for s in entering if not s.finished]
         self.rows += live
-        self.cache.admit_rows([s.prompt_index for s in live])
-        self.cache.drop_prompts(retain=still_needed)
-        self.settings = None
+        self.row_cache.admit_rows([s.prompt_index for s in live])
+        self.row_cache.drop_prompts(retain=still_needed)
+        self.rows_changed = True
 
     def _prefill(self, prompts: dict[int, np.ndarray]) -> None:
         """Keys, values and last logits of `prompts`, padded on the right."""
@@ -97,7 +121,36 @@ class Rollout:
             # A copy: a view would keep the logits of the whole prefill, of every prompt at every end.
             self.first_logits[prompt_index] = logits[i, place[i]].clone()
         states = [(layer.keys, layer.values) for layer in filled.layers]
-        self.cache.admit_prompts(list(prompts), lengths, states)
+        self.row_cache.admit_prompts(list(prompts), lengths, states)
+
+    def _drop_finished(self) -> None:
+        ended = [i for i, row in enumerate(self.rows) if row.finished]
+        if not ended:
+            return
+        for source, target in self.row_cache.drop_rows(ended):
+            self.rows[target] = self.rows[source]
+        del self.rows[len(self.rows) - len(ended) :]
+        self.row_cache.drop_prompts(retain=set(self.first_logits))
+        self.rows_changed = True
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return to_device(values, self.model.device)
+
+
+class Rollout(ContinuousBatch):
+    """A batch in which every step draws one token of each row, and prompts are stored once."""
+
+    attention = NAME
+
+    def __init__(self, model: PreTrainedModel, samples: Sequence[RunningSample], max_batch: int) -> None:
+        config = model.config.get_text_config()
+        self.cache = RolloutCache(config.num_hidden_layers, model.device)
+        super().__init__(model, samples, max_batch, self.cache)
+        self.vocabulary = config.vocab_size
+        self.settings: RowSettings | None = None
+
+    def _continue_rows(self) -> None:
+        extend(self.rows, self._decode(), self._settings())
 
     def _decode(self) -> Tensor:
         """Logits after the newest token of every row, `(n, V)`."""
@@ -111,23 +164,11 @@ class Rollout:
             **{self.cache_argument: self.cache},
         ).logits[:, 0]
 
-    def _drop_finished(self) -> None:
-        ended = [i for i, row in enumerate(self.rows) if row.finished]
-        if not ended:
-            return
-        for source, target in self.cache.drop_rows(ended):
-            self.rows[target] = self.rows[source]
-        del self.rows[len(self.rows) - len(ended) :]
-        self.cache.drop_prompts(retain=set(self.first_logits))
-        self.settings = None
-
     def _settings(self) -> RowSettings:
-        if self.settings is None:
-            self.settings = settings_of(self.rows, self.config.vocab_size, self.model.device)
+        if self.settings is None or self.rows_changed:
+            self.settings = settings_of(self.rows, self.vocabulary, self.model.device)
+            self.rows_changed = False
         return self.settings
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return to_device(values, self.model.device)
 
 
 def prefill_batches(prompts: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:

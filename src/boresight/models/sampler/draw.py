@@ -81,6 +81,39 @@ def draw_tokens(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tupl
     return tokens, p.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
 
 
+@dataclass(frozen=True, slots=True)
+class MaskedSettings:
+    """Sampling settings of n rows in tensors whose shapes do not depend on them, all `(n,)`.
+
+    As in `RowSettings`, with bool masks in place of the numbers of rows: every row is drawn in every way, and
+    a mask selects. `candidates` are the most likely tokens that truncated rows are drawn among, at least as
+    many as the largest `top_k`, or the whole vocabulary where top-p is on without one. It is 0 where no row is
+    truncated, and `any_greedy` False where none is greedy: the masks are then not looked at.
+    """
+
+    temperature: Tensor
+    top_p: Tensor
+    top_k: Tensor
+    greedy: Tensor
+    any_greedy: bool
+    candidates: int
+
+
+def draw_masked(logits: Tensor, settings: MaskedSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """As `draw_tokens`, without reading a number on the host: for steps that are captured and replayed."""
+    logits = logits.to(at_least_float32(logits.dtype))
+    logits = logits / settings.temperature.to(logits.dtype).unsqueeze(1)  # by 1 it is exact
+    p = logits.softmax(-1)
+    tokens = invert(p, uniforms)
+    if settings.candidates:
+        truncated = (settings.top_p < 1) | (settings.top_k < p.shape[1])
+        among, _ = _draw_among(p, settings.top_p, settings.top_k, uniforms, settings.candidates)
+        tokens = torch.where(truncated, among, tokens)
+    if settings.any_greedy:
+        tokens = torch.where(settings.greedy, logits.argmax(-1), tokens)
+    return tokens, p.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
+
+
 def invert(p: Tensor, uniforms: Tensor) -> Tensor:
     """The first index at which the running sum of `p` `(n, V)` exceeds its share u of the total `(n,)`.
 
@@ -109,18 +142,25 @@ def draw_truncated(p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor) ->
     width = max(CANDIDATES, int(top_k.where(top_k < vocabulary, 0).max()))
     while len(todo):
         width = min(width, vocabulary)
-        likely, ids = p[todo].topk(width, dim=-1)
-        likely = likely.double()
-        k, share = top_k[todo].unsqueeze(1), top_p[todo].unsqueeze(1)
-        likely.masked_fill_(torch.arange(width, device=p.device) >= k, 0)
-        seen = likely.sum(-1, keepdim=True)
-        needed = share * seen.where(k < vocabulary, p[todo].sum(-1, keepdim=True).double())
-        kept = likely.masked_fill(likely.cumsum(-1) - likely >= needed, 0)
-        enough = ((seen >= needed) | (k <= width)).squeeze(1)
-        rank, _ = _search(kept, uniforms[todo])
-        tokens[todo[enough]] = ids.gather(1, rank).squeeze(1)[enough]
+        drawn, enough = _draw_among(p[todo], top_p[todo], top_k[todo], uniforms[todo], width)
+        tokens[todo[enough]] = drawn[enough]
         todo, width = todo[~enough], width * 8
     return tokens
+
+
+def _draw_among(
+    p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """The same among the `width` most likely tokens, and whether these were enough, bool `(n,)`."""
+    likely, ids = p.topk(width, dim=-1)
+    likely = likely.double()
+    k, share = top_k.unsqueeze(1), top_p.unsqueeze(1)
+    likely.masked_fill_(torch.arange(width, device=p.device) >= k, 0)
+    seen = likely.sum(-1, keepdim=True)
+    needed = share * seen.where(k < p.shape[1], p.sum(-1, keepdim=True).double())
+    kept = likely.masked_fill(likely.cumsum(-1) - likely >= needed, 0)
+    rank, _ = _search(kept, uniforms)
+    return ids.gather(1, rank).squeeze(1), ((seen >= needed) | (k <= width)).squeeze(1)
 
 
 def _search(mass: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

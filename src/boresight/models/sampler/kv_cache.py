@@ -52,7 +52,23 @@ class KeyValues:
         self.values[target] = self.values[source]
 
 
-class RolloutLayer(CacheLayerMixin):
+class SamplingLayer(CacheLayerMixin):
+    """A layer whose tables are written by `update` alone, and whose attention makes its own masks."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: tables are made when prompts are admitted, or grow when they are written to."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        raise NotImplementedError("attention while sampling makes its own masks")
+
+    def get_seq_length(self) -> int:
+        raise NotImplementedError("rows differ in length; positions are given with every step")
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class RolloutLayer(SamplingLayer):
     """One layer's share of a `RolloutCache`."""
 
     def __init__(self, cache: RolloutCache) -> None:
@@ -71,18 +87,6 @@ class RolloutLayer(CacheLayerMixin):
         own.keys[step.rows, :, step.lengths] = key_states.squeeze(2)
         own.values[step.rows, :, step.lengths] = value_states.squeeze(2)
         return own.keys[:n, :, : step.tokens], own.values[:n, :, : step.tokens]
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: tables grow when they are written to."""
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        raise NotImplementedError("the rollout attention makes its own masks")
-
-    def get_seq_length(self) -> int:
-        raise NotImplementedError("rows differ in length; positions are given with every step")
-
-    def get_max_length(self) -> int:
-        return -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,16 @@ def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettin
     """
     uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
     tokens, logps = draw_tokens(logits, settings, to_device(uniforms, logits.device))
-    drawn = torch.stack([tokens.double(), logps.double()]).tolist()  # one wait for the device, not two
-    for r, token, logp in zip(running, *drawn, strict=True):
+    record(running, *torch.stack([tokens.double(), logps.double()]).tolist())  # one wait, not two
+
+
+def record(running: Sequence[RunningSample], tokens: Sequence[float], logps: Sequence[float]) -> None:
+    """Append one token, and its log-probability in nats, to each of `running`.
+
+    Raises:
+        UserError: a log-probability is NaN.
+    """
+    for r, token, logp in zip(running, tokens, logps, strict=True):
         if math.isnan(logp):
             raise UserError(
                 "model: the logits that answers are sampled from are NaN; look for NaN or infinite weights, "

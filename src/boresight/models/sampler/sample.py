@@ -19,7 +19,8 @@ import torch
 
 from boresight.core.console import progress
 from boresight.models.eval_mode import evaluation_mode
-from boresight.models.kernels.linear import WORTHWHILE, can_pack, packed_linears
+from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
+from boresight.models.kernels.linear import WORTHWHILE, can_pack, folded_adapters, packed_linears
 from boresight.models.kernels.split_weights import is_split
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
@@ -28,7 +29,8 @@ from boresight.models.sampler.batch_size import MAX_BATCH, batch_for
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, Sample, SamplingParams, requests
 from boresight.models.sampler.plain import draw_plainly, sample_plain
-from boresight.models.sampler.trial import samples_with_cache
+from boresight.models.sampler.static.rollout import StaticRollout
+from boresight.models.sampler.trial import cache_obstacle, samples_with_cache
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +52,8 @@ def sample(
 
     `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
     is what samples. It runs in evaluation mode, without gradients, and is put back as it was. A model
-    that the sampler with a cache does not serve (`trial.samples_with_cache`) takes the plain one.
+    that the sampler with a cache does not serve (`trial.samples_with_cache`) takes the plain one. Inside
+    `kernels_of_run("fast")` steps are captured and replayed, with adapters folded into the weights.
 
     Args:
         prompts: token ids, one non-empty array each.
@@ -62,28 +65,39 @@ def sample(
     Raises:
         UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an
             answer no room in the model's table of positions, a number of `params` unlike that of prompts, or
-            `k` below 1.
+            `k` below 1; or fast kernels do not serve the model.
     """
     samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         base = causal_model(model)  # its layers keep their adapters, on or off
         with wide_logits(model) if is_split(base) else nullcontext():  # as when it is trained
-            if samples_with_cache(base, samples):
-                _draw(base, samples, max_batch or batch_for(base, samples), ended)
+            if fast_kernels():
+                if obstacle := cache_obstacle(StaticRollout, base, samples):
+                    raise fast_kernels_error(obstacle)
+                most = max_batch or batch_for(base, samples, shared_prompts=False)
+                _draw(StaticRollout, base, samples, most, ended)
+            elif samples_with_cache(base, samples):
+                _draw(Rollout, base, samples, max_batch or batch_for(base, samples), ended)
             else:
                 draw_plainly(base, samples, max_batch or MAX_BATCH, ended)
     return [[s.result(model.dtype) for s in samples[i : i + k]] for i in range(0, len(samples), k)]
 
 
 def _draw(
-    model: PreTrainedModel, samples: list[RunningSample], max_batch: int, ended: Callable[[int], None]
+    kind: type[Rollout | StaticRollout],
+    model: PreTrainedModel,
+    samples: list[RunningSample],
+    max_batch: int,
+    ended: Callable[[int], None],
 ) -> None:
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(model))
-        inside.enter_context(rollout_attention(model))
-        if sum(s.params.max_new_tokens for s in samples) >= WORTHWHILE and can_pack(model):
+        inside.enter_context(rollout_attention(model, kind.attention))
+        if kind is StaticRollout:
+            inside.enter_context(folded_adapters(model))
+        elif sum(s.params.max_new_tokens for s in samples) >= WORTHWHILE and can_pack(model):
             inside.enter_context(packed_linears(model))
-        rollout = Rollout(model, samples, max_batch)
+        rollout = kind(model, samples, max_batch)
         while rollout.unfinished:
             ended(rollout.step())

@@ -2,7 +2,8 @@
 
 Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
 and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of
-transformers. A model that fails is sampled without a cache. One trial serves all models of a class with the
+transformers. A model that fails is sampled without a cache, and refused by fast kernels, whose steps are tried
+in the same way: on a GPU the trial captures and replays them. One trial serves all models of a class with the
 same config.
 """
 
@@ -24,6 +25,7 @@ from boresight.models.precision import EXPERIMENTAL
 from boresight.models.sampler.attention import rollout_attention, unsupported
 from boresight.models.sampler.decode import Rollout
 from boresight.models.sampler.params import RunningSample, SamplingParams, requests
+from boresight.models.sampler.static.rollout import StaticRollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,10 +46,22 @@ _found: dict[tuple[object, ...], str | None] = {}
 
 def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample]) -> bool:
     """Whether `samples` may be drawn with a cache. Logs one line, once, for a model that may not."""
+    tried = len(_found)
+    obstacle = cache_obstacle(Rollout, model, samples)
+    if obstacle is not None and len(_found) > tried:
+        log.warning("Sampling without a cache, which is slower and gives the same samples: %s.", obstacle)
+    return obstacle is None
+
+
+def cache_obstacle(
+    kind: type[Rollout | StaticRollout], model: PreTrainedModel, samples: Sequence[RunningSample]
+) -> str | None:
+    """Why `samples` may not be drawn by a batch of this kind, in words; None where they may."""
     longest = max((len(s.prompt) + s.params.max_new_tokens for s in samples), default=0)
     window = narrowest_window(model.config.get_text_config()) or longest
     prompt = LONG if longest <= window else window + LONG
     key = (
+        kind,
         type(model),
         model.config.to_json_string(),
         model.dtype,
@@ -56,14 +70,13 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
         prompt,
     )
     if key not in _found:
-        obstacle = unsupported(model) or _obstacle(model, (SHORT, prompt))
-        if obstacle is not None:
-            log.warning("Sampling without a cache, which is slower and gives the same samples: %s.", obstacle)
-        _found[key] = obstacle
-    return _found[key] is None
+        _found[key] = unsupported(model) or _obstacle(kind, model, (SHORT, prompt))
+    return _found[key]
 
 
-def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
+def _obstacle(
+    kind: type[Rollout | StaticRollout], model: PreTrainedModel, lengths: tuple[int, ...]
+) -> str | None:
     """Why sampling with a cache does not give the model's own probabilities; None if it does."""
     if model.device.type in EXPERIMENTAL:
         return f"{model.device.type} is experimental"
@@ -72,7 +85,7 @@ def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
     name = type(model).__name__
     try:
         with torch.inference_mode(), evaluation_mode(model):
-            drawn = _draw(model, lengths)
+            drawn = _draw(kind, model, lengths)
             off = max(_distance(model, sample) for sample in drawn)
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
         return f"{name} rejects it: {named_first_line(error)}"
@@ -80,14 +93,16 @@ def _obstacle(model: PreTrainedModel, lengths: tuple[int, ...]) -> str | None:
     return None if off <= band else f"{name} gives other log-probabilities with it, by {off:.2g} nats"
 
 
-def _draw(model: PreTrainedModel, lengths: tuple[int, ...]) -> list[RunningSample]:
+def _draw(
+    kind: type[Rollout | StaticRollout], model: PreTrainedModel, lengths: tuple[int, ...]
+) -> list[RunningSample]:
     """Samples for prompts of these lengths."""
     vocabulary = model.config.get_text_config().vocab_size
     tokens = (np.arange(sum(lengths)) * 7919 + 3) % vocabulary
     prompts = np.split(tokens, np.cumsum(lengths)[:-1])
     samples = requests(model, prompts, SamplingParams(max_new_tokens=TOKENS, seed=0), SAMPLES)
-    with rollout_attention(model):
-        rollout = Rollout(model, samples, len(samples))
+    with rollout_attention(model, kind.attention):
+        rollout = kind(model, samples, len(samples))
         while rollout.unfinished:
             rollout.step()
     return samples

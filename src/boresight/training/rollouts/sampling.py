@@ -10,6 +10,7 @@ import numpy as np
 
 from boresight.config.recipe import RolloutSection
 from boresight.data.rows import Completion
+from boresight.models.kernels.fast import kernels_of_run
 from boresight.models.policy import Policy
 from boresight.models.sampler.sample import Sample, SamplingParams, sample
 from boresight.models.sharding import whole
@@ -30,13 +31,17 @@ def completion(sample: Sample) -> Completion:
 
 
 def policy_sampler(
-    model: Policy, settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int
+    model: Policy,
+    settings: RolloutSection,
+    stop_token_ids: tuple[int, ...],
+    seed: int,
+    kernels: str = "proven",
 ) -> Sampler:
-    """A sampler from `model`, in its state at the time of each call."""
+    """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`)."""
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         params = rollout_params(settings, stop_token_ids, seed, number)
-        with whole(model):
+        with whole(model), kernels_of_run(kernels):
             return sample_in_shares(model, prompts, params, k)
 
     return sampler

@@ -1,0 +1,38 @@
+"""Capture of decode steps as CUDA graphs; the only calls of CUDA in this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+Step = Callable[[], None]
+Capture = Callable[[Step], Step]
+"""Records a step without running it, and returns what runs it."""
+
+
+def capture_of(device: torch.device) -> Capture:
+    """CUDA graphs on a GPU. Elsewhere the step itself, which then is launched operation by operation."""
+    return _GraphCapture() if device.type == "cuda" else _uncaptured
+
+
+def _uncaptured(step: Step) -> Step:
+    return step
+
+
+class _GraphCapture:
+    """Graphs that share one pool of memory for what is computed within a step.
+
+    They may, since they run one after the other and leave their results in buffers outside of it.
+    """
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Step) -> Step:
+        """The kernels that `step` launches, recorded and not run; they must have run once before."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            step()
+        replay: Step = graph.replay
+        return replay
