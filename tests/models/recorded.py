@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on any device: the operations of a step recorded with their tensors, and run again."""
+"""What a CUDA graph does, on any device: record the operations of a step with their tensors, and run them."""
 
 from __future__ import annotations
 

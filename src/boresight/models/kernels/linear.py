@@ -1,4 +1,4 @@
-"""Linear layers for sampling: adapters folded in, and weights laid out once for the processor's matrix product.
+"""Linear layers for sampling: adapters folded in, weights laid out once for the processor's matrix product.
 
 A matrix product first copies the weights into the layout its kernel reads. With thousands of rows that
 is nothing; in a decode step of 64 rows it is a fifth of the time and with 8 rows half of it. Here the

@@ -126,18 +126,17 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         kept: list[Tensor] = []
         sums = []
-        for some, aims in _rows(hidden, targets):
-            running = _Running(some, aims, entropy, keep == "gradient")
-            for tile in _tiles(some, weight):
-                z, derivative = logits.tile(some, weight[tile], _part(bias, tile))
+        for some, aims in position_groups(hidden, targets):
+            running = RunningSums(some, aims, entropy, keep == "gradient")
+            for tile in vocabulary_tiles(some, weight):
+                z, derivative = logits.tile(some, weight[tile], part_of(bias, tile))
                 p = running.add(z, derivative, tile, weight[tile])
                 if keep == "tiles":  # of all positions: where they are kept there is one group of rows
                     kept += [p, running.top]
             sums.append(running)
 
         def of_all(parts: Iterable[Tensor]) -> Tensor:
-            first, *others = parts
-            return (torch.cat([first, *others]) if others else first)[: len(hidden)]
+            return one_after_another(parts, len(hidden))
 
         logsumexp = of_all(running.logsumexp() for running in sums)
         logps = of_all(running.target for running in sums) - logsumexp
@@ -160,44 +159,65 @@ class _TokenLogprobs(torch.autograd.Function):
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of hidden states, weight and bias, tile by tile."""
-    hidden, weight, bias, targets = ctx.saved_tensors[:4]
-    d_hidden = torch.zeros_like(hidden, dtype=grad.dtype) if ctx.needs_input_grad[0] else None
-    d_weight = start_of_gradient(weight, ctx.in_place) if ctx.needs_input_grad[1] else None
-    d_bias = None
-    if bias is not None and ctx.needs_input_grad[2]:
-        d_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
+    targets = ctx.saved_tensors[3]
+    sums = HeadGradients(ctx, grad.dtype)
     for tile, p, derivative in _probabilities(ctx):
         # grad * (onehot - p), as a product in place: p - onehot, then times -grad.
-        inside, column = _within(targets, tile)
+        inside, column = targets_within(targets, tile)
         pull = p.scatter_add_(1, column, -inside.to(p.dtype).unsqueeze(1))
         pull.mul_((grad * -ctx.logits.slope if derivative is None else -grad).unsqueeze(1))
         if derivative is not None:
             pull.mul_(derivative)
-        narrow = pull.to(hidden.dtype)
-        if d_weight is not None:
-            add_outer(d_weight[tile], narrow, hidden)
-        if d_bias is not None:
-            d_bias[tile] = pull.sum(0)
-        if d_hidden is not None:
-            d_hidden += wide_product(narrow, weight[tile].to(hidden.dtype).T)
-    if ctx.in_place:
-        weight.grad, d_weight = d_weight, None
-    return (None if d_hidden is None else d_hidden.to(hidden.dtype)), d_weight, d_bias
+        sums.add(tile, pull.to(sums.hidden.dtype), pull.sum(0) if sums.of_bias is not None else None)
+    return sums.result()
+
+
+class HeadGradients:
+    """Sums over tiles of the gradients of hidden states, weight and bias, those that `ctx` needs.
+
+    `ctx` has saved these three first, and `in_place`: whether the weight's is added to its `.grad`.
+    """
+
+    def __init__(self, ctx: Any, dtype: torch.dtype) -> None:
+        self.hidden, self.weight, bias = ctx.saved_tensors[:3]
+        needs, self.in_place = ctx.needs_input_grad, ctx.in_place
+        self.of_hidden = torch.zeros_like(self.hidden, dtype=dtype) if needs[0] else None
+        self.of_weight = start_of_gradient(self.weight, self.in_place) if needs[1] else None
+        self.of_bias = None
+        if bias is not None and needs[2]:
+            self.of_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
+
+    def add(self, tile: slice, pull: Tensor, of_bias: Tensor | None) -> None:
+        """Add those of a tile: `pull` is the gradient of its raw products, in the dtype of hidden states."""
+        if self.of_weight is not None:
+            add_outer(self.of_weight[tile], pull, self.hidden)
+        if self.of_bias is not None:
+            self.of_bias[tile] = of_bias
+        if self.of_hidden is not None:
+            self.of_hidden += wide_product(pull, self.weight[tile].to(self.hidden.dtype).T)
+
+    def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The three gradients; None for one that is not needed, or that has been added to `.grad`."""
+        of_weight = self.of_weight
+        if self.in_place:
+            self.weight.grad, of_weight = of_weight, None
+        of_hidden = None if self.of_hidden is None else self.of_hidden.to(self.hidden.dtype)
+        return of_hidden, of_weight, self.of_bias
 
 
 def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
     """Each tile with its probabilities, free to be changed, and d logit / d raw product."""
     hidden, weight, bias, _, logsumexp, *kept = ctx.saved_tensors
-    for i, tile in enumerate(_tiles(hidden, weight)):
+    for i, tile in enumerate(vocabulary_tiles(hidden, weight)):
         if kept:
             p, top = kept[2 * i : 2 * i + 2]  # exp(z - top), of the maximum so far
             yield tile, p * (top - logsumexp).exp_().unsqueeze(1), None
         else:
-            z, derivative = ctx.logits.tile(hidden, weight[tile], _part(bias, tile))
+            z, derivative = ctx.logits.tile(hidden, weight[tile], part_of(bias, tile))
             yield tile, z.sub_(logsumexp.unsqueeze(1)).exp_(), derivative
 
 
-class _Running:
+class RunningSums:
     """Sums over the tiles seen so far, relative to the running maximum of each position."""
 
     def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool) -> None:
@@ -212,7 +232,7 @@ class _Running:
 
     def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
         """Add one tile of logits and return exp(z - self.top); both tensors may be modified in place."""
-        inside, column = _within(self.targets, tile)
+        inside, column = targets_within(self.targets, tile)
         self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
         top = torch.maximum(self.top, z.amax(1))
         shrink, self.top = (self.top - top).exp_(), top
@@ -250,7 +270,13 @@ class _Running:
         return (toward * self.target_slope.unsqueeze(1) - mean).to(self.hidden.dtype)
 
 
-def _rows(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def one_after_another(parts: Iterable[Tensor], positions: int) -> Tensor:
+    """What groups of positions give, `(positions, …)`, without what the filler of the last one gives."""
+    first, *others = parts
+    return (torch.cat([first, *others]) if others else first)[:positions]
+
+
+def position_groups(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states and targets in groups whose products have one shape; all at once on a CPU."""
     if not fills(hidden.device):
         yield hidden, targets
@@ -260,18 +286,20 @@ def _rows(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     yield from zip(hidden.split(ROWS), targets.split(ROWS), strict=True)
 
 
-def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+def vocabulary_tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Tiles of the vocabulary whose logits of all positions are held at a time."""
     elements = CUDA_TILE_ELEMENTS if hidden.is_cuda else TILE_ELEMENTS
     rows = max(1, filled_rows(len(hidden)))  # so that few numbers of rows have few widths of tiles
     width = max(1, elements // 256 // rows) * 256  # rows of odd width are slow to write
     return (slice(start, min(start + width, len(weight))) for start in range(0, len(weight), width))
 
 
-def _part(bias: Tensor | None, tile: slice) -> Tensor | None:
+def part_of(bias: Tensor | None, tile: slice) -> Tensor | None:
+    """The bias of a tile, where there is one."""
     return None if bias is None else bias[tile]
 
 
-def _within(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
+def targets_within(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
     """Which targets fall into `tile`, and a column of it to read for each, `(S,)` and `(S, 1)`."""
     inside = (targets >= tile.start) & (targets < tile.stop)
     return inside, (targets - tile.start).clamp(0, tile.stop - tile.start - 1).unsqueeze(1)

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.data.rows import Row
+from boresight.models.kernels.fast import fast_kernels
 from boresight.models.kernels.to_device import to_device
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.lengths import split_by_length
 from boresight.models.limits import refuse_unreadable_rows
+from boresight.models.packed.fused_head import fused_token_logprobs
 from boresight.models.packed.head import token_logprobs
 from boresight.models.packed.packing import PackedBatch, pack
 from boresight.models.packed.plan import PackedPlan, packed_plan, warn_once
@@ -190,7 +192,8 @@ def _packed_tokens(
         taken = all_logps.gather(-1, batch.targets[:, None]).squeeze(-1)
         spread = entropies(all_logps).detach() if entropy else None
     else:
-        taken, spread = token_logprobs(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
+        scored = fused_token_logprobs if fast_kernels() else token_logprobs
+        taken, spread = scored(hidden, batch.targets, head, temperature=temperature, entropy=entropy)
     return batch, taken, spread
 
 

@@ -45,7 +45,7 @@ def unsupported(model: PreTrainedModel) -> str | None:
 
 @contextmanager
 def rollout_attention(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
-    """Inside the block `model` attends through this file, or by another registered function of this `name`."""
+    """Inside the block `model` attends by the function registered as `name`: that of this file by default."""
     before = model.config._attn_implementation
     model.set_attn_implementation(name)
     try:

@@ -2,9 +2,9 @@
 
 Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
 and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of
-transformers. A model that fails is sampled without a cache, and refused by fast kernels, whose steps are tried
-in the same way: on a GPU the trial captures and replays them. One trial serves all models of a class with the
-same config.
+transformers. A model that fails is sampled without a cache. With fast kernels it is refused, after a trial of
+their steps, which are captured and replayed on a GPU. One trial serves all models of a class with the same
+config.
 """
 
 from __future__ import annotations

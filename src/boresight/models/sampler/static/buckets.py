@@ -1,4 +1,8 @@
-"""Sizes of decode steps: batch rows and key/value tokens are rounded up, so that few graphs serve all steps."""
+"""Sizes of decode steps: rows and key/value tokens are rounded up, so that few graphs serve all steps.
+
+Up to 256 rows and 1,024 tokens there are 6 x 12 buckets. A rollout captures those that it uses: a full batch
+at growing lengths, and smaller ones at the end.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,20 @@ from dataclasses import dataclass
 
 FEWEST_ROWS, FEWEST_TOKENS = 8, 64
 TOKEN_PARTS = 4
-"""Numbers of tokens between a power of two and its double: attention reads a quarter too many at most."""
+"""Numbers of tokens per doubling: attention reads at most a quarter more than it needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """The shape of a decode step: `rows` of the batch, each over the first `tokens` of its keys and values."""
+class DecodeBucket:
+    """Shape of a decode step: `rows` of the batch, each over the first `tokens` of its keys and values."""
 
     rows: int
     tokens: int
 
 
-def bucket_of(rows: int, tokens: int) -> Bucket:
+def bucket_of(rows: int, tokens: int) -> DecodeBucket:
     """The smallest bucket that holds `rows` rows of `tokens` tokens."""
-    return Bucket(_rounded(rows, FEWEST_ROWS, 1), _rounded(tokens, FEWEST_TOKENS, TOKEN_PARTS))
-
-
-def buckets_up_to(most: Bucket) -> list[Bucket]:
-    """All buckets no larger than `most`: a bound on the number of captures of a rollout."""
-    sizes = {bucket_of(rows, tokens) for rows in _steps(most.rows) for tokens in range(1, most.tokens + 1)}
-    return sorted(sizes, key=lambda bucket: (bucket.rows, bucket.tokens))
-
-
-def _steps(most: int) -> list[int]:
-    """Powers of two up to `most`, which is one."""
-    return [1 << exponent for exponent in range(most.bit_length())]
+    return DecodeBucket(_rounded(rows, FEWEST_ROWS, 1), _rounded(tokens, FEWEST_TOKENS, TOKEN_PARTS))
 
 
 def _rounded(count: int, least: int, parts: int) -> int:

@@ -1,7 +1,7 @@
 """Inputs and outputs of decode steps at fixed addresses.
 
-The host loads them, launches up to `MOST_STEPS` steps without looking, and reads what these have drawn. A step
-finds its random numbers, and the place of its results, by a counter that it advances itself.
+The host loads them, launches up to `MOST_STEPS` steps without waiting, and reads what these have drawn. A
+step finds its random numbers, and the place of its results, by a counter that it advances itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from boresight.models.sampler.draw import MaskedSettings
 from boresight.models.sampler.params import RunningSample, SamplingParams, record
 
 MOST_STEPS = 16
-"""Steps between two looks of the host. A row that ends, idles until the next one."""
+"""Steps between two reads by the host. A row that ends is idle until the next one."""
 NO_TOKEN = -1
 
 
@@ -80,16 +80,15 @@ class StepBuffers:
     def put(self, tokens: Tensor, logps: Tensor) -> None:
         """Record what a step has drawn for the first rows, `(n,)` each, and prepare the next step.
 
-        A row ends with a stop token, with its last allowed token, or where its logits are not numbers. Then it
-        keeps its place in the cache and draws on, which is not recorded as alive.
+        A row ends with a stop token, with its last allowed token, or where its logits are not numbers. What
+        such a row draws further is marked as not alive, and does not advance its length.
         """
         n = len(tokens)
         left, own = self.left[:n], self.tokens[:n]
         alive = left > 0
         ends = (tokens.unsqueeze(1) == self.stops[:n]).any(1) | logps.isnan()
-        self.drawn[:, :, :n].index_copy_(
-            1, self.step, torch.stack([tokens.double(), logps.double(), alive.double()]).unsqueeze(1)
-        )
+        drawn = torch.stack([tokens.double(), logps.double(), alive.double()])
+        self.drawn[:, :, :n].index_copy_(1, self.step, drawn.unsqueeze(1))
         self.lengths[:n].add_(alive)
         own.copy_(torch.where(alive, tokens, own))
         left.copy_(torch.where(ends, 0, left - 1).clamp(min=0))

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.sampler.kv_cache import Moves, SamplingLayer, dense_moves
-from boresight.models.sampler.static.buckets import Bucket
+from boresight.models.sampler.static.buckets import DecodeBucket
 
 Filled = Sequence[tuple[Tensor, Tensor]]
 """Keys and values of a prefill, of each layer."""
@@ -28,7 +28,7 @@ Filled = Sequence[tuple[Tensor, Tensor]]
 class StaticStep:
     """One decode step of a bucket; `lengths` `(rows,)` counts the tokens before the new one of each row."""
 
-    bucket: Bucket
+    bucket: DecodeBucket
     lengths: Tensor
     _biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class StaticLayer(SamplingLayer):
         self.cache = cache
         self.keys = self.values = torch.empty(0, 0, 0, 0)
 
-    def allocate(self, size: Bucket, keys: Tensor, values: Tensor) -> None:
+    def allocate(self, size: DecodeBucket, keys: Tensor, values: Tensor) -> None:
         """Tables for rows and tokens of `size`; `keys` and `values` give heads, width, dtype and device."""
         self.keys, self.values = (
             like.new_zeros(size.rows, like.shape[1], size.tokens, like.shape[3]) for like in (keys, values)
@@ -74,7 +74,7 @@ class StaticLayer(SamplingLayer):
 class StaticCache(Cache):
     """Tables for rows and tokens of `size`; the rows in use are the first ones."""
 
-    def __init__(self, layers: int, size: Bucket, device: torch.device) -> None:
+    def __init__(self, layers: int, size: DecodeBucket, device: torch.device) -> None:
         self.tables = [StaticLayer(self) for _ in range(layers)]
         super().__init__(layers=[*self.tables])
         self.size, self.device = size, device

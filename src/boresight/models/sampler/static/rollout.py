@@ -1,8 +1,8 @@
 """Decoding by steps of few shapes that are captured and replayed (`model.kernels: fast`).
 
-Nothing in a step depends on the host: it reads its tokens, positions, settings and random numbers from
-buffers, draws inside, and writes its results into buffers. The host loads samples, launches several steps, and
-reads. The first step of a bucket is launched operation by operation, which loads its kernels; the second is
+Nothing in a step depends on the host: it reads tokens, positions, settings and random numbers from buffers,
+draws inside, and writes its results into buffers. The host loads samples, launches several steps, and reads.
+The first step of a bucket is launched operation by operation, which loads its kernels; the second one is
 captured, and replayed from then on.
 """
 
@@ -15,7 +15,7 @@ from boresight.models.sampler.decode import ContinuousBatch
 from boresight.models.sampler.draw import draw_masked
 from boresight.models.sampler.params import RunningSample
 from boresight.models.sampler.static.attention import STATIC
-from boresight.models.sampler.static.buckets import Bucket, bucket_of
+from boresight.models.sampler.static.buckets import DecodeBucket, bucket_of
 from boresight.models.sampler.static.buffers import MOST_STEPS, StepBuffers
 from boresight.models.sampler.static.cache import StaticCache, StaticStep
 from boresight.models.sampler.static.cuda_graphs import Capture, Step, capture_of
@@ -48,7 +48,7 @@ class StaticRollout(ContinuousBatch):
         params = list(dict.fromkeys(s.params for s in samples))
         self.buffers = StepBuffers(self.size.rows, params, config.vocab_size, model.device)
         self.capture = capture or capture_of(model.device)
-        self.replays: dict[Bucket, Step | None] = {}
+        self.replays: dict[DecodeBucket, Step | None] = {}
         """How to run a step of a bucket; None where it has run once and is not captured."""
 
     def _continue_rows(self) -> None:
@@ -64,7 +64,7 @@ class StaticRollout(ContinuousBatch):
             self._run(bucket)
         self.buffers.collect(self.rows, steps)
 
-    def _run(self, bucket: Bucket) -> None:
+    def _run(self, bucket: DecodeBucket) -> None:
         if bucket not in self.replays:
             self.replays[bucket] = None
             self._step(bucket)
@@ -74,7 +74,7 @@ class StaticRollout(ContinuousBatch):
             replay = self.replays[bucket] = self.capture(lambda: self._step(bucket))
         replay()
 
-    def _step(self, bucket: Bucket) -> None:
+    def _step(self, bucket: DecodeBucket) -> None:
         """Draw one token more for each of the first rows, on the device alone."""
         buffers, n = self.buffers, bucket.rows
         lengths = buffers.lengths[:n]
