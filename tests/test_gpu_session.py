@@ -336,13 +336,19 @@ def test_profile_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
 
 
 def test_kernels_in_small(part, tiny_model, tmp_path, monkeypatch, capsys):
-    """A CPU has no fast kernels, which is printed."""
+    """A CPU has no fast kernels for a step, which is printed. It runs head and decoding uncompiled."""
     assert not call(part, monkeypatch, "kernels", tiny_model, "--json", str(tmp_path / "x"))
     found = json.loads((tmp_path / "x").read_text())
     assert "the device is cpu" in found["fast"]["refused"] and "differences" not in found
     assert found["proven"]["milliseconds"] > 0 and found["proven"]["largest_log_ratio_at_step_0"] < 0.1
     out = capsys.readouterr().out
     assert "proven: " in out and "fast: skipped. model.kernels: " in out
+    assert found["decoding"]["float32"]["equal"] == found["decoding"]["float32"]["samples"] == 12
+    assert found["decoding"]["float32"]["largest_nats"] < 1e-4
+    assert 0 < found["decoding"]["bfloat16"]["captures"] <= 2 < found["decoding"]["bfloat16"]["equal"]
+    for head in ("trained", "frozen"):
+        assert found["head"][head]["largest_nats"] < 1e-4 and found["head"][head]["gradient_share"] < 0.01
+    assert "12 of 12 samples equal" in out and "frozen head: proven " in out
 
 
 def test_kernels_take_turns_and_are_compared(part, tiny_model, tmp_path, monkeypatch, capsys):

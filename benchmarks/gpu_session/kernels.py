@@ -1,25 +1,23 @@
-"""One DPO micro-batch with `model.kernels` proven and fast, in turns: time, memory and what they differ by.
+"""`model.kernels` proven and fast, in turns: time, memory and what they differ by.
 
     python -m gpu_session.kernels MODEL [--json FILE]
 
-Forward, loss and backward of the loop of `boresight train`, without an update, so that both kinds of kernels
-have the same weights and rows; each has a reference of its own, as a run has. On a device without fast
-kernels their refusal is printed, and the proven ones are measured alone.
+One DPO micro-batch: forward, loss and backward of the loop of `boresight train`, without an update, so that
+both kinds of kernels have the same weights and rows; each has a reference of its own, as a run has. On a
+device without fast kernels their refusal is printed, and the proven ones are measured alone. Then the head,
+and rollouts in float32 and bfloat16 (`kernel_parts`).
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gpu_step.boresight_side import load_policy, recipe_of, reference_of, row_of
 from gpu_step.cases import Case
-from gpu_step.clock import peak_gb
 from preference.boresight_side import InOrder
 from torch import Tensor
 
@@ -30,6 +28,7 @@ from boresight.models.policy import Policy
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task, accumulate
 from gpu_session import options
+from gpu_session.kernel_parts import decoding, heads, part_sentences, timed
 from gpu_session.step_profile import job_of, preference_case
 
 KERNELS = ("proven", "fast")
@@ -54,7 +53,21 @@ def main() -> None:
         numbers["differences"] = differences(*found.values(), lengths(tasks["proven"]))
     options.write(args.json, numbers)
     print(sentences(numbers))
-    sys.exit(args.device == "cuda" and len(tasks) < len(KERNELS))
+    del tasks, found
+    numbers |= parts(policy, args.device, args.tiny, rounds)
+    options.write(args.json, numbers)
+    print("\n".join(part_sentences(numbers)))
+    sys.exit(args.device == "cuda" and any("refused" in numbers[name] for name in KERNELS))
+
+
+def parts(policy: Policy, device: str, tiny: bool, rounds: int) -> dict[str, Any]:
+    """Numbers of the head and of decoding by themselves; `policy` is in bfloat16 afterwards."""
+    for parameter in policy.parameters():
+        parameter.grad = None
+    head = heads(device, tiny, rounds)
+    exact = decoding(policy, device, tiny, 1)
+    cast("torch.nn.Module", policy).to(torch.bfloat16)
+    return {"head": head, "decoding": {"float32": exact, "bfloat16": decoding(policy, device, tiny, 2)}}
 
 
 def prepared(case: Case, model: Path, device: str, policy: Policy) -> tuple[dict[str, Task], dict[str, Any]]:
@@ -110,18 +123,6 @@ def measured(
         }
         for name in tasks
     }
-
-
-def timed(call: Callable[[], None], device: str) -> tuple[float, float]:
-    """Seconds of a call, with the device waited for at both ends, and its peak memory in GB."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, peak_gb(device)
 
 
 def reference_logps(task: Task) -> Tensor:

@@ -10,6 +10,10 @@ import torch
 import transformers as hf
 
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.fast import kernels_of_run
+from boresight.models.packed import head
+from boresight.models.packed.fused_head import fused_token_logprobs
+from boresight.models.packed.head import Head, token_logprobs
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.reference.cache import cached_reference
@@ -130,8 +134,6 @@ def test_a_row_alone_gives_what_it_gives_in_company(device):
 @pytest.mark.parametrize("trained", [True, False], ids=["full", "frozen head"])
 def test_a_vocabulary_of_many_tiles(device, trained, monkeypatch):
     """Head tiles smaller than the vocabulary, whatever their size is on this device."""
-    from boresight.models.packed import head
-
     monkeypatch.setattr(head, "TILE_ELEMENTS", 1)  # widths of 256
     monkeypatch.setattr(head, "CUDA_TILE_ELEMENTS", 1)
     model = model_on(device, vocab_size=1000)
@@ -149,12 +151,41 @@ def test_a_vocabulary_of_many_tiles(device, trained, monkeypatch):
 
 
 @on_each_device
-def test_a_training_forward_gives_samples_the_probability_they_were_drawn_with(device):
-    """Prompts of several lengths, two samples each, more than fit at once: rows end and others enter."""
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("trained", [True, False], ids=["full", "frozen head"])
+def test_the_fused_head_gives_what_the_proven_one_gives(device, trained, softcap, monkeypatch):
+    """In bfloat16, over several tiles and two groups of positions; compiled on a GPU."""
+    monkeypatch.setattr(head, "TILE_ELEMENTS", 1)
+    monkeypatch.setattr(head, "CUDA_TILE_ELEMENTS", 1)
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 64, generator=generator) for n in (700, 1000))
+    targets, found = torch.arange(700, device=device) * 7 % 1000, []
+    for function in (fused_token_logprobs, token_logprobs):
+        x = hidden.to(device, torch.bfloat16).requires_grad_()
+        w = (weight / 8).to(device, torch.bfloat16).requires_grad_(trained)
+        logps, spread = function(x, targets, Head(w, softcap=softcap), entropy=True)
+        logps.mean().backward()
+        found.append([logps.detach(), spread, x.grad, *([w.grad] if trained else [])])
+    (logps, spread, *gradients), (expected, other, *proven) = found
+    torch.testing.assert_close(logps, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(spread, other, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(gradients, proven, strict=True):
+        assert relative(ours.float(), theirs.float()) < 0.02
+
+
+@on_each_device
+@pytest.mark.parametrize("kernels", ["proven", "fast"])
+def test_a_training_forward_gives_samples_the_probability_they_were_drawn_with(device, kernels):
+    """Prompts of several lengths, two samples each, more than fit at once: rows end and others enter. Fast
+    kernels capture a step of each shape on a GPU, and replay it; both draw the same samples."""
     model = model_on(device)
     prompts = [np.arange(3, 3 + n, dtype=np.int32) for n in (2, 9, 17, 30)]
-    params = SamplingParams(max_new_tokens=12, seed=0, stop_token_ids=(5, 6))
-    groups = sample(model, prompts, params, 2, max_batch=3)
+    params = SamplingParams(max_new_tokens=40, seed=0, stop_token_ids=(5, 6))
+    usual = sample(model, prompts, params, 2, max_batch=3)
+    with kernels_of_run(kernels):
+        groups = sample(model, prompts, params, 2, max_batch=3)
+    for one, other in zip(groups, usual, strict=True):
+        assert [s.ids.tolist() for s in one] == [s.ids.tolist() for s in other]
     rows = [make_row(p, *(s.ids for s in group)) for p, group in zip(prompts, groups, strict=True)]
     drawn = torch.tensor([[s.logps.sum() for s in group] for group in groups])
     trained = completion_logprobs(model, rows, layout="packed").sums.cpu().float()
