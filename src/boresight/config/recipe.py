@@ -41,10 +41,11 @@ class ModelSection(Section):
     halves of 16 bits). `auto` is bfloat16 on GPUs that have it (Ampere and later), float16 with loss scaling
     on older ones with tensor cores (T4, V100), and float32 elsewhere."""
     kernels: Literal["proven", "fast"] = "proven"
-    """Kernels of a training step on a GPU: `proven` is FlexAttention over a block mask; `fast` attends by two
-    calls of flash attention without a mask, joined by their log-sum-exp, and differs by rounding. `fast`
-    needs CUDA, bfloat16 or float16, and a model that flash attention serves; anything else is refused. Its
-    speed has not been measured."""
+    """Kernels on a GPU: `proven` is FlexAttention over a block mask, and launches each operation of the head
+    and of sampling; `fast` attends by two calls of flash attention without a mask, joined by their
+    log-sum-exp, computes the head in three passes over a tile, and samples rollouts by CUDA graphs. It
+    differs by rounding. `fast` needs CUDA, bfloat16 or float16, and a model that flash attention and the
+    graphs serve; anything else is refused. Its speed has not been measured."""
     chat_template: str | None = None
     """`chatml`, `plain` or a Jinja file, for tokenizers that have no chat template; for those that have
     several, the name of one."""

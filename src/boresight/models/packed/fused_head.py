@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens in three passes over each tile of logits (`model.kernels: fast`).
 
 Tiles, products, and the precision of every sum are those of `head`. What that does to a tile of logits in a
-dozen passes over memory, an operation at a time, is one function of its entries here, which a GPU compiles
-into one pass:
+dozen passes over memory, an operation at a time, is one function of its entries here, which is compiled on a
+GPU, so that nothing in between is written:
 
     forward                 a product writes a tile | `tile_sums` reads it
     backward                a product writes it again | `tile_pull` reads it, and writes d loss / d product in
@@ -196,7 +196,7 @@ def _bent(raw: Tensor, bias: Tensor | None, bend: Bend) -> tuple[Tensor, Tensor 
 
 
 def _in_one_pass(function: Callable[..., Any], raw: Tensor, *rest: Any) -> Any:
-    """Compiled on a GPU; elsewhere an operation at a time."""
+    """The function, compiled on a GPU; elsewhere an operation at a time."""
     return (_compiled(function) if raw.is_cuda else function)(raw, *rest)
 
 
