@@ -8,7 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-READS_A_NUMBER = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "is_nonzero")
+READS_A_NUMBER = (
+    *("_local_scalar_dense", "item", "is_nonzero", "equal"),
+    *("nonzero", "masked_select", "_unique2"),
+)
 """Operations whose result decides what the host launches next; a capture fails at each of them."""
 
 
