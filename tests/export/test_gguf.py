@@ -8,7 +8,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.export.command import export
-from boresight.export.gguf import architecture, llama_cpp
+from boresight.export.gguf import architecture, llama_cpp, vocabulary
 from boresight.export.gguf.architecture import refuse_unsupported
 from boresight.export.gguf.compare import mean_kl
 from boresight.export.gguf.modelfile import find_turns, render_modelfile

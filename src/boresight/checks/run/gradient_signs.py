@@ -29,9 +29,9 @@ def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
     """Gradients of the loss by log-probability, at probe inputs.
 
     `better`: gradient of the chosen answer (or better-rewarded sample) minus that of the other; must be
-    negative. `strayed`: gradient of a sample further from the reference minus that of an equally rewarded one;
-    must be positive, and is present only for methods with a KL weight. It is 0 if all samples have one
-    gradient, as from a log-ratio that is a term of the loss. Empty for inputs without a probe.
+    negative. `strayed`: gradient of a sample further from the reference minus that of an equally rewarded
+    one; must be positive, and is present only for methods with a KL weight. It is 0 if all samples get the
+    same gradient, as from a log-ratio that is a term of the loss. Empty for inputs without a probe.
     """
     probe = PROBES.get(method.Input)
     return probe(method.loss, cfg) if probe else {}
