@@ -28,7 +28,7 @@ COME_WITH = {
     "tqdm": "transformers",
 }
 """Required by every version of the package beside it that is taken."""
-FETCHED = {"gguf", "pip"}
+FETCHED = {"gguf", "llama-cpp", "pip"}
 """Imported where they are found, and done without where they are not."""
 IMPORT = re.compile(r"^\s*(?:import (\w+)|from (\w+)[\w.]* import )|importorskip\(\"(\w+)", re.M)
 
@@ -45,7 +45,11 @@ def declared(*lists: list[str]) -> set[str]:
 
 def imported(folder: str) -> dict[str, Path]:
     """Distribution of every import that is neither Python's nor ours, with a file that imports it."""
-    places = [path for place in ("benchmarks", "docs", "examples") for path in (ROOT / place).rglob("*.py")]
+    places = [
+        path
+        for place in ("benchmarks", "docs", "examples", "scripts")
+        for path in (ROOT / place).rglob("*.py")
+    ]
     ours = {name for path in places for name in (path.stem, path.parent.name)}
     ours |= {"boresight", "tests", "scripts"} | sys.stdlib_module_names
     found = {}

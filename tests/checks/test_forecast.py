@@ -357,5 +357,7 @@ def test_a_budget_for_three_nats_is_what_is_wanted():
 
 def test_one_step_is_not_one_steps():
     optim = SimpleNamespace(warmup=0.1)
-    setting = SimpleNamespace(steps=1, recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None)))
+    setting = SimpleNamespace(
+        steps=1, recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None, epochs=None))
+    )
     assert few_steps(setting).why == "The run has 1 optimizer step; warm-up takes 0.1."

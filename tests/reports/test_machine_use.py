@@ -29,7 +29,7 @@ def test_the_ramp_s_pace_on_the_tokens_of_the_run():
     """3 · 500 + 1 · 900 = 2,400 tokens at 400 a second: 6 s, where 4 s were logged."""
     assert MachineUse.of(run(ramp=RAMP)) == MachineUse(4.0, 3.1, pytest.approx(6.0), 3.0)
     shown = dict(facts(run(ramp=RAMP)))
-    assert shown["time of training steps"] == "4 s (6 s by its ramp)"
+    assert shown["time of training steps"] == "4.0 s (6.0 s by its ramp)"
     assert shown["peak memory"] == "3.1 GB (3.0 GB by its ramp)"
 
 

@@ -98,7 +98,7 @@ def test_a_refusal_arrives_although_its_body_is_not_read(endpoint):
     status, found = ask(endpoint, "POST", "/v1/chat/completions", body)
     assert status == 400 and "too long" in found["error"]["message"]
     status, found = ask(endpoint, "POST", "/v1/chat/completions", body, key="wrong")
-    assert status == 403 and "token" in found["error"]["message"]
+    assert status == 403 and "API key" in found["error"]["message"]
     assert complete(endpoint)[0] == 200
 
 

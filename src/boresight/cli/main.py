@@ -303,7 +303,10 @@ def arena(
     a: Annotated[
         Path, typer.Argument(help="A run folder with samples, or a file of answers.", metavar="RUN_A")
     ],
-    b: Annotated[Path, typer.Argument(help="Another one.", metavar="RUN_B")],
+    b: Annotated[
+        Path | None,
+        typer.Argument(help="Another one; without it, the start model of RUN_A.", metavar="[RUN_B]"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the votes; default runs/arena-A-B.")] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the order of prompts and sides.")] = 0,

@@ -61,4 +61,4 @@ def _anchor(heading: str) -> str:
 
 def _plain(markdown: str) -> str:
     """The text with links as their words; code and emphasis stay as written."""
-    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown).strip()
+    return re.sub(r"\[([^\[\]]+)\]\([^()]+\)", r"\1", markdown).strip()

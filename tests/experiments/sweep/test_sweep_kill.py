@@ -34,7 +34,7 @@ def test_six_trials_two_workers_one_killed(raw, tmp_path, monkeypatch):
     assert recipe.count == 6
     started = []
 
-    def start(module, folder, index, workers):
+    def start(module, folder, index, workers, quiet):
         program = ["-m", module] if started else [str(VICTIM)]
         worker = subprocess.Popen([sys.executable, *program, str(folder)], start_new_session=True)
         started.append(worker)
