@@ -1,9 +1,10 @@
 """How a command ends: its exit code, and one sentence on stderr for everything that is not a success.
 
-0 done 1 something was found: `check`, a bad row in `data check`, a failed arm of a study 2 the input is wrong
-(a recipe, a file, an option), or the disk is full 70 an error in boresight itself; the traceback is in a
-file, whose path is printed 128 + n ended by signal n: 129 for a closed terminal, 130 for Ctrl-C, 141 for a
-closed pipe
+0        done
+1        something was found: `check`, a bad row in `data check`, a failed arm of a study
+2        the input is wrong (a recipe, a file, an option), or the disk is full
+70       an error in boresight itself; the traceback is in a file, whose path is printed
+128 + n  ended by signal n: 129 for a closed terminal, 130 for Ctrl-C, 141 for a closed pipe
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """Files in the folder of an evaluation.
 
-config.yaml the resolved recipe; locked by the process that evaluates ledger.sqlite paid answers of systems
-behind endpoints environment.json versions, machine, commit answers-SYSTEM.jsonl generated answers, which a
-continued evaluation reads instead of generating them again answers-SYSTEM.sha256 its hash
-problems-SYSTEM.jsonl graded completions of Countdown problems, of earlier versions; still read
-comparisons.jsonl one line per prompt and pair of systems completions-SYSTEM.jsonl by a reward: one line per
-completion, with its grades documents-SYSTEM.jsonl of tasks: one line per document and filter, with its
-scores, and its hash beside evaluation.json metrics report.html the page
+config.yaml             the resolved recipe; locked by the process that evaluates
+ledger.sqlite           paid answers of systems behind endpoints
+environment.json        versions, machine, commit
+answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
+answers-SYSTEM.sha256   its hash
+problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; still read
+comparisons.jsonl       one line per prompt and pair of systems
+completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
+documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and its hash beside
+evaluation.json         metrics
+report.html             the page
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure the trained model of a run folder: complete its evaluation, or repeat it.
 
-measure_trained(recipe, folder, DatasetCache(), console) # after training, in another process
-evaluate_run(Path("runs/mine"), console) # `boresight evaluate runs/mine`
+measure_trained(recipe, folder, DatasetCache(), console)      # after training, in another process
+evaluate_run(Path("runs/mine"), console)                      # `boresight evaluate runs/mine`
 """
 
 from __future__ import annotations

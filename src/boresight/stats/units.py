@@ -1,7 +1,8 @@
 """Format numbers and intervals in the unit of a metric.
 
-share = unit_named("share") share.estimate(interval) # 62.5 % [40.0, 80.0] share.change(difference) # +4.1
-points [1.0, 7.2]
+share = unit_named("share")
+share.estimate(interval)        # 62.5 % [40.0, 80.0]
+share.change(difference)        # +4.1 points [1.0, 7.2]
 """
 
 from __future__ import annotations
