@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preference.cases import LORA
+from preference_step import ROOT, TRL_PYTHON
+
 from boresight.data.demo import PAIRS
 
-ROOT = Path(__file__).parents[2]
-TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 SIDES = ("boresight", "trl")
-LORA = {"r": 16, "alpha": 32.0, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 SHARED = {"batch": 8, "beta": 0.1, "warmup": 0.1, "max_length": 256, "lora": LORA}
 """What both sides have in common: the demo's recipe."""
 

@@ -8,7 +8,7 @@ model costs no more than sampling from a plain one. The arithmetic stays float32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from boresight.models.kernels.compact import HalfLinear
 from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.matmul import onednn_product
 
+ModuleForward = Callable[..., Tensor]
 WORTHWHILE = 1000
 """Tokens from which packing is worthwhile: it costs about as much time as it saves for that many."""
 
@@ -37,7 +38,7 @@ def packed_linears(model: torch.nn.Module) -> Iterator[None]:
     The copy takes as much memory as the weights. Later changes of the weights have no effect on it, and it
     has no gradient.
     """
-    with _replaced_forwards(model, _packed):
+    with forwards_replaced(_replacements(model, _packed)):
         yield
 
 
@@ -48,31 +49,40 @@ def folded_adapters(model: torch.nn.Module) -> Iterator[None]:
     The copies take as much memory as the adapted layers. They do not follow changes of the weights, and have
     no gradient. Layers that are more than a weight and its low-rank updates stay as they are.
     """
-    with _replaced_forwards(model, _folded_into_base):
+    with forwards_replaced(_replacements(model, _folded_into_base)):
         yield
 
 
 @contextmanager
-def _replaced_forwards(
-    model: torch.nn.Module, replacement: Callable[[torch.nn.Module], Callable[[Tensor], Tensor] | None]
-) -> Iterator[None]:
-    """Inside the block modules that have a `replacement` compute by it; one inside another has none."""
-    changed: list[torch.nn.Module] = []
-    inside_adapters: set[torch.nn.Module] = set()
+def forwards_replaced(forwards: Mapping[torch.nn.Module, ModuleForward]) -> Iterator[None]:
+    """Inside the block modules compute by `forwards`; afterwards as before it."""
+    before: dict[torch.nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     try:
-        for module in model.modules():  # an adapted layer comes before the layer that it wraps
-            if module in inside_adapters or "forward" in vars(module):
-                continue
-            forward = replacement(module)
-            if forward is None:
-                continue
-            inside_adapters.update(module.modules())
+        for module, forward in forwards.items():
             module.forward = forward
-            changed.append(module)
         yield
     finally:
-        for module in changed:
-            del module.forward
+        for module, forward in before.items():
+            if forward is None:
+                vars(module).pop("forward", None)
+            else:
+                module.forward = forward
+
+
+def _replacements(
+    model: torch.nn.Module, replacement: Callable[[torch.nn.Module], ModuleForward | None]
+) -> dict[torch.nn.Module, ModuleForward]:
+    """The `replacement` of each module of `model` that has one; a module inside such a module has none."""
+    found: dict[torch.nn.Module, ModuleForward] = {}
+    inside_adapters: set[torch.nn.Module] = set()
+    for module in model.modules():  # an adapted layer comes before the layer that it wraps
+        if module in inside_adapters or "forward" in vars(module):
+            continue
+        forward = replacement(module)
+        if forward is not None:
+            inside_adapters.update(module.modules())
+            found[module] = forward
+    return found
 
 
 def _packed(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:

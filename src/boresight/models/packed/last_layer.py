@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.packed.packing import fills
 
 if TYPE_CHECKING:
@@ -70,18 +71,9 @@ def last_layer_at(last: LastLayer, positions: Tensor) -> Iterator[None]:
 
     `positions` `(S,)` are distinct. Dropout inside the modules draws for these positions only.
     """
-    before = {module: vars(module).get("forward") for module in (*last.inside, last.norm)}
-    try:
-        for module in last.inside:
-            module.forward = _in_place(module.forward, positions)
-        last.norm.forward = _only(last.norm.forward, positions)
+    inside = {module: _in_place(module.forward, positions) for module in last.inside}
+    with forwards_replaced({**inside, last.norm: _only(last.norm.forward, positions)}):
         yield
-    finally:
-        for module, forward in before.items():
-            if forward is None:
-                vars(module).pop("forward", None)
-            else:
-                module.forward = forward
 
 
 def _only(forward: Callable[..., Tensor], positions: Tensor) -> Callable[..., Tensor]:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from boresight.data.rows import Row
+from boresight.models.kernels.linear import ModuleForward, forwards_replaced
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.packing import pack
 from boresight.models.packed.plan import PackedPlan, packed_plan
 from boresight.models.policy import Policy, causal_model
-from boresight.models.reuse.forwards import ModuleForward, forwards_replaced
 from boresight.models.reuse.linears import reusable_linears
 from boresight.models.reuse.store import LinearOutputs, reusing
 

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from boresight.models.dropout import dropout_rates
 from boresight.models.kernels.fused import Linear
-from boresight.models.kernels.linear import foldable_adapters
+from boresight.models.kernels.linear import ModuleForward, foldable_adapters, forwards_replaced
 from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
 from boresight.models.packed.last_layer import LastLayer
 from boresight.models.packed.packing import PackedBatch
-from boresight.models.reuse.forwards import ModuleForward, forwards_replaced
 from boresight.models.reuse.store import LinearOutputs, reused
 
 if TYPE_CHECKING:

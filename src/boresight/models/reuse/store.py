@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.packed.packing import PackedBatch
-from boresight.models.reuse.forwards import forwards_replaced
 from boresight.models.sampler.params import RunningSample
 
 _reused: ContextVar[LinearOutputs | None] = ContextVar("outputs of linear layers", default=None)
