@@ -3,7 +3,8 @@
     python -m gpu_session.kernels MODEL [--json FILE]
 
 One DPO micro-batch: forward, loss and backward of the loop of `boresight train`, without an update, so that
-both kinds of kernels have the same weights and rows; each has a reference of its own, as a run has. On a
+both kinds of kernels have the same weights and rows; each has a reference of its own, as a run has. The first
+forwards, in which kernels are compiled, are timed by themselves. On a
 device without fast kernels their refusal is printed, and the proven ones are measured alone. Then the head,
 and rollouts in float32 and bfloat16 (`kernel_parts`).
 """
@@ -43,9 +44,11 @@ def main() -> None:
     warm, rounds = (1, 2) if args.tiny else (WARM, ROUNDS)
     policy = load_policy(job_of(case, args.model, args.device, steps=1))
     tasks, numbers = prepared(case, args.model, args.device, policy)
-    found = {name: outcome(task) for name, task in tasks.items()}
+    first = {name: first_outcome(task, args.device) for name, task in tasks.items()}
+    found = {name: result for name, (result, _) in first.items()}
     numbers |= measured(tasks, args.device, case.tokens, warm, rounds)
     for name, (logps, _) in found.items():
+        numbers[name]["first_seconds"] = first[name][1]
         numbers[name]["largest_log_ratio_at_step_0"] = float(
             (logps - reference_logps(tasks[name])).abs().max()
         )
@@ -53,7 +56,7 @@ def main() -> None:
         numbers["differences"] = differences(*found.values(), lengths(tasks["proven"]))
     options.write(args.json, numbers)
     print(sentences(numbers))
-    del tasks, found
+    del tasks, found, first
     numbers |= parts(policy, args.device, args.tiny, rounds)
     options.write(args.json, numbers)
     print("\n".join(part_sentences(numbers)))
@@ -92,6 +95,13 @@ def outcome(task: Task) -> tuple[Tensor, list[Tensor]]:
         logps = completion_logprobs(task.policy, task.batches.rows).sums.double().cpu()
     passes(task)
     return logps, [p.grad.clone() for p in task.policy.parameters() if p.grad is not None]
+
+
+def first_outcome(task: Task, device: str) -> tuple[tuple[Tensor, list[Tensor]], float]:
+    """The outcome, and the seconds that it took."""
+    found: list[tuple[Tensor, list[Tensor]]] = []
+    took, _ = timed(lambda: found.append(outcome(task)), device)
+    return found[0], took
 
 
 def passes(task: Task) -> None:
@@ -156,7 +166,8 @@ def sentences(numbers: dict[str, Any]) -> str:
             continue
         lines.append(
             "{name}: {milliseconds:,.1f} ms ({fastest_milliseconds:,.1f} to {slowest_milliseconds:,.1f}), "
-            "{tokens_per_second:,.0f} tokens/s, peak {peak_gb:.2f} GB, largest log-ratio at step 0 "
+            "{tokens_per_second:,.0f} tokens/s, peak {peak_gb:.2f} GB, first forwards and compilation "
+            "{first_seconds:.1f} s, largest log-ratio at step 0 "
             "{largest_log_ratio_at_step_0:.2g} nats".format(name=name, **numbers[name])
         )
     if "differences" in numbers:

@@ -48,15 +48,15 @@ def measurements(place: Place) -> list[Section]:
         Section("model", 25, program(place, "shapes", "qwen2.5-0.5b", model)),
         Section("tests", 100, tests(place), tail=25),
         Section("agreement", 45, agreement, tail=20),
-        Section("profile", 35, program(place, "step_profile", model, "--json", "{json}"), tail=40),
-        Section("kernels", 55, program(place, "kernels", model, "--json", "{json}")),
+        Section("profile", 30, program(place, "step_profile", model, "--json", "{json}"), tail=40),
+        Section("kernels", 75, program(place, "kernels", model, "--json", "{json}")),
         *(Section(f"step-{name}", limit, step(place, name, model)) for name, limit in STEPS),
         Section("sampling", 30, sampling(place, model, "float32")),
-        Section("sampling-bfloat16", 30, sampling(place, model, "bfloat16")),
+        Section("sampling-bfloat16", 20, sampling(place, model, "bfloat16")),
     ]
 
 
-STEPS = (("dpo", 50), ("sft", 35), ("rloo", 45))
+STEPS = (("dpo", 45), ("sft", 35), ("rloo", 45))
 
 
 def runs(place: Place) -> list[Section]:

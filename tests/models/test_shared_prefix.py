@@ -22,7 +22,14 @@ from boresight.models.packed.attention import UnsupportedAttention, packed_atten
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.packed.packing import pack
 from boresight.models.packed.plan import packed_plan
-from boresight.models.packed.shared_prefix import prefix_calls, prompts_first, shared_prefix_attention
+from boresight.models.packed.shared_prefix import (
+    PrefixCalls,
+    backward_of,
+    forward_of,
+    prefix_calls,
+    prompts_first,
+    shared_prefix_attention,
+)
 from boresight.models.packed.varlen_flash import Sequences, varlen_backward, varlen_forward
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reward import completion_outputs
@@ -85,6 +92,8 @@ def test_the_order_of_tokens_and_the_sequences_of_both_calls_by_hand():
     assert (calls.head_tokens, calls.tail_tokens) == (5, 4)
     assert {s.longest for s in (calls.segments, calls.heads, calls.tails)} == {128}
     assert prefix_calls([[129, 2]], [], CPU).segments.longest == 256
+    assert calls.tensors.numbers.tolist() == [8, 3, 3, 128, 128, 128, 5, 4]
+    assert str(PrefixCalls.read(*calls.tensors)) == str(calls)
 
 
 def test_a_packed_batch_in_that_order():
@@ -101,7 +110,7 @@ def test_equal_scores_average_the_values_of_prompt_and_own_completion(plain_call
     batch = fast_pack([make_row([1, 2], [3, 4], [5])])
     value = torch.tensor([1.0, 2, 5, 6, 9]).view(1, 1, 5, 1).expand(1, 1, 5, 8)
     query, key = torch.ones(1, 1, 5, 8), torch.zeros(1, 1, 5, 8)
-    out = shared_prefix_attention(query, key, value, batch.calls, 1.0)
+    out = shared_prefix_attention(query, key, value, batch.calls.tensors, 1.0)
     torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([1, 1.5, 8 / 3, 3.5, 4]))
 
 
@@ -165,8 +174,8 @@ def test_a_model_gives_the_same_log_probabilities_and_gradients(plain_calls, nam
 def test_the_calls_are_what_a_run_with_fast_kernels_attends_by(plain_calls, monkeypatch):
     """Once in each of two layers, after the probe; without the key they are not called."""
     made = []
-    attend = shared_prefix._SharedPrefix.apply
-    monkeypatch.setattr(shared_prefix._SharedPrefix, "apply", lambda *xs: made.append(xs) or attend(*xs))
+    attend = shared_prefix.forward_of
+    monkeypatch.setattr(shared_prefix, "forward_of", lambda *xs: made.append(xs) or attend(*xs))
     model, rows = build(hf.LlamaConfig(**GROUPED)), random_rows(3, 2, seed=1)
     with arithmetic(model, "bfloat16"):
         completion_logprobs(model, rows, layout="packed")
@@ -265,7 +274,8 @@ def on_cuda(calls):
     """The same calls with bounds on a CUDA device, without memory."""
 
     def moved(sequences):
-        return replace(sequences, bounds=torch.empty_like(sequences.bounds, device="cuda"))
+        bounds = torch.empty(len(sequences.bounds), dtype=torch.int32, device="cuda")
+        return replace(sequences, bounds=bounds)
 
     names = ("segments", "heads", "tails")
     return replace(calls, **{name: moved(getattr(calls, name)) for name in names})
@@ -275,17 +285,35 @@ def on_cuda(calls):
 @pytest.mark.parametrize("rows", [[[5, 3, 2], [4, 0, 1]], [[5, 0], [3, 0]]], ids=["two calls", "one call"])
 def test_both_passes_on_fake_cuda_tensors(rows):
     """An operation between a CUDA tensor and one of the host would raise."""
+    calls = prefix_calls(rows, [], CPU)
     with FakeTensorMode():
-        calls = on_cuda(prefix_calls(rows, [], CPU))
+        calls = on_cuda(calls)
         tokens = sum(map(sum, rows))
         query = torch.empty(tokens, 4, 64, dtype=torch.bfloat16, device="cuda")
         key, value = (torch.empty(tokens, 2, 64, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-        context = SimpleNamespace(save_for_backward=lambda *saved: setattr(context, "saved_tensors", saved))
-        out = shared_prefix._SharedPrefix.forward(context, query, key, value, calls, SCALING)
+        out, lse = forward_of(query, key, value, calls, SCALING)
         assert (out.shape, out.dtype, out.device) == (query.shape, query.dtype, query.device)
-        grads = shared_prefix._SharedPrefix.backward(context, torch.empty_like(out))
-        for grad, of in zip(grads, (query, key, value), strict=False):
+        grads = backward_of(torch.empty_like(out), query, key, value, out, lse, calls, SCALING)
+        for grad, of in zip(grads, (query, key, value), strict=True):
             assert (grad.shape, grad.dtype, grad.device) == (of.shape, of.dtype, of.device)
+
+
+@pytest.mark.parametrize("rows", [ROWS, ONE, [make_row([1, 2], [])]])
+def test_the_operators_are_traced_as_they_compute(plain_calls, rows):
+    """Shapes, types and memory layouts that `torch.compile` expects of them, and their gradients."""
+    batch = fast_pack(rows)
+    tokens = batch.ids.shape[1]
+    inputs = [x[0].transpose(0, 1) for x in random_qkv(tokens, 4, 2, 8)]
+    torch.library.opcheck(
+        torch.ops.boresight.shared_prefix_attention,
+        (*(x.detach().requires_grad_() for x in inputs), *batch.calls.tensors, SCALING),
+        test_utils=(
+            "test_schema",
+            "test_autograd_registration",
+            "test_faketensor",
+            "test_aot_dispatch_static",
+        ),
+    )
 
 
 @pytest.mark.gpu

@@ -43,9 +43,9 @@ class ModelSection(Section):
     kernels: Literal["proven", "fast"] = "proven"
     """Kernels on a GPU: `proven` is FlexAttention over a block mask, and launches each operation of the head
     and of sampling; `fast` attends by two calls of flash attention without a mask, joined by their
-    log-sum-exp, computes the head in three passes over a tile, and samples rollouts by CUDA graphs. It
-    differs by rounding. `fast` needs CUDA, bfloat16 or float16, and a model that flash attention and the
-    graphs serve; anything else is refused. Its speed has not been measured."""
+    log-sum-exp, compiles the rest of a layer, computes the head in three passes over a tile, and samples
+    rollouts by CUDA graphs. It differs by rounding. `fast` needs CUDA, bfloat16 or float16, and a model that
+    flash attention and the graphs serve; anything else is refused. Its speed has not been measured."""
     low_bits: Literal["device", "host"] = "device"
     """Where `kernels: fast` in bfloat16 stores the second halves of trained weights: beside the first ones,
     or in host memory, which saves 2 bytes per weight on the GPU and copies them there and back at every step.

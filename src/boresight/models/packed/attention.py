@@ -25,7 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from boresight.models.packed.packing import PackedBatch, Span, length
-from boresight.models.packed.shared_prefix import shared_prefix_attention
+from boresight.models.packed.shared_prefix import CallTensors, shared_prefix_attention
 from boresight.models.packed.varlen_flash import MULTIPLE, WIDEST
 from boresight.models.precision import at_least_float32
 
@@ -84,18 +84,13 @@ def packed_attention(
     Raises:
         UnsupportedAttention: an option would otherwise be ignored silently.
     """
-    unhandled = [name for name in _UNHANDLED if kwargs.get(name) is not None]
-    if unhandled or not getattr(module, "is_causal", True):
-        raise UnsupportedAttention(", ".join(unhandled) or "attention that is not causal")
+    _refuse_unhandled(module, kwargs)
     if sliding_window is not None and any(span.longest > sliding_window for span in packed.spans):
         raise UnsupportedAttention(f"a row longer than the sliding window of {sliding_window} tokens")
-    if torch.is_autocast_enabled(query.device.type):  # rotary embedding may have left float32 behind
-        narrow = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
     if packed.calls is not None and not packed.plain:
-        if lacking := _lacks_flash(query, value, dropout, softcap):
-            raise UnsupportedAttention(lacking)
-        return shared_prefix_attention(query, key, value, packed.calls, scaling), None
+        rest = {"scaling": scaling, "dropout": dropout, "softcap": softcap}
+        return attention_by_calls(module, query, key, value, packed.calls.tensors, **rest, **kwargs)
+    query, key, value = _in_precision_of_run(query, key, value)
     if query.is_cuda and not dropout and not packed.plain:
         from boresight.models.packed.flex import flex_packed_attention
 
@@ -105,6 +100,44 @@ def packed_attention(
     if packed.short is not None:
         return packed.short.attend(query, key, value, scaling), None
     return _PackedFlash.apply(query, key, value, packed.segments, scaling).transpose(1, 2), None
+
+
+def attention_by_calls(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    calls: CallTensors,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The same by fast kernels, of rows that any sliding window covers. `torch.compile` can trace it.
+
+    Raises:
+        UnsupportedAttention: an option would otherwise be ignored silently.
+    """
+    _refuse_unhandled(module, kwargs)
+    query, key, value = _in_precision_of_run(query, key, value)
+    if lacking := _lacks_flash(query, value, dropout, softcap):
+        raise UnsupportedAttention(lacking)
+    return shared_prefix_attention(query, key, value, calls, scaling), None
+
+
+def _refuse_unhandled(module: torch.nn.Module, options: dict[str, Any]) -> None:
+    unhandled = [name for name in _UNHANDLED if options.get(name) is not None]
+    if unhandled or not getattr(module, "is_causal", True):
+        raise UnsupportedAttention(", ".join(unhandled) or "attention that is not causal")
+
+
+def _in_precision_of_run(*operands: Tensor) -> tuple[Tensor, ...]:
+    """Under autocast in its precision: the rotary embedding may have left float32 behind."""
+    device = operands[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return operands
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in operands)
 
 
 def _lacks_flash(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> str | None:
@@ -231,8 +264,11 @@ def _register(before: str) -> None:
         value: Tensor,
         attention_mask: Tensor | None,
         packed: PackedBatch | None = None,
+        calls: CallTensors | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
+        if calls is not None:  # in a compiled layer, whose graph does not depend on one batch
+            return attention_by_calls(module, query, key, value, calls, **kwargs)
         if packed is not None:
             return packed_attention(module, query, key, value, packed, **kwargs)
         own = _eager_of(module) if before == "eager" else ALL_ATTENTION_FUNCTIONS[before]

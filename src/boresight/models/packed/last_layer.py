@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 
 from boresight.models.kernels.linear import forwards_replaced
+from boresight.models.packed.compiled_layers import layers_of
 from boresight.models.packed.packing import fills
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 QUERIES = ("q_proj",)
 """Names of query projections. Layers that compute keys and values as well are not listed: those are needed
@@ -43,8 +43,8 @@ class LastLayer:
         """The last layer of `model`, a causal model or a reward model; None if its modules are not
         recognized."""
         decoder = cast("PreTrainedModel", model.base_model).get_decoder()
-        layers, norm = _child(decoder, LAYERS), _child(decoder, NORM)
-        if norm is None or not isinstance(layers, nn.ModuleList) or not len(layers):
+        layers, norm = layers_of(model), _child(decoder, NORM)
+        if norm is None or layers is None:
             return None
         attention, mlp = _child(layers[-1], ATTENTION), _child(layers[-1], MLP)
         output = attention and _child(attention, OUTPUT)

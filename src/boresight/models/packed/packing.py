@@ -194,12 +194,17 @@ def filled_length(tokens: int) -> int:
 
     A row longer than a full forward has a forward of its own, padded to a multiple of a full one.
     """
-    full = _full.get()
-    if full is None:
+    lengths = few_lengths()
+    if not lengths:
         return whole_blocks(tokens)
-    longest = whole_blocks(full)
-    lengths = (whole_blocks(-(-full // part)) for part in PARTS)
+    longest = lengths[-1]
     return next((length for length in lengths if tokens <= length), -(-tokens // longest) * longest)
+
+
+def few_lengths() -> tuple[int, ...]:
+    """Lengths of forwards inside `filled_forwards`, ascending, except those of longer rows; outside none."""
+    full = _full.get()
+    return () if full is None else tuple(whole_blocks(-(-full // part)) for part in PARTS)
 
 
 def _filler(tokens: int) -> tuple[Span, ...]:

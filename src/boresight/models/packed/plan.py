@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -29,6 +29,7 @@ from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
 from boresight.models.kernels.fused import fused_layers
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
+from boresight.models.packed.compiled_layers import can_compile, compiled_layers
 from boresight.models.packed.head import Head
 from boresight.models.packed.last_layer import LastLayer, applies, last_layer_at
 from boresight.models.packed.packing import PackedBatch, pack
@@ -56,13 +57,15 @@ class PackedPlan:
     lm_head(hidden)).
 
     A reward model has no logits, so only `window` applies. With `partial_last_layer` the last layer may be
-    computed only at some positions.
+    computed only at some positions, and with `compiled` the layers run compiled where the kernels are fast
+    ones.
     """
 
     scale: float = 1.0
     softcap: float | None = None
     window: int | None = None
     partial_last_layer: bool = False
+    compiled: bool = False
 
     def hidden(self, model: Policy, packed: PackedBatch, positions: Tensor) -> Tensor:
         """Last hidden states at distinct `positions` `(S,)` of the packed sequence, `(S, width)`."""
@@ -77,7 +80,9 @@ class PackedPlan:
     def all_hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
         """Last hidden states of every packed token, `(T, width)`."""
         base = causal_model(model)
-        with linears_reused(base, packed), fused_layers(base.base_model):
+        compiled = self.compiled and can_compile(base, packed)
+        layers = compiled_layers(base, packed) if compiled else nullcontext()
+        with linears_reused(base, packed), fused_layers(base.base_model), layers:
             return self._run(base, packed)
 
     def _run(self, base: PreTrainedModel, packed: PackedBatch) -> Tensor:
@@ -209,6 +214,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
         base, sequences
     ):
         return f"{type(base).__name__} gives other hidden states packed than plain"
+    plan = replace(plan, compiled=can_compile(base, batch) and _same_compiled(base, plan, batch, got))
     return replace(plan, partial_last_layer=_same_at_some(base, plan, batch, got))
 
 
@@ -223,6 +229,23 @@ def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, s
         return False
     expected = states[batch.scored]
     return some.shape == expected.shape and _close(some, expected, arithmetic_of(base))
+
+
+def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, states: Tensor) -> bool:
+    """Whether compiled layers give the `states` `(T, width)` of `batch`; logs the reason if they do not."""
+    log.info("The layers are compiled for their first forward, which can take a minute.")
+    try:
+        compiled = replace(plan, compiled=True).all_hidden(base, batch)
+    except Exception as error:  # of tracing or of the compiler: a layer that is not one graph
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    else:
+        if _close(compiled, states, arithmetic_of(base)):
+            return True
+        reason = "they give other hidden states compiled"
+    log.warning(
+        "The layers of %s run without being compiled, which is slower: %s.", type(base).__name__, reason
+    )
+    return False
 
 
 def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:

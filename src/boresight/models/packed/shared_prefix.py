@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,13 +30,24 @@ from torch import Tensor
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed import varlen_flash
-from boresight.models.packed.varlen_flash import Sequences
+from boresight.models.packed.varlen_flash import Gradients, Sequences
+from boresight.models.precision import at_least_float32
 
 RowLengths = Sequence[Sequence[int]]
 """Numbers of tokens of the parts of every row, `[prompt, y1, …, yk]`."""
 ROUNDED_TO = 128
 """Longest lengths are rounded up to a multiple of this, the kernels' block; for single tokens the kernels
 use another path."""
+
+
+class CallTensors(NamedTuple):
+    """`PrefixCalls` as tensors."""
+
+    bounds: Tensor
+    """Bounds of segments, heads and tails, one after the other, int32 `(n,)` on the device."""
+    numbers: Tensor
+    """How many bounds each of them has, the longest length of each, and the tokens of heads and of tails;
+    int64 `(8,)` on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,16 @@ class PrefixCalls:
     """Tokens of all `heads`."""
     tail_tokens: int
     """Tokens of all `tails`; 0 where no completion has any, and then there is one call."""
+    tensors: CallTensors
+    """The same, as an operator takes it."""
+
+    @classmethod
+    def read(cls, bounds: Tensor, numbers: Tensor) -> PrefixCalls:
+        """The calls that `CallTensors` hold. Waits for no device, since `numbers` are on the host."""
+        *sizes, own, before, behind, head_tokens, tail_tokens = numbers.tolist()
+        longest = (own, before, behind)
+        parts = [Sequences(part, most) for part, most in zip(bounds.split(sizes), longest, strict=True)]
+        return cls(*parts, head_tokens, tail_tokens, CallTensors(bounds, numbers))
 
     def of_heads(self, x: Tensor) -> Tensor:
         """The part of `x` `(T, …)` that belongs to `heads`, a view."""
@@ -82,14 +103,11 @@ def prefix_calls(rows: RowLengths, filler: Sequence[int], device: torch.device) 
     heads, tails = [rows[i][0] for i in answered], [sum(rows[i][1:]) for i in answered]
     completions = [tokens for i in answered for tokens in rows[i][1:] if tokens]
     segments = [*heads, *completions, *(rows[i][0] for i in others), *filler]
-    bounds = [np.array(list(accumulate(part, initial=0)), np.int32) for part in (segments, heads, tails)]
-    copied = to_device(np.concatenate(bounds), device).split([len(part) for part in bounds])
-    sequences = [
-        Sequences(bounds, -(-max(part, default=1) // ROUNDED_TO) * ROUNDED_TO)
-        for bounds, part in zip(copied, (segments, heads, tails), strict=True)
-    ]
-    own, before, behind = sequences
-    return PrefixCalls(own, before, behind, head_tokens=sum(heads), tail_tokens=sum(tails))
+    parts = (segments, heads, tails)
+    bounds = [np.array(list(accumulate(part, initial=0)), np.int32) for part in parts]
+    longest = [-(-max(part, default=1) // ROUNDED_TO) * ROUNDED_TO for part in parts]
+    numbers = torch.tensor([*map(len, bounds), *longest, sum(heads), sum(tails)])
+    return PrefixCalls.read(to_device(np.concatenate(bounds), device), numbers)
 
 
 def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:
@@ -99,47 +117,107 @@ def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:
 
 
 def shared_prefix_attention(
-    query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
+    query: Tensor, key: Tensor, value: Tensor, calls: CallTensors, scaling: float
 ) -> Tensor:
     """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
     by_token = [x[0].transpose(0, 1) for x in (query, key, value)]
-    out: Tensor = _SharedPrefix.apply(*by_token, calls, scaling)
+    out: Tensor = _attend(*by_token, *calls, scaling)[0]
     return out[None]
 
 
-class _SharedPrefix(torch.autograd.Function):
-    """Query `(T, heads, d)`, keys and values `(T, groups, d)`, result `(T, heads, d)`."""
+# An operator whose inside `torch.compile` does not look into: a graph is compiled for shapes, not for the
+# numbers of tokens of the rows of one batch.
+@torch.library.custom_op("boresight::shared_prefix_attention", mutates_args=())
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, numbers: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Query `(T, heads, d)`, keys and values `(T, groups, d)`; result `(T, heads, d)` and its log-sum-exp."""
+    return forward_of(query, key, value, PrefixCalls.read(bounds, numbers), scaling)
 
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
-    ) -> Tensor:
-        own, tail, head = calls.segments, calls.of_tails, calls.of_heads
-        out, lse = varlen_flash.varlen_forward(query, key, value, own, own, causal=True, scaling=scaling)
-        if calls.tail_tokens:
-            operands = tail(query), head(key), head(value), calls.tails, calls.heads
-            other, other_lse = varlen_flash.varlen_forward(*operands, causal=False, scaling=scaling)
-            _join(tail(out), tail(lse, 1), other, other_lse)
-        ctx.save_for_backward(query, key, value, out, lse)
-        ctx.calls, ctx.scaling = calls, scaling
-        return out
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, lse = ctx.saved_tensors
-        calls, scaling, grad = ctx.calls, ctx.scaling, grad.contiguous()
-        own, tail, head = calls.segments, calls.of_tails, calls.of_heads
-        d_query, d_key, d_value = varlen_flash.varlen_backward(
+@torch.library.custom_op("boresight::shared_prefix_attention_backward", mutates_args=())
+def _attend_backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    bounds: Tensor,
+    numbers: Tensor,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values."""
+    return backward_of(grad, query, key, value, out, lse, PrefixCalls.read(bounds, numbers), scaling)
+
+
+def forward_of(
+    query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Query `(T, heads, d)`, keys and values `(T, groups, d)`; result `(T, heads, d)`, contiguous, and the
+    log-sum-exp of the scaled scores, at least float32 `(heads, T)`."""
+    own, tail, head = calls.segments, calls.of_tails, calls.of_heads
+    out, lse = varlen_flash.varlen_forward(query, key, value, own, own, causal=True, scaling=scaling)
+    if calls.tail_tokens:
+        operands = tail(query), head(key), head(value), calls.tails, calls.heads
+        other, other_lse = varlen_flash.varlen_forward(*operands, causal=False, scaling=scaling)
+        _join(tail(out), tail(lse, 1), other, other_lse)
+    return out, lse
+
+
+def backward_of(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    calls: PrefixCalls,
+    scaling: float,
+) -> Gradients:
+    """Gradients of the operands of `forward_of`, contiguous, from that of `out` and both of its results."""
+    own, tail, head, grad = calls.segments, calls.of_tails, calls.of_heads, grad.contiguous()
+    d_query, d_key, d_value = (
+        d.contiguous()
+        for d in varlen_flash.varlen_backward(
             grad, query, key, value, out, lse, own, own, causal=True, scaling=scaling
         )
-        if calls.tail_tokens:
-            joint = tail(out), tail(lse, 1).clone(memory_format=torch.contiguous_format)
-            operands = tail(grad), tail(query), head(key), head(value), *joint, calls.tails, calls.heads
-            to_prompts = varlen_flash.varlen_backward(*operands, causal=False, scaling=scaling)
-            tail(d_query).add_(to_prompts[0])
-            head(d_key).add_(to_prompts[1])
-            head(d_value).add_(to_prompts[2])
-        return d_query, d_key, d_value, None, None
+    )
+    if calls.tail_tokens:
+        joint = tail(out), tail(lse, 1).clone(memory_format=torch.contiguous_format)
+        operands = tail(grad), tail(query), head(key), head(value), *joint, calls.tails, calls.heads
+        to_prompts = varlen_flash.varlen_backward(*operands, causal=False, scaling=scaling)
+        tail(d_query).add_(to_prompts[0])
+        head(d_key).add_(to_prompts[1])
+        head(d_value).add_(to_prompts[2])
+    return d_query, d_key, d_value
+
+
+@_attend.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, numbers: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    tokens, heads, _ = query.shape
+    return query.new_empty(query.shape), query.new_empty(heads, tokens, dtype=at_least_float32(query.dtype))
+
+
+@_attend_backward.register_fake
+def _(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_rest: Any) -> Gradients:
+    d_query, d_key, d_value = (x.new_empty(x.shape) for x in (query, key, value))
+    return d_query, d_key, d_value
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *operands, bounds, numbers, ctx.scaling = inputs
+    ctx.save_for_backward(*operands, *output, bounds, numbers)
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Of the output alone: nothing reads the log-sum-exp."""
+    return (*_attend_backward(grad, *ctx.saved_tensors, ctx.scaling), None, None, None)
+
+
+_attend.register_autograd(_backward, setup_context=_keep)
 
 
 def _join(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> None:

@@ -1,0 +1,77 @@
+"""The layers of a decoder compiled for the packed layout (`model.kernels: fast`).
+
+`torch.compile` turns norms, rotary embeddings and gates, some twenty small kernels before and after the
+attention of a layer, into a few. Attention is an operator that it does not look into (`shared_prefix`).
+
+A graph is for the shapes of its inputs. Forwards have one of a few lengths (`filled_forwards`), the layers of
+a model have the same shapes, and the lengths of rows are tensors, so that a model takes one graph for each
+length, with and without gradients, and no batch needs a new one. A forward of another length, that of a row
+longer than a full forward, is not compiled. Neither are layers under activation checkpointing, which would
+be recomputed outside of the block by other kernels than those of the forward.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from boresight.models.kernels.linear import forwards_replaced
+from boresight.models.packed.packing import PackedBatch, few_lengths
+from boresight.models.packed.shared_prefix import CallTensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LAYERS = ("layers", "h")
+"""Names of the list of layers in a decoder of transformers."""
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of `model`, a causal model or a reward model; None if they are not recognized."""
+    decoder = cast("PreTrainedModel", model.base_model).get_decoder()
+    found = [layers for name in LAYERS if isinstance(layers := decoder._modules.get(name), nn.ModuleList)]
+    return found[0] if found and len(found[0]) else None
+
+
+def can_compile(model: PreTrainedModel, packed: PackedBatch) -> bool:
+    """Whether the layers of `model` may run compiled on `packed`."""
+    recomputed = getattr(model.base_model, "gradient_checkpointing", False)
+    fast = packed.calls is not None and not packed.plain
+    return fast and not recomputed and packed.ids.shape[1] in few_lengths() and layers_of(model) is not None
+
+
+@contextmanager
+def compiled_layers(model: PreTrainedModel, packed: PackedBatch) -> Iterator[None]:
+    """Inside the block the layers of `model` run compiled, on `packed` alone; `can_compile` must hold.
+
+    Raises:
+        Exception: from a forward inside, what `torch.compile` raises where a layer is not one graph.
+    """
+    assert packed.calls is not None
+    torch._dynamo.mark_dynamic(packed.calls.tensors.bounds, 0)
+    layers = layers_of(model) or ()
+    with forwards_replaced({layer: _compiled(layer, packed.calls.tensors) for layer in layers}):
+        yield
+
+
+def _compiled(layer: nn.Module, calls: CallTensors) -> Callable[..., Tensor]:
+    run = compiled_forward(type(layer))
+
+    def forward(*args: Any, packed: PackedBatch, **kwargs: Any) -> Tensor:
+        return run(layer, *args, calls=calls, **kwargs)
+
+    return forward
+
+
+@functools.cache
+def compiled_forward(kind: type[nn.Module], backend: Any = "inductor") -> Callable[..., Tensor]:
+    """The forward of a class of layers, `(layer, ...)`, compiled as one graph by `backend` of torch."""
+    from boresight.models.packed.flex import raise_recompile_limit
+
+    raise_recompile_limit()
+    return torch.compile(kind.forward, fullgraph=True, backend=backend)
