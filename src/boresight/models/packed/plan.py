@@ -237,7 +237,8 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
     try:
         compiled = replace(plan, compiled=True).all_hidden(base, batch)
     except Exception as error:  # of tracing or of the compiler: a layer that is not one graph
-        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        first, _, _ = str(error).strip().partition("\n")
+        reason = f"{type(error).__name__}: {first}"
     else:
         if _close(compiled, states, arithmetic_of(base)):
             return True
