@@ -13,10 +13,9 @@ from torch._dynamo.backends.debugging import aot_eager
 from boresight.config.lora import LoraConfig
 from boresight.models.eval_mode import arithmetic
 from boresight.models.lora import attach
-from boresight.models.packed import compiled_layers, last_layer, packing
-from boresight.models.packed.compiled_layers import can_compile, compiled_forward
+from boresight.models.packed import compiled_layers, last_layer, packing, shared_prefix
+from boresight.models.packed.compiled_layers import compiled_forward
 from boresight.models.packed.logprobs import completion_logprobs
-from boresight.models.packed.packing import pack
 from boresight.models.packed.plan import packed_plan
 from boresight.training.activations import recompute_activations
 from tests.models.plain_varlen import stand_in_for_flash
@@ -125,14 +124,19 @@ def test_a_forward_of_another_length_is_not_compiled(graphs):
     assert len(graphs) == count
 
 
-def test_recomputed_layers_are_not_compiled(graphs):
-    """The backward would recompute them by other kernels than those of the forward."""
-    model = build(hf.LlamaConfig(**GROUPED), torch.float64)
-    with arithmetic(model, "auto", tokens_per_forward=1024, kernels="fast"):
-        batch = pack(random_rows(2, 2, seed=1), 2, model.device)
-        assert can_compile(model, batch)
-        recompute_activations(model)
-        assert not can_compile(model, batch)
+def test_recomputed_layers_are_recomputed_by_the_same_graph(graphs, monkeypatch):
+    """Each of two layers twice, after the block that compiles them has ended; bit for bit."""
+    model, rows = build(hf.LlamaConfig(**GROUPED), torch.float64).train(), random_rows(5, 2, seed=1)
+    expected = run(model, rows)
+    count, calls, attend = len(graphs), [], shared_prefix.forward_of
+    monkeypatch.setattr(shared_prefix, "forward_of", lambda *xs: calls.append(xs) or attend(*xs))
+    recompute_activations(model)
+    found = run(model, rows)
+    assert len(calls) == 4
+    assert found[1].keys() == expected[1].keys() and torch.equal(found[0], expected[0])
+    assert all(torch.equal(found[1][name], gradient) for name, gradient in expected[1].items())
+    assert all(layer.gradient_checkpointing for layer in model.model.layers)
+    assert len(graphs) == count
 
 
 def test_a_layer_that_is_not_one_graph_runs_uncompiled_with_the_reason(graphs, monkeypatch, caplog):

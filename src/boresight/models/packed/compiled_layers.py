@@ -6,19 +6,23 @@ attention of a layer, into a few. Attention is an operator that it does not look
 A graph is for the shapes of its inputs. Forwards have one of a few lengths (`filled_forwards`), the layers of
 a model have the same shapes, and the lengths of rows are tensors, so that a model takes one graph for each
 length, with and without gradients, and no batch needs a new one. A forward of another length, that of a row
-longer than a full forward, is not compiled. Neither are layers under activation checkpointing, which would
-be recomputed outside of the block by other kernels than those of the forward.
+longer than a full forward, is not compiled.
+
+Under activation checkpointing transformers would recompute a layer after the block has ended, by other
+kernels than those of its forward. So inside the block layers are checkpointed here, around compiled forwards.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.packed.packing import PackedBatch, few_lengths
@@ -40,9 +44,8 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList | None:
 
 def can_compile(model: PreTrainedModel, packed: PackedBatch) -> bool:
     """Whether the layers of `model` may run compiled on `packed`."""
-    recomputed = getattr(model.base_model, "gradient_checkpointing", False)
     fast = packed.calls is not None and not packed.plain
-    return fast and not recomputed and packed.ids.shape[1] in few_lengths() and layers_of(model) is not None
+    return fast and packed.ids.shape[1] in few_lengths() and layers_of(model) is not None
 
 
 @contextmanager
@@ -54,18 +57,38 @@ def compiled_layers(model: PreTrainedModel, packed: PackedBatch) -> Iterator[Non
     """
     assert packed.calls is not None
     torch._dynamo.mark_dynamic(packed.calls.tensors.bounds, 0)
-    layers = layers_of(model) or ()
-    with forwards_replaced({layer: _compiled(layer, packed.calls.tensors) for layer in layers}):
+    layers = list(layers_of(model) or ())
+    replaced = forwards_replaced({layer: _compiled(layer, packed.calls.tensors) for layer in layers})
+    with replaced, _without_checkpoints(layers):
         yield
 
 
 def _compiled(layer: nn.Module, calls: CallTensors) -> Callable[..., Tensor]:
     run = compiled_forward(type(layer))
+    recomputed = _is_recomputed(layer) and layer.training and torch.is_grad_enabled()
 
     def forward(*args: Any, packed: PackedBatch, **kwargs: Any) -> Tensor:
-        return run(layer, *args, calls=calls, **kwargs)
+        call = functools.partial(run, layer, calls=calls, **kwargs)
+        return cast("Tensor", checkpoint(call, *args, use_reentrant=False)) if recomputed else call(*args)
 
     return forward
+
+
+def _is_recomputed(layer: nn.Module) -> bool:
+    return bool(getattr(layer, "gradient_checkpointing", False))
+
+
+@contextmanager
+def _without_checkpoints(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Inside the block transformers does not checkpoint `layers`."""
+    recomputed: list[Any] = [layer for layer in layers if _is_recomputed(layer)]
+    for layer in recomputed:
+        layer.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for layer in recomputed:
+            layer.gradient_checkpointing = True
 
 
 @functools.cache
@@ -74,4 +97,5 @@ def compiled_forward(kind: type[nn.Module], backend: Any = "inductor") -> Callab
     from boresight.models.packed.flex import raise_recompile_limit
 
     raise_recompile_limit()
-    return torch.compile(kind.forward, fullgraph=True, backend=backend)
+    # Without what transformers puts around it for checkpoints: one graph serves with and without them.
+    return torch.compile(inspect.unwrap(kind.forward), fullgraph=True, backend=backend)
