@@ -77,12 +77,12 @@ def init(
     data: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="DATA")],
     model: Annotated[str, typer.Option(help="`starter`, a folder or a hub id.")] = "starter",
     method: Annotated[
-        str | None, typer.Option(help="Such as ipo; default by the kind of data: dpo, sft, kto or grpo.")
+        str | None, typer.Option(help="Method, such as ipo; default by the data: dpo, sft, kto or grpo.")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
     to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Measure the learning rate by a few steps at growing rates.")
+        bool, typer.Option("--probe", help="Choose the learning rate by a few steps at growing rates.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> Result:
@@ -110,9 +110,9 @@ def train(
         bool, typer.Option("--resume", help="Resume the run in --run; fails if there is none.")
     ] = False,
 ) -> Result:
-    """Train by a recipe, evaluate before and after, and write the report.
+    """Train a model from a recipe, evaluate it before and after, and write a report.
 
-    A run in --run that was cut short resumes from its last checkpoint.
+    An interrupted run in --run resumes from its last checkpoint.
     """
     from boresight.config.recipe import Recipe
     from boresight.runs.folder import default_folder
@@ -132,7 +132,7 @@ def train(
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Training rows, without reading data.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Number of training rows, in place of reading the data.")] = None,
     overfit: Annotated[
         int | None, typer.Option(min=4, help="Also overfit this many rows as a sanity check.")
     ] = None,
@@ -173,7 +173,7 @@ def explain(
     run: Annotated[
         Path,
         typer.Argument(
-            help="A run folder, or a TRL trainer_state.json. Or the name of a finding, to read about it.",
+            help="A run folder or a TRL trainer_state.json, or the name of a finding to explain.",
             metavar="RUN|FINDING",
         ),
     ],
@@ -209,7 +209,7 @@ def evaluate(
 ) -> Result:
     """Compare systems by win rate under a judge, or by any reward.
 
-    A run folder's trained model is measured again by its own recipe, and its report is written anew.
+    Given a run folder, evaluate its model again by the run's own recipe, and rewrite its report.
     """
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.evaluate import run_evaluation
@@ -289,7 +289,7 @@ def compare(
         _say(*sentences, path)
         return Result(str(path), lambda: {"page": path, "verdicts": sentences})
     if bar is not None:
-        raise UserError("--bar holds the rows of a CSV against a share; it does nothing for run folders.")
+        raise UserError("--bar compares the rows of a CSV with a share; leave it out for run folders.")
     from boresight.core.console import Terminal
     from boresight.reports.compare import write_comparison
 
@@ -387,7 +387,7 @@ def serve_model(
 
 @app.command()
 def chat(
-    run: Annotated[str, typer.Argument(help="A run folder, a model folder or a model.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="A run folder, a model folder or a hub id.", metavar="RUN")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
@@ -430,7 +430,7 @@ def study(
         ),
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="`cpu`: embedded models and data. `gpu`: the study's own.")
+        str, typer.Option(help="`cpu`: embedded models and data. `gpu`: those of the study.")
     ] = "cpu",
     plan: Annotated[Path | None, typer.Option(help="A plan of your own instead.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/study-SCALE.")] = None,
@@ -439,15 +439,15 @@ def study(
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Begin no run that would end later; run it again to resume.")
+        float | None, typer.Option(min=0.1, help="Start no run that would end later than this; run again to resume.")
     ] = None,
     rehearse: Annotated[
         bool,
-        typer.Option("--rehearse", help="Two steps of every arm on tiny stand-ins, offline; then its cost."),
+        typer.Option("--rehearse", help="Two steps of every arm on tiny models, offline; then the cost."),
     ] = False,
     report_only: Annotated[
         bool,
-        typer.Option("--report-only", help="Run nothing; write the report again from the results there are."),
+        typer.Option("--report-only", help="Run nothing; rewrite the report from the existing results."),
     ] = False,
 ) -> Result:
     """Run a whole comparison, published settings against tuned ones, and write one report.
