@@ -159,7 +159,7 @@ def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
         equal = sum(good == bad for good, bad in scored)
         inverted = sum(good < bad for good, bad in scored)
         counts += [
-            Count("equal scores", equal, len(scored), "the label is a coin toss"),
+            Count("equal scores", equal, len(scored), "the label is arbitrary"),
             Count("rejected scores higher", inverted, len(scored), "the label contradicts the scores"),
         ]
     return counts
