@@ -79,12 +79,12 @@ def init(
     method: Annotated[
         str | None, typer.Option(help="Method, such as ipo; default by the data: dpo, sft, kto or grpo.")
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
     to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Choose the learning rate by a few steps at growing rates.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> Result:
     """Inspect data, model and machine, and write a first recipe with comments."""
     from boresight.core.console import Terminal
@@ -499,7 +499,7 @@ def trl_config(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Training rows, where warm-up or epochs depend on them.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> Result:
     """Write a recipe that means what a TRL config means, and list the outcome for each option.
 
@@ -525,7 +525,7 @@ def trl_config(
 @with_result()
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
-    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
     reward: Annotated[
         str | None,
         typer.Option(help="Also score the answers by a reward: a built-in name, or package.module:function."),
@@ -570,7 +570,7 @@ def data_show(
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
     max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
     chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout, where detection finds two.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
     score: Annotated[
         Literal["all", "last"], typer.Option(help="Assistant turns to learn, as `data.score`.")
     ] = "all",
