@@ -120,7 +120,7 @@ def test_a_wrong_verdict_leaves_nothing_behind(boresight, tmp_path):
         (["evaluate", "none.yaml"], "none.yaml: there is no such recipe"),
         (["compare", "a"], "at least two run folders"),
         (["compare", "a", "b"], "a: there is no such run folder"),
-        (["compare", "a", "b", "--bar", "0.1"], "--bar holds the rows of a CSV"),
+        (["compare", "a", "b", "--bar", "0.1"], "--bar compares the rows of a CSV"),
         (["compare", "none.csv"], "none.csv: there is no such file"),
         (["compare", STUDY, "--out", "none/x.html"], "there is no folder none"),
         (["compare", STUDY, "--out", "x.md"], "give it the ending .html"),

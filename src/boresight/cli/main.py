@@ -132,7 +132,9 @@ def train(
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Number of training rows, in place of reading the data.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Number of training rows, in place of reading the data.")
+    ] = None,
     overfit: Annotated[
         int | None, typer.Option(min=4, help="Also overfit this many rows as a sanity check.")
     ] = None,
@@ -439,7 +441,8 @@ def study(
         bool, typer.Option("--list", "--dry-run", help="Print the plan and its time; run nothing.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Start no run that would end later than this; run again to resume.")
+        float | None,
+        typer.Option(min=0.1, help="Start no run that would end later than this; run again to resume."),
     ] = None,
     rehearse: Annotated[
         bool,
