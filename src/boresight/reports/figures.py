@@ -73,9 +73,10 @@ def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last
             lines += _held_out(run, curve, chart) or _trained(run.train, curve)
     if not lines:
         return None
+    alike = [run for run in runs if unit_of(run, chart) == unit]
     title = _overlay_title(chart, metric)
     plot = _plot(chart, title, unit, lines, last_step)
-    return Figure(title, unit, _overlay_caption(runs, chart, metric, lines), legend_of(lines), plot)
+    return Figure(title, unit, _overlay_caption(alike, chart, metric, lines), legend_of(lines), plot)
 
 
 def _overlay_title(chart: Chart, metric: str) -> str:
@@ -89,11 +90,12 @@ def _overlay_title(chart: Chart, metric: str) -> str:
 def _overlay_caption(runs: Sequence[RunData], chart: Chart, metric: str, lines: Sequence[PlotLine]) -> str:
     """The rows behind the values with n, and the meaning of bars and thin lines."""
     held_out = [run for run in runs if points(run.eval, metric)[0]]
+    trained = [run for run in runs if run not in held_out and points(run.train, metric)[0]]
     sizes = " or ".join(dict.fromkeys(filter(None, (held_out_size(run, metric) for run in held_out))))
     sentences = [f"Held out, n = {sizes}." if sizes else "Held out."] if held_out else []
     if any(line.low for line in lines):
         sentences.append("Bars are 95 % intervals.")
-    if chart.is_of_rows and len(held_out) < len(runs):
+    if chart.is_of_rows and trained:
         sentences.append(
             "Training batches where there are no held-out rows." if held_out else "Training batches."
         )
