@@ -10,6 +10,7 @@ from boresight.core.errors import UserError
 from boresight.reports.compare import (
     comparison_table,
     config_differences,
+    render_comparison,
     shared_metrics,
     shared_prompts,
     verdicts,
@@ -68,7 +69,7 @@ def test_verdicts_are_paired_by_prompt_and_adjusted():
     """
     a = _answered("a", [False] * 10 + [True] * 10)
     b = _answered("b", [True] * 20)
-    assert verdicts([a, b]) == ["b beats a by 50.0 points [21.1, 69.8], n = 20."]
+    assert verdicts([a, b]) == ["All checks met: b beats a by 50.0 points [21.1, 69.8], n = 20."]
     to_b, to_itself = verdicts([a, b, a])
     assert to_b.endswith("n = 20; p = 0.0039 after Holm's adjustment.")
     assert "do not differ significantly" in to_itself and "p = 1 after" in to_itself
@@ -116,6 +117,30 @@ def test_every_later_run_has_a_paired_difference_to_the_first():
 def test_every_chart_has_a_curve_of_each_run(runs):
     for figure in overlaid(runs):
         assert [entry["label"] for entry in figure.legend] == ["a", "b"]
+
+
+def test_charts_of_several_runs_are_titled_by_labels_and_state_their_rows(runs):
+    """Both runs have 120 held-out rows; lengths and gradient norms are of training alone."""
+    readings = {figure.title: figure.reading for figure in overlaid(runs)}
+    assert {"Log-ratio to the reference: chosen", "Distance from the reference: KL"} <= readings.keys()
+    assert not [title for title in readings if "logratio" in title or "kl" in title]
+    assert readings["Accuracy"] == "Held out, n = 120 rows. Bars are 95 % intervals."
+    assert readings["Loss"] == "Held out, n = 120 rows."
+    assert readings["Answer length: chosen"] == "Training batches."
+    assert readings["Gradient norm"] == readings["Learning rate"] == "", "24 steps are not averaged"
+    noisy = [{"step": step, "split": "train", "grad_norm": 1.0 + step % 2} for step in range(1, 81)]
+    (figure,) = overlaid(
+        [RunData("without", None, True), *(RunData(name, None, True, train=noisy) for name in ("a", "b"))]
+    )
+    assert figure.reading == "Thin lines are single steps, thick ones their moving average."
+
+
+def test_the_caption_explains_differences_only_where_there_are_some(runs):
+    explained = "Green is better, red worse"
+    checked = [_checked("a", [False] * 10 + [True] * 10), _checked("b", [True] * 20)]
+    assert explained in render_comparison(checked)
+    elsewhere = replace(checked[1], config={"evaluate": {"prompts": "other.jsonl"}})
+    assert explained not in render_comparison([checked[0], elsewhere])
 
 
 def test_prompts_are_matched_by_id_and_text(runs):

@@ -133,9 +133,11 @@ def test_marks_lie_where_their_numbers_are():
     """Shares over a wide range are drawn from 0 to 100 %; a narrow range is enlarged, here to 0.4-0.7."""
     wide = draw_intervals({"before": UP.before, "after": UP.after}, unit_named("share"))
     assert [(m.low, m.at, m.high) for m in wide.marks] == [(10, 15, 20), (50, 60, 70)]
-    assert (wide.left, wide.right) == ("0.0", "100.0")
+    assert (wide.left, wide.right) == ("0 %", "100 %")
+    ends = draw_intervals({"after": Interval(0.7, 0.3, 1.2, 9)}, unit_named("nats"))
+    assert (ends.left, ends.right) == ("0.2", "1.3"), "-.2 and .2 of a step of .1 beyond .3 and 1.2, rounded"
     narrow = draw_intervals({"after": Interval(0.5, 0.45, 0.6, 9)}, unit_named("share"))
-    assert (narrow.left, narrow.right) == ("40.0", "70.0")
+    assert (narrow.left, narrow.right) == ("40 %", "70 %")
     assert narrow.marks[0].at == pytest.approx(100 / 3, abs=0.01)
 
 
@@ -148,5 +150,5 @@ def test_differences_are_drawn_around_no_difference():
     """From -.06 to .097 on a scale of ±.1: -.06 is a fifth of the width from the left end, .097 at 98.5 %."""
     drawn = draw_intervals({"after": Interval(0.019, -0.06, 0.097, 53)}, unit_named("share"), null=0.0)
     (mark,) = drawn.marks
-    assert (drawn.left, drawn.right, drawn.null) == ("-10.0", "10.0", 50.0)
+    assert (drawn.left, drawn.right, drawn.null) == ("-10", "10", 50.0)
     assert (mark.low, mark.at, mark.high) == pytest.approx((20.0, 59.5, 98.5))

@@ -33,13 +33,13 @@ def test_resolved_but_not_at_equal_length():
         (
             Interval(0.01, -0.05, 0.07, 400, missing=3),
             {"unit": "share"},
-            "B and A do not differ significantly: +1.0 point [-5.0, 7.0], n = 400: not significant, "
-            "needs about 30,000 prompts; 3 prompts are missing.",
+            "B and A do not differ significantly: +1.0 point [-5.0, 7.0], n = 400; a difference "
+            "of this size needs about 30,000 prompts; 3 prompts are missing.",
         ),
         (
             Interval(0.0, -0.02, 0.01, 400),
             {"unit": "share"},
-            "B and A do not differ significantly: 0.0 points [-2.0, 1.0], n = 400: not significant, "
+            "B and A do not differ significantly: 0.0 points [-2.0, 1.0], n = 400; "
             "any difference is below 2.0 points.",
         ),
         (

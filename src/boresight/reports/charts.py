@@ -147,7 +147,7 @@ CHARTS = (
         (
             Curve("chosen_len", "chosen", "chosen"),
             Curve("rejected_len", "rejected", "rejected"),
-            Curve("length", "answer", "after"),
+            Curve("length", "all answers", "after"),
         ),
         told=("truncated_share", "{:.1%} of the rows of {:,} steps were truncated."),
     ),

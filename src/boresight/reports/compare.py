@@ -179,6 +179,7 @@ def verdicts(runs: Sequence[RunData]) -> list[str]:
         if set(outcomes[0]) & set(theirs):
             difference = paired_difference(outcomes[0], theirs)
             said = verdict(difference, a=baseline.name, b=run.name, unit="share")
+            said = f"All checks met: {said}"
             found.append((said, mcnemar(outcomes[0], theirs).p, difference.excludes_zero))
     by_row = differences_by_row(runs)
     if len(found) < 2:

@@ -17,7 +17,7 @@ from boresight.reports.drawing.plot import Plot, PlotBand, PlotLine
 from boresight.reports.drawing.scales import PlotScale, scale_of
 from boresight.reports.facts import method_settings
 from boresight.reports.read_run import LogLine, RunData
-from boresight.reports.sample_sizes import sample_sizes
+from boresight.reports.sample_sizes import held_out_size, sample_sizes
 from boresight.stats.intervals import clopper_pearson
 
 MOST_POINTS = 600
@@ -73,9 +73,35 @@ def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last
             lines += _held_out(run, curve, chart) or _trained(run.train, curve)
     if not lines:
         return None
-    single = len({curve.metric for curve in chart.curves}) == 1
-    title = chart.title if single else f"{chart.title}: {metric.replace('_', ' ')}"
-    return Figure(title, unit, "", legend_of(lines), _plot(chart, title, unit, lines, last_step))
+    alike = [run for run in runs if unit_of(run, chart) == unit]
+    title = _overlay_title(chart, metric)
+    plot = _plot(chart, title, unit, lines, last_step)
+    return Figure(title, unit, _overlay_caption(alike, chart, metric, lines), legend_of(lines), plot)
+
+
+def _overlay_title(chart: Chart, metric: str) -> str:
+    """The chart's title, with the label of the metric where the chart has several."""
+    if len({curve.metric for curve in chart.curves}) == 1:
+        return chart.title
+    label = next(curve.label for curve in chart.curves if curve.metric == metric)
+    return f"{chart.title}: {label.split(',')[0]}"
+
+
+def _overlay_caption(runs: Sequence[RunData], chart: Chart, metric: str, lines: Sequence[PlotLine]) -> str:
+    """The rows behind the values with n, and the meaning of bars and thin lines."""
+    held_out = [run for run in runs if points(run.eval, metric)[0]]
+    trained = [run for run in runs if run not in held_out and points(run.train, metric)[0]]
+    sizes = " or ".join(dict.fromkeys(filter(None, (held_out_size(run, metric) for run in held_out))))
+    sentences = [f"Held out, n = {sizes}." if sizes else "Held out."] if held_out else []
+    if any(line.low for line in lines):
+        sentences.append("Bars are 95 % intervals.")
+    if chart.is_of_rows and trained:
+        sentences.append(
+            "Training batches where there are no held-out rows." if held_out else "Training batches."
+        )
+    if any(line.is_faint for line in lines):
+        sentences.append("Thin lines are single steps, thick ones their moving average.")
+    return " ".join(sentences)
 
 
 def run_color(number: int) -> str:

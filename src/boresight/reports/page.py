@@ -152,7 +152,7 @@ def typeset(text: str) -> str:
     """Typographic replacements in numbers: a true minus sign, no line break before % or inside interval
     and n."""
     text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
-    text = text.replace(" %", "\u00a0%").replace(", n = ", ", n\u00a0=\u00a0")
+    text = re.sub(r"\b([np]) = ", "\\1\u00a0=\u00a0", text.replace(" %", "\u00a0%"))
     return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
 
 

@@ -18,12 +18,12 @@ def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
     batch = lookup(run.config, "train", "batch")
     is_trained = any(metric in line for line in run.train for metric in metrics)
     sizes = [f"n = {plural(batch, 'row')} per step in training"] if is_trained and _is_count(batch) else []
-    held_out = (_held_out(run, metric) for metric in metrics)
+    held_out = (held_out_size(run, metric) for metric in metrics)
     sizes += [f"n = {size} held out" for size in dict.fromkeys(held_out) if size]
     return [f"{', '.join(sizes)}."] if sizes else []
 
 
-def _held_out(run: RunData, metric: str) -> str:
+def held_out_size(run: RunData, metric: str) -> str:
     """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known."""
     lines = [line for line in run.eval if metric in line]
     if not lines:

@@ -78,7 +78,7 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
     gain = difference.scaled(flip)
     if not gain.excludes_zero:
         lead = f"{b} and {a} do not differ significantly: {style.change(difference)}, n = {difference.n:,}"
-        return f"{lead}: {what_would_resolve(difference, style)}"
+        return f"{lead}; {_of_this_size(difference, style)}"
     winner, loser = (b, a) if gain.value > 0 else (a, b)
     shown = gain if gain.value > 0 else gain.scaled(-1)
     return f"{winner} beats {loser} by {style.lead(shown)}, n = {shown.n:,}"
@@ -98,6 +98,12 @@ def what_would_resolve(difference: Interval, style: Unit) -> str:
     """Text for an insignificant difference: the number of prompts needed, or the smallest detectable
     difference."""
     return f"not significant, {_needs(difference, style)}"
+
+
+def _of_this_size(difference: Interval, style: Unit) -> str:
+    """The same for a sentence that contains the verdict already."""
+    needs = _needs(difference, style)
+    return f"a difference of this size {needs}" if needs.startswith("needs") else needs
 
 
 def _needs(difference: Interval, style: Unit) -> str:

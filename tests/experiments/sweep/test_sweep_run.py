@@ -92,7 +92,7 @@ def test_the_same_seeds_and_rows_for_all_and_unseen_prompts_for_the_finalists(ra
 def test_a_default_that_wins_is_said_to(raw, tmp_path):
     base = json.loads(json.dumps(raw["recipe"])) | {"optim": {"lr": 1e-3}}
     _, said = swept(raw, tmp_path / "s", recipe=base, space={"optim.lr": [1e-3, 1e-5]})
-    assert "The search found nothing better than the default itself (lr 0.001)." in said
+    assert "In the search, nothing was better than the default itself (lr 0.001)." in said
     assert "lr 1e-05 is worse than the default by " in said
     page = (tmp_path / "s/report.html").read_text()
     assert "<h1>No setting is significantly better than the default</h1>" in page and ">Why</th>" not in page

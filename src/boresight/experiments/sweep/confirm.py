@@ -98,7 +98,7 @@ def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
     if not order:
         return ["No setting finished with all its seeds, so there is nothing to compare."]
     if is_default(sweep, order[0][0]):
-        lead = [f"The search found nothing better than the default itself ({sweep.in_words(order[0][0])})."]
+        lead = [f"In the search, nothing was better than the default itself ({sweep.in_words(order[0][0])})."]
     else:
         lead = []
     if not found:

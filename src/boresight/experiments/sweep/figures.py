@@ -38,9 +38,9 @@ def metric_by_key(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure
             y_axis=_y_axis(sweep),
             x=scale,
             y=scale_of(heights, is_share=sweep.recipe.unit == "share"),
-            lines=[PlotLine(sweep.recipe.metric, "after", places, heights, mode="dots")],
+            lines=[PlotLine(sweep.recipe.label, "after", places, heights, mode="dots")],
         )
-        reading = f"Held-out {sweep.recipe.metric} in the search; a dot is a setting."
+        reading = "A dot is a setting, measured on the held-out rows of the search."
         drawn.append(Figure(key, "", reading, [], plot))
     return drawn
 
@@ -76,11 +76,11 @@ def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figu
         y=scale_of((y for line in lines for y in line.y), is_share=sweep.recipe.unit == "share"),
         lines=lines,
     )
-    reading = f"Held-out {sweep.recipe.metric} by training rows; the best settings and those ended early."
+    reading = "Measured on held-out rows during training; the best settings and those ended early."
     return [Figure("Learning curves", "", reading, legend_of(lines), plot)]
 
 
 def _y_axis(sweep: Sweep) -> str:
     """The metric with its unit; ticks of a share have their own."""
     unit = "" if sweep.recipe.unit == "share" else sweep.recipe.unit
-    return f"{sweep.recipe.metric}, {unit}" if unit else sweep.recipe.metric
+    return f"{sweep.recipe.label}, {unit}" if unit else sweep.recipe.label

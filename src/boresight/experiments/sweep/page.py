@@ -95,6 +95,7 @@ def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[Setti
         headline=report.headline,
         report=report,
         metric=sweep.recipe.metric,
+        label=sweep.recipe.label,
         better=sweep.recipe.better,
         seeds=len(sweep.recipe.seeds),
         keys=[short_key(key) for key in sweep.recipe.keys],
@@ -191,5 +192,5 @@ def _drawn(sweep: Sweep, means: dict[str, OverSeeds | None]) -> DrawnColumn | No
     """All means on one axis, so that they can be compared by eye."""
     recipe = sweep.recipe
     unit = unit_named(recipe.unit)
-    title = ", ".join(dict.fromkeys(filter(None, (recipe.metric, unit.value_suffix.strip()))))
+    title = ", ".join(filter(None, (recipe.label, unit.value_suffix.strip())))
     return draw_on_one_scale({name: mean.mean for name, mean in means.items() if mean}, unit, title)

@@ -119,6 +119,11 @@ class SweepRecipe(BaseRecipe):
         return self
 
     @property
+    def label(self) -> str:
+        """The metric in words."""
+        return LABELS[self.metric][0]
+
+    @property
     def better(self) -> str:
         """`higher` or `lower`."""
         return LABELS[self.metric][2]

@@ -37,7 +37,8 @@ def setting_results(sweep: Sweep) -> list[SettingResult]:
     """Every setting that was drawn, ranked ones first."""
     ranks = {number: rank for rank, (number, _) in enumerate(ranking(sweep), start=1)}
     known = [n for n in range(sweep.recipe.count) if sweep.setting(n) is not None]
-    known.sort(key=lambda n: (ranks.get(n, len(known) + 1), n))
+    unranked = len(known) + 1  # not in the key: a list is empty while it is sorted
+    known.sort(key=lambda n: (ranks.get(n, unranked), n))
     return [_result(sweep, n, ranks.get(n)) for n in known]
 
 

@@ -16,13 +16,15 @@ MOST_DECIMALS = 4
 
 @dataclass(frozen=True)
 class PlotScale:
-    """An axis from `low` to `high`, both finite and apart; `names` are written instead of 0, 1, 2, …"""
+    """An axis from `low` to `high`, both finite and apart; `names` are written instead of 0, 1, 2, …, and
+    `places`, where given, instead of round numbers."""
 
     low: float
     high: float
     kind: Literal["linear", "log"] = "linear"
     names: tuple[str, ...] = ()
     is_share: bool = False
+    places: tuple[float, ...] = ()
 
     def at(self, value: float) -> float:
         """Position of a value between `low` (0) and `high` (1)."""
@@ -33,6 +35,8 @@ class PlotScale:
         """Values to write along the axis, and their text."""
         if self.names:
             return [(float(place), name) for place, name in enumerate(self.names)]
+        if self.places:
+            return [(place, f"{place:,g}") for place in self.places]
         factor = 100 if self.is_share else 1
         found = log_ticks(self.low, self.high) if self.kind == "log" else None
         found = found or [tick / factor for tick in ticks(factor * self.low, factor * self.high)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,13 @@ def figure_over_k(found: RewardComparison) -> Figure | None:
     if not lines:
         return None
     title, is_share = "By the number of samples, k", found.threshold is not None
+    ks = tuple(sorted({float(k) for line in lines for k in line.x}))
     ends = [end for line in lines for end in (*line.low, *line.high)]
     plot = Plot(
         title=title,
         x_axis="samples per prompt, k",
         y_axis="share of prompts" if is_share else "reward",
-        x=scale_of([1, max(found.ks)]),
+        x=replace(scale_of(ks, "log" if max(ks) > 8 else "linear"), places=ks),
         y=scale_of(ends, is_share=is_share),
         lines=lines,
     )

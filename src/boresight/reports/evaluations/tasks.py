@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from boresight.core.wording import plural
 from boresight.evaluation.harness.comparison import Key, TaskComparison, label
 from boresight.evaluation.harness.documents import Document
 from boresight.reports.evaluations.graded import ALONE, BADGES, KINDS, as_metric, outcome_tag
@@ -90,11 +91,9 @@ def _headline(found: TaskComparison) -> str:
     lost, won = sum(gain.high < 0 for gain in gains), sum(gain.low > 0 for gain in gains)
     total = len(found.deciding)
     if not lost and not won:
-        return (
-            f"{names[1]} and {names[0]} show no significant difference on "
-            f"{total} task{'' if total == 1 else 's'}"
-        )
-    return f"{names[1]} loses on {lost} and gains on {won} of {total} task{'' if total == 1 else 's'}"
+        return f"{names[1]} and {names[0]} show no significant difference on {plural(total, 'task')}"
+    moved = " and ".join([*([f"loses on {lost}"] if lost else []), *([f"gains on {won}"] if won else [])])
+    return f"{names[1]} {moved} of {plural(total, 'task')}"
 
 
 def _samples(found: TaskComparison) -> list[dict[str, Any]]:

@@ -99,10 +99,12 @@ def draw_intervals(
     def place(x: float) -> float:
         return round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
 
+    percent = unit.value_suffix if unit.factor == 100 and null != 0 else ""  # a difference is in points
+    left, right = (f"{unit.factor * end:,.6g}{percent}" for end in (low, high))
     return Drawing(
         marks=[Mark(role, place(i.value), place(i.low), place(i.high)) for role, i in found.items()],
-        left=unit.number(low),
-        right=unit.number(high),
+        left=left,
+        right=right,
         label="; ".join(f"{role} {unit.estimate(i)}" for role, i in found.items()),
         null=None if null is None else 50.0,
     )
