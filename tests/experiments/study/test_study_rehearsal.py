@@ -41,7 +41,7 @@ def temporary(tmp_path, monkeypatch):
 def rehearse(path, *overrides, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     before = dict(os.environ)
-    failed = run_study("cpu", path, path.parent / "study", only, False, console, overrides, True)
+    failed = run_study("cpu", path, path.parent / "study", only, False, console, overrides, True).failed
     assert dict(os.environ) == before
     assert not (path.parent / "study").exists()
     return failed, console.file.getvalue()

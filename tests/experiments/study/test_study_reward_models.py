@@ -62,7 +62,7 @@ def length(prompts, completions, rows):
 
 def carry(path, folder, *, rehearsing=False, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console, (), rehearsing)
+    failed = run_study("cpu", path, folder, only, False, console, (), rehearsing).failed
     return failed, console.file.getvalue()
 
 
