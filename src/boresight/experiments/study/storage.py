@@ -180,7 +180,7 @@ def refuse_other_outcomes(study: Study) -> None:
     for path, wanted in _outcome_settings(study):
         if not path.exists():
             continue
-        if differing := _differing(_completed(read_header(path)["settings"]), wanted):
+        if differing := differing_settings(_completed(read_header(path)["settings"]), wanted):
             key, (was, now) = next(iter(differing.items()))
             raise UserError(
                 f"{path}: holds results with other settings: {key} was {was} and is {now}; put it back, "
@@ -199,8 +199,8 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
     return completed | {name: _completed(settings[name]) for name in inner}
 
 
-def _differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """Settings that differ, by dotted name; no result depends on the size of forwards, so it is ignored."""
+def differing_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Settings that differ, by dotted name, except `train.tokens_per_forward`: no result depends on it."""
     found = differences(texts(old), texts(new), absent="absent")
     return {key: values for key, values in found.items() if not key.endswith("train.tokens_per_forward")}
 
@@ -229,7 +229,7 @@ def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     added = {part: new.get(part, {}).keys() - old.get(part, {}).keys() for part in ("recipes", "starts_from")}
     known = {**new, **{part: _without(new[part], names) for part, names in added.items() if names}}
     recipes = {name: Recipe.completed(recipe) for name, recipe in old.get("recipes", {}).items()}
-    differing = _differing({**old, "recipes": recipes}, known)
+    differing = differing_settings({**old, "recipes": recipes}, known)
     if not differing:
         return
     key, (was, now) = next(iter(differing.items()))
