@@ -64,7 +64,7 @@ def blocked(written, raw, tiny_base, tmp_path):
             "title": "Methods",
             "start": "first",
             "prompts": str(tmp_path / "test.jsonl"),
-            "reward": [{"function": f"{__name__}:length"}, {"function": f"{__name__}:vowels", "weight": 0}],
+            "reward": [{"function": "tests.rewards:length"}, {"function": f"{__name__}:vowels", "weight": 0}],
             "samples": 2,
             "temperature": 1.0,
             "max_new_tokens": 4,
@@ -73,10 +73,6 @@ def blocked(written, raw, tiny_base, tmp_path):
         }
     }
     return written
-
-
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]
 
 
 def vowels(prompts, completions, rows):
